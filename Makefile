@@ -1,0 +1,31 @@
+# `make demo` and `make test` set up .venv by themselves. Elsewhere than on a machine whose index has CPU builds of torch,
+# PIP_FLAGS="--extra-index-url https://download.pytorch.org/whl/cpu" saves gigabytes of CUDA libraries.
+PYTHON ?= python3
+PIP_FLAGS ?=
+SHARING ?= isolated
+SEED ?= 0
+OUT ?= runs/demo-$(SHARING)-s$(SEED)-$(shell date +%Y%m%d-%H%M%S)
+BIN := .venv/bin
+
+.PHONY: demo test check setup clean
+
+demo: setup
+	$(BIN)/counterpoint train voting_arithmetic policies.sharing=$(SHARING) run.seed=$(SEED) --out $(OUT)
+
+test: setup
+	scripts/check
+	scripts/test
+
+check: setup
+	scripts/check
+
+setup: .venv/ready
+
+.venv/ready: pyproject.toml constraints.txt
+	$(PYTHON) -c "import sys; sys.exit(None if sys.version_info >= (3, 11) else 'counterpoint needs Python 3.11 or later')"
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet $(PIP_FLAGS) --constraint constraints.txt --editable ".[dev,gguf]"
+	touch .venv/ready
+
+clean:
+	rm -rf .venv build dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache

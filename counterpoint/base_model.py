@@ -1,0 +1,141 @@
+"""A frozen causal language model: found, loaded, and run so that calls with the same prompt compute it once.
+
+Shapes: P distinct prompts, C calls, L prompt tokens, T completion tokens, V vocabulary.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers.cache_utils import DynamicCache
+
+from counterpoint.chat import Chat
+from counterpoint.config import ModelConfig
+from counterpoint.errors import ModelError
+from counterpoint.models import MICRO_MODELS, micro_model
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BaseModel:
+    """A base model in evaluation mode, without gradients, and the way it writes conversations."""
+
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+    chat: Chat
+
+
+def load_base_model(config: ModelConfig) -> BaseModel:
+    """The model that the recipe names, on its device. Raises ModelError that says what was wanted."""
+    path, options = _locate(config)
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(path, **options)
+        model = AutoModelForCausalLM.from_pretrained(path, dtype=DTYPES[config.dtype], **options)
+    except (OSError, ValueError, ImportError, KeyError) as error:
+        reason = str(error).strip().split("\n")[0]
+        raise ModelError(
+            f"model.path = {config.path!r} cannot be loaded: {reason} (allowed: a shipped model:"
+            f" {', '.join(MICRO_MODELS)}; a folder; a .gguf file; package:NAME/FILE; a hub name, with network)"
+        ) from error
+    if tokenizer.chat_template is None:
+        raise ModelError(f"model.path = {config.path!r}: its tokenizer has no chat template, which workflows need")
+    model = model.to(config.device).eval().requires_grad_(False)
+    chat = Chat(
+        tokenizer=tokenizer, stop_ids=_stop_ids(model, tokenizer), template_options=tuple(config.template.items())
+    )
+    return BaseModel(model=model, tokenizer=tokenizer, chat=chat)
+
+
+@dataclass(frozen=True, slots=True)
+class Prefix:
+    """Prompts, all but their last token, as the model remembers them: one row a call."""
+
+    cache: DynamicCache
+    mask_CL: Tensor
+    lengths_C: Tensor
+    """Tokens remembered, padding not counted."""
+
+
+def prefill(model: Any, prompts: Sequence[Sequence[int]], rows: Sequence[int]) -> Prefix:
+    """Compute each distinct prompt once; row c of the result remembers `prompts[rows[c]]` up to its last token.
+
+    The last token is left out so that it can be fed with the completion, whose first token it predicts. Gradients flow
+    through the result where they are enabled. Every prompt must have at least two tokens.
+    """
+    ids_PL, mask_PL = pad([list(prompt[:-1]) for prompt in prompts], model.device)
+    positions_1L = torch.arange(ids_PL.shape[1], device=model.device)[None]
+    cache = DynamicCache(config=model.config)
+    model(
+        input_ids=ids_PL,
+        attention_mask=mask_PL,
+        position_ids=positions_1L,
+        past_key_values=cache,
+        use_cache=True,
+        logits_to_keep=1,
+    )
+    rows_C = torch.tensor(rows, device=model.device)
+    cache.batch_select_indices(rows_C)
+    mask_CL = mask_PL[rows_C]
+    return Prefix(cache, mask_CL, mask_CL.sum(dim=1))
+
+
+def pad(rows: Sequence[Sequence[int]], device: torch.device) -> tuple[Tensor, Tensor]:
+    """Ids padded on the right with 0, and a mask that is 1 where an id stands; both (rows, longest), integers."""
+    width = max(len(row) for row in rows)
+    ids = torch.tensor([[*row, *[0] * (width - len(row))] for row in rows], device=device)
+    mask = torch.tensor([[1] * len(row) + [0] * (width - len(row)) for row in rows], device=device)
+    return ids, mask
+
+
+def completion_logits(model: Any, prefix: Prefix, inputs_CT: Tensor, mask_CT: Tensor) -> Tensor:
+    """Float32 logits (C, T, V) after each input token that follows the remembered prompts."""
+    positions_CT = prefix.lengths_C[:, None] + torch.arange(inputs_CT.shape[1], device=inputs_CT.device)[None]
+    output = model(
+        input_ids=inputs_CT,
+        attention_mask=torch.cat([prefix.mask_CL, mask_CT], dim=1),
+        position_ids=positions_CT,
+        past_key_values=prefix.cache,
+        use_cache=True,
+    )
+    logits: Tensor = output.logits.float()
+    return logits
+
+
+def _locate(config: ModelConfig) -> tuple[str, dict[str, Any]]:
+    """What to hand to transformers: a folder or hub name, and options."""
+    shipped = micro_model(config.path)
+    if shipped is not None:
+        return str(shipped), {"local_files_only": True}
+    path = _in_package(config.path) if config.path.startswith("package:") else Path(config.path).expanduser()
+    if path.suffix == ".gguf":
+        if not path.is_file():
+            raise ModelError(f"model.path = {config.path!r}: there is no such file")
+        return str(path.parent), {"gguf_file": path.name, "local_files_only": True}
+    if path.is_dir():
+        return str(path), {"local_files_only": True}
+    if path.is_absolute() or config.path.startswith((".", "~")):
+        raise ModelError(f"model.path = {config.path!r}: there is no such folder")
+    return config.path, {"revision": config.revision}
+
+
+def _in_package(name: str) -> Path:
+    package, _, inner = name.removeprefix("package:").partition("/")
+    try:
+        return Path(str(files(package))) / inner
+    except ModuleNotFoundError:
+        raise ModelError(f"model.path = {name!r}: no package {package!r} is installed") from None
+
+
+def _stop_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> frozenset[int]:
+    configured = model.generation_config.eos_token_id if model.generation_config is not None else None
+    listed = configured if isinstance(configured, list) else [configured]
+    stops = frozenset(int(stop) for stop in [*listed, tokenizer.eos_token_id] if stop is not None)
+    if not stops:
+        raise ModelError(f"{model.config.name_or_path}: neither the model nor its tokenizer names a stop token")
+    return stops

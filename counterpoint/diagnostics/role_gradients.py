@@ -1,0 +1,60 @@
+"""Who moves a policy: the roles' contributions g_r to its joint gradient g = sum of g_r, under any sharing."""
+
+import math
+from collections.abc import Mapping
+from itertools import combinations
+
+from counterpoint.diagnostics.base import Numbers, Step
+from counterpoint.learners.base import Contribution, Gradient
+
+
+def role_gradients(step: Step) -> Numbers:
+    """Norm, share, alignment and per-call norm a role; cosine a pair; dominance and effective roles a policy.
+
+    Policies without signal in this step have no numbers.
+    """
+    by_policy: dict[str, dict[str, Contribution]] = {}
+    for source, contribution in step.contributions.items():
+        by_policy.setdefault(source.policy, {})[source.role] = contribution
+    numbers: Numbers = {}
+    for policy, roles in by_policy.items():
+        numbers |= {f"gradient/{policy}/{name}": value for name, value in policy_numbers(roles).items()}
+    return numbers
+
+
+def policy_numbers(roles: Mapping[str, Contribution]) -> Numbers:
+    """The numbers of one policy, `<role>/<name>` where they belong to a role.
+
+    share_r = |g_r| / sum_j |g_j|; dominance = max_r share_r; effective_roles = exp(-sum_r share_r ln share_r);
+    alignment_r = cos(g_r, g); cosine(r, q) = cos(g_r, g_q); per_call_norm_r = |g_r| / (weight of r in the loss).
+    """
+    joint = _sum([contribution.gradient for contribution in roles.values()])
+    norms = {role: contribution.gradient.norm() for role, contribution in roles.items()}
+    mass = sum(norms.values())
+    shares = {role: norm / mass if mass else 0.0 for role, norm in norms.items()}
+    numbers: Numbers = {
+        "norm": joint.norm(),
+        "dominance": max(shares.values()),
+        "effective_roles": math.exp(-sum(share * math.log(share) for share in shares.values() if share)),
+    }
+    for role, contribution in roles.items():
+        numbers[f"{role}/norm"] = norms[role]
+        numbers[f"{role}/share"] = shares[role]
+        numbers[f"{role}/alignment"] = cosine(contribution.gradient, joint)
+        numbers[f"{role}/per_call_norm"] = norms[role] / contribution.weight
+    for one, other in combinations(roles, 2):
+        numbers[f"{one}+{other}/cosine"] = cosine(roles[one].gradient, roles[other].gradient)
+    return numbers
+
+
+def cosine(one: Gradient, other: Gradient) -> float:
+    """The cosine of the angle between two gradients; 0 where one of them is zero."""
+    scale = one.norm() * other.norm()
+    return one.dot(other) / scale if scale else 0.0
+
+
+def _sum(gradients: list[Gradient]) -> Gradient:
+    total, *others = gradients
+    for gradient in others:
+        total = total.plus(gradient)
+    return total

@@ -1,0 +1,78 @@
+"""Play a workflow over held-out tasks and count."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from statistics import fmean
+from typing import Any
+
+from counterpoint.diagnostics.base import Numbers
+from counterpoint.diagnostics.behaviour import episode_numbers
+from counterpoint.episode import Group, calls_of
+from counterpoint.errors import WorkflowError
+from counterpoint.rollout import Limits, Stage, rollout
+from counterpoint.task import Task
+
+Outcomes = Mapping[str, Sequence[float]]
+"""Task id -> outcomes in [0, 1] on it; tasks without one are absent."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evaluation:
+    """What became of every task of a split."""
+
+    split: str
+    outcomes: Outcomes
+    """The success of each episode that could be judged; an episode that failed counts 0."""
+    roles: Mapping[str, Outcomes]
+    """Role -> the scores of its claims."""
+    numbers: Numbers
+    """Team and role behaviour, by the names of `docs/metrics.md`."""
+
+    @property
+    def accuracy(self) -> float:
+        """Mean over tasks of the mean success of their episodes."""
+        return fmean(fmean(values) for values in self.outcomes.values())
+
+    def metrics(self) -> Numbers:
+        """Its numbers under `eval/<split>/`."""
+        return {f"eval/{self.split}/accuracy": self.accuracy} | {
+            f"eval/{self.split}/{name}": value for name, value in self.numbers.items()
+        }
+
+    def row(self, step: int) -> dict[str, Any]:
+        """Everything, as one line of `evaluations.jsonl`."""
+        return {"step": step, "accuracy": self.accuracy, **asdict(self)}
+
+
+async def evaluate(
+    stage: Stage, tasks: Sequence[Task], limits: Limits, *, split: str, samples: int, seed: int
+) -> Evaluation:
+    """Play every task `samples` times. The same seed gives every version of the policies the same luck.
+
+    Raises WorkflowError if no episode could be judged, or if a role was not called in any episode.
+    """
+    groups = await rollout(stage, tasks, limits, size=samples, seed=f"{seed}/evaluate/{split}")
+    evaluation = count(groups, split)
+    silent = [role for role in stage.workflow.roles if f"role/{role}/calls" not in evaluation.numbers]
+    if silent:
+        raise WorkflowError(
+            f"role {silent[0]!r} of workflow {stage.workflow.name!r} was not called in any of"
+            f" {len(tasks) * samples} episodes: call it, or take it out of the signature"
+        )
+    return evaluation
+
+
+def count(groups: Sequence[Group], split: str) -> Evaluation:
+    """The evaluation that these episodes amount to."""
+    outcomes = {group.task: [one.success for one in group.episodes if one.success is not None] for group in groups}
+    judged = {task: values for task, values in outcomes.items() if values}
+    if not judged:
+        first = groups[0].episodes[0]
+        raise WorkflowError(
+            f"no answer to the {len(groups)} {split} tasks could be judged; first: {first.score.reason}"
+        )
+    roles: dict[str, dict[str, list[float]]] = {}
+    for episode, call in calls_of(groups):
+        if call.score is not None:
+            roles.setdefault(call.key.role, {}).setdefault(episode.task, []).append(call.score)
+    return Evaluation(split=split, outcomes=judged, roles=roles, numbers=episode_numbers(groups))

@@ -1,0 +1,131 @@
+"""What became of a run: base, peak and terminal accuracy. Validation picks the peak, the test split reports it."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from statistics import fmean
+from typing import Any, NamedTuple
+
+import numpy as np
+from scipy.stats import bootstrap
+
+SMOOTH = 3
+"""Evaluations over which validation accuracy is smoothed before its maximum is taken, centred."""
+LAST = 3
+"""Evaluations over which terminal accuracy is the mean."""
+CONFIDENCE = 0.95
+RESAMPLES = 4000
+
+PerTask = Mapping[str, float]
+
+
+class Interval(NamedTuple):
+    """A value and its percentile bootstrap interval over tasks."""
+
+    value: float
+    low: float
+    high: float
+    n: int
+    """Tasks."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Course:
+    """A quantity over a run, on the test split."""
+
+    base: Interval
+    peak: Interval
+    terminal: Interval
+    gain: Interval
+    """peak - base, paired by task."""
+    drop: Interval
+    """peak - terminal, paired by task."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """A run's course, for the team and for each role."""
+
+    peak_step: int
+    terminal_steps: list[int]
+    team: Course
+    roles: dict[str, Course]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values for `summary.json`: every interval is `{value, low, high, n}`."""
+        return {
+            "peak_step": self.peak_step,
+            "terminal_steps": self.terminal_steps,
+            **_plain(self.team),
+            "roles": {role: _plain(course) for role, course in self.roles.items()},
+        }
+
+
+def outcome(evaluations: Sequence[Mapping[str, Any]]) -> Outcome | None:
+    """The outcome that the rows of `evaluations.jsonl` amount to; None before the first one after step 0."""
+    validation = {row["step"]: row for row in evaluations if row["split"] == "validation"}
+    test = {row["step"]: row for row in evaluations if row["split"] == "test"}
+    steps = sorted(set(validation) & set(test))
+    if len(steps) < 2 or steps[0] != 0:
+        return None
+    smoothed = smooth([validation[step]["accuracy"] for step in steps])
+    peak_step = steps[int(np.argmax(smoothed))]
+    last = [step for step in steps if step > 0][-LAST:]
+    rows = (test[0], test[peak_step], [test[step] for step in last])
+    roles = set.intersection(*(set(test[step]["roles"]) for step in (0, peak_step, *last)))
+    return Outcome(
+        peak_step=peak_step,
+        terminal_steps=last,
+        team=_course(*(_outcomes(row) for row in rows)),
+        roles={role: _course(*(_outcomes(row, role) for row in rows)) for role in test[0]["roles"] if role in roles},
+    )
+
+
+def smooth(values: Sequence[float], width: int = SMOOTH) -> list[float]:
+    """Centred moving average; at the ends over the values that there are."""
+    half = width // 2
+    return [fmean(values[max(0, place - half) : place + half + 1]) for place in range(len(values))]
+
+
+def interval(values: Sequence[float]) -> Interval:
+    """Mean with its bootstrap interval; a single value has no width."""
+    mean = fmean(values)
+    if len(values) < 2:
+        return Interval(mean, mean, mean, len(values))
+    found = bootstrap(
+        (np.asarray(values),),
+        np.mean,
+        confidence_level=CONFIDENCE,
+        n_resamples=RESAMPLES,
+        method="percentile",
+        rng=np.random.default_rng(0),
+    ).confidence_interval
+    return Interval(mean, float(found.low), float(found.high), len(values))
+
+
+def difference(after: PerTask, before: PerTask) -> Interval:
+    """After - before, over the tasks that both have, paired."""
+    return interval([after[task] - before[task] for task in after if task in before])
+
+
+def _course(base: PerTask, peak: PerTask, terminal: PerTask) -> Course:
+    return Course(
+        base=interval(list(base.values())),
+        peak=interval(list(peak.values())),
+        terminal=interval(list(terminal.values())),
+        gain=difference(peak, base),
+        drop=difference(peak, terminal),
+    )
+
+
+def _outcomes(rows: Mapping[str, Any] | Sequence[Mapping[str, Any]], role: str | None = None) -> dict[str, float]:
+    """Task -> mean outcome, over one evaluation or several."""
+    gathered: dict[str, list[float]] = {}
+    for row in [rows] if isinstance(rows, Mapping) else rows:
+        outcomes: Mapping[str, Sequence[float]] = row["outcomes"] if role is None else row["roles"][role]
+        for task, values in outcomes.items():
+            gathered.setdefault(task, []).append(fmean(values))
+    return {task: fmean(values) for task, values in gathered.items()}
+
+
+def _plain(course: Course) -> dict[str, Any]:
+    return {name: Interval(*value)._asdict() for name, value in asdict(course).items()}

@@ -1,0 +1,245 @@
+"""Play a workflow over tasks: role handles, concurrency, judging. One failed episode is data, not the end of a run."""
+
+import asyncio
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from counterpoint.chat import Chat, Spoken
+from counterpoint.episode import Answer, Call, CallKey, Choice, Claim, Episode, Group, Message, Unreadable, Verdict
+from counterpoint.errors import WorkflowError
+from counterpoint.policy import Routing
+from counterpoint.samplers.base import Request, Sampler, Session
+from counterpoint.task import Score, Task, not_judged
+from counterpoint.workflow import Reply, Workflow
+
+RIGHT_FROM = 1.0
+"""An answer with at least this reward is right, where a verdict on it must be right or wrong."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """How a call is sampled and how long things may take."""
+
+    temperature: float
+    max_tokens: int
+    max_prompt_tokens: int
+    timeout: float
+    """Seconds for an episode."""
+    judge_timeout: float
+    """Seconds for one verdict."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stage:
+    """Everything a workflow needs to be played: who speaks with which weights, and how."""
+
+    workflow: Workflow
+    routing: Routing
+    sampler: Sampler
+    chats: Mapping[str, Chat]
+    """Policy -> how its base model writes conversations."""
+
+
+async def rollout(stage: Stage, tasks: Sequence[Task], limits: Limits, *, size: int, seed: str) -> list[Group]:
+    """Every task played `size` times, all at once, and judged. Equal arguments and weights give equal groups.
+
+    `seed` names this rollout; each call's seed is a function of it and the call's identity. An episode that fails has
+    its error recorded; raises WorkflowError only if every episode failed.
+    """
+    judges = [_Judge(task, limits.judge_timeout) for task in tasks]
+    played = await asyncio.gather(
+        *(
+            _episode(stage, task, judge, limits, index, f"{seed}/{task.problem.id}/{index}")
+            for task, judge in zip(tasks, judges, strict=True)
+            for index in range(size)
+        )
+    )
+    errors = [episode.error for episode in played if episode.error is not None]
+    if len(errors) == len(played):
+        raise WorkflowError(
+            f"all {len(played)} episodes of workflow {stage.workflow.name!r} failed; first: {errors[0]}"
+        )
+    return [
+        Group(task=task.problem.id, episodes=tuple(played[index * size : (index + 1) * size]))
+        for index, task in enumerate(tasks)
+    ]
+
+
+def call_seed(*parts: object) -> int:
+    """A seed in [0, 2^63) that depends on every part."""
+    name = "/".join(map(str, parts))
+    return int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big") >> 1
+
+
+async def _episode(stage: Stage, task: Task, judge: "_Judge", limits: Limits, index: int, seed: str) -> Episode:
+    answer, error = None, None
+    with stage.sampler.session() as session:
+        cast = _Cast(stage, session, limits, seed)
+        try:
+            async with asyncio.timeout(limits.timeout):
+                answer = await stage.workflow(task.problem, cast.roles())
+        except TimeoutError:
+            error = f"TimeoutError: not finished after {limits.timeout:g} s and {len(cast.spoken)} calls"
+        except Exception as failure:  # whatever a workflow raises is a fact about its episode
+            error = f"{type(failure).__name__}: {failure}"
+    score = await judge.score(answer) if error is None else not_judged(f"the workflow failed: {error}")
+    return Episode(
+        task=task.problem.id,
+        rollout=index,
+        problem=task.problem.text,
+        calls=await _judged_calls(cast.spoken, judge),
+        answer=answer,
+        score=score,
+        error=error,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Said:
+    """A call without its claim, and the reply on which the workflow may make one."""
+
+    call: Call
+    reply: Reply
+
+
+class _Cast:
+    """The roles of one episode, and what they have said so far."""
+
+    def __init__(self, stage: Stage, session: Session, limits: Limits, seed: str) -> None:
+        self._stage = stage
+        self._session = session
+        self._limits = limits
+        self._seed = seed
+        self._taken: set[CallKey] = set()
+        self.spoken: list[_Said] = []
+
+    def roles(self) -> dict[str, "_Role"]:
+        return {role: _Role(role, self) for role in self._stage.workflow.roles}
+
+    async def speak(self, role: str, messages: str | Sequence[Message], slot: int | None, turn: int | None) -> Reply:
+        key = self._take(role, slot, turn)
+        policy = self._stage.routing.policy_of[role]
+        asked = _as_messages(messages)
+        prompt_ids = self._stage.chats[policy].prompt(asked, self._conversations(policy))
+        if len(prompt_ids) > self._limits.max_prompt_tokens:
+            raise WorkflowError(
+                f"{role}: a prompt of {len(prompt_ids)} tokens is longer than"
+                f" rollout.max_prompt_tokens = {self._limits.max_prompt_tokens}"
+            )
+        request = Request(
+            policy=policy,
+            prompt_ids=prompt_ids,
+            max_tokens=self._limits.max_tokens,
+            temperature=self._limits.temperature,
+            seed=call_seed(self._seed, *key),
+        )
+        completion = await self._session.sample(request)
+        text = self._stage.chats[policy].text(completion.ids)
+        reply = Reply(key, text, [*asked, Message(role="assistant", content=text)])
+        call = Call(
+            key=key,
+            policy=policy,
+            version=completion.version,
+            messages=tuple(asked),
+            prompt_ids=prompt_ids,
+            completion_ids=completion.ids,
+            logprobs=completion.logprobs,
+            text=text,
+            finish=completion.finish,
+            seed=request.seed,
+            temperature=request.temperature,
+        )
+        self.spoken.append(_Said(call, reply))
+        return reply
+
+    def _take(self, role: str, slot: int | None, turn: int | None) -> CallKey:
+        finished = [said.call.key.turn for said in self.spoken if said.call.key.role == role]
+        turn = turn if turn is not None else max(finished, default=-1) + 1
+        beside = sum(key.role == role and key.turn == turn for key in self._taken)
+        key = CallKey(role, slot if slot is not None else beside, turn)
+        if key in self._taken:
+            raise WorkflowError(f"{role}: slot {key.slot} of turn {key.turn} has already spoken in this episode")
+        self._taken.add(key)
+        return key
+
+    def _conversations(self, policy: str) -> list[Spoken]:
+        return [
+            Spoken(said.reply.conversation, said.call.prompt_ids + said.call.completion_ids)
+            for said in self.spoken
+            if said.call.policy == policy
+        ]
+
+
+@dataclass(frozen=True, slots=True)
+class _Role:
+    """The handle that a workflow gets for a role."""
+
+    name: str
+    cast: _Cast
+
+    async def __call__(
+        self, messages: str | Sequence[Message], *, slot: int | None = None, turn: int | None = None
+    ) -> Reply:
+        return await self.cast.speak(self.name, messages, slot, turn)
+
+
+class _Judge:
+    """Scores answers to one task, each distinct answer once; what cannot be judged in time is not judged."""
+
+    def __init__(self, task: Task, timeout: float) -> None:
+        self._task = task
+        self._timeout = timeout
+        self._scores: dict[str | None, asyncio.Task[Score]] = {}
+
+    async def score(self, answer: str | None) -> Score:
+        if answer not in self._scores:
+            self._scores[answer] = asyncio.ensure_future(self._verify(answer))
+        return await self._scores[answer]
+
+    async def _verify(self, answer: str | None) -> Score:
+        try:
+            async with asyncio.timeout(self._timeout):
+                return await self._task.verify(answer)
+        except TimeoutError:
+            return not_judged(f"the judge took longer than {self._timeout:g} s")
+        except Exception as error:  # a judge that raises has not judged, whatever it raised
+            return not_judged(f"the judge raised {type(error).__name__}: {error}")
+
+
+async def _judged_calls(spoken: Sequence[_Said], judge: _Judge) -> tuple[Call, ...]:
+    claims = {said.call.key: said.reply.claim for said in spoken}
+    return tuple(
+        [
+            replace(said.call, claim=said.reply.claim, score=await _claim_score(said.reply.claim, claims, judge))
+            for said in spoken
+        ]
+    )
+
+
+async def _claim_score(claim: Claim | None, claims: Mapping[CallKey, Claim | None], judge: _Judge) -> float | None:
+    """What a claim is worth: its answer's reward, whether its verdict fits the truth, its choice's reward."""
+    match claim:
+        case None:
+            return None
+        case Unreadable():
+            return 0.0
+        case Answer(text=text):
+            return (await judge.score(text)).reward
+        case Choice(candidates=candidates, index=index):
+            return (await judge.score(_answer(claims.get(candidates[index])))).reward
+        case Verdict(about=about, correct=correct):
+            truth = (await judge.score(_answer(claims.get(about)))).reward
+            return None if truth is None else float((truth >= RIGHT_FROM) == correct)
+
+
+def _answer(claim: Claim | None) -> str | None:
+    return claim.text if isinstance(claim, Answer) else None
+
+
+def _as_messages(messages: str | Sequence[Message]) -> list[Message]:
+    if isinstance(messages, str):
+        return [Message(role="user", content=messages)]
+    if not messages or messages[-1]["role"] != "user":
+        raise WorkflowError("a conversation must end with a user's message to be replied to")
+    return list(messages)

@@ -1,0 +1,94 @@
+"""Batch by wave: compute when every open session waits, so that batches are as large as can be, and always the same."""
+
+import asyncio
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+
+from counterpoint.samplers.base import Completion, Request
+
+_QUIET_PASSES = 8
+"""Passes of the event loop without a new request before a wave is taken to be complete: enough for nested gathers."""
+
+Compute = Callable[[Sequence[Request]], list[Completion]]
+
+
+class Wave:
+    """Collects requests and computes them together, in an order that does not depend on who asked first."""
+
+    def __init__(self, compute: Compute) -> None:
+        self._compute = compute
+        self._open: dict[int, int] = {}
+        """Session -> requests it waits for."""
+        self._opened = 0
+        self._requests: list[tuple[Request, asyncio.Future[Completion]]] = []
+        self._events = 0
+        """Grows with whatever may make a wave complete or incomplete."""
+        self._settling = False
+
+    @contextmanager
+    def session(self) -> Iterator["WaveSession"]:
+        number = self._opened
+        self._opened += 1
+        self._open[number] = 0
+        self._events += 1
+        try:
+            yield WaveSession(self, number)
+        finally:
+            del self._open[number]
+            self._changed()
+
+    async def sample(self, session: int, request: Request) -> Completion:
+        future: asyncio.Future[Completion] = asyncio.get_running_loop().create_future()
+        self._requests.append((request, future))
+        self._open[session] += 1
+        self._changed()
+        try:
+            return await future
+        finally:
+            if session in self._open:
+                self._open[session] -= 1
+            self._changed()
+
+    def _changed(self) -> None:
+        self._events += 1
+        if self._complete() and not self._settling:
+            self._settling = True
+            asyncio.get_running_loop().call_soon(self._settle, self._events, _QUIET_PASSES)
+
+    def _complete(self) -> bool:
+        return bool(self._requests) and all(self._open.values())
+
+    def _settle(self, events: int, passes: int) -> None:
+        if not self._complete():
+            self._settling = False
+        elif events != self._events:
+            asyncio.get_running_loop().call_soon(self._settle, self._events, _QUIET_PASSES)
+        elif passes:
+            asyncio.get_running_loop().call_soon(self._settle, events, passes - 1)
+        else:
+            self._settling = False
+            self._flush()
+
+    def _flush(self) -> None:
+        wave = [(request, future) for request, future in self._requests if not future.done()]
+        self._requests = []
+        wave.sort(key=lambda item: (item[0].policy, item[0].prompt_ids, item[0].seed))
+        try:
+            completions = self._compute([request for request, _ in wave])
+        except Exception as error:  # whatever it is, everybody who waits must hear of it
+            for _, future in wave:
+                future.set_exception(error)
+            return
+        for (_, future), completion in zip(wave, completions, strict=True):
+            future.set_result(completion)
+
+
+class WaveSession:
+    """One episode's line to a wave."""
+
+    def __init__(self, wave: Wave, number: int) -> None:
+        self._wave = wave
+        self._number = number
+
+    async def sample(self, request: Request) -> Completion:
+        return await self._wave.sample(self._number, request)

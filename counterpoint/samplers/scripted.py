@@ -1,0 +1,45 @@
+"""Say what was written beforehand: for tests, documentation, and trying a workflow without a model."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+
+from counterpoint.chat import Chat
+from counterpoint.policy import Adapter
+from counterpoint.samplers.base import Completion, Request, Session
+
+Script = Callable[[str, str], str]
+"""(policy, prompt as text) -> reply."""
+
+
+class Scripted:
+    """Answers every request with what the script says; log-probabilities are 0, as of one who never hesitates."""
+
+    def __init__(self, script: Script, chat: Chat) -> None:
+        self._script = script
+        self._chat = chat
+        self._adapters: dict[str, int] = {}
+        self.requests: list[Request] = []
+        """Every request so far, in order."""
+
+    @contextmanager
+    def session(self) -> Iterator[Session]:
+        yield self
+
+    async def sample(self, request: Request) -> Completion:
+        self.requests.append(request)
+        text = self._script(request.policy, self._chat.text(request.prompt_ids))
+        ids = self._chat.tokenizer.encode(text, add_special_tokens=False)
+        stopped = len(ids) < request.max_tokens
+        kept = [*ids, min(self._chat.stop_ids)] if stopped else ids[: request.max_tokens]
+        return Completion(
+            ids=tuple(kept),
+            logprobs=(0.0,) * len(kept),
+            finish="stop" if stopped else "length",
+            version=self._adapters.get(request.policy, 0),
+        )
+
+    async def load(self, adapters: Sequence[Adapter]) -> None:
+        self._adapters |= {adapter.policy: adapter.version for adapter in adapters}
+
+    def digests(self) -> dict[str, str]:
+        return {}

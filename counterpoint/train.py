@@ -1,0 +1,157 @@
+"""The loop: act, judge, learn, publish, keep. Read this first."""
+
+from collections.abc import Callable, Mapping
+from time import perf_counter
+
+from counterpoint.algorithms import build_algorithm, build_loss
+from counterpoint.config import Config
+from counterpoint.diagnostics import build_diagnostics
+from counterpoint.diagnostics.base import Numbers, Step
+from counterpoint.evaluate import evaluate
+from counterpoint.interventions import build_interventions
+from counterpoint.learners.base import Moved
+from counterpoint.outcome import Outcome, outcome
+from counterpoint.policy import routing
+from counterpoint.proof import calls_to_check, check_logprobs, check_moves, check_published
+from counterpoint.rollout import Limits, Stage, rollout
+from counterpoint.run import Run, Stateful
+from counterpoint.runtimes import open_runtime
+from counterpoint.tasks import load_tasks
+from counterpoint.tasks.base import Splits, batch
+from counterpoint.workflows import load_workflow
+
+Watch = Callable[[int, Mapping[str, float]], None]
+"""Told the numbers of each step, and of each evaluation, once they are written down."""
+
+
+async def train(run: Run, watch: Watch = lambda step, numbers: None) -> Outcome | None:
+    """Train the policies of one workflow from the run's last checkpoint, or from the base, to its last step.
+
+    Raises CounterpointError; the run can then be resumed from its last checkpoint.
+    """
+    config = run.config
+    workflow, tasks = load_workflow(config.workflow), load_tasks(config.task)
+    routes = routing(config.policies.sharing, workflow.roles)
+    algorithm, diagnostics = build_algorithm(config.algorithm), build_diagnostics(config.diagnostics)
+    interventions = build_interventions(config.interventions)
+    loss = interventions.loss(build_loss(config.algorithm))
+    limits = limits_of(config, config.rollout.temperature)
+    run.pin({"tasks": tasks.fingerprints(), "routing": dict(routes.policy_of)})
+
+    async with open_runtime(config, routes) as runtime:
+        sampler, learner = runtime.sampler, runtime.learner
+        stage = Stage(workflow=workflow, routing=routes, sampler=sampler, chats=runtime.chats)
+        parts: dict[str, Stateful] = {"learner": learner, "interventions": interventions}
+        start = run.restore(parts)
+        await sampler.load(learner.adapters())
+        check_published(learner.digests(), sampler.digests())
+        if start is None:
+            watch(0, await examine(run, stage, tasks, step=0))
+            run.checkpoint(0, parts, {"digests": learner.digests(), "stopped": None})
+
+        for index in run.steps_left(start or 0):
+            clock = Clock()
+            # 1. Act: every task of this step is played `group_size` times.
+            problems = batch(tasks.train, step=index, size=config.rollout.tasks_per_step, seed=config.run.seed)
+            seed = f"{config.run.seed}/train/{index}"
+            groups = await rollout(stage, problems, limits, size=config.rollout.group_size, seed=seed)
+            run.add_episodes(index, groups)
+            checked = calls_to_check(groups, config.run.proof_calls)
+            mismatch = check_logprobs(learner, checked, config.run.proof_tolerance)
+            clock.lap("act")
+
+            # 2. Judge: what each call was worth.
+            samples = interventions.samples(algorithm.samples(groups))
+            run.add_samples(index, [sample.row() for sample in samples])
+            clock.lap("judge")
+
+            # 3. Learn: one gradient a (policy, role), kept apart until the step.
+            contributions = learner.backward(samples, loss)
+            step = Step(index=index, groups=groups, samples=samples, contributions=contributions)
+            looks = [diagnostic(step) for diagnostic in diagnostics]
+            before = learner.digests()
+            moved = learner.step(interventions.gradients(contributions), step=index)
+            check_moves(before, learner.digests(), moved)
+            clock.lap("learn")
+
+            # 4. Publish: from here on the sampler speaks with the new weights.
+            await sampler.load(learner.adapters())
+            check_published(learner.digests(), sampler.digests())
+            clock.lap("publish")
+
+            # 5. Keep: numbers each step, evaluations and checkpoints when due.
+            numbers = merged(*looks, policy_numbers(moved, mismatch), clock.laps())
+            stopped = interventions.stop(numbers)
+            last = stopped is not None or index == config.run.steps
+            run.add_metrics(index, numbers)
+            watch(index, numbers)
+            if last or index % config.evaluation.every == 0:
+                watch(index, await examine(run, stage, tasks, step=index))
+            if last or index % config.run.save_every == 0:
+                run.checkpoint(index, parts, {"digests": learner.digests(), "stopped": stopped})
+            if last:
+                break
+
+    found = outcome(run.evaluations())
+    run.write_summary({} if found is None else found.as_dict())
+    return found
+
+
+async def examine(run: Run, stage: Stage, tasks: Splits, *, step: int) -> Numbers:
+    """The validation and the test split are evaluated and written down; their numbers are returned."""
+    config = run.config
+    limits = limits_of(config, config.evaluation.temperature)
+    numbers: Numbers = {}
+    for split in ("validation", "test"):
+        found = await evaluate(
+            stage, tasks.named()[split], limits, split=split, samples=config.evaluation.samples, seed=config.run.seed
+        )
+        run.add_evaluation(found.row(step))
+        numbers |= found.metrics()
+    return numbers
+
+
+def limits_of(config: Config, temperature: float) -> Limits:
+    """The limits that a recipe sets, at a temperature."""
+    return Limits(
+        temperature=temperature,
+        max_tokens=config.rollout.max_tokens,
+        max_prompt_tokens=config.rollout.max_prompt_tokens,
+        timeout=config.rollout.timeout,
+        judge_timeout=config.rollout.judge_timeout,
+    )
+
+
+def policy_numbers(moved: Mapping[str, Moved], mismatch: Mapping[str, float]) -> Numbers:
+    """What the step did to each policy; `trained` is 0 for a policy without signal, which has not moved."""
+    numbers: Numbers = {}
+    for policy, difference in mismatch.items():
+        numbers[f"policy/{policy}/mismatch"] = difference
+        numbers[f"policy/{policy}/trained"] = float(policy in moved)
+    for policy, move in moved.items():
+        numbers[f"policy/{policy}/gradient_norm"] = move.norm
+        numbers[f"policy/{policy}/learning_rate"] = move.learning_rate
+        numbers[f"policy/{policy}/change"] = move.change
+    return numbers
+
+
+def merged(*parts: Mapping[str, float]) -> Numbers:
+    """All numbers in one table."""
+    return {name: value for part in parts for name, value in part.items()}
+
+
+class Clock:
+    """Seconds since the last lap, by name."""
+
+    def __init__(self) -> None:
+        self._last = perf_counter()
+        self._laps: Numbers = {}
+
+    def lap(self, name: str) -> None:
+        now = perf_counter()
+        self._laps[f"time/{name}"] = now - self._last
+        self._last = now
+
+    def laps(self) -> Numbers:
+        """Every lap so far, and their sum."""
+        return {**self._laps, "time/step": sum(self._laps.values())}
