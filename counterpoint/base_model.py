@@ -3,15 +3,24 @@
 Shapes: P distinct prompts, C calls, L prompt tokens, T completion tokens, V vocabulary.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from importlib.resources import files
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from torch import Tensor
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    GenerationConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
 from transformers.cache_utils import DynamicCache
 
 from counterpoint.chat import Chat
@@ -27,29 +36,59 @@ class BaseModel:
     """A base model in evaluation mode, without gradients, and the way it writes conversations."""
 
     model: PreTrainedModel
-    tokenizer: PreTrainedTokenizerBase
     chat: Chat
 
 
 def load_base_model(config: ModelConfig) -> BaseModel:
     """The model that the recipe names, on its device. Raises ModelError that says what was wanted."""
     path, options = _locate(config)
-    try:
+    with _reading(config):
+        model, report = AutoModelForCausalLM.from_pretrained(
+            path, dtype=DTYPES[config.dtype], output_loading_info=True, **options
+        )
+    missing = sorted(report["missing_keys"])
+    if missing:  # transformers has filled them with noise
+        raise ModelError(f"model.path = {config.path!r} lacks {len(missing)} of the model's tensors: {missing[0]}, ...")
+    model.name_or_path = config.path  # what an adapter's files name as their base: never a place on this machine
+    return BaseModel(model=model.to(config.device).eval().requires_grad_(False), chat=load_chat(config))
+
+
+def load_chat(config: ModelConfig) -> Chat:
+    """How the model that the recipe names writes conversations. Raises ModelError; reads no weights."""
+    path, options = _locate(config)
+    with _reading(config):
         tokenizer = AutoTokenizer.from_pretrained(path, **options)
-        model = AutoModelForCausalLM.from_pretrained(path, dtype=DTYPES[config.dtype], **options)
-    except (OSError, ValueError, ImportError, KeyError) as error:
-        reason = str(error).strip().split("\n")[0]
-        raise ModelError(
-            f"model.path = {config.path!r} cannot be loaded: {reason} (allowed: a shipped model:"
-            f" {', '.join(MICRO_MODELS)}; a folder; a .gguf file; package:NAME/FILE; a hub name, with network)"
-        ) from error
     if tokenizer.chat_template is None:
         raise ModelError(f"model.path = {config.path!r}: its tokenizer has no chat template, which workflows need")
-    model = model.to(config.device).eval().requires_grad_(False)
-    chat = Chat(
-        tokenizer=tokenizer, stop_ids=_stop_ids(model, tokenizer), template_options=tuple(config.template.items())
+    stops = _stop_ids(tokenizer, path, options)
+    if not stops:
+        raise ModelError(f"model.path = {config.path!r}: neither it nor its tokenizer names a token that ends a reply")
+    return Chat(tokenizer=tokenizer, stop_ids=stops, template_options=tuple(config.template.items()))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BaseSize:
+    """How large a base model is, for estimates."""
+
+    parameters: int
+    linear_width: int
+    """Inputs plus outputs, summed over the linear layers that adapters go on."""
+    activation_width: int
+    """Values a token leaves behind for the backward pass, roughly: outputs of the linear layers, twice, and logits."""
+
+
+def base_size(config: ModelConfig) -> BaseSize:
+    """The size of the model that the recipe names; no weights are read. Raises ModelError."""
+    path, options = _locate(config)
+    with _reading(config), torch.device("meta"):
+        model = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(path, **options))
+    head = model.get_output_embeddings()
+    linear = [module for module in model.modules() if isinstance(module, torch.nn.Linear) and module is not head]
+    return BaseSize(
+        parameters=sum(parameter.numel() for parameter in model.parameters()),
+        linear_width=sum(layer.in_features + layer.out_features for layer in linear),
+        activation_width=2 * sum(layer.out_features for layer in linear) + 3 * head.out_features,
     )
-    return BaseModel(model=model, tokenizer=tokenizer, chat=chat)
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,17 +164,33 @@ def _locate(config: ModelConfig) -> tuple[str, dict[str, Any]]:
 
 
 def _in_package(name: str) -> Path:
+    """The file in an installed package, which is found but not imported: it may need what is not installed."""
     package, _, inner = name.removeprefix("package:").partition("/")
+    spec = find_spec(package) if package.isidentifier() else None
+    if spec is None or not spec.submodule_search_locations:
+        raise ModelError(f"model.path = {name!r}: no package {package!r} is installed")
+    return Path(spec.submodule_search_locations[0]) / inner
+
+
+@contextmanager
+def _reading(config: ModelConfig) -> Iterator[None]:
+    """Whatever transformers raises while it reads a model becomes one line that names what was wanted."""
     try:
-        return Path(str(files(package))) / inner
-    except ModuleNotFoundError:
-        raise ModelError(f"model.path = {name!r}: no package {package!r} is installed") from None
+        yield
+    except (OSError, ValueError, ImportError, KeyError, RuntimeError, SafetensorError) as error:
+        reason = str(error).strip().split("\n")[0]
+        raise ModelError(
+            f"model.path = {config.path!r} cannot be loaded: {reason} (allowed: a shipped model:"
+            f" {', '.join(MICRO_MODELS)}; a folder; a .gguf file; package:NAME/FILE; a hub name, with network)"
+        ) from error
 
 
-def _stop_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> frozenset[int]:
-    configured = model.generation_config.eos_token_id if model.generation_config is not None else None
+def _stop_ids(tokenizer: PreTrainedTokenizerBase, path: str, options: dict[str, Any]) -> frozenset[int]:
+    """What the model's generation settings name as the end, where it has any, and what its tokenizer does."""
+    try:
+        settings = {name: value for name, value in options.items() if name != "gguf_file"}
+        configured = GenerationConfig.from_pretrained(path, **settings).eos_token_id
+    except OSError:
+        configured = None
     listed = configured if isinstance(configured, list) else [configured]
-    stops = frozenset(int(stop) for stop in [*listed, tokenizer.eos_token_id] if stop is not None)
-    if not stops:
-        raise ModelError(f"{model.config.name_or_path}: neither the model nor its tokenizer names a stop token")
-    return stops
+    return frozenset(int(stop) for stop in [*listed, tokenizer.eos_token_id] if stop is not None)

@@ -1,5 +1,6 @@
 """Every knob, in one file. A recipe is TOML; what it leaves out has the default given here."""
 
+import copy
 import inspect
 import tomllib
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -168,7 +169,7 @@ class Config(Section):
     def cell(self) -> str:
         """The name of this cell of a study: workflow-sharing-model-task-seed."""
         sharing = self.policies.sharing if isinstance(self.policies.sharing, str) else "table"
-        model = Path(self.model.path).stem.lower()
+        model = Path(self.model.path).name.lower().removesuffix(".gguf")
         names = (self.workflow.name, sharing, model, self.task.name)
         return "-".join(name.rpartition(":")[2] for name in names) + f"-s{self.run.seed}"
 
@@ -184,9 +185,15 @@ def load_config(recipe: str | Path, overrides: Sequence[str] = ()) -> Config:
         table = tomllib.loads(path.read_text())
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} is not TOML: {error}") from error
+    return config_from(override_table(table, overrides))
+
+
+def override_table(table: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
+    """The table with every `section.key=value` set in it. Raises ConfigError if one is malformed."""
+    changed = copy.deepcopy(dict(table))
     for override in overrides:
-        _set(table, override)
-    return config_from(table)
+        _set(changed, override)
+    return changed
 
 
 def config_from(table: Mapping[str, Any]) -> Config:

@@ -67,8 +67,9 @@ def outcome(evaluations: Sequence[Mapping[str, Any]]) -> Outcome | None:
     steps = sorted(set(validation) & set(test))
     if len(steps) < 2 or steps[0] != 0:
         return None
-    smoothed = smooth([validation[step]["accuracy"] for step in steps])
-    peak_step = steps[int(np.argmax(smoothed))]
+    accuracy = [validation[step]["accuracy"] for step in steps]
+    smoothed = smooth(accuracy)
+    peak_step = steps[max(range(len(steps)), key=lambda place: (smoothed[place], accuracy[place]))]
     last = [step for step in steps if step > 0][-LAST:]
     rows = (test[0], test[peak_step], [test[step] for step in last])
     roles = set.intersection(*(set(test[step]["roles"]) for step in (0, peak_step, *last)))

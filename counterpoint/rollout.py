@@ -77,12 +77,11 @@ async def _episode(stage: Stage, task: Task, judge: "_Judge", limits: Limits, in
     with stage.sampler.session() as session:
         cast = _Cast(stage, session, limits, seed)
         try:
-            async with asyncio.timeout(limits.timeout):
+            async with asyncio.timeout(limits.timeout) as clock:
                 answer = await stage.workflow(task.problem, cast.roles())
-        except TimeoutError:
-            error = f"TimeoutError: not finished after {limits.timeout:g} s and {len(cast.spoken)} calls"
         except Exception as failure:  # whatever a workflow raises is a fact about its episode
-            error = f"{type(failure).__name__}: {failure}"
+            late = f"not finished after {limits.timeout:g} s and {len(cast.spoken)} calls"
+            error = f"{type(failure).__name__}: {late if clock.expired() else failure}"
     score = await judge.score(answer) if error is None else not_judged(f"the workflow failed: {error}")
     return Episode(
         task=task.problem.id,
@@ -199,11 +198,11 @@ class _Judge:
 
     async def _verify(self, answer: str | None) -> Score:
         try:
-            async with asyncio.timeout(self._timeout):
+            async with asyncio.timeout(self._timeout) as clock:
                 return await self._task.verify(answer)
-        except TimeoutError:
-            return not_judged(f"the judge took longer than {self._timeout:g} s")
         except Exception as error:  # a judge that raises has not judged, whatever it raised
+            if clock.expired():
+                return not_judged(f"the judge took longer than {self._timeout:g} s")
             return not_judged(f"the judge raised {type(error).__name__}: {error}")
 
 

@@ -1,6 +1,6 @@
 """The loop: act, judge, learn, publish, keep. Read this first."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from time import perf_counter
 
 from counterpoint.algorithms import build_algorithm, build_loss
@@ -80,7 +80,7 @@ async def train(run: Run, watch: Watch = lambda step, numbers: None) -> Outcome 
             clock.lap("publish")
 
             # 5. Keep: numbers each step, evaluations and checkpoints when due.
-            numbers = merged(*looks, policy_numbers(moved, mismatch), clock.laps())
+            numbers = merged(*looks, policy_numbers(before, moved, mismatch), clock.laps())
             stopped = interventions.stop(numbers)
             last = stopped is not None or index == config.run.steps
             run.add_metrics(index, numbers)
@@ -122,12 +122,11 @@ def limits_of(config: Config, temperature: float) -> Limits:
     )
 
 
-def policy_numbers(moved: Mapping[str, Moved], mismatch: Mapping[str, float]) -> Numbers:
+def policy_numbers(policies: Iterable[str], moved: Mapping[str, Moved], mismatch: Mapping[str, float]) -> Numbers:
     """What the step did to each policy; `trained` is 0 for a policy without signal, which has not moved."""
-    numbers: Numbers = {}
+    numbers: Numbers = {f"policy/{policy}/trained": float(policy in moved) for policy in policies}
     for policy, difference in mismatch.items():
         numbers[f"policy/{policy}/mismatch"] = difference
-        numbers[f"policy/{policy}/trained"] = float(policy in moved)
     for policy, move in moved.items():
         numbers[f"policy/{policy}/gradient_norm"] = move.norm
         numbers[f"policy/{policy}/learning_rate"] = move.learning_rate

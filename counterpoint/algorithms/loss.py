@@ -36,16 +36,16 @@ def clip(
     *,
     low: Annotated[float, Field(gt=0, lt=1)] = 0.2,
     high: Annotated[float, Field(gt=0)] = 0.28,
-    dual: Annotated[float, Field(ge=0)] = 0.0,
+    dual: Annotated[float, Field(gt=1)] | None = None,
 ) -> Tensor:
-    """L = max(-rho A, -clip(rho, 1 - low, 1 + high) A) with rho = exp(l - l_old); PPO (arXiv 1707.06347), DAPO (2503.14476).
+    """L = max(-rho A, -clip(rho, 1 - low, 1 + high) A), rho = exp(l - l_old); PPO 1707.06347, DAPO 2503.14476.
 
-    With `dual` above 1, L = min(L, -dual A) where A < 0; 0 leaves it out.
+    With `dual`, L = min(L, -dual A) where A < 0.
     """
     ratio_CT = torch.exp(logprobs_CT - old_CT)
     clipped_CT = torch.clamp(ratio_CT, 1 - low, 1 + high)
     loss_CT = torch.maximum(-ratio_CT * advantages_C1, -clipped_CT * advantages_C1)
-    if dual == 0.0:
+    if dual is None:
         return loss_CT
     return torch.where(advantages_C1 < 0, torch.minimum(loss_CT, -dual * advantages_C1), loss_CT)
 

@@ -11,12 +11,17 @@ from counterpoint.learners.base import Contribution, Gradient
 def role_gradients(step: Step) -> Numbers:
     """Norm, share, alignment and per-call norm a role; cosine a pair; dominance and effective roles a policy.
 
-    Policies without signal in this step have no numbers.
+    Policies without signal in this step have no numbers. `role/<role>/gradient_share` is the role's part of the sum of
+    all contributions' norms, whatever policy they go to: with one shared policy it is its share there.
     """
     by_policy: dict[str, dict[str, Contribution]] = {}
     for source, contribution in step.contributions.items():
         by_policy.setdefault(source.policy, {})[source.role] = contribution
-    numbers: Numbers = {}
+    mass = sum(contribution.gradient.norm() for contribution in step.contributions.values())
+    numbers: Numbers = {
+        f"role/{source.role}/gradient_share": contribution.gradient.norm() / mass if mass else 0.0
+        for source, contribution in step.contributions.items()
+    }
     for policy, roles in by_policy.items():
         numbers |= {f"gradient/{policy}/{name}": value for name, value in policy_numbers(roles).items()}
     return numbers
@@ -42,7 +47,7 @@ def policy_numbers(roles: Mapping[str, Contribution]) -> Numbers:
         numbers[f"{role}/share"] = shares[role]
         numbers[f"{role}/alignment"] = cosine(contribution.gradient, joint)
         numbers[f"{role}/per_call_norm"] = norms[role] / contribution.weight
-    for one, other in combinations(roles, 2):
+    for one, other in combinations(sorted(roles), 2):
         numbers[f"{one}+{other}/cosine"] = cosine(roles[one].gradient, roles[other].gradient)
     return numbers
 

@@ -60,7 +60,9 @@ class Learner(Protocol):
         ...
 
     def step(self, contributions: Contributions, *, step: int) -> dict[str, Moved]:
-        """Every policy with a contribution has taken one optimizer step; the others have not changed by a bit.
+        """Every policy whose contributions do not sum to zero has taken one optimizer step.
+
+        The others have not changed by a bit: momentum does not move them either.
 
         `step` counts from 1 and is the clock of the learning rate. Raises LearnerError if a gradient is not finite.
         """

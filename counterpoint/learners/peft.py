@@ -1,11 +1,13 @@
 """Many adapters on one frozen base, one optimizer each: the learner for a laptop and for one GPU."""
 
 from collections.abc import Mapping, Sequence
+from copy import copy
 from pathlib import Path
 
 import torch
 from peft import LoraConfig, get_peft_model, get_peft_model_state_dict, set_peft_model_state_dict
 from peft.tuners.lora import LoraLayer
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import PreTrainedModel
@@ -62,8 +64,9 @@ class Peft:
         moved: dict[str, Moved] = {}
         for policy, parameters in self._parameters.items():
             gradients = [part.gradient for source, part in contributions.items() if source.policy == policy]
-            if gradients:
-                moved[policy] = self._move(policy, list(parameters.values()), _joint(policy, gradients), step)
+            joint = _joint(policy, gradients) if gradients else None
+            if joint is not None and joint.norm() != 0.0:
+                moved[policy] = self._move(policy, list(parameters.values()), joint, step)
         return moved
 
     @torch.no_grad()
@@ -107,8 +110,10 @@ class Peft:
             place = folder / policy
             place.mkdir(parents=True)
             tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in self._tensors(policy).items()}
-            save_file(tensors, place / ADAPTER_FILE, metadata={"format": "pt", "version": str(self._versions[policy])})
-            self._peft.peft_config[policy].save_pretrained(str(place))
+            save_file(tensors, place / ADAPTER_FILE, metadata={"format": "pt"})
+            config = copy(self._peft.peft_config[policy])
+            config.target_modules = sorted(config.target_modules)  # a set: its order would change with every process
+            config.save_pretrained(str(place))
             save_moments(place / MOMENTS_FILE, self._optimizers[policy], parameters)
 
     def load(self, folder: Path) -> None:
@@ -119,7 +124,7 @@ class Peft:
                 self._check_fits(policy, place, tensors)
                 set_peft_model_state_dict(self._peft, tensors, adapter_name=policy)
                 load_moments(place / MOMENTS_FILE, self._optimizers[policy], parameters)
-            except (OSError, KeyError) as error:
+            except (OSError, KeyError, SafetensorError) as error:
                 raise LearnerError(f"{place} does not hold policy {policy!r} of this recipe: {error}") from error
             self._versions[policy] = _steps_taken(self._optimizers[policy])
 

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
+from counterpoint.errors import SamplerError
 from counterpoint.samplers.base import Completion, Request
 
 _QUIET_PASSES = 8
@@ -20,7 +21,7 @@ class Wave:
         self._open: dict[int, int] = {}
         """Session -> requests it waits for."""
         self._opened = 0
-        self._requests: list[tuple[Request, asyncio.Future[Completion]]] = []
+        self._requests: list[tuple[int, Request, asyncio.Future[Completion]]] = []
         self._events = 0
         """Grows with whatever may make a wave complete or incomplete."""
         self._settling = False
@@ -35,11 +36,16 @@ class Wave:
             yield WaveSession(self, number)
         finally:
             del self._open[number]
+            for asker, _, future in self._requests:
+                if asker == number:
+                    future.cancel()
             self._changed()
 
     async def sample(self, session: int, request: Request) -> Completion:
+        if session not in self._open:
+            raise SamplerError("a call was made after its episode had ended")
         future: asyncio.Future[Completion] = asyncio.get_running_loop().create_future()
-        self._requests.append((request, future))
+        self._requests.append((session, request, future))
         self._open[session] += 1
         self._changed()
         try:
@@ -70,16 +76,18 @@ class Wave:
             self._flush()
 
     def _flush(self) -> None:
-        wave = [(request, future) for request, future in self._requests if not future.done()]
+        wave = [(request, future) for _, request, future in self._requests if not future.done()]
         self._requests = []
         wave.sort(key=lambda item: (item[0].policy, item[0].prompt_ids, item[0].seed))
+        if not wave:
+            return
         try:
-            completions = self._compute([request for request, _ in wave])
+            spoken = list(zip(wave, self._compute([request for request, _ in wave]), strict=True))
         except Exception as error:  # whatever it is, everybody who waits must hear of it
             for _, future in wave:
                 future.set_exception(error)
             return
-        for (_, future), completion in zip(wave, completions, strict=True):
+        for (_, future), completion in spoken:
             future.set_result(completion)
 
 

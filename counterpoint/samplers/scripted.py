@@ -1,5 +1,6 @@
 """Say what was written beforehand: for tests, documentation, and trying a workflow without a model."""
 
+import asyncio
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
@@ -27,6 +28,7 @@ class Scripted:
 
     async def sample(self, request: Request) -> Completion:
         self.requests.append(request)
+        await asyncio.sleep(0)  # as with any sampler, calls made side by side have all started before one is answered
         text = self._script(request.policy, self._chat.text(request.prompt_ids))
         ids = self._chat.tokenizer.encode(text, add_special_tokens=False)
         stopped = len(ids) < request.max_tokens

@@ -1,31 +1,29 @@
 """Read answers out of replies and compare them."""
 
+import re
 from fractions import Fraction
 
 from counterpoint.task import RIGHT, WRONG, Score
 
 BOXED_FORMAT = r"Write the final answer as \boxed{answer}."
-_OPENING = r"\boxed{"
+_BRACE = re.compile(r"\\boxed\{|[{}]")
+_LOOSE = re.compile(r"(?<=[-+/])\s+|\s+(?=/)")
+_THOUSANDS = re.compile(r"(?<=\d),(?=\d{3}(?!\d))")
 _MAX_DIGITS = 400
 
 
 def boxes(text: str) -> list[str]:
     r"""The contents of every `\boxed{...}` in `text`, in order, braces balanced; an unclosed box is none."""
-    found: list[str] = []
-    start = text.find(_OPENING)
-    while start >= 0:
-        begin = start + len(_OPENING)
-        end = _closing_brace(text, begin)
-        if end is not None:
-            found.append(text[begin:end].strip())
-        start = text.find(_OPENING, begin)
-    return found
+    return [text[begin:end].strip() for begin, end in _box_spans(text)]
 
 
 def last_box(text: str) -> str | None:
     r"""The content of the last `\boxed{...}`; None if there is none or it is empty."""
-    found = boxes(text)
-    return found[-1] or None if found else None
+    spans = _box_spans(text)
+    if not spans:
+        return None
+    begin, end = spans[-1]
+    return text[begin:end].strip() or None
 
 
 async def same_number(answer: str, key: str) -> Score:
@@ -41,21 +39,26 @@ async def same_text_or_number(answer: str, key: str) -> Score:
     return await same_number(answer, key)
 
 
-def _closing_brace(text: str, begin: int) -> int | None:
-    depth = 1
-    for position in range(begin, len(text)):
-        depth += {"{": 1, "}": -1}.get(text[position], 0)
-        if depth == 0:
-            return position
-    return None
+def _box_spans(text: str) -> list[tuple[int, int]]:
+    """Where the content of each box begins and ends, in the order of the beginnings; one pass, however long the text."""
+    spans = []
+    opened: list[re.Match[str]] = []
+    for brace in _BRACE.finditer(text):
+        if brace[0] != "}":
+            opened.append(brace)
+        elif opened:
+            opening = opened.pop()
+            if opening[0] != "{":
+                spans.append((opening.end(), brace.start()))
+    return sorted(spans)
 
 
 def _number(text: str) -> Fraction | None:
-    plain = text.strip().replace(",", "").replace("$", "").replace("\u2212", "-")
+    plain = _THOUSANDS.sub("", text.strip().replace("$", "").replace("\u2212", "-"))
     if len(plain) > _MAX_DIGITS or "e" in plain.lower() or "_" in plain:
         return None
     try:
-        return Fraction(plain.replace(" ", ""))
+        return Fraction(_LOOSE.sub("", plain))
     except (ValueError, ZeroDivisionError):
         return None
 

@@ -38,19 +38,16 @@ class Splits:
 
 
 def batch(tasks: Sequence[Task], *, step: int, size: int, seed: int) -> tuple[Task, ...]:
-    """The tasks of a step: a function of (seed, step) alone, every task once an epoch, order reshuffled each epoch.
+    """The tasks of a step: a function of (seed, step) alone, all different, order reshuffled each epoch.
 
-    `step` counts from 1. Raises TaskError if `size` exceeds the number of tasks.
+    Every task comes once an epoch; where `size` does not divide their number, the last few of the order wait for the
+    next epoch. `step` counts from 1. Raises TaskError if `size` exceeds the number of tasks.
     """
     if size > len(tasks):
         raise TaskError(f"{size} tasks a step were asked for, but there are only {len(tasks)}")
-    first = (step - 1) * size
-    return tuple(tasks[_position(first + offset, len(tasks), seed)] for offset in range(size))
-
-
-def _position(index: int, count: int, seed: int) -> int:
-    epoch, place = divmod(index, count)
-    return _order(count, epoch, seed)[place]
+    epoch, place = divmod(step - 1, len(tasks) // size)
+    order = _order(len(tasks), epoch, seed)
+    return tuple(tasks[index] for index in order[place * size : (place + 1) * size])
 
 
 @lru_cache(maxsize=4)

@@ -17,8 +17,8 @@ def questions(
     r"""One task a line of the file at `path`, whose columns `question` and `answer` hold text or numbers.
 
     An answer, read from the last `\boxed{...}` of a reply, is right if it is the same number or the same text as the
-    key, up to case and white space. Which split a problem is in depends on its text alone: about 80 % are in train, 10 %
-    in validation, 10 % in test. Raises TaskError if the file is missing, empty, malformed, repeats a question, or
+    key, up to case and white space. Which split a problem is in depends on its text alone: about 80 % are in train,
+    10 % in validation, 10 % in test. Raises TaskError if the file is missing, empty, malformed, repeats a question, or
     leaves a split empty.
     """
     file = Path(path).expanduser()
@@ -38,7 +38,11 @@ def questions(
 
 
 def _rows(file: Path) -> Iterator[tuple[int, dict[str, object]]]:
-    for number, line in enumerate(file.read_text().splitlines(), start=1):
+    try:
+        lines = file.read_text(encoding="utf-8-sig").split("\n")
+    except UnicodeDecodeError as error:
+        raise TaskError(f"{file} is not UTF-8 text: {error}") from error
+    for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue
         try:

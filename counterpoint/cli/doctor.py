@@ -1,0 +1,92 @@
+"""`counterpoint doctor`."""
+
+import os
+import platform
+import sys
+from collections.abc import Callable
+from functools import partial
+from importlib.metadata import PackageNotFoundError, version
+
+import torch
+from rich.console import Console
+
+from counterpoint.base_model import load_base_model
+from counterpoint.config import RECIPE_FOLDERS, ModelConfig, load_config
+from counterpoint.errors import CounterpointError
+from counterpoint.models import MICRO_MODELS
+from counterpoint.plan import measured_rate
+
+PACKAGES = ("torch", "transformers", "peft", "safetensors", "polars", "pydantic", "scipy", "numpy")
+EXTRAS = {"gguf": "reads GGUF files"}
+SLOWER = 0.9
+"""Several threads that reach less than this part of one thread's speed are a problem."""
+
+
+def examine() -> int:
+    """Print one line a check; 0 if nothing is wrong, else 1."""
+    console = Console(highlight=False)
+    checks: list[Callable[[], tuple[bool, str]]] = [_python, _packages, _extras, _memory, _threads, _accelerator]
+    checks += [partial(_micro_model, name) for name in MICRO_MODELS]
+    checks.append(_recipes)
+    results = [check() for check in checks]
+    for good, text in results:
+        console.print(f"[{'green' if good else 'red'}]{'ok     ' if good else 'PROBLEM'}[/] ", end="")
+        console.print(text, markup=False)
+    return 0 if all(good for good, _ in results) else 1
+
+
+def _python() -> tuple[bool, str]:
+    return sys.version_info >= (3, 11), f"Python {platform.python_version()} (3.11 or later) on {platform.platform()}"
+
+
+def _packages() -> tuple[bool, str]:
+    return True, ", ".join(f"{name} {version(name)}" for name in ("counterpoint", *PACKAGES))
+
+
+def _extras() -> tuple[bool, str]:
+    return True, "; ".join(f"{name}: {_installed(name)} ({use})" for name, use in EXTRAS.items())
+
+
+def _installed(name: str) -> str:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return "not installed"
+
+
+def _memory() -> tuple[bool, str]:
+    free = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_AVPHYS_PAGES") / 2**30
+    return free > 1, f"{free:.1f} GiB of memory free"
+
+
+def _threads() -> tuple[bool, str]:
+    cores = len(os.sched_getaffinity(0))
+    one, all_of_them = measured_rate(1) / 1e9, measured_rate(cores) / 1e9
+    text = f"{cores} cores: {one:.0f} GFLOP/s with 1 thread, {all_of_them:.0f} with {cores}"
+    if all_of_them < SLOWER * one:
+        return False, text + ": the machine is busy, train with run.threads=1"
+    return True, text
+
+
+def _accelerator() -> tuple[bool, str]:
+    if not torch.cuda.is_available():
+        return True, "no CUDA device: micro models train in minutes, larger ones slowly"
+    return True, f"CUDA device: {torch.cuda.get_device_name()} (model.device=cuda)"
+
+
+def _micro_model(name: str) -> tuple[bool, str]:
+    try:
+        base = load_base_model(ModelConfig(path=name))
+    except CounterpointError as error:
+        return False, f"{name}: {error}"
+    return True, f"{name}: {sum(parameter.numel() for parameter in base.model.parameters()):,} parameters, loads"
+
+
+def _recipes() -> tuple[bool, str]:
+    paths = {path.parent.name: path for folder in RECIPE_FOLDERS for path in folder.glob("*/run.toml")}
+    for name, path in sorted(paths.items()):
+        try:
+            load_config(path)
+        except CounterpointError as error:
+            return False, f"recipe {name}: {error}"
+    return bool(paths), f"recipes: {', '.join(sorted(paths)) or 'none found'}"

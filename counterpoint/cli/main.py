@@ -1,0 +1,92 @@
+"""The command line: parse, call, print. What needs an engine is imported only when its command runs."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from counterpoint.errors import CounterpointError
+
+app = typer.Typer(
+    name="counterpoint",
+    help="Train multi-agent LLM workflows with reinforcement learning; see role by role why it works or falls apart.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+Overrides = Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Such as run.seed=1.")]
+RunPath = Annotated[Path, typer.Argument(metavar="RUN", help="A run directory.")]
+
+
+@app.command()
+def train(
+    recipe: Annotated[str, typer.Argument(metavar="RECIPE", help="A name in recipes/, a folder, or a TOML file.")],
+    overrides: Overrides = None,
+    out: Annotated[Path | None, typer.Option(help="Where the run goes; runs/<cell> if not given.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be done, and do none of it.")] = False,
+) -> None:
+    """Train the policies of a workflow."""
+    from counterpoint.cli.train import plan_only, start
+
+    if dry_run:
+        plan_only(recipe, overrides or [])
+    else:
+        start(recipe, overrides or [], out)
+
+
+@app.command()
+def resume(run: RunPath) -> None:
+    """Go on with a run from its last checkpoint."""
+    from counterpoint.cli.train import go_on
+
+    go_on(run)
+
+
+@app.command()
+def evaluate(
+    target: Annotated[str, typer.Argument(metavar="RUN|MODEL", help="A run directory, or a base model.")],
+    overrides: Overrides = None,
+    split: Annotated[str, typer.Option(help="train, validation or test.")] = "test",
+    samples: Annotated[int, typer.Option(min=1, help="Episodes a problem.")] = 1,
+    step: Annotated[int | None, typer.Option(help="Which checkpoint of a run; the last if not given.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Also write everything to this JSON file.")] = None,
+) -> None:
+    """Measure accuracy, for the team and for each role."""
+    from counterpoint.cli.evaluate import measure
+
+    measure(target, overrides or [], split, samples, step, out)
+
+
+@app.command()
+def show(
+    run: RunPath,
+    step: Annotated[int | None, typer.Option(help="Which training step; the last if not given.")] = None,
+    task: Annotated[
+        str | None, typer.Option(help="Only episodes of this task (the beginning of its id is enough).")
+    ] = None,
+    limit: Annotated[int, typer.Option(min=1, help="At most so many episodes.")] = 2,
+    outcome: Annotated[str, typer.Option(help="Only episodes that were: any, right, wrong, failed, split.")] = "any",
+) -> None:
+    """Print episodes, call by call: prompts, replies, claims, verdicts, rewards and advantages."""
+    from counterpoint.cli.show import show_episodes
+
+    show_episodes(run, step, task, limit, outcome)
+
+
+@app.command()
+def doctor() -> None:
+    """Check that this machine and installation can train."""
+    from counterpoint.cli.doctor import examine
+
+    sys.exit(examine())
+
+
+def main() -> None:
+    """Run the command line; an error is one line on standard error and exit status 2."""
+    try:
+        app()
+    except CounterpointError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)

@@ -1,0 +1,102 @@
+"""One live line a step, one printed line an evaluation, one table at the end."""
+
+from collections.abc import Mapping, Sequence
+from time import perf_counter
+
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from counterpoint.outcome import Interval, Outcome
+
+
+class Progress:
+    """Shows the numbers of a run as they come: on a terminal the steps share one line, elsewhere each has its own."""
+
+    def __init__(self, console: Console, roles: Sequence[str], first_step: int, steps: int) -> None:
+        self._console = console
+        self._roles = roles
+        self._first = first_step
+        self._steps = steps
+        self._live = Live(console=console, auto_refresh=False, transient=True) if console.is_terminal else None
+        self._began = perf_counter()
+
+    def __enter__(self) -> "Progress":
+        if self._live is not None:
+            self._live.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._live is not None:
+            self._live.stop()
+
+    def __call__(self, step: int, numbers: Mapping[str, float]) -> None:
+        if "eval/test/accuracy" in numbers:
+            self._console.print(evaluation_line(step, self._roles, numbers), style="bold")
+        elif self._live is not None:
+            self._live.update(Text(self._step_line(step, numbers)), refresh=True)
+        else:
+            self._console.print(self._step_line(step, numbers), markup=False, soft_wrap=True)
+
+    def _step_line(self, step: int, numbers: Mapping[str, float]) -> str:
+        left = (perf_counter() - self._began) / (step - self._first) * (self._steps - step)
+        return f"{step_line(step, self._steps, self._roles, numbers)} | {clock(left)} left"
+
+
+def step_line(step: int, steps: int, roles: Sequence[str], numbers: Mapping[str, float]) -> str:
+    """What happened in a training step, on the sampled training problems."""
+    parts = [f"step {step:{len(str(steps))}}/{steps}", f"team {percent(numbers.get('episode/score'))}"]
+    parts += [
+        f"{role} {percent(numbers.get(f'role/{role}/accuracy'))}"
+        f" (gradient {percent(numbers.get(f'role/{role}/gradient_share'))})"
+        for role in roles
+    ]
+    signals = [numbers[key] for role in roles if (key := f"role/{role}/without_signal") in numbers]
+    if signals:
+        parts.append(f"signal {percent(1 - sum(signals) / len(signals))}")
+    lost = int(numbers["episode/errors"] + numbers["episode/not_judged"])
+    if lost:
+        parts.append(f"{lost} failed or not judged")
+    parts.append(f"{numbers['time/step']:.1f} s")
+    return " | ".join(parts)
+
+
+def evaluation_line(step: int, roles: Sequence[str], numbers: Mapping[str, float]) -> str:
+    """What an evaluation found."""
+    parts = [
+        f"eval at {step}: test {percent(numbers['eval/test/accuracy'])}",
+        f"validation {percent(numbers['eval/validation/accuracy'])}",
+        *(f"{role} {percent(numbers.get(f'eval/test/role/{role}/accuracy'))}" for role in roles),
+        f"any answer right {percent(numbers['eval/test/episode/oracle'])}",
+    ]
+    return " | ".join(parts)
+
+
+def print_outcome(console: Console, outcome: Outcome) -> None:
+    """The summary table: base, peak and terminal accuracy on the test split, with 95 % intervals."""
+    table = Table(title=f"test accuracy, 95 % intervals over {outcome.team.base.n} tasks", title_justify="left")
+    for column in ("", "base", f"peak (step {outcome.peak_step})", "terminal", "gain", "drop"):
+        table.add_column(column, justify="left" if column == "" else "right")
+    for name, course in {"team": outcome.team, **outcome.roles}.items():
+        levels = [with_interval(value) for value in (course.base, course.peak, course.terminal)]
+        table.add_row(name, *levels, with_interval(course.gain, sign="+"), with_interval(course.drop, sign="+"))
+    console.print(table)
+
+
+def percent(value: float | None) -> str:
+    """A part of one, as a percentage; a dash where there is none."""
+    return "  -" if value is None else f"{100 * value:3.0f}%"
+
+
+def with_interval(interval: Interval, sign: str = "") -> str:
+    """`45.3 [39.1, 51.6]`, in percent."""
+    value, low, high = (100 * part for part in interval[:3])
+    return f"{value:{sign}.1f} [{low:{sign}.1f}, {high:{sign}.1f}]"
+
+
+def clock(seconds: float) -> str:
+    """`1:05`, or `2:01:05`."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"

@@ -1,0 +1,136 @@
+"""`counterpoint show`."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import polars as pl
+from rich.console import Console
+from rich.padding import Padding
+from rich.rule import Rule
+from rich.text import Text
+
+from counterpoint.episode import Answer, Call, CallKey, Choice, Claim, Episode, Unreadable, Verdict, read_episodes
+from counterpoint.errors import ConfigError, RunError, unknown
+from counterpoint.run import Run
+
+OUTCOMES = ("any", "right", "wrong", "failed", "split")
+SampleKey = tuple[str, int, CallKey]
+
+
+def show_episodes(path: Path, step: int | None, task: str | None, limit: int, outcome: str) -> None:
+    """Print episodes of one step of the run at `path`."""
+    if outcome not in OUTCOMES:
+        raise ConfigError(unknown("--outcome", outcome, OUTCOMES))
+    run = Run.read(path)
+    number = _step(run, step)
+    episodes = [
+        episode
+        for group in read_episodes(run.path / "episodes" / f"{number:06d}.parquet")
+        for episode in group.episodes
+        if episode.task.startswith(task or "") and _is(episode, outcome)
+    ]
+    samples = _samples(run.path / "samples" / f"{number:06d}.parquet")
+    console = Console(highlight=False)
+    console.print(f"step {number}: {len(episodes)} episodes match, {min(limit, len(episodes))} shown")
+    for episode in episodes[:limit]:
+        _print_episode(console, episode, samples)
+
+
+def _step(run: Run, step: int | None) -> int:
+    steps = sorted(int(file.stem) for file in (run.path / "episodes").glob("[0-9]*.parquet"))
+    if not steps:
+        raise RunError(f"{run.path} has no episodes yet")
+    if step is None:
+        return steps[-1]
+    if step not in steps:
+        raise RunError(f"{run.path} has no episodes of step {step}; there are: {steps[0]} to {steps[-1]}")
+    return step
+
+
+def _is(episode: Episode, outcome: str) -> bool:
+    answers = {call.score for call in episode.calls if isinstance(call.claim, Answer)}
+    match outcome:
+        case "right":
+            return episode.success == 1.0
+        case "wrong":
+            return episode.success == 0.0 and episode.error is None
+        case "failed":
+            return episode.error is not None
+        case "split":
+            return len(answers) > 1
+        case _:
+            return True
+
+
+def _samples(path: Path) -> dict[SampleKey, dict[str, float]]:
+    """(task, rollout, call) -> reward, advantage, signal; empty if credit never came so far."""
+    if not path.is_file():
+        return {}
+    return {
+        (row["task"], row["rollout"], CallKey(row["role"], row["slot"], row["turn"])): row
+        for row in pl.read_parquet(path).iter_rows(named=True)
+    }
+
+
+def _print_episode(console: Console, episode: Episode, samples: Mapping[SampleKey, Mapping[str, float]]) -> None:
+    console.print(Rule(f"{episode.task}, rollout {episode.rollout}", align="left"))
+    console.print(Text(f"problem   {episode.problem}"))
+    console.print(Text(f"answer    {episode.answer if episode.answer is not None else '(none)'}   {_verdict(episode)}"))
+    for call in episode.calls:
+        _print_call(console, call, samples.get((episode.task, episode.rollout, call.key)))
+
+
+def _verdict(episode: Episode) -> str:
+    if episode.error is not None:
+        return f"FAILED: {episode.error}"
+    if episode.score.reward is None:
+        return f"NOT JUDGED: {episode.score.reason}"
+    return f"reward {episode.score.reward:g}"
+
+
+def _print_call(console: Console, call: Call, sample: Mapping[str, float] | None) -> None:
+    credit = "no credit"
+    if sample is not None:
+        advantage = f"advantage {sample['advantage']:+.3f}" if sample["signal"] else "no signal in its group"
+        credit = f"reward {sample['reward']:g}, {advantage}"
+    console.print(
+        Text(
+            f"\n{_name(call.key)}  [{call.policy}@v{call.version}]  {len(call.prompt_ids)} + {len(call.completion_ids)}"
+            f" tokens, {call.finish}  |  {credit}",
+            style="bold",
+        )
+    )
+    for message in call.messages:
+        console.print(Padding(Text(f"{message['role']}: {message['content']}", style="dim"), (0, 0, 0, 4)))
+    console.print(Padding(Text(call.text), (0, 0, 0, 2)))
+    console.print(Text(f"  -> {_claim(call.claim)}{_score(call)}", style="italic"))
+
+
+def _name(key: CallKey) -> str:
+    return f"{key.role}, slot {key.slot}, turn {key.turn}"
+
+
+def _claim(claim: Claim | None) -> str:
+    match claim:
+        case None:
+            return "claims nothing"
+        case Answer(text=text):
+            return f"answers {text}"
+        case Verdict(about=about, correct=correct):
+            return f"judges {_name(about)} {'right' if correct else 'wrong'}"
+        case Choice(candidates=candidates, index=index):
+            return f"chooses {_name(candidates[index])} of {_listed(candidates)}"
+        case Unreadable(reason=reason):
+            return f"unreadable: {reason}"
+
+
+def _listed(candidates: Sequence[CallKey]) -> str:
+    return f"{len(candidates)} candidates"
+
+
+def _score(call: Call) -> str:
+    if call.claim is None:
+        return ""
+    if call.score is None:
+        return "   (not judged)"
+    return "   (right)" if call.score == 1.0 else "   (wrong)" if call.score == 0.0 else f"   (worth {call.score:g})"

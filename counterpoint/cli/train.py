@@ -1,0 +1,66 @@
+"""`counterpoint train` and `counterpoint resume`."""
+
+import asyncio
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+from transformers.utils import logging as transformers_logging
+
+from counterpoint.cli.facts import facts
+from counterpoint.cli.progress import Progress, print_outcome
+from counterpoint.config import Config, load_config
+from counterpoint.plan import plan
+from counterpoint.run import Run
+from counterpoint.train import train
+
+
+def start(recipe: str, overrides: Sequence[str], out: Path | None) -> None:
+    """A new run is trained to its last step."""
+    config = with_threads(load_config(recipe, overrides))
+    plan(config)
+    with Run.create(out or Path("runs") / config.cell, config, facts(recipe, overrides)) as run:
+        _train(run, first_step=0)
+
+
+def go_on(path: Path) -> None:
+    """An existing run is trained to its last step."""
+    with Run.open(path) as run:
+        saved = run.checkpoints()
+        _train(run, first_step=saved[-1] if saved else 0)
+
+
+def plan_only(recipe: str, overrides: Sequence[str]) -> None:
+    """What the recipe would do is printed; nothing is written."""
+    config = with_threads(load_config(recipe, overrides))
+    transformers_logging.disable_progress_bar()
+    console = Console(highlight=False)
+    console.print(config.toml(), markup=False)
+    for line in plan(config).lines():
+        console.print(line, markup=False)
+
+
+def with_threads(config: Config) -> Config:
+    """The recipe with `run.threads = 0` resolved to the cores that this process may use."""
+    if config.run.threads:
+        return config
+    threads = len(os.sched_getaffinity(0))
+    return config.model_copy(update={"run": config.run.model_copy(update={"threads": threads})})
+
+
+def _train(run: Run, first_step: int) -> None:
+    transformers_logging.disable_progress_bar()
+    console = Console(highlight=False)
+    roles = plan(run.config).roles
+    try:
+        with Progress(console, roles, first_step, run.config.run.steps) as progress:
+            found = asyncio.run(train(run, progress))
+    except KeyboardInterrupt:
+        console.print(f"interrupted; go on with: counterpoint resume {run.path}", markup=False)
+        sys.exit(130)
+    if found is not None:
+        print_outcome(console, found)
+    console.print(f"\nrun: {run.path}", markup=False)
+    console.print(f"episodes: counterpoint show {run.path}", markup=False)

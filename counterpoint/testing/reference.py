@@ -1,0 +1,68 @@
+"""The same quantities computed the plain way: full forward passes, padding on the right, no cache, autograd.
+
+Slow, short, and independent of the code they are compared with.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.func import functional_call
+
+from counterpoint.episode import Call
+from counterpoint.policy import Adapter
+
+_PREFIX = "base_model.model."
+
+
+def plain_logprobs(model: Any, calls: Sequence[Call], adapter: Adapter | None = None) -> list[Tensor]:
+    """For each call the log-probabilities of its completion tokens under the plain `model`, `adapter` added to it.
+
+    `model` is the base itself, without any adapter in it. Gradients flow to the adapter's tensors if they want some.
+    """
+    width = max(len(call.prompt_ids) + len(call.completion_ids) for call in calls)
+    rows = [[*call.prompt_ids, *call.completion_ids] for call in calls]
+    ids = torch.tensor([row + [0] * (width - len(row)) for row in rows], device=model.device)
+    mask = torch.tensor([[1] * len(row) + [0] * (width - len(row)) for row in rows], device=model.device)
+    inputs = {"input_ids": ids, "attention_mask": mask, "use_cache": False}
+    logits = functional_call(model, _weights(model, adapter), (), inputs).logits.float()
+    found = []
+    for call, row, predicted in zip(calls, rows, logits, strict=True):
+        before = len(call.prompt_ids)
+        logprobs = torch.log_softmax(predicted[before - 1 : len(row) - 1] / call.temperature, dim=-1)
+        found.append(torch.stack([one[token] for one, token in zip(logprobs, row[before:], strict=True)]))
+    return found
+
+
+def wanting_gradients(adapter: Adapter) -> Adapter:
+    """The same adapter, its tensors ready for `torch.autograd.grad`."""
+    tensors = {name: tensor.detach().clone().requires_grad_() for name, tensor in adapter.tensors.items()}
+    return Adapter(policy=adapter.policy, version=adapter.version, scale=adapter.scale, tensors=tensors)
+
+
+def plain_gradient(
+    model: Any, calls: Sequence[Call], advantages: Sequence[float], weights: Sequence[float], adapter: Adapter
+) -> dict[str, Tensor]:
+    """The gradient of -sum of weight * advantage * log-probability over all tokens, for each tensor of the adapter."""
+    ready = wanting_gradients(adapter)
+    logprobs = plain_logprobs(model, calls, ready)
+    parts = [-w * a * one.sum() for w, a, one in zip(weights, advantages, logprobs, strict=True)]
+    gradients = torch.autograd.grad(torch.stack(parts).sum(), list(ready.tensors.values()))
+    return dict(zip(ready.tensors, gradients, strict=True))
+
+
+def dot(one: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> float:
+    """The inner product of two gradients."""
+    return math.fsum(float((one[name].double() * other[name].double()).sum()) for name in one)
+
+
+def _weights(model: Any, adapter: Adapter | None) -> dict[str, Tensor]:
+    weights = dict(model.named_parameters())
+    for name, down in ({} if adapter is None else adapter.tensors).items():
+        if name.endswith(".lora_A.weight") and adapter is not None:
+            up = adapter.tensors[name.replace(".lora_A.", ".lora_B.")]
+            place = name.removeprefix(_PREFIX).replace(".lora_A.weight", ".weight")
+            weights[place] = weights[place] + adapter.scale * (up @ down)
+    return weights

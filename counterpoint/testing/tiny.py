@@ -1,0 +1,168 @@
+"""A random model that is made in a moment, and calls and samples to try samplers and learners with."""
+
+import random
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+from transformers import PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
+
+from counterpoint.algorithms.base import Sample
+from counterpoint.chat import Chat
+from counterpoint.config import Config, config_from
+from counterpoint.episode import Call, CallKey, Message
+from counterpoint.policy import Adapter, Routing
+
+STOP = "<|im_end|>"
+_PAD = "<|endoftext|>"
+_START = "<|im_start|>"
+_CHAT_TEMPLATE = (
+    "{% for message in messages %}"
+    "{{ '<|im_start|>' + message['role'] + '\\n' + message['content'] + '<|im_end|>\\n' }}"
+    "{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}"
+)
+_SPREAD = 0.3
+"""Standard deviation of the weights: large enough for every token of a prompt to matter to what follows."""
+
+
+def tiny_model_folder(path: Path, *, seed: int = 0) -> Path:
+    """`path` holds a random two-layer Qwen3 (float32) and its byte-level tokenizer with a ChatML template.
+
+    It says nonsense and stops after about ten tokens, sometimes at once, sometimes much later.
+    """
+    tokenizer = _tokenizer()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = Qwen3ForCausalLM(_model_config(tokenizer))
+    _prefer_short_plain_text(model, tokenizer)
+    tokenizer.save_pretrained(path)
+    model.save_pretrained(path)
+    return path
+
+
+def tiny_config(folder: Path, table: Mapping[str, Any] | None = None) -> Config:
+    """A recipe of a few small steps with the model in `folder`; `table` has the last word, key by key."""
+    recipe: dict[str, Any] = {
+        "model": {"path": str(folder)},
+        "task": {"name": "arithmetic", "operands": 2, "train": 16, "validation": 3, "test": 4},
+        "policies": {"rank": 4, "alpha": 8.0, "learning_rate": 0.01},
+        "rollout": {"tasks_per_step": 3, "group_size": 4, "max_tokens": 8},
+        "evaluation": {"every": 2},
+        "run": {"steps": 3, "save_every": 2, "threads": 1, "proof_calls": 4},
+    }
+    for section, value in (table or {}).items():
+        known = recipe.get(section)
+        recipe[section] = {**known, **value} if isinstance(known, dict) and isinstance(value, Mapping) else value
+    return config_from(recipe)
+
+
+def tiny_adapters(
+    model: Any, policies: Sequence[str], *, version: int = 1, rank: int = 4, scale: float = 2.0, seed: int = 0
+) -> list[Adapter]:
+    """Random adapters, no two alike, on all linear layers of `model` but its head, under PEFT's names."""
+    generator = torch.Generator().manual_seed(seed)
+    head = model.get_output_embeddings()
+    layers = {
+        name: module
+        for name, module in model.named_modules()
+        if isinstance(module, torch.nn.Linear) and module is not head
+    }
+    adapters = []
+    for policy in policies:
+        tensors = {}
+        for name, layer in layers.items():
+            prefix = f"base_model.model.{name}"
+            tensors[f"{prefix}.lora_A.weight"] = 0.1 * torch.randn(rank, layer.in_features, generator=generator)
+            tensors[f"{prefix}.lora_B.weight"] = 0.1 * torch.randn(layer.out_features, rank, generator=generator)
+        adapters.append(Adapter(policy=policy, version=version, scale=scale, tensors=tensors))
+    return adapters
+
+
+def tiny_prompts(chat: Chat, count: int) -> list[tuple[int, ...]]:
+    """Distinct prompts, no two of the same length."""
+    texts = ["What is 1" + " + 1" * index + "?" for index in range(count)]
+    return [chat.prompt([Message(role="user", content=text)]) for text in texts]
+
+
+def tiny_calls(
+    chat: Chat, routing: Routing, *, count: int = 12, seed: int = 0, temperature: float = 1.0, longest: int = 9
+) -> list[Call]:
+    """Made-up calls, the roles in turn, slots 0 and 1 in turn: three distinct prompts, completions of 1 to `longest`.
+
+    Nobody sampled them: their log-probabilities are 0.
+    """
+    source = random.Random(seed)
+    prompts = tiny_prompts(chat, 3)
+    roles = list(routing.policy_of)
+    calls = []
+    for index in range(count):
+        text = "".join(source.choice("abcdefgh 0123456789") for _ in range(source.randint(1, longest)))
+        ids = tuple(chat.tokenizer.encode(text, add_special_tokens=False))
+        role = roles[index % len(roles)]
+        calls.append(
+            Call(
+                key=CallKey(role, index // len(roles) % 2, 0),
+                policy=routing.policy_of[role],
+                version=0,
+                messages=(),
+                prompt_ids=source.choice(prompts),
+                completion_ids=ids,
+                logprobs=(0.0,) * len(ids),
+                text=text,
+                finish="length",
+                seed=index,
+                temperature=temperature,
+            )
+        )
+    return calls
+
+
+def tiny_samples(calls: Sequence[Call], *, seed: int = 0) -> list[Sample]:
+    """The calls with random advantages, every one with signal."""
+    source = random.Random(seed)
+    return [
+        Sample(task="task", rollout=index, call=call, reward=0.5, advantage=source.gauss(0.0, 1.0), signal=True)
+        for index, call in enumerate(calls)
+    ]
+
+
+def _tokenizer() -> PreTrainedTokenizerFast:
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    tokenizer = Tokenizer(models.BPE(vocab={byte: index for index, byte in enumerate(alphabet)}, merges=[]))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    tokenizer.add_special_tokens([_PAD, _START, STOP])
+    fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token=STOP, pad_token=_PAD, model_max_length=2048)
+    fast.chat_template = _CHAT_TEMPLATE
+    return fast
+
+
+def _model_config(tokenizer: PreTrainedTokenizerFast) -> Any:
+    return Qwen3Config(
+        vocab_size=len(tokenizer),
+        hidden_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        head_dim=8,
+        intermediate_size=64,
+        max_position_embeddings=2048,
+        tie_word_embeddings=False,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+        bos_token_id=None,
+        initializer_range=_SPREAD,
+    )
+
+
+@torch.no_grad()
+def _prefer_short_plain_text(model: Any, tokenizer: PreTrainedTokenizerFast) -> None:
+    """One coordinate of the hidden state is about the same everywhere; the head reads a constant preference off it."""
+    plain = {tokenizer.convert_tokens_to_ids(chr(code)) for code in range(33, 127)}
+    preference = torch.tensor([0.0 if index in plain else -5.0 for index in range(len(tokenizer))])
+    preference[tokenizer.convert_tokens_to_ids(STOP)] = 1.6
+    model.get_input_embeddings().weight[:, 0] = 3.0
+    model.get_output_embeddings().weight[:, 0] = preference

@@ -1,0 +1,173 @@
+"""Facts made by hand: calls, episodes, groups, tasks, and a tokenizer that writes a character a token."""
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from counterpoint.algorithms.base import Credit
+from counterpoint.chat import Chat
+from counterpoint.episode import Answer, Call, CallKey, Choice, Claim, Episode, Group, Message
+from counterpoint.policy import Routing
+from counterpoint.rollout import Limits, Stage
+from counterpoint.samplers.scripted import Scripted
+from counterpoint.task import RIGHT, WRONG, Problem, Score, Task
+from counterpoint.workflow import Workflow
+
+START, END, OTHER_END, MERGED = 1, 2, 3, 4
+MERGED_TEXT = "12"
+_SPECIAL = {"<|im_start|>": START, "<|im_end|>": END, "<|endoftext|>": OTHER_END}
+_FIRST = 10
+
+
+class CharTokenizer:
+    """A token a character, ChatML; `MERGED` says "12" as well, but no encoding ever gives it."""
+
+    def __init__(self, *, drops_thoughts: bool = False) -> None:
+        """With `drops_thoughts` the template leaves <think> blocks out of all replies but the last, as Qwen3's does."""
+        self._drops_thoughts = drops_thoughts
+        self.templates: list[dict[str, Any]] = []
+
+    def apply_chat_template(self, conversation: list[Any], **options: Any) -> str:
+        self.templates.append(options)
+        parts = []
+        for message in conversation:
+            content = message["content"]
+            if self._drops_thoughts and message["role"] == "assistant":
+                content = re.sub(r"<think>.*?</think>", "", content, flags=re.DOTALL)
+            parts.append(f"<|im_start|>{message['role']}\n{content}<|im_end|>\n")
+        return "".join(parts) + ("<|im_start|>assistant\n" if options["add_generation_prompt"] else "")
+
+    def encode(self, text: str, *, add_special_tokens: bool) -> list[int]:
+        pieces = re.split(f"({'|'.join(map(re.escape, _SPECIAL))})", text)
+        return [
+            one
+            for piece in pieces
+            for one in ([_SPECIAL[piece]] if piece in _SPECIAL else [ord(c) + _FIRST for c in piece])
+        ]
+
+    def decode(self, ids: Sequence[int], *, skip_special_tokens: bool) -> str:
+        names = {number: "" if skip_special_tokens else name for name, number in _SPECIAL.items()}
+        names[MERGED] = MERGED_TEXT
+        return "".join(names[one] if one in names else chr(one - _FIRST) for one in ids)
+
+
+def make_chat(**options: Any) -> Chat:
+    return Chat(tokenizer=CharTokenizer(**options), stop_ids=frozenset({END, OTHER_END}))
+
+
+def ids_of(text: str) -> tuple[int, ...]:
+    return tuple(CharTokenizer().encode(text, add_special_tokens=False))
+
+
+def user(text: str) -> Message:
+    return Message(role="user", content=text)
+
+
+def assistant(text: str) -> Message:
+    return Message(role="assistant", content=text)
+
+
+def make_call(
+    role: str = "generator",
+    slot: int = 0,
+    turn: int = 0,
+    *,
+    claim: Claim | None = None,
+    score: float | None = None,
+    **fields: Any,
+) -> Call:
+    known: dict[str, Any] = {
+        "policy": role,
+        "version": 0,
+        "messages": (user("What is 1 + 1?"),),
+        "prompt_ids": (11, 12, 13),
+        "completion_ids": (14, 15, END),
+        "logprobs": (-0.5, -0.25, -0.125),
+        "text": "it is 2",
+        "finish": "stop",
+        "seed": 7,
+        "temperature": 1.0,
+    }
+    return Call(key=CallKey(role, slot, turn), claim=claim, score=score, **{**known, **fields})
+
+
+def make_episode(
+    *calls: Call,
+    reward: float | None = 1.0,
+    task: str = "t",
+    rollout: int = 0,
+    answer: str | None = "2",
+    error: str | None = None,
+) -> Episode:
+    return Episode(
+        task=task,
+        rollout=rollout,
+        problem="What is 1 + 1?",
+        calls=calls,
+        answer=answer,
+        score=Score(reward=None if error else reward),
+        error=error,
+    )
+
+
+def make_group(*episodes: Episode) -> Group:
+    return Group(task=episodes[0].task, episodes=episodes)
+
+
+def make_credit(
+    reward: float,
+    role: str = "generator",
+    slot: int = 0,
+    turn: int = 0,
+    *,
+    task: str = "t",
+    rollout: int = 0,
+    prompt: Sequence[int] = (11, 12),
+) -> Credit:
+    return Credit(task=task, rollout=rollout, call=make_call(role, slot, turn, prompt_ids=tuple(prompt)), reward=reward)
+
+
+def vote(answers: Sequence[tuple[str, float]], chosen: int, *, rollout: int = 0, task: str = "t") -> Episode:
+    """A voting episode: (answer, score) of each generator, and which of them the aggregator chose, from 0."""
+    drafts = [
+        make_call("generator", slot, claim=Answer(text), score=score) for slot, (text, score) in enumerate(answers)
+    ]
+    choice = make_call(
+        "aggregator", claim=Choice(tuple(draft.key for draft in drafts), chosen), score=answers[chosen][1]
+    )
+    return make_episode(*drafts, choice, reward=answers[chosen][1], rollout=rollout, task=task)
+
+
+def float32(*values: float) -> tuple[float, ...]:
+    """The values as a sampler gives them: single precision."""
+    return tuple(float(np.float32(value)) for value in values)
+
+
+async def same_text(answer: str, key: str) -> Score:
+    return RIGHT if answer == key else WRONG
+
+
+def make_problem(text: str = "What is 1 + 1?", id: str = "t") -> Problem:
+    return Problem(id=id, text=text, answer_format="Just write it.", extract=lambda reply: reply.strip() or None)
+
+
+def make_task(text: str = "What is 1 + 1?", key: str = "2", id: str = "t", judge: Any = same_text) -> Task:
+    return Task(problem=make_problem(text, id), key=key, judge=judge)
+
+
+def make_limits(**fields: Any) -> Limits:
+    known = {"temperature": 1.0, "max_tokens": 200, "max_prompt_tokens": 5000, "timeout": 5.0, "judge_timeout": 5.0}
+    return Limits(**{**known, **fields})
+
+
+def make_stage(
+    workflow: Workflow, script: Callable[[str, str], str], policy_of: Mapping[str, str] | None = None
+) -> tuple[Stage, Scripted]:
+    """A stage on which a script speaks, a policy a role unless said otherwise; and the sampler, to see its requests."""
+    chat = make_chat()
+    sampler = Scripted(script, chat)
+    routing = Routing(policy_of or {role: role for role in workflow.roles})
+    chats = {policy.name: chat for policy in routing.policies}
+    return Stage(workflow=workflow, routing=routing, sampler=sampler, chats=chats), sampler

@@ -1,0 +1,164 @@
+"""Base, peak and terminal accuracy: validation picks the peak, the test split reports it."""
+
+import random
+from statistics import fmean
+
+import pytest
+
+from counterpoint.outcome import Interval, difference, interval, outcome, smooth
+
+
+def row(step, split, outcomes, roles=None):
+    values = {task: value if isinstance(value, list) else [value] for task, value in outcomes.items()}
+    return {
+        "step": step,
+        "split": split,
+        "accuracy": fmean(fmean(value) for value in values.values()),
+        "outcomes": values,
+        "roles": roles or {},
+    }
+
+
+def course(validation, test, roles=None):
+    """Rows of evaluations ten steps apart: accuracy on validation, and outcomes of the tasks on test."""
+    rows = []
+    for index, (accuracy, outcomes) in enumerate(zip(validation, test, strict=True)):
+        rows.append(row(10 * index, "validation", {"v": accuracy}))
+        rows.append(row(10 * index, "test", outcomes, roles[index] if roles else None))
+    return rows
+
+
+@pytest.mark.parametrize(
+    ("values", "width", "wanted"),
+    [
+        ([1.0, 2.0, 6.0], 3, [1.5, 3.0, 4.0]),
+        ([0.0, 3.0, 0.0, 3.0, 6.0], 3, [1.5, 1.0, 2.0, 3.0, 4.5]),
+        ([1.0, 2.0, 6.0], 1, [1.0, 2.0, 6.0]),
+        ([4.0], 3, [4.0]),
+        ([], 3, []),
+    ],
+)
+def test_smoothing_is_a_centred_mean_over_the_values_that_there_are(values, width, wanted):
+    assert smooth(values, width) == pytest.approx(wanted)
+
+
+def test_validation_picks_the_peak_and_the_test_split_reports_it():
+    validation = [0.1, 0.5, 0.6, 0.5, 0.2]
+    test = [
+        {"a": 0.2, "b": 0.0},
+        {"a": 1.0, "b": 1.0},
+        {"a": 0.7, "b": 0.5},
+        {"a": 0.4, "b": 0.4},
+        {"a": 0.1, "b": 0.3},
+    ]
+    found = outcome(course(validation, test))
+    assert found.peak_step == 20  # though the test split was at its best at step 10
+    assert found.team.base.value == pytest.approx(0.1)
+    assert found.team.peak.value == pytest.approx(0.6)
+    assert found.terminal_steps == [20, 30, 40]
+    assert found.team.terminal.value == pytest.approx((0.6 + 0.4 + 0.2) / 3)
+    assert found.team.gain.value == pytest.approx(0.5)
+    assert found.team.drop.value == pytest.approx(0.2)
+
+
+def test_a_lone_spike_of_validation_is_not_the_peak():
+    validation = [0.2, 0.1, 0.9, 0.1, 0.5, 0.6, 0.5, 0.4]
+    found = outcome(course(validation, [{"a": 0.5}] * 8))
+    assert found.peak_step == 50
+
+
+def test_where_smoothing_leaves_two_alike_the_better_one_is_the_peak():
+    rise, fall = ([{"a": 0.0}, {"a": 1.0}], [{"a": 1.0}, {"a": 0.0}])
+    assert outcome(course([0.1, 0.5], rise)).peak_step == 10
+    assert outcome(course([0.5, 0.1], fall)).peak_step == 0
+    assert outcome(course([0.5, 0.5], fall)).peak_step == 0
+
+
+def test_a_run_that_never_gets_better_has_its_peak_at_the_base():
+    found = outcome(course([0.9, 0.2, 0.1], [{"a": 1.0, "b": 0.5}, {"a": 0.5, "b": 0.5}, {"a": 0.0, "b": 0.5}]))
+    assert found.peak_step == 0
+    assert found.team.gain == Interval(0.0, 0.0, 0.0, 2)
+    assert found.terminal_steps == [10, 20]
+    assert found.team.drop.value == pytest.approx(0.75 - (0.5 + 0.25) / 2)
+
+
+def test_the_base_is_never_part_of_the_terminal():
+    found = outcome(course([0.5, 0.5], [{"a": 1.0}, {"a": 0.0}]))
+    assert found.terminal_steps == [10]
+    assert found.team.terminal.value == 0.0
+
+
+def test_the_rows_may_come_in_any_order():
+    rows = course([0.1, 0.5, 0.6, 0.5], [{"a": 0.2}, {"a": 1.0}, {"a": 0.7}, {"a": 0.4}])
+    shuffled = random.Random(0).sample(rows, len(rows))
+    assert outcome(shuffled) == outcome(rows)
+
+
+def test_there_is_no_outcome_before_the_first_evaluation_after_the_base():
+    rows = course([0.1, 0.5], [{"a": 0.2}, {"a": 1.0}])
+    assert outcome([]) is None
+    assert outcome(rows[:2]) is None
+    assert outcome(rows[:3]) is None  # the second one has validation only
+    assert outcome(rows[2:]) is None  # no base
+    assert outcome(rows) is not None
+
+
+def test_differences_are_paired_by_task_over_the_tasks_that_both_have():
+    found = difference({"a": 1.0, "b": 0.5, "new": 1.0}, {"b": 0.0, "a": 0.75, "old": 1.0})
+    assert found.value == pytest.approx(0.375)
+    assert found.n == 2
+
+
+def test_a_difference_that_is_the_same_for_every_task_is_certain():
+    before = {str(task): task / 20 for task in range(10)}
+    after = {task: value + 0.25 for task, value in before.items()}
+    found = difference(after, before)
+    assert (found.low, found.high) == pytest.approx((0.25, 0.25))
+    assert interval(list(before.values())).high - interval(list(before.values())).low > 0.1
+
+
+def test_several_samples_of_a_task_weigh_as_one_task():
+    found = outcome(course([0.1, 0.5], [{"a": 0.0, "b": 0.0}, {"a": [1.0, 1.0, 1.0, 0.0], "b": [0.0]}]))
+    assert found.team.peak.value == pytest.approx((0.75 + 0.0) / 2)
+    assert found.team.peak.n == 2
+
+
+@pytest.mark.parametrize("values", [[0.0, 1.0], [0.0, 0.0, 1.0], [0.2, 0.4, 0.9, 0.9], [1.0] * 7])
+def test_an_interval_contains_its_mean_and_stays_within_the_values(values):
+    found = interval(values)
+    assert found.value == pytest.approx(fmean(values))
+    assert min(values) - 1e-12 <= found.low <= found.value + 1e-12
+    assert found.value - 1e-12 <= found.high <= max(values) + 1e-12
+    assert found.n == len(values)
+    assert interval(values) == found
+
+
+def test_an_interval_is_about_two_standard_errors_either_way():
+    values = [float(number % 2) for number in range(100)]  # standard error 0.05
+    found = interval(values)
+    assert found.low == pytest.approx(0.5 - 1.96 * 0.05, abs=0.02)
+    assert found.high == pytest.approx(0.5 + 1.96 * 0.05, abs=0.02)
+
+
+def test_a_single_value_has_no_width():
+    assert interval([0.25]) == Interval(0.25, 0.25, 0.25, 1)
+
+
+def test_each_role_has_a_course_of_its_own():
+    roles = [
+        {"generator": {"a": [0.0, 1.0]}, "aggregator": {"a": [0.0]}},
+        {"generator": {"a": [1.0, 1.0]}},  # no aggregator was judged here
+        {"generator": {"a": [1.0, 0.5]}, "aggregator": {"a": [1.0]}},
+    ]
+    found = outcome(course([0.1, 0.5, 0.6], [{"a": 0.0}, {"a": 1.0}, {"a": 0.5}], roles))
+    assert list(found.roles) == ["generator"]
+    generator = found.roles["generator"]
+    assert (found.peak_step, generator.base.value, generator.peak.value) == (20, 0.5, 0.75)
+    assert generator.terminal.value == pytest.approx((1.0 + 0.75) / 2)
+
+
+def test_the_summary_holds_plain_values():
+    plain = outcome(course([0.1, 0.5], [{"a": 0.0}, {"a": 1.0}], [{"solver": {"a": [0.5]}}] * 2)).as_dict()
+    assert set(plain) == {"peak_step", "terminal_steps", "base", "peak", "terminal", "gain", "drop", "roles"}
+    assert plain["gain"] == {"value": 1.0, "low": 1.0, "high": 1.0, "n": 1}
+    assert plain["roles"]["solver"]["drop"] == {"value": 0.0, "low": 0.0, "high": 0.0, "n": 1}

@@ -1,0 +1,54 @@
+"""Which weights a role speaks with."""
+
+import hashlib
+
+import pytest
+
+from counterpoint.errors import ConfigError
+from counterpoint.policy import digest, routing
+
+ROLES = ("generator", "critic", "aggregator")
+
+
+def shape(routes):
+    return [(policy.name, policy.roles) for policy in routes.policies]
+
+
+def test_shared_is_one_policy_for_all_roles():
+    assert shape(routing("shared", ROLES)) == [("shared", ROLES)]
+
+
+def test_isolated_is_a_policy_a_role():
+    assert shape(routing("isolated", ROLES)) == [(role, (role,)) for role in ROLES]
+
+
+def test_a_table_says_which_roles_share():
+    routes = routing({"aggregator": "judge", "critic": "judge", "generator": "solver"}, ROLES)
+    assert routes.policy_of == {"generator": "solver", "critic": "judge", "aggregator": "judge"}
+    assert shape(routes) == [("solver", ("generator",)), ("judge", ("critic", "aggregator"))]
+
+
+@pytest.mark.parametrize(
+    ("sharing", "message"),
+    [
+        ("isolatd", r"unknown policies\.sharing 'isolatd'; did you mean 'isolated'\? .*or a table of role = policy"),
+        ({"generator": "a", "critic": "a"}, "names no policy for role 'aggregator'"),
+        ({"generator": "a", "critic": "a", "agregator": "a"}, r"unknown role 'agregator'; did you mean 'aggregator'\?"),
+        ({"generator": "a/b", "critic": "a", "aggregator": "a"}, "policy 'a/b' must be letters"),
+        ({"generator": "..", "critic": "a", "aggregator": "a"}, r"policy '\.\.' must be letters"),
+        ({"generator": "", "critic": "a", "aggregator": "a"}, "policy '' must be letters"),
+        ({"generator": "a\n", "critic": "a", "aggregator": "a"}, "must be letters"),
+        ({}, "names no policy for role 'generator'"),
+    ],
+)
+def test_a_sharing_that_cannot_be_is_refused(sharing, message):
+    with pytest.raises(ConfigError, match=message):
+        routing(sharing, ROLES)
+
+
+def test_a_digest_depends_on_names_and_values_and_not_on_their_order():
+    known = digest([("a", b"1"), ("b", b"2")])
+    assert known == hashlib.sha256(b"a\x001b\x002").hexdigest()
+    assert digest([("b", b"2"), ("a", b"1")]) == known
+    others = [[("a", b"1")], [("a", b"2"), ("b", b"1")], [("a", b"1"), ("c", b"2")], [("a", b"1"), ("b", b"3")]]
+    assert known not in {digest(other) for other in others}

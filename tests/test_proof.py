@@ -1,0 +1,168 @@
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+from torch_build import ISOLATED, LOCAL_RUNTIME, start, tiny_base, trained
+
+from counterpoint.episode import Call, Episode, Group
+from counterpoint.errors import ProofError
+from counterpoint.learners.peft import Peft
+from counterpoint.proof import calls_to_check, check_logprobs, check_moves, check_published
+from counterpoint.samplers.in_process import InProcess
+from counterpoint.task import RIGHT
+from counterpoint.testing.tiny import tiny_calls
+
+
+class Fixed:
+    """A learner that always computes the same."""
+
+    def __init__(self, rows: list[list[float]]) -> None:
+        self.rows = rows
+
+    def logprobs(self, calls: list[Call]) -> list[list[float]]:
+        return self.rows
+
+
+def calls(*logprobs: tuple[float, ...]) -> list[Call]:
+    made = tiny_calls(tiny_base().chat, ISOLATED, count=len(logprobs))
+    return [replace(call, logprobs=values) for call, values in zip(made, logprobs, strict=True)]
+
+
+def group(calls: list[Call]) -> Group:
+    episode = Episode(task="t", rollout=0, problem="?", calls=tuple(calls), answer=None, score=RIGHT)
+    return Group(task="t", episodes=(episode,))
+
+
+def test_agreeing_log_probabilities_give_the_largest_difference_a_policy():
+    learner = Fixed([[-1.0, -2.0], [-3.0], [-1.5]])
+    found = check_logprobs(learner, calls((-1.0, -2.00003), (-3.00001,), (-1.50002,)), 1e-4)
+    assert found == {"writer": pytest.approx(3e-5), "critic": pytest.approx(1e-5)}
+
+
+def test_a_log_probability_that_is_off_names_the_policy_the_role_and_both_numbers():
+    with pytest.raises(ProofError, match=r"policy 'critic'.*token 1 .*by critic .*-2\.500000.*-2\.000000.*= 0\.0001"):
+        check_logprobs(Fixed([[-1.0], [-1.0, -2.0]]), calls((-1.0,), (-1.0, -2.5)), 1e-4)
+
+
+@pytest.mark.parametrize("bad", [math.nan, -math.inf])
+def test_a_log_probability_that_is_no_number_is_refused_on_either_side(bad):
+    with pytest.raises(ProofError, match="policy 'writer'"):
+        check_logprobs(Fixed([[-1.0, bad]]), calls((-1.0, -1.0)), 1e-4)
+    with pytest.raises(ProofError, match="policy 'writer'"):
+        check_logprobs(Fixed([[-1.0, -1.0]]), calls((-1.0, bad)), 1e-4)
+
+
+def test_the_checked_calls_are_spread_over_the_step_for_every_policy():
+    made = tiny_calls(tiny_base().chat, ISOLATED, count=41)
+    chosen = calls_to_check([group(made)], 4)
+    writers = [call for call in made if call.policy == "writer"]
+    assert [call for call in chosen if call.policy == "writer"] == [writers[place] for place in (0, 5, 10, 15)]
+    assert sum(call.policy == "critic" for call in chosen) == 4
+
+
+def test_a_policy_with_few_calls_has_each_checked_once():
+    made = tiny_calls(tiny_base().chat, ISOLATED, count=3)
+    assert sorted(call.seed for call in calls_to_check([group(made)], 8)) == [0, 1, 2]
+    assert calls_to_check([group(made)], 0) == []
+
+
+def test_exactly_the_trained_policies_may_have_moved():
+    before = {"writer": "1", "critic": "1"}
+    check_moves(before, {"writer": "2", "critic": "1"}, {"writer"})
+    with pytest.raises(ProofError, match="policy 'writer' was trained, but its weights are what they were"):
+        check_moves(before, {"writer": "1", "critic": "1"}, {"writer"})
+    with pytest.raises(ProofError, match="policy 'critic' had no signal in this step, but its weights have changed"):
+        check_moves(before, {"writer": "2", "critic": "2"}, {"writer"})
+
+
+def test_the_sampler_must_speak_with_every_policys_weights():
+    check_published({"writer": "1", "critic": "2"}, {"writer": "1", "critic": "2"})
+    with pytest.raises(ProofError, match="policy 'critic': the learner holds 2, the sampler speaks with 3"):
+        check_published({"writer": "1", "critic": "2"}, {"writer": "1", "critic": "3"})
+    with pytest.raises(ProofError, match="policy 'critic': the learner holds 2, the sampler speaks with nothing"):
+        check_published({"writer": "1", "critic": "2"}, {"writer": "1"})
+
+
+class DamagesOne(InProcess):
+    """Loads the conductor's adapter with one number off."""
+
+    async def load(self, adapters):
+        for adapter in adapters:
+            if adapter.policy == "conductor":
+                next(iter(adapter.tensors.values()))[0, 0] += 1e-3
+        await super().load(adapters)
+
+
+class LoadsOnce(InProcess):
+    """Takes the first weights it is given and ignores all others."""
+
+    async def load(self, adapters):
+        if not self._adapters:
+            await super().load(adapters)
+
+
+class LoadsOnceAndLies(LoadsOnce):
+    """Names the new weights and speaks with the old ones."""
+
+    async def load(self, adapters):
+        await super().load(adapters)
+        newest = InProcess(tiny_base().model, frozenset({0}))
+        await newest.load(adapters)
+        self.claimed = newest.digests()
+
+    def digests(self):
+        return self.claimed
+
+
+class MixesPoliciesUp(InProcess):
+    """Speaks with the soprano's weights when the alto is asked for."""
+
+    def _merge(self, policy):
+        return super()._merge("soprano" if policy == "alto" else policy)
+
+
+class Ignores(Peft):
+    """Says that it has moved a policy, and has not."""
+
+    def step(self, contributions, *, step):
+        moved = super().step({}, step=step)
+        return moved | {source.policy: None for source in contributions}
+
+
+class Drifts(Peft):
+    """Moves the conductor behind everybody's back."""
+
+    def step(self, contributions, *, step):
+        moved = super().step({s: c for s, c in contributions.items() if s.policy != "conductor"}, step=step)
+        with torch.no_grad():
+            next(iter(self._parameters["conductor"].values())).add_(1e-3)
+        return moved
+
+
+@pytest.mark.parametrize(
+    ("sampler", "message"),
+    [
+        (DamagesOne, "policy 'conductor': the learner holds .* the sampler speaks with"),
+        (LoadsOnce, "policy 'soprano': the learner holds .* the sampler speaks with"),
+        (LoadsOnceAndLies, "policy '(soprano|alto|conductor)': the sampler gave token .* they differ by more"),
+        (MixesPoliciesUp, "policy 'alto': the sampler gave token .* they differ by more"),
+    ],
+)
+def test_a_run_stops_when_its_sampler_does_not_speak_with_the_learners_weights(tmp_path, monkeypatch, sampler, message):
+    monkeypatch.setattr(LOCAL_RUNTIME, "InProcess", sampler)
+    with pytest.raises(ProofError, match=message):
+        trained(start(tmp_path / "run"))
+
+
+@pytest.mark.parametrize(
+    ("learner", "message"),
+    [
+        (Ignores, "policy '.*' was trained, but its weights are what they were"),
+        (Drifts, "policy 'conductor' had no signal in this step, but its weights have changed"),
+    ],
+)
+def test_a_run_stops_when_its_learner_does_not_do_what_it_says(tmp_path, monkeypatch, learner, message):
+    monkeypatch.setattr(LOCAL_RUNTIME, "Peft", learner)
+    with pytest.raises(ProofError, match=message):
+        trained(start(tmp_path / "run"))

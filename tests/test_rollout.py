@@ -1,0 +1,533 @@
+"""A workflow played over tasks: who spoke, what it was worth, and what happens when something goes wrong."""
+
+import asyncio
+from asyncio import gather
+from dataclasses import asdict
+
+import pytest
+from facts import END, MERGED, RIGHT, WRONG, ids_of, make_chat, make_limits, make_stage, make_task, same_text, user
+
+from counterpoint.config import Spec
+from counterpoint.episode import Answer, CallKey, Choice, Unreadable, Verdict
+from counterpoint.errors import WorkflowError
+from counterpoint.rollout import call_seed, rollout
+from counterpoint.samplers.scripted import Scripted
+from counterpoint.task import Problem, Score
+from counterpoint.workflow import Role, workflow
+from counterpoint.workflows import load_workflow
+
+SOON = 0.02
+"""Seconds that are over soon."""
+
+
+def play(workflow, script=lambda policy, prompt: "2", *, tasks=None, size=1, seed="s", policy_of=None, **limits):
+    stage, _ = make_stage(workflow, script, policy_of)
+    return asyncio.run(rollout(stage, tasks or [make_task()], make_limits(**limits), size=size, seed=seed))
+
+
+def only(groups):
+    ((episode,),) = [group.episodes for group in groups]
+    return episode
+
+
+def keys(episode):
+    return [tuple(call.key) for call in episode.calls]
+
+
+@workflow
+async def answering(problem: Problem, *, generator: Role) -> str | None:
+    """One call whose text is the answer."""
+    reply = await generator(problem.text)
+    return reply.answers(problem.extract(reply.text))
+
+
+def test_every_task_is_played_as_often_as_asked_in_order():
+    tasks = [make_task(f"task {name}", id=name) for name in "zam"]
+    groups = play(answering, tasks=tasks, size=2)
+    assert [group.task for group in groups] == ["z", "a", "m"]
+    found = [(episode.task, episode.rollout, episode.problem) for group in groups for episode in group.episodes]
+    assert found == [(name, index, f"task {name}") for name in "zam" for index in range(2)]
+
+
+def test_a_call_is_written_down_exactly():
+    stage, sampler = make_stage(answering, lambda policy, prompt: "2", {"generator": "solver"})
+    (group,) = asyncio.run(rollout(stage, [make_task("Hm?")], make_limits(temperature=0.5), size=1, seed="s"))
+    (call,) = group.episodes[0].calls
+    assert asdict(call) == {
+        "key": CallKey("generator", 0, 0),
+        "policy": "solver",
+        "version": 0,
+        "messages": (user("Hm?"),),
+        "prompt_ids": ids_of("<|im_start|>user\nHm?<|im_end|>\n<|im_start|>assistant\n"),
+        "completion_ids": (*ids_of("2"), END),
+        "logprobs": (0.0, 0.0),
+        "text": "2",
+        "finish": "stop",
+        "seed": call_seed("s/t/0", "generator", 0, 0),
+        "temperature": 0.5,
+        "claim": asdict(Answer("2")),
+        "score": 1.0,
+    }
+    (request,) = sampler.requests
+    assert (request.policy, request.prompt_ids, request.seed) == ("solver", call.prompt_ids, call.seed)
+
+
+def test_an_episode_has_the_answer_and_its_score():
+    right = only(play(answering))
+    assert (right.answer, right.score, right.error) == ("2", RIGHT, None)
+    wrong = only(play(answering, lambda policy, prompt: "3"))
+    assert (wrong.answer, wrong.score) == ("3", WRONG)
+    none = only(play(answering, lambda policy, prompt: "  "))
+    assert (none.answer, none.score, none.calls[0].score) == (None, WRONG, 0.0)
+
+
+# Identity
+
+
+def test_three_parallel_calls_are_slots_of_one_turn():
+    @workflow
+    async def three(problem: Problem, *, generator: Role) -> str | None:
+        replies = await gather(*(generator(f"draft {number}") for number in range(3)))
+        return " ".join(reply.text for reply in replies)
+
+    episode = only(play(three, lambda policy, prompt: prompt.split("draft ")[1][0]))
+    assert keys(episode) == [("generator", slot, 0) for slot in range(3)]
+    assert episode.answer == "0 1 2"
+    assert [call.text for call in episode.calls] == ["0", "1", "2"]
+
+
+def test_sequential_calls_are_turns():
+    @workflow
+    async def thrice(problem: Problem, *, generator: Role) -> str | None:
+        for _ in range(3):
+            await generator("again")
+        return None
+
+    assert keys(only(play(thrice))) == [("generator", 0, turn) for turn in range(3)]
+
+
+def test_each_role_counts_for_itself_and_a_round_of_several_is_one_turn():
+    @workflow
+    async def rounds(problem: Problem, *, worker: Role, boss: Role) -> str | None:
+        for _ in range(2):
+            await gather(worker("a"), worker("b"), boss("c"))
+        await worker("last")
+        return None
+
+    episode = only(play(rounds))
+    assert sorted(keys(episode)) == [
+        ("boss", 0, 0),
+        ("boss", 0, 1),
+        ("worker", 0, 0),
+        ("worker", 0, 1),
+        ("worker", 0, 2),
+        ("worker", 1, 0),
+        ("worker", 1, 1),
+    ]
+
+
+def test_slot_and_turn_can_be_given():
+    @workflow
+    async def placed(problem: Problem, *, generator: Role) -> str | None:
+        await generator("a", slot=4, turn=2)
+        await generator("b", slot=5, turn=2)
+        await generator("c", slot=7)
+        await generator("d")
+        return None
+
+    assert [key[1:] for key in keys(only(play(placed)))] == [(4, 2), (5, 2), (7, 3), (0, 4)]
+
+
+def test_two_calls_with_the_same_place_are_an_error_of_the_episode():
+    @workflow
+    async def twice(problem: Problem, *, generator: Role) -> str | None:
+        await generator("a", slot=1, turn=0)
+        if problem.text == "collide":
+            await generator("b", slot=1, turn=0)
+        return None
+
+    groups = play(twice, tasks=[make_task("collide", id="x"), make_task("fine", id="y")])
+    failed, fine = (group.episodes[0] for group in groups)
+    assert failed.error == "WorkflowError: generator: slot 1 of turn 0 has already spoken in this episode"
+    assert keys(failed) == [("generator", 1, 0)]
+    assert fine.error is None
+
+
+# Seeds
+
+
+@workflow
+async def busy(problem: Problem, *, generator: Role, critic: Role) -> str | None:
+    """Parallel and sequential calls of two roles."""
+    for _ in range(2):
+        await gather(generator("a"), generator("b"), critic("c"))
+    return "2"
+
+
+TWO = [make_task("one", id="1"), make_task("two", id="2")]
+
+
+def seeds(groups):
+    return [call.seed for group in groups for episode in group.episodes for call in episode.calls]
+
+
+def test_every_call_has_a_seed_of_its_own():
+    found = seeds(play(busy, tasks=TWO, size=3))
+    assert len(found) == 2 * 3 * 6
+    assert len(set(found)) == len(found)
+    assert all(0 <= seed < 2**63 for seed in found)
+
+
+def test_a_seed_depends_on_every_part_of_its_name():
+    assert call_seed("a", 1, 2) == call_seed("a", 1, 2)
+    assert len({call_seed("a", 1, 2), call_seed("a", 2, 1), call_seed("b", 1, 2), call_seed("a", 1)}) == 4
+
+
+def test_the_same_arguments_give_the_same_groups_and_another_seed_gives_others():
+    def lucky(policy, prompt):
+        return f"{policy} says {len(prompt)}"
+
+    once, again, other = (play(busy, lucky, tasks=TWO, size=2, seed=seed) for seed in ("s", "s", "r"))
+    assert once == again
+    assert not set(seeds(once)) & set(seeds(other))
+
+
+def test_a_calls_seed_does_not_depend_on_what_else_is_played():
+    alone, beside = play(busy, tasks=TWO[1:]), play(busy, tasks=TWO, size=2)
+    assert alone[0].episodes[0] == beside[1].episodes[0]
+
+
+# What goes wrong
+
+
+@workflow
+async def risky(problem: Problem, *, generator: Role) -> str | None:
+    """Fails where the problem says so, after one call."""
+    reply = await generator("a")
+    if problem.text == "raise":
+        raise KeyError("oh no")
+    if problem.text == "late":
+        raise TimeoutError("a tool of its own")
+    if problem.text == "hang":
+        await asyncio.sleep(60)
+    return reply.answers(reply.text)
+
+
+def risk(what, **limits):
+    groups = play(risky, tasks=[make_task(what, id="bad"), make_task("fine", id="good")], **limits)
+    bad, good = (group.episodes[0] for group in groups)
+    assert (good.error, good.score, len(good.calls)) == (None, RIGHT, 1)
+    assert (bad.answer, bad.score.reward, bad.success) == (None, None, 0.0)
+    assert bad.error in bad.score.reason
+    assert [call.text for call in bad.calls] == ["2"]
+    return bad.error
+
+
+def test_a_workflow_that_raises_fails_its_own_episode_only():
+    assert risk("raise") == "KeyError: 'oh no'"
+
+
+def test_a_workflow_that_hangs_fails_its_own_episode_only():
+    assert risk("hang", timeout=SOON) == "TimeoutError: not finished after 0.02 s and 1 calls"
+
+
+def test_a_timeout_of_the_workflows_own_is_not_taken_for_that_of_the_episode():
+    assert risk("late") == "TimeoutError: a tool of its own"
+
+
+def test_a_prompt_that_is_too_long_fails_its_episode_and_is_not_cut():
+    tasks = [make_task("long " * 100, id="bad"), make_task(id="good")]
+    stage, sampler = make_stage(answering, lambda policy, prompt: "2")
+    bad, good = asyncio.run(rollout(stage, tasks, make_limits(max_prompt_tokens=100), size=1, seed="s"))
+    assert "generator: a prompt of 5" in bad.episodes[0].error
+    assert "rollout.max_prompt_tokens = 100" in bad.episodes[0].error
+    assert good.episodes[0].score == RIGHT
+    assert len(sampler.requests) == 1
+
+
+def test_if_every_episode_fails_the_rollout_does():
+    with pytest.raises(WorkflowError, match=r"all 4 episodes of workflow 'risky' failed; first: KeyError: 'oh no'"):
+        play(risky, tasks=[make_task("raise", id="1"), make_task("raise", id="2")], size=2)
+
+
+@pytest.mark.parametrize(
+    "messages", [[], [{"role": "system", "content": "a"}], [user("a"), {"role": "assistant", "content": "b"}]]
+)
+def test_a_conversation_must_end_with_the_user(messages):
+    @workflow
+    async def odd(problem: Problem, *, generator: Role) -> str | None:
+        await generator(messages if problem.id == "bad" else "a")
+        return "2"
+
+    bad, good = play(odd, tasks=[make_task("x", id="bad"), make_task("y", id="good")])
+    assert "must end with a user's message" in bad.episodes[0].error
+    assert good.episodes[0].score == RIGHT
+
+
+def test_a_reply_that_reaches_the_limit_is_cut_off_and_says_so():
+    episode = only(play(answering, lambda policy, prompt: "22222", max_tokens=3))
+    assert (episode.calls[0].finish, episode.calls[0].completion_ids) == ("length", ids_of("222"))
+    full = only(play(answering, lambda policy, prompt: "22", max_tokens=3))
+    assert (full.calls[0].finish, full.calls[0].completion_ids) == ("stop", (*ids_of("22"), END))
+
+
+# Judging
+
+
+async def raising(answer: str, key: str) -> Score:
+    raise RuntimeError(f"cannot read {answer}")
+
+
+async def hanging(answer: str, key: str) -> Score:
+    await asyncio.sleep(60)
+    return WRONG
+
+
+async def late(answer: str, key: str) -> Score:
+    raise TimeoutError("its own")
+
+
+async def outside(answer: str, key: str) -> Score:
+    return Score(reward=2.0)
+
+
+@pytest.mark.parametrize(
+    ("judge", "reason"),
+    [
+        (raising, "the judge raised RuntimeError: cannot read 2"),
+        (hanging, "the judge took longer than 0.02 s"),
+        (late, "the judge raised TimeoutError: its own"),
+        (outside, "the judge raised TaskError: a reward of 2.0 is outside [0, 1]"),
+    ],
+)
+def test_a_judge_that_fails_has_not_judged_which_is_not_zero(judge, reason):
+    episode = only(play(answering, tasks=[make_task(judge=judge)], judge_timeout=SOON))
+    assert (episode.score, episode.error) == (Score(reward=None, reason=reason), None)
+    assert episode.success is None
+    assert (episode.calls[0].claim, episode.calls[0].score) == (Answer("2"), None)
+
+
+def test_a_judge_that_hangs_holds_up_nobody_else():
+    tasks = [make_task("x", id="bad", judge=hanging), make_task("y", id="good")]
+    bad, good = play(answering, tasks=tasks, size=2, judge_timeout=SOON)
+    assert [episode.score.reward for episode in (*bad.episodes, *good.episodes)] == [None, None, 1.0, 1.0]
+
+
+def test_each_distinct_answer_is_judged_once_a_task():
+    judged = []
+
+    async def counting(answer: str, key: str) -> Score:
+        judged.append((answer, key))
+        await asyncio.sleep(0)
+        return await same_text(answer, key)
+
+    @workflow
+    async def drafts(problem: Problem, *, generator: Role) -> str | None:
+        replies = await gather(*(generator(f"draft {number}") for number in range(4)))
+        answers = [reply.answers(reply.text) for reply in replies]
+        return answers[0]
+
+    tasks = [make_task(name, key=name, id=name, judge=counting) for name in "ab"]
+    groups = play(drafts, lambda policy, prompt: "xyxz"[int(prompt.split("draft ")[1][0])], tasks=tasks, size=3)
+    assert sorted(judged) == [(answer, key) for answer in "xyz" for key in "ab"]
+    assert all(call.score == 0.0 for group in groups for episode in group.episodes for call in episode.calls)
+
+
+def test_no_answer_is_wrong_without_asking_the_judge():
+    episode = only(play(answering, lambda policy, prompt: " ", tasks=[make_task(judge=raising)]))
+    assert episode.score == WRONG
+
+
+def test_a_partial_reward_is_the_score_of_the_answer():
+    async def partial(answer: str, key: str) -> Score:
+        return Score(reward=0.5, parts={"tests": 0.5})
+
+    episode = only(play(answering, tasks=[make_task(judge=partial)]))
+    assert episode.score == Score(reward=0.5, parts={"tests": 0.5})
+    assert episode.calls[0].score == 0.5
+
+
+@workflow
+async def court(problem: Problem, *, generator: Role, evaluator: Role) -> str | None:
+    """Drafts 2, 3 and nothing; each is approved, rejected, and left without a readable verdict."""
+    drafts = []
+    for text in ("2", "3", ""):
+        draft = await generator(f"say {text}.")
+        draft.answers(draft.text or None)
+        drafts.append(draft)
+    for draft in drafts:
+        for verdict in (True, False, None):
+            (await evaluator("judge")).judges(draft, verdict)
+    return None
+
+
+def test_a_verdict_is_worth_whether_it_was_true():
+    episode = only(
+        play(court, lambda policy, prompt: prompt.split("say ")[1].split(".")[0] if "say " in prompt else "?")
+    )
+    verdicts = [call for call in episode.calls if call.key.role == "evaluator"]
+    about = {0: "right", 1: "wrong", 2: "unreadable"}
+    found = {
+        (about[call.claim.about.turn], call.claim.correct): call.score
+        for call in verdicts
+        if isinstance(call.claim, Verdict)
+    }
+    assert found == {
+        ("right", True): 1.0,
+        ("right", False): 0.0,
+        ("wrong", True): 0.0,
+        ("wrong", False): 1.0,
+        ("unreadable", True): 0.0,
+        ("unreadable", False): 1.0,
+    }
+    assert [call.score for call in verdicts if isinstance(call.claim, Unreadable)] == [0.0] * 3
+
+
+def test_a_verdict_on_a_partly_right_answer_should_reject_it():
+    async def partial(answer: str, key: str) -> Score:
+        return Score(reward=0.9)
+
+    @workflow
+    async def check(problem: Problem, *, generator: Role, evaluator: Role) -> str | None:
+        draft = await generator("a")
+        draft.answers("x")
+        (await evaluator("b")).judges(draft, True)
+        (await evaluator("c")).judges(draft, False)
+        return "x"
+
+    episode = only(play(check, tasks=[make_task(judge=partial)]))
+    assert [call.score for call in episode.calls] == [0.9, 0.0, 1.0]
+
+
+@pytest.mark.parametrize("judge", [raising, hanging])
+def test_what_rests_on_an_answer_that_was_not_judged_is_not_judged_either(judge):
+    @workflow
+    async def check(problem: Problem, *, generator: Role, evaluator: Role) -> str | None:
+        draft = await generator("a")
+        draft.answers("x")
+        (await evaluator("b")).judges(draft, True)
+        (await evaluator("c")).chooses([draft], 0)
+        (await evaluator("d")).unreadable("mumbles")
+        await evaluator("e")
+        return "x"
+
+    episode = only(play(check, tasks=[make_task(judge=judge)], judge_timeout=SOON))
+    assert [call.score for call in episode.calls] == [None, None, None, 0.0, None]
+
+
+@pytest.mark.parametrize(
+    ("reply", "answer", "score"), [(r"\boxed{1}", "2", 1.0), (r"\boxed{2}", "3", 0.0), (r"\boxed{3}", None, 0.0)]
+)
+def test_a_choice_is_worth_the_answer_it_chose(reply, answer, score):
+    @workflow
+    async def choose(problem: Problem, *, generator: Role, aggregator: Role) -> str | None:
+        drafts = [await generator(text) for text in ("2", "3", "none")]
+        for draft, text in zip(drafts, ("2", "3", None), strict=True):
+            draft.answers(text)
+        chosen = await aggregator("choose")
+        return chosen.chooses(drafts, int(chosen.text[7]) - 1)
+
+    episode = only(play(choose, lambda policy, prompt: reply))
+    assert (episode.answer, episode.calls[-1].score) == (answer, score)
+    assert isinstance(episode.calls[-1].claim, Choice)
+    assert episode.score.reward == score
+
+
+def test_the_calls_of_a_failed_episode_keep_their_claims_and_scores():
+    @workflow
+    async def falls(problem: Problem, *, generator: Role) -> str | None:
+        reply = await generator("a")
+        reply.answers(reply.text)
+        if problem.id == "bad":
+            raise ValueError("after all")
+        return "2"
+
+    bad, _ = play(falls, tasks=[make_task("x", id="bad"), make_task("y", id="good")])
+    assert (bad.episodes[0].calls[0].claim, bad.episodes[0].calls[0].score) == (Answer("2"), 1.0)
+    assert bad.episodes[0].score.reward is None
+
+
+def test_a_workflow_never_sees_the_key():
+    seen = []
+
+    @workflow
+    async def spy(problem: Problem, *, generator: Role) -> str | None:
+        seen.extend(repr(getattr(problem, name)) for name in dir(problem))
+        seen.append(repr(problem))
+        await generator("a")
+        return None
+
+    play(spy, tasks=[make_task(key="the hidden key")])
+    assert seen
+    assert not any("hidden" in text for text in seen)
+
+
+# Conversations
+
+
+def test_a_continued_conversation_extends_the_ids_that_were_sampled():
+    class Merging(Scripted):
+        """Samples a token that no encoding of the text would give."""
+
+        async def sample(self, request):
+            completion = await super().sample(request)
+            ids = (MERGED, *completion.ids)
+            return type(completion)(ids=ids, logprobs=(0.0,) * len(ids), finish="stop", version=0)
+
+    @workflow
+    async def talk(problem: Problem, *, generator: Role, critic: Role) -> str | None:
+        first = await generator(problem.text)
+        second = await generator([*first.conversation, user("Sure?")])
+        await critic([*second.conversation, user("Well?")])
+        await generator([*second.conversation, user("Really?")])
+        return "2"
+
+    stage, _ = make_stage(talk, lambda policy, prompt: " yes")
+    sampler = Merging(lambda policy, prompt: " yes", make_chat())
+    stage = type(stage)(workflow=talk, routing=stage.routing, sampler=sampler, chats=stage.chats)
+    (group,) = asyncio.run(rollout(stage, [make_task()], make_limits(), size=1, seed="s"))
+    first, second, other, third = group.episodes[0].calls
+    assert first.text == "12 yes"
+    for earlier, later in ((first, second), (second, third)):
+        known = earlier.prompt_ids + earlier.completion_ids
+        assert later.prompt_ids[: len(known)] == known
+    assert MERGED not in other.prompt_ids  # another policy: these were not its own words
+    assert make_chat().text(other.prompt_ids).count("12 yes") == 2
+
+
+def test_conversations_are_not_shared_between_episodes():
+    @workflow
+    async def talk(problem: Problem, *, generator: Role) -> str | None:
+        first = await generator(problem.text)
+        await generator([*first.conversation, user("Sure?")])
+        return first.text
+
+    groups = play(talk, lambda policy, prompt: str(len(prompt)), tasks=TWO, size=2)
+    for group in groups:
+        for episode in group.episodes:
+            first, second = episode.calls
+            assert second.prompt_ids[: len(first.prompt_ids)] == first.prompt_ids
+
+
+# A workflow that ships, whole
+
+
+def test_voting_is_played_and_judged():
+    def script(policy, prompt):
+        if policy == "aggregator":
+            assert "Solution 3:" in prompt
+            return r"The first. \boxed{1}"
+        return r"I think \boxed{2}"
+
+    tasks = [make_task("What is 1 + 1?", key=r"I think \boxed{2}")]
+    episode = only(play(load_workflow(Spec(name="voting")), script, tasks=tasks))
+    assert keys(episode) == [("generator", 0, 0), ("generator", 1, 0), ("generator", 2, 0), ("aggregator", 0, 0)]
+    assert episode.calls[3].claim == Choice(tuple(call.key for call in episode.calls[:3]), 0)
+    assert [call.score for call in episode.calls] == [1.0] * 4
+    assert episode.success == 1.0
+
+
+def test_single_is_one_call():
+    episode = only(play(load_workflow(Spec(name="single"))))
+    assert keys(episode) == [("generator", 0, 0)]
+    assert (episode.answer, episode.success) == ("2", 1.0)

@@ -1,0 +1,317 @@
+"""A run is a directory: locked while in use, whole whenever it is killed, and the same after it went on."""
+
+import json
+import shutil
+import subprocess
+import sys
+
+import polars as pl
+import pytest
+from facts import make_call, make_credit, make_episode, make_group
+
+from counterpoint.algorithms.advantage import grpo
+from counterpoint.config import config_from
+from counterpoint.episode import read_episodes
+from counterpoint.errors import RunError
+from counterpoint.run import Run
+
+CONFIG = config_from({"run": {"steps": 6, "seed": 3}})
+FACTS = {"python": "3", "roles": ["a", "b"]}
+
+
+class Part:
+    """A part of training that is one number."""
+
+    def __init__(self, value=0):
+        self.value = value
+
+    def save(self, folder):
+        (folder / "value.txt").write_text(str(self.value))
+
+    def load(self, folder):
+        self.value = int((folder / "value.txt").read_text())
+
+
+class Broken(Part):
+    """A part that cannot be saved."""
+
+    def save(self, folder):
+        super().save(folder)
+        raise OSError("no space left")
+
+
+@pytest.fixture
+def run(tmp_path):
+    with Run.create(tmp_path / "run", CONFIG, FACTS) as made:
+        yield made
+
+
+def groups_of(step):
+    return [make_group(make_episode(make_call(text=f"step {step}")))]
+
+
+def play(run, steps, *, saved=(), parts=None):
+    """What training leaves behind after these steps."""
+    for step in steps:
+        run.add_episodes(step, groups_of(step))
+        run.add_samples(step, [sample.row() for sample in grpo([make_credit(1.0), make_credit(0.0, rollout=1)])])
+        run.add_metrics(step, {"episode/score": step / 7})
+        run.add_evaluation({"step": step, "split": "test", "accuracy": 0.5})
+        if step in saved:
+            run.checkpoint(step, parts or {"learner": Part(step), "interventions": Part(-step)}, {"stopped": None})
+
+
+def tree(path):
+    return {
+        str(file.relative_to(path)): file.read_bytes()
+        for file in path.rglob("*")
+        if file.is_file() and file.name != "run.lock"
+    }
+
+
+def steps_kept(run, folder):
+    return sorted(int(file.stem) for file in (run.path / folder).iterdir())
+
+
+def test_a_new_run_holds_its_recipe_and_what_is_known_about_it(run):
+    assert Run.read(run.path).config == CONFIG
+    assert run.facts == {"format": 1, **FACTS}
+    assert run.metrics() == run.evaluations() == []
+    assert run.checkpoints() == []
+
+
+def test_an_empty_directory_can_become_a_run(tmp_path):
+    with Run.create(tmp_path, CONFIG, FACTS) as run:
+        assert run.path == tmp_path
+
+
+def test_a_directory_that_holds_a_run_is_refused_and_left_alone(run):
+    run.add_metrics(1, {"a": 1.0})
+    run.close()
+    before = tree(run.path)
+    with pytest.raises(RunError, match=r"already holds a run: go on with `counterpoint resume .*run`"):
+        Run.create(run.path, CONFIG, FACTS)
+    assert tree(run.path) == before
+
+
+def test_a_directory_that_holds_anything_else_is_refused_and_left_alone(tmp_path):
+    (tmp_path / "thesis.txt").write_text("all of it")
+    with pytest.raises(RunError, match="exists and is not empty"):
+        Run.create(tmp_path, CONFIG, FACTS)
+    assert [file.name for file in tmp_path.iterdir()] == ["thesis.txt"]
+
+
+def test_a_file_in_the_way_is_refused(tmp_path):
+    (tmp_path / "run").write_text("")
+    with pytest.raises(RunError, match="exists and is not empty"):
+        Run.create(tmp_path / "run", CONFIG, FACTS)
+
+
+def test_a_run_in_use_cannot_be_opened_twice(run):
+    with pytest.raises(RunError, match="is in use: another process works on this run"):
+        Run.open(run.path)
+    run.close()
+    with Run.open(run.path) as again, pytest.raises(RunError, match="in use"):
+        Run.open(again.path)
+
+
+def test_a_run_in_use_cannot_be_opened_by_another_process(run):
+    program = "import sys, pathlib; from counterpoint.run import Run; Run.open(pathlib.Path(sys.argv[1]))"
+    command = [sys.executable, "-c", program, str(run.path)]
+    refused = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert refused.returncode == 1
+    assert "is in use" in refused.stderr
+
+
+def test_a_run_in_use_can_be_read(run):
+    assert Run.read(run.path).config.run.seed == 3
+
+
+def test_closing_twice_is_harmless(run):
+    run.close()
+    run.close()
+    Run.open(run.path).close()
+
+
+@pytest.mark.parametrize("missing", ["config.toml", "run.json"])
+def test_a_directory_that_is_not_a_run_is_named(run, missing):
+    (run.path / missing).unlink()
+    run.close()
+    for look in (Run.read, Run.open):
+        with pytest.raises(RunError, match=r"run is not a run directory"):
+            look(run.path)
+
+
+def test_facts_can_be_added_and_repeated_but_not_changed(run):
+    run.pin({"tasks": {"train": "abc"}})
+    run.pin({"tasks": {"train": "abc"}, "routing": {"a": "shared"}})
+    assert run.facts == {"format": 1, **FACTS, "tasks": {"train": "abc"}, "routing": {"a": "shared"}}
+    with pytest.raises(RunError, match=r"tasks changed since the run began: .*abc.* then, .*abd.* now"):
+        run.pin({"tasks": {"train": "abd"}, "more": 1})
+    assert "more" not in run.facts
+
+
+def test_numbers_come_back_bit_for_bit(run):
+    numbers = {"a": 0.1, "b": 1 / 3, "c": 1e-300, "d": -0.0, "e": 12345678901234567.0}
+    run.add_metrics(1, numbers)
+    run.add_metrics(2, {"a": float("inf")})
+    assert run.metrics() == [{"step": 1, **numbers}, {"step": 2, "a": float("inf")}]
+
+
+def test_episodes_and_samples_of_a_step_come_back(run):
+    play(run, [4])
+    assert read_episodes(run.path / "episodes" / "000004.parquet") == groups_of(4)
+    samples = pl.read_parquet(run.path / "samples" / "000004.parquet")
+    assert samples["advantage"].to_list() == pytest.approx([0.7071, -0.7071], abs=1e-4)
+    assert samples["role"].to_list() == ["generator", "generator"]
+
+
+def test_a_step_without_samples_is_written_down_too(run):
+    run.add_samples(1, [])
+    assert pl.read_parquet(run.path / "samples" / "000001.parquet").height == 0
+
+
+def test_a_torn_last_line_is_not_a_line_yet(run):
+    run.add_metrics(1, {"a": 1.0})
+    with (run.path / "metrics.jsonl").open("a") as file:
+        file.write('{"step": 2, "a": 2')
+    assert [line["step"] for line in run.metrics()] == [1]
+
+
+def test_a_line_that_is_torn_just_before_its_end_is_not_a_line_yet(run):
+    run.add_metrics(1, {"a": 1.0})
+    with (run.path / "metrics.jsonl").open("a") as file:
+        file.write('{"step": 2, "a": 2}')
+    assert [line["step"] for line in run.metrics()] == [1]
+
+
+def test_a_damaged_line_is_named(run):
+    for step in (1, 2, 3):
+        run.add_metrics(step, {"a": 1.0})
+    path = run.path / "metrics.jsonl"
+    path.write_text(path.read_text().replace('{"step": 2', '{"step" 2'))
+    with pytest.raises(RunError, match=r"metrics\.jsonl, line 2 is damaged"):
+        run.metrics()
+
+
+def test_restoring_takes_the_last_checkpoint_and_removes_what_came_after_it(run):
+    play(run, range(3), saved={0, 2})
+    with (run.path / "metrics.jsonl").open("a") as file:
+        file.write('{"step": 3, "epis')
+    before = tree(run.path)
+    before["metrics.jsonl"] = before["metrics.jsonl"].removesuffix(b'{"step": 3, "epis')
+
+    play(run, [4, 5])  # the torn line swallows step 4's, which is what a kill may leave
+    path = run.path / "metrics.jsonl"
+    path.write_bytes(before["metrics.jsonl"] + b'{"step": 3, "a": 1}\n{"step": 4, "epis')
+    (run.path / "episodes" / ".000006.parquet.partial").write_text("half")
+    (run.path / "samples" / ".000006.parquet.partial").write_text("half")
+    (run.path / "checkpoints" / ".000004.partial").mkdir()
+    (run.path / "checkpoints" / ".000004.partial" / "value.txt").write_text("4")
+    run.write_summary({"peak": 1})
+    run.close()
+
+    with Run.open(run.path) as again:
+        learner, interventions = Part(), Part()
+        assert again.restore({"learner": learner, "interventions": interventions}) == 2
+        assert (learner.value, interventions.value) == (2, -2)
+        assert [line["step"] for line in again.metrics()] == [0, 1, 2]
+        assert [line["step"] for line in again.evaluations()] == [0, 1, 2]
+        assert steps_kept(again, "episodes") == steps_kept(again, "samples") == [0, 1, 2]
+        assert tree(again.path) == before
+
+
+def test_a_run_that_went_on_holds_what_one_in_one_go_holds(tmp_path):
+    whole, broken = (Run.create(tmp_path / name, CONFIG, FACTS) for name in ("whole", "broken"))
+    play(whole, range(6), saved={0, 2, 4})
+    play(broken, range(4), saved={0, 2})
+    assert broken.restore({"learner": Part(), "interventions": Part()}) == 2
+    play(broken, range(3, 6), saved={4})
+    assert tree(broken.path) == tree(whole.path)
+    whole.close()
+    broken.close()
+
+
+def test_restoring_without_a_checkpoint_starts_from_nothing(run):
+    play(run, [0, 1])
+    learner = Part(7)
+    assert run.restore({"learner": learner}) is None
+    assert learner.value == 7
+    assert run.metrics() == run.evaluations() == []
+    assert steps_kept(run, "episodes") == steps_kept(run, "samples") == []
+
+
+def test_restoring_twice_changes_nothing(run):
+    play(run, range(3), saved={2})
+    parts = {"learner": Part(), "interventions": Part()}
+    run.restore(parts)
+    before = tree(run.path)
+    assert run.restore(parts) == 2
+    assert tree(run.path) == before
+
+
+def test_a_checkpoint_whose_part_cannot_be_saved_does_not_exist(run):
+    run.checkpoint(1, {"learner": Part(1)}, {"stopped": None})
+    with pytest.raises(OSError, match="no space left"):
+        run.checkpoint(2, {"learner": Part(2), "interventions": Broken(2)}, {"stopped": None})
+    assert run.checkpoints() == [1]
+    learner = Part()
+    assert run.restore({"learner": learner}) == 1
+    assert learner.value == 1
+    assert [path.name for path in (run.path / "checkpoints").iterdir()] == ["000001"]
+
+
+def test_a_checkpoint_that_failed_can_be_made_again(run):
+    with pytest.raises(OSError, match="no space left"):
+        run.checkpoint(2, {"interventions": Broken(2)}, {"stopped": None})
+    run.checkpoint(2, {"learner": Part(2)}, {"stopped": None})
+    assert [file.name for file in run.checkpoint_path(2).iterdir()].count("interventions") == 0
+    assert run.checkpoints() == [2]
+
+
+def test_checkpoints_are_counted_in_numbers_and_not_as_text(run):
+    for step in (2, 10, 1_000_000):
+        run.checkpoint(step, {"learner": Part(step)}, {"stopped": None})
+    assert run.checkpoints() == [2, 10, 1_000_000]
+    learner = Part()
+    assert run.restore({"learner": learner}) == 1_000_000
+
+
+def test_any_checkpoint_can_be_loaded_and_a_missing_one_is_named(run):
+    play(run, range(5), saved={0, 2, 4})
+    parts = {"learner": Part(), "interventions": Part()}
+    run.load_checkpoint(2, parts)
+    assert parts["learner"].value == 2
+    assert run.checkpoints() == [0, 2, 4]
+    with pytest.raises(RunError, match="no checkpoint of step 3; there are: 0, 2, 4"):
+        run.load_checkpoint(3, parts)
+    shutil.rmtree(run.path / "checkpoints")
+    (run.path / "checkpoints").mkdir()
+    with pytest.raises(RunError, match="no checkpoint of step 3; there are: none"):
+        run.load_checkpoint(3, parts)
+
+
+def test_the_state_of_a_checkpoint_says_its_step(run):
+    run.checkpoint(2, {}, {"stopped": None, "digests": {"a": "b"}})
+    assert run.checkpoint_state(2) == {"format": 1, "step": 2, "stopped": None, "digests": {"a": "b"}}
+
+
+def test_the_steps_left_follow_the_checkpoint(run):
+    assert list(run.steps_left(0)) == [1, 2, 3, 4, 5, 6]
+    run.checkpoint(4, {}, {"stopped": None})
+    assert list(run.steps_left(4)) == [5, 6]
+    assert list(run.steps_left(6)) == []
+
+
+def test_a_run_that_was_stopped_has_no_steps_left(run):
+    run.checkpoint(2, {}, {"stopped": None})
+    run.checkpoint(4, {}, {"stopped": "accuracy fell"})
+    assert list(run.steps_left(4)) == []
+    assert list(run.steps_left(2)) == [3, 4, 5, 6]
+
+
+def test_the_summary_is_written_whole(run):
+    run.write_summary({"peak": {"value": 0.5}})
+    run.write_summary({"peak": {"value": 0.75}})
+    assert json.loads((run.path / "summary.json").read_text()) == {"peak": {"value": 0.75}}
+    assert not list(run.path.glob(".*"))
