@@ -112,6 +112,7 @@ def test_equal_numbers_are_right_however_they_are_written(answer, key):
         ("3 4", "34"),
         ("1.2.3", "1.2"),
         ("__import__('os')", "0"),
+        pytest.param("9" * 500, "9" * 500, id="500 digits"),
         pytest.param("9" * 5000, "9" * 5000, id="5,000 digits"),
         pytest.param("1" * 200_000 + "/3", "1", id="200,000 digits"),
     ],

@@ -5,7 +5,7 @@ from typing import Annotated
 import pytest
 from pydantic import Field
 
-from counterpoint.config import Config, check_options, config_from, find_recipe, load_config
+from counterpoint.config import Config, check_options, config_from, find_recipe, load_config, override_table
 from counterpoint.errors import ConfigError, unknown
 
 
@@ -135,6 +135,15 @@ def test_text_that_is_not_toml_is_a_string(recipe):
 def test_a_wrong_override_is_named(recipe, override, message):
     with pytest.raises(ConfigError, match=message):
         load_config(recipe("[run]\nseed = 1\n"), [override])
+
+
+def test_overriding_a_table_leaves_it_as_it_was():
+    table = {"task": "arithmetic", "run": {"seed": 1}}
+    assert override_table(table, ["run.seed=2", "task.operands=2"]) == {
+        "task": {"name": "arithmetic", "operands": 2},
+        "run": {"seed": 2},
+    }
+    assert table == {"task": "arithmetic", "run": {"seed": 1}}
 
 
 def test_overriding_one_recipe_leaves_no_trace_in_the_next(recipe):

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-from torch_build import LOCAL_RUNTIME, start, tiny_folder, trained
+from torch_build import LOCAL_RUNTIME, session_folder, start, tiny_folder, trained
 
 from counterpoint.errors import RunError
 from counterpoint.learners.peft import Peft
@@ -30,7 +30,7 @@ def started(path: Path) -> Run:
 @cache
 def unbroken() -> Run:
     """The run that nothing interrupts, made once a session."""
-    return trained(started(Path(str(tiny_folder()) + "-unbroken")))
+    return trained(started(session_folder() / "unbroken"))
 
 
 def resumed(path: Path) -> Run:
@@ -135,7 +135,7 @@ DEATHS = [line.split('"')[1] for line in DRIVER.splitlines() if line.startswith(
 @cache
 def killed() -> Path:
     """A folder with one run for each way to die, each killed in a process of its own."""
-    folder = Path(str(tiny_folder()) + "-killed")
+    folder = session_folder() / "killed"
     folder.mkdir()
     (folder / "driver.py").write_text(DRIVER)
     here = str(Path(__file__).parent)

@@ -2,7 +2,6 @@ import json
 import math
 from collections import defaultdict
 from functools import cache
-from pathlib import Path
 from statistics import fmean
 
 import polars as pl
@@ -10,7 +9,7 @@ import pytest
 import torch
 from peft import PeftModel
 from safetensors.torch import load_file
-from torch_build import CHOIR, SOLO, fresh_model, new_learner, start, tiny_folder, trained
+from torch_build import CHOIR, SOLO, fresh_model, new_learner, session_folder, start, tiny_folder, trained
 from transformers import AutoModelForCausalLM
 
 from counterpoint.config import config_from, load_config
@@ -27,7 +26,7 @@ POLICIES = {"shared": {"shared"}, "isolated": set(ROLES), "table": {"voices", "s
 @cache
 def finished(sharing: str) -> Run:
     """A run of the choir, made once a session."""
-    path = Path(str(tiny_folder()) + f"-{sharing}")
+    path = session_folder() / f"trained-{sharing}"
     wanted = TABLE if sharing == "table" else sharing
     return trained(start(path, {"policies": {"sharing": wanted}, "run": {"steps": 4}}))
 

@@ -37,11 +37,17 @@ ISOLATED = Routing({"writer": "writer", "critic": "critic"})
 
 
 @cache
-def tiny_folder() -> Path:
-    """The tiny model, made once a session."""
-    folder = Path(tempfile.mkdtemp(prefix="counterpoint-tiny-"))
+def session_folder() -> Path:
+    """A folder for what is made once a session."""
+    folder = Path(tempfile.mkdtemp(prefix="counterpoint-tests-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    return tiny_model_folder(folder)
+    return folder
+
+
+@cache
+def tiny_folder() -> Path:
+    """The tiny model."""
+    return tiny_model_folder(session_folder() / "tiny")
 
 
 @cache

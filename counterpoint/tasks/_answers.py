@@ -40,7 +40,7 @@ async def same_text_or_number(answer: str, key: str) -> Score:
 
 
 def _box_spans(text: str) -> list[tuple[int, int]]:
-    """Where the content of each box begins and ends, in the order of the beginnings; one pass, however long the text."""
+    """Where the content of each box begins and ends, in the order of the beginnings; in one pass over the text."""
     spans = []
     opened: list[re.Match[str]] = []
     for brace in _BRACE.finditer(text):

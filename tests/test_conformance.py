@@ -1,0 +1,233 @@
+"""A suite that never fails proves nothing: each promise is broken here once, and must be missed."""
+
+import asyncio
+from dataclasses import replace
+
+import pytest
+import torch
+from torch_build import fresh_model, tiny_base, tiny_folder
+
+from counterpoint.learners.peft import Peft
+from counterpoint.samplers.in_process import InProcess
+from counterpoint.testing import conformance as suite
+from counterpoint.testing.tiny import tiny_config
+
+BASE = tiny_base()
+
+
+class ForgetsTemperature(InProcess):
+    def _compute(self, requests):
+        return super()._compute([replace(request, temperature=1.0) for request in requests])
+
+
+class SpeaksAsTheFirst(InProcess):
+    def _merge(self, policy):
+        return super()._merge("one" if policy == "two" else policy)
+
+
+class SeedsByPlace(InProcess):
+    def _compute(self, requests):
+        return super()._compute([replace(request, seed=place) for place, request in enumerate(requests)])
+
+
+class IgnoresSeeds(InProcess):
+    def _compute(self, requests):
+        return super()._compute([replace(request, seed=1) for request in requests])
+
+
+class NeverStops(InProcess):
+    def __init__(self, model, stop_ids):
+        super().__init__(model, frozenset({10_000}))
+
+
+class StopsTooSoon(InProcess):
+    def __init__(self, model, stop_ids):
+        super().__init__(model, stop_ids | set(range(200)))
+
+
+class AlwaysSaysStop(InProcess):
+    def _compute(self, requests):
+        return [replace(completion, finish="stop") for completion in super()._compute(requests)]
+
+
+class KeepsItsVersion(InProcess):
+    def _compute(self, requests):
+        return [replace(completion, version=1) for completion in super()._compute(requests)]
+
+
+class KeepsItsWeights(InProcess):
+    """Takes the merged weights of a policy that was loaded again for the new ones."""
+
+    def _merge(self, policy):
+        first = self.__dict__.setdefault("first", {}).setdefault(policy, self._adapters[policy])
+        current, self._adapters[policy] = self._adapters[policy], first
+        super()._merge(policy)
+        self._adapters[policy] = current
+        return current.version
+
+
+class NamesNothing(InProcess):
+    def digests(self):
+        return {}
+
+
+class LetsTheBaseSpeak(InProcess):
+    def _merge(self, policy):
+        return super()._merge(policy) if policy in self._adapters else 0
+
+
+@pytest.mark.parametrize(
+    ("sampler", "check", "message"),
+    [
+        (ForgetsTemperature, suite.logprobs_are_those_of_the_weights, "temperature 0.6: .* is off by"),
+        (SpeaksAsTheFirst, suite.logprobs_are_those_of_the_weights, "policy 'two', temperature 1.0: .* is off by"),
+        (SeedsByPlace, suite.same_seed_same_tokens, "before it said"),
+        (IgnoresSeeds, suite.same_seed_same_tokens, "other seeds give the same tokens"),
+        (NeverStops, suite.calls_end_where_they_must, "goes on after a stop token"),
+        (StopsTooSoon, suite.calls_end_where_they_must, "ended early, without a stop token"),
+        (AlwaysSaysStop, suite.calls_end_where_they_must, "finish is 'stop', it ended by 'length'"),
+        (KeepsItsVersion, suite.loading_one_policy_leaves_the_others, "at version 7 answers as 1"),
+        (KeepsItsWeights, suite.loading_one_policy_leaves_the_others, "speaks as it did before"),
+        (NamesNothing, suite.sampler_digests_are_those_of_the_adapters, "the digest is None"),
+        (LetsTheBaseSpeak, suite.sampler_refuses_an_unknown_policy, "never loaded was answered for"),
+    ],
+)
+def test_a_sampler_that_breaks_a_promise_is_caught(sampler, check, message):
+    with pytest.raises(AssertionError, match=message):
+        asyncio.run(check(sampler(BASE.model, BASE.chat.stop_ids), BASE, 1e-4))
+
+
+class StartsElsewhere(Peft):
+    def __init__(self, *arguments):
+        super().__init__(*arguments)
+        with torch.no_grad():
+            for parameters in self._parameters.values():
+                for parameter in parameters.values():
+                    parameter.add_(0.01)
+
+
+class ComputesAtTemperatureOne(Peft):
+    def logprobs(self, calls):
+        return super().logprobs([replace(call, temperature=1.0) for call in calls])
+
+
+class AveragesEachRoleAlone(Peft):
+    """Denominators over the role instead of the policy's whole update."""
+
+    def backward(self, samples, loss):
+        found = {}
+        for role in {sample.call.key.role for sample in samples}:
+            found |= super().backward([sample for sample in samples if sample.call.key.role == role], loss)
+        return found
+
+
+class LosesTheLastSlot(Peft):
+    def backward(self, samples, loss):
+        return super().backward([s if s.call.key.slot == 0 else replace(s, advantage=0.0) for s in samples], loss)
+
+
+class LosesAStray(Peft):
+    """Drops the last sample of a role, if there is more than one role."""
+
+    def backward(self, samples, loss):
+        roles = {sample.call.key.role for sample in samples}
+        return super().backward(samples if len(roles) == 1 else samples[:-1], loss)
+
+
+class MovesWhileComputing(Peft):
+    def backward(self, samples, loss):
+        found = super().backward(samples, loss)
+        super().step(found, step=1)
+        return found
+
+
+class ForgetsToMove(Peft):
+    def step(self, contributions, *, step):
+        moved = super().step({}, step=step)
+        return moved | dict.fromkeys((source.policy for source in contributions), None)
+
+
+class MovesEverybody(Peft):
+    """One optimizer step for all policies, with zeros for those without a gradient."""
+
+    def step(self, contributions, *, step):
+        moved = super().step(contributions, step=step)
+        for policy, optimizer in self._optimizers.items():
+            if policy not in moved:
+                for parameter in self._parameters[policy].values():
+                    parameter.grad = torch.zeros_like(parameter)
+                optimizer.step()
+        return moved
+
+
+class ClipsAllPoliciesTogether(Peft):
+    def step(self, contributions, *, step):
+        norm = sum(contribution.gradient.norm() for contribution in contributions.values())
+        return super().step(
+            {
+                source: one._replace(gradient=one.gradient.scaled(min(1.0, 0.01 / norm)))
+                for source, one in contributions.items()
+            },
+            step=step,
+        )
+
+
+class ForgetsItsMoments(Peft):
+    def load(self, folder):
+        super().load(folder)
+        for optimizer in self._optimizers.values():
+            optimizer.state.clear()
+
+
+class ForgetsItsVersions(Peft):
+    def load(self, folder):
+        super().load(folder)
+        self._versions = dict.fromkeys(self._versions, 0)
+
+
+class LendsItsWeights(Peft):
+    def adapters(self):
+        return [replace(one, tensors=self._tensors(one.policy)) for one in super().adapters()]
+
+
+class AnswersForAnybody(Peft):
+    def _speak_as(self, policy):
+        super()._speak_as(policy if policy in self._parameters else "left")
+
+
+class StepsIntoTheUnknown(Peft):
+    def _move(self, policy, parameters, joint, step):
+        return super()._move(policy, parameters, type(joint)(torch.nan_to_num(joint.flat)), step)
+
+
+@pytest.mark.parametrize(
+    ("learner", "check", "message"),
+    [
+        (StartsElsewhere, suite.every_policy_starts_as_the_base, "a new policy is not the base"),
+        (ComputesAtTemperatureOne, suite.logprobs_are_those_of_the_adapter, "temperature 0.6: .* is off by"),
+        (AveragesEachRoleAlone, suite.contributions_are_the_plain_gradients, "their inner product is"),
+        (LosesTheLastSlot, suite.contributions_are_the_plain_gradients, "their inner product is"),
+        (AveragesEachRoleAlone, suite.contributions_sum_to_the_joint_gradient, "miss the joint gradient"),
+        (LosesAStray, suite.contributions_sum_to_the_joint_gradient, "miss the joint gradient"),
+        (MovesWhileComputing, suite.backward_leaves_the_weights_alone, "computing gradients changed weights"),
+        (ForgetsToMove, suite.only_policies_with_a_contribution_move, "was trained and has not moved"),
+        (MovesEverybody, suite.only_policies_with_a_contribution_move, "had no samples in this step and has moved"),
+        (MovesEverybody, suite.zero_advantage_moves_nothing, "samples with no signal moved the weights"),
+        (ClipsAllPoliciesTogether, suite.isolated_policies_do_not_touch_each_other, "moves otherwise beside"),
+        (ForgetsItsMoments, suite.saving_and_loading_is_exact, "a state is missing"),
+        (ForgetsItsVersions, suite.saving_and_loading_is_exact, "versions differ"),
+        (LendsItsWeights, suite.learner_digests_are_those_of_its_adapters, "adapters that were given out"),
+        (AnswersForAnybody, suite.learner_refuses_an_unknown_policy, "was answered for"),
+        (StepsIntoTheUnknown, suite.a_gradient_that_is_not_finite_is_refused, "not finite"),
+    ],
+)
+def test_a_learner_that_breaks_a_promise_is_caught(learner, check, message):
+    config = tiny_config(tiny_folder())
+    tolerances = {
+        suite.every_policy_starts_as_the_base: (1e-4,),
+        suite.logprobs_are_those_of_the_adapter: (1e-4,),
+        suite.contributions_are_the_plain_gradients: (1e-5,),
+        suite.contributions_sum_to_the_joint_gradient: (1e-5,),
+    }
+    with pytest.raises(AssertionError, match=message):
+        check(lambda routing: learner(fresh_model(), routing.policies, config), BASE, *tolerances.get(check, ()))
