@@ -63,7 +63,8 @@ def load_chat(config: ModelConfig) -> Chat:
     stops = _stop_ids(tokenizer, path, options)
     if not stops:
         raise ModelError(f"model.path = {config.path!r}: neither it nor its tokenizer names a token that ends a reply")
-    return Chat(tokenizer=tokenizer, stop_ids=stops, template_options=tuple(config.template.items()))
+    control = frozenset(str(token) for token in tokenizer.added_tokens_decoder.values() if token.special)
+    return Chat(tokenizer=tokenizer, stop_ids=stops, template_options=tuple(config.template.items()), control=control)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

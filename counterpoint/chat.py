@@ -6,6 +6,9 @@ from typing import Any, Protocol
 
 from counterpoint.episode import Message
 
+_BREAK = "\u200b"
+"""A space of no width."""
+
 
 class Tokenizer(Protocol):
     """The part of a Hugging Face tokenizer that is used here."""
@@ -32,6 +35,9 @@ class Chat:
     """Any of these ends a reply."""
     template_options: tuple[tuple[str, Any], ...] = ()
     """Passed to the chat template, such as `("enable_thinking", False)`."""
+    control: frozenset[str] = frozenset()
+    """Texts that the tokenizer reads as control tokens. Inside a message they are broken up: only the template may use
+    them, or a reply that spells one out could end a message of whoever quotes it."""
 
     def prompt(self, messages: Sequence[Message], spoken: Sequence[Spoken] = ()) -> tuple[int, ...]:
         """The ids that ask for a reply to `messages`.
@@ -54,7 +60,7 @@ class Chat:
         count = len(earlier.messages)
         if len(messages) <= count or tuple(messages[:count]) != earlier.messages:
             return None
-        before = self._render(earlier.messages[:-1], reply=True) + earlier.messages[-1]["content"]
+        before = self._render(earlier.messages[:-1], reply=True) + self._inert(earlier.messages[-1]["content"])
         whole = self._render(messages, reply=True)
         if not whole.startswith(before):
             return None
@@ -64,8 +70,14 @@ class Chat:
         return earlier.ids + tuple(suffix)
 
     def _render(self, messages: Sequence[Message], *, reply: bool) -> str:
+        inert = [Message(role=message["role"], content=self._inert(message["content"])) for message in messages]
         return str(
             self.tokenizer.apply_chat_template(
-                list(messages), tokenize=False, add_generation_prompt=reply, **dict(self.template_options)
+                inert, tokenize=False, add_generation_prompt=reply, **dict(self.template_options)
             )
         )
+
+    def _inert(self, content: str) -> str:
+        for text in self.control:
+            content = content.replace(text, text[0] + _BREAK + text[1:])
+        return content

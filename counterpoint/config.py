@@ -99,7 +99,7 @@ class RolloutConfig(Section):
     temperature: Annotated[float, Field(gt=0)] = 1.0
     """Of sampling while training; top-p and top-k stay off, so that log-probabilities are those of what was sampled."""
     timeout: Annotated[float, Field(gt=0)] = 600.0
-    """Seconds an episode may take before it is recorded as failed."""
+    """Seconds an episode may take before it is recorded as failed; waiting for the sampler does not count."""
     judge_timeout: Annotated[float, Field(gt=0)] = 30.0
     """Seconds one verdict may take before it counts as not judged."""
 
@@ -245,13 +245,24 @@ def _set(table: dict[str, Any], override: str) -> None:
         raise ConfigError(f"override {override!r} must read section.key=value")
     *parents, last = key.strip().split(".")
     node = table
-    for parent in parents:
+    for depth, parent in enumerate(parents):
         if isinstance(node.get(parent), str):
-            node[parent] = {"name": node[parent]}
+            node[parent] = {"name": node[parent]} if _is_spec(parents[: depth + 1]) else {}
         node = node.setdefault(parent, {})
         if not isinstance(node, dict):
             raise ConfigError(f"override {override!r}: {parent!r} is not a table")
     node[last] = _value(text.strip())
+
+
+def _is_spec(path: Sequence[str]) -> bool:
+    """Whether the recipe has a member of a family at this place."""
+    model: type[BaseModel] = Config
+    for part in path:
+        field = model.model_fields.get(part)
+        if field is None or not (isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel)):
+            return False
+        model = field.annotation
+    return model is Spec
 
 
 def _value(text: str) -> Any:
@@ -263,7 +274,7 @@ def _value(text: str) -> Any:
 
 def _explain(error: ValidationError, model: type[BaseModel], where: str = "") -> str:
     first = error.errors()[0]
-    path = ".".join(str(part) for part in (where, *first["loc"]) if part != "")
+    path = ".".join(str(part) for part in (where, *first["loc"]) if part != "" and not _is_union_tag(part))
     if first["type"] == "extra_forbidden":
         *parents, key = first["loc"]
         section = ".".join(str(part) for part in (where, *parents) if part != "")
@@ -275,9 +286,15 @@ def _explain(error: ValidationError, model: type[BaseModel], where: str = "") ->
     return f"{path} = {first['input']!r}: {message}"
 
 
+def _is_union_tag(part: int | str) -> bool:
+    """Whether pydantic put it into a location to say which type of a union it tried."""
+    return isinstance(part, str) and (part in ("str", "int", "float", "bool") or "[" in part)
+
+
 def _fields_at(model: type[BaseModel], location: Sequence[int | str]) -> list[str]:
     for part in location:
-        annotation = model.model_fields[str(part)].annotation
+        field = model.model_fields.get(str(part))
+        annotation = None if field is None else field.annotation
         if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
             return []
         model = annotation

@@ -10,6 +10,8 @@ from counterpoint.errors import ConfigError, unknown
 
 SHARED_POLICY = "shared"
 SHARINGS = ("shared", "isolated")
+RESERVED = ("interventions",)
+"""Names that stand beside the policies in a checkpoint."""
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
 
 
@@ -54,8 +56,11 @@ def routing(sharing: str | Mapping[str, str], roles: tuple[str, ...]) -> Routing
         if role not in sharing:
             raise ConfigError(f"policies.sharing names no policy for role {role!r}")
     for policy in sharing.values():
-        if not _NAME.fullmatch(policy):
-            raise ConfigError(f"policies.sharing: policy {policy!r} must be letters, digits, - and _, a letter first")
+        if not _NAME.fullmatch(policy) or policy in RESERVED:
+            raise ConfigError(
+                f"policies.sharing: policy {policy!r} must be letters, digits, - and _, a letter first, and not"
+                f" {', '.join(RESERVED)}"
+            )
     return Routing({role: sharing[role] for role in roles})
 
 

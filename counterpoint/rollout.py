@@ -2,7 +2,8 @@
 
 import asyncio
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, replace
 
 from counterpoint.chat import Chat, Spoken
@@ -11,7 +12,7 @@ from counterpoint.errors import WorkflowError
 from counterpoint.policy import Routing
 from counterpoint.samplers.base import Request, Sampler, Session
 from counterpoint.task import Score, Task, not_judged
-from counterpoint.workflow import Reply, Workflow
+from counterpoint.workflow import Reply, Workflow, check_text
 
 RIGHT_FROM = 1.0
 """An answer with at least this reward is right, where a verdict on it must be right or wrong."""
@@ -25,7 +26,7 @@ class Limits:
     max_tokens: int
     max_prompt_tokens: int
     timeout: float
-    """Seconds for an episode."""
+    """Seconds for an episode, not counting those in which it waits for the sampler."""
     judge_timeout: float
     """Seconds for one verdict."""
 
@@ -47,16 +48,19 @@ async def rollout(stage: Stage, tasks: Sequence[Task], limits: Limits, *, size: 
     `seed` names this rollout; each call's seed is a function of it and the call's identity. An episode that fails has
     its error recorded; raises WorkflowError only if every episode failed.
     """
-    judges = [_Judge(task, limits.judge_timeout) for task in tasks]
+    plays = [(task, index) for task in tasks for index in range(size)]
+    performances = await asyncio.gather(
+        *(_play(stage, task, limits, f"{seed}/{task.problem.id}/{index}") for task, index in plays)
+    )
+    judges = {task.problem.id: _Judge(task, limits.judge_timeout) for task in tasks}
     played = await asyncio.gather(
         *(
-            _episode(stage, task, judge, limits, index, f"{seed}/{task.problem.id}/{index}")
-            for task, judge in zip(tasks, judges, strict=True)
-            for index in range(size)
+            _judged(task, index, performance, judges[task.problem.id])
+            for (task, index), performance in zip(plays, performances, strict=True)
         )
     )
     errors = [episode.error for episode in played if episode.error is not None]
-    if len(errors) == len(played):
+    if errors and len(errors) == len(played):
         raise WorkflowError(
             f"all {len(played)} episodes of workflow {stage.workflow.name!r} failed; first: {errors[0]}"
         )
@@ -72,26 +76,93 @@ def call_seed(*parts: object) -> int:
     return int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big") >> 1
 
 
-async def _episode(stage: Stage, task: Task, judge: "_Judge", limits: Limits, index: int, seed: str) -> Episode:
+@dataclass(frozen=True, slots=True)
+class _Performance:
+    """What was said and answered, before anything is judged."""
+
+    spoken: Sequence["_Said"]
+    answer: str | None
+    error: str | None
+
+
+async def _play(stage: Stage, task: Task, limits: Limits, seed: str) -> _Performance:
     answer, error = None, None
+    clock = _Clock(limits.timeout)
     with stage.sampler.session() as session:
-        cast = _Cast(stage, session, limits, seed)
+        cast = _Cast(stage, session, clock, limits, seed)
         try:
-            async with asyncio.timeout(limits.timeout) as clock:
+            async with clock.running():
                 answer = await stage.workflow(task.problem, cast.roles())
+                if answer is not None:
+                    check_text("a workflow's answer", answer)
         except Exception as failure:  # whatever a workflow raises is a fact about its episode
-            late = f"not finished after {limits.timeout:g} s and {len(cast.spoken)} calls"
-            error = f"{type(failure).__name__}: {late if clock.expired() else failure}"
-    score = await judge.score(answer) if error is None else not_judged(f"the workflow failed: {error}")
+            late = f"not finished after {limits.timeout:g} s of its own and {len(cast.spoken)} calls"
+            answer, error = None, f"{type(failure).__name__}: {late if clock.expired else failure}"
+    return _Performance(cast.spoken, answer, error)
+
+
+async def _judged(task: Task, index: int, performance: _Performance, judge: "_Judge") -> Episode:
+    if performance.error is not None:
+        score = not_judged(f"the workflow failed: {performance.error}")
+    else:
+        score = await judge.score(performance.answer)
     return Episode(
         task=task.problem.id,
         rollout=index,
         problem=task.problem.text,
-        calls=await _judged_calls(cast.spoken, judge),
-        answer=answer,
+        calls=await _judged_calls(performance.spoken, judge),
+        answer=performance.answer,
         score=score,
-        error=error,
+        error=performance.error,
     )
+
+
+class _Clock:
+    """Ends an episode after so many seconds of its own: while it waits for the sampler, the clock stands still.
+
+    Otherwise one episode that hangs would, by keeping a wave of calls waiting, let the time of all others run out.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self._left = seconds
+        self._since = 0.0
+        self._waits = 0
+        self._timeout: asyncio.Timeout | None = None
+
+    @property
+    def expired(self) -> bool:
+        return self._timeout is not None and self._timeout.expired()
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        self._since = asyncio.get_running_loop().time()
+        async with asyncio.timeout(self._left) as self._timeout:
+            try:
+                yield
+            finally:
+                self._waits = -1
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """The clock stands still for as long as at least one call of the episode waits."""
+        if self._waits < 0:
+            raise WorkflowError("a role was called after its episode had ended")
+        self._waits += 1
+        if self._waits == 1:
+            self._left -= asyncio.get_running_loop().time() - self._since
+            self._reschedule(None)
+        try:
+            yield
+        finally:
+            if self._waits > 0:
+                self._waits -= 1
+                if self._waits == 0:
+                    self._since = asyncio.get_running_loop().time()
+                    self._reschedule(self._since + self._left)
+
+    def _reschedule(self, when: float | None) -> None:
+        if self._timeout is not None and not self._timeout.expired():
+            self._timeout.reschedule(when)
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,9 +176,10 @@ class _Said:
 class _Cast:
     """The roles of one episode, and what they have said so far."""
 
-    def __init__(self, stage: Stage, session: Session, limits: Limits, seed: str) -> None:
+    def __init__(self, stage: Stage, session: Session, clock: _Clock, limits: Limits, seed: str) -> None:
         self._stage = stage
         self._session = session
+        self._clock = clock
         self._limits = limits
         self._seed = seed
         self._taken: set[CallKey] = set()
@@ -133,7 +205,8 @@ class _Cast:
             temperature=self._limits.temperature,
             seed=call_seed(self._seed, *key),
         )
-        completion = await self._session.sample(request)
+        with self._clock.paused():
+            completion = await self._session.sample(request)
         text = self._stage.chats[policy].text(completion.ids)
         reply = Reply(key, text, [*asked, Message(role="assistant", content=text)])
         call = Call(
@@ -155,8 +228,9 @@ class _Cast:
     def _take(self, role: str, slot: int | None, turn: int | None) -> CallKey:
         finished = [said.call.key.turn for said in self.spoken if said.call.key.role == role]
         turn = turn if turn is not None else max(finished, default=-1) + 1
-        beside = sum(key.role == role and key.turn == turn for key in self._taken)
-        key = CallKey(role, slot if slot is not None else beside, turn)
+        beside = {key.slot for key in self._taken if key.role == role and key.turn == turn}
+        free = next(number for number in range(len(beside) + 1) if number not in beside)
+        key = CallKey(role, free if slot is None else slot, turn)
         if key in self._taken:
             raise WorkflowError(f"{role}: slot {key.slot} of turn {key.turn} has already spoken in this episode")
         self._taken.add(key)
@@ -199,11 +273,14 @@ class _Judge:
     async def _verify(self, answer: str | None) -> Score:
         try:
             async with asyncio.timeout(self._timeout) as clock:
-                return await self._task.verify(answer)
+                score = await self._task.verify(answer)
         except Exception as error:  # a judge that raises has not judged, whatever it raised
             if clock.expired():
                 return not_judged(f"the judge took longer than {self._timeout:g} s")
             return not_judged(f"the judge raised {type(error).__name__}: {error}")
+        if not isinstance(score, Score):
+            return not_judged(f"the judge gave a {type(score).__name__} instead of a Score")
+        return score
 
 
 async def _judged_calls(spoken: Sequence[_Said], judge: _Judge) -> tuple[Call, ...]:
@@ -238,7 +315,9 @@ def _answer(claim: Claim | None) -> str | None:
 
 def _as_messages(messages: str | Sequence[Message]) -> list[Message]:
     if isinstance(messages, str):
-        return [Message(role="user", content=messages)]
+        messages = [Message(role="user", content=messages)]
     if not messages or messages[-1]["role"] != "user":
         raise WorkflowError("a conversation must end with a user's message to be replied to")
+    for message in messages:
+        check_text("a message", message["content"])
     return list(messages)

@@ -98,7 +98,7 @@ class Run:
     def pin(self, facts: Mapping[str, Any]) -> None:
         """`run.json` says so too. Raises RunError if it said otherwise before: then this would be another run."""
         known = self.facts
-        for name, value in facts.items():
+        for name, value in json.loads(json.dumps(facts)).items():
             if name in known and known[name] != value:
                 raise RunError(f"{self.path}: {name} changed since the run began: {known[name]} then, {value} now")
         _write(self.path / "run.json", json.dumps({**known, **facts}, indent=2) + "\n")
@@ -147,7 +147,7 @@ class Run:
 
     def checkpoints(self) -> list[int]:
         """The steps that have a checkpoint, in order."""
-        return sorted(int(path.name) for path in (self.path / "checkpoints").glob("[0-9]*"))
+        return sorted(int(path.name) for path in (self.path / "checkpoints").iterdir() if path.name.isdecimal())
 
     def restore(self, parts: Mapping[str, Stateful]) -> int | None:
         """The parts are as they were at the last checkpoint, whose step is returned; what came after it is gone.
@@ -191,7 +191,7 @@ class Run:
             kept = [row for row in _lines(self.path / name) if row["step"] <= step]
             _write(self.path / name, "".join(json.dumps(row) + "\n" for row in kept))
         for folder in ("episodes", "samples"):
-            for file in (self.path / folder).iterdir():
+            for file in (self.path / folder).glob("*.parquet*"):
                 if file.name.startswith(".") or int(file.stem) > step:
                     file.unlink()
         for leftover in (self.path / "checkpoints").glob(".*"):

@@ -36,7 +36,12 @@ class Reply:
         return self._claim.text if isinstance(self._claim, Answer) else None
 
     def answers(self, text: str | None) -> str | None:
-        """The reply gives this answer to the problem; None makes it unreadable."""
+        """The reply gives this answer to the problem; None makes it unreadable.
+
+        Raises WorkflowError if it is not text.
+        """
+        if text is not None:
+            check_text("an answer", text)
         self._set(Unreadable("no answer") if text is None else Answer(text))
         return text
 
@@ -61,6 +66,16 @@ class Reply:
         if self._claim is not None:
             raise WorkflowError(f"{self.key}: a reply makes one claim; this one already has {self._claim}")
         self._claim = claim
+
+
+def check_text(what: str, text: object) -> None:
+    """Raises WorkflowError unless `text` is a string that can be written down."""
+    if not isinstance(text, str):
+        raise WorkflowError(f"{what} must be text or None, not {type(text).__name__}")
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise WorkflowError(f"{what} cannot be written as UTF-8: {error}") from None
 
 
 class Role(Protocol):
@@ -91,7 +106,8 @@ class Workflow:
 
     def with_options(self, options: Mapping[str, Any]) -> "Workflow":
         """The same workflow with some options set. Raises ConfigError if one is unknown or out of range."""
-        checked = check_options(f"workflow.{self.name}", self.play, options, skip={"problem", *self.roles})
+        given = {**self.options, **options}
+        checked = check_options(f"workflow.{self.name}", self.play, given, skip={"problem", *self.roles})
         return Workflow(name=self.name, play=self.play, roles=self.roles, options=MappingProxyType(checked))
 
     async def __call__(self, problem: Problem, roles: Mapping[str, Role]) -> str | None:

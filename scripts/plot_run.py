@@ -66,7 +66,9 @@ def picture(run: Run) -> alt.HConcatChart:
         .mark_line(strokeWidth=2)
         .encode(
             x=alt.X("step:Q", title="training step"),
-            y=alt.Y("share:Q", title="share of gradient norm", axis=alt.Axis(format="%"), scale=alt.Scale(domain=[0, 1])),
+            y=alt.Y(
+                "share:Q", title="share of gradient norm", axis=alt.Axis(format="%"), scale=alt.Scale(domain=[0, 1])
+            ),
             color=colour,
         )
         .properties(width=260, height=240, title="who moves the weights")

@@ -11,7 +11,7 @@ from counterpoint.tasks._answers import BOXED_FORMAT, last_box, same_number
 from counterpoint.tasks._splits import Split, problem_id, split_of
 from counterpoint.tasks.base import Splits
 
-_TRIES_PER_TASK = 200
+_TRIES_PER_TASK = 60
 
 
 def arithmetic(

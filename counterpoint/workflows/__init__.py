@@ -32,7 +32,7 @@ def _user_workflow(name: str) -> Workflow:
         sys.path.insert(0, here)
     try:
         module = import_module(module_name)
-    except ImportError as error:
+    except (ImportError, ValueError, TypeError) as error:
         raise ConfigError(f"workflow {name!r}: module {module_name!r} cannot be imported: {error}") from error
     found = getattr(module, attribute, None)
     if not isinstance(found, Workflow):
