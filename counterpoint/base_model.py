@@ -50,7 +50,12 @@ def load_base_model(config: ModelConfig) -> BaseModel:
     if missing:  # transformers has filled them with noise
         raise ModelError(f"model.path = {config.path!r} lacks {len(missing)} of the model's tensors: {missing[0]}, ...")
     model.name_or_path = config.path  # what an adapter's files name as their base: never a place on this machine
-    return BaseModel(model=model.to(config.device).eval().requires_grad_(False), chat=load_chat(config))
+    try:
+        model = model.to(config.device)
+    except (RuntimeError, AssertionError) as error:  # torch says that it has no such device with either
+        reason = str(error).strip().split("\n")[0]
+        raise ModelError(f"model.device = {config.device!r} cannot be used: {reason}") from error
+    return BaseModel(model=model.eval().requires_grad_(False), chat=load_chat(config))
 
 
 def load_chat(config: ModelConfig) -> Chat:

@@ -63,6 +63,12 @@ def test_the_size_is_counted_without_weights(copied):
     assert size.linear_width == 2 * (64 + 2 * 48 + 64 + 3 * 96)
 
 
+@pytest.mark.parametrize("device", ["cuda:99", "abacus"])
+def test_a_device_that_is_not_there_is_named(device):
+    with pytest.raises(ModelError, match=f"model.device = '{device}' cannot be used: [^\n]+$"):
+        load_base_model(ModelConfig(path=str(tiny_folder()), device=device))
+
+
 @pytest.mark.parametrize("path", ["/nowhere/at/all", "./nowhere", "~/nowhere-at-all"])
 def test_a_folder_that_does_not_exist_is_named(path):
     assert "there is no such folder" in refused(path)

@@ -172,11 +172,11 @@ def test_pick_meets_every_probability_exactly_over_evenly_spread_numbers():
 def test_pick_never_takes_a_token_of_probability_zero(possible):
     logits = torch.full((8,), -float("inf"))
     logits[possible] = torch.tensor([0.3 * index for index in range(len(possible))])
-    edges = [0.0, 5e-324, 1e-300, 2**-53, 0.5, 1 - 2**-53]
+    edges = [0.0, 5e-324, 1e-300, 2**-53, 0.5, 1 - 2**-53, 1.0]
     ids, logprobs = _pick(logits.expand(len(edges), -1), torch.tensor(edges, dtype=torch.float64))
     assert set(ids.tolist()) <= set(possible)
     assert ids[0] == min(possible)
-    assert ids[-1] == max(possible)
+    assert ids[-2] == ids[-1] == max(possible)
     assert torch.isfinite(logprobs).all()
 
 

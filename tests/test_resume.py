@@ -188,6 +188,16 @@ def test_a_run_killed_and_resumed_is_the_unbroken_run(death):
     assert_same(resumed(path), unbroken())
 
 
+def test_whatever_came_after_the_checkpoint_is_gone_before_the_run_goes_on(tmp_path):
+    broken_off(started(tmp_path / "run"), 5)
+    with Run.open(tmp_path / "run") as run:
+        assert run.restore({}) == 3
+        for folder in ("episodes", "samples"):
+            assert sorted(file.stem for file in (run.path / folder).iterdir()) == ["000001", "000002", "000003"]
+        assert [row["step"] for row in run.metrics()] == [1, 2, 3]
+        assert {row["step"] for row in run.evaluations()} == {0, 3}
+
+
 def test_the_comparison_sees_a_resumed_run_that_forgot_its_momentum(tmp_path, monkeypatch):
     class Forgets(Peft):
         def load(self, folder):

@@ -6,6 +6,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+_PIECE = 2**20
+"""Values that are widened to float64 at once: over millions of them a float32 sum is off in the fourth digit."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class FlatGradient:
@@ -14,10 +17,11 @@ class FlatGradient:
     flat: Tensor
 
     def dot(self, other: "FlatGradient") -> float:
-        return float(torch.dot(self.flat, other.flat))
+        pieces = zip(torch.split(self.flat, _PIECE), torch.split(other.flat, _PIECE), strict=True)
+        return sum(float(torch.dot(mine.double(), theirs.double())) for mine, theirs in pieces)
 
     def norm(self) -> float:
-        return float(torch.linalg.vector_norm(self.flat))
+        return float(torch.linalg.vector_norm(self.flat, dtype=torch.float64))
 
     def scaled(self, factor: float) -> "FlatGradient":
         return FlatGradient(self.flat * factor)

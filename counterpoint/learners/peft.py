@@ -1,11 +1,12 @@
 """Many adapters on one frozen base, one optimizer each: the learner for a laptop and for one GPU."""
 
+import warnings
 from collections.abc import Mapping, Sequence
 from copy import copy
 from pathlib import Path
 
 import torch
-from peft import LoraConfig, get_peft_model, get_peft_model_state_dict, set_peft_model_state_dict
+from peft import LoraConfig, get_peft_model
 from peft.tuners.lora import LoraLayer
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
@@ -25,6 +26,7 @@ from counterpoint.policy import Adapter, Policy, digest
 
 ADAPTER_FILE = "adapter_model.safetensors"
 MOMENTS_FILE = "optimizer.safetensors"
+_PEFT_PREFIX = "base_model.model."
 
 
 class Peft:
@@ -34,7 +36,9 @@ class Peft:
         """`model` is the frozen base; the adapters are put into it. Initial values depend on (seed, policy) alone."""
         self._config = config
         first, *others = policies
-        with torch.random.fork_rng():
+        with torch.random.fork_rng(), warnings.catch_warnings():
+            # PEFT still asks transformers by this name, and no user of ours can change that.
+            warnings.filterwarnings("ignore", message="`is_gradient_checkpointing` is deprecated")
             _seed(config.run.seed, first.name)
             self._peft = get_peft_model(model, self._lora(), adapter_name=first.name)
             for policy in others:
@@ -92,7 +96,7 @@ class Peft:
                 policy=policy,
                 version=self._versions[policy],
                 scale=scale,
-                tensors={name: tensor.detach().clone() for name, tensor in self._tensors(policy).items()},
+                tensors={name: tensor.detach().clone() for name, tensor in self._parameters[policy].items()},
             )
             for policy in self._parameters
         ]
@@ -100,7 +104,7 @@ class Peft:
     def digests(self) -> dict[str, str]:
         return {
             policy: digest(
-                (name, tensor.detach().cpu().numpy().tobytes()) for name, tensor in self._tensors(policy).items()
+                (name, tensor.detach().cpu().numpy().tobytes()) for name, tensor in self._parameters[policy].items()
             )
             for policy in self._parameters
         }
@@ -109,7 +113,7 @@ class Peft:
         for policy, parameters in self._parameters.items():
             place = folder / policy
             place.mkdir(parents=True)
-            tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in self._tensors(policy).items()}
+            tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in parameters.items()}
             save_file(tensors, place / ADAPTER_FILE, metadata={"format": "pt"})
             config = copy(self._peft.peft_config[policy])
             config.target_modules = sorted(config.target_modules)  # a set: its order would change with every process
@@ -122,7 +126,8 @@ class Peft:
             try:
                 tensors = load_file(place / ADAPTER_FILE)
                 self._check_fits(policy, place, tensors)
-                set_peft_model_state_dict(self._peft, tensors, adapter_name=policy)
+                for name, parameter in parameters.items():
+                    parameter.data.copy_(tensors[name])
                 load_moments(place / MOMENTS_FILE, self._optimizers[policy], parameters)
             except (OSError, KeyError, SafetensorError) as error:
                 raise LearnerError(f"{place} does not hold policy {policy!r} of this recipe: {error}") from error
@@ -182,23 +187,20 @@ class Peft:
         )
 
     def _parameters_of(self, policy: str) -> dict[str, torch.nn.Parameter]:
-        """The adapter's parameters by name, found through the layers themselves, so that no name can be mistaken."""
+        """The adapter's parameters by the names they have in a PEFT file, found through the layers themselves."""
         found: dict[str, torch.nn.Parameter] = {}
         for path, module in self._model.named_modules():
             if isinstance(module, LoraLayer):
-                found[f"{path}.lora_A"] = module.lora_A[policy].weight
-                found[f"{path}.lora_B"] = module.lora_B[policy].weight
+                found[f"{_PEFT_PREFIX}{path}.lora_A.weight"] = module.lora_A[policy].weight
+                found[f"{_PEFT_PREFIX}{path}.lora_B.weight"] = module.lora_B[policy].weight
         if not found:
             raise LearnerError(f"policy {policy!r}: the base model has no linear layer to adapt")
         for parameter in found.values():
             parameter.data = parameter.data.float()
         return found
 
-    def _tensors(self, policy: str) -> dict[str, Tensor]:
-        return dict(get_peft_model_state_dict(self._peft, adapter_name=policy))
-
     def _check_fits(self, policy: str, place: Path, tensors: Mapping[str, Tensor]) -> None:
-        mine = {name: tuple(tensor.shape) for name, tensor in self._tensors(policy).items()}
+        mine = {name: tuple(tensor.shape) for name, tensor in self._parameters[policy].items()}
         theirs = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
         if mine != theirs:
             raise LearnerError(f"{place} holds an adapter for another base model or of another rank")

@@ -1,0 +1,171 @@
+"""The command line, as a user types it."""
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+SMALL = [
+    "task.train=64",
+    "task.validation=4",
+    "task.test=6",
+    "rollout.tasks_per_step=2",
+    "rollout.group_size=2",
+    "rollout.max_tokens=32",
+    "run.steps=2",
+    "run.threads=1",
+    "run.save_every=1",
+    "evaluation.every=1",
+]
+
+
+def counterpoint(*arguments, folder, code=0):
+    command = [sys.executable, "-m", "counterpoint", *map(str, arguments)]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == code, done.stdout + done.stderr
+    return done.stdout if code == 0 else done.stderr
+
+
+def refused(*arguments, folder):
+    """The one line with which the command line refuses."""
+    text = counterpoint(*arguments, folder=folder, code=2).strip()
+    assert text.startswith("error: "), text
+    assert "\n" not in text, text
+    return text.removeprefix("error: ")
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A folder with a finished run in it, and what training it printed."""
+    folder = tmp_path_factory.mktemp("cli")
+    printed = counterpoint("train", "voting_arithmetic", *SMALL, "--out", "one", folder=folder)
+    return folder, printed
+
+
+def test_train_prints_steps_evaluations_and_a_summary(finished):
+    _, printed = finished
+    assert "eval at 0: test" in printed
+    assert "step 1/2 | team" in printed
+    assert "generator" in printed
+    assert "(gradient" in printed
+    assert "left" in printed
+    for word in ("base", "peak", "terminal", "gain", "drop", "team", "aggregator", "run: one"):
+        assert word in printed
+
+
+def test_train_leaves_a_whole_run_directory(finished):
+    folder, _ = finished
+    run = folder / "one"
+    for name in ("config.toml", "run.json", "metrics.jsonl", "evaluations.jsonl", "summary.json"):
+        assert (run / name).is_file()
+    summary = json.loads((run / "summary.json").read_text())
+    assert set(summary["gain"]) == {"value", "low", "high", "n"}
+    facts = json.loads((run / "run.json").read_text())
+    assert set(facts["tasks"]) == {"train", "validation", "test"}
+    assert facts["versions"]["torch"]
+
+
+def test_resume_of_a_finished_run_changes_no_number(finished):
+    folder, _ = finished
+    shutil.copytree(folder / "one", folder / "again")
+    before = (folder / "again" / "metrics.jsonl").read_text()
+    counterpoint("resume", "again", folder=folder)
+    assert (folder / "again" / "metrics.jsonl").read_text() == before
+
+
+def test_show_prints_an_episode_call_by_call(finished):
+    folder, _ = finished
+    printed = counterpoint("show", "one", "--limit", "1", folder=folder)
+    for word in (
+        "problem   What is",
+        "generator, slot 2, turn 0",
+        "aggregator, slot 0, turn 0",
+        "Which solution is right",
+    ):
+        assert word in printed
+    assert "-> answers" in printed or "-> unreadable" in printed
+    assert "advantage" in printed or "no signal" in printed
+
+
+def test_evaluate_measures_a_run_and_a_base_model(finished):
+    folder, _ = finished
+    printed = counterpoint("evaluate", "one", "--step", "1", "--out", "found.json", folder=folder)
+    assert "test split, 6 tasks" in printed
+    assert json.loads((folder / "found.json").read_text())["split"] == "test"
+    base = counterpoint("evaluate", "micro-medium", "workflow.name=single", "task.test=8", folder=folder)
+    assert "generator" in base
+
+
+def test_a_dry_run_shows_the_plan_and_leaves_nothing(tmp_path):
+    printed = counterpoint("train", "voting_arithmetic", "policies.sharing=shared", "--dry-run", folder=tmp_path)
+    assert "16 tasks x 8 rollouts x 4 calls = 512 calls, 1 update a policy" in printed
+    assert "generator -> shared, aggregator -> shared" in printed
+    assert 'sharing = "shared"' in printed
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_doctor_says_what_it_checked(tmp_path):
+    command = [sys.executable, "-m", "counterpoint", "doctor"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode in (0, 1)  # a busy machine is a problem that doctor reports
+    assert "micro-medium: 836,096 parameters, loads" in done.stdout
+    assert "voting_arithmetic" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["voting_arithmetic", "algorithm.advantge=grpo"], "did you mean 'advantage'?"),
+        (["voting_arithmetic", "workflow.name=votting"], "unknown workflow 'votting'; did you mean 'voting'?"),
+        (["voting_arithmetic", "model.path=/no/such/model"], "model.path = '/no/such/model': there is no such folder"),
+        (["voting_arithmetic", "workflow.votes=0"], "workflow.voting.votes = 0: input should be greater than or equal"),
+        (["voting_arithmetic", "policies.rank=0"], "policies.rank = 0: input should be greater than or equal to 1"),
+        (["voting_arithmetic", "task={name='questions', path='none.jsonl'}"], "task.path = 'none.jsonl': there is no"),
+        (["voting_arithmatic"], "unknown recipe 'voting_arithmatic'; did you mean 'voting_arithmetic'?"),
+        (["voting_arithmetic", "rollout.tasks_per_step=5000"], "5000 tasks a step were asked for"),
+    ],
+)
+def test_a_wrong_recipe_is_refused_in_one_line_and_leaves_nothing(tmp_path, arguments, message):
+    assert message in refused("train", *arguments, folder=tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_empty_task_file_is_refused(tmp_path):
+    (tmp_path / "empty.jsonl").write_text("")
+    message = refused("train", "voting_arithmetic", "task={name='questions', path='empty.jsonl'}", folder=tmp_path)
+    assert message == "empty.jsonl is empty: a task file needs at least one line"
+
+
+def test_a_role_that_is_never_called_is_refused(tmp_path):
+    (tmp_path / "my_flow.py").write_text(
+        "from counterpoint.task import Problem\n"
+        "from counterpoint.workflow import Role, workflow\n\n\n"
+        "@workflow\n"
+        "async def lonely(problem: Problem, *, solver: Role, critic: Role) -> str | None:\n"
+        "    return (await solver(problem.text)).answers('1')\n"
+    )
+    arguments = ["voting_arithmetic", *SMALL, "workflow=my_flow:lonely", "--out", "lonely"]
+    message = refused("train", *arguments, folder=tmp_path)
+    assert "role 'critic' of workflow 'lonely' was not called" in message
+
+
+def test_a_run_directory_in_use_is_refused(finished):
+    folder, _ = finished
+    assert "already holds a run: go on with `counterpoint resume one`" in refused(
+        "train", "voting_arithmetic", "--out", "one", folder=folder
+    )
+    assert "is not a run directory" in refused("resume", "nowhere", folder=folder)
+    assert "has no checkpoint of step 7; there are: 0, 1, 2" in refused("evaluate", "one", "--step", "7", folder=folder)
+
+
+def test_a_workflow_of_ones_own_trains_as_the_readme_says(tmp_path):
+    readme = (Path(__file__).parent.parent / "README.md").read_text()
+    code = readme[readme.index("# my_flow.py") :]
+    (tmp_path / "my_flow.py").write_text(code[: code.index("```")])
+    printed = counterpoint(
+        "train", "voting_arithmetic", *SMALL, "workflow=my_flow:second_opinion", "--out", "own", folder=tmp_path
+    )
+    assert "checker" in printed
