@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from counterpoint.cli.main import main
+
 SMALL = [
     "task.train=64",
     "task.validation=4",
@@ -29,12 +31,28 @@ def counterpoint(*arguments, folder, code=0):
     return done.stdout if code == 0 else done.stderr
 
 
-def refused(*arguments, folder):
-    """The one line with which the command line refuses."""
-    text = counterpoint(*arguments, folder=folder, code=2).strip()
-    assert text.startswith("error: "), text
-    assert "\n" not in text, text
-    return text.removeprefix("error: ")
+@pytest.fixture
+def refused(monkeypatch, capsys):
+    """A function that gives the one line with which the command line refuses, asked in a folder."""
+
+    def ask(*arguments, folder):
+        monkeypatch.chdir(folder)
+        monkeypatch.setattr(sys, "argv", ["counterpoint", *map(str, arguments)])
+        with pytest.raises(SystemExit) as end:
+            main()
+        text = capsys.readouterr().err.strip()
+        assert end.value.code == 2, text
+        assert text.startswith("error: "), text
+        assert "\n" not in text, text
+        return text.removeprefix("error: ")
+
+    return ask
+
+
+def test_an_error_is_one_line_and_status_two_in_a_process_of_its_own(tmp_path):
+    printed = counterpoint("train", "voting_arithmetic", "rollout.group_sise=4", folder=tmp_path, code=2)
+    assert printed.startswith("error: unknown key in [rollout] 'group_sise'; did you mean 'group_size'? allowed: ")
+    assert len(printed.splitlines()) == 1
 
 
 @pytest.fixture(scope="module")
@@ -93,7 +111,7 @@ def test_show_prints_an_episode_call_by_call(finished):
 def test_evaluate_measures_a_run_and_a_base_model(finished):
     folder, _ = finished
     printed = counterpoint("evaluate", "one", "--step", "1", "--out", "found.json", folder=folder)
-    assert "test split, 6 tasks" in printed
+    assert "accuracy on 6 test tasks" in printed
     assert json.loads((folder / "found.json").read_text())["split"] == "test"
     base = counterpoint("evaluate", "micro-medium", "workflow.name=single", "task.test=8", folder=folder)
     assert "generator" in base
@@ -128,18 +146,18 @@ def test_doctor_says_what_it_checked(tmp_path):
         (["voting_arithmetic", "rollout.tasks_per_step=5000"], "5000 tasks a step were asked for"),
     ],
 )
-def test_a_wrong_recipe_is_refused_in_one_line_and_leaves_nothing(tmp_path, arguments, message):
+def test_a_wrong_recipe_is_refused_in_one_line_and_leaves_nothing(refused, tmp_path, arguments, message):
     assert message in refused("train", *arguments, folder=tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_an_empty_task_file_is_refused(tmp_path):
+def test_an_empty_task_file_is_refused(refused, tmp_path):
     (tmp_path / "empty.jsonl").write_text("")
     message = refused("train", "voting_arithmetic", "task={name='questions', path='empty.jsonl'}", folder=tmp_path)
     assert message == "empty.jsonl is empty: a task file needs at least one line"
 
 
-def test_a_role_that_is_never_called_is_refused(tmp_path):
+def test_a_role_that_is_never_called_is_refused(refused, tmp_path):
     (tmp_path / "my_flow.py").write_text(
         "from counterpoint.task import Problem\n"
         "from counterpoint.workflow import Role, workflow\n\n\n"
@@ -152,7 +170,7 @@ def test_a_role_that_is_never_called_is_refused(tmp_path):
     assert "role 'critic' of workflow 'lonely' was not called" in message
 
 
-def test_a_run_directory_in_use_is_refused(finished):
+def test_a_run_directory_in_use_is_refused(refused, finished):
     folder, _ = finished
     assert "already holds a run: go on with `counterpoint resume one`" in refused(
         "train", "voting_arithmetic", "--out", "one", folder=folder

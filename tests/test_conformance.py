@@ -187,7 +187,7 @@ class ForgetsItsVersions(Peft):
 
 class LendsItsWeights(Peft):
     def adapters(self):
-        return [replace(one, tensors=self._tensors(one.policy)) for one in super().adapters()]
+        return [replace(one, tensors=self._parameters[one.policy]) for one in super().adapters()]
 
 
 class AnswersForAnybody(Peft):

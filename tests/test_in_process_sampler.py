@@ -41,10 +41,6 @@ def test_it_keeps_every_promise_of_a_sampler():
     check_sampler(InProcess(BASE.model, BASE.chat.stop_ids), BASE)
 
 
-def test_it_keeps_every_promise_with_one_row_at_a_time():
-    check_sampler(InProcess(BASE.model, BASE.chat.stop_ids, max_rows=1), BASE)
-
-
 def test_log_probabilities_are_the_learners_after_training():
     learner = new_learner(ISOLATED)
     loss = Loss(reinforce, token)

@@ -17,7 +17,7 @@ from counterpoint.train import Watch
 STEPS = {
     "task": {"validation": 2, "test": 2},
     "policies": {"sharing": "isolated", "schedule": "linear", "warmup": 2},
-    "rollout": {"tasks_per_step": 2, "max_tokens": 5},
+    "rollout": {"tasks_per_step": 2, "group_size": 3, "max_tokens": 4},
     "evaluation": {"every": 3},
     "run": {"steps": 6, "save_every": 3, "proof_calls": 2},
 }

@@ -155,6 +155,7 @@ def test_role_gradients_are_reported_under_every_sharing():
     assert not any(name.endswith("/cosine") for row in isolated for name in row)
 
 
+@pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated")
 def test_a_checkpointed_adapter_loads_with_plain_peft_and_says_the_same(run):
     learner = new_learner(
         routing(run.config.policies.sharing, ROLES), {"policies": {"sharing": run.config.policies.sharing}}
@@ -224,6 +225,14 @@ def test_who_watches_is_told_what_is_written_down(tmp_path):
     assert [step for step, _ in told] == [0, 1, 2, 2]
     assert [{"step": step, **numbers} for step, numbers in told[1:3]] == run.metrics()
     assert told[0][1]["eval/test/accuracy"] == run.evaluations()[1]["accuracy"]
+
+
+def test_no_two_calls_of_a_run_share_their_luck(tmp_path):
+    run = trained(start(tmp_path / "run", {"task": {"train": 3}, "run": {"steps": 2}}))
+    steps = [read_episodes(run.path / "episodes" / f"00000{step}.parquet") for step in (1, 2)]
+    assert {group.task for group in steps[0]} == {group.task for group in steps[1]}
+    seeds = [call.seed for groups in steps for _, call in calls_of(groups)]
+    assert len(set(seeds)) == len(seeds)
 
 
 def test_every_number_of_a_run_depends_on_its_seed(tmp_path):

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from statistics import fmean
 
+from rich import box
 from rich.console import Console
 from rich.table import Table
 from transformers.utils import logging as transformers_logging
@@ -67,9 +68,10 @@ def _last(run: Run) -> int:
 
 def _print(console: Console, found: Evaluation) -> None:
     team = interval([fmean(values) for values in found.outcomes.values()])
-    table = Table(title=f"{found.split} split, {team.n} tasks, 95 % intervals", title_justify="left")
-    for column in ("", "accuracy", "unreadable", "truncated", "tokens a call", "calls an episode"):
-        table.add_column(column, justify="left" if column == "" else "right")
+    title = f"accuracy on {team.n} {found.split} tasks, %, with 95 % intervals"
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    for column in ("", "accuracy", "unreadable", "truncated", "tokens", "calls"):
+        table.add_column(column, justify="left" if column == "" else "right", no_wrap=True)
     table.add_row("team", with_interval(team), "", "", "", "")
     for role, outcomes in found.roles.items():
         own = interval([fmean(values) for values in outcomes.values()])
@@ -86,7 +88,7 @@ def _print(console: Console, found: Evaluation) -> None:
         )
     console.print(table)
     console.print(
-        f"any answer right: {percent(found.numbers['episode/oracle'])}; failed: {found.numbers['episode/errors']:g};"
+        f"(tokens a call, calls an episode) any answer right: {percent(found.numbers['episode/oracle'])}; failed: {found.numbers['episode/errors']:g};"
         f" not judged: {found.numbers['episode/not_judged']:g}",
         markup=False,
     )

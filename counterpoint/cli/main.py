@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from counterpoint.config import load_config
 from counterpoint.errors import CounterpointError
 
 app = typer.Typer(
@@ -28,12 +29,13 @@ def train(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be done, and do none of it.")] = False,
 ) -> None:
     """Train the policies of a workflow."""
+    config = load_config(recipe, overrides or [])
     from counterpoint.cli.train import plan_only, start
 
     if dry_run:
-        plan_only(recipe, overrides or [])
+        plan_only(config)
     else:
-        start(recipe, overrides or [], out)
+        start(config, out, recipe, overrides or [])
 
 
 @app.command()

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from time import perf_counter
 
+from rich import box
 from rich.console import Console
 from rich.live import Live
 from rich.table import Table
@@ -33,7 +34,7 @@ class Progress:
 
     def __call__(self, step: int, numbers: Mapping[str, float]) -> None:
         if "eval/test/accuracy" in numbers:
-            self._console.print(evaluation_line(step, self._roles, numbers), style="bold")
+            self._console.print(evaluation_line(step, self._roles, numbers), style="bold", markup=False, soft_wrap=True)
         elif self._live is not None:
             self._live.update(Text(self._step_line(step, numbers)), refresh=True)
         else:
@@ -74,13 +75,22 @@ def evaluation_line(step: int, roles: Sequence[str], numbers: Mapping[str, float
 
 
 def print_outcome(console: Console, outcome: Outcome) -> None:
-    """The summary table: base, peak and terminal accuracy on the test split, with 95 % intervals."""
-    table = Table(title=f"test accuracy, 95 % intervals over {outcome.team.base.n} tasks", title_justify="left")
-    for column in ("", "base", f"peak (step {outcome.peak_step})", "terminal", "gain", "drop"):
-        table.add_column(column, justify="left" if column == "" else "right")
-    for name, course in {"team": outcome.team, **outcome.roles}.items():
-        levels = [with_interval(value) for value in (course.base, course.peak, course.terminal)]
-        table.add_row(name, *levels, with_interval(course.gain, sign="+"), with_interval(course.drop, sign="+"))
+    """The summary table: base, peak and terminal accuracy on the test split, a column for the team and each role."""
+    courses = {"team": outcome.team, **outcome.roles}
+    title = f"accuracy on {outcome.team.base.n} test tasks, %, with 95 % intervals"
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    for column in ("", *courses):
+        table.add_column(column, justify="left" if column == "" else "right", no_wrap=True)
+    rows = {
+        "base": "base",
+        "peak": f"peak (step {outcome.peak_step})",
+        "terminal": "terminal",
+        "gain": "gain",
+        "drop": "drop",
+    }
+    for name, label in rows.items():
+        sign = "+" if name in ("gain", "drop") else ""
+        table.add_row(label, *(with_interval(getattr(course, name), sign) for course in courses.values()))
     console.print(table)
 
 
@@ -92,7 +102,7 @@ def percent(value: float | None) -> str:
 def with_interval(interval: Interval, sign: str = "") -> str:
     """`45.3 [39.1, 51.6]`, in percent."""
     value, low, high = (100 * part for part in interval[:3])
-    return f"{value:{sign}.1f} [{low:{sign}.1f}, {high:{sign}.1f}]"
+    return f"{value:{sign}.1f} [{low:.1f}, {high:.1f}]"
 
 
 def clock(seconds: float) -> str:

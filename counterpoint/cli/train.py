@@ -11,15 +11,15 @@ from transformers.utils import logging as transformers_logging
 
 from counterpoint.cli.facts import facts
 from counterpoint.cli.progress import Progress, print_outcome
-from counterpoint.config import Config, load_config
+from counterpoint.config import Config
 from counterpoint.plan import plan
 from counterpoint.run import Run
 from counterpoint.train import train
 
 
-def start(recipe: str, overrides: Sequence[str], out: Path | None) -> None:
-    """A new run is trained to its last step."""
-    config = with_threads(load_config(recipe, overrides))
+def start(config: Config, out: Path | None, recipe: str, overrides: Sequence[str]) -> None:
+    """A new run is trained to its last step; `recipe` and `overrides` are what the user typed to get `config`."""
+    config = with_threads(config)
     plan(config)
     with Run.create(out or Path("runs") / config.cell, config, facts(recipe, overrides)) as run:
         _train(run, first_step=0)
@@ -32,9 +32,9 @@ def go_on(path: Path) -> None:
         _train(run, first_step=saved[-1] if saved else 0)
 
 
-def plan_only(recipe: str, overrides: Sequence[str]) -> None:
+def plan_only(config: Config) -> None:
     """What the recipe would do is printed; nothing is written."""
-    config = with_threads(load_config(recipe, overrides))
+    config = with_threads(config)
     transformers_logging.disable_progress_bar()
     console = Console(highlight=False)
     console.print(config.toml(), markup=False)
