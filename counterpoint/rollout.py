@@ -98,7 +98,7 @@ async def _play(stage: Stage, task: Task, limits: Limits, seed: str) -> _Perform
         except Exception as failure:  # whatever a workflow raises is a fact about its episode
             late = f"not finished after {limits.timeout:g} s of its own and {len(cast.spoken)} calls"
             answer, error = None, f"{type(failure).__name__}: {late if clock.expired else failure}"
-    return _Performance(cast.spoken, answer, error)
+    return _Performance(cast.by_start(), answer, error)
 
 
 async def _judged(task: Task, index: int, performance: _Performance, judge: "_Judge") -> Episode:
@@ -182,11 +182,15 @@ class _Cast:
         self._clock = clock
         self._limits = limits
         self._seed = seed
-        self._taken: set[CallKey] = set()
+        self._taken: dict[CallKey, int] = {}
         self.spoken: list[_Said] = []
 
     def roles(self) -> dict[str, "_Role"]:
         return {role: _Role(role, self) for role in self._stage.workflow.roles}
+
+    def by_start(self) -> list["_Said"]:
+        """What was said, in the order in which the calls were started."""
+        return sorted(self.spoken, key=lambda said: self._taken[said.call.key])
 
     async def speak(self, role: str, messages: str | Sequence[Message], slot: int | None, turn: int | None) -> Reply:
         key = self._take(role, slot, turn)
@@ -233,7 +237,7 @@ class _Cast:
         key = CallKey(role, free if slot is None else slot, turn)
         if key in self._taken:
             raise WorkflowError(f"{role}: slot {key.slot} of turn {key.turn} has already spoken in this episode")
-        self._taken.add(key)
+        self._taken[key] = len(self._taken)
         return key
 
     def _conversations(self, policy: str) -> list[Spoken]:
