@@ -96,7 +96,7 @@ class Plan:
             *(f"              {gigabytes(value):>9}  {name}" for name, value in memory.items()),
             f"time        at least {floor:.2f} s a step if every reply takes {rollouts.max_tokens} tokens"
             f" ({self.operations_per_step() / 1e9:.1f} GFLOP at the {rate / 1e9:.0f} GFLOP/s measured here,"
-            f" {runs.threads} threads); small models take several times that",
+            f" {runs.threads} threads): a floor, not a forecast",
         ]
 
 

@@ -16,7 +16,10 @@ from counterpoint.run import Run
 
 
 def accuracies(run: Run) -> pl.DataFrame:
-    """(step, who, accuracy, where): the team and every role, on training problems and on the test split."""
+    """(step, who, accuracy, where): the team and every role, on training problems and on the test split.
+
+    A role whose accuracy is the team's by definition, such as one that has the last word, is left out.
+    """
     rows = []
     for row in run.metrics():
         rows.append((row["step"], "team", row.get("episode/score"), "training problems, as sampled"))
@@ -27,7 +30,10 @@ def accuracies(run: Run) -> pl.DataFrame:
             rows.append((row["step"], "team", row["accuracy"], "test problems"))
             for role in roles(run):
                 rows.append((row["step"], role, row["numbers"].get(f"role/{role}/accuracy"), "test problems"))
-    return pl.DataFrame(rows, schema=["step", "who", "accuracy", "where"], orient="row").drop_nulls()
+    frame = pl.DataFrame(rows, schema=["step", "who", "accuracy", "where"], orient="row").drop_nulls()
+    team = frame.filter(who="team")["accuracy"].to_list()
+    same = [role for role in roles(run) if frame.filter(who=role)["accuracy"].to_list() == team]
+    return frame.filter(~pl.col("who").is_in(same))
 
 
 def shares(run: Run) -> pl.DataFrame:
@@ -47,10 +53,11 @@ def roles(run: Run) -> list[str]:
 
 def picture(run: Run) -> alt.HConcatChart:
     order = ["team", *roles(run)]
-    colour = alt.Color("who:N", sort=order, scale=alt.Scale(scheme="tableau10"), title=None)
+    levels = accuracies(run)
+    colour = alt.Color("who:N", sort=order, scale=alt.Scale(domain=order, scheme="tableau10"), title=None)
     accuracy = (
-        alt.Chart(accuracies(run))
-        .mark_line(strokeWidth=2)
+        alt.Chart(levels)
+        .mark_line()
         .encode(
             x=alt.X("step:Q", title="training step"),
             y=alt.Y("accuracy:Q", axis=alt.Axis(format="%"), scale=alt.Scale(domain=[0, 1])),

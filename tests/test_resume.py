@@ -17,7 +17,7 @@ from counterpoint.train import Watch
 STEPS = {
     "task": {"validation": 2, "test": 2},
     "policies": {"sharing": "isolated", "schedule": "linear", "warmup": 2},
-    "rollout": {"tasks_per_step": 2, "group_size": 3, "max_tokens": 4},
+    "rollout": {"tasks_per_step": 2, "group_size": 4, "max_tokens": 5},
     "evaluation": {"every": 3},
     "run": {"steps": 6, "save_every": 3, "proof_calls": 2},
 }
@@ -30,7 +30,11 @@ def started(path: Path) -> Run:
 @cache
 def unbroken() -> Run:
     """The run that nothing interrupts, made once a session."""
-    return trained(started(session_folder() / "unbroken"))
+    run = trained(started(session_folder() / "unbroken"))
+    for policy in ("soprano", "alto", "conductor"):
+        trained_in = [row["step"] for row in run.metrics() if row[f"policy/{policy}/trained"]]
+        assert min(trained_in) <= 3 < max(trained_in), "a comparison across step 3 needs momentum to carry across it"
+    return run
 
 
 def resumed(path: Path) -> Run:

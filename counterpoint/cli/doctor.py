@@ -9,6 +9,7 @@ from importlib.metadata import PackageNotFoundError, version
 
 import torch
 from rich.console import Console
+from transformers.utils import logging as transformers_logging
 
 from counterpoint.base_model import load_base_model
 from counterpoint.config import RECIPE_FOLDERS, ModelConfig, load_config
@@ -24,6 +25,7 @@ SLOWER = 0.9
 
 def examine() -> int:
     """Print one line a check; 0 if nothing is wrong, else 1."""
+    transformers_logging.disable_progress_bar()
     console = Console(highlight=False)
     checks: list[Callable[[], tuple[bool, str]]] = [_python, _packages, _extras, _memory, _threads, _accelerator]
     checks += [partial(_micro_model, name) for name in MICRO_MODELS]
@@ -31,7 +33,7 @@ def examine() -> int:
     results = [check() for check in checks]
     for good, text in results:
         console.print(f"[{'green' if good else 'red'}]{'ok     ' if good else 'PROBLEM'}[/] ", end="")
-        console.print(text, markup=False)
+        console.print(text, markup=False, soft_wrap=True)
     return 0 if all(good for good, _ in results) else 1
 
 

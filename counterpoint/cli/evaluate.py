@@ -87,8 +87,6 @@ def _print(console: Console, found: Evaluation) -> None:
             f"{numbers['calls']:g}",
         )
     console.print(table)
-    console.print(
-        f"(tokens a call, calls an episode) any answer right: {percent(found.numbers['episode/oracle'])}; failed: {found.numbers['episode/errors']:g};"
-        f" not judged: {found.numbers['episode/not_judged']:g}",
-        markup=False,
-    )
+    lost = f"failed: {found.numbers['episode/errors']:g}; not judged: {found.numbers['episode/not_judged']:g}"
+    console.print(f"any answer right: {percent(found.numbers['episode/oracle'])}; {lost}", markup=False)
+    console.print("tokens: a call; calls: an episode", markup=False)

@@ -96,14 +96,14 @@ def _print_call(console: Console, call: Call, sample: Mapping[str, float] | None
     console.print(
         Text(
             f"\n{_name(call.key)}  [{call.policy}@v{call.version}]  {len(call.prompt_ids)} + {len(call.completion_ids)}"
-            f" tokens, {call.finish}  |  {credit}",
+            f" tokens, {call.finish}",
             style="bold",
         )
     )
     for message in call.messages:
         console.print(Padding(Text(f"{message['role']}: {message['content']}", style="dim"), (0, 0, 0, 4)))
     console.print(Padding(Text(call.text), (0, 0, 0, 2)))
-    console.print(Text(f"  -> {_claim(call.claim)}{_score(call)}", style="italic"))
+    console.print(Text(f"  -> {_claim(call.claim)}{_score(call)}; {credit}", style="italic"), soft_wrap=True)
 
 
 def _name(key: CallKey) -> str:
@@ -132,5 +132,5 @@ def _score(call: Call) -> str:
     if call.claim is None:
         return ""
     if call.score is None:
-        return "   (not judged)"
-    return "   (right)" if call.score == 1.0 else "   (wrong)" if call.score == 0.0 else f"   (worth {call.score:g})"
+        return " (not judged)"
+    return " (right)" if call.score == 1.0 else " (wrong)" if call.score == 0.0 else f" (worth {call.score:g})"

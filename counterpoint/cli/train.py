@@ -39,7 +39,7 @@ def plan_only(config: Config) -> None:
     console = Console(highlight=False)
     console.print(config.toml(), markup=False)
     for line in plan(config).lines():
-        console.print(line, markup=False)
+        console.print(line, markup=False, soft_wrap=True)
 
 
 def with_threads(config: Config) -> Config:

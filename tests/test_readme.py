@@ -1,0 +1,60 @@
+"""The README's commands, run in order as they stand there, with less to train."""
+
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+README = (Path(__file__).parent.parent / "README.md").read_text()
+SMALL = [
+    "task.train=64",
+    "task.validation=4",
+    "task.test=6",
+    "rollout.tasks_per_step=2",
+    "rollout.group_size=2",
+    "run.steps=2",
+    "run.threads=1",
+]
+
+
+def commands():
+    blocks = re.findall(r"```bash\n(.*?)```", README, flags=re.DOTALL)
+    lines = [line.partition("#")[0].strip() for block in blocks for line in block.splitlines()]
+    return [shlex.split(line)[1:] for line in lines if line.startswith("counterpoint ")]
+
+
+def smaller(command):
+    return [*command, *SMALL] if command[0] == "train" else command
+
+
+@pytest.mark.slow
+def test_every_command_works_as_it_stands(tmp_path):
+    code = README[README.index("# my_flow.py") :]
+    (tmp_path / "my_flow.py").write_text(code[: code.index("```")])
+    assert [command[0] for command in commands()] == [
+        "doctor",
+        "train",
+        "train",
+        "resume",
+        "evaluate",
+        "evaluate",
+        "show",
+        "train",
+    ]
+    for command in commands():
+        arguments = [sys.executable, "-m", "counterpoint", *smaller(command)]
+        done = subprocess.run(arguments, cwd=tmp_path, capture_output=True, text=True, timeout=300, check=False)
+        allowed = (0, 1) if command[0] == "doctor" else (0,)  # a busy machine is a problem that doctor reports
+        assert done.returncode in allowed, f"{' '.join(command)}\n{done.stdout}{done.stderr}"
+        assert "Warning" not in done.stderr, done.stderr
+
+
+def test_the_tree_names_every_file_and_folder_of_the_package():
+    package = Path(__file__).parent.parent / "counterpoint"
+    tree = README[README.index("```\ncounterpoint/\n") :]
+    named = set(re.findall(r"^  ([a-z_]+(?:\.py|/))", tree, flags=re.MULTILINE))
+    there = {path.name for path in package.glob("*.py")} | {f"{path.parent.name}/" for path in package.glob("*/*.py")}
+    assert named == there - {"__init__.py", "__main__.py"}
