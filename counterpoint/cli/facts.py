@@ -32,7 +32,9 @@ def facts(recipe: str, overrides: Sequence[str]) -> dict[str, Any]:
 
 def _commit() -> str | None:
     """The commit of the source tree that this package runs from; None if it does not run from one."""
-    here = Path(__file__).parent
+    here = Path(__file__).parent.parent.parent
+    if not (here / ".git").exists():
+        return None
     command = ["git", "-C", str(here), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
     try:
         found = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)
