@@ -50,6 +50,14 @@ def check_moves(before: Digests, after: Digests, trained: Collection[str]) -> No
             raise ProofError(f"policy {policy!r} had no signal in this step, but its weights have changed")
 
 
+def check_restored(saved: Digests, learner: Digests) -> None:
+    """Raises ProofError unless the learner holds exactly the weights that were saved."""
+    for policy, digest in saved.items():
+        if learner.get(policy) != digest:
+            found = learner.get(policy, "nothing")[:12]
+            raise ProofError(f"policy {policy!r}: the checkpoint was of {digest[:12]}, what was loaded is {found}")
+
+
 def check_published(learner: Digests, sampler: Digests) -> None:
     """Raises ProofError unless the sampler speaks with the learner's weights, for every policy."""
     for policy, digest in learner.items():

@@ -12,7 +12,7 @@ from counterpoint.interventions import build_interventions
 from counterpoint.learners.base import Moved
 from counterpoint.outcome import Outcome, outcome
 from counterpoint.policy import routing
-from counterpoint.proof import calls_to_check, check_logprobs, check_moves, check_published
+from counterpoint.proof import calls_to_check, check_logprobs, check_moves, check_published, check_restored
 from counterpoint.rollout import Limits, Stage, rollout
 from counterpoint.run import Run, Stateful
 from counterpoint.runtimes import open_runtime
@@ -43,6 +43,8 @@ async def train(run: Run, watch: Watch = lambda step, numbers: None) -> Outcome 
         stage = Stage(workflow=workflow, routing=routes, sampler=sampler, chats=runtime.chats)
         parts: dict[str, Stateful] = {"learner": learner, "interventions": interventions}
         start = run.restore(parts)
+        if start is not None:
+            check_restored(run.checkpoint_state(start)["digests"], learner.digests())
         await sampler.load(learner.adapters())
         check_published(learner.digests(), sampler.digests())
         if start is None:

@@ -1,3 +1,4 @@
+import asyncio
 import math
 from dataclasses import replace
 
@@ -8,10 +9,12 @@ from torch_build import ISOLATED, LOCAL_RUNTIME, start, tiny_base, trained
 from counterpoint.episode import Call, Episode, Group
 from counterpoint.errors import ProofError
 from counterpoint.learners.peft import Peft
-from counterpoint.proof import calls_to_check, check_logprobs, check_moves, check_published
+from counterpoint.proof import calls_to_check, check_logprobs, check_moves, check_published, check_restored
+from counterpoint.run import Run
 from counterpoint.samplers.in_process import InProcess
 from counterpoint.task import RIGHT
 from counterpoint.testing.tiny import tiny_calls
+from counterpoint.train import train
 
 
 class Fixed:
@@ -74,6 +77,23 @@ def test_exactly_the_trained_policies_may_have_moved():
         check_moves(before, {"writer": "1", "critic": "1"}, {"writer"})
     with pytest.raises(ProofError, match="policy 'critic' had no signal in this step, but its weights have changed"):
         check_moves(before, {"writer": "2", "critic": "2"}, {"writer"})
+
+
+def test_what_is_restored_must_be_what_was_saved():
+    check_restored({"a": "1", "b": "2"}, {"a": "1", "b": "2"})
+    with pytest.raises(ProofError, match="policy 'b': the checkpoint was of 2, what was loaded is 3"):
+        check_restored({"a": "1", "b": "2"}, {"a": "1", "b": "3"})
+    with pytest.raises(ProofError, match=r"policy 'b'.*nothing"):
+        check_restored({"a": "1", "b": "2"}, {"a": "1"})
+
+
+def test_a_run_whose_checkpoint_was_changed_does_not_go_on(tmp_path):
+    run = trained(start(tmp_path / "run", {"run": {"steps": 1}}))
+    run.close()
+    state = run.checkpoint_path(1) / "state.json"
+    state.write_text(state.read_text().replace('"digests": {', '"digests": {\n    "nobody": "1",'))
+    with Run.open(tmp_path / "run") as again, pytest.raises(ProofError, match="policy 'nobody'"):
+        asyncio.run(train(again))
 
 
 def test_the_sampler_must_speak_with_every_policys_weights():
