@@ -226,3 +226,16 @@ def test_the_learners_adapters_are_served_under_their_versions():
 
     assert asyncio.run(versions()) == [0, 1, 2]
     assert adapter_of(learner, "shared").version == 3
+
+
+def test_a_policy_that_adapts_fewer_layers_does_not_inherit_anothers():
+    one, two = tiny_adapters(BASE.model, ("one", "two"))
+    empty = replace(two, tensors={})
+    wanted = requests(6)
+    fresh = InProcess(BASE.model, BASE.chat.stop_ids)
+    asyncio.run(fresh.load([empty]))
+    alone = fresh._compute([replace(request, policy="two") for request in wanted])
+    after = InProcess(BASE.model, BASE.chat.stop_ids)
+    asyncio.run(after.load([one, empty]))
+    after._compute([replace(request, policy="one") for request in wanted])
+    assert after._compute([replace(request, policy="two") for request in wanted]) == alone

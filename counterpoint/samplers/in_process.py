@@ -39,6 +39,8 @@ class InProcess:
         self._max_rows = max_rows
         self._adapters: dict[str, Adapter] = {}
         self._merged: tuple[str, int] | None = None
+        self._changed: set[str] = set()
+        """Weights into which an adapter was ever merged: the next policy may not adapt all of them."""
         self._wave = Wave(self._compute)
 
     def session(self) -> AbstractContextManager[WaveSession]:
@@ -126,6 +128,8 @@ class InProcess:
             raise SamplerError(unknown("policy", policy, self._adapters))
         adapter = self._adapters[policy]
         if self._merged != (policy, adapter.version):
+            for name in self._changed:
+                self._weights[name].data.copy_(self._base[name])
             for name, a_RI in adapter.tensors.items():
                 if name.endswith(".lora_A.weight"):
                     b_OR = adapter.tensors[name.replace(".lora_A.", ".lora_B.")]
@@ -133,6 +137,7 @@ class InProcess:
                     base_OI = self._base[f"{module}.weight"]
                     merged_OI = base_OI.float() + adapter.scale * (b_OR.float() @ a_RI.float())
                     self._weights[f"{module}.weight"].data.copy_(merged_OI)
+                    self._changed.add(f"{module}.weight")
             self._merged = (policy, adapter.version)
         return adapter.version
 
