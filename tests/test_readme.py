@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
-README = (Path(__file__).parent.parent / "README.md").read_text()
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text()
+RECIPE = (ROOT / "recipes" / "voting_arithmetic" / "README.md").read_text()
 SMALL = [
     "task.train=64",
     "task.validation=4",
@@ -20,8 +22,8 @@ SMALL = [
 ]
 
 
-def commands():
-    blocks = re.findall(r"```bash\n(.*?)```", README, flags=re.DOTALL)
+def commands(text):
+    blocks = re.findall(r"```bash\n(.*?)```", text, flags=re.DOTALL)
     lines = [line.partition("#")[0].strip() for block in blocks for line in block.splitlines()]
     return [shlex.split(line)[1:] for line in lines if line.startswith("counterpoint ")]
 
@@ -30,21 +32,17 @@ def smaller(command):
     return [*command, *SMALL] if command[0] == "train" else command
 
 
+def test_the_readme_has_every_command():
+    assert {command[0] for command in commands(README)} == {"doctor", "train", "resume", "evaluate", "show"}
+
+
 @pytest.mark.slow
-def test_every_command_works_as_it_stands(tmp_path):
+@pytest.mark.parametrize("text", [README, RECIPE], ids=["README", "voting_arithmetic"])
+def test_every_command_works_as_it_stands(tmp_path, text):
     code = README[README.index("# my_flow.py") :]
     (tmp_path / "my_flow.py").write_text(code[: code.index("```")])
-    assert [command[0] for command in commands()] == [
-        "doctor",
-        "train",
-        "train",
-        "resume",
-        "evaluate",
-        "evaluate",
-        "show",
-        "train",
-    ]
-    for command in commands():
+    assert commands(text)
+    for command in commands(text):
         arguments = [sys.executable, "-m", "counterpoint", *smaller(command)]
         done = subprocess.run(arguments, cwd=tmp_path, capture_output=True, text=True, timeout=300, check=False)
         allowed = (0, 1) if command[0] == "doctor" else (0,)  # a busy machine is a problem that doctor reports
@@ -53,7 +51,7 @@ def test_every_command_works_as_it_stands(tmp_path):
 
 
 def test_the_tree_names_every_file_and_folder_of_the_package():
-    package = Path(__file__).parent.parent / "counterpoint"
+    package = ROOT / "counterpoint"
     tree = README[README.index("```\ncounterpoint/\n") :]
     named = set(re.findall(r"^  ([a-z_]+(?:\.py|/))", tree, flags=re.MULTILINE))
     there = {path.name for path in package.glob("*.py")} | {f"{path.parent.name}/" for path in package.glob("*/*.py")}
