@@ -34,7 +34,7 @@ class Progress:
 
     def __call__(self, step: int, numbers: Mapping[str, float]) -> None:
         if "eval/test/accuracy" in numbers:
-            self._console.print(evaluation_line(step, self._roles, numbers), style="bold", markup=False, soft_wrap=True)
+            self._console.print(Text(evaluation_line(step, self._roles, numbers), style="bold"), soft_wrap=True)
         elif self._live is not None:
             self._live.update(Text(self._step_line(step, numbers)), refresh=True)
         else:
