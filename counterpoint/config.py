@@ -57,7 +57,7 @@ class ModelConfig(Section):
     revision: str = "main"
     """Commit, tag or branch, for a hub name."""
     dtype: Literal["float32", "bfloat16"] = "float32"
-    """Of the frozen base; adapters are float32. bfloat16 rounds merged weights: it needs a larger run.proof_tolerance."""
+    """Of the frozen base; adapters are float32. bfloat16 rounds merged weights and needs a larger proof_tolerance."""
     device: str = "cpu"
     """Where sampler and learner compute: "cpu", "cuda", "cuda:1"."""
     template: dict[str, bool | int | str] = {}
