@@ -20,7 +20,7 @@ class Tokenizer(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Spoken:
-    """A conversation that ended with a reply, and the exact ids it consisted of."""
+    """A reply: the conversation that it ended, and the ids that were sampled for it."""
 
     messages: tuple[Message, ...]
     ids: tuple[int, ...]
@@ -42,32 +42,31 @@ class Chat:
     def prompt(self, messages: Sequence[Message], spoken: Sequence[Spoken] = ()) -> tuple[int, ...]:
         """The ids that ask for a reply to `messages`.
 
-        If `messages` goes on from one of the conversations in `spoken`, and the template writes that beginning the
-        same way as before (the prefix check), the ids start with exactly the ids of that conversation; otherwise the
-        whole is encoded anew, and a call made from it stands on its own.
+        A reply in `spoken` that stands in `messages`, where the template writes everything up to its end as it would
+        have written it then (the prefix check), stands in the ids exactly as it was sampled. So a conversation that
+        goes on extends its earlier ids. Everything else is encoded anew.
         """
-        for earlier in sorted(spoken, key=lambda one: len(one.messages), reverse=True):
-            extended = self._extend(earlier, messages)
-            if extended is not None:
-                return extended
-        return tuple(self.tokenizer.encode(self._render(messages, reply=True), add_special_tokens=False))
+        whole = self._render(messages, reply=True)
+        ids: list[int] = []
+        end = 0
+        for place, message in enumerate(messages):
+            said = _reply(messages[: place + 1], spoken) if message["role"] == "assistant" else None
+            if said is None:
+                continue
+            before = self._render(messages[:place], reply=True)
+            if whole.startswith(before + self._inert(message["content"])):
+                ids += [*self._encode(whole[end : len(before)], ids), *said]
+                end = len(before) + len(self._inert(message["content"]))
+        return (*ids, *self._encode(whole[end:], ids))
 
     def text(self, completion_ids: Sequence[int]) -> str:
         """What a completion says, without special tokens."""
         return str(self.tokenizer.decode(list(completion_ids), skip_special_tokens=True))
 
-    def _extend(self, earlier: Spoken, messages: Sequence[Message]) -> tuple[int, ...] | None:
-        count = len(earlier.messages)
-        if len(messages) <= count or tuple(messages[:count]) != earlier.messages:
-            return None
-        before = self._render(earlier.messages[:-1], reply=True) + self._inert(earlier.messages[-1]["content"])
-        whole = self._render(messages, reply=True)
-        if not whole.startswith(before):
-            return None
-        suffix = self.tokenizer.encode(whole[len(before) :], add_special_tokens=False)
-        if suffix and earlier.ids[-1] in self.stop_ids and suffix[0] == earlier.ids[-1]:
-            suffix = suffix[1:]
-        return earlier.ids + tuple(suffix)
+    def _encode(self, text: str, before: Sequence[int]) -> list[int]:
+        """The ids of a piece; the end mark that a reply brought along is not written twice."""
+        ids = self.tokenizer.encode(text, add_special_tokens=False)
+        return ids[1:] if ids and before and before[-1] in self.stop_ids and ids[0] == before[-1] else ids
 
     def _render(self, messages: Sequence[Message], *, reply: bool) -> str:
         inert = [Message(role=message["role"], content=self._inert(message["content"])) for message in messages]
@@ -81,3 +80,10 @@ class Chat:
         for text in self.control:
             content = content.replace(text, text[0] + _BREAK + text[1:])
         return content
+
+
+def _reply(conversation: Sequence[Message], spoken: Sequence[Spoken]) -> tuple[int, ...] | None:
+    """The ids of the reply that ends the conversation: said in this very conversation, or in another of these words."""
+    same = [one for one in spoken if one.messages[-1] == conversation[-1]]
+    here = [one for one in same if one.messages == tuple(conversation)]
+    return (here or same)[0].ids if same else None

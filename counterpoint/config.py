@@ -1,19 +1,14 @@
 """Every knob, in one file. A recipe is TOML; what it leaves out has the default given here."""
 
-import copy
 import inspect
-import tomllib
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, get_args, get_origin, get_type_hints
 
 import tomli_w
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, create_model, model_validator
 
 from counterpoint.errors import ConfigError, unknown
-
-_PACKAGE = Path(__file__).parent
-RECIPE_FOLDERS = (Path("recipes"), _PACKAGE / "recipes", _PACKAGE.parent / "recipes")
 
 
 class Spec(BaseModel):
@@ -64,9 +59,34 @@ class ModelConfig(Section):
     """Passed to the chat template, such as `enable_thinking = false`."""
 
 
-class PoliciesConfig(Section):
-    sharing: str | dict[str, str] = "isolated"
-    """"shared": all roles, one policy. "isolated": a policy a role. Or a table of role = policy."""
+class UpdateConfig(Section):
+    """In which training steps a policy is updated: step k (from 1) if (k - 1 - start) mod period < steps."""
+
+    period: Annotated[int, Field(ge=1)] = 1
+    """Steps after which the pattern repeats: 2 means every second step."""
+    start: Annotated[int, Field(ge=0)] = 0
+    """Steps before the pattern begins; two policies with period 20, steps 10, start 0 and 10 take turns."""
+    steps: Annotated[int, Field(ge=1)] = 1
+    """Steps in a row in which it is updated."""
+
+    def due(self, step: int) -> bool:
+        """Whether it is updated in training step `step`, counted from 1."""
+        return (step - 1 - self.start) % self.period < self.steps
+
+    def clock(self, step: int) -> int:
+        """How many of the training steps up to and with `step` are its own."""
+        return sum(self.due(one) for one in range(1, step + 1))
+
+    @model_validator(mode="after")
+    def _fits_its_period(self) -> Self:
+        if self.steps > self.period:
+            raise ValueError(f"steps = {self.steps} is more than the period of {self.period}")
+        return self
+
+
+class TrainingSettings(Section):
+    """How the weights of a policy are made and trained."""
+
     rank: Annotated[int, Field(ge=1, le=1024)] = 16
     """LoRA rank, on all linear layers."""
     alpha: Annotated[float, Field(gt=0)] = 32.0
@@ -74,9 +94,9 @@ class PoliciesConfig(Section):
     learning_rate: Annotated[float, Field(gt=0, lt=1)] = 2e-5
     """Peak, of AdamW."""
     warmup: Annotated[int, Field(ge=0)] = 0
-    """Steps over which the learning rate rises linearly; one clock for all policies: the training step."""
+    """Steps over which the learning rate rises linearly, counted on the policy's own clock: its scheduled steps."""
     schedule: Literal["constant", "linear", "cosine"] = "constant"
-    """After the warm-up: stay, or fall to zero at the last step."""
+    """After the warm-up: stay, or fall to zero after the policy's last step."""
     weight_decay: Annotated[float, Field(ge=0)] = 0.0
     """Decoupled, of AdamW."""
     beta1: Annotated[float, Field(ge=0, lt=1)] = 0.9
@@ -85,6 +105,61 @@ class PoliciesConfig(Section):
     """Second moment decay, of AdamW."""
     gradient_clip: Annotated[float, Field(gt=0)] = 1.0
     """Largest norm of a policy's joint gradient."""
+    trainable: bool = True
+    """A policy that is not stays as it is: its calls are part of the episodes and of no loss."""
+    adapter: str = ""
+    """A folder with a PEFT adapter to start from, of the same rank; without one a policy starts as its base."""
+    update: UpdateConfig = UpdateConfig()
+    """In which steps it is trained; all of them if left out."""
+
+
+class PoliciesConfig(TrainingSettings):
+    sharing: str | dict[str, str | list[str]] = "isolated"
+    """"shared": all roles, one policy. "isolated": a policy a role. "slots": a policy a role and slot. Or a table of
+    role = policy, or role = [policy of slot 0, of slot 1, ...]."""
+
+
+class EndpointConfig(Section):
+    """A server with OpenAI's chat completions interface that plays a policy; its weights cannot be trained."""
+
+    url: str
+    """Up to and with the version, such as `http://localhost:8000/v1`."""
+    model: str
+    """What the server calls the model."""
+    key_variable: str = "OPENAI_API_KEY"
+    """The environment variable that holds the key; a server without keys needs none."""
+    timeout: Annotated[float, Field(gt=0)] = 120.0
+    """Seconds for one attempt."""
+    retries: Annotated[int, Field(ge=0, le=20)] = 4
+    """More attempts after a lost connection, a time-out, or status 408, 409, 429 or 5xx, with growing pauses."""
+    concurrency: Annotated[int, Field(ge=1)] = 32
+    """Calls under way at once; the others wait."""
+    limit_field: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
+    """How the server calls the longest completion."""
+    body: dict[str, Any] = {}
+    """More fields of the request's body, such as `top_p`."""
+
+
+class PolicySettings(TrainingSettings):
+    """Everything about one policy."""
+
+    model: ModelConfig = ModelConfig()
+    """Its base."""
+    endpoint: EndpointConfig | None = None
+    """The server that plays it, in place of a base."""
+
+
+def _partly(section: type[BaseModel], **replaced: Any) -> Any:
+    """The same table, in which every key may be left out."""
+    hints = get_type_hints(section, include_extras=True)
+    fields: dict[str, Any] = {name: (hints[name] | None, None) for name in section.model_fields}
+    return create_model(f"Some{section.__name__}", __base__=Section, **{**fields, **replaced})
+
+
+if TYPE_CHECKING:
+    SomePolicySettings = PolicySettings
+else:
+    SomePolicySettings = _partly(PolicySettings, model=(_partly(ModelConfig) | None, None))
 
 
 class RolloutConfig(Section):
@@ -106,13 +181,32 @@ class RolloutConfig(Section):
 
 class AlgorithmConfig(Section):
     credit: Named = Spec(name="outcome")
-    """What a call was worth: outcome, own."""
+    """What a call was worth: outcome, own, mix, help_hurt."""
     advantage: Named = Spec(name="grpo")
-    """Against whom it is compared: grpo, dr_grpo, rloo, role, role_slot."""
+    """Against what it is compared: grpo, dr_grpo, rloo, reinforce_pp, role, role_slot, role_turn, prompt, rae,
+    hierarchical, grouped."""
     loss: Named = Spec(name="clip")
-    """reinforce, clip."""
+    """reinforce, clip, gspo, cispo, sapo."""
     aggregation: Named = Spec(name="token")
-    """What the policy's loss is a mean over: token, call."""
+    """What the policy's loss is a mean over: token, call, constant."""
+    role_weights: Literal["calls", "balance"] = "calls"
+    """"calls": every call weighs 1. "balance": every role of a policy weighs the same, however often it speaks."""
+    anchor: Literal["learner", "sampler"] = "learner"
+    """Whose log-probabilities are the old ones of the ratio: the learner's before the step, or the sampler's."""
+    correction: Named = Spec(name="none")
+    """Of the difference between sampler and learner: none, truncated (token weights), sequence (mask)."""
+    kl: Named = Spec(name="none")
+    """To the base: none, k1, k2, k3, each with a weight."""
+    updates: Annotated[int, Field(ge=1)] = 1
+    """Optimizer steps a policy and training step, over as many mini-batches in which its roles have equal parts."""
+    calls_per_update: Annotated[int, Field(ge=0)] = 0
+    """If not 0, an optimizer step for so many calls of a policy, so that those who speak more take more steps."""
+    without_signal: Literal["drop", "keep"] = "drop"
+    """Groups that compare nothing are left out of the loss, or stay in its denominators with advantage 0."""
+    resample: Annotated[int, Field(ge=0, le=16)] = 0
+    """How often, at most, tasks without signal are replaced by others in the same step (dynamic sampling, DAPO)."""
+    overlong: Named = Spec(name="keep")
+    """What becomes of replies that reached max_tokens: keep, mask (out of the loss), soft (a penalty on the reward)."""
 
 
 class LearnerConfig(Section):
@@ -136,6 +230,8 @@ class RunConfig(Section):
     """Of everything random: adapters' initial values, the order of tasks, every call."""
     save_every: Annotated[int, Field(ge=1)] = 10
     """Steps between checkpoints; also before the first step and after the last."""
+    patience: Annotated[int, Field(ge=1)] = 3
+    """Steps in a row in which every episode failed, after which the run stops."""
     threads: Annotated[int, Field(ge=0)] = 0
     """Of torch on the CPU; 0 means every core this process may use, and is resolved when the run starts."""
     proof_calls: Annotated[int, Field(ge=0)] = 8
@@ -151,6 +247,8 @@ class Config(Section):
     workflow: Named = Spec(name="voting")
     model: ModelConfig = ModelConfig()
     policies: PoliciesConfig = PoliciesConfig()
+    policy: dict[str, SomePolicySettings] = {}
+    """What is different for some policies: `policy.NAME.KEY`, with the keys of [policies], `model` and `endpoint`."""
     rollout: RolloutConfig = RolloutConfig()
     algorithm: AlgorithmConfig = AlgorithmConfig()
     sampler: Named = Spec(name="in_process")
@@ -163,7 +261,24 @@ class Config(Section):
 
     def toml(self) -> str:
         """The whole recipe with every default written out."""
-        return tomli_w.dumps(self.model_dump())
+        return tomli_w.dumps(self.model_dump(exclude_none=True))
+
+    def policy_settings(self, name: str) -> PolicySettings:
+        """Everything about a policy: what its table says, else what [policies] and [model] say.
+
+        Raises ConfigError if an endpoint is to be trained.
+        """
+        known = self.policies.model_dump(exclude={"sharing"})
+        own = self.policy[name].model_dump(exclude_none=True) if name in self.policy else {}
+        model = {**self.model.model_dump(), **own.pop("model", {})}
+        if "endpoint" in own:
+            if own.get("trainable"):
+                raise ConfigError(
+                    f"policy {name!r} is played by an endpoint, whose weights are out of reach and whose token"
+                    f" log-probabilities are not ours: set policy.{name}.trainable = false, or give it a model"
+                )
+            own["trainable"] = False
+        return PolicySettings.model_validate({**known, **own, "model": model})
 
     @property
     def cell(self) -> str:
@@ -172,47 +287,6 @@ class Config(Section):
         model = Path(self.model.path).name.lower().removesuffix(".gguf")
         names = (self.workflow.name, sharing, model, self.task.name)
         return "-".join(name.rpartition(":")[2] for name in names) + f"-s{self.run.seed}"
-
-
-def load_config(recipe: str | Path, overrides: Sequence[str] = ()) -> Config:
-    """The recipe with the overrides (`section.key=value`) applied.
-
-    `recipe` is a TOML file, a folder with a `run.toml`, or the name of a folder in `recipes/`.
-    Raises ConfigError that names the bad key or value and what is allowed.
-    """
-    path = find_recipe(str(recipe))
-    try:
-        table = tomllib.loads(path.read_text())
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} is not TOML: {error}") from error
-    return config_from(override_table(table, overrides))
-
-
-def override_table(table: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
-    """The table with every `section.key=value` set in it. Raises ConfigError if one is malformed."""
-    changed = copy.deepcopy(dict(table))
-    for override in overrides:
-        _set(changed, override)
-    return changed
-
-
-def config_from(table: Mapping[str, Any]) -> Config:
-    """The recipe that a plain table describes. Raises ConfigError."""
-    try:
-        return Config.model_validate(dict(table))
-    except ValidationError as error:
-        raise ConfigError(_explain(error, Config)) from None
-
-
-def find_recipe(name: str) -> Path:
-    """The TOML file that `name` means. Raises ConfigError with the names that exist."""
-    here = Path(name)
-    candidates = [here, here / "run.toml", *(folder / name / "run.toml" for folder in RECIPE_FOLDERS)]
-    for candidate in candidates:
-        if candidate.is_file():
-            return candidate
-    known = {path.parent.name for folder in RECIPE_FOLDERS for path in folder.glob("*/run.toml")}
-    raise ConfigError(unknown("recipe", name, known) + " (or the path of a TOML file)")
 
 
 def check_options(
@@ -236,43 +310,11 @@ def check_options(
     try:
         return dict(model.model_validate(dict(options)))
     except ValidationError as error:
-        raise ConfigError(_explain(error, model, where)) from None
+        raise ConfigError(explain(error, model, where)) from None
 
 
-def _set(table: dict[str, Any], override: str) -> None:
-    key, separator, text = override.partition("=")
-    if not separator or not key.strip():
-        raise ConfigError(f"override {override!r} must read section.key=value")
-    *parents, last = key.strip().split(".")
-    node = table
-    for depth, parent in enumerate(parents):
-        if isinstance(node.get(parent), str):
-            node[parent] = {"name": node[parent]} if _is_spec(parents[: depth + 1]) else {}
-        node = node.setdefault(parent, {})
-        if not isinstance(node, dict):
-            raise ConfigError(f"override {override!r}: {parent!r} is not a table")
-    node[last] = _value(text.strip())
-
-
-def _is_spec(path: Sequence[str]) -> bool:
-    """Whether the recipe has a member of a family at this place."""
-    model: type[BaseModel] = Config
-    for part in path:
-        field = model.model_fields.get(part)
-        if field is None or not (isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel)):
-            return False
-        model = field.annotation
-    return model is Spec
-
-
-def _value(text: str) -> Any:
-    try:
-        return tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
-        return text
-
-
-def _explain(error: ValidationError, model: type[BaseModel], where: str = "") -> str:
+def explain(error: ValidationError, model: type[BaseModel], where: str = "") -> str:
+    """One line that names the first bad key or value, and what is allowed."""
     first = error.errors()[0]
     path = ".".join(str(part) for part in (where, *first["loc"]) if part != "" and not _is_union_tag(part))
     if first["type"] == "extra_forbidden":
@@ -292,10 +334,17 @@ def _is_union_tag(part: int | str) -> bool:
 
 
 def _fields_at(model: type[BaseModel], location: Sequence[int | str]) -> list[str]:
+    table: Any = model
     for part in location:
-        field = model.model_fields.get(str(part))
-        annotation = None if field is None else field.annotation
-        if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
-            return []
-        model = annotation
-    return list(model.model_fields)
+        if isinstance(table, type) and issubclass(table, BaseModel):
+            field = table.model_fields.get(str(part))
+            table = None if field is None else _table_in(field.annotation)
+        else:  # a table of tables, of which this is one's name
+            table = _table_in(get_args(table)[-1]) if get_origin(table) is dict else None
+    return list(table.model_fields) if isinstance(table, type) and issubclass(table, BaseModel) else []
+
+
+def _table_in(annotation: Any) -> Any:
+    """The table that a field holds, where it holds one or None."""
+    options = [option for option in get_args(annotation) if option is not type(None)]
+    return options[0] if type(None) in get_args(annotation) and len(options) == 1 else annotation

@@ -11,7 +11,7 @@ import polars as pl
 from counterpoint.errors import RunError
 from counterpoint.task import Score
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 
 class Message(TypedDict):
@@ -55,14 +55,21 @@ class Choice:
 
 
 @dataclass(frozen=True, slots=True)
+class Proposal:
+    """The reply proposed what the calls in `followed_by` then did: it is worth their mean reward."""
+
+    followed_by: tuple[CallKey, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Unreadable:
     """The reply should have claimed something, but could not be read."""
 
     reason: str
 
 
-Claim = Answer | Verdict | Choice | Unreadable
-_CLAIMS = {kind.__name__.lower(): kind for kind in (Answer, Verdict, Choice, Unreadable)}
+Claim = Answer | Verdict | Choice | Proposal | Unreadable
+_CLAIMS = {kind.__name__.lower(): kind for kind in (Answer, Verdict, Choice, Proposal, Unreadable)}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,6 +93,17 @@ class Call:
     claim: Claim | None = None
     score: float | None = None
     """Whether the claim was right, in [0, 1]: an unreadable claim is 0; None if there is none or it was not judged."""
+    counted_tokens: int | None = None
+    """The length of the completion by an endpoint's count, where there are no ids."""
+
+    @property
+    def tokens(self) -> int:
+        """The length of the completion."""
+        return len(self.completion_ids) if self.counted_tokens is None else self.counted_tokens
+
+
+ErrorKind = Literal["workflow", "overflow", "timeout", "endpoint"]
+"""Why an episode failed: its workflow raised, a prompt was too long, its time ran out, an endpoint did not answer."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,11 +120,17 @@ class Episode:
     score: Score
     error: str | None = None
     """Why the workflow did not finish; its score is then not judged."""
+    error_kind: ErrorKind | None = None
 
     @property
     def success(self) -> float | None:
-        """Its value in an accuracy: the reward; 0 if the workflow failed; None if the answer could not be judged."""
-        return 0.0 if self.error is not None else self.score.reward
+        """Its value in an accuracy: the reward; 0 if the workflow failed; None if that says nothing about the team.
+
+        It says nothing where the answer could not be judged, and where an endpoint did not answer.
+        """
+        if self.error is None:
+            return self.score.reward
+        return None if self.error_kind == "endpoint" else 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,6 +139,8 @@ class Group:
 
     task: str
     episodes: tuple[Episode, ...] = field(repr=False)
+    solos: tuple[Episode, ...] = field(default=(), repr=False)
+    """The same task played by one role alone, to compare with; rollout i of these stands beside rollout i of those."""
 
 
 def calls_of(groups: Iterable[Group]) -> list[tuple[Episode, Call]]:
@@ -133,6 +159,7 @@ _CALL = pl.Struct(
         "prompt_ids": pl.List(pl.Int32),
         "completion_ids": pl.List(pl.Int32),
         "logprobs": pl.List(pl.Float32),
+        "counted_tokens": pl.Int32,
         "text": pl.String,
         "finish": pl.String,
         "seed": pl.Int64,
@@ -146,19 +173,26 @@ _EPISODE: dict[str, Any] = {
     "step": pl.Int64,
     "task": pl.String,
     "rollout": pl.Int32,
+    "solo": pl.Boolean,
     "problem": pl.String,
     "answer": pl.String,
     "reward": pl.Float64,
     "parts": pl.String,
     "reason": pl.String,
     "error": pl.String,
+    "error_kind": pl.String,
     "calls": pl.List(_CALL),
 }
 
 
 def write_episodes(path: Path, step: int, groups: Iterable[Group]) -> None:
     """`path` holds one row an episode, its calls nested; written beside and renamed, so it is whole or absent."""
-    rows = [_episode_row(step, episode) for group in groups for episode in group.episodes]
+    rows = [
+        _episode_row(step, episode, solo)
+        for group in groups
+        for solo, episodes in ((False, group.episodes), (True, group.solos))
+        for episode in episodes
+    ]
     partial = path.with_name(f".{path.name}.partial")
     pl.DataFrame(rows, schema=_EPISODE).write_parquet(partial, compression="zstd")
     partial.replace(path)
@@ -172,10 +206,10 @@ def read_episodes(path: Path) -> list[Group]:
         raise RunError(f"{path} cannot be read as episodes: {error}") from error
     if frame.schema != pl.Schema(_EPISODE) or not frame["schema"].eq(SCHEMA_VERSION).all():
         raise RunError(f"{path} does not hold episodes of schema {SCHEMA_VERSION}")
-    groups: dict[str, list[Episode]] = {}
+    groups: dict[str, tuple[list[Episode], list[Episode]]] = {}
     for row in frame.iter_rows(named=True):
-        groups.setdefault(row["task"], []).append(_episode(row))
-    return [Group(task=task, episodes=tuple(episodes)) for task, episodes in groups.items()]
+        groups.setdefault(row["task"], ([], []))[row["solo"]].append(_episode(row))
+    return [Group(task=task, episodes=tuple(played), solos=tuple(solos)) for task, (played, solos) in groups.items()]
 
 
 def claim_to_json(claim: Claim | None) -> str | None:
@@ -196,22 +230,26 @@ def claim_from_json(text: str | None) -> Claim | None:
         fields["about"] = CallKey(*fields["about"])
     if kind is Choice:
         fields["candidates"] = tuple(CallKey(*key) for key in fields["candidates"])
+    if kind is Proposal:
+        fields["followed_by"] = tuple(CallKey(*key) for key in fields["followed_by"])
     claim: Claim = kind(**fields)
     return claim
 
 
-def _episode_row(step: int, episode: Episode) -> dict[str, Any]:
+def _episode_row(step: int, episode: Episode, solo: bool) -> dict[str, Any]:
     return {
         "schema": SCHEMA_VERSION,
         "step": step,
         "task": episode.task,
         "rollout": episode.rollout,
+        "solo": solo,
         "problem": episode.problem,
         "answer": episode.answer,
         "reward": episode.score.reward,
         "parts": json.dumps(dict(episode.score.parts)),
         "reason": episode.score.reason,
         "error": episode.error,
+        "error_kind": episode.error_kind,
         "calls": [_call_row(call) for call in episode.calls],
     }
 
@@ -225,6 +263,7 @@ def _call_row(call: Call) -> dict[str, Any]:
         "prompt_ids": list(call.prompt_ids),
         "completion_ids": list(call.completion_ids),
         "logprobs": list(call.logprobs),
+        "counted_tokens": call.counted_tokens,
         "text": call.text,
         "finish": call.finish,
         "seed": call.seed,
@@ -243,6 +282,7 @@ def _episode(row: Mapping[str, Any]) -> Episode:
         answer=row["answer"],
         score=Score(reward=row["reward"], parts=json.loads(row["parts"]), reason=row["reason"]),
         error=row["error"],
+        error_kind=row["error_kind"],
     )
 
 
@@ -256,6 +296,7 @@ def _call(row: Mapping[str, Any]) -> Call:
         prompt_ids=tuple(row["prompt_ids"]),
         completion_ids=tuple(row["completion_ids"]),
         logprobs=tuple(row["logprobs"]),
+        counted_tokens=row["counted_tokens"],
         text=row["text"],
         finish=row["finish"],
         seed=row["seed"],

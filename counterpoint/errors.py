@@ -20,12 +20,20 @@ class WorkflowError(CounterpointError):
     """A workflow is declared or used in a way that cannot work."""
 
 
+class PromptLengthError(WorkflowError):
+    """A workflow asked with a prompt that is longer than the recipe allows."""
+
+
 class ModelError(CounterpointError):
     """A base model or its tokenizer cannot be found, read or used."""
 
 
 class SamplerError(CounterpointError):
     """A sampler cannot give a completion for what it was asked."""
+
+
+class EndpointError(SamplerError):
+    """A server that plays a policy did not answer, or not in a way that can be used."""
 
 
 class LearnerError(CounterpointError):

@@ -7,8 +7,8 @@ from typing import Any
 
 from counterpoint.diagnostics.base import Numbers
 from counterpoint.diagnostics.behaviour import episode_numbers
-from counterpoint.episode import Group, calls_of
-from counterpoint.errors import WorkflowError
+from counterpoint.episode import Group, Unreadable, calls_of
+from counterpoint.errors import EndpointError, WorkflowError
 from counterpoint.rollout import Limits, Stage, rollout
 from counterpoint.task import Task
 
@@ -49,12 +49,16 @@ async def evaluate(
 ) -> Evaluation:
     """Play every task `samples` times. The same seed gives every version of the policies the same luck.
 
-    Raises WorkflowError if no episode could be judged, or if a role was not called in any episode.
+    Raises WorkflowError if no episode could be judged (EndpointError if that is why), or if a role was not called in
+    any episode though none failed and every reply could be read.
     """
     groups = await rollout(stage, tasks, limits, size=samples, seed=f"{seed}/evaluate/{split}")
     evaluation = count(groups, split)
     silent = [role for role in stage.workflow.roles if f"role/{role}/calls" not in evaluation.numbers]
-    if silent:
+    excused = any(isinstance(call.claim, Unreadable) for _, call in calls_of(groups)) or any(
+        episode.error for group in groups for episode in group.episodes
+    )
+    if silent and not excused:
         raise WorkflowError(
             f"role {silent[0]!r} of workflow {stage.workflow.name!r} was not called in any of"
             f" {len(tasks) * samples} episodes: call it, or take it out of the signature"
@@ -68,6 +72,8 @@ def count(groups: Sequence[Group], split: str) -> Evaluation:
     judged = {task: values for task, values in outcomes.items() if values}
     if not judged:
         first = groups[0].episodes[0]
+        if first.error_kind == "endpoint":
+            raise EndpointError(f"no answer to the {len(groups)} {split} tasks could be had; first: {first.error}")
         raise WorkflowError(
             f"no answer to the {len(groups)} {split} tasks could be judged; first: {first.score.reason}"
         )

@@ -1,27 +1,36 @@
 """What a recipe will do, before it does it: everything that can be checked and counted without weights."""
 
 import asyncio
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from time import perf_counter
 
 import torch
 
-from counterpoint.algorithms import build_algorithm, build_loss
+from counterpoint.algorithms import build_algorithm, build_batches, build_loss
 from counterpoint.base_model import BaseSize, base_size, load_chat
-from counterpoint.config import Config
+from counterpoint.config import Config, ModelConfig, PolicySettings
 from counterpoint.diagnostics import build_diagnostics
 from counterpoint.episode import Episode
 from counterpoint.interventions import build_interventions
-from counterpoint.policy import Routing, routing
+from counterpoint.learn import trainable
+from counterpoint.policy import Routing, routing, settings_of
 from counterpoint.rollout import Stage, rollout
+from counterpoint.samplers.by_policy import ByPolicy
 from counterpoint.samplers.scripted import Scripted
+from counterpoint.task import Task
 from counterpoint.tasks import load_tasks
 from counterpoint.tasks.base import batch
 from counterpoint.train import limits_of
 from counterpoint.workflow import Workflow
 from counterpoint.workflows import load_workflow
 
-REHEARSAL_REPLY = r"\boxed{1}"
+REHEARSAL_REPLIES = tuple(
+    "\n".join([r"\boxed{1}", *(f"Strategy {number}: {number}" for number in range(1, count + 1))])
+    for count in (0, 3, 8)
+)
+"""What every role says in a rehearsal: readable as a choice, an answer or a proposal, and as no verdict."""
 _FLOAT32 = 4
 _MATRIX = 1024
 
@@ -33,11 +42,14 @@ class Plan:
     config: Config
     workflow: Workflow
     routes: Routing
+    settings: Mapping[str, PolicySettings]
+    """Of every policy."""
     splits: dict[str, int]
     """Tasks a split."""
-    size: BaseSize
+    sizes: Mapping[str, BaseSize]
+    """Of the base of each policy that has one here."""
     rehearsal: Episode
-    """One episode in which every role replied `\\boxed{1}`: its calls and prompt lengths stand for those to come."""
+    """The longest of some episodes with scripted replies: its calls and prompts stand for those to come."""
 
     @property
     def roles(self) -> tuple[str, ...]:
@@ -45,86 +57,134 @@ class Plan:
 
     @property
     def calls_per_step(self) -> int:
+        """At most, if the workflow's number of calls varies."""
         rollouts = self.config.rollout
         return rollouts.tasks_per_step * rollouts.group_size * len(self.rehearsal.calls)
 
-    def adapter_parameters(self) -> int:
-        """Of one policy: rank * (inputs + outputs), over all linear layers."""
-        return self.config.policies.rank * self.size.linear_width
+    def adapter_parameters(self, policy: str) -> int:
+        """Of one policy: rank * (inputs + outputs), over all linear layers of its base."""
+        return self.settings[policy].rank * self.sizes[policy].linear_width
 
     def memory_bytes(self) -> dict[str, int]:
         """Rough peak memory, by what takes it."""
-        policies, adapter = len(self.routes.policies), self.adapter_parameters() * _FLOAT32
-        per_weight = 2 if self.config.model.dtype == "bfloat16" else _FLOAT32
+        adapters = {policy: self.adapter_parameters(policy) * _FLOAT32 for policy in self.sizes}
+        models = _distinct([self.settings[policy].model for policy in self.sizes])
+        size_of = {self.settings[policy].model.path: size for policy, size in self.sizes.items()}
+        bases = sum(2 * size_of[model.path].parameters * _bytes(model) for model in models)
         tokens = self.config.learner.max_tokens_per_micro_batch
+        widest = max((size.activation_width for size in self.sizes.values()), default=0)
         return {
-            "base, for learner and sampler": 2 * self.size.parameters * per_weight,
-            "adapters and optimizers": policies * adapter * 4,
-            "role gradients": (len(self.roles) + 1) * adapter,
-            "activations of a micro-batch": tokens * self.size.activation_width * _FLOAT32,
+            "bases, for learner and sampler": bases,
+            "adapters and optimizers": sum(adapters.values()) * 4,
+            "role gradients": (len(self.roles) + 1) * max(adapters.values(), default=0),
+            "activations of a micro-batch": tokens * widest * _FLOAT32,
         }
 
     def operations_per_step(self) -> float:
-        """Floating-point operations a step needs at least: two a weight and token forward, four backward.
+        """Floating-point operations a step needs at least: two a weight and token forward, four more backward.
 
-        Every call takes all of its `max_tokens`; each distinct prompt is counted once a group.
+        Every call takes all of its `max_tokens`; each distinct prompt is counted once a group; what a frozen policy
+        says is not learned from, and what an endpoint says costs nothing here.
         """
-        rollouts = self.config.rollout
-        groups = rollouts.tasks_per_step
-        prompt = sum(len(call.prompt_ids) for call in self.rehearsal.calls)
-        sampled = self.calls_per_step * rollouts.max_tokens
-        return (2 + 6) * float(self.size.parameters) * (groups * prompt + sampled)
+        rollouts, operations = self.config.rollout, 0.0
+        for call in self.rehearsal.calls:
+            if call.policy in self.sizes:
+                tokens = len(call.prompt_ids) + rollouts.group_size * rollouts.max_tokens
+                each = 8 if self.settings[call.policy].trainable else 2
+                operations += each * self.sizes[call.policy].parameters * rollouts.tasks_per_step * tokens
+        return operations
 
     def lines(self) -> list[str]:
         """The plan as a person reads it."""
-        rollouts, runs = self.config.rollout, self.config.run
-        calls = len(self.rehearsal.calls)
+        runs = self.config.run
         memory = self.memory_bytes()
         rate = measured_rate(runs.threads)
         floor = self.operations_per_step() / rate
         return [
             f"cell        {self.config.cell}",
             f"roles       {', '.join(self.roles)}",
-            "routing     " + ", ".join(f"{role} -> {policy}" for role, policy in self.routes.policy_of.items()),
+            "routing     " + ", ".join(f"{role} -> {_listed(found)}" for role, found in self.routes.policy_of.items()),
+            *(f"policy      {name}: {self._describe(name)}" for name in self.settings),
             "tasks       " + ", ".join(f"{count} {split}" for split, count in self.splits.items()),
-            f"base        {self.size.parameters:,} parameters; {self.adapter_parameters():,} more a policy",
-            f"a step      {rollouts.tasks_per_step} tasks x {rollouts.group_size} rollouts x {calls} calls ="
-            f" {self.calls_per_step} calls, 1 update a policy",
+            f"a step      {self._arithmetic()}",
             f"the run     {runs.steps} steps; evaluation every {self.config.evaluation.every},"
             f" checkpoint every {runs.save_every}",
             "memory      about " + gigabytes(sum(memory.values())),
             *(f"              {gigabytes(value):>9}  {name}" for name, value in memory.items()),
-            f"time        at least {floor:.2f} s a step if every reply takes {rollouts.max_tokens} tokens"
+            f"time        at least {floor:.2f} s a step if every reply takes {self.config.rollout.max_tokens} tokens"
             f" ({self.operations_per_step() / 1e9:.1f} GFLOP at the {rate / 1e9:.0f} GFLOP/s measured here,"
             f" {runs.threads} threads): a floor, not a forecast",
         ]
+
+    def _describe(self, policy: str) -> str:
+        own = self.settings[policy]
+        if own.endpoint is not None:
+            return f"{own.endpoint.model} at {own.endpoint.url}, never trained"
+        size = self.sizes[policy]
+        base = f"{own.model.path}, {size.parameters:,} parameters"
+        if not own.trainable:
+            return f"{base}, frozen" + (f", with {own.adapter}" if own.adapter else "")
+        start = f", from {own.adapter}" if own.adapter else ""
+        when = own.update
+        turns = "" if when.steps == when.period else f"; trained in {when.steps} of {when.period} steps"
+        return f"{base} and {self.adapter_parameters(policy):,} to train{start}; rate {own.learning_rate:g}{turns}"
+
+    def _arithmetic(self) -> str:
+        rollouts, algorithm, calls = self.config.rollout, self.config.algorithm, len(self.rehearsal.calls)
+        if algorithm.calls_per_update:
+            updates = f"an update for every {algorithm.calls_per_update} calls of a policy"
+        else:
+            updates = f"{algorithm.updates} update{'s' if algorithm.updates > 1 else ''} a policy"
+        return (
+            f"{rollouts.tasks_per_step} tasks x {rollouts.group_size} rollouts x {calls} calls ="
+            f" {self.calls_per_step} calls, {updates}"
+        )
 
 
 def plan(config: Config) -> Plan:
     """The plan of a recipe. Raises CounterpointError for whatever would keep it from starting."""
     workflow, tasks = load_workflow(config.workflow), load_tasks(config.task)
-    routes = routing(config.policies.sharing, workflow.roles)
-    build_algorithm(config.algorithm)
-    build_loss(config.algorithm)
+    routes = routing(config.policies.sharing, workflow.slots)
+    settings = settings_of(routes, config)
+    build_algorithm(config, workflow.roles, trainable(settings))
+    build_loss(config)
+    build_batches(config)
     build_diagnostics(config.diagnostics)
     build_interventions(config.interventions)
     batch(tasks.train, step=1, size=config.rollout.tasks_per_step, seed=config.run.seed)
-    chat = load_chat(config.model)
-    stage = Stage(
-        workflow=workflow,
-        routing=routes,
-        sampler=Scripted(lambda policy, prompt: REHEARSAL_REPLY, chat),
-        chats={policy.name: chat for policy in routes.policies},
-    )
-    groups = asyncio.run(rollout(stage, tasks.train[:1], limits_of(config, 1.0), size=1, seed="rehearsal"))
     return Plan(
         config=config,
         workflow=workflow,
         routes=routes,
+        settings=settings,
         splits={split: len(members) for split, members in tasks.named().items()},
-        size=base_size(config.model),
-        rehearsal=groups[0].episodes[0],
+        sizes={name: base_size(own.model) for name, own in settings.items() if own.endpoint is None},
+        rehearsal=_rehearsed(config, workflow, routes, settings, tasks.train[0]),
     )
+
+
+def _rehearsed(
+    config: Config, workflow: Workflow, routes: Routing, settings: Mapping[str, PolicySettings], task: Task
+) -> Episode:
+    """The episode with most calls among those in which every role says one of the scripted replies."""
+    models = {name: own.model if own.endpoint is None else config.model for name, own in settings.items()}
+    loaded = [(model, load_chat(model)) for model in _distinct(list(models.values()))]
+    chats = {name: next(chat for other, chat in loaded if other == model) for name, model in models.items()}
+    episodes = []
+    for reply in REHEARSAL_REPLIES:
+        scripted = {name: Scripted(partial(_say, reply=reply), chat) for name, chat in chats.items()}
+        stage = Stage(workflow=workflow, routing=routes, sampler=ByPolicy(scripted), chats=chats)
+        (group,) = asyncio.run(rollout(stage, [task], limits_of(config, 1.0), size=1, seed="rehearsal"))
+        episodes.append(group.episodes[0])
+    return max(episodes, key=lambda episode: len(episode.calls))
+
+
+def _say(policy: str, prompt: str, *, reply: str) -> str:
+    return reply
+
+
+def _distinct(models: Sequence[ModelConfig]) -> list[ModelConfig]:
+    return [model for place, model in enumerate(models) if model not in models[:place]]
 
 
 def measured_rate(threads: int) -> float:
@@ -142,3 +202,11 @@ def measured_rate(threads: int) -> float:
 def gigabytes(count: float) -> str:
     """Bytes, in the unit that people buy memory in."""
     return f"{count / 2**30:.2f} GiB"
+
+
+def _bytes(model: ModelConfig) -> int:
+    return 2 if model.dtype == "bfloat16" else _FLOAT32
+
+
+def _listed(policies: str | tuple[str, ...]) -> str:
+    return policies if isinstance(policies, str) else "/".join(policies)

@@ -2,22 +2,25 @@
 
 import hashlib
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from counterpoint.config import Config, PolicySettings
 from counterpoint.errors import ConfigError, unknown
 
 SHARED_POLICY = "shared"
-SHARINGS = ("shared", "isolated")
-RESERVED = ("interventions",)
+SHARINGS = ("shared", "isolated", "slots")
+RESERVED = ("interventions", "algorithm")
 """Names that stand beside the policies in a checkpoint."""
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
+
+Sharing = str | Mapping[str, str | Sequence[str]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Policy:
-    """A named set of trainable weights: an adapter on a frozen base."""
+    """A named set of weights: an adapter on a frozen base, or an endpoint's."""
 
     name: str
     roles: tuple[str, ...]
@@ -26,42 +29,84 @@ class Policy:
 
 @dataclass(frozen=True, slots=True)
 class Routing:
-    """The map from roles to policies."""
+    """The map from roles, or roles and slots, to policies."""
 
-    policy_of: Mapping[str, str]
+    policy_of: Mapping[str, str | tuple[str, ...]]
+    """Role -> its policy, or the policy of each of its slots."""
+
+    def policy_for(self, role: str, slot: int) -> str:
+        """The policy with which `role` speaks in `slot`. Raises ConfigError if that slot has none."""
+        found = self.policy_of[role]
+        if isinstance(found, str):
+            return found
+        if slot >= len(found):
+            raise ConfigError(
+                f"role {role!r} spoke in slot {slot}, but only slots 0 to {len(found) - 1} have a policy: the"
+                " workflow's cast must say how many of its calls run side by side"
+            )
+        return found[slot]
 
     @property
     def policies(self) -> tuple[Policy, ...]:
         """Every policy once, in the order in which the workflow's roles name them."""
-        names = dict.fromkeys(self.policy_of.values())
-        return tuple(
-            Policy(name=name, roles=tuple(role for role, policy in self.policy_of.items() if policy == name))
-            for name in names
-        )
+        roles: dict[str, list[str]] = {}
+        for role, found in self.policy_of.items():
+            for name in dict.fromkeys((found,) if isinstance(found, str) else found):
+                roles.setdefault(name, []).append(role)
+        return tuple(Policy(name=name, roles=tuple(speakers)) for name, speakers in roles.items())
 
 
-def routing(sharing: str | Mapping[str, str], roles: tuple[str, ...]) -> Routing:
-    """The routing that `sharing` means for these roles: "shared", "isolated", or a table that names every role.
+def routing(sharing: Sharing, slots: Mapping[str, int]) -> Routing:
+    """The routing that `sharing` means for roles with so many slots each.
 
-    Raises ConfigError if the table leaves a role out, names one that does not exist, or the word is neither.
+    "shared", "isolated" (a policy a role), "slots" (a policy a role and slot, `<role>-<slot>`), or a table that names
+    every role with its policy or with one a slot. Raises ConfigError if the table leaves a role out, names one that
+    does not exist, has too few or too many policies for its slots, or the word is none of the three.
     """
-    if isinstance(sharing, str):
-        if sharing not in SHARINGS:
-            raise ConfigError(unknown("policies.sharing", sharing, SHARINGS) + ", or a table of role = policy")
-        return Routing({role: SHARED_POLICY if sharing == "shared" else role for role in roles})
-    for role in sharing:
-        if role not in roles:
-            raise ConfigError("policies.sharing: " + unknown("role", role, roles))
-    for role in roles:
-        if role not in sharing:
-            raise ConfigError(f"policies.sharing names no policy for role {role!r}")
-    for policy in sharing.values():
-        if not _NAME.fullmatch(policy) or policy in RESERVED:
+    routes = _routing_by_word(sharing, slots) if isinstance(sharing, str) else _routing_by_table(sharing, slots)
+    for policy in routes.policies:
+        if not _NAME.fullmatch(policy.name) or policy.name in RESERVED:
             raise ConfigError(
-                f"policies.sharing: policy {policy!r} must be letters, digits, - and _, a letter first, and not"
+                f"policies.sharing: policy {policy.name!r} must be letters, digits, - and _, a letter first, and not"
                 f" {', '.join(RESERVED)}"
             )
-    return Routing({role: sharing[role] for role in roles})
+    return routes
+
+
+def settings_of(routes: Routing, config: Config) -> dict[str, PolicySettings]:
+    """Policy -> its settings. Raises ConfigError if the recipe has settings for a policy that does not exist."""
+    names = [policy.name for policy in routes.policies]
+    for name in config.policy:
+        if name not in names:
+            raise ConfigError("policy: " + unknown("policy", name, names))
+    return {name: config.policy_settings(name) for name in names}
+
+
+def _routing_by_word(sharing: str, slots: Mapping[str, int]) -> Routing:
+    match sharing:
+        case "shared":
+            return Routing(dict.fromkeys(slots, SHARED_POLICY))
+        case "isolated":
+            return Routing({role: role for role in slots})
+        case "slots":
+            names = {role: tuple(f"{role}-{slot}" for slot in range(count)) for role, count in slots.items()}
+            return Routing({role: role if slots[role] == 1 else members for role, members in names.items()})
+        case _:
+            raise ConfigError(unknown("policies.sharing", sharing, SHARINGS) + ", or a table of role = policy")
+
+
+def _routing_by_table(sharing: Mapping[str, str | Sequence[str]], slots: Mapping[str, int]) -> Routing:
+    for role in sharing:
+        if role not in slots:
+            raise ConfigError("policies.sharing: " + unknown("role", role, slots))
+    for role, count in slots.items():
+        if role not in sharing:
+            raise ConfigError(f"policies.sharing names no policy for role {role!r}")
+        named = sharing[role]
+        if not isinstance(named, str) and len(named) != count:
+            raise ConfigError(f"policies.sharing.{role} names {len(named)} policies; the role has {count} slots")
+    table = {role: sharing[role] for role in slots}
+    return Routing({role: named if isinstance(named, str) else tuple(named) for role, named in table.items()})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -28,11 +28,12 @@ def check_logprobs(learner: Learner, calls: Sequence[Call], tolerance: float) ->
     return largest
 
 
-def calls_to_check(groups: Sequence[Group], count: int) -> list[Call]:
-    """For each policy, `count` of its calls, spread evenly over the step."""
+def calls_to_check(groups: Sequence[Group], policies: Collection[str], count: int) -> list[Call]:
+    """For each of `policies`, those that the learner holds, `count` of its calls, spread evenly over the step."""
     by_policy: dict[str, list[Call]] = {}
     for _, call in calls_of(groups):
-        by_policy.setdefault(call.policy, []).append(call)
+        if call.policy in policies:
+            by_policy.setdefault(call.policy, []).append(call)
     return [
         calls[place * len(calls) // min(count, len(calls))]
         for calls in by_policy.values()

@@ -5,17 +5,28 @@ import hashlib
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, replace
+from statistics import fmean
 
 from counterpoint.chat import Chat, Spoken
-from counterpoint.episode import Answer, Call, CallKey, Choice, Claim, Episode, Group, Message, Unreadable, Verdict
-from counterpoint.errors import WorkflowError
+from counterpoint.episode import (
+    Answer,
+    Call,
+    CallKey,
+    Choice,
+    Claim,
+    Episode,
+    ErrorKind,
+    Group,
+    Message,
+    Proposal,
+    Unreadable,
+    Verdict,
+)
+from counterpoint.errors import EndpointError, PromptLengthError, WorkflowError
 from counterpoint.policy import Routing
-from counterpoint.samplers.base import Request, Sampler, Session
-from counterpoint.task import Score, Task, not_judged
-from counterpoint.workflow import Reply, Workflow, check_text
-
-RIGHT_FROM = 1.0
-"""An answer with at least this reward is right, where a verdict on it must be right or wrong."""
+from counterpoint.samplers.base import Completion, Request, Sampler, Session
+from counterpoint.task import RIGHT_FROM, Score, Task, not_judged
+from counterpoint.workflow import Reply, Workflow, assistant, check_text
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,14 +50,14 @@ class Stage:
     routing: Routing
     sampler: Sampler
     chats: Mapping[str, Chat]
-    """Policy -> how its base model writes conversations."""
+    """Policy -> how its base model writes conversations; an endpoint's policy has none."""
 
 
 async def rollout(stage: Stage, tasks: Sequence[Task], limits: Limits, *, size: int, seed: str) -> list[Group]:
     """Every task played `size` times, all at once, and judged. Equal arguments and weights give equal groups.
 
     `seed` names this rollout; each call's seed is a function of it and the call's identity. An episode that fails has
-    its error recorded; raises WorkflowError only if every episode failed.
+    its error recorded; raises WorkflowError only if every episode failed, and not all of them for want of an endpoint.
     """
     plays = [(task, index) for task in tasks for index in range(size)]
     performances = await asyncio.gather(
@@ -60,7 +71,7 @@ async def rollout(stage: Stage, tasks: Sequence[Task], limits: Limits, *, size: 
         )
     )
     errors = [episode.error for episode in played if episode.error is not None]
-    if errors and len(errors) == len(played):
+    if len(errors) == len(played) and any(episode.error_kind != "endpoint" for episode in played):
         raise WorkflowError(
             f"all {len(played)} episodes of workflow {stage.workflow.name!r} failed; first: {errors[0]}"
         )
@@ -82,11 +93,11 @@ class _Performance:
 
     spoken: Sequence["_Said"]
     answer: str | None
-    error: str | None
+    error: str | None = None
+    error_kind: ErrorKind | None = None
 
 
 async def _play(stage: Stage, task: Task, limits: Limits, seed: str) -> _Performance:
-    answer, error = None, None
     clock = _Clock(limits.timeout)
     with stage.sampler.session() as session:
         cast = _Cast(stage, session, clock, limits, seed)
@@ -96,9 +107,21 @@ async def _play(stage: Stage, task: Task, limits: Limits, seed: str) -> _Perform
                 if answer is not None:
                     check_text("a workflow's answer", answer)
         except Exception as failure:  # whatever a workflow raises is a fact about its episode
+            kind = "timeout" if clock.expired else _kind(failure)
             late = f"not finished after {limits.timeout:g} s of its own and {len(cast.spoken)} calls"
-            answer, error = None, f"{type(failure).__name__}: {late if clock.expired else failure}"
-    return _Performance(cast.by_start(), answer, error)
+            error = f"{type(failure).__name__}: {late if clock.expired else failure}"
+            return _Performance(cast.by_start(), None, error, kind)
+        return _Performance(cast.by_start(), answer)
+
+
+def _kind(failure: Exception) -> ErrorKind:
+    match failure:
+        case PromptLengthError():
+            return "overflow"
+        case EndpointError():
+            return "endpoint"
+        case _:
+            return "workflow"
 
 
 async def _judged(task: Task, index: int, performance: _Performance, judge: "_Judge") -> Episode:
@@ -114,6 +137,7 @@ async def _judged(task: Task, index: int, performance: _Performance, judge: "_Ju
         answer=performance.answer,
         score=score,
         error=performance.error,
+        error_kind=performance.error_kind,
     )
 
 
@@ -194,40 +218,32 @@ class _Cast:
 
     async def speak(self, role: str, messages: str | Sequence[Message], slot: int | None, turn: int | None) -> Reply:
         key = self._take(role, slot, turn)
-        policy = self._stage.routing.policy_of[role]
+        policy = self._stage.routing.policy_for(role, key.slot)
+        chat = self._stage.chats.get(policy)
         asked = _as_messages(messages)
-        prompt_ids = self._stage.chats[policy].prompt(asked, self._conversations(policy))
-        if len(prompt_ids) > self._limits.max_prompt_tokens:
-            raise WorkflowError(
-                f"{role}: a prompt of {len(prompt_ids)} tokens is longer than"
-                f" rollout.max_prompt_tokens = {self._limits.max_prompt_tokens}"
-            )
         request = Request(
             policy=policy,
-            prompt_ids=prompt_ids,
+            prompt_ids=() if chat is None else self._prompt(role, chat, asked),
+            messages=tuple(asked),
             max_tokens=self._limits.max_tokens,
             temperature=self._limits.temperature,
             seed=call_seed(self._seed, *key),
         )
         with self._clock.paused():
             completion = await self._session.sample(request)
-        text = self._stage.chats[policy].text(completion.ids)
-        reply = Reply(key, text, [*asked, Message(role="assistant", content=text)])
-        call = Call(
-            key=key,
-            policy=policy,
-            version=completion.version,
-            messages=tuple(asked),
-            prompt_ids=prompt_ids,
-            completion_ids=completion.ids,
-            logprobs=completion.logprobs,
-            text=text,
-            finish=completion.finish,
-            seed=request.seed,
-            temperature=request.temperature,
-        )
-        self.spoken.append(_Said(call, reply))
+        text = completion.text if completion.text is not None or chat is None else chat.text(completion.ids)
+        reply = Reply(key, text or "", [*asked, assistant(text or "")])
+        self.spoken.append(_Said(_call(key, request, completion, reply.text), reply))
         return reply
+
+    def _prompt(self, role: str, chat: Chat, messages: Sequence[Message]) -> tuple[int, ...]:
+        ids = chat.prompt(messages, self._conversations(chat))
+        if len(ids) > self._limits.max_prompt_tokens:
+            raise PromptLengthError(
+                f"{role}: a prompt of {len(ids)} tokens is longer than"
+                f" rollout.max_prompt_tokens = {self._limits.max_prompt_tokens}"
+            )
+        return ids
 
     def _take(self, role: str, slot: int | None, turn: int | None) -> CallKey:
         finished = [said.call.key.turn for said in self.spoken if said.call.key.role == role]
@@ -240,12 +256,30 @@ class _Cast:
         self._taken[key] = len(self._taken)
         return key
 
-    def _conversations(self, policy: str) -> list[Spoken]:
+    def _conversations(self, chat: Chat) -> list[Spoken]:
+        """What was said in this episode with this tokenizer, whatever the policy: under any sharing the same ids."""
         return [
-            Spoken(said.reply.conversation, said.call.prompt_ids + said.call.completion_ids)
+            Spoken(said.reply.conversation, said.call.completion_ids)
             for said in self.spoken
-            if said.call.policy == policy
+            if self._stage.chats.get(said.call.policy) is chat
         ]
+
+
+def _call(key: CallKey, request: Request, completion: Completion, text: str) -> Call:
+    return Call(
+        key=key,
+        policy=request.policy,
+        version=completion.version,
+        messages=request.messages,
+        prompt_ids=request.prompt_ids,
+        completion_ids=completion.ids,
+        logprobs=completion.logprobs,
+        counted_tokens=completion.tokens,
+        text=text,
+        finish=completion.finish,
+        seed=request.seed,
+        temperature=request.temperature,
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -298,7 +332,7 @@ async def _judged_calls(spoken: Sequence[_Said], judge: _Judge) -> tuple[Call, .
 
 
 async def _claim_score(claim: Claim | None, claims: Mapping[CallKey, Claim | None], judge: _Judge) -> float | None:
-    """What a claim is worth: its answer's reward, whether its verdict fits the truth, its choice's reward."""
+    """What a claim is worth: its answer's or choice's reward, whether its verdict is true, its followers' mean."""
     match claim:
         case None:
             return None
@@ -308,6 +342,10 @@ async def _claim_score(claim: Claim | None, claims: Mapping[CallKey, Claim | Non
             return (await judge.score(text)).reward
         case Choice(candidates=candidates, index=index):
             return (await judge.score(_answer(claims.get(candidates[index])))).reward
+        case Proposal(followed_by=followers):
+            rewards = [(await judge.score(_answer(claims.get(follower)))).reward for follower in followers]
+            judged = [reward for reward in rewards if reward is not None]
+            return fmean(judged) if judged else None
         case Verdict(about=about, correct=correct):
             truth = (await judge.score(_answer(claims.get(about)))).reward
             return None if truth is None else float((truth >= RIGHT_FROM) == correct)

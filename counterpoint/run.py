@@ -24,11 +24,12 @@ from typing import Any, Protocol
 
 import polars as pl
 
-from counterpoint.config import Config, load_config
+from counterpoint.config import Config
 from counterpoint.episode import Group, write_episodes
 from counterpoint.errors import RunError
+from counterpoint.recipe import load_config
 
-FORMAT = 1
+FORMAT = 2
 METRICS = "metrics.jsonl"
 EVALUATIONS = "evaluations.jsonl"
 
@@ -208,6 +209,7 @@ SAMPLE_SCHEMA: dict[str, Any] = {
     "reward": pl.Float64,
     "advantage": pl.Float64,
     "signal": pl.Boolean,
+    "in_loss": pl.Boolean,
 }
 
 

@@ -37,6 +37,8 @@ class Score:
             raise TaskError(f"a reward of {self.reward} is outside [0, 1]")
 
 
+RIGHT_FROM = 1.0
+"""An answer with at least this reward is right, where it must be right or wrong."""
 RIGHT = Score(reward=1.0)
 WRONG = Score(reward=0.0)
 

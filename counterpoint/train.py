@@ -3,21 +3,25 @@
 from collections.abc import Callable, Iterable, Mapping
 from time import perf_counter
 
-from counterpoint.algorithms import build_algorithm, build_loss
+from counterpoint.act import Patience, act
+from counterpoint.algorithms import build_algorithm, build_batches, build_loss
+from counterpoint.algorithms.base import in_loss
 from counterpoint.config import Config
 from counterpoint.diagnostics import build_diagnostics
 from counterpoint.diagnostics.base import Numbers, Step
+from counterpoint.errors import EndpointError
 from counterpoint.evaluate import evaluate
 from counterpoint.interventions import build_interventions
+from counterpoint.learn import anchored, mean_of, together, trainable
 from counterpoint.learners.base import Moved
 from counterpoint.outcome import Outcome, outcome
-from counterpoint.policy import routing
+from counterpoint.policy import routing, settings_of
 from counterpoint.proof import calls_to_check, check_logprobs, check_moves, check_published, check_restored
-from counterpoint.rollout import Limits, Stage, rollout
+from counterpoint.rollout import Limits, Stage
 from counterpoint.run import Run, Stateful
 from counterpoint.runtimes import open_runtime
 from counterpoint.tasks import load_tasks
-from counterpoint.tasks.base import Splits, batch
+from counterpoint.tasks.base import Splits
 from counterpoint.workflows import load_workflow
 
 Watch = Callable[[int, Mapping[str, float]], None]
@@ -31,17 +35,19 @@ async def train(run: Run, watch: Watch = lambda step, numbers: None) -> Outcome 
     """
     config = run.config
     workflow, tasks = load_workflow(config.workflow), load_tasks(config.task)
-    routes = routing(config.policies.sharing, workflow.roles)
-    algorithm, diagnostics = build_algorithm(config.algorithm), build_diagnostics(config.diagnostics)
+    routes = routing(config.policies.sharing, workflow.slots)
+    settings = settings_of(routes, config)
+    algorithm = build_algorithm(config, workflow.roles, trainable(settings))
+    batches, diagnostics = build_batches(config), build_diagnostics(config.diagnostics)
     interventions = build_interventions(config.interventions)
-    loss = interventions.loss(build_loss(config.algorithm))
+    loss = interventions.loss(build_loss(config))
     limits = limits_of(config, config.rollout.temperature)
     run.pin({"tasks": tasks.fingerprints(), "routing": dict(routes.policy_of)})
 
     async with open_runtime(config, routes) as runtime:
         sampler, learner = runtime.sampler, runtime.learner
         stage = Stage(workflow=workflow, routing=routes, sampler=sampler, chats=runtime.chats)
-        parts: dict[str, Stateful] = {"learner": learner, "interventions": interventions}
+        parts: dict[str, Stateful] = {"learner": learner, "interventions": interventions, "algorithm": algorithm}
         start = run.restore(parts)
         if start is not None:
             check_restored(run.checkpoint_state(start)["digests"], learner.digests())
@@ -50,29 +56,34 @@ async def train(run: Run, watch: Watch = lambda step, numbers: None) -> Outcome 
         if start is None:
             watch(0, await examine(run, stage, tasks, step=0))
             run.checkpoint(0, parts, {"digests": learner.digests(), "stopped": None})
+        patience = Patience(config.run.patience)
 
         for index in run.steps_left(start or 0):
             clock = Clock()
             # 1. Act: every task of this step is played `group_size` times.
-            problems = batch(tasks.train, step=index, size=config.rollout.tasks_per_step, seed=config.run.seed)
-            seed = f"{config.run.seed}/train/{index}"
-            groups = await rollout(stage, problems, limits, size=config.rollout.group_size, seed=seed)
+            groups = await act(stage, tasks.train, limits, config, algorithm, step=index)
             run.add_episodes(index, groups)
-            checked = calls_to_check(groups, config.run.proof_calls)
+            patience.judge(groups)
+            checked = calls_to_check(groups, learner.digests(), config.run.proof_calls)
             mismatch = check_logprobs(learner, checked, config.run.proof_tolerance)
             clock.lap("act")
 
             # 2. Judge: what each call was worth.
             samples = interventions.samples(algorithm.samples(groups))
             run.add_samples(index, [sample.row() for sample in samples])
+            due = [sample for sample in in_loss(samples) if settings[sample.call.policy].update.due(index)]
             clock.lap("judge")
 
-            # 3. Learn: one gradient a (policy, role), kept apart until the step.
-            contributions = learner.backward(samples, loss)
-            step = Step(index=index, groups=groups, samples=samples, contributions=contributions)
-            looks = [diagnostic(step) for diagnostic in diagnostics]
+            # 3. Learn: for each update one gradient a (policy, role), kept apart until the step.
             before = learner.digests()
-            moved = learner.step(interventions.gradients(contributions), step=index)
+            looks: list[Numbers] = []
+            moves: list[dict[str, Moved]] = []
+            for part in anchored(learner, batches(due, f"{config.run.seed}/{index}"), loss):
+                contributions = learner.backward(part, loss)
+                step = Step(index=index, groups=groups, samples=samples, contributions=contributions)
+                looks.append(merged(*(diagnostic(step) for diagnostic in diagnostics)))
+                moves.append(learner.step(interventions.gradients(contributions), step=index))
+            moved = together(moves)
             check_moves(before, learner.digests(), moved)
             clock.lap("learn")
 
@@ -82,7 +93,7 @@ async def train(run: Run, watch: Watch = lambda step, numbers: None) -> Outcome 
             clock.lap("publish")
 
             # 5. Keep: numbers each step, evaluations and checkpoints when due.
-            numbers = merged(*looks, policy_numbers(before, moved, mismatch), clock.laps())
+            numbers = merged(mean_of(looks), policy_numbers(before, moved, mismatch), clock.laps())
             stopped = interventions.stop(numbers)
             last = stopped is not None or index == config.run.steps
             run.add_metrics(index, numbers)
@@ -100,14 +111,21 @@ async def train(run: Run, watch: Watch = lambda step, numbers: None) -> Outcome 
 
 
 async def examine(run: Run, stage: Stage, tasks: Splits, *, step: int) -> Numbers:
-    """The validation and the test split are evaluated and written down; their numbers are returned."""
+    """The validation and the test split are evaluated and written down; their numbers are returned.
+
+    While an endpoint is out of reach an evaluation is missed, but for the first, which raises EndpointError.
+    """
     config = run.config
     limits = limits_of(config, config.evaluation.temperature)
     numbers: Numbers = {}
     for split in ("validation", "test"):
-        found = await evaluate(
-            stage, tasks.named()[split], limits, split=split, samples=config.evaluation.samples, seed=config.run.seed
-        )
+        members, seed = tasks.named()[split], config.run.seed
+        try:
+            found = await evaluate(stage, members, limits, split=split, samples=config.evaluation.samples, seed=seed)
+        except EndpointError:
+            if step == 0:
+                raise
+            return {"eval/missed": 1.0}
         run.add_evaluation(found.row(step))
         numbers |= found.metrics()
     return numbers
@@ -133,6 +151,7 @@ def policy_numbers(policies: Iterable[str], moved: Mapping[str, Moved], mismatch
         numbers[f"policy/{policy}/gradient_norm"] = move.norm
         numbers[f"policy/{policy}/learning_rate"] = move.learning_rate
         numbers[f"policy/{policy}/change"] = move.change
+        numbers[f"policy/{policy}/updates"] = move.updates
     return numbers
 
 

@@ -2,12 +2,12 @@
 
 import inspect
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
-from typing import Any, Protocol, get_type_hints
+from typing import Any, NamedTuple, Protocol, get_type_hints, overload
 
 from counterpoint.config import check_options
-from counterpoint.episode import Answer, CallKey, Choice, Claim, Message, Unreadable, Verdict
+from counterpoint.episode import Answer, CallKey, Choice, Claim, Message, Proposal, Unreadable, Verdict
 from counterpoint.errors import WorkflowError
 from counterpoint.task import Problem
 
@@ -58,6 +58,15 @@ class Reply:
         self._set(Choice(tuple(candidate.key for candidate in candidates), index))
         return candidates[index].answer
 
+    def proposes(self, followers: Sequence["Reply"]) -> None:
+        """The reply proposed what `followers` did: it is worth what their answers are worth, on average.
+
+        Raises WorkflowError if nobody followed it: a proposal that cannot be followed is unreadable.
+        """
+        if not followers:
+            raise WorkflowError(f"{self.key}: a proposal that nobody follows is unreadable, not a proposal")
+        self._set(Proposal(tuple(follower.key for follower in followers)))
+
     def unreadable(self, reason: str) -> None:
         """The reply should have claimed something, but could not be read."""
         self._set(Unreadable(reason))
@@ -78,6 +87,16 @@ def check_text(what: str, text: object) -> None:
         raise WorkflowError(f"{what} cannot be written as UTF-8: {error}") from None
 
 
+def user(text: str) -> Message:
+    """What a role is told."""
+    return Message(role="user", content=text)
+
+
+def assistant(text: str) -> Message:
+    """What a role has said."""
+    return Message(role="assistant", content=text)
+
+
 class Role(Protocol):
     """What a workflow calls to make one part speak."""
 
@@ -94,47 +113,126 @@ class Role(Protocol):
         ...
 
 
+Roles = Sequence[Role]
+"""A parameter that may stand for several roles, how many its `Part` says."""
+
+
+class Part(NamedTuple):
+    """What a parameter of a workflow stands for under given options."""
+
+    roles: int = 1
+    """How many roles: 1 has the parameter's name, several are `<name>_1`, `<name>_2`, ...; 0 takes no part."""
+    slots: int = 1
+    """How many calls of one such role may run side by side."""
+
+
+Casting = Callable[[Mapping[str, Any]], Mapping[str, Part]]
+"""Options -> the part of each parameter that is not just one role with one slot."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Workflow:
     """A declared workflow: its roles and options are read off the signature of `play`."""
 
     name: str
     play: Play
-    roles: tuple[str, ...]
     options: Mapping[str, Any]
     """Every option with its value."""
+    parameters: Mapping[str, bool]
+    """Every parameter that stands for roles -> whether it takes a sequence of them."""
+    casting: Casting
+
+    @property
+    def cast(self) -> dict[str, tuple[str, ...]]:
+        """Parameter -> the roles it stands for under these options."""
+        parts = self._parts()
+        return {name: _names(name, parts[name].roles) for name in self.parameters}
+
+    @property
+    def roles(self) -> tuple[str, ...]:
+        """Every role, in the order of the signature."""
+        return tuple(role for roles in self.cast.values() for role in roles)
+
+    @property
+    def slots(self) -> dict[str, int]:
+        """Role -> how many of its calls may run side by side."""
+        parts = self._parts()
+        return {role: parts[name].slots for name, roles in self.cast.items() for role in roles}
 
     def with_options(self, options: Mapping[str, Any]) -> "Workflow":
         """The same workflow with some options set. Raises ConfigError if one is unknown or out of range."""
         given = {**self.options, **options}
-        checked = check_options(f"workflow.{self.name}", self.play, given, skip={"problem", *self.roles})
-        return Workflow(name=self.name, play=self.play, roles=self.roles, options=MappingProxyType(checked))
+        checked = check_options(f"workflow.{self.name}", self.play, given, skip={"problem", *self.parameters})
+        return replace(self, options=MappingProxyType(checked))
 
     async def __call__(self, problem: Problem, roles: Mapping[str, Role]) -> str | None:
         """Play once. Raises whatever the workflow raises."""
-        return await self.play(problem, **roles, **self.options)
+        handles = {name: [roles[role] for role in members] for name, members in self.cast.items()}
+        given = {
+            name: members if self.parameters[name] else next(iter(members), None) for name, members in handles.items()
+        }
+        return await self.play(problem, **given, **self.options)
+
+    def _parts(self) -> dict[str, Part]:
+        return {**dict.fromkeys(self.parameters, Part()), **self.casting(self.options)}
 
 
-def workflow(play: Play) -> Workflow:
+@overload
+def workflow(play: Play) -> Workflow: ...
+@overload
+def workflow(*, cast: Casting) -> Callable[[Play], Workflow]: ...
+def workflow(play: Play | None = None, *, cast: Casting = lambda options: {}) -> Workflow | Callable[[Play], Workflow]:
     """Declare `async def name(problem, *, some_role: Role, ..., option=default) -> answer` as a workflow.
 
+    A parameter annotated `Role` is a role, `Roles` is several, `Role | None` is one that some options do without; for
+    the last two, and for a role whose calls run side by side, `@workflow(cast=...)` says what the options make of them.
     Raises WorkflowError if it is not async, has no role, a positional one, or an option without a default.
     """
+    if play is None:
+        return lambda declared: _declare(declared, cast)
+    return _declare(play, cast)
+
+
+def _declare(play: Play, casting: Casting) -> Workflow:
     name = getattr(play, "__name__", repr(play))
     if not inspect.iscoroutinefunction(play):
         raise WorkflowError(f"workflow {name!r} must be declared with `async def`")
-    parameters = list(inspect.signature(play).parameters.values())
+    declared = list(inspect.signature(play).parameters.values())
     hints = get_type_hints(play)
-    if not parameters or parameters[0].kind is inspect.Parameter.KEYWORD_ONLY:
+    if not declared or declared[0].kind is inspect.Parameter.KEYWORD_ONLY:
         raise WorkflowError(f"workflow {name!r} must take the problem as its first, positional parameter")
-    named = parameters[1:]
+    named = declared[1:]
     if any(parameter.kind is not inspect.Parameter.KEYWORD_ONLY for parameter in named):
         raise WorkflowError(f"workflow {name!r}: roles and options must stand after a `*`")
-    roles = tuple(parameter.name for parameter in named if hints.get(parameter.name) is Role)
-    if not roles:
+    kinds = {parameter.name: hints.get(parameter.name) for parameter in named}
+    parameters = {key: kind == Roles for key, kind in kinds.items() if kind in (Role, Roles, Role | None)}
+    if not parameters:
         raise WorkflowError(f"workflow {name!r} has no role: annotate at least one parameter with `Role`")
-    options = {parameter.name: parameter.default for parameter in named if parameter.name not in roles}
+    options = {parameter.name: parameter.default for parameter in named if parameter.name not in parameters}
     if inspect.Parameter.empty in options.values():
         missing = [key for key, value in options.items() if value is inspect.Parameter.empty]
         raise WorkflowError(f"workflow {name!r}: option {missing[0]!r} needs a default, or is a role without `: Role`")
-    return Workflow(name=name, play=play, roles=roles, options=MappingProxyType(options))
+    found = Workflow(
+        name=name,
+        play=play,
+        options=MappingProxyType(options),
+        parameters=MappingProxyType(parameters),
+        casting=casting,
+    )
+    _check_cast(found, kinds)
+    return found
+
+
+def _check_cast(found: Workflow, kinds: Mapping[str, object]) -> None:
+    for name, part in found.casting(found.options).items():
+        if name not in found.parameters:
+            raise WorkflowError(f"workflow {found.name!r}: its cast has {name!r}, which is not one of its roles")
+        fewest, most = (0 if kinds[name] == Role | None else 1), (None if found.parameters[name] else 1)
+        if part.slots < 1 or part.roles < fewest or (most is not None and part.roles > most):
+            raise WorkflowError(
+                f"workflow {found.name!r}: {name!r} cannot have {part.roles} roles x {part.slots} slots"
+            )
+
+
+def _names(parameter: str, count: int) -> tuple[str, ...]:
+    return (parameter,) if count == 1 else tuple(f"{parameter}_{number}" for number in range(1, count + 1))

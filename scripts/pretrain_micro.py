@@ -14,7 +14,7 @@ import json
 import math
 import random
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -23,9 +23,12 @@ from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, train
 from torch import Tensor
 from transformers import PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
 
+from counterpoint.episode import Message
 from counterpoint.task import Task
 from counterpoint.tasks.arithmetic import arithmetic, steps_of
+from counterpoint.workflow import assistant, user
 from counterpoint.workflows import _prompts as prompts
+from counterpoint.workflows._parse import read_verdict
 
 VOCABULARY = 640
 END = "<|im_end|>"
@@ -58,63 +61,283 @@ class Mistakes(NamedTuple):
     step: float = 0.30
     """A step of a solution has a wrong result, carried on."""
     no_box: float = 0.04
-    """A solution or a choice ends without a box."""
+    """A reply that should end with a box does not."""
     choice: float = 0.35
-    """The aggregator chooses at random instead of a right solution."""
+    """Who compares candidates takes any of them instead of a right one."""
+    check: float = 0.15
+    """A step that is checked is said to be right when it is wrong, or the other way round."""
+    refined: float = 0.20
+    """A step that is written anew after a review has a wrong result."""
+    plan: float = 0.05
+    """A proposal solves the problem instead."""
 
 
-FLAWLESS = Mistakes(step=0.0, no_box=0.0, choice=0.0)
-SKILL_PART = 0.6
-"""This part of the steps teaches arithmetic without mistakes; the rest teaches all roles, with them."""
+FLAWLESS = Mistakes(step=0.0, no_box=0.0, choice=0.0, check=0.0, refined=0.0, plan=0.0)
+SKILL_PART = 0.4
+"""This part of the steps teaches arithmetic and checking without mistakes; the rest teaches all roles, with them."""
 
 
 class Transcript(NamedTuple):
-    prompt: str
+    messages: list[Message]
+    """What was said before, the user's words last."""
     reply: str
 
 
-def solution(task: Task, source: random.Random, mistakes: Mistakes) -> str:
-    """A worked solution."""
-    terms = steps_of(task.problem.text)
-    value = terms[0][0]
-    lines = []
-    for _, operator, right, _ in terms:
+class Line(NamedTuple):
+    """A step as it was written down."""
+
+    left: int
+    operator: str
+    right: int
+    result: int
+
+    @property
+    def holds(self) -> bool:
+        return self.result == (self.left + self.right if self.operator == "+" else self.left - self.right)
+
+    def __str__(self) -> str:
+        return f"{self.left} {self.operator} {self.right} = {self.result}"
+
+
+Terms = Sequence[tuple[str, int]]
+"""What is added or subtracted, in order; the first is always added."""
+
+
+def terms_of(task: Task) -> Terms:
+    steps = steps_of(task.problem.text)
+    return [("+", steps[0][0]), *((operator, right) for _, operator, right, _ in steps)]
+
+
+def from_left(terms: Terms) -> Terms:
+    return terms
+
+
+def add_first(terms: Terms) -> Terms:
+    return [term for term in terms if term[0] == "+"] + [term for term in terms if term[0] == "-"]
+
+
+def largest_first(terms: Terms) -> Terms:
+    return add_first(sorted(terms, key=lambda term: -term[1]))
+
+
+ORDERS: dict[str, Callable[[Terms], Terms]] = {
+    "From left to right.": from_left,
+    "Add first, then subtract.": add_first,
+    "Largest numbers first.": largest_first,
+}
+AT_ONCE = "In one step."
+"""A strategy that is worse than the others, for the model's own lack of skill."""
+STRATEGIES = (*ORDERS, AT_ONCE)
+
+
+def worked(terms: Terms, source: random.Random, wrong: float) -> list[Line]:
+    """Step after step, each with a wrong result as often as `wrong` says."""
+    value, lines = terms[0][1], []
+    for operator, right in terms[1:]:
         result = value + right if operator == "+" else value - right
-        if source.random() < mistakes.step:
+        if source.random() < wrong:
             result += source.choice((-10, -2, -1, 1, 2, 10))
-        lines.append(f"{value} {operator} {right} = {result}")
+        lines.append(Line(value, operator, right, result))
         value = result
-    if source.random() >= mistakes.no_box:
-        lines.append(rf"\boxed{{{value}}}")
-    return "\n".join(lines)
+    return lines
 
 
-def generator_transcript(task: Task, source: random.Random, mistakes: Mistakes) -> Transcript:
-    return Transcript(prompts.solve(task.problem), solution(task, source, mistakes))
+def boxed(text: object, source: random.Random, mistakes: Mistakes) -> list[str]:
+    """A line with a box, or none."""
+    return [rf"\boxed{{{text}}}"] if source.random() >= mistakes.no_box else []
 
 
-def aggregator_transcript(task: Task, source: random.Random, mistakes: Mistakes) -> Transcript:
-    """The candidates' answers read out, then the number of a right one, unless this transcript is a mistake."""
-    candidates = mistakes._replace(step=source.choice((0.05, mistakes.step, 0.5)))
-    solutions = [solution(task, source, candidates) for _ in range(source.choice((2, 3, 3, 3, 3, 4)))]
+def written(lines: Sequence[Line], source: random.Random, mistakes: Mistakes) -> str:
+    return "\n".join([*map(str, lines), *boxed(lines[-1].result, source, mistakes)])
+
+
+def solution(task: Task, source: random.Random, mistakes: Mistakes) -> str:
+    """A worked solution, from left to right."""
+    return written(worked(terms_of(task), source, mistakes.step), source, mistakes)
+
+
+def generator(task: Task, source: random.Random, mistakes: Mistakes) -> Transcript:
+    return Transcript([user(prompts.solve(task.problem))], solution(task, source, mistakes))
+
+
+def candidates(task: Task, source: random.Random, mistakes: Mistakes, counts: Sequence[int]) -> list[str]:
+    """Solutions of a quality that varies from one set to the next."""
+    quality = mistakes._replace(step=source.choice((0.05, mistakes.step, 0.5)))
+    return [solution(task, source, quality) for _ in range(source.choice(counts))]
+
+
+def compared(
+    task: Task, solutions: Sequence[str], source: random.Random, mistakes: Mistakes
+) -> tuple[int, list[str | None]]:
+    """Which candidate is taken, from 0, and what each answers."""
     answers = [task.problem.extract(text) for text in solutions]
-    right = [index for index, answer in enumerate(answers) if answer == task.key]
-    pool = right if right and source.random() >= mistakes.choice else range(len(solutions))
-    number = source.choice(list(pool)) + 1
-    read_out = ", ".join(answer or "none" for answer in answers)
-    choice = rf"\boxed{{{number}}}" if source.random() >= mistakes.no_box else str(number)
-    return Transcript(prompts.choose(task.problem, solutions), f"Answers: {read_out}\n{choice}")
+    right = [index for index, found in enumerate(answers) if found == task.key]
+    pool = right if right and source.random() >= mistakes.choice else list(range(len(solutions)))
+    return source.choice(pool), answers
+
+
+def read_out(answers: Sequence[str | None]) -> str:
+    return "Answers: " + ", ".join(found or "none" for found in answers)
+
+
+def aggregator(task: Task, source: random.Random, mistakes: Mistakes) -> Transcript:
+    """The candidates' answers read out, then the number of a right one, unless this transcript is a mistake."""
+    solutions = candidates(task, source, mistakes, (2, 3, 3, 3, 3, 4))
+    index, answers = compared(task, solutions, source, mistakes)
+    choice = boxed(index + 1, source, mistakes) or [str(index + 1)]
+    return Transcript([user(prompts.choose(task.problem, solutions))], "\n".join([read_out(answers), *choice]))
+
+
+def final(
+    task: Task, solutions: Sequence[str], messages: list[Message], source: random.Random, mistakes: Mistakes
+) -> Transcript:
+    """The candidates' answers read out, then a right one of them, unless this transcript is a mistake."""
+    index, answers = compared(task, solutions, source, mistakes)
+    return Transcript(messages, "\n".join([read_out(answers), *boxed(answers[index] or 0, source, mistakes)]))
+
+
+def synthesizer(task: Task, source: random.Random, mistakes: Mistakes) -> Transcript:
+    solutions = [
+        follow(task, source.choice(STRATEGIES), source, mistakes) for _ in range(source.choice((1, 2, 2, 3, 3, 3, 4)))
+    ]
+    return final(task, solutions, [user(prompts.synthesize(task.problem, solutions))], source, mistakes)
+
+
+def debater(task: Task, source: random.Random, mistakes: Mistakes) -> Transcript:
+    """The second round: one's own solution and the others'."""
+    own, *others = candidates(task, source, mistakes, (2, 2, 3, 3))
+    messages = [user(prompts.solve(task.problem)), assistant(own), user(prompts.reconsider(task.problem, others))]
+    return final(task, [own, *others], messages, source, mistakes)
+
+
+def orchestrator(task: Task, source: random.Random, mistakes: Mistakes) -> Transcript:
+    asked = source.choice((2, 3, 3, 3, 3, 4))
+    named = source.sample(STRATEGIES, source.randint(1, asked))
+    lines = [f"Strategy {number}: {text}" for number, text in enumerate(named, start=1)]
+    reply = solution(task, source, mistakes) if source.random() < mistakes.plan else "\n".join(lines)
+    return Transcript([user(prompts.propose(task.problem, asked))], reply)
+
+
+def follow(task: Task, strategy: str, source: random.Random, mistakes: Mistakes) -> str:
+    if strategy != AT_ONCE:
+        return written(worked(ORDERS[strategy](terms_of(task)), source, mistakes.step), source, mistakes)
+    result = int(task.key) + (source.choice((-10, -2, -1, 1, 2, 10)) if source.random() < mistakes.step else 0)
+    sum_itself = task.problem.text.removeprefix("What is ").removesuffix("?")
+    return "\n".join([f"{sum_itself} = {result}", *boxed(result, source, mistakes)])
+
+
+def worker(task: Task, source: random.Random, mistakes: Mistakes) -> Transcript:
+    strategy = source.choice(STRATEGIES)
+    return Transcript([user(prompts.follow(task.problem, strategy))], follow(task, strategy, source, mistakes))
+
+
+class Draft(NamedTuple):
+    lines: list[Line]
+    text: str
+
+
+class Review(NamedTuple):
+    doubted: int | None
+    """The first step that is said to be wrong, from 0."""
+    text: str
+
+
+def drafted(task: Task, source: random.Random, mistakes: Mistakes) -> Draft:
+    lines = worked(terms_of(task), source, mistakes.step)
+    return Draft(lines, written(lines, source, mistakes))
+
+
+def reviewed(task: Task, draft: Draft, source: random.Random, mistakes: Mistakes) -> Review:
+    """Each step checked on its own; the draft is correct if all are and it has its box."""
+    said = [line.holds != (source.random() < mistakes.check) for line in draft.lines]
+    checks = [f"{line} {'yes' if right else 'no'}" for line, right in zip(draft.lines, said, strict=True)]
+    if task.problem.extract(draft.text) is None:
+        checks.append("no answer")
+    approved = all(said) and task.problem.extract(draft.text) is not None
+    verdict = boxed("correct" if approved else "incorrect", source, mistakes)
+    return Review(said.index(False) if False in said else None, "\n".join([*checks, *verdict]))
+
+
+def refined(task: Task, draft: Draft, review: Review, source: random.Random, mistakes: Mistakes) -> Draft:
+    """What stands before the doubted step is kept, the rest is written anew; all of it, if no step was doubted."""
+    kept = draft.lines[: review.doubted or 0]
+    terms = terms_of(task)
+    begin = kept[-1].result if kept else terms[0][1]
+    rest = worked([("+", begin), *terms[len(kept) + 1 :]], source, mistakes.refined)
+    lines = [*kept, *rest]
+    return Draft(lines, written(lines, source, mistakes))
+
+
+def refinement(
+    task: Task, source: random.Random, drafting: Mistakes, reviewing: Mistakes
+) -> tuple[list[Draft], list[Review]]:
+    """One to three drafts, each with its review; an approved one is the last."""
+    drafts = [drafted(task, source, drafting)]
+    reviews = [reviewed(task, drafts[0], source, reviewing)]
+    for _ in range(source.choice((0, 1, 1, 2))):
+        if read_verdict(reviews[-1].text):
+            break
+        drafts.append(refined(task, drafts[-1], reviews[-1], source, drafting))
+        reviews.append(reviewed(task, drafts[-1], source, reviewing))
+    return drafts, reviews
+
+
+JOINT = 0.2
+"""This part of the refinements has one transcript for both roles."""
+
+
+def joint(task: Task, drafts: Sequence[Draft], reviews: Sequence[Review]) -> list[Message]:
+    said = [assistant(one.text) for pair in zip(drafts, reviews, strict=False) for one in pair]
+    return [user(prompts.solve(task.problem)), *said]
+
+
+def evaluator(task: Task, source: random.Random, mistakes: Mistakes) -> Transcript:
+    drafts, reviews = refinement(task, source, Mistakes(), mistakes)
+    if source.random() < JOINT:
+        said = joint(task, drafts[:-1], reviews[:-1])
+        return Transcript([*said, assistant(drafts[-1].text), user(prompts.judge_above())], reviews[-1].text)
+    asked = [prompts.judge(task.problem, drafts[0].text), *(prompts.judge_again(draft.text) for draft in drafts[1:])]
+    return Transcript(turns(asked, [review.text for review in reviews]), reviews[-1].text)
+
+
+def refiner(task: Task, source: random.Random, mistakes: Mistakes) -> Transcript:
+    """The generator's later turns, after a draft that was not approved."""
+    drafts, reviews = refinement(task, source, mistakes, Mistakes())
+    while read_verdict(reviews[-1].text):
+        drafts, reviews = refinement(task, source, mistakes, Mistakes())
+    last = refined(task, drafts[-1], reviews[-1], source, mistakes)
+    if source.random() < JOINT:
+        return Transcript([*joint(task, drafts, reviews), user(prompts.refine_above(task.problem))], last.text)
+    asked = [prompts.solve(task.problem), *(prompts.refine(task.problem, review.text) for review in reviews)]
+    return Transcript(turns(asked, [draft.text for draft in drafts]), last.text)
+
+
+def turns(asked: Sequence[str], said: Sequence[str]) -> list[Message]:
+    """User and assistant in turn, up to the last question."""
+    earlier = [message for one, other in zip(asked, said, strict=False) for message in (user(one), assistant(other))]
+    return [*earlier[: 2 * (len(asked) - 1)], user(asked[-1])]
 
 
 class Role(NamedTuple):
     make: Callable[[Task, random.Random, Mistakes], Transcript]
     rows: int
     """Transcripts a step, so that all roles' steps cost about the same."""
+    skill: float
+    """How often a step of the first part is this role's."""
     weight: float
-    """How often a step is this role's."""
+    """How often a step of the second part is."""
 
 
-ROLES = (Role(generator_transcript, rows=80, weight=1.0), Role(aggregator_transcript, rows=32, weight=1.0))
+ROLES = (
+    Role(generator, rows=80, skill=6.0, weight=1.2),
+    Role(worker, rows=72, skill=2.0, weight=1.0),
+    Role(evaluator, rows=28, skill=2.0, weight=1.2),
+    Role(refiner, rows=24, skill=0.0, weight=1.2),
+    Role(aggregator, rows=32, skill=0.0, weight=1.0),
+    Role(synthesizer, rows=36, skill=0.0, weight=0.8),
+    Role(debater, rows=32, skill=0.0, weight=0.5),
+    Role(orchestrator, rows=72, skill=0.0, weight=0.4),
+)
 
 
 def batches(seed: int, steps: int) -> Iterator[list[Transcript]]:
@@ -126,7 +349,8 @@ def batches(seed: int, steps: int) -> Iterator[list[Transcript]]:
     ]
     for step in range(steps):
         skill = step < SKILL_PART * steps
-        role = ROLES[0] if skill else source.choices(ROLES, weights=[role.weight for role in ROLES])[0]
+        weights = [role.skill if skill else role.weight for role in ROLES]
+        role = source.choices(ROLES, weights=weights)[0]
         mistakes = FLAWLESS if skill else Mistakes()
         tasks = (source.choice(pool) for pool in source.choices(pools, weights=(1, 5, 1, 2), k=role.rows))
         yield [role.make(task, source, mistakes) for task in tasks]
@@ -149,7 +373,8 @@ def make_tokenizer(seed: int) -> PreTrainedTokenizerFast:
         show_progress=False,
     )
     texts = ["system\nuser\nassistant\n"] * 4000
-    texts += [f"{item.prompt}\n{item.reply}" for batch in batches(seed, 100) for item in batch]
+    transcripts = [item for batch in batches(seed, 200) for item in batch]
+    texts += ["\n".join([*(message["content"] for message in item.messages), item.reply]) for item in transcripts]
     tokenizer.train_from_iterator(texts, trainer)
     fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token=END, pad_token=PAD, model_max_length=2048)
     fast.chat_template = CHAT_TEMPLATE
@@ -182,9 +407,7 @@ def encoded(batch: list[Transcript], tokenizer: PreTrainedTokenizerFast) -> tupl
     """Transcripts as right-padded ids and labels (B, T); the prompt and the padding carry label -100."""
     pairs = []
     for item in batch:
-        text = tokenizer.apply_chat_template(
-            [{"role": "user", "content": item.prompt}], tokenize=False, add_generation_prompt=True
-        )
+        text = tokenizer.apply_chat_template(item.messages, tokenize=False, add_generation_prompt=True)
         prompt = tokenizer.encode(text, add_special_tokens=False)
         reply = tokenizer.encode(item.reply + END, add_special_tokens=False)
         pairs.append((prompt, reply))
@@ -235,7 +458,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("name", choices=sorted(SIZES))
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--steps", type=int, default=3000)
+    parser.add_argument("--steps", type=int, default=3600)
     parser.add_argument("--rate", type=float, default=3e-3)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=2)

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from counterpoint.config import config_from
+from counterpoint.recipe import config_from
 from counterpoint.run import Run
 from counterpoint.train import train
 

@@ -126,7 +126,8 @@ def make_credit(
     rollout: int = 0,
     prompt: Sequence[int] = (11, 12),
 ) -> Credit:
-    return Credit(task=task, rollout=rollout, call=make_call(role, slot, turn, prompt_ids=tuple(prompt)), reward=reward)
+    call = make_call(role, slot, turn, prompt_ids=tuple(prompt))
+    return Credit(episode=make_episode(call, task=task, rollout=rollout), call=call, reward=reward)
 
 
 def vote(answers: Sequence[tuple[str, float]], chosen: int, *, rollout: int = 0, task: str = "t") -> Episode:

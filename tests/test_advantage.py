@@ -10,10 +10,10 @@ from facts import make_call, make_credit, make_episode, make_group
 
 from counterpoint.algorithms import build_algorithm
 from counterpoint.algorithms.advantage import dr_grpo, grouped, grpo, rloo, role, role_slot
-from counterpoint.algorithms.base import with_signal
-from counterpoint.config import config_from
+from counterpoint.algorithms.base import in_loss
 from counterpoint.episode import Answer
 from counterpoint.errors import ConfigError
+from counterpoint.recipe import config_from
 
 PARTS = ["task", "role", "slot", "turn", "prompt"]
 RULES = {"grpo": grpo, "dr_grpo": dr_grpo, "rloo": rloo, "role": role, "role_slot": role_slot}
@@ -180,7 +180,7 @@ def test_a_group_of_one_carries_no_signal(rule):
 def test_a_group_of_equal_rewards_carries_no_signal(rule, reward):
     samples = rule(team(reward, reward, reward))
     assert [(sample.advantage, sample.signal) for sample in samples] == [(0.0, False)] * 3
-    assert with_signal(samples) == []
+    assert in_loss(samples) == []
 
 
 def test_rounding_alone_is_no_signal():
@@ -217,11 +217,12 @@ def test_a_sample_has_the_tokens_of_its_call_and_a_row_without_text():
         "reward": 1.0,
         "advantage": 0.0,
         "signal": False,
+        "in_loss": False,
     }
 
 
 def algorithm(**table):
-    return build_algorithm(config_from({"algorithm": table}).algorithm)
+    return build_algorithm(config_from({"algorithm": table}), ("generator", "critic"), {"generator", "critic"})
 
 
 EPISODES = [
@@ -242,7 +243,7 @@ def test_a_recipe_names_credit_and_advantage():
 @pytest.mark.parametrize("name", ["grpo", "dr_grpo", "rloo"])
 def test_rewards_of_ones_own_cannot_be_compared_over_episodes(name):
     with pytest.raises(
-        ConfigError, match=rf"'{name}' compares episodes, .*'own' gives .*allowed with it: role, role_slot, grouped"
+        ConfigError, match=rf"'{name}' compares episodes, .*'own' gives .*allowed with it: role, role_slot, .*grouped"
     ):
         algorithm(credit="own", advantage=name)
 

@@ -8,6 +8,7 @@ import torch
 from torch_build import fresh_model, tiny_base, tiny_folder
 
 from counterpoint.learners.peft import Peft
+from counterpoint.samplers._engine import Engine
 from counterpoint.samplers.in_process import InProcess
 from counterpoint.testing import conformance as suite
 from counterpoint.testing.tiny import tiny_config
@@ -15,47 +16,47 @@ from counterpoint.testing.tiny import tiny_config
 BASE = tiny_base()
 
 
-class ForgetsTemperature(InProcess):
-    def _compute(self, requests):
-        return super()._compute([replace(request, temperature=1.0) for request in requests])
+class ForgetsTemperature(Engine):
+    def compute(self, requests):
+        return super().compute([replace(request, temperature=1.0) for request in requests])
 
 
-class SpeaksAsTheFirst(InProcess):
+class SpeaksAsTheFirst(Engine):
     def _merge(self, policy):
         return super()._merge("one" if policy == "two" else policy)
 
 
-class SeedsByPlace(InProcess):
-    def _compute(self, requests):
-        return super()._compute([replace(request, seed=place) for place, request in enumerate(requests)])
+class SeedsByPlace(Engine):
+    def compute(self, requests):
+        return super().compute([replace(request, seed=place) for place, request in enumerate(requests)])
 
 
-class IgnoresSeeds(InProcess):
-    def _compute(self, requests):
-        return super()._compute([replace(request, seed=1) for request in requests])
+class IgnoresSeeds(Engine):
+    def compute(self, requests):
+        return super().compute([replace(request, seed=1) for request in requests])
 
 
-class NeverStops(InProcess):
+class NeverStops(Engine):
     def __init__(self, model, stop_ids):
         super().__init__(model, frozenset({10_000}))
 
 
-class StopsTooSoon(InProcess):
+class StopsTooSoon(Engine):
     def __init__(self, model, stop_ids):
         super().__init__(model, stop_ids | set(range(200)))
 
 
-class AlwaysSaysStop(InProcess):
-    def _compute(self, requests):
-        return [replace(completion, finish="stop") for completion in super()._compute(requests)]
+class AlwaysSaysStop(Engine):
+    def compute(self, requests):
+        return [replace(completion, finish="stop") for completion in super().compute(requests)]
 
 
-class KeepsItsVersion(InProcess):
-    def _compute(self, requests):
-        return [replace(completion, version=1) for completion in super()._compute(requests)]
+class KeepsItsVersion(Engine):
+    def compute(self, requests):
+        return [replace(completion, version=1) for completion in super().compute(requests)]
 
 
-class KeepsItsWeights(InProcess):
+class KeepsItsWeights(Engine):
     """Takes the merged weights of a policy that was loaded again for the new ones."""
 
     def _merge(self, policy):
@@ -66,18 +67,18 @@ class KeepsItsWeights(InProcess):
         return current.version
 
 
-class NamesNothing(InProcess):
+class NamesNothing(Engine):
     def digests(self):
         return {}
 
 
-class LetsTheBaseSpeak(InProcess):
+class LetsTheBaseSpeak(Engine):
     def _merge(self, policy):
         return super()._merge(policy) if policy in self._adapters else 0
 
 
 @pytest.mark.parametrize(
-    ("sampler", "check", "message"),
+    ("engine", "check", "message"),
     [
         (ForgetsTemperature, suite.logprobs_are_those_of_the_weights, "temperature 0.6: .* is off by"),
         (SpeaksAsTheFirst, suite.logprobs_are_those_of_the_weights, "policy 'two', temperature 1.0: .* is off by"),
@@ -92,9 +93,9 @@ class LetsTheBaseSpeak(InProcess):
         (LetsTheBaseSpeak, suite.sampler_refuses_an_unknown_policy, "never loaded was answered for"),
     ],
 )
-def test_a_sampler_that_breaks_a_promise_is_caught(sampler, check, message):
+def test_a_sampler_that_breaks_a_promise_is_caught(engine, check, message):
     with pytest.raises(AssertionError, match=message):
-        asyncio.run(check(sampler(BASE.model, BASE.chat.stop_ids), BASE, 1e-4))
+        asyncio.run(check(InProcess(engine(BASE.model, BASE.chat.stop_ids)), BASE, 1e-4))
 
 
 class StartsElsewhere(Peft):

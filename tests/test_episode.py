@@ -127,15 +127,15 @@ def test_the_file_is_a_flat_table_for_others_to_read(tmp_path):
 def test_a_file_of_another_schema_is_refused(tmp_path):
     path = tmp_path / "other.parquet"
     pl.DataFrame({"a": [1]}).write_parquet(path)
-    with pytest.raises(RunError, match=r"other\.parquet does not hold episodes of schema 1"):
+    with pytest.raises(RunError, match=r"other\.parquet does not hold episodes of schema 2"):
         read_episodes(path)
 
 
 def test_a_file_of_a_later_schema_version_is_refused(tmp_path):
     path = tmp_path / "later.parquet"
     write_episodes(path, 1, [make_group(make_episode(make_call()))])
-    pl.read_parquet(path).with_columns(pl.lit(2, dtype=pl.Int32).alias("schema")).write_parquet(path)
-    with pytest.raises(RunError, match="schema 1"):
+    pl.read_parquet(path).with_columns(pl.lit(3, dtype=pl.Int32).alias("schema")).write_parquet(path)
+    with pytest.raises(RunError, match="schema 2"):
         read_episodes(path)
 
 

@@ -6,10 +6,12 @@ import pytest
 import torch
 from torch_build import ISOLATED, ROUTING, adapter_of, ask, fresh_model, new_learner, request_of, sampled, tiny_base
 
-from counterpoint.algorithms.loss import Loss, reinforce, token
+from counterpoint.algorithms.aggregation import token
+from counterpoint.algorithms.loss import Loss, reinforce
 from counterpoint.errors import SamplerError
+from counterpoint.samplers._engine import Engine, _pick
 from counterpoint.samplers.base import Request
-from counterpoint.samplers.in_process import InProcess, _pick
+from counterpoint.samplers.in_process import InProcess
 from counterpoint.testing.conformance import check_sampler
 from counterpoint.testing.reference import plain_logprobs
 from counterpoint.testing.tiny import tiny_adapters, tiny_calls, tiny_prompts, tiny_samples
@@ -18,7 +20,7 @@ BASE = tiny_base()
 
 
 def new_sampler(policies=("one", "two"), *, stops=BASE.chat.stop_ids, **options) -> InProcess:
-    sampler = InProcess(BASE.model, stops, **options)
+    sampler = InProcess(Engine(BASE.model, stops, **options))
     asyncio.run(sampler.load(tiny_adapters(BASE.model, policies)))
     return sampler
 
@@ -38,7 +40,7 @@ def requests(count: int, *, temperature: float = 1.0, longest: int = 30) -> list
 
 
 def test_it_keeps_every_promise_of_a_sampler():
-    check_sampler(InProcess(BASE.model, BASE.chat.stop_ids), BASE)
+    check_sampler(InProcess(Engine(BASE.model, BASE.chat.stop_ids)), BASE)
 
 
 def test_log_probabilities_are_the_learners_after_training():
@@ -47,7 +49,7 @@ def test_log_probabilities_are_the_learners_after_training():
     calls = tiny_calls(BASE.chat, ISOLATED)
     for step in range(1, 7):
         learner.step(learner.backward(tiny_samples(calls, seed=step), loss), step=step)
-    sampler = InProcess(BASE.model, BASE.chat.stop_ids)
+    sampler = InProcess(Engine(BASE.model, BASE.chat.stop_ids))
     asyncio.run(sampler.load(learner.adapters()))
     spoken = [
         replace(call, completion_ids=completion.ids, logprobs=completion.logprobs)
@@ -63,7 +65,7 @@ def test_log_probabilities_are_the_learners_after_training():
 def test_the_base_is_the_same_bit_for_bit_after_many_merges():
     model = fresh_model()
     before = {name: value.clone() for name, value in model.state_dict().items()}
-    sampler = InProcess(model, BASE.chat.stop_ids)
+    sampler = InProcess(Engine(model, BASE.chat.stop_ids))
     for version in range(20):
         asyncio.run(sampler.load(tiny_adapters(model, ("one", "two"), version=version, seed=version)))
         sampled(sampler, [replace(requests(1)[0], policy=policy) for policy in ("one", "two", "one")])
@@ -184,7 +186,7 @@ def test_an_unknown_policy_is_an_error_that_names_it_and_what_there_is():
 
 def test_before_anything_is_loaded_nobody_speaks():
     with pytest.raises(SamplerError, match="unknown policy 'one'"):
-        sampled(InProcess(BASE.model, BASE.chat.stop_ids), requests(1))
+        sampled(InProcess(Engine(BASE.model, BASE.chat.stop_ids)), requests(1))
 
 
 def test_a_prompt_of_one_token_is_refused():
@@ -212,7 +214,7 @@ def test_sampling_depends_on_no_global_random_state_and_leaves_it_alone():
 def test_the_learners_adapters_are_served_under_their_versions():
     learner = new_learner(ROUTING)
     loss = Loss(reinforce, token)
-    sampler = InProcess(BASE.model, BASE.chat.stop_ids)
+    sampler = InProcess(Engine(BASE.model, BASE.chat.stop_ids))
 
     async def versions() -> list[int]:
         seen = []
@@ -232,10 +234,10 @@ def test_a_policy_that_adapts_fewer_layers_does_not_inherit_anothers():
     one, two = tiny_adapters(BASE.model, ("one", "two"))
     empty = replace(two, tensors={})
     wanted = requests(6)
-    fresh = InProcess(BASE.model, BASE.chat.stop_ids)
+    fresh = InProcess(Engine(BASE.model, BASE.chat.stop_ids))
     asyncio.run(fresh.load([empty]))
     alone = fresh._compute([replace(request, policy="two") for request in wanted])
-    after = InProcess(BASE.model, BASE.chat.stop_ids)
+    after = InProcess(Engine(BASE.model, BASE.chat.stop_ids))
     asyncio.run(after.load([one, empty]))
     after._compute([replace(request, policy="one") for request in wanted])
     assert after._compute([replace(request, policy="two") for request in wanted]) == alone

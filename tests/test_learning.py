@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from counterpoint.config import load_config
+from counterpoint.recipe import load_config
 from counterpoint.run import Run
 from counterpoint.train import train
 

@@ -9,10 +9,11 @@ from torch.autograd import gradcheck
 from torch_build import ROUTING, tiny_base
 
 from counterpoint.algorithms import build_loss
+from counterpoint.algorithms.aggregation import call, token
 from counterpoint.algorithms.base import Sample
-from counterpoint.algorithms.loss import call, clip, reinforce, token
-from counterpoint.config import AlgorithmConfig, Spec
+from counterpoint.algorithms.loss import Tokens, clip, reinforce
 from counterpoint.errors import ConfigError
+from counterpoint.recipe import config_from
 from counterpoint.testing.tiny import tiny_calls, tiny_samples
 
 
@@ -25,6 +26,10 @@ def at_ratio(ratio: float) -> torch.Tensor:
 
 
 OLD = column(-1.0)
+
+
+def tokens(logprobs: torch.Tensor, old: torch.Tensor, advantages: torch.Tensor) -> Tokens:
+    return Tokens(logprobs, old, old, None, torch.ones_like(logprobs), advantages)
 
 
 def slow_clip(logprob: float, old: float, advantage: float, low: float, high: float, dual: float | None) -> float:
@@ -44,7 +49,7 @@ def samples(*lengths: int) -> list[Sample]:
 
 def test_reinforce_is_minus_advantage_times_log_probability():
     logprobs = torch.tensor([[-1.0, -2.0], [-0.5, -4.0]], dtype=torch.float64)
-    found = reinforce(logprobs, torch.zeros_like(logprobs), column(2.0, -1.0))
+    found = reinforce(tokens(logprobs, torch.zeros_like(logprobs), column(2.0, -1.0)))
     assert found.tolist() == [[2.0, 4.0], [-0.5, -4.0]]
 
 
@@ -53,7 +58,7 @@ def test_reinforce_is_minus_advantage_times_log_probability():
 def test_clip_equals_a_slow_reference(low, high, dual):
     ratios, advantages = (0.01, 0.5, 0.85, 1.0, 1.15, 2.0, 9.0), (-2.0, -0.3, 0.0, 0.7)
     for ratio, advantage in product(ratios, advantages):
-        found = clip(at_ratio(ratio), OLD, column(advantage), low=low, high=high, dual=dual)
+        found = clip(tokens(at_ratio(ratio), OLD, column(advantage)), low=low, high=high, dual=dual)
         assert found.item() == pytest.approx(slow_clip(math.log(ratio), 0.0, advantage, low, high, dual), rel=1e-12)
 
 
@@ -76,7 +81,7 @@ def test_clip_equals_a_slow_reference(low, high, dual):
 )
 def test_clip_gives_the_numbers_worked_out_by_hand(ratio, advantage, dual, loss, gradient):
     logprob = at_ratio(ratio)
-    found = clip(logprob, OLD, column(advantage), dual=dual)
+    found = clip(tokens(logprob, OLD, column(advantage)), dual=dual)
     assert found.item() == pytest.approx(loss, rel=1e-12)
     (slope,) = torch.autograd.grad(found.sum(), logprob)
     assert slope.item() == pytest.approx(gradient, rel=1e-12)
@@ -85,9 +90,10 @@ def test_clip_gives_the_numbers_worked_out_by_hand(ratio, advantage, dual, loss,
 def test_on_policy_the_gradient_of_clip_is_that_of_reinforce():
     logprobs = torch.tensor([[-1.0, -2.0], [-0.5, -4.0]], requires_grad=True)
     advantages = torch.tensor([[0.7], [-1.3]])
+    now = tokens(logprobs, logprobs.detach(), advantages)
     for dual in (None, 3.0):
-        (one,) = torch.autograd.grad(clip(logprobs, logprobs.detach(), advantages, dual=dual).sum(), logprobs)
-        (other,) = torch.autograd.grad(reinforce(logprobs, logprobs.detach(), advantages).sum(), logprobs)
+        (one,) = torch.autograd.grad(clip(now, dual=dual).sum(), logprobs)
+        (other,) = torch.autograd.grad(reinforce(now).sum(), logprobs)
         assert torch.equal(one, other)
 
 
@@ -97,7 +103,7 @@ def test_gradients_of_the_token_losses_are_numerically_right(token_loss):
     old = -torch.rand(6, 5, generator=generator, dtype=torch.float64) - 0.5
     logprobs = (old + torch.randn(6, 5, generator=generator, dtype=torch.float64)).requires_grad_()
     advantages = torch.randn(6, 1, generator=generator, dtype=torch.float64)
-    assert gradcheck(lambda value: token_loss(value, old, advantages), (logprobs,))
+    assert gradcheck(lambda value: token_loss(tokens(value, old, advantages)), (logprobs,))
 
 
 def test_token_aggregation_gives_every_token_of_the_update_the_same_weight():
@@ -119,31 +125,31 @@ def test_a_loss_is_the_weighted_sum_that_its_definition_says():
     update = samples(2, 3)
     logprobs = torch.tensor([[-1.0, -2.0, 0.0], [-3.0, -4.0, -5.0]], dtype=torch.float64)
     mask = torch.tensor([[1.0, 1.0, 0.0], [1.0, 1.0, 1.0]], dtype=torch.float64)
-    values = reinforce(logprobs, logprobs, column(1.0, -2.0)) * mask
+    values = reinforce(tokens(logprobs, logprobs, column(1.0, -2.0))) * mask
     by_token, by_call = ((values * column(*rule(update))).sum().item() for rule in (token, call))
     assert by_token == pytest.approx((1 + 2 - 6 - 8 - 10) / 5)
     assert by_call == pytest.approx(((1 + 2) / 2 - (6 + 8 + 10) / 3) / 2)
 
 
 def test_a_recipe_sets_the_options_of_its_loss():
-    config = AlgorithmConfig(loss=Spec(name="clip", low=0.1, high=0.5, dual=2), aggregation=Spec(name="call"))
-    loss = build_loss(config)
-    assert loss.aggregation is call
-    assert loss.token_loss(at_ratio(9.0), OLD, column(1.0)).item() == pytest.approx(-1.5)
-    assert loss.token_loss(at_ratio(0.5), OLD, column(-1.0)).item() == pytest.approx(0.9)
-    assert loss.token_loss(at_ratio(9.0), OLD, column(-1.0)).item() == pytest.approx(2.0)
+    table = {"loss": {"name": "clip", "low": 0.1, "high": 0.5, "dual": 2}, "aggregation": "call"}
+    loss = build_loss(config_from({"algorithm": table}))
+    assert loss.aggregation(samples(1, 3, 4)) == [1 / 3, 1 / 9, 1 / 12]
+    assert loss.token_loss(tokens(at_ratio(9.0), OLD, column(1.0))).item() == pytest.approx(-1.5)
+    assert loss.token_loss(tokens(at_ratio(0.5), OLD, column(-1.0))).item() == pytest.approx(0.9)
+    assert loss.token_loss(tokens(at_ratio(9.0), OLD, column(-1.0))).item() == pytest.approx(2.0)
 
 
 @pytest.mark.parametrize(
     ("spec", "named"),
     [
-        (Spec(name="clip", low=1.5), "low"),
-        (Spec(name="clip", high=0.0), "high"),
-        (Spec(name="clip", dual=0.5), "dual"),
-        (Spec(name="clip", width=0.5), "width"),
-        (Spec(name="ppo"), "ppo"),
+        ({"name": "clip", "low": 1.5}, "low"),
+        ({"name": "clip", "high": 0.0}, "high"),
+        ({"name": "clip", "dual": 0.5}, "dual"),
+        ({"name": "clip", "width": 0.5}, "width"),
+        ({"name": "ppo"}, "ppo"),
     ],
 )
 def test_options_of_a_loss_that_make_no_sense_are_refused(spec, named):
     with pytest.raises(ConfigError, match=named):
-        build_loss(AlgorithmConfig(loss=spec))
+        build_loss(config_from({"algorithm": {"loss": spec}}))

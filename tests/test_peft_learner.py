@@ -6,9 +6,10 @@ import torch
 from safetensors.torch import load_file
 from torch_build import ISOLATED, ROUTING, adapter_of, fresh_model, new_learner, same_tensors, tiny_base, tiny_folder
 
+from counterpoint.algorithms.aggregation import call, token
 from counterpoint.algorithms.base import Sample
-from counterpoint.algorithms.loss import Loss, call, clip, reinforce, token
-from counterpoint.config import PoliciesConfig
+from counterpoint.algorithms.loss import Loss, clip, reinforce
+from counterpoint.config import TrainingSettings
 from counterpoint.episode import Call
 from counterpoint.errors import LearnerError
 from counterpoint.learners._batch import micro_batches
@@ -42,7 +43,7 @@ def trained(learner: Peft, routing: Routing, steps: int = 2, loss: Loss = LOSS) 
 
 def silent(made: list[Sample], policy: str) -> list[Sample]:
     """Without signal for one policy."""
-    return [replace(one, advantage=0.0, signal=False) if one.call.policy == policy else one for one in made]
+    return [replace(one, advantage=0.0, signal=False, in_loss=False) if one.call.policy == policy else one for one in made]
 
 
 def joint_of(contributions, policy: str) -> torch.Tensor:
@@ -168,7 +169,7 @@ def test_an_isolated_policy_moves_the_same_bit_for_bit_in_a_learner_without_the_
 def test_samples_without_signal_are_out_of_the_gradient_and_of_its_denominators():
     learner = trained(new_learner(ROUTING), ROUTING)
     update = samples(ROUTING)
-    muted = [replace(one, signal=False) if index % 3 == 0 else one for index, one in enumerate(update)]
+    muted = [replace(one, signal=False, in_loss=False) if index % 3 == 0 else one for index, one in enumerate(update)]
     kept = [one for one in muted if one.signal]
     assert torch.equal(
         joint_of(learner.backward(muted, LOSS), "shared"), joint_of(learner.backward(kept, LOSS), "shared")
@@ -303,7 +304,7 @@ def test_a_step_is_adamw_at_the_scheduled_rate():
     ],
 )
 def test_learning_rates_are_those_worked_out_by_hand(schedule, rates):
-    config = PoliciesConfig(learning_rate=0.5, warmup=2, schedule=schedule)
+    config = TrainingSettings(learning_rate=0.5, warmup=2, schedule=schedule)
     assert [learning_rate(config, step=step, steps=6) for step in range(1, 7)] == pytest.approx(rates)
 
 

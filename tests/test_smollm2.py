@@ -9,10 +9,11 @@ import pytest
 import torch
 
 from counterpoint.base_model import BaseModel, load_base_model
-from counterpoint.config import load_config
 from counterpoint.episode import Call, CallKey
 from counterpoint.learners.peft import Peft
 from counterpoint.policy import routing
+from counterpoint.recipe import load_config
+from counterpoint.samplers._engine import Engine
 from counterpoint.samplers.base import Completion, Request
 from counterpoint.samplers.in_process import InProcess
 
@@ -24,7 +25,7 @@ pytestmark = pytest.mark.skipif(
 torch.set_num_threads(1)
 
 CONFIG = load_config("voting_smollm2")
-ROUTING = routing("isolated", ("generator", "aggregator"))
+ROUTING = routing("isolated", {"generator": 1, "aggregator": 1})
 QUESTIONS = {"generator": "What is 3 + 4?", "aggregator": "Which is larger, 2 or 9?"}
 
 
@@ -61,7 +62,7 @@ def test_a_prompt_has_one_system_message_and_ends_where_the_reply_begins():
 
 @pytest.mark.filterwarnings("ignore:Could not find a config file:UserWarning")
 def test_sampler_and_learner_agree_about_trained_adapters():
-    sampler = InProcess(base().model, base().chat.stop_ids)
+    sampler = InProcess(Engine(base().model, base().chat.stop_ids))
     learner = Peft(base().model, ROUTING.policies, CONFIG)
     disturb(learner)
     calls = asyncio.run(played(sampler, learner))

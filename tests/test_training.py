@@ -12,9 +12,9 @@ from safetensors.torch import load_file
 from torch_build import CHOIR, SOLO, fresh_model, new_learner, session_folder, start, tiny_folder, trained
 from transformers import AutoModelForCausalLM
 
-from counterpoint.config import config_from, load_config
 from counterpoint.episode import calls_of, read_episodes
 from counterpoint.policy import routing
+from counterpoint.recipe import config_from, load_config
 from counterpoint.run import Run
 from counterpoint.testing.reference import plain_logprobs
 
@@ -58,7 +58,7 @@ def test_a_run_directory_holds_what_is_documented(run):
         ]
     assert run.checkpoints() == [0, 2, 4]
     assert load_config(run.path / "config.toml") == run.config
-    assert run.facts["routing"] == routing(run.config.policies.sharing, ROLES).policy_of
+    assert run.facts["routing"] == routing(run.config.policies.sharing, dict.fromkeys(ROLES, 1)).policy_of
 
 
 def test_a_checkpoint_holds_an_adapter_and_an_optimizer_a_policy(run):
@@ -93,7 +93,7 @@ def test_episodes_and_samples_tell_the_same_story(run):
         calls = calls_of(groups)
         assert len(calls) == 12 * 4
         assert {(call.key.role, call.policy) for _, call in calls} == set(
-            routing(run.config.policies.sharing, ROLES).policy_of.items()
+            routing(run.config.policies.sharing, dict.fromkeys(ROLES, 1)).policy_of.items()
         )
         samples = pl.read_parquet(run.path / "samples" / f"{step:06d}.parquet")
         keys = ["task", "rollout", "role", "slot", "turn"]
@@ -158,7 +158,8 @@ def test_role_gradients_are_reported_under_every_sharing():
 @pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated")
 def test_a_checkpointed_adapter_loads_with_plain_peft_and_says_the_same(run):
     learner = new_learner(
-        routing(run.config.policies.sharing, ROLES), {"policies": {"sharing": run.config.policies.sharing}}
+        routing(run.config.policies.sharing, dict.fromkeys(ROLES, 1)),
+        {"policies": {"sharing": run.config.policies.sharing}},
     )
     learner.load(run.checkpoint_path(4))
     calls = [call for _, call in calls_of(read_episodes(run.path / "episodes" / "000004.parquet"))]

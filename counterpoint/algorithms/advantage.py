@@ -1,15 +1,17 @@
 """Advantage: reward minus a baseline over a group, perhaps over its spread. The group key is an explicit choice."""
 
 from collections.abc import Sequence
-from functools import partial
+from dataclasses import replace
 from statistics import fmean, stdev
 from typing import Annotated, Literal
 
 from pydantic import Field
 
-from counterpoint.algorithms.base import Credit, Sample
+from counterpoint.algorithms.base import Baselines, Credit, Sample
+from counterpoint.episode import Proposal, Unreadable
+from counterpoint.errors import WorkflowError
 
-Part = Literal["task", "role", "slot", "turn", "prompt"]
+Part = Literal["task", "role", "slot", "turn", "prompt", "proposal"]
 Baseline = Literal["mean", "others"]
 Scale = Literal["std", "none"]
 
@@ -57,16 +59,81 @@ def by_episode(credits: Sequence[Credit], *, baseline: Baseline, scale: Scale) -
     ]
 
 
-grpo = partial(by_episode, baseline="mean", scale="std")
-"""GRPO over episodes (arXiv 2402.03300)."""
-dr_grpo = partial(by_episode, baseline="mean", scale="none")
-"""Without the division by the spread (arXiv 2503.20783)."""
-rloo = partial(by_episode, baseline="others", scale="none")
-"""Leave-one-out (arXiv 2402.14740)."""
-role = partial(grouped, by=["task", "role"], baseline="mean", scale="std")
-"""Moments over the calls of a role (Dr. MAS, arXiv 2602.08847)."""
-role_slot = partial(grouped, by=["task", "role", "slot"], baseline="mean", scale="std")
-"""Each parallel call of a role against its like (arXiv 2605.24202 for math voting; mmGRPO, 2508.04660)."""
+def grpo(credits: Sequence[Credit]) -> list[Sample]:
+    """A = (R - mean(R)) / (std(R) + 1e-6) over the episodes of a task (GRPO, arXiv 2402.03300)."""
+    return by_episode(credits, baseline="mean", scale="std")
+
+
+def dr_grpo(credits: Sequence[Credit]) -> list[Sample]:
+    """A = R - mean(R) over the episodes of a task: not divided by the spread (Dr. GRPO, arXiv 2503.20783)."""
+    return by_episode(credits, baseline="mean", scale="none")
+
+
+def rloo(credits: Sequence[Credit]) -> list[Sample]:
+    """A = R - mean(R of the other episodes of the task) (RLOO, arXiv 2402.14740)."""
+    return by_episode(credits, baseline="others", scale="none")
+
+
+def reinforce_pp(credits: Sequence[Credit]) -> list[Sample]:
+    """A = R - mean(R) over the episodes of a task, then (A - mean(A)) / (std(A) + 1e-6) over the calls of a policy.
+
+    The second mean and deviation (n - 1) are over all calls with signal that the policy made in the step
+    (REINFORCE++ with a baseline, arXiv 2501.03262). Raises ValueError as `by_episode` does.
+    """
+    samples = dr_grpo(credits)
+    whitened: dict[int, float] = {}
+    for policy in dict.fromkeys(sample.call.policy for sample in samples):
+        mine = [index for index, sample in enumerate(samples) if sample.call.policy == policy and sample.signal]
+        values = advantages([samples[index].advantage for index in mine], baseline="mean", scale="std")
+        whitened |= dict(zip(mine, values or [0.0] * len(mine), strict=True))
+    return [replace(sample, advantage=whitened.get(index, 0.0)) for index, sample in enumerate(samples)]
+
+
+def role(credits: Sequence[Credit]) -> list[Sample]:
+    """A = (R - mean(R)) / (std(R) + 1e-6) over the calls of a role on a task (Dr. MAS, arXiv 2602.08847)."""
+    return grouped(credits, by=["task", "role"])
+
+
+def role_slot(credits: Sequence[Credit]) -> list[Sample]:
+    """As `role`, each of its parallel calls against its like (arXiv 2605.24202, for voting on math)."""
+    return grouped(credits, by=["task", "role", "slot"])
+
+
+def role_turn(credits: Sequence[Credit]) -> list[Sample]:
+    """As `role`, each of its rounds against its like (mmGRPO, arXiv 2508.04660)."""
+    return grouped(credits, by=["task", "role", "turn"])
+
+
+def prompt(credits: Sequence[Credit]) -> list[Sample]:
+    """As `role_turn`, but only calls that answered the very same prompt (AT-GRPO, arXiv 2510.11062)."""
+    return grouped(credits, by=["task", "role", "turn", "prompt"])
+
+
+def rae(
+    credits: Sequence[Credit], *, baselines: Baselines, decay: Annotated[float, Field(ge=0, lt=1)] = 0.95
+) -> list[Sample]:
+    """A = R - b_r, then b_r <- decay b_r + (1 - decay) mean(R), b_r of the call's role, at first 0.
+
+    The mean is over the calls of the role in the step, so their order does not matter; the baseline is used before it
+    is moved (role-conditioned advantage estimation, SPIRAL, arXiv 2506.24119). Every call has signal.
+    """
+    samples = [_sample(credit, credit.reward - baselines.get(credit.call.key.role, 0.0), True) for credit in credits]
+    for name in dict.fromkeys(credit.call.key.role for credit in credits):
+        mean = fmean(credit.reward for credit in credits if credit.call.key.role == name)
+        baselines[name] = decay * baselines.get(name, 0.0) + (1 - decay) * mean
+    return samples
+
+
+def hierarchical(credits: Sequence[Credit]) -> list[Sample]:
+    """A = R - mean(R): who followed a proposal against all that followed the same one, everybody else against their
+    like on the task (prime-rl's proposer and solver).
+
+    Raises WorkflowError if nobody proposes anything: then the workflow has no hierarchy.
+    """
+    claims = [call.claim for credit in credits for call in credit.episode.calls]
+    if claims and not any(isinstance(claim, Proposal | Unreadable) for claim in claims):
+        raise WorkflowError("algorithm.advantage = 'hierarchical' needs a role that proposes what others follow")
+    return grouped(credits, by=["task", "role", "proposal"], baseline="mean", scale="none")
 
 
 def advantages(rewards: Sequence[float], *, baseline: Baseline, scale: Scale) -> list[float] | None:
@@ -99,8 +166,17 @@ def _key(credit: Credit, by: Sequence[Part]) -> tuple[object, ...]:
         "slot": call.key.slot,
         "turn": call.key.turn,
         "prompt": call.prompt_ids,
+        "proposal": _proposal(credit) if "proposal" in by else None,
     }
     return tuple(parts[part] for part in by)
+
+
+def _proposal(credit: Credit) -> tuple[int, ...] | None:
+    """The proposal that the call followed, as it was written; None if it followed none."""
+    for other in credit.episode.calls:
+        if isinstance(other.claim, Proposal) and credit.call.key in other.claim.followed_by:
+            return other.completion_ids
+    return None
 
 
 def _sample(credit: Credit, advantage: float, signal: bool) -> Sample:
@@ -111,4 +187,5 @@ def _sample(credit: Credit, advantage: float, signal: bool) -> Sample:
         reward=credit.reward,
         advantage=advantage,
         signal=signal,
+        in_loss=signal,
     )

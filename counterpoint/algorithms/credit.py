@@ -1,9 +1,16 @@
-"""Credit: the reward of each call, from the facts of its episode. A call without a reward is left out, not given 0."""
+"""Credit: the reward of each call, from the facts of its episode. A call without a reward is left out, not given 0.
+
+Symbols: R_i the reward of episode i, lambda, alpha, beta, gamma weights, [x] 1 if x holds and else 0.
+"""
 
 from collections.abc import Sequence
+from typing import Annotated
+
+from pydantic import Field
 
 from counterpoint.algorithms.base import Credit
-from counterpoint.episode import Group, calls_of
+from counterpoint.episode import Call, Episode, Group, Unreadable, calls_of
+from counterpoint.task import RIGHT_FROM
 
 
 def outcome(groups: Sequence[Group]) -> list[Credit]:
@@ -12,7 +19,7 @@ def outcome(groups: Sequence[Group]) -> list[Credit]:
     Episodes that failed or could not be judged give no credit.
     """
     return [
-        Credit(task=episode.task, rollout=episode.rollout, call=call, reward=episode.score.reward)
+        Credit(episode=episode, call=call, reward=episode.score.reward)
         for episode, call in calls_of(groups)
         if episode.score.reward is not None
     ]
@@ -21,11 +28,74 @@ def outcome(groups: Sequence[Group]) -> list[Credit]:
 def own(groups: Sequence[Group]) -> list[Credit]:
     """A call is worth what its own claim was worth (arXiv 2605.24202, "per-agent reward"; AstraFlow, 2605.15565).
 
-    1 if its answer was right, its verdict matched the truth, or its choice was right, else 0; an unreadable claim is 0.
-    Calls without a claim, or with one that could not be judged, give no credit.
+    1 if its answer was right, its verdict matched the truth, or its choice was right, else 0; a proposal is worth the
+    mean of the answers that followed it; an unreadable claim is 0. Calls without a claim, or with one that could not
+    be judged, give no credit.
     """
     return [
-        Credit(task=episode.task, rollout=episode.rollout, call=call, reward=call.score)
+        Credit(episode=episode, call=call, reward=call.score)
         for episode, call in calls_of(groups)
         if call.score is not None
     ]
+
+
+def mix(
+    groups: Sequence[Group],
+    *,
+    team: Annotated[float, Field(ge=0)] = 1.0,
+    own: Annotated[float, Field(ge=0)] = 0.5,
+    format: Annotated[float, Field(ge=0)] = 0.0,
+) -> list[Credit]:
+    """Alpha R_i + beta own + gamma [readable], alpha = team, beta = own, gamma = format.
+
+    A call that claims nothing has no own part. Where the episode or the claim could not be judged, there is no credit
+    (AT-GRPO, arXiv 2510.11062; M-GRPO, 2511.13288).
+    """
+    return [
+        Credit(
+            episode=episode,
+            call=call,
+            reward=team * episode.score.reward + own * (call.score or 0.0) + format * _readable(call),
+        )
+        for episode, call in calls_of(groups)
+        if episode.score.reward is not None and (call.claim is None or call.score is not None)
+    ]
+
+
+def help_hurt(
+    groups: Sequence[Group],
+    *,
+    solo: str,
+    roles: Annotated[list[str], Field(min_length=1)],
+    weight: Annotated[float, Field(gt=0)] = 0.5,
+) -> list[Credit]:
+    """R_i + lambda ([team right, solo wrong] - [team wrong, solo right]) for the `roles` that advise, R_i for others.
+
+    `solo` is the role that answers the task alone in an extra episode, rollout i of which stands beside episode i
+    (CCPO, arXiv 2603.21563). Where that one could not be judged, nothing is added.
+    """
+    added = {
+        (group.task, episode.rollout): weight * _helped(episode, alone)
+        for group in groups
+        for episode, alone in zip(group.episodes, group.solos, strict=True)
+    }
+    return [
+        Credit(
+            episode=episode,
+            call=call,
+            reward=episode.score.reward + (added[episode.task, episode.rollout] if call.key.role in roles else 0.0),
+        )
+        for episode, call in calls_of(groups)
+        if episode.score.reward is not None
+    ]
+
+
+def _readable(call: Call) -> float:
+    return float(not isinstance(call.claim, Unreadable))
+
+
+def _helped(team: Episode, alone: Episode) -> int:
+    """1 if the team was right where one alone was wrong, -1 the other way round, else 0."""
+    if team.score.reward is None or alone.score.reward is None:
+        return 0
+    return int(team.score.reward >= RIGHT_FROM) - int(alone.score.reward >= RIGHT_FROM)

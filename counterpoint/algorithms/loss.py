@@ -1,48 +1,127 @@
-"""The loss of a policy: a value per token, and the weight of each token in the policy's whole update.
+"""The loss of a policy: a value per token, times the weight of each token in the policy's whole update.
 
-Shapes: C calls, T tokens. The weights carry every denominator, computed once per policy over the whole optimizer step,
-so a loss over any part of the calls (a role, a micro-batch) is a plain weighted sum, and the parts add up to the whole.
+Shapes: C calls, T tokens. Symbols: l a token's log-probability, l_old the one that the ratio is taken to, rho =
+exp(l - l_old), A the call's advantage. The weights carry every denominator, computed once per policy over the whole
+optimizer step, so a loss over any part of the calls (a role, a micro-batch) is a plain weighted sum, and the parts add
+up to the whole.
 """
 
-from collections.abc import Callable, Sequence
-from typing import Annotated, NamedTuple
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Annotated, Literal, NamedTuple
 
 import torch
 from pydantic import Field
 from torch import Tensor
 
-from counterpoint.algorithms.base import Sample
-
-TokenLoss = Callable[[Tensor, Tensor, Tensor], Tensor]
-"""(logprobs_CT, old_logprobs_CT, advantages_C1) -> loss_CT."""
-Aggregation = Callable[[Sequence[Sample]], list[float]]
-"""The samples of one policy's whole update -> the weight of each token of each sample."""
+from counterpoint.algorithms.aggregation import Aggregation
+from counterpoint.algorithms.correction import Correction, uncorrected
+from counterpoint.algorithms.kl import Anchor
 
 
-class Loss(NamedTuple):
+class Tokens(NamedTuple):
+    """What a loss is a function of. Where `mask_CT` is 0 there is padding, and the log-probabilities are 0."""
+
+    logprobs_CT: Tensor
+    """Under the weights being trained; gradients flow through it alone."""
+    old_CT: Tensor
+    sampled_CT: Tensor
+    """As the sampler gave them."""
+    base_CT: Tensor | None
+    """Under the base without adapter; None where no KL is asked for."""
+    mask_CT: Tensor
+    advantages_C1: Tensor
+
+
+TokenLoss = Callable[[Tokens], Tensor]
+"""Tokens -> loss_CT, before masks and weights."""
+LOG_RATIO_LIMIT = 20.0
+"""A log-ratio is cut to this before it is exponentiated, so that no float32 overflows."""
+
+
+class TokenValues(NamedTuple):
+    loss_CT: Tensor
+    facts: Mapping[str, Tensor]
+    """Name -> a value a token (C, T): `clipped` and `corrected` 0 or 1, `kl` in nats where one is asked for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Loss:
+    """Everything that the weights of a policy are trained to make small."""
+
     token_loss: TokenLoss
     aggregation: Aggregation
+    correction: Correction = uncorrected
+    kl: Anchor | None = None
+    anchor: Literal["learner", "sampler"] = "learner"
+
+    def per_token(self, tokens: Tokens) -> TokenValues:
+        """The loss of each token, correction and KL included, and what is worth knowing about it."""
+        plain_CT = self.token_loss(tokens)
+        corrected = self.correction(tokens.old_CT, tokens.sampled_CT, tokens.mask_CT)
+        facts = {"clipped": _clipped(plain_CT, tokens), "corrected": corrected.changed_CT}
+        loss_CT = plain_CT * corrected.weights_CT
+        if self.kl is not None and tokens.base_CT is not None:
+            kl = self.kl(tokens.logprobs_CT, tokens.base_CT)
+            loss_CT = loss_CT + kl.loss_CT
+            facts["kl"] = kl.value_CT
+        return TokenValues(loss_CT, facts)
 
 
-def reinforce(logprobs_CT: Tensor, old_CT: Tensor, advantages_C1: Tensor) -> Tensor:
+def reinforce(tokens: Tokens) -> Tensor:
     """-A l."""
-    return -advantages_C1 * logprobs_CT
+    return -tokens.advantages_C1 * tokens.logprobs_CT
 
 
 def clip(
-    logprobs_CT: Tensor,
-    old_CT: Tensor,
-    advantages_C1: Tensor,
+    tokens: Tokens,
     *,
     low: Annotated[float, Field(gt=0, lt=1)] = 0.2,
     high: Annotated[float, Field(gt=0)] = 0.28,
     dual: Annotated[float, Field(gt=1)] | None = None,
 ) -> Tensor:
-    """L = max(-rho A, -clip(rho, 1 - low, 1 + high) A), rho = exp(l - l_old); PPO 1707.06347, DAPO 2503.14476.
+    """L = max(-rho A, -clip(rho, 1 - low, 1 + high) A); PPO 1707.06347, DAPO 2503.14476.
 
-    With `dual`, L = min(L, -dual A) where A < 0.
+    With `dual`, L = min(L, -dual A) where A < 0 (1912.09729).
     """
-    ratio_CT = torch.exp(logprobs_CT - old_CT)
+    return _clipped_loss(_ratio(tokens), tokens.advantages_C1, low, high, dual)
+
+
+def gspo(
+    tokens: Tokens,
+    *,
+    low: Annotated[float, Field(gt=0, lt=1)] = 3e-4,
+    high: Annotated[float, Field(gt=0)] = 4e-4,
+) -> Tensor:
+    """`clip` on s = exp(mean_t(l - l_old)), the ratio of the whole call, the gradient going through each token.
+
+    The token's ratio is stop_gradient(s) exp(l - stop_gradient(l)): its value is s, its gradient s times that of l
+    (GSPO-token, arXiv 2507.18071).
+    """
+    counts_C1 = tokens.mask_CT.sum(dim=1, keepdim=True).clamp(min=1)
+    mean_C1 = ((tokens.logprobs_CT - tokens.old_CT) * tokens.mask_CT).sum(dim=1, keepdim=True) / counts_C1
+    own_CT = tokens.logprobs_CT - tokens.logprobs_CT.detach()
+    return _clipped_loss(_bounded_exp(own_CT + mean_C1.detach()), tokens.advantages_C1, low, high, None)
+
+
+def cispo(tokens: Tokens, *, ratio_max: Annotated[float, Field(gt=0)] = 5.0) -> Tensor:
+    """-stop_gradient(min(rho, ratio_max)) A l (MiniMax-M1, arXiv 2506.13585)."""
+    return -_ratio(tokens).detach().clamp(max=ratio_max) * tokens.advantages_C1 * tokens.logprobs_CT
+
+
+def sapo(
+    tokens: Tokens,
+    *,
+    positive: Annotated[float, Field(gt=0)] = 1.0,
+    negative: Annotated[float, Field(gt=0)] = 1.05,
+) -> Tensor:
+    """-sigmoid(kappa (rho - 1)) (4 / kappa) A, kappa = `positive` where A > 0, else `negative` (arXiv 2511.20347)."""
+    kappa_C1 = torch.where(tokens.advantages_C1 > 0, positive, negative)
+    gate_CT = torch.sigmoid(kappa_C1 * (_ratio(tokens) - 1)) * 4 / kappa_C1
+    return -gate_CT * tokens.advantages_C1
+
+
+def _clipped_loss(ratio_CT: Tensor, advantages_C1: Tensor, low: float, high: float, dual: float | None) -> Tensor:
     clipped_CT = torch.clamp(ratio_CT, 1 - low, 1 + high)
     loss_CT = torch.maximum(-ratio_CT * advantages_C1, -clipped_CT * advantages_C1)
     if dual is None:
@@ -50,12 +129,17 @@ def clip(
     return torch.where(advantages_C1 < 0, torch.minimum(loss_CT, -dual * advantages_C1), loss_CT)
 
 
-def token(samples: Sequence[Sample]) -> list[float]:
-    """Mean over all tokens of the update: every token weighs 1 / (sum of L_c)."""
-    total = sum(sample.tokens for sample in samples)
-    return [1.0 / total for _ in samples]
+def _ratio(tokens: Tokens) -> Tensor:
+    return _bounded_exp(tokens.logprobs_CT - tokens.old_CT)
 
 
-def call(samples: Sequence[Sample]) -> list[float]:
-    """Mean over calls of the mean over their tokens: a token of call c weighs 1 / (C L_c) (arXiv 2605.24202)."""
-    return [1.0 / (len(samples) * sample.tokens) for sample in samples]
+def _bounded_exp(log_ratio_CT: Tensor) -> Tensor:
+    return torch.exp(log_ratio_CT.clamp(-LOG_RATIO_LIMIT, LOG_RATIO_LIMIT))
+
+
+def _clipped(loss_CT: Tensor, tokens: Tokens) -> Tensor:
+    """1 where a token with an advantage has no gradient."""
+    if not loss_CT.requires_grad:
+        return torch.zeros_like(loss_CT)
+    (slope_CT,) = torch.autograd.grad(loss_CT.sum(), tokens.logprobs_CT, retain_graph=True)
+    return ((slope_CT == 0) & (tokens.advantages_C1 != 0)).float()

@@ -12,10 +12,11 @@ from rich.console import Console
 from transformers.utils import logging as transformers_logging
 
 from counterpoint.base_model import load_base_model
-from counterpoint.config import RECIPE_FOLDERS, ModelConfig, load_config
+from counterpoint.config import ModelConfig
 from counterpoint.errors import CounterpointError
 from counterpoint.models import MICRO_MODELS
 from counterpoint.plan import measured_rate
+from counterpoint.recipe import RECIPE_FOLDERS, load_config
 
 PACKAGES = ("torch", "transformers", "peft", "safetensors", "polars", "pydantic", "scipy", "numpy")
 EXTRAS = {"gguf": "reads GGUF files"}

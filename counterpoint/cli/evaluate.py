@@ -13,11 +13,12 @@ from transformers.utils import logging as transformers_logging
 
 from counterpoint.cli.progress import percent, with_interval
 from counterpoint.cli.train import with_threads
-from counterpoint.config import Config, config_from, load_config, override_table
+from counterpoint.config import Config
 from counterpoint.errors import ConfigError, unknown
 from counterpoint.evaluate import Evaluation, evaluate
 from counterpoint.outcome import interval
 from counterpoint.policy import routing
+from counterpoint.recipe import config_from, load_config, override_table
 from counterpoint.rollout import Stage
 from counterpoint.run import Run
 from counterpoint.runtimes import open_runtime
@@ -52,7 +53,7 @@ async def _evaluate(config: Config, run: Run | None, split: str, samples: int, s
     tasks = load_tasks(config.task).named()
     if split not in tasks:
         raise ConfigError(unknown("split", split, tasks))
-    routes = routing(config.policies.sharing, workflow.roles)
+    routes = routing(config.policies.sharing, workflow.slots)
     async with open_runtime(config, routes) as runtime:
         if run is not None:
             run.load_checkpoint(_last(run) if step is None else step, {"learner": runtime.learner})

@@ -6,8 +6,8 @@ from typing import Annotated
 
 import typer
 
-from counterpoint.config import load_config
 from counterpoint.errors import CounterpointError
+from counterpoint.recipe import load_config
 
 app = typer.Typer(
     name="counterpoint",

@@ -9,7 +9,18 @@ from rich.padding import Padding
 from rich.rule import Rule
 from rich.text import Text
 
-from counterpoint.episode import Answer, Call, CallKey, Choice, Claim, Episode, Unreadable, Verdict, read_episodes
+from counterpoint.episode import (
+    Answer,
+    Call,
+    CallKey,
+    Choice,
+    Claim,
+    Episode,
+    Proposal,
+    Unreadable,
+    Verdict,
+    read_episodes,
+)
 from counterpoint.errors import ConfigError, RunError, unknown
 from counterpoint.run import Run
 
@@ -120,6 +131,8 @@ def _claim(claim: Claim | None) -> str:
             return f"judges {_name(about)} {'right' if correct else 'wrong'}"
         case Choice(candidates=candidates, index=index):
             return f"chooses {_name(candidates[index])} of {_listed(candidates)}"
+        case Proposal(followed_by=followers):
+            return f"proposes what {len(followers)} followed"
         case Unreadable(reason=reason):
             return f"unreadable: {reason}"
 

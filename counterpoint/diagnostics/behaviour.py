@@ -1,11 +1,13 @@
 """What each role does and how well: from episodes alone, so that training and evaluation read the same numbers."""
 
+from collections import Counter
 from collections.abc import Sequence
 from statistics import fmean, pstdev
 
 from counterpoint.algorithms.base import Sample
 from counterpoint.diagnostics.base import Numbers, Step
-from counterpoint.episode import Answer, Call, Choice, Episode, Group, Unreadable, calls_of
+from counterpoint.episode import Answer, Call, Choice, Episode, Group, Unreadable, Verdict, calls_of
+from counterpoint.task import RIGHT_FROM
 
 
 def behaviour(step: Step) -> Numbers:
@@ -21,8 +23,11 @@ def episode_numbers(groups: Sequence[Group]) -> Numbers:
     """Team and role numbers of a set of episodes. A number that nothing was observed for is absent."""
     episodes = [episode for group in groups for episode in group.episodes]
     successes = [episode.success for episode in episodes if episode.success is not None]
+    kinds = [episode.error_kind for episode in episodes]
     numbers: Numbers = {
+        "episode/tasks": len(groups),
         "episode/errors": sum(episode.error is not None for episode in episodes),
+        **{f"episode/errors/{kind}": count for kind, count in Counter(filter(None, kinds)).items()},
         "episode/not_judged": sum(episode.success is None for episode in episodes),
         "episode/oracle": fmean(float(any_answer_right(episode)) for episode in episodes),
     }
@@ -32,8 +37,8 @@ def episode_numbers(groups: Sequence[Group]) -> Numbers:
     for role in dict.fromkeys(call.key.role for call in calls):
         mine = [call for call in calls if call.key.role == role]
         numbers |= {f"role/{role}/{name}": value for name, value in _call_numbers(mine, len(episodes)).items()}
-    for role, rate in selection(episodes).items():
-        numbers[f"role/{role}/selection"] = rate
+    for name, rates in (("selection", selection(episodes)), *refinement(episodes).items()):
+        numbers |= {f"role/{role}/{name}": rate for role, rate in rates.items()}
     return numbers
 
 
@@ -53,15 +58,57 @@ def selection(episodes: Sequence[Episode]) -> dict[str, float]:
     return {role: fmean(values) for role, values in hits.items()}
 
 
+def refinement(episodes: Sequence[Episode]) -> dict[str, dict[str, float]]:
+    """`recovered` and `spoiled`: role -> part of its wrong answers whose next is right, of its right ones whose is not.
+
+    The next answer is that of the same slot in the next turn; one that could not be read is wrong.
+    """
+    recovered: dict[str, list[float]] = {}
+    spoiled: dict[str, list[float]] = {}
+    for episode in episodes:
+        scores = {call.key: call.score for call in episode.calls if isinstance(call.claim, Answer | Unreadable)}
+        for key, score in scores.items():
+            after = scores.get(key._replace(turn=key.turn + 1))
+            if score is not None and after is not None:
+                was, is_now = score >= RIGHT_FROM, after >= RIGHT_FROM
+                (spoiled if was else recovered).setdefault(key.role, []).append(float(was != is_now))
+    return {
+        name: {role: fmean(values) for role, values in found.items()}
+        for name, found in (("recovered", recovered), ("spoiled", spoiled))
+    }
+
+
+def verdicts(calls: Sequence[Call]) -> Numbers:
+    """How the verdicts among the calls compare with the truth; a number without anything to count is absent.
+
+    precision = right among approved, recall = approved among right, false_approval = approved among wrong,
+    false_rejection = 1 - recall. Unreadable verdicts are not among them.
+    """
+    judged = [
+        (call.claim.correct, call.claim.correct == (call.score == 1.0))
+        for call in calls
+        if isinstance(call.claim, Verdict) and call.score is not None
+    ]
+    rates = {
+        "precision": [float(right) for approved, right in judged if approved],
+        "recall": [float(approved) for approved, right in judged if right],
+        "false_approval": [float(approved) for approved, right in judged if not right],
+        "false_rejection": [float(not approved) for approved, right in judged if right],
+    }
+    return {name: fmean(values) for name, values in rates.items() if values}
+
+
 def _call_numbers(calls: Sequence[Call], episodes: int) -> Numbers:
-    tokens = [len(call.completion_ids) for call in calls]
+    sampled = [call for call in calls if call.completion_ids]
     numbers: Numbers = {
         "calls": len(calls) / episodes,
-        "tokens": fmean(tokens),
+        "tokens": fmean(call.tokens for call in calls),
         "truncated": fmean(float(call.finish == "length") for call in calls),
         "unreadable": fmean(float(isinstance(call.claim, Unreadable)) for call in calls),
-        "entropy": -sum(sum(call.logprobs) for call in calls) / sum(tokens),
+        **verdicts(calls),
     }
+    if sampled:
+        numbers["entropy"] = -sum(sum(call.logprobs) for call in sampled) / sum(call.tokens for call in sampled)
     scores = [call.score for call in calls if call.score is not None]
     if scores:
         numbers["accuracy"] = fmean(scores)
@@ -74,4 +121,5 @@ def _sample_numbers(samples: Sequence[Sample]) -> Numbers:
         "reward_std": pstdev(sample.reward for sample in samples),
         "advantage_std": pstdev(sample.advantage for sample in samples),
         "without_signal": fmean(float(not sample.signal) for sample in samples),
+        "in_loss": fmean(float(sample.in_loss) for sample in samples),
     }

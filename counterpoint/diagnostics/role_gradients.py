@@ -11,7 +11,8 @@ from counterpoint.learners.base import Contribution, Gradient
 def role_gradients(step: Step) -> Numbers:
     """Norm, share, alignment and per-call norm a role; cosine a pair; dominance and effective roles a policy.
 
-    Policies without signal in this step have no numbers. `role/<role>/gradient_share` is the role's part of the sum of
+    What each role adds to the loss, and how much of it was clipped or corrected, stands beside them. Policies without
+    signal in this step have no numbers. `role/<role>/gradient_share` is the role's part of the sum of
     all contributions' norms, whatever policy they go to: with one shared policy it is its share there.
     """
     by_policy: dict[str, dict[str, Contribution]] = {}
@@ -24,6 +25,9 @@ def role_gradients(step: Step) -> Numbers:
     }
     for policy, roles in by_policy.items():
         numbers |= {f"gradient/{policy}/{name}": value for name, value in policy_numbers(roles).items()}
+    for source, contribution in step.contributions.items():
+        facts = {"value": contribution.loss, **contribution.facts}
+        numbers |= {f"loss/{source.policy}/{source.role}/{name}": value for name, value in facts.items()}
     return numbers
 
 

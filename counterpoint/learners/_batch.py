@@ -49,3 +49,10 @@ def score(model: Any, calls: Sequence[Call]) -> Scored:
     logits_CTV = completion_logits(model, prefix, inputs_CT, mask_CT) / temperatures_C11
     logprobs_CT = torch.log_softmax(logits_CTV, dim=-1).gather(2, targets_CT[:, :, None])[:, :, 0]
     return Scored(logprobs_CT, mask_CT.float())
+
+
+def pad_values(rows: Sequence[Sequence[float]], like_CT: Tensor) -> Tensor:
+    """Values a token, padded on the right with 0 to the shape of `like_CT`; a row may be empty."""
+    width = like_CT.shape[1]
+    padded = [[*row, *[0.0] * (width - len(row))] for row in rows]
+    return torch.tensor(padded, dtype=like_CT.dtype, device=like_CT.device)

@@ -1,4 +1,4 @@
-"""One AdamW per policy, one clock for all."""
+"""One AdamW per policy, on the policy's own clock."""
 
 import math
 from collections.abc import Mapping
@@ -8,34 +8,34 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from counterpoint.config import PoliciesConfig
+from counterpoint.config import TrainingSettings
 
 
-def learning_rate(config: PoliciesConfig, *, step: int, steps: int) -> float:
-    """The learning rate of step `step` of `steps`, counted from 1.
+def learning_rate(settings: TrainingSettings, *, step: int, steps: int) -> float:
+    """The learning rate of step `step` of `steps`, counted from 1 on the policy's own clock.
 
     It rises linearly over `warmup` steps, then stays, or falls linearly or as a half cosine, to reach zero after the
     last step.
     """
-    if step <= config.warmup:
-        return config.learning_rate * step / config.warmup
-    part = (step - 1 - config.warmup) / max(1, steps - config.warmup)
-    match config.schedule:
+    if step <= settings.warmup:
+        return settings.learning_rate * step / settings.warmup
+    part = (step - 1 - settings.warmup) / max(1, steps - settings.warmup)
+    match settings.schedule:
         case "linear":
-            return config.learning_rate * (1 - part)
+            return settings.learning_rate * (1 - part)
         case "cosine":
-            return config.learning_rate * 0.5 * (1 + math.cos(math.pi * part))
+            return settings.learning_rate * 0.5 * (1 + math.cos(math.pi * part))
         case _:
-            return config.learning_rate
+            return settings.learning_rate
 
 
-def adamw(parameters: Mapping[str, torch.nn.Parameter], config: PoliciesConfig) -> torch.optim.AdamW:
+def adamw(parameters: Mapping[str, torch.nn.Parameter], settings: TrainingSettings) -> torch.optim.AdamW:
     """An optimizer over exactly these parameters, for as long as the run lasts."""
     return torch.optim.AdamW(
         list(parameters.values()),
-        lr=config.learning_rate,
-        betas=(config.beta1, config.beta2),
-        weight_decay=config.weight_decay,
+        lr=settings.learning_rate,
+        betas=(settings.beta1, settings.beta2),
+        weight_decay=settings.weight_decay,
         foreach=True,
     )
 

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import NamedTuple, Protocol, Self
 
 from counterpoint.algorithms.base import Sample
@@ -32,9 +33,11 @@ class Contribution(NamedTuple):
 
     gradient: Gradient
     weight: float
-    """The source's part of the policy's token weights: the contributions of a policy have weights that sum to 1."""
+    """The source's part of the policy's token weights: with means over tokens or calls, those of a policy sum to 1."""
     loss: float
     """Its part of the policy's loss."""
+    facts: Mapping[str, float] = MappingProxyType({})
+    """Means over its tokens, weighted as in the loss: `clipped`, `corrected`, and `kl` where one is asked for."""
 
 
 Contributions = Mapping[Source, Contribution]
@@ -48,14 +51,17 @@ class Moved:
     """Of the joint gradient, before the clip."""
     learning_rate: float
     change: float
-    """Euclidean norm of the difference in weights."""
+    """Euclidean norm of the difference in weights; with several updates the sum of theirs."""
+    updates: int = 1
+    """Optimizer steps."""
 
 
 class Learner(Protocol):
     def backward(self, samples: Sequence[Sample], loss: Loss) -> Contributions:
-        """The contribution of every (policy, role) that has samples with signal. Weights stay as they are.
+        """The contribution of every (policy, role) that has samples in the loss. Weights stay as they are.
 
-        The contributions of a policy add up to the gradient of its loss over all its samples with signal.
+        The contributions of a policy add up to the gradient of its loss over all its samples in the loss. Raises
+        LearnerError if a sample is of a frozen policy, or has no log-probabilities.
         """
         ...
 
@@ -64,7 +70,8 @@ class Learner(Protocol):
 
         The others have not changed by a bit: momentum does not move them either.
 
-        `step` counts from 1 and is the clock of the learning rate. Raises LearnerError if a gradient is not finite.
+        `step` is the training step, counted from 1, from which each policy's clock follows; there may be several
+        updates in one. Raises LearnerError if a gradient is not finite.
         """
         ...
 

@@ -13,12 +13,12 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from counterpoint.algorithms.base import Sample, with_signal
-from counterpoint.algorithms.loss import Loss
+from counterpoint.algorithms.base import Sample, in_loss
+from counterpoint.algorithms.loss import Loss, Tokens
 from counterpoint.config import Config
 from counterpoint.episode import Call
 from counterpoint.errors import LearnerError, unknown
-from counterpoint.learners._batch import micro_batches, score
+from counterpoint.learners._batch import micro_batches, pad_values, score
 from counterpoint.learners._gradient import FlatGradient, flatten
 from counterpoint.learners._optim import adamw, learning_rate, load_moments, save_moments
 from counterpoint.learners.base import Contribution, Contributions, Gradient, Moved, Source
@@ -30,31 +30,39 @@ _PEFT_PREFIX = "base_model.model."
 
 
 class Peft:
-    """LoRA on all linear layers of the base, dropout 0; every policy starts as exactly the base."""
+    """LoRA on all linear layers of the base, dropout 0; a policy starts as exactly the base, or as a given adapter."""
 
     def __init__(self, model: PreTrainedModel, policies: Sequence[Policy], config: Config) -> None:
-        """`model` is the frozen base; the adapters are put into it. Initial values depend on (seed, policy) alone."""
+        """`model` is the frozen base of all `policies`; the adapters are put into it.
+
+        Initial values depend on (seed, policy) alone. Raises LearnerError if an adapter to start from does not fit.
+        """
         self._config = config
-        first, *others = policies
+        self._settings = {policy.name: config.policy_settings(policy.name) for policy in policies}
+        first, *others = self._settings
         with torch.random.fork_rng(), warnings.catch_warnings():
             # PEFT still asks transformers by this name, and no user of ours can change that.
             warnings.filterwarnings("ignore", message="`is_gradient_checkpointing` is deprecated")
-            _seed(config.run.seed, first.name)
-            self._peft = get_peft_model(model, self._lora(), adapter_name=first.name)
-            for policy in others:
-                _seed(config.run.seed, policy.name)
-                self._peft.add_adapter(policy.name, self._lora())
+            _seed(config.run.seed, first)
+            self._peft = get_peft_model(model, self._lora(first), adapter_name=first)
+            for name in others:
+                _seed(config.run.seed, name)
+                self._peft.add_adapter(name, self._lora(name))
         self._model = self._peft.get_base_model().eval()
-        self._parameters = {policy.name: self._parameters_of(policy.name) for policy in policies}
-        self._optimizers = {name: adamw(parameters, config.policies) for name, parameters in self._parameters.items()}
+        self._parameters = {name: self._parameters_of(name) for name in self._settings}
+        for name, settings in self._settings.items():
+            if settings.adapter:
+                self._start_from(name, Path(settings.adapter).expanduser())
+        self._optimizers = {name: adamw(self._parameters[name], self._settings[name]) for name in self._settings}
         self._versions = dict.fromkeys(self._parameters, 0)
 
     def backward(self, samples: Sequence[Sample], loss: Loss) -> Contributions:
         contributions: dict[Source, Contribution] = {}
         for policy in self._parameters:
-            mine = [sample for sample in with_signal(samples) if sample.call.policy == policy]
+            mine = [sample for sample in in_loss(samples) if sample.call.policy == policy]
             if not mine:
                 continue
+            self._check_trainable(policy, mine)
             weights = loss.aggregation(mine)
             self._speak_as(policy)
             for role in dict.fromkeys(sample.call.key.role for sample in mine):
@@ -90,12 +98,11 @@ class Peft:
         return [found[index] for index in range(len(calls))]
 
     def adapters(self) -> list[Adapter]:
-        scale = self._config.policies.alpha / self._config.policies.rank
         return [
             Adapter(
                 policy=policy,
                 version=self._versions[policy],
-                scale=scale,
+                scale=self._settings[policy].alpha / self._settings[policy].rank,
                 tensors={name: tensor.detach().clone() for name, tensor in self._parameters[policy].items()},
             )
             for policy in self._parameters
@@ -138,27 +145,57 @@ class Peft:
     ) -> Contribution:
         parameters = list(self._parameters[policy].values())
         total = torch.zeros(sum(parameter.numel() for parameter in parameters), device=self._model.device)
-        value = 0.0
+        value, sums = 0.0, dict[str, float]()
         calls = [sample.call for sample in samples]
         for batch in micro_batches(calls, self._config.learner.max_tokens_per_micro_batch):
-            scored = score(self._model, [calls[index] for index in batch])
-            advantages_C1 = self._column([samples[index].advantage for index in batch])
-            weights_C1 = self._column([weights[index] for index in batch])
-            loss_CT = loss.token_loss(scored.logprobs_CT, scored.logprobs_CT.detach(), advantages_C1)
-            part = (loss_CT * scored.mask_CT * weights_C1).sum()
+            members = [samples[index] for index in batch]
+            tokens = self._tokens(policy, members, with_base=loss.kl is not None)
+            weights_CT = tokens.mask_CT * self._column([weights[index] for index in batch])
+            values = loss.per_token(tokens)
+            part = (values.loss_CT * weights_CT).sum()
             total += flatten(torch.autograd.grad(part, parameters))
             value += float(part.detach())
+            for name, fact_CT in values.facts.items():
+                sums[name] = sums.get(name, 0.0) + float((fact_CT * weights_CT).sum())
         weight = sum(weight * sample.tokens for weight, sample in zip(weights, samples, strict=True))
-        return Contribution(FlatGradient(total), weight, value)
+        facts = {name: found / weight for name, found in sums.items()}
+        return Contribution(FlatGradient(total), weight, value, facts)
+
+    def _tokens(self, policy: str, samples: Sequence[Sample], *, with_base: bool) -> Tokens:
+        """Everything that the loss wants to know about the tokens of these samples."""
+        calls = [sample.call for sample in samples]
+        base_CT = self._base_logprobs(policy, calls) if with_base else None
+        scored = score(self._model, calls)
+        now_CT = scored.logprobs_CT * scored.mask_CT
+        old = [sample.old for sample in samples]
+        given_CT = pad_values([values or () for values in old], now_CT)
+        is_given_C1 = self._column([float(values is not None) for values in old]).bool()
+        return Tokens(
+            logprobs_CT=now_CT,
+            old_CT=torch.where(is_given_C1, given_CT, now_CT.detach()),
+            sampled_CT=pad_values([call.logprobs for call in calls], now_CT),
+            base_CT=base_CT,
+            mask_CT=scored.mask_CT,
+            advantages_C1=self._column([sample.advantage for sample in samples]),
+        )
+
+    @torch.no_grad()
+    def _base_logprobs(self, policy: str, calls: Sequence[Call]) -> Tensor:
+        """Under the base alone; afterwards the model speaks as `policy` again, before anything is differentiated."""
+        with self._peft.disable_adapter():
+            scored = score(self._model, calls)
+        self._speak_as(policy)
+        return scored.logprobs_CT * scored.mask_CT
 
     def _move(self, policy: str, parameters: list[torch.nn.Parameter], joint: FlatGradient, step: int) -> Moved:
         norm = joint.norm()
         if not torch.isfinite(torch.tensor(norm)):
             raise LearnerError(f"policy {policy!r}: the gradient of step {step} is not finite")
-        limit = self._config.policies.gradient_clip
-        if norm > limit:
-            joint = joint.scaled(limit / norm)
-        rate = learning_rate(self._config.policies, step=step, steps=self._config.run.steps)
+        settings = self._settings[policy]
+        if norm > settings.gradient_clip:
+            joint = joint.scaled(settings.gradient_clip / norm)
+        now, end = settings.update.clock(step), settings.update.clock(self._config.run.steps)
+        rate = learning_rate(settings, step=now, steps=end)
         optimizer = self._optimizers[policy]
         before = flatten([parameter.detach() for parameter in parameters])
         for parameter, gradient in zip(parameters, joint.split(parameters), strict=True):
@@ -176,14 +213,35 @@ class Peft:
             raise LearnerError(unknown("policy", policy, self._parameters))
         self._peft.set_adapter(policy)
 
-    def _lora(self) -> LoraConfig:
+    def _check_trainable(self, policy: str, samples: Sequence[Sample]) -> None:
+        if not self._settings[policy].trainable:
+            raise LearnerError(f"policy {policy!r} is frozen: none of its calls may be in a loss")
+        for sample in samples:
+            call = sample.call
+            if not call.completion_ids or len(call.logprobs) != len(call.completion_ids):
+                raise LearnerError(
+                    f"policy {policy!r}: a call by {call.key.role} has {len(call.completion_ids)} token ids and"
+                    f" {len(call.logprobs)} log-probabilities; what came without them cannot be trained on"
+                )
+
+    def _start_from(self, policy: str, folder: Path) -> None:
+        try:
+            tensors = load_file(folder / ADAPTER_FILE)
+        except (OSError, SafetensorError) as error:
+            raise LearnerError(f"policy.{policy}.adapter = {str(folder)!r} has no adapter: {error}") from error
+        self._check_fits(policy, folder, tensors)
+        for name, parameter in self._parameters[policy].items():
+            parameter.data.copy_(tensors[name])
+
+    def _lora(self, policy: str) -> LoraConfig:
+        settings = self._settings[policy]
         return LoraConfig(
-            r=self._config.policies.rank,
-            lora_alpha=self._config.policies.alpha,
+            r=settings.rank,
+            lora_alpha=settings.alpha,
             lora_dropout=0.0,
             target_modules="all-linear",
             task_type="CAUSAL_LM",
-            base_model_name_or_path=self._config.model.path,
+            base_model_name_or_path=settings.model.path,
         )
 
     def _parameters_of(self, policy: str) -> dict[str, torch.nn.Parameter]:

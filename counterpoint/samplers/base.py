@@ -5,6 +5,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
+from counterpoint.episode import Message
 from counterpoint.policy import Adapter
 
 
@@ -14,6 +15,8 @@ class Request:
 
     policy: str
     prompt_ids: tuple[int, ...]
+    """Empty for a policy whose tokenizer is out of reach: then the messages are what is asked."""
+    messages: tuple[Message, ...] = ()
     max_tokens: int
     temperature: float
     seed: int
@@ -24,11 +27,15 @@ class Completion:
     """What was sampled, and from which version of the weights."""
 
     ids: tuple[int, ...]
-    """The stop token included where there is one; never empty."""
+    """The stop token included where there is one; never empty, but for an endpoint's."""
     logprobs: tuple[float, ...]
-    """Nats, under the distribution sampled from: temperature applied, nothing cut off."""
+    """Nats, under the distribution sampled from: temperature applied, nothing cut off. One for each id."""
     finish: Literal["stop", "length"]
     version: int
+    text: str | None = None
+    """What was said, where there are no ids."""
+    tokens: int | None = None
+    """By the endpoint's count, where there are no ids."""
 
 
 class Session(Protocol):

@@ -15,8 +15,9 @@ from pathlib import Path
 
 from torch import Tensor
 
+from counterpoint.algorithms.aggregation import token
 from counterpoint.algorithms.base import Sample
-from counterpoint.algorithms.loss import Loss, reinforce, token
+from counterpoint.algorithms.loss import Loss, reinforce
 from counterpoint.base_model import BaseModel
 from counterpoint.chat import Chat
 from counterpoint.episode import Call, CallKey

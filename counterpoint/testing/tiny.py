@@ -11,9 +11,10 @@ from transformers import PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
 
 from counterpoint.algorithms.base import Sample
 from counterpoint.chat import Chat
-from counterpoint.config import Config, config_from
+from counterpoint.config import Config
 from counterpoint.episode import Call, CallKey, Message
 from counterpoint.policy import Adapter, Routing
+from counterpoint.recipe import config_from
 
 STOP = "<|im_end|>"
 _PAD = "<|endoftext|>"
@@ -101,11 +102,11 @@ def tiny_calls(
     for index in range(count):
         text = "".join(source.choice("abcdefgh 0123456789") for _ in range(source.randint(1, longest)))
         ids = tuple(chat.tokenizer.encode(text, add_special_tokens=False))
-        role = roles[index % len(roles)]
+        role, slot = roles[index % len(roles)], index // len(roles) % 2
         calls.append(
             Call(
-                key=CallKey(role, index // len(roles) % 2, 0),
-                policy=routing.policy_of[role],
+                key=CallKey(role, slot, 0),
+                policy=routing.policy_for(role, slot),
                 version=0,
                 messages=(),
                 prompt_ids=source.choice(prompts),

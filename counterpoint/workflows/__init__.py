@@ -7,10 +7,16 @@ from pathlib import Path
 from counterpoint.config import Spec
 from counterpoint.errors import ConfigError, WorkflowError, unknown
 from counterpoint.workflow import Workflow
+from counterpoint.workflows.best_of import best_of
+from counterpoint.workflows.debate import debate
+from counterpoint.workflows.evaluator_optimizer import evaluator_optimizer
+from counterpoint.workflows.majority import majority
+from counterpoint.workflows.orchestrator_workers import orchestrator_workers
 from counterpoint.workflows.single import single
 from counterpoint.workflows.voting import voting
 
-WORKFLOWS: dict[str, Workflow] = {known.name: known for known in (single, voting)}
+_MEMBERS = (single, voting, evaluator_optimizer, orchestrator_workers, debate, majority, best_of)
+WORKFLOWS: dict[str, Workflow] = {known.name: known for known in _MEMBERS}
 
 
 def load_workflow(spec: Spec) -> Workflow:

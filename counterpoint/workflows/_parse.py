@@ -1,13 +1,42 @@
 """What workflows read out of replies. A parser never guesses: what is not plainly there is None."""
 
 import re
+from collections.abc import Sequence
+from typing import TypeVar
 
+_Value = TypeVar("_Value", int, bool)
 _BOX = r"\boxed{"
 _BOXED_INTEGER = re.compile(r"\\boxed\{\s*(\d{1,4})\s*\}")
+_BOXED_WORD = re.compile(r"\\boxed\{\s*(?:\\text(?:bf|rm)?\{)?\s*(correct|incorrect)\s*\}?\s*\}", re.IGNORECASE)
+_STRATEGY = re.compile(r"^[ \t#*_]*strategy[ \t]+(\d{1,4})[ \t*_]*[:.][ \t*_]*", re.IGNORECASE | re.MULTILINE)
 
 
 def read_index(text: str) -> int | None:
     r"""The number in `\boxed{number}`, counted from 0; None without a box, or with several that do not agree."""
-    found = _BOXED_INTEGER.findall(text)
-    numbers = set(map(int, found))
-    return numbers.pop() - 1 if len(numbers) == 1 and len(found) == text.count(_BOX) else None
+    number = _agreed(text, [int(found) for found in _BOXED_INTEGER.findall(text)])
+    return None if number is None else number - 1
+
+
+def read_verdict(text: str) -> bool | None:
+    r"""Whether `\boxed{correct}` or `\boxed{incorrect}` is written; None without a box, or with any other beside it."""
+    return _agreed(text, [found.lower() == "correct" for found in _BOXED_WORD.findall(text)])
+
+
+def read_strategies(text: str, most: int) -> list[str]:
+    """What follows `Strategy 1:`, `Strategy 2:` and so on, at most `most` of them.
+
+    Empty if they are not numbered 1, 2, 3, ... in this order, or if one of them says nothing.
+    """
+    headings = list(_STRATEGY.finditer(text))
+    ends = [heading.start() for heading in headings[1:]] + [len(text)]
+    found = [text[heading.end() : end].strip() for heading, end in zip(headings, ends, strict=True)]
+    numbers = [int(heading[1]) for heading in headings]
+    if numbers != list(range(1, len(numbers) + 1)) or not all(found):
+        return []
+    return found[:most]
+
+
+def _agreed(text: str, found: Sequence[_Value]) -> _Value | None:
+    """What all boxes in the text say; None if one says something else, or there is none."""
+    values = set(found)
+    return values.pop() if len(values) == 1 and len(found) == text.count(_BOX) else None

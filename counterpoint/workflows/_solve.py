@@ -1,12 +1,18 @@
 """One role works on the problem by itself."""
 
+from counterpoint.episode import Message
 from counterpoint.task import Problem
-from counterpoint.workflow import Reply, Role
+from counterpoint.workflow import Reply, Role, user
 from counterpoint.workflows import _prompts as prompts
 
 
 async def solve(role: Role, problem: Problem) -> Reply:
     """The role's reply to the problem, claimed as an answer, or as unreadable if there is none in it."""
-    reply = await role(prompts.solve(problem))
+    return await answer(role, problem, [user(prompts.solve(problem))])
+
+
+async def answer(role: Role, problem: Problem, messages: list[Message]) -> Reply:
+    """The role's reply to a conversation, claimed as an answer, or as unreadable if there is none in it."""
+    reply = await role(messages)
     reply.answers(problem.extract(reply.text))
     return reply

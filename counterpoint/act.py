@@ -1,0 +1,73 @@
+"""The first act of a training step: its tasks are played, those without signal replaced, some played alone too."""
+
+import random
+from collections.abc import Collection, Sequence
+from dataclasses import replace
+
+from counterpoint.algorithms.base import Algorithm
+from counterpoint.config import Config
+from counterpoint.episode import Group
+from counterpoint.errors import EndpointError
+from counterpoint.policy import Routing
+from counterpoint.rollout import Limits, Stage, rollout
+from counterpoint.task import Task
+from counterpoint.tasks.base import batch
+from counterpoint.workflows.single import single
+
+
+async def act(
+    stage: Stage, tasks: Sequence[Task], limits: Limits, config: Config, algorithm: Algorithm, *, step: int
+) -> list[Group]:
+    """The groups of training step `step`: a function of the seed, the step and the weights alone.
+
+    With `algorithm.resample`, tasks without signal stay among them and as many others are played in addition, so often
+    at most. Raises what `rollout` raises.
+    """
+    chosen = list(batch(tasks, step=step, size=config.rollout.tasks_per_step, seed=config.run.seed))
+    groups = await _played(stage, chosen, limits, config, algorithm, step)
+    for attempt in range(config.algorithm.resample):
+        missing = len(chosen) - len(groups) + len(algorithm.without_signal(groups))
+        others = spare(tasks, [group.task for group in groups], missing, f"{config.run.seed}/spare/{step}/{attempt}")
+        if not others:
+            break
+        groups += await _played(stage, others, limits, config, algorithm, step)
+    return groups
+
+
+def spare(tasks: Sequence[Task], used: Collection[str], count: int, seed: str) -> list[Task]:
+    """`count` tasks that are not in `used`, or as many as there are."""
+    unused = [task for task in tasks if task.problem.id not in set(used)]
+    return random.Random(seed).sample(unused, min(count, len(unused)))
+
+
+async def _played(
+    stage: Stage, tasks: Sequence[Task], limits: Limits, config: Config, algorithm: Algorithm, step: int
+) -> list[Group]:
+    size, seed = config.rollout.group_size, f"{config.run.seed}/train/{step}"
+    groups = await rollout(stage, tasks, limits, size=size, seed=seed)
+    if algorithm.solo is None:
+        return groups
+    solos = await rollout(alone(stage, algorithm.solo), tasks, limits, size=size, seed=f"{seed}/solo")
+    return [replace(group, solos=solo.episodes) for group, solo in zip(groups, solos, strict=True)]
+
+
+def alone(stage: Stage, role: str) -> Stage:
+    """The stage on which `role` answers by itself, with the policy of its first slot."""
+    return replace(stage, workflow=single, routing=Routing({"generator": stage.routing.policy_for(role, 0)}))
+
+
+class Patience:
+    """Counts the steps in a row in which every episode failed, as they do while an endpoint is out of reach."""
+
+    def __init__(self, steps: int) -> None:
+        self._steps = steps
+        self._failed = 0
+
+    def judge(self, groups: Sequence[Group]) -> None:
+        """Raises EndpointError if this is one step too many."""
+        errors = [episode.error for group in groups for episode in group.episodes]
+        self._failed = self._failed + 1 if all(errors) else 0
+        if self._failed == self._steps:
+            raise EndpointError(
+                f"in {self._failed} steps in a row (run.patience) every episode failed; last: {errors[-1]}"
+            )

@@ -1,0 +1,44 @@
+"""The samples of a training step, split into the optimizer steps that are taken with them."""
+
+import random
+from collections.abc import Callable, Sequence
+
+from counterpoint.algorithms.base import Sample
+
+Batches = Callable[[Sequence[Sample], str], list[list[Sample]]]
+"""(samples in the loss, a seed) -> one list an update, at least one; a policy may be missing from the later ones."""
+
+
+def stratified(samples: Sequence[Sample], seed: str, *, updates: int) -> list[list[Sample]]:
+    """`updates` mini-batches, in each of which every role of every policy has an equal part of its samples, shuffled.
+
+    Parts differ by one sample at most. No policy takes more steps than another, as long as it has samples for them.
+    """
+    batches: list[list[Sample]] = [[] for _ in range(updates)]
+    for policy, role in dict.fromkeys((sample.call.policy, sample.call.key.role) for sample in samples):
+        mine = [sample for sample in samples if (sample.call.policy, sample.call.key.role) == (policy, role)]
+        if updates > 1:
+            random.Random(f"{seed}/{policy}/{role}").shuffle(mine)
+        for place, batch in enumerate(batches):
+            batch += mine[place::updates]
+    return [batch for batch in batches if batch] or [[]]
+
+
+def by_calls(samples: Sequence[Sample], seed: str, *, calls: int) -> list[list[Sample]]:
+    """Mini-batches of `calls` samples a policy, the last one smaller: who speaks more takes more optimizer steps.
+
+    A policy's samples are taken by total length, from short to long and back, as in the study (arXiv 2605.24202), so
+    its mini-batches differ in the roles they hold.
+    """
+    batches: list[list[Sample]] = []
+    for policy in dict.fromkeys(sample.call.policy for sample in samples):
+        mine = sorted(
+            (sample for sample in samples if sample.call.policy == policy),
+            key=lambda sample: len(sample.call.prompt_ids) + sample.tokens,
+        )
+        there_and_back = [*mine[::2], *mine[1::2][::-1]]
+        for place, first in enumerate(range(0, len(there_and_back), calls)):
+            if place == len(batches):
+                batches.append([])
+            batches[place] += there_and_back[first : first + calls]
+    return batches or [[]]

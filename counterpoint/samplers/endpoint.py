@@ -1,0 +1,86 @@
+"""Ask a server with OpenAI's chat completions interface. Its weights are not ours: what it says is never trained on."""
+
+import asyncio
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, Literal
+
+from openai import AsyncOpenAI, OpenAIError
+
+from counterpoint.config import EndpointConfig
+from counterpoint.errors import EndpointError
+from counterpoint.policy import Adapter
+from counterpoint.samplers.base import Completion, Request, Session
+
+_LONGEST_PAUSE = 60.0
+"""Seconds that the client waits before another attempt, at most, when a server asks it to."""
+_SEEDS = 2**31
+"""Servers take seeds below this."""
+
+
+class Endpoint:
+    """One model of one server. Attempts that failed leave no trace: a request has one completion, or an error."""
+
+    def __init__(self, policy: str, config: EndpointConfig) -> None:
+        self._name = f"policy {policy!r}: {config.model} at {config.url}"
+        self._config = config
+        self._client = AsyncOpenAI(
+            base_url=config.url,
+            api_key=os.environ.get(config.key_variable, "none"),
+            timeout=config.timeout,
+            max_retries=config.retries,
+        )
+        self._places = asyncio.Semaphore(config.concurrency)
+
+    @contextmanager
+    def session(self) -> Iterator[Session]:
+        yield self
+
+    async def sample(self, request: Request) -> Completion:
+        """Raises EndpointError if the server is out of reach, too slow, refuses, or says nothing that can be used."""
+        longest = (self._config.retries + 1) * (self._config.timeout + _LONGEST_PAUSE)
+        async with self._places:
+            try:
+                async with asyncio.timeout(longest):
+                    reply = await self._ask(request)
+            except TimeoutError:
+                raise EndpointError(f"{self._name} did not finish its answer within {longest:g} s") from None
+            except (OpenAIError, ValueError) as error:
+                raise EndpointError(f"{self._name} did not answer: {type(error).__name__}: {error}") from error
+        return self._completion(reply)
+
+    async def load(self, adapters: Sequence[Adapter]) -> None:
+        """Nothing: there are no adapters for what an endpoint plays."""
+
+    def digests(self) -> dict[str, str]:
+        return {}
+
+    async def close(self) -> None:
+        """The connections are given back."""
+        await self._client.close()
+
+    async def _ask(self, request: Request) -> Any:
+        body = {
+            "model": self._config.model,
+            "messages": list(request.messages),
+            "temperature": request.temperature,
+            "seed": request.seed % _SEEDS,
+            self._config.limit_field: request.max_tokens,
+            **self._config.body,
+        }
+        return await self._client.post("/chat/completions", cast_to=object, body=body)
+
+    def _completion(self, reply: Any) -> Completion:
+        try:
+            choice = reply["choices"][0]
+            text, finish = choice["message"]["content"], choice["finish_reason"]
+            tokens = reply.get("usage", {}).get("completion_tokens")
+        except (TypeError, KeyError, IndexError, AttributeError) as error:
+            raise EndpointError(f"{self._name} answered with something else than a chat completion") from error
+        if not isinstance(text, str) or finish not in ("stop", "length"):
+            raise EndpointError(f"{self._name} gave no text to use: it finished with {finish!r}")
+        ending: Literal["stop", "length"] = finish
+        return Completion(
+            ids=(), logprobs=(), finish=ending, version=0, text=text, tokens=tokens if isinstance(tokens, int) else 0
+        )

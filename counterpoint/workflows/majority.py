@@ -1,0 +1,24 @@
+"""Several drafts in parallel and the answer given most often: the control of the same number of samples."""
+
+from asyncio import gather
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+from pydantic import Field
+
+from counterpoint.task import Problem
+from counterpoint.workflow import Part, Role, workflow
+from counterpoint.workflows._solve import solve
+from counterpoint.workflows._vote import most_frequent
+
+
+def _cast(options: Mapping[str, Any]) -> dict[str, Part]:
+    return {"generator": Part(slots=options["samples"])}
+
+
+@workflow(cast=_cast)
+async def majority(
+    problem: Problem, *, generator: Role, samples: Annotated[int, Field(ge=1, le=1024)] = 4
+) -> str | None:
+    """Draft `samples` answers independently; the one given most often counts (self-consistency, arXiv 2203.11171)."""
+    return most_frequent(await gather(*(solve(generator, problem) for _ in range(samples))))
