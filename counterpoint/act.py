@@ -69,5 +69,5 @@ class Patience:
         self._failed = self._failed + 1 if all(errors) else 0
         if self._failed == self._steps:
             raise EndpointError(
-                f"in {self._failed} steps in a row (run.patience) every episode failed; last: {errors[-1]}"
+                f"every episode of {self._failed} steps in a row (run.patience) failed; last: {errors[-1]}"
             )

@@ -25,7 +25,7 @@ from counterpoint.task import Problem
 from counterpoint.tasks.arithmetic import steps_of
 from counterpoint.testing.tiny import tiny_config, tiny_model_folder
 from counterpoint.train import train
-from counterpoint.workflow import Reply, Role, workflow
+from counterpoint.workflow import Part, Reply, Role, workflow
 
 torch.set_num_threads(1)
 
@@ -48,6 +48,12 @@ def session_folder() -> Path:
 def tiny_folder() -> Path:
     """The tiny model."""
     return tiny_model_folder(session_folder() / "tiny")
+
+
+@cache
+def other_folder() -> Path:
+    """Another random model, to be another base."""
+    return tiny_model_folder(session_folder() / "other", seed=1)
 
 
 @cache
@@ -98,7 +104,7 @@ async def solo(problem: Problem, *, soprano: Role) -> str | None:
     return (await sing(soprano, problem)).answer
 
 
-@workflow
+@workflow(cast=lambda options: {"soprano": Part(slots=options["voices"])})
 async def choir(problem: Problem, *, soprano: Role, alto: Role, conductor: Role, voices: int = 2) -> str | None:
     """Some sopranos and an alto sing, the conductor chooses one of them."""
     songs = await gather(*(sing(soprano, problem) for _ in range(voices)), sing(alto, problem))

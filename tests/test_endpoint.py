@@ -1,0 +1,239 @@
+"""Roles that a server plays: asked over real HTTP, never trained, and missed without ending the run when it is gone."""
+
+import asyncio
+import json
+from time import monotonic
+
+import polars as pl
+import pytest
+from chat_server import chat_server
+from facts import user
+from torch_build import start, trained
+
+from counterpoint.config import EndpointConfig
+from counterpoint.episode import calls_of, read_episodes
+from counterpoint.errors import ConfigError, EndpointError, SamplerError
+from counterpoint.policy import Adapter
+from counterpoint.recipe import config_from
+from counterpoint.run import Run
+from counterpoint.samplers.base import Request
+from counterpoint.samplers.by_policy import ByPolicy
+from counterpoint.samplers.endpoint import Endpoint
+from counterpoint.train import train
+
+
+def ask(url: str, count: int = 1, **settings):
+    """The completions of so many requests at once."""
+
+    async def asked():
+        endpoint = Endpoint("judge", EndpointConfig(url=url, model="oracle", **settings))
+        request = Request(
+            policy="judge",
+            prompt_ids=(),
+            messages=(user("Which?"),),
+            max_tokens=9,
+            temperature=0.5,
+            seed=2**40 + 3,
+        )
+        try:
+            with endpoint.session() as session:
+                return await asyncio.gather(*(session.sample(request) for _ in range(count)))
+        finally:
+            await endpoint.close()
+
+    return asyncio.run(asked())
+
+
+def test_a_request_is_a_chat_completion_and_its_answer_is_text_without_ids(tmp_path):
+    with chat_server(tmp_path, reply="two") as server:
+        (completion,) = ask(server.url, body={"top_p": 0.9})
+        (seen,) = server.requests()
+    assert (completion.text, completion.tokens, completion.finish) == ("two", 7, "stop")
+    assert (completion.ids, completion.logprobs, completion.version) == ((), (), 0)
+    assert seen["path"] == "/v1/chat/completions"
+    assert seen["body"] == {
+        "model": "oracle",
+        "messages": [{"role": "user", "content": "Which?"}],
+        "temperature": 0.5,
+        "seed": 3,
+        "max_tokens": 9,
+        "top_p": 0.9,
+    }
+
+
+def test_the_name_of_the_limit_and_the_key_are_the_servers(tmp_path, monkeypatch):
+    monkeypatch.setenv("MY_KEY", "secret")
+    with chat_server(tmp_path) as server:
+        ask(server.url, limit_field="max_completion_tokens", key_variable="MY_KEY")
+        (seen,) = server.requests()
+    assert seen["body"]["max_completion_tokens"] == 9
+    assert "max_tokens" not in seen["body"]
+    assert seen["key"] == "Bearer secret"
+
+
+def test_failed_attempts_are_tried_again_and_leave_one_completion(tmp_path):
+    with chat_server(tmp_path, failures=[503, 429]) as server:
+        (completion,) = ask(server.url, retries=2)
+        assert len(server.requests()) == 3
+        assert len({json.dumps(seen["body"]) for seen in server.requests()}) == 1
+    assert completion.text == r"\boxed{1}"
+
+
+def test_attempts_come_to_an_end(tmp_path):
+    with chat_server(tmp_path, failures=[503] * 9) as server:
+        with pytest.raises(EndpointError, match=r"policy 'judge': oracle at http.* did not answer: .*not today"):
+            ask(server.url, retries=1)
+        assert len(server.requests()) == 2
+
+
+def test_what_the_server_calls_wrong_is_not_tried_again(tmp_path, monkeypatch):
+    monkeypatch.setenv("OPENAI_API_KEY", "secret")
+    with chat_server(tmp_path, failures=[400]) as server:
+        with pytest.raises(EndpointError, match="not today") as caught:
+            ask(server.url)
+        assert len(server.requests()) == 1
+    assert "secret" not in str(caught.value)
+
+
+def test_a_server_that_hangs_is_given_up_in_time(tmp_path):
+    with chat_server(tmp_path, hang=30) as server:
+        began = monotonic()
+        with pytest.raises(EndpointError, match="did not answer: APITimeoutError"):
+            ask(server.url, timeout=0.3, retries=0)
+        assert monotonic() - began < 20
+
+
+def test_a_server_that_is_not_there_is_named():
+    with pytest.raises(EndpointError, match=r"oracle at http://127\.0\.0\.1:9/v1 did not answer: APIConnectionError"):
+        ask("http://127.0.0.1:9/v1", retries=0)
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "message"),
+    [
+        ({"body": {"choices": []}}, "something else than a chat completion"),
+        ({"body": {"hello": "world"}}, "something else than a chat completion"),
+        ({"body": []}, "something else than a chat completion"),
+        ({"body": "not json"}, "did not answer|something else"),
+        ({"reply": None}, "gave no text to use"),
+        ({"finish": "content_filter"}, "gave no text to use: it finished with 'content_filter'"),
+    ],
+)
+def test_an_answer_that_cannot_be_used_is_an_error(tmp_path, behaviour, message):
+    with chat_server(tmp_path, **behaviour) as server, pytest.raises(EndpointError, match=message):
+        ask(server.url, retries=0)
+
+
+def test_only_so_many_calls_are_under_way_at_once(tmp_path):
+    with chat_server(tmp_path, hang=0.2) as server:
+        began = monotonic()
+        assert len(ask(server.url, count=4, concurrency=1)) == 4
+        assert monotonic() - began >= 0.8
+
+
+def test_a_policy_without_a_sampler_is_refused():
+    request = Request(policy="nobody", prompt_ids=(1, 2), max_tokens=1, temperature=1.0, seed=0)
+    sampler = ByPolicy({})
+
+    async def asked():
+        with sampler.session() as session:
+            await session.sample(request)
+
+    with pytest.raises(SamplerError, match="unknown policy 'nobody'"):
+        asyncio.run(asked())
+    with pytest.raises(SamplerError, match="unknown policy 'nobody'"):
+        asyncio.run(sampler.load([Adapter(policy="nobody", version=0, scale=1.0, tensors={})]))
+
+
+def test_an_endpoint_cannot_be_trained():
+    table = {"policy": {"judge": {"trainable": True, "endpoint": {"url": "http://x/v1", "model": "m"}}}}
+    with pytest.raises(ConfigError, match=r"policy 'judge' is played by an endpoint.*log-probabilities are not ours"):
+        config_from(table).policy_settings("judge")
+
+
+def recipe(url: str, **run):
+    """The choir, conducted by a server: every episode asks it once."""
+    endpoint = {"url": url, "model": "oracle", "retries": 0, "timeout": 10.0}
+    return {
+        "policy": {"conductor": {"endpoint": endpoint}},
+        "evaluation": {"every": 1},
+        "run": {"steps": 6, "save_every": 1, **run},
+    }
+
+
+@pytest.fixture(scope="module")
+def outage(tmp_path_factory):
+    """A run whose server is killed after step 2 and comes back after step 4."""
+    folder = tmp_path_factory.mktemp("outage")
+    with chat_server(folder) as server:
+
+        def watch(step, numbers):
+            if "time/step" in numbers and step == 2:
+                server.kill()
+            if "time/step" in numbers and step == 4:
+                server.start()
+
+        yield trained(start(folder / "run", recipe(server.url)), watch=watch), server
+
+
+def test_the_role_of_a_server_is_in_every_episode_and_in_no_loss(outage):
+    run, _ = outage
+    calls = [call for _, call in calls_of(read_episodes(run.path / "episodes" / "000001.parquet"))]
+    asked = [call for call in calls if call.key.role == "conductor"]
+    assert len(asked) == 12
+    assert {(call.completion_ids, call.logprobs, call.tokens, call.text) for call in asked} == {
+        ((), (), 7, r"\boxed{1}")
+    }
+    assert all(call.messages for call in asked)
+    assert set(pl.read_parquet(run.path / "samples" / "000001.parquet")["role"]) == {"soprano", "alto"}
+    metrics = run.metrics()[0]
+    assert metrics["role/conductor/tokens"] == 7
+    assert "role/conductor/entropy" not in metrics
+    assert "policy/conductor/trained" not in metrics
+    assert not (run.checkpoint_path(1) / "conductor").exists()
+
+
+def test_while_the_server_is_gone_episodes_fail_with_their_kind_and_the_run_goes_on(outage):
+    run, _ = outage
+    metrics = {row["step"]: row for row in run.metrics()}
+    assert sorted(metrics) == [1, 2, 3, 4, 5, 6]
+    for step in (3, 4):
+        groups = read_episodes(run.path / "episodes" / f"{step:06d}.parquet")
+        episodes = [episode for group in groups for episode in group.episodes]
+        assert {(one.error_kind, one.score.reward, one.success) for one in episodes} == {("endpoint", None, None)}
+        assert all("EndpointError: policy 'conductor': oracle at" in one.error for one in episodes)
+        assert metrics[step]["episode/errors"] == metrics[step]["episode/errors/endpoint"] == 12
+        assert metrics[step]["policy/soprano/trained"] == 0.0
+    for step in (2, 5, 6):
+        assert metrics[step]["episode/errors"] == 0
+
+
+def test_evaluations_are_missed_and_not_taken_for_failures(outage):
+    run, _ = outage
+    steps = [row["step"] for row in run.evaluations() if row["split"] == "test"]
+    assert steps == [0, 1, 4, 5, 6]  # it was gone before the evaluation of step 2, and back before that of step 4
+    assert all(row["numbers"]["episode/errors"] == 0 for row in run.evaluations())
+
+
+def test_a_server_that_stays_away_ends_the_run_which_can_be_resumed(tmp_path):
+    with chat_server(tmp_path) as server:
+
+        def watch(step, numbers):
+            if "time/step" in numbers and step == 1:
+                server.kill()
+
+        path = tmp_path / "run"
+        with pytest.raises(EndpointError, match=r"every episode of 2 steps in a row \(run.patience\) failed"):
+            trained(start(path, recipe(server.url, steps=4, patience=2)), watch=watch)
+        assert Run.read(path).checkpoints()[-1] == 2
+        server.start()
+        with Run.open(path) as again:
+            asyncio.run(train(again))
+        assert again.metrics()[-1]["episode/errors"] == 0
+        assert again.checkpoints()[-1] == 4
+
+
+def test_a_server_that_was_never_there_is_an_error_before_the_first_step(tmp_path):
+    run = start(tmp_path / "run", recipe("http://127.0.0.1:9/v1"))
+    with pytest.raises(EndpointError, match="no answer to the 3 validation tasks could be had; first: EndpointError"):
+        trained(run)
