@@ -12,6 +12,20 @@ SMOOTH = 3
 """Evaluations over which validation accuracy is smoothed before its maximum is taken, centred."""
 LAST = 3
 """Evaluations over which terminal accuracy is the mean."""
+BEHAVIOUR = (
+    "selection",
+    "precision",
+    "recall",
+    "false_approval",
+    "false_rejection",
+    "recovered",
+    "spoiled",
+    "unreadable",
+    "truncated",
+    "calls",
+    "tokens",
+)
+"""What is told of each role beside its accuracy; `docs/metrics.md` defines it."""
 CONFIDENCE = 0.95
 RESAMPLES = 4000
 
@@ -41,6 +55,15 @@ class Course:
     """peak - terminal, paired by task."""
 
 
+class Stages(NamedTuple):
+    """A number of the test evaluations, where a run began, peaked and ended; None where there was nothing to count."""
+
+    base: float | None
+    peak: float | None
+    terminal: float | None
+    """Mean over the last evaluations."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
     """A run's course, for the team and for each role."""
@@ -49,6 +72,8 @@ class Outcome:
     terminal_steps: list[int]
     team: Course
     roles: dict[str, Course]
+    behaviour: dict[str, Stages]
+    """Metric -> its stages, for what `BEHAVIOUR` names."""
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values for `summary.json`: every interval is `{value, low, high, n}`."""
@@ -57,6 +82,7 @@ class Outcome:
             "terminal_steps": self.terminal_steps,
             **_plain(self.team),
             "roles": {role: _plain(course) for role, course in self.roles.items()},
+            "behaviour": {name: stages._asdict() for name, stages in self.behaviour.items()},
         }
 
 
@@ -78,6 +104,7 @@ def outcome(evaluations: Sequence[Mapping[str, Any]]) -> Outcome | None:
         terminal_steps=last,
         team=_course(*(_outcomes(row) for row in rows)),
         roles={role: _course(*(_outcomes(row, role) for row in rows)) for role in test[0]["roles"] if role in roles},
+        behaviour=_behaviour(test[0]["numbers"], test[peak_step]["numbers"], [test[step]["numbers"] for step in last]),
     )
 
 
@@ -116,6 +143,21 @@ def _course(base: PerTask, peak: PerTask, terminal: PerTask) -> Course:
         gain=difference(peak, base),
         drop=difference(peak, terminal),
     )
+
+
+def _behaviour(
+    base: Mapping[str, float], peak: Mapping[str, float], last: Sequence[Mapping[str, float]]
+) -> dict[str, Stages]:
+    names = dict.fromkeys(name for numbers in (base, peak, *last) for name in numbers)
+    return {
+        name: Stages(base.get(name), peak.get(name), _mean([numbers[name] for numbers in last if name in numbers]))
+        for name in names
+        if name == "episode/oracle" or (name.startswith("role/") and name.rpartition("/")[2] in BEHAVIOUR)
+    }
+
+
+def _mean(values: Sequence[float]) -> float | None:
+    return fmean(values) if values else None
 
 
 def _outcomes(rows: Mapping[str, Any] | Sequence[Mapping[str, Any]], role: str | None = None) -> dict[str, float]:

@@ -73,7 +73,7 @@ class Mistakes(NamedTuple):
 
 
 FLAWLESS = Mistakes(step=0.0, no_box=0.0, choice=0.0, check=0.0, refined=0.0, plan=0.0)
-SKILL_PART = 0.4
+SKILL_PART = 0.45
 """This part of the steps teaches arithmetic and checking without mistakes; the rest teaches all roles, with them."""
 
 
@@ -92,8 +92,12 @@ class Line(NamedTuple):
     result: int
 
     @property
+    def true_result(self) -> int:
+        return self.left + self.right if self.operator == "+" else self.left - self.right
+
+    @property
     def holds(self) -> bool:
-        return self.result == (self.left + self.right if self.operator == "+" else self.left - self.right)
+        return self.result == self.true_result
 
     def __str__(self) -> str:
         return f"{self.left} {self.operator} {self.right} = {self.result}"
@@ -248,9 +252,12 @@ def drafted(task: Task, source: random.Random, mistakes: Mistakes) -> Draft:
 
 
 def reviewed(task: Task, draft: Draft, source: random.Random, mistakes: Mistakes) -> Review:
-    """Each step checked on its own; the draft is correct if all are and it has its box."""
+    """Each step computed and compared with what is written; the draft is correct if all agree and it has its box."""
     said = [line.holds != (source.random() < mistakes.check) for line in draft.lines]
-    checks = [f"{line} {'yes' if right else 'no'}" for line, right in zip(draft.lines, said, strict=True)]
+    checks = [
+        f"{line._replace(result=line.true_result)} {'yes' if right else 'no'}"
+        for line, right in zip(draft.lines, said, strict=True)
+    ]
     if task.problem.extract(draft.text) is None:
         checks.append("no answer")
     approved = all(said) and task.problem.extract(draft.text) is not None
@@ -331,7 +338,7 @@ class Role(NamedTuple):
 ROLES = (
     Role(generator, rows=80, skill=6.0, weight=1.2),
     Role(worker, rows=72, skill=2.0, weight=1.0),
-    Role(evaluator, rows=28, skill=2.0, weight=1.2),
+    Role(evaluator, rows=28, skill=4.0, weight=1.2),
     Role(refiner, rows=24, skill=0.0, weight=1.2),
     Role(aggregator, rows=32, skill=0.0, weight=1.0),
     Role(synthesizer, rows=36, skill=0.0, weight=0.8),
@@ -458,7 +465,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("name", choices=sorted(SIZES))
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--steps", type=int, default=3600)
+    parser.add_argument("--steps", type=int, default=4000)
     parser.add_argument("--rate", type=float, default=3e-3)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=2)

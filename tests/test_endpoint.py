@@ -10,6 +10,7 @@ from chat_server import chat_server
 from facts import user
 from torch_build import start, trained
 
+from counterpoint.cli.main import main
 from counterpoint.config import EndpointConfig
 from counterpoint.episode import calls_of, read_episodes
 from counterpoint.errors import ConfigError, EndpointError, SamplerError
@@ -237,3 +238,17 @@ def test_a_server_that_was_never_there_is_an_error_before_the_first_step(tmp_pat
     run = start(tmp_path / "run", recipe("http://127.0.0.1:9/v1"))
     with pytest.raises(EndpointError, match="no answer to the 3 validation tasks could be had; first: EndpointError"):
         trained(run)
+
+
+def test_a_workflow_played_by_servers_alone_can_be_measured(tmp_path, capsys, monkeypatch):
+    with chat_server(tmp_path, reply=r"It is \boxed{0}.") as server:
+        table = ["task.train=40", "task.validation=2", "task.test=5", "workflow.name=single", "run.threads=1"]
+        play = [f'policy.generator.endpoint={{url="{server.url}", model="oracle"}}']
+        monkeypatch.setattr("sys.argv", ["counterpoint", "evaluate", "micro-medium", *table, *play])
+        with pytest.raises(SystemExit) as end:
+            main()
+        assert end.value.code == 0
+        assert len(server.requests()) == 5
+    printed = capsys.readouterr().out
+    assert "accuracy on 5 test tasks" in printed
+    assert "failed: 0; not judged: 0" in printed

@@ -19,7 +19,7 @@ from counterpoint.plan import measured_rate
 from counterpoint.recipe import RECIPE_FOLDERS, load_config
 
 PACKAGES = ("torch", "transformers", "peft", "safetensors", "polars", "pydantic", "scipy", "numpy")
-EXTRAS = {"gguf": "reads GGUF files"}
+EXTRAS = {"gguf": "reads GGUF files", "openai": "roles that a server plays"}
 SLOWER = 0.9
 """Several threads that reach less than this part of one thread's speed are a problem."""
 

@@ -11,12 +11,12 @@ from rich.console import Console
 from rich.table import Table
 from transformers.utils import logging as transformers_logging
 
-from counterpoint.cli.progress import percent, with_interval
+from counterpoint.cli.progress import percent, role_lines, with_interval
 from counterpoint.cli.train import with_threads
 from counterpoint.config import Config
 from counterpoint.errors import ConfigError, unknown
 from counterpoint.evaluate import Evaluation, evaluate
-from counterpoint.outcome import interval
+from counterpoint.outcome import BEHAVIOUR, interval
 from counterpoint.policy import routing
 from counterpoint.recipe import config_from, load_config, override_table
 from counterpoint.rollout import Stage
@@ -85,9 +85,12 @@ def _print(console: Console, found: Evaluation) -> None:
             percent(numbers["unreadable"]),
             percent(numbers["truncated"]),
             f"{numbers['tokens']:.1f}",
-            f"{numbers['calls']:g}",
+            f"{numbers['calls']:.2f}",
         )
     console.print(table)
+    shown = ("unreadable", "truncated", "tokens", "calls")
+    for line in role_lines(found.numbers, [name for name in BEHAVIOUR if name not in shown]):
+        console.print(line, markup=False, soft_wrap=True)
     lost = f"failed: {found.numbers['episode/errors']:g}; not judged: {found.numbers['episode/not_judged']:g}"
     console.print(f"any answer right: {percent(found.numbers['episode/oracle'])}; {lost}", markup=False)
     console.print("tokens: a call; calls: an episode", markup=False)

@@ -33,7 +33,9 @@ class Progress:
             self._live.stop()
 
     def __call__(self, step: int, numbers: Mapping[str, float]) -> None:
-        if "eval/test/accuracy" in numbers:
+        if "eval/missed" in numbers:
+            self._console.print(f"eval at {step}: missed, an endpoint is out of reach", markup=False, style="bold")
+        elif "eval/test/accuracy" in numbers:
             self._console.print(Text(evaluation_line(step, self._roles, numbers), style="bold"), soft_wrap=True)
         elif self._live is not None:
             self._live.update(Text(self._step_line(step, numbers)), refresh=True)
@@ -92,6 +94,48 @@ def print_outcome(console: Console, outcome: Outcome) -> None:
         sign = "+" if name in ("gain", "drop") else ""
         table.add_row(label, *(with_interval(getattr(course, name), sign) for course in courses.values()))
     console.print(table)
+
+
+def print_behaviour(console: Console, outcome: Outcome) -> None:
+    """What the roles did, at the base, the peak and the end: a row a number that says something anywhere."""
+    table = Table(title="behaviour on the test tasks", title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    for column in ("", "base", "peak", "terminal"):
+        table.add_column(column, justify="left" if column == "" else "right", no_wrap=True)
+    for name, stages in outcome.behaviour.items():
+        if any(stages):
+            table.add_row(_plainly(name), *(_amount(name, value) for value in stages))
+    console.print(table)
+
+
+def team_line(numbers: Mapping[str, float]) -> str:
+    """How the team did in some episodes."""
+    team, oracle = (percent(numbers.get(f"episode/{name}")).strip() for name in ("score", "oracle"))
+    return f"team: accuracy {team}, any answer right {oracle}"
+
+
+def role_lines(numbers: Mapping[str, float], names: Sequence[str]) -> list[str]:
+    """A line a role with those of its numbers that are in `names`, for roles that have any."""
+    told: dict[str, list[str]] = {}
+    for name, value in numbers.items():
+        part, _, rest = name.partition("/")
+        role, _, what = rest.partition("/")
+        if part == "role" and what in names:
+            told.setdefault(role, []).append(f"{what.replace('_', ' ')} {_amount(name, value).strip()}")
+    return [f"{role}: {', '.join(found)}" for role, found in told.items()]
+
+
+def _plainly(name: str) -> str:
+    """`generator: tokens` for `role/generator/tokens`."""
+    if not name.startswith("role/"):
+        return "any answer right"
+    _, role, what = name.split("/")
+    return f"{role}: {what.replace('_', ' ')}"
+
+
+def _amount(name: str, value: float | None) -> str:
+    if value is not None and name.endswith(("/calls", "/tokens")):
+        return f"{value:.1f}"
+    return percent(value)
 
 
 def percent(value: float | None) -> str:

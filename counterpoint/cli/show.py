@@ -9,6 +9,7 @@ from rich.padding import Padding
 from rich.rule import Rule
 from rich.text import Text
 
+from counterpoint.cli.progress import role_lines, team_line
 from counterpoint.episode import (
     Answer,
     Call,
@@ -22,6 +23,7 @@ from counterpoint.episode import (
     read_episodes,
 )
 from counterpoint.errors import ConfigError, RunError, unknown
+from counterpoint.outcome import BEHAVIOUR
 from counterpoint.run import Run
 
 OUTCOMES = ("any", "right", "wrong", "failed", "split")
@@ -43,6 +45,9 @@ def show_episodes(path: Path, step: int | None, task: str | None, limit: int, ou
     samples = _samples(run.path / "samples" / f"{number:06d}.parquet")
     console = Console(highlight=False)
     console.print(f"step {number}: {len(episodes)} episodes match, {min(limit, len(episodes))} shown")
+    numbers = {row["step"]: row for row in run.metrics()}.get(number, {})
+    for line in (team_line(numbers), *role_lines(numbers, ("accuracy", *BEHAVIOUR))):
+        console.print(line, markup=False, soft_wrap=True)
     for episode in episodes[:limit]:
         _print_episode(console, episode, samples)
 

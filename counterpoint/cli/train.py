@@ -10,7 +10,7 @@ from rich.console import Console
 from transformers.utils import logging as transformers_logging
 
 from counterpoint.cli.facts import facts
-from counterpoint.cli.progress import Progress, print_outcome
+from counterpoint.cli.progress import Progress, print_behaviour, print_outcome
 from counterpoint.config import Config
 from counterpoint.plan import plan
 from counterpoint.run import Run
@@ -62,5 +62,6 @@ def _train(run: Run, first_step: int) -> None:
         sys.exit(130)
     if found is not None:
         print_outcome(console, found)
+        print_behaviour(console, found)
     console.print(f"\nrun: {run.path}", markup=False)
     console.print(f"episodes: counterpoint show {run.path}", markup=False)

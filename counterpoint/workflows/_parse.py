@@ -28,8 +28,8 @@ def read_strategies(text: str, most: int) -> list[str]:
     Empty if they are not numbered 1, 2, 3, ... in this order, or if one of them says nothing.
     """
     headings = list(_STRATEGY.finditer(text))
-    ends = [heading.start() for heading in headings[1:]] + [len(text)]
-    found = [text[heading.end() : end].strip() for heading, end in zip(headings, ends, strict=True)]
+    ends = [*(heading.start() for heading in headings[1:]), len(text)]
+    found = [text[heading.end() : end].strip() for heading, end in zip(headings, ends, strict=False)]
     numbers = [int(heading[1]) for heading in headings]
     if numbers != list(range(1, len(numbers) + 1)) or not all(found):
         return []
