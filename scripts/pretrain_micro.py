@@ -255,7 +255,7 @@ def reviewed(task: Task, draft: Draft, source: random.Random, mistakes: Mistakes
     """Each step computed and compared with what is written; the draft is correct if all agree and it has its box."""
     said = [line.holds != (source.random() < mistakes.check) for line in draft.lines]
     checks = [
-        f"{line._replace(result=line.true_result)} {'yes' if right else 'no'}"
+        f"{line._replace(result=line.true_result)} / {line.result} {'yes' if right else 'no'}"
         for line, right in zip(draft.lines, said, strict=True)
     ]
     if task.problem.extract(draft.text) is None:
@@ -338,7 +338,7 @@ class Role(NamedTuple):
 ROLES = (
     Role(generator, rows=80, skill=6.0, weight=1.2),
     Role(worker, rows=72, skill=2.0, weight=1.0),
-    Role(evaluator, rows=28, skill=4.0, weight=1.2),
+    Role(evaluator, rows=28, skill=5.0, weight=1.2),
     Role(refiner, rows=24, skill=0.0, weight=1.2),
     Role(aggregator, rows=32, skill=0.0, weight=1.0),
     Role(synthesizer, rows=36, skill=0.0, weight=0.8),

@@ -13,16 +13,13 @@ from counterpoint.policy import Routing
 from counterpoint.rollout import Limits, Stage
 from counterpoint.samplers.scripted import Scripted
 from counterpoint.task import RIGHT, WRONG, Problem, Score, Task
+from counterpoint.testing.characters import END, OTHER_END, CharacterTokenizer
+from counterpoint.testing.characters import MERGED as MERGED
 from counterpoint.workflow import Workflow
 
-START, END, OTHER_END, MERGED = 1, 2, 3, 4
-MERGED_TEXT = "12"
-_SPECIAL = {"<|im_start|>": START, "<|im_end|>": END, "<|endoftext|>": OTHER_END}
-_FIRST = 10
 
-
-class CharTokenizer:
-    """A token a character, ChatML; `MERGED` says "12" as well, but no encoding ever gives it."""
+class CharTokenizer(CharacterTokenizer):
+    """Remembers what its template was asked for, and can rewrite what was said before."""
 
     def __init__(self, *, drops_thoughts: bool = False) -> None:
         """With `drops_thoughts` the template leaves <think> blocks out of all replies but the last, as Qwen3's does."""
@@ -31,26 +28,12 @@ class CharTokenizer:
 
     def apply_chat_template(self, conversation: list[Any], **options: Any) -> str:
         self.templates.append(options)
-        parts = []
-        for message in conversation:
-            content = message["content"]
-            if self._drops_thoughts and message["role"] == "assistant":
-                content = re.sub(r"<think>.*?</think>", "", content, flags=re.DOTALL)
-            parts.append(f"<|im_start|>{message['role']}\n{content}<|im_end|>\n")
-        return "".join(parts) + ("<|im_start|>assistant\n" if options["add_generation_prompt"] else "")
+        return super().apply_chat_template([self._rewritten(message) for message in conversation], **options)
 
-    def encode(self, text: str, *, add_special_tokens: bool) -> list[int]:
-        pieces = re.split(f"({'|'.join(map(re.escape, _SPECIAL))})", text)
-        return [
-            one
-            for piece in pieces
-            for one in ([_SPECIAL[piece]] if piece in _SPECIAL else [ord(c) + _FIRST for c in piece])
-        ]
-
-    def decode(self, ids: Sequence[int], *, skip_special_tokens: bool) -> str:
-        names = {number: "" if skip_special_tokens else name for name, number in _SPECIAL.items()}
-        names[MERGED] = MERGED_TEXT
-        return "".join(names[one] if one in names else chr(one - _FIRST) for one in ids)
+    def _rewritten(self, message: Message) -> Message:
+        if not self._drops_thoughts or message["role"] != "assistant":
+            return message
+        return assistant(re.sub(r"<think>.*?</think>", "", message["content"], flags=re.DOTALL))
 
 
 def make_chat(**options: Any) -> Chat:

@@ -83,9 +83,7 @@ def slow_whitened(credits):
     plain, found = slow_by_episode(credits, "mean", "none"), []
     for mine, (value, signal) in zip(credits, plain, strict=True):
         policy = mine.call.policy
-        same = [
-            other for one, (other, has) in zip(credits, plain, strict=True) if has and one.call.policy == policy
-        ]
+        same = [other for one, (other, has) in zip(credits, plain, strict=True) if has and one.call.policy == policy]
         told_apart = signal and len(same) > 1 and max(same) - min(same) >= 1e-8
         found.append(((value - np.mean(same)) / (np.std(same, ddof=1) + 1e-6) if told_apart else 0.0, signal))
     return found
@@ -430,8 +428,8 @@ def test_a_call_followed_the_proposal_that_names_it_and_no_other():
 def test_who_follows_nobody_is_compared_with_its_like_on_the_task():
     credits = []
     for rollout, reward in enumerate((1.0, 0.0, 0.5)):
-        *rest, writer = planned(rollout, (rollout,), reward, 1.0), make_call("writer")
-        (planner, worker) = rest[0]
+        planner, worker = planned(rollout, (rollout,), reward, 1.0)
+        writer = make_call("writer")
         episode = replace(planner.episode, calls=(*planner.episode.calls, writer))
         credits += [replace(worker, episode=episode), Credit(episode=episode, call=writer, reward=reward)]
     samples = hierarchical(credits)

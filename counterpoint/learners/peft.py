@@ -43,6 +43,8 @@ class Peft:
         with torch.random.fork_rng(), warnings.catch_warnings():
             # PEFT still asks transformers by this name, and no user of ours can change that.
             warnings.filterwarnings("ignore", message="`is_gradient_checkpointing` is deprecated")
+            # Names such as "a" confuse PEFT when it loads several adapters; here they are loaded by their own names.
+            warnings.filterwarnings("ignore", message="Adapter name .* should not be contained in the prefix")
             _seed(config.run.seed, first)
             self._peft = get_peft_model(model, self._lora(first), adapter_name=first)
             for name in others:
