@@ -81,6 +81,8 @@ class Transcript(NamedTuple):
     messages: list[Message]
     """What was said before, the user's words last."""
     reply: str
+    own: bool = False
+    """Whether the assistant's earlier words are to be learned too."""
 
 
 class Line(NamedTuple):
@@ -304,7 +306,7 @@ def evaluator(task: Task, source: random.Random, mistakes: Mistakes) -> Transcri
         said = joint(task, drafts[:-1], reviews[:-1])
         return Transcript([*said, assistant(drafts[-1].text), user(prompts.judge_above())], reviews[-1].text)
     asked = [prompts.judge(task.problem, drafts[0].text), *(prompts.judge_again(draft.text) for draft in drafts[1:])]
-    return Transcript(turns(asked, [review.text for review in reviews]), reviews[-1].text)
+    return Transcript(turns(asked, [review.text for review in reviews]), reviews[-1].text, own=True)
 
 
 def refiner(task: Task, source: random.Random, mistakes: Mistakes) -> Transcript:
@@ -336,14 +338,14 @@ class Role(NamedTuple):
 
 
 ROLES = (
-    Role(generator, rows=80, skill=6.0, weight=1.2),
-    Role(worker, rows=72, skill=2.0, weight=1.0),
-    Role(evaluator, rows=28, skill=5.0, weight=1.2),
-    Role(refiner, rows=24, skill=0.0, weight=1.2),
-    Role(aggregator, rows=32, skill=0.0, weight=1.0),
-    Role(synthesizer, rows=36, skill=0.0, weight=0.8),
-    Role(debater, rows=32, skill=0.0, weight=0.5),
-    Role(orchestrator, rows=72, skill=0.0, weight=0.4),
+    Role(generator, rows=56, skill=6.0, weight=1.2),
+    Role(worker, rows=48, skill=2.0, weight=1.0),
+    Role(evaluator, rows=18, skill=5.0, weight=1.2),
+    Role(refiner, rows=16, skill=0.0, weight=1.2),
+    Role(aggregator, rows=22, skill=0.0, weight=1.0),
+    Role(synthesizer, rows=24, skill=0.0, weight=0.8),
+    Role(debater, rows=22, skill=0.0, weight=0.5),
+    Role(orchestrator, rows=48, skill=0.0, weight=0.4),
 )
 
 
@@ -410,21 +412,28 @@ def make_model(name: str, tokenizer: PreTrainedTokenizerFast, seed: int) -> Qwen
     return Qwen3ForCausalLM(config)
 
 
+def pieces(item: Transcript) -> Iterator[tuple[str, bool]]:
+    """A transcript as the chat template writes it, in pieces that are to be learned or not."""
+    for message in [*item.messages, assistant(item.reply)]:
+        learned = message["role"] == "assistant" and (item.own or message["content"] is item.reply)
+        yield f"<|im_start|>{message['role']}\n", False
+        yield f"{message['content']}{END}", learned
+        yield "\n", False
+
+
 def encoded(batch: list[Transcript], tokenizer: PreTrainedTokenizerFast) -> tuple[Tensor, Tensor]:
-    """Transcripts as right-padded ids and labels (B, T); the prompt and the padding carry label -100."""
-    pairs = []
+    """Transcripts as right-padded ids and labels (B, T); what is not to be learned carries label -100."""
+    rows = []
     for item in batch:
-        text = tokenizer.apply_chat_template(item.messages, tokenize=False, add_generation_prompt=True)
-        prompt = tokenizer.encode(text, add_special_tokens=False)
-        reply = tokenizer.encode(item.reply + END, add_special_tokens=False)
-        pairs.append((prompt, reply))
-    width = max(len(prompt) + len(reply) for prompt, reply in pairs)
-    ids_BT = torch.full((len(batch), width), tokenizer.pad_token_id)
-    labels_BT = torch.full((len(batch), width), -100)
-    for row, (prompt, reply) in enumerate(pairs):
-        end = len(prompt) + len(reply)
-        ids_BT[row, :end] = torch.tensor(prompt + reply)
-        labels_BT[row, len(prompt) : end] = torch.tensor(reply)
+        ids, labels = [], []
+        for text, learned in list(pieces(item))[:-1]:
+            found = tokenizer.encode(text, add_special_tokens=False)
+            ids += found
+            labels += found if learned else [-100] * len(found)
+        rows.append((ids, labels))
+    width = max(len(ids) for ids, _ in rows)
+    ids_BT = torch.tensor([ids + [tokenizer.pad_token_id] * (width - len(ids)) for ids, _ in rows])
+    labels_BT = torch.tensor([labels + [-100] * (width - len(labels)) for _, labels in rows])
     return ids_BT, labels_BT
 
 
@@ -465,7 +474,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("name", choices=sorted(SIZES))
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--steps", type=int, default=4000)
+    parser.add_argument("--steps", type=int, default=3600)
     parser.add_argument("--rate", type=float, default=3e-3)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=2)
