@@ -223,7 +223,7 @@ class _Cast:
         asked = _as_messages(messages)
         request = Request(
             policy=policy,
-            prompt_ids=() if chat is None else self._prompt(role, chat, asked),
+            prompt_ids=() if chat is None else self._prompt(key, chat, asked),
             messages=tuple(asked),
             max_tokens=self._limits.max_tokens,
             temperature=self._limits.temperature,
@@ -232,15 +232,15 @@ class _Cast:
         with self._clock.paused():
             completion = await self._session.sample(request)
         text = completion.text if completion.text is not None or chat is None else chat.text(completion.ids)
-        reply = Reply(key, text or "", [*asked, assistant(text or "")])
+        reply = Reply(key, text or "", [*_copied(asked), assistant(text or "")])
         self.spoken.append(_Said(_call(key, request, completion, reply.text), reply))
         return reply
 
-    def _prompt(self, role: str, chat: Chat, messages: Sequence[Message]) -> tuple[int, ...]:
-        ids = chat.prompt(messages, self._conversations(chat))
+    def _prompt(self, key: CallKey, chat: Chat, messages: Sequence[Message]) -> tuple[int, ...]:
+        ids = chat.prompt(messages, self._conversations(key, chat))
         if len(ids) > self._limits.max_prompt_tokens:
             raise PromptLengthError(
-                f"{role}: a prompt of {len(ids)} tokens is longer than"
+                f"{key.role}: a prompt of {len(ids)} tokens is longer than"
                 f" rollout.max_prompt_tokens = {self._limits.max_prompt_tokens}"
             )
         return ids
@@ -256,13 +256,14 @@ class _Cast:
         self._taken[key] = len(self._taken)
         return key
 
-    def _conversations(self, chat: Chat) -> list[Spoken]:
-        """What was said in this episode with this tokenizer, whatever the policy: under any sharing the same ids."""
-        return [
-            Spoken(said.reply.conversation, said.call.completion_ids)
-            for said in self.spoken
-            if self._stage.chats.get(said.call.policy) is chat
-        ]
+    def _conversations(self, key: CallKey, chat: Chat) -> list[Spoken]:
+        """What was said in this episode with this tokenizer, whatever the policy: under any sharing the same ids.
+
+        One's own words come first: of two slots that said the same, each goes on from its own ids.
+        """
+        mine = [said for said in self.spoken if self._stage.chats.get(said.call.policy) is chat]
+        mine.sort(key=lambda said: said.call.key[:2] != key[:2])
+        return [Spoken(said.reply.conversation, said.call.completion_ids) for said in mine]
 
 
 def _call(key: CallKey, request: Request, completion: Completion, text: str) -> Call:
@@ -362,4 +363,9 @@ def _as_messages(messages: str | Sequence[Message]) -> list[Message]:
         raise WorkflowError("a conversation must end with a user's message to be replied to")
     for message in messages:
         check_text("a message", message["content"])
-    return list(messages)
+    return _copied(messages)
+
+
+def _copied(messages: Sequence[Message]) -> list[Message]:
+    """So that nobody who changes theirs changes what was said."""
+    return [Message(role=message["role"], content=message["content"]) for message in messages]

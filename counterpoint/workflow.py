@@ -1,10 +1,11 @@
 """A workflow is an async function whose `Role` parameters are its roles and whose other keywords are its options."""
 
 import inspect
+from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import MappingProxyType
-from typing import Any, NamedTuple, Protocol, get_type_hints, overload
+from typing import Any, Literal, NamedTuple, Protocol, get_type_hints, overload
 
 from counterpoint.config import check_options
 from counterpoint.episode import Answer, CallKey, Choice, Claim, Message, Proposal, Unreadable, Verdict
@@ -126,6 +127,7 @@ class Part(NamedTuple):
     """How many calls of one such role may run side by side."""
 
 
+Takes = Literal["one", "one or none", "several"]
 Casting = Callable[[Mapping[str, Any]], Mapping[str, Part]]
 """Options -> the part of each parameter that is not just one role with one slot."""
 
@@ -138,8 +140,8 @@ class Workflow:
     play: Play
     options: Mapping[str, Any]
     """Every option with its value."""
-    parameters: Mapping[str, bool]
-    """Every parameter that stands for roles -> whether it takes a sequence of them."""
+    parameters: Mapping[str, Takes]
+    """Every parameter that stands for roles -> how many of them it takes."""
     casting: Casting
 
     @property
@@ -160,16 +162,22 @@ class Workflow:
         return {role: parts[name].slots for name, roles in self.cast.items() for role in roles}
 
     def with_options(self, options: Mapping[str, Any]) -> "Workflow":
-        """The same workflow with some options set. Raises ConfigError if one is unknown or out of range."""
+        """The same workflow with some options set.
+
+        Raises ConfigError if one is unknown or out of range, WorkflowError if the cast does not fit the roles then.
+        """
         given = {**self.options, **options}
         checked = check_options(f"workflow.{self.name}", self.play, given, skip={"problem", *self.parameters})
-        return replace(self, options=MappingProxyType(checked))
+        changed = replace(self, options=MappingProxyType(checked))
+        _check_cast(changed)
+        return changed
 
     async def __call__(self, problem: Problem, roles: Mapping[str, Role]) -> str | None:
         """Play once. Raises whatever the workflow raises."""
         handles = {name: [roles[role] for role in members] for name, members in self.cast.items()}
         given = {
-            name: members if self.parameters[name] else next(iter(members), None) for name, members in handles.items()
+            name: members if self.parameters[name] == "several" else next(iter(members), None)
+            for name, members in handles.items()
         }
         return await self.play(problem, **given, **self.options)
 
@@ -204,8 +212,8 @@ def _declare(play: Play, casting: Casting) -> Workflow:
     named = declared[1:]
     if any(parameter.kind is not inspect.Parameter.KEYWORD_ONLY for parameter in named):
         raise WorkflowError(f"workflow {name!r}: roles and options must stand after a `*`")
-    kinds = {parameter.name: hints.get(parameter.name) for parameter in named}
-    parameters = {key: kind == Roles for key, kind in kinds.items() if kind in (Role, Roles, Role | None)}
+    hinted = {parameter.name: _takes(hints.get(parameter.name)) for parameter in named}
+    parameters = {name: takes for name, takes in hinted.items() if takes is not None}
     if not parameters:
         raise WorkflowError(f"workflow {name!r} has no role: annotate at least one parameter with `Role`")
     options = {parameter.name: parameter.default for parameter in named if parameter.name not in parameters}
@@ -219,19 +227,33 @@ def _declare(play: Play, casting: Casting) -> Workflow:
         parameters=MappingProxyType(parameters),
         casting=casting,
     )
-    _check_cast(found, kinds)
+    _check_cast(found)
     return found
 
 
-def _check_cast(found: Workflow, kinds: Mapping[str, object]) -> None:
+def _takes(hint: object) -> Takes | None:
+    """How many roles a parameter with this annotation takes; None if it is an option."""
+    if hint is Role:
+        return "one"
+    if hint == Role | None:
+        return "one or none"
+    return "several" if hint == Roles else None
+
+
+def _check_cast(found: Workflow) -> None:
     for name, part in found.casting(found.options).items():
         if name not in found.parameters:
             raise WorkflowError(f"workflow {found.name!r}: its cast has {name!r}, which is not one of its roles")
-        fewest, most = (0 if kinds[name] == Role | None else 1), (None if found.parameters[name] else 1)
-        if part.slots < 1 or part.roles < fewest or (most is not None and part.roles > most):
+        takes = found.parameters[name]
+        fits = {"one": part.roles == 1, "one or none": part.roles in (0, 1), "several": part.roles >= 1}[takes]
+        if part.slots < 1 or not fits:
             raise WorkflowError(
-                f"workflow {found.name!r}: {name!r} cannot have {part.roles} roles x {part.slots} slots"
+                f"workflow {found.name!r}: {name!r} cannot have {part.roles} roles x {part.slots} slots:"
+                f" it takes {takes}"
             )
+    twice = [role for role, count in Counter(found.roles).items() if count > 1]
+    if twice:
+        raise WorkflowError(f"workflow {found.name!r}: two of its parameters stand for a role {twice[0]!r}")
 
 
 def _names(parameter: str, count: int) -> tuple[str, ...]:

@@ -9,8 +9,7 @@ from counterpoint.run import Run
 from counterpoint.train import train
 
 
-@pytest.fixture(scope="session")
-def tiny_run(tmp_path_factory):
+def micro_run(path, **table):
     """Two steps of a shared policy on the shipped micro model, small enough for any test."""
     config = config_from(
         {
@@ -19,8 +18,28 @@ def tiny_run(tmp_path_factory):
             "rollout": {"tasks_per_step": 4, "group_size": 4, "max_tokens": 48},
             "evaluation": {"every": 1},
             "run": {"steps": 2, "threads": 1},
+            **table,
         }
     )
-    with Run.create(tmp_path_factory.mktemp("run") / "tiny", config, {}) as run:
+    with Run.create(path, config, {}) as run:
         asyncio.run(train(run))
-        yield run
+    return run
+
+
+@pytest.fixture(scope="session")
+def tiny_run(tmp_path_factory):
+    """Voting."""
+    return micro_run(tmp_path_factory.mktemp("run") / "voting")
+
+
+@pytest.fixture(scope="session")
+def refining_run(tmp_path_factory):
+    """Drafts that are judged and refined, held near the base."""
+    kl = {"kl": {"name": "k3", "weight": 0.01}}
+    return micro_run(tmp_path_factory.mktemp("run") / "refining", workflow="evaluator_optimizer", algorithm=kl)
+
+
+@pytest.fixture(scope="session")
+def proposing_run(tmp_path_factory):
+    """Strategies that are proposed and followed."""
+    return micro_run(tmp_path_factory.mktemp("run") / "proposing", workflow="orchestrator_workers")

@@ -103,7 +103,8 @@ def test_every_role_of_every_policy_has_equal_parts_in_all_mini_batches(updates,
 def test_parts_of_seven_and_four_by_hand():
     batches = stratified(spoken(generator=7, critic_a=4), "0/1", updates=3)
     assert [role_counts(batch)["generator"] for batch in batches] == [3, 2, 2]
-    assert [role_counts(batch)["critic_a"] for batch in batches] == [2, 1, 1]
+    assert [role_counts(batch)["critic_a"] for batch in batches] == [1, 2, 1]
+    assert [len(batch) for batch in batches] == [4, 4, 3]
 
 
 def test_a_role_that_speaks_under_two_policies_is_split_under_each():
@@ -134,6 +135,14 @@ def test_several_updates_shuffle_and_the_seed_says_how():
     assert names(splits[0][0]) == names(splits[1][0])
     assert len({tuple(sorted(names(split[0]))) for split in splits}) == 3
     assert sorted(names(splits[0][0])) != [("generator", index) for index in range(0, 12, 2)]
+
+
+def test_roles_of_the_same_size_are_shuffled_each_in_its_own_way():
+    samples = [sample(role, index) for role in ("generator", "critic") for index in range(12)]
+    batch, _ = stratified(samples, "0/1", updates=2)
+    assert [number for role, number in names(batch) if role == "generator"] != [
+        number for role, number in names(batch) if role == "critic"
+    ]
 
 
 def test_what_one_role_says_does_not_change_how_another_is_split():

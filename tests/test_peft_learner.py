@@ -43,7 +43,9 @@ def trained(learner: Peft, routing: Routing, steps: int = 2, loss: Loss = LOSS) 
 
 def silent(made: list[Sample], policy: str) -> list[Sample]:
     """Without signal for one policy."""
-    return [replace(one, advantage=0.0, signal=False, in_loss=False) if one.call.policy == policy else one for one in made]
+    return [
+        replace(one, advantage=0.0, signal=False, in_loss=False) if one.call.policy == policy else one for one in made
+    ]
 
 
 def joint_of(contributions, policy: str) -> torch.Tensor:

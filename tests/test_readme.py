@@ -33,7 +33,7 @@ def smaller(command):
 
 
 def test_the_readme_has_every_command():
-    assert {command[0] for command in commands(README)} == {"doctor", "train", "resume", "evaluate", "show"}
+    assert {command[0] for command in commands(README)} == {"doctor", "train", "resume", "evaluate", "show", "init"}
 
 
 @pytest.mark.slow

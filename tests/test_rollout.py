@@ -15,7 +15,7 @@ from counterpoint.samplers._wave import Wave
 from counterpoint.samplers.base import Completion
 from counterpoint.samplers.scripted import Scripted
 from counterpoint.task import Problem, Score
-from counterpoint.workflow import Role, workflow
+from counterpoint.workflow import Part, Role, workflow
 from counterpoint.workflows import load_workflow
 
 SOON = 0.02
@@ -496,6 +496,51 @@ def test_a_continued_conversation_extends_the_ids_that_were_sampled():
         assert later.prompt_ids[: len(known)] == known
     known = second.prompt_ids + second.completion_ids
     assert other.prompt_ids[: len(known)] == known  # another policy with the same tokenizer: the same ids
+
+
+def test_who_changes_a_message_afterwards_does_not_change_what_was_said():
+    @workflow
+    async def fickle(problem: Problem, *, generator: Role) -> str | None:
+        messages = [user("first")]
+        reply = await generator(messages)
+        messages[0]["content"] = "second"
+        reply.conversation[0]["content"] = "third"
+        await generator([user("fourth")])
+        return "2"
+
+    first, second = play(fickle)[0].episodes[0].calls
+    assert first.messages == (user("first"),)
+    assert second.messages == (user("fourth"),)
+
+
+def test_of_slots_that_say_the_same_each_goes_on_from_its_own_ids():
+    class TwoWays(Scripted):
+        """Every other reply is spelled with a token that no encoding gives."""
+
+        said = False
+
+        async def sample(self, request):
+            completion = await super().sample(request)
+            self.said = not self.said
+            ids = (MERGED, END) if self.said else completion.ids
+            return replace(completion, ids=ids, logprobs=(0.0,) * len(ids))
+
+    @workflow(cast=lambda options: {"generator": Part(slots=2)})
+    async def duet(problem: Problem, *, generator: Role) -> str | None:
+        firsts = await gather(generator(problem.text), generator(problem.text))
+        assert firsts[0].text == firsts[1].text == "12"
+        await gather(*(generator([*first.conversation, user("Sure?")]) for first in firsts))
+        return "2"
+
+    stage, _ = make_stage(duet, lambda policy, prompt: "12")
+    stage = replace(stage, sampler=TwoWays(lambda policy, prompt: "12", next(iter(stage.chats.values()))))
+    (group,) = asyncio.run(rollout(stage, [make_task()], make_limits(), size=1, seed="s"))
+    calls = {call.key: call for call in group.episodes[0].calls}
+    for slot in (0, 1):
+        first, second = calls[CallKey("generator", slot, 0)], calls[CallKey("generator", slot, 1)]
+        known = first.prompt_ids + first.completion_ids
+        assert second.prompt_ids[: len(known)] == known
+    assert calls[CallKey("generator", 0, 0)].completion_ids != calls[CallKey("generator", 1, 0)].completion_ids
 
 
 def test_conversations_are_not_shared_between_episodes():

@@ -9,11 +9,11 @@ from facts import make_limits, make_problem, make_stage, make_task
 from pydantic import Field
 
 from counterpoint.config import Spec
-from counterpoint.episode import Answer, CallKey, Choice, Unreadable, Verdict
+from counterpoint.episode import Answer, CallKey, Choice, Proposal, Unreadable, Verdict
 from counterpoint.errors import ConfigError, WorkflowError
 from counterpoint.rollout import rollout
 from counterpoint.task import Problem
-from counterpoint.workflow import Reply, Role, workflow
+from counterpoint.workflow import Part, Reply, Role, Roles, assistant, user, workflow
 from counterpoint.workflows import load_workflow
 
 
@@ -172,6 +172,33 @@ def test_a_choice_out_of_range_is_no_choice(index, reason):
     assert reply.claim == Unreadable(reason)
 
 
+def test_a_proposal_names_the_calls_that_followed_it():
+    reply, drafts = make_reply("planner"), make_drafts()
+    assert reply.proposes(drafts) is None
+    assert reply.claim == Proposal(tuple(draft.key for draft in drafts))
+    assert reply.answer is None
+
+
+def test_a_proposal_that_nobody_followed_is_refused_and_can_still_be_unreadable():
+    reply = make_reply("planner")
+    with pytest.raises(WorkflowError, match=r"role='planner'.*a proposal that nobody follows is unreadable, not a"):
+        reply.proposes([])
+    assert reply.claim is None
+    reply.unreadable("no plan")
+    assert reply.claim == Unreadable("no plan")
+
+
+def test_what_a_role_is_told_and_what_it_has_said_are_messages():
+    assert user("Hm?") == {"role": "user", "content": "Hm?"}
+    assert assistant("Hm.") == {"role": "assistant", "content": "Hm."}
+
+
+@pytest.mark.parametrize("answer", [4711, 1.5, True, b"4711", ["4711"], "\ud800"])
+def test_an_answer_that_is_not_text_is_refused(answer):
+    with pytest.raises(WorkflowError, match=r"an answer (must be text or None, not|cannot be written as UTF-8)"):
+        make_reply().answers(answer)
+
+
 @pytest.mark.parametrize(
     "again",
     [
@@ -179,6 +206,7 @@ def test_a_choice_out_of_range_is_no_choice(index, reason):
         lambda reply: reply.answers(None),
         lambda reply: reply.judges(make_reply(), True),
         lambda reply: reply.chooses(make_drafts(), 0),
+        lambda reply: reply.proposes(make_drafts()),
         lambda reply: reply.unreadable("no"),
     ],
 )
@@ -188,6 +216,159 @@ def test_a_reply_makes_one_claim_only(again):
     with pytest.raises(WorkflowError, match=r"one claim; this one already has .*42"):
         again(reply)
     assert reply.claim == Answer("42")
+
+
+# Casts
+
+
+def crowd(options):
+    """Several solvers or several slots of one, a critic on demand."""
+    several = Part(roles=options["solvers"], slots=options["samples"])
+    return {"solver": several, "critic": Part(roles=1 if options["critical"] else 0)}
+
+
+@workflow(cast=crowd)
+async def crowded(
+    problem: Problem,
+    *,
+    solver: Roles,
+    critic: Role | None,
+    judge: Role,
+    solvers: int = 2,
+    samples: int = 1,
+    critical: bool = False,
+) -> str | None:
+    """Says who it was given."""
+    return f"{problem.text} {'+'.join(one.name for one in solver)} {critic and critic.name} {judge.name}"
+
+
+@pytest.mark.parametrize(
+    ("options", "roles", "slots", "said"),
+    [
+        ({}, ("solver_1", "solver_2", "judge"), (1, 1, 1), "solver_1+solver_2 None judge"),
+        ({"solvers": 1}, ("solver", "judge"), (1, 1), "solver None judge"),
+        ({"solvers": 1, "samples": 4}, ("solver", "judge"), (4, 1), "solver None judge"),
+        (
+            {"solvers": 3, "samples": 2, "critical": True},
+            ("solver_1", "solver_2", "solver_3", "critic", "judge"),
+            (2, 2, 2, 1, 1),
+            "solver_1+solver_2+solver_3 critic judge",
+        ),
+    ],
+)
+def test_options_say_which_roles_there_are_with_how_many_slots(options, roles, slots, said):
+    found = crowded.with_options(options)
+    assert found.name == "crowded"
+    assert found.roles == roles
+    assert found.slots == dict(zip(roles, slots, strict=True))
+    assert [role for members in found.cast.values() for role in members] == list(roles)
+    named = {role: Named(role) for role in roles}
+    assert asyncio.run(found(make_problem("Who?"), named)) == f"Who? {said}"
+
+
+class Named:
+    def __init__(self, name):
+        self.name = name
+
+
+def test_a_cast_leaves_the_parameters_and_options_as_they_were():
+    assert crowded.parameters == {"solver": "several", "critic": "one or none", "judge": "one"}
+    assert crowded.options == {"solvers": 2, "samples": 1, "critical": False}
+    assert crowded.with_options({"critical": True}).cast == {
+        "solver": ("solver_1", "solver_2"),
+        "critic": ("critic",),
+        "judge": ("judge",),
+    }
+    assert crowded.cast["critic"] == ()
+
+
+def test_without_a_cast_every_role_is_one_with_one_slot():
+    assert ranged.cast == {"solver": ("solver",)}
+    assert ranged.slots == {"solver": 1}
+
+
+def test_a_sequence_of_roles_without_a_cast_is_one_role():
+    @workflow
+    async def lonely(problem: Problem, *, solver: Roles) -> str | None:
+        return "+".join(one.name for one in solver)
+
+    assert lonely.roles == ("solver",)
+    assert asyncio.run(lonely(make_problem(), {"solver": Named("solver")})) == "solver"
+
+
+def test_a_role_that_can_be_left_out_is_there_without_a_cast():
+    @workflow
+    async def both(problem: Problem, *, solver: Role, critic: Role | None) -> str | None:
+        return critic.name
+
+    assert both.roles == ("solver", "critic")
+    assert asyncio.run(both(make_problem(), {name: Named(name) for name in both.roles})) == "critic"
+
+
+def test_a_workflow_of_roles_that_can_all_be_left_out_has_roles():
+    @workflow(cast=lambda options: {"critic": Part(roles=0)})
+    async def empty(problem: Problem, *, critic: Role | None) -> str | None:
+        return "nobody" if critic is None else None
+
+    assert empty.roles == ()
+    assert asyncio.run(empty(make_problem(), {})) == "nobody"
+
+
+def test_several_roles_are_played_under_their_own_names():
+    @workflow(cast=lambda options: {"solver": Part(roles=2)})
+    async def duet(problem: Problem, *, solver: Roles) -> str | None:
+        replies = [await one(problem.text) for one in solver]
+        return "+".join(reply.text for reply in replies)
+
+    stage, _ = make_stage(duet, lambda policy, prompt: policy[-1])
+    groups = asyncio.run(rollout(stage, [make_task()], make_limits(), size=1, seed="s"))
+    (episode,) = groups[0].episodes
+    assert [tuple(call.key) for call in episode.calls] == [("solver_1", 0, 0), ("solver_2", 0, 0)]
+    assert episode.answer == "1+2"
+
+
+@pytest.mark.parametrize(
+    ("cast", "message"),
+    [
+        ({"solvr": Part()}, "'odd': its cast has 'solvr', which is not one of its roles"),
+        ({"votes": Part()}, "'odd': its cast has 'votes', which is not one of its roles"),
+        ({"solver": Part(roles=0)}, "'odd': 'solver' cannot have 0 roles x 1 slots"),
+        ({"solver": Part(roles=2)}, "'odd': 'solver' cannot have 2 roles x 1 slots"),
+        ({"solver": Part(roles=-1)}, "'odd': 'solver' cannot have -1 roles x 1 slots"),
+        ({"solver": Part(slots=0)}, "'odd': 'solver' cannot have 1 roles x 0 slots"),
+        ({"voters": Part(roles=0)}, "'odd': 'voters' cannot have 0 roles x 1 slots"),
+        ({"voters": Part(roles=3, slots=0)}, "'odd': 'voters' cannot have 3 roles x 0 slots"),
+        ({"critic": Part(roles=2)}, "'odd': 'critic' cannot have 2 roles x 1 slots"),
+        ({"critic": Part(roles=-1)}, "'odd': 'critic' cannot have -1 roles x 1 slots"),
+        ({"critic": Part(roles=0, slots=0)}, "'odd': 'critic' cannot have 0 roles x 0 slots"),
+        ({"solver": Part(slots=2), "voters": Part(roles=-3)}, "'odd': 'voters' cannot have -3 roles x 1 slots"),
+    ],
+)
+def test_a_cast_that_cannot_be_is_refused_when_it_is_declared(cast, message):
+    async def odd(
+        problem: Problem, *, solver: Role, voters: Roles, critic: Role | None, votes: int = 3
+    ) -> str | None: ...
+
+    with pytest.raises(WorkflowError, match=message):
+        workflow(cast=lambda options: cast)(odd)
+
+
+@pytest.mark.parametrize(
+    "cast",
+    [
+        {},
+        {"solver": Part(slots=64)},
+        {"voters": Part(roles=1)},
+        {"voters": Part(roles=5, slots=5)},
+        {"critic": Part(roles=0)},
+        {"critic": Part(slots=3)},
+    ],
+)
+def test_a_cast_that_can_be_is_taken(cast):
+    async def fine(problem: Problem, *, solver: Role, voters: Roles, critic: Role | None) -> str | None: ...
+
+    found = workflow(cast=lambda options: cast)(fine)
+    assert len(found.roles) == sum(cast.get(name, Part()).roles for name in ("solver", "voters", "critic"))
 
 
 OWN = """
@@ -250,7 +431,18 @@ def test_a_workflow_that_does_not_exist_is_named_with_the_nearest():
         load_workflow(Spec(name="votin"))
 
 
-@pytest.mark.parametrize(("name", "roles"), [("single", ("generator",)), ("voting", ("generator", "aggregator"))])
+@pytest.mark.parametrize(
+    ("name", "roles"),
+    [
+        ("single", ("generator",)),
+        ("voting", ("generator", "aggregator")),
+        ("evaluator_optimizer", ("generator", "evaluator")),
+        ("orchestrator_workers", ("orchestrator", "worker", "synthesizer")),
+        ("debate", ("debater", "judge")),
+        ("majority", ("generator",)),
+        ("best_of", ("generator", "evaluator")),
+    ],
+)
 def test_the_roles_of_the_workflows_that_ship(name, roles):
     assert load_workflow(Spec(name=name)).roles == roles
 
@@ -259,3 +451,19 @@ def test_the_number_of_votes_has_a_range():
     assert load_workflow(Spec(name="voting", votes=5)).options["votes"] == 5
     with pytest.raises(ConfigError, match=r"workflow\.voting\.votes = 65"):
         load_workflow(Spec(name="voting", votes=65))
+
+
+def test_a_cast_that_cannot_be_under_other_options_is_refused_when_they_are_set():
+    @workflow(cast=lambda options: {"solver": Part(roles=options["count"])})
+    async def growing(problem: Problem, *, solver: Role, count: int = 1) -> str | None: ...
+
+    for count in (0, 2):
+        with pytest.raises(WorkflowError, match=f"'solver' cannot have {count} roles x 1 slots: it takes one"):
+            growing.with_options({"count": count})
+
+
+def test_two_parameters_cannot_stand_for_the_same_role():
+    with pytest.raises(WorkflowError, match="two of its parameters stand for a role 'solver_1'"):
+
+        @workflow(cast=lambda options: {"solver": Part(roles=2)})
+        async def twins(problem: Problem, *, solver: Roles, solver_1: Role) -> str | None: ...

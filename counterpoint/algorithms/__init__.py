@@ -128,13 +128,25 @@ def _refuse_what_makes_no_sense(config: Config) -> None:
     name, several = algorithm.advantage.name, algorithm.updates > 1 or algorithm.calls_per_update > 0
     if name in OVER_EPISODES:
         _refuse_rewards_of_calls(config)
+    if config.rollout.group_size == 1 and (name in OVER_EPISODES or name == "role_slot"):
+        raise ConfigError(
+            f"algorithm.advantage = {name!r} compares episodes of a task, but rollout.group_size = 1 plays one;"
+            " play at least 2, or use: rae"
+        )
     if algorithm.updates > 1 and algorithm.calls_per_update:
         raise ConfigError("algorithm.updates and algorithm.calls_per_update both say how a step is split: set one")
     if several and algorithm.loss.name == "reinforce":
         raise ConfigError(
             "algorithm.loss = 'reinforce' has no ratio to account for the weights having moved since the samples were"
-            f" drawn, so it takes one update a step; with several use: {', '.join(set(LOSSES) - {'reinforce'})}"
+            f" drawn, so it takes one update a step; with several use: {', '.join(list(LOSSES)[1:])}"
         )
+    if algorithm.role_weights == "balance" and algorithm.calls_per_update:
+        raise ConfigError(
+            "algorithm.role_weights = 'balance' balances the roles of a mini-batch, but with algorithm.calls_per_update"
+            " some mini-batches hold one role alone; use algorithm.updates"
+        )
+    if algorithm.loss.name == "reinforce" and algorithm.anchor == "sampler":
+        raise ConfigError("algorithm.loss = 'reinforce' has no ratio that algorithm.anchor could say anything about")
     if algorithm.correction.name != "none" and algorithm.anchor == "sampler":
         raise ConfigError(
             f"algorithm.correction = {algorithm.correction.name!r} corrects from the sampler to the learner, but with"
@@ -163,9 +175,4 @@ def _refuse_rewards_of_calls(config: Config) -> None:
         raise ConfigError(
             f"algorithm.advantage = {name!r} compares episodes, but algorithm.overlong = 'soft' takes from the calls of"
             f" an episode according to their own length; allowed with it: {others}"
-        )
-    if config.rollout.group_size == 1:
-        raise ConfigError(
-            f"algorithm.advantage = {name!r} compares the episodes of a task, but rollout.group_size = 1 plays one;"
-            " play at least 2, or use: rae"
         )

@@ -33,6 +33,7 @@ def grouped(
     mean, std:    A = (R - mean(R)) / (std(R) + 1e-6), std with n - 1
     mean, none:   A = R - mean(R)
     others, none: A = R - mean(R of the others) = n / (n - 1) * (R - mean(R))
+    others, std:  A = (R - mean(R of the others)) / (std(R) + 1e-6)
     """
     keys = [_key(credit, by) for credit in credits]
     return _compare(credits, keys, baseline=baseline, scale=scale)
@@ -78,15 +79,18 @@ def reinforce_pp(credits: Sequence[Credit]) -> list[Sample]:
     """A = R - mean(R) over the episodes of a task, then (A - mean(A)) / (std(A) + 1e-6) over the calls of a policy.
 
     The second mean and deviation (n - 1) are over all calls with signal that the policy made in the step
-    (REINFORCE++ with a baseline, arXiv 2501.03262). Raises ValueError as `by_episode` does.
+    (REINFORCE++ with a baseline, arXiv 2501.03262). A policy for whose calls the second comparison compares nothing has
+    no signal. Raises ValueError as `by_episode` does.
     """
     samples = dr_grpo(credits)
-    whitened: dict[int, float] = {}
+    found: dict[int, Sample] = {}
     for policy in dict.fromkeys(sample.call.policy for sample in samples):
         mine = [index for index, sample in enumerate(samples) if sample.call.policy == policy and sample.signal]
         values = advantages([samples[index].advantage for index in mine], baseline="mean", scale="std")
-        whitened |= dict(zip(mine, values or [0.0] * len(mine), strict=True))
-    return [replace(sample, advantage=whitened.get(index, 0.0)) for index, sample in enumerate(samples)]
+        for place, index in enumerate(mine):
+            white = values[place] if values else 0.0
+            found[index] = replace(samples[index], advantage=white, signal=bool(values), in_loss=bool(values))
+    return [found.get(index, sample) for index, sample in enumerate(samples)]
 
 
 def role(credits: Sequence[Credit]) -> list[Sample]:
@@ -128,10 +132,11 @@ def hierarchical(credits: Sequence[Credit]) -> list[Sample]:
     """A = R - mean(R): who followed a proposal against all that followed the same one, everybody else against their
     like on the task (prime-rl's proposer and solver).
 
-    Raises WorkflowError if nobody proposes anything: then the workflow has no hierarchy.
+    Raises WorkflowError if nobody proposed anything in any episode, though all of one could be read: then there is no
+    hierarchy in this workflow.
     """
-    claims = [call.claim for credit in credits for call in credit.episode.calls]
-    if claims and not any(isinstance(claim, Proposal | Unreadable) for claim in claims):
+    claims = [[type(call.claim) for call in credit.episode.calls] for credit in credits]
+    if not any(Proposal in found for found in claims) and any(Unreadable not in found for found in claims):
         raise WorkflowError("algorithm.advantage = 'hierarchical' needs a role that proposes what others follow")
     return grouped(credits, by=["task", "role", "proposal"], baseline="mean", scale="none")
 
@@ -171,11 +176,11 @@ def _key(credit: Credit, by: Sequence[Part]) -> tuple[object, ...]:
     return tuple(parts[part] for part in by)
 
 
-def _proposal(credit: Credit) -> tuple[int, ...] | None:
+def _proposal(credit: Credit) -> tuple[tuple[int, ...], str] | None:
     """The proposal that the call followed, as it was written; None if it followed none."""
     for other in credit.episode.calls:
         if isinstance(other.claim, Proposal) and credit.call.key in other.claim.followed_by:
-            return other.completion_ids
+            return other.completion_ids, other.text
     return None
 
 

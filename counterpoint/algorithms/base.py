@@ -97,7 +97,7 @@ class Algorithm:
         return [replace(sample, in_loss=self._in_loss(sample)) for sample in self.advantage(credits)]
 
     def without_signal(self, groups: Sequence[Group]) -> set[str]:
-        """The tasks none of whose calls has signal."""
+        """The tasks none of whose calls has signal. Not for a rule with baselines: asking would move them."""
         found = {sample.task for sample in self.samples(groups) if sample.signal}
         return {group.task for group in groups} - found
 

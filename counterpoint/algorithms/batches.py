@@ -12,15 +12,18 @@ Batches = Callable[[Sequence[Sample], str], list[list[Sample]]]
 def stratified(samples: Sequence[Sample], seed: str, *, updates: int) -> list[list[Sample]]:
     """`updates` mini-batches, in each of which every role of every policy has an equal part of its samples, shuffled.
 
-    Parts differ by one sample at most. No policy takes more steps than another, as long as it has samples for them.
+    A role's parts differ by one sample at most, and so do the whole batches. No policy takes more steps than another,
+    as long as it has samples for them.
     """
     batches: list[list[Sample]] = [[] for _ in range(updates)]
+    dealt = 0
     for policy, role in dict.fromkeys((sample.call.policy, sample.call.key.role) for sample in samples):
         mine = [sample for sample in samples if (sample.call.policy, sample.call.key.role) == (policy, role)]
         if updates > 1:
             random.Random(f"{seed}/{policy}/{role}").shuffle(mine)
-        for place, batch in enumerate(batches):
-            batch += mine[place::updates]
+        for place in range(updates):
+            batches[(dealt + place) % updates] += mine[place::updates]
+        dealt += len(mine)
     return [batch for batch in batches if batch] or [[]]
 
 

@@ -48,8 +48,8 @@ def mix(
 ) -> list[Credit]:
     """Alpha R_i + beta own + gamma [readable], alpha = team, beta = own, gamma = format.
 
-    A call that claims nothing has no own part. Where the episode or the claim could not be judged, there is no credit
-    (AT-GRPO, arXiv 2510.11062; M-GRPO, 2511.13288).
+    A call that claims nothing has no own part, and counts as readable. Where the episode or the claim could not be
+    judged, there is no credit (AT-GRPO, arXiv 2510.11062; M-GRPO, 2511.13288).
     """
     return [
         Credit(
@@ -72,7 +72,8 @@ def help_hurt(
     """R_i + lambda ([team right, solo wrong] - [team wrong, solo right]) for the `roles` that advise, R_i for others.
 
     `solo` is the role that answers the task alone in an extra episode, rollout i of which stands beside episode i
-    (CCPO, arXiv 2603.21563). Where that one could not be judged, nothing is added.
+    (CCPO, arXiv 2603.21563). Where that one could not be judged, nothing is added. Raises ValueError if a group was not
+    played alone as often as together.
     """
     added = {
         (group.task, episode.rollout): weight * _helped(episode, alone)

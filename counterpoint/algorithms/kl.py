@@ -11,6 +11,8 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+LARGEST_EXPONENT = 20.0
+"""So that no float32 overflows where the base is far more certain than the policy."""
 Weight = Annotated[float, Field(ge=0)]
 
 
@@ -46,7 +48,10 @@ def k2(logprobs_CT: Tensor, base_CT: Tensor, *, weight: Weight) -> Kl:
 
 
 def k3(logprobs_CT: Tensor, base_CT: Tensor, *, weight: Weight) -> Kl:
-    """exp(-d) + d - 1, unbiased and never negative: adds weight * k3."""
+    """exp(-d) + d - 1, whose value is unbiased and never negative: adds weight * k3.
+
+    Its gradient has the expectation of that of KL(base, policy), the other way round. The exponent is cut at 20.
+    """
     difference_CT = logprobs_CT - base_CT
-    value_CT = torch.exp(-difference_CT) + difference_CT - 1
+    value_CT = torch.exp((-difference_CT).clamp(max=LARGEST_EXPONENT)) + difference_CT - 1
     return Kl(value_CT.detach(), weight * value_CT)

@@ -17,6 +17,7 @@ from torch import Tensor
 from counterpoint.algorithms.aggregation import Aggregation
 from counterpoint.algorithms.correction import Correction, uncorrected
 from counterpoint.algorithms.kl import Anchor
+from counterpoint.errors import LearnerError
 
 
 class Tokens(NamedTuple):
@@ -56,12 +57,17 @@ class Loss:
     anchor: Literal["learner", "sampler"] = "learner"
 
     def per_token(self, tokens: Tokens) -> TokenValues:
-        """The loss of each token, correction and KL included, and what is worth knowing about it."""
+        """The loss of each token, correction and KL included, and what is worth knowing about it.
+
+        Raises LearnerError if a KL is asked for without the base's log-probabilities.
+        """
         plain_CT = self.token_loss(tokens)
         corrected = self.correction(tokens.old_CT, tokens.sampled_CT, tokens.mask_CT)
         facts = {"clipped": _clipped(plain_CT, tokens), "corrected": corrected.changed_CT}
         loss_CT = plain_CT * corrected.weights_CT
-        if self.kl is not None and tokens.base_CT is not None:
+        if self.kl is not None:
+            if tokens.base_CT is None:
+                raise LearnerError("a KL to the base is asked for, but its log-probabilities were not computed")
             kl = self.kl(tokens.logprobs_CT, tokens.base_CT)
             loss_CT = loss_CT + kl.loss_CT
             facts["kl"] = kl.value_CT
@@ -116,7 +122,8 @@ def sapo(
     negative: Annotated[float, Field(gt=0)] = 1.05,
 ) -> Tensor:
     """-sigmoid(kappa (rho - 1)) (4 / kappa) A, kappa = `positive` where A > 0, else `negative` (arXiv 2511.20347)."""
-    kappa_C1 = torch.where(tokens.advantages_C1 > 0, positive, negative)
+    one_C1 = torch.ones_like(tokens.advantages_C1)
+    kappa_C1 = torch.where(tokens.advantages_C1 > 0, positive * one_C1, negative * one_C1)
     gate_CT = torch.sigmoid(kappa_C1 * (_ratio(tokens) - 1)) * 4 / kappa_C1
     return -gate_CT * tokens.advantages_C1
 

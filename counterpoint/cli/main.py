@@ -17,8 +17,12 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
+init = typer.Typer(help="Write files of your own to start from.", no_args_is_help=True)
+app.add_typer(init, name="init")
+
 Overrides = Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Such as run.seed=1.")]
 RunPath = Annotated[Path, typer.Argument(metavar="RUN", help="A run directory.")]
+Into = Annotated[Path, typer.Option(metavar="DIR", help="Where the files go; made if need be.")]
 
 
 @app.command()
@@ -83,6 +87,28 @@ def doctor() -> None:
     from counterpoint.cli.doctor import examine
 
     sys.exit(examine())
+
+
+@init.command("workflow")
+def init_workflow(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Of the workflow and its module, such as my_flow.")],
+    into: Into = Path(),
+) -> None:
+    """Write NAME.py, a workflow of two roles to change, and test_NAME.py."""
+    from counterpoint.cli.init import write_workflow
+
+    write_workflow(name, into)
+
+
+@init.command("task")
+def init_task(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Of the file, without its ending.")],
+    into: Into = Path(),
+) -> None:
+    """Write NAME.jsonl, questions and answers to replace with your own."""
+    from counterpoint.cli.init import write_questions
+
+    write_questions(name, into)
 
 
 def main() -> None:

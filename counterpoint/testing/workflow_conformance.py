@@ -7,7 +7,6 @@ No model is needed: replies are scripted, a character is a token. Each check can
 """
 
 import asyncio
-import re
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -20,7 +19,7 @@ from counterpoint.rollout import Limits, Stage, rollout
 from counterpoint.samplers.base import Completion, Request, Session
 from counterpoint.samplers.scripted import Script
 from counterpoint.task import WRONG, Problem, Score, Task
-from counterpoint.tasks.arithmetic import arithmetic
+from counterpoint.testing.by_hand import a_calculation, a_program
 from counterpoint.testing.characters import END, character_chat, spell
 from counterpoint.workflow import Reply, Role, Workflow, user
 
@@ -261,25 +260,6 @@ CHECKS: tuple[Check, ...] = (
 )
 
 
-def a_calculation() -> Problem:
-    r"""A problem whose answer is a number in `\boxed{...}`."""
-    return arithmetic(operands=2, train=1, validation=1, test=1).train[0].problem
-
-
-def a_program() -> Problem:
-    """A problem whose answer is a program in a fenced block."""
-    return Problem(
-        id="program",
-        text="Write a function `one()` that returns 1.",
-        answer_format="Write the whole program in one block that begins with ```python and ends with ```.",
-        extract=_last_program,
-    )
-
-
-def _last_program(reply: str) -> str | None:
-    return next(reversed(re.findall(r"```python\n(.*?)```", reply, flags=re.DOTALL)), None)
-
-
 def _scenes(problem: Problem, script: Script | None) -> Iterator[Scene]:
     """The problem with every role saying one thing, with the script, and with something else at every other call."""
     leading: Say = _by_seed(SITUATIONS)
@@ -314,7 +294,7 @@ def _disturbed(say: Say) -> Say:
 
 @dataclass(slots=True)
 class _Watch:
-    """What the roles were asked, and how many tasks the workflow left behind; which role keeps silent, until released."""
+    """What is seen of an episode, and which role keeps silent in it until it is released."""
 
     silent: str | None = None
     released: asyncio.Event = field(default_factory=asyncio.Event)

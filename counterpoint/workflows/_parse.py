@@ -7,8 +7,10 @@ from typing import TypeVar
 _Value = TypeVar("_Value", int, bool)
 _BOX = r"\boxed{"
 _BOXED_INTEGER = re.compile(r"\\boxed\{\s*(\d{1,4})\s*\}")
-_BOXED_WORD = re.compile(r"\\boxed\{\s*(?:\\text(?:bf|rm)?\{)?\s*(correct|incorrect)\s*\}?\s*\}", re.IGNORECASE)
-_STRATEGY = re.compile(r"^[ \t#*_]*strategy[ \t]+(\d{1,4})[ \t*_]*[:.][ \t*_]*", re.IGNORECASE | re.MULTILINE)
+_WORD = r"\s*(correct|incorrect)\s*"
+_BOXED_WORD = re.compile(rf"\\boxed\{{(?:{_WORD}|\s*\\text(?:bf|rm)?\{{{_WORD}\}}\s*)\}}", re.IGNORECASE)
+_MARK = r"[ \t#*_]*"
+_STRATEGY = re.compile(rf"^{_MARK}strategy[ \t]+(\d{{1,4}}){_MARK}[:.](?!\d){_MARK}", re.IGNORECASE | re.MULTILINE)
 
 
 def read_index(text: str) -> int | None:
@@ -19,7 +21,8 @@ def read_index(text: str) -> int | None:
 
 def read_verdict(text: str) -> bool | None:
     r"""Whether `\boxed{correct}` or `\boxed{incorrect}` is written; None without a box, or with any other beside it."""
-    return _agreed(text, [found.lower() == "correct" for found in _BOXED_WORD.findall(text)])
+    words = [plain or styled for plain, styled in _BOXED_WORD.findall(text)]
+    return _agreed(text, [word.lower() == "correct" for word in words])
 
 
 def read_strategies(text: str, most: int) -> list[str]:
@@ -29,7 +32,7 @@ def read_strategies(text: str, most: int) -> list[str]:
     """
     headings = list(_STRATEGY.finditer(text))
     ends = [*(heading.start() for heading in headings[1:]), len(text)]
-    found = [text[heading.end() : end].strip() for heading, end in zip(headings, ends, strict=False)]
+    found = [text[heading.end() : end].strip(" \t\r\n#*_") for heading, end in zip(headings, ends, strict=False)]
     numbers = [int(heading[1]) for heading in headings]
     if numbers != list(range(1, len(numbers) + 1)) or not all(found):
         return []
