@@ -64,7 +64,7 @@ class Mistakes(NamedTuple):
     """A reply that should end with a box does not."""
     choice: float = 0.35
     """Who compares candidates takes any of them instead of a right one."""
-    check: float = 0.15
+    check: float = 0.10
     """A step that is checked is said to be right when it is wrong, or the other way round."""
     refined: float = 0.20
     """A step that is written anew after a review has a wrong result."""
@@ -73,8 +73,10 @@ class Mistakes(NamedTuple):
 
 
 FLAWLESS = Mistakes(step=0.0, no_box=0.0, choice=0.0, check=0.0, refined=0.0, plan=0.0)
-SKILL_PART = 0.45
-"""This part of the steps teaches arithmetic and checking without mistakes; the rest teaches all roles, with them."""
+ARITHMETIC_PART = 0.25
+"""This part of the steps teaches mostly arithmetic, without mistakes."""
+SKILL_PART = 0.5
+"""From there to this part of the steps mostly checking is taught, without mistakes; then all roles, with them."""
 
 
 class Transcript(NamedTuple):
@@ -331,22 +333,31 @@ class Role(NamedTuple):
     make: Callable[[Task, random.Random, Mistakes], Transcript]
     rows: int
     """Transcripts a step, so that all roles' steps cost about the same."""
-    skill: float
+    arithmetic: float
     """How often a step of the first part is this role's."""
-    weight: float
+    checking: float
     """How often a step of the second part is."""
+    playing: float
+    """How often a step of the last part is."""
 
 
 ROLES = (
-    Role(generator, rows=56, skill=6.0, weight=1.2),
-    Role(worker, rows=48, skill=2.0, weight=1.0),
-    Role(evaluator, rows=18, skill=5.0, weight=1.2),
-    Role(refiner, rows=16, skill=0.0, weight=1.2),
-    Role(aggregator, rows=22, skill=0.0, weight=1.0),
-    Role(synthesizer, rows=24, skill=0.0, weight=0.8),
-    Role(debater, rows=22, skill=0.0, weight=0.5),
-    Role(orchestrator, rows=48, skill=0.0, weight=0.4),
+    Role(generator, rows=56, arithmetic=6.0, checking=2.0, playing=1.2),
+    Role(worker, rows=48, arithmetic=2.0, checking=1.0, playing=1.0),
+    Role(evaluator, rows=24, arithmetic=1.0, checking=6.0, playing=2.0),
+    Role(refiner, rows=16, arithmetic=0.0, checking=0.0, playing=1.2),
+    Role(aggregator, rows=22, arithmetic=0.0, checking=0.0, playing=1.0),
+    Role(synthesizer, rows=24, arithmetic=0.0, checking=0.0, playing=0.8),
+    Role(debater, rows=22, arithmetic=0.0, checking=0.0, playing=0.5),
+    Role(orchestrator, rows=48, arithmetic=0.0, checking=0.0, playing=0.4),
 )
+
+
+def weight_at(role: Role, done: float) -> float:
+    """How often a step is the role's, when this part of all steps is done."""
+    if done < ARITHMETIC_PART:
+        return role.arithmetic
+    return role.checking if done < SKILL_PART else role.playing
 
 
 def batches(seed: int, steps: int) -> Iterator[list[Transcript]]:
@@ -357,10 +368,8 @@ def batches(seed: int, steps: int) -> Iterator[list[Transcript]]:
         for operands, high, size in ((2, 30, 500), (3, 30, 6000), (3, 50, 6000), (4, 30, 6000))
     ]
     for step in range(steps):
-        skill = step < SKILL_PART * steps
-        weights = [role.skill if skill else role.weight for role in ROLES]
-        role = source.choices(ROLES, weights=weights)[0]
-        mistakes = FLAWLESS if skill else Mistakes()
+        role = source.choices(ROLES, weights=[weight_at(role, step / steps) for role in ROLES])[0]
+        mistakes = FLAWLESS if step < SKILL_PART * steps else Mistakes()
         tasks = (source.choice(pool) for pool in source.choices(pools, weights=(1, 5, 1, 2), k=role.rows))
         yield [role.make(task, source, mistakes) for task in tasks]
 
