@@ -1,12 +1,19 @@
 """What several files need."""
 
 import asyncio
+import sys
 
 import pytest
 
 from counterpoint.recipe import config_from
 from counterpoint.run import Run
 from counterpoint.train import train
+
+
+@pytest.fixture(autouse=True)
+def _path_of_its_own(monkeypatch):
+    """A workflow of one's own puts its folder on the path: not on that of the next test."""
+    monkeypatch.setattr(sys, "path", [*sys.path])
 
 
 def micro_run(path, **table):

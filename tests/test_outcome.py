@@ -8,7 +8,7 @@ import pytest
 from counterpoint.outcome import Interval, difference, interval, outcome, smooth
 
 
-def row(step, split, outcomes, roles=None):
+def row(step, split, outcomes, roles=None, numbers=None):
     values = {task: value if isinstance(value, list) else [value] for task, value in outcomes.items()}
     return {
         "step": step,
@@ -16,6 +16,7 @@ def row(step, split, outcomes, roles=None):
         "accuracy": fmean(fmean(value) for value in values.values()),
         "outcomes": values,
         "roles": roles or {},
+        "numbers": numbers or {},
     }
 
 
@@ -160,6 +161,28 @@ def test_each_role_has_a_course_of_its_own():
 
 def test_the_summary_holds_plain_values():
     plain = outcome(course([0.1, 0.5], [{"a": 0.0}, {"a": 1.0}], [{"solver": {"a": [0.5]}}] * 2)).as_dict()
-    assert set(plain) == {"peak_step", "terminal_steps", "base", "peak", "terminal", "gain", "drop", "roles"}
+    assert set(plain) == {"peak_step", "terminal_steps", "base", "peak", "terminal", "gain", "drop", "roles", "behaviour"}
     assert plain["gain"] == {"value": 1.0, "low": 1.0, "high": 1.0, "n": 1}
     assert plain["roles"]["solver"]["drop"] == {"value": 0.0, "low": 0.0, "high": 0.0, "n": 1}
+
+
+def test_behaviour_is_read_off_the_test_split_at_the_same_steps():
+    numbers = [
+        {"role/judge/precision": 0.5, "role/judge/tokens": 9.0, "episode/oracle": 0.4},
+        {"role/judge/precision": 0.9, "episode/oracle": 0.8},
+        {"role/judge/precision": 0.7, "role/judge/recall": 0.2},
+    ]
+    steps = zip((0, 10, 20), (0.1, 0.5, 0.9), numbers, strict=True)
+    rows = [
+        entry
+        for step, accuracy, measured in steps
+        for entry in (row(step, "validation", {"v": accuracy}), row(step, "test", {"a": 0.5}, numbers=measured))
+    ]
+    found = outcome(rows)
+    assert found.peak_step == 20
+    assert found.behaviour == {
+        "role/judge/precision": (0.5, 0.7, pytest.approx(0.8)),
+        "role/judge/recall": (None, 0.2, 0.2),  # undefined where no draft was right
+        "episode/oracle": (0.4, None, 0.8),
+    }
+    assert found.as_dict()["behaviour"]["role/judge/recall"] == {"base": None, "peak": 0.2, "terminal": 0.2}
