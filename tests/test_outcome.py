@@ -168,7 +168,7 @@ def test_the_summary_holds_plain_values():
 
 def test_behaviour_is_read_off_the_test_split_at_the_same_steps():
     numbers = [
-        {"role/judge/precision": 0.5, "role/judge/tokens": 9.0, "episode/oracle": 0.4},
+        {"role/judge/precision": 0.5, "role/judge/coherence": 9.0, "policy/judge/updates": 1.0, "episode/oracle": 0.4},
         {"role/judge/precision": 0.9, "episode/oracle": 0.8},
         {"role/judge/precision": 0.7, "role/judge/recall": 0.2},
     ]
