@@ -161,7 +161,17 @@ def test_each_role_has_a_course_of_its_own():
 
 def test_the_summary_holds_plain_values():
     plain = outcome(course([0.1, 0.5], [{"a": 0.0}, {"a": 1.0}], [{"solver": {"a": [0.5]}}] * 2)).as_dict()
-    assert set(plain) == {"peak_step", "terminal_steps", "base", "peak", "terminal", "gain", "drop", "roles", "behaviour"}
+    assert set(plain) == {
+        "peak_step",
+        "terminal_steps",
+        "base",
+        "peak",
+        "terminal",
+        "gain",
+        "drop",
+        "roles",
+        "behaviour",
+    }
     assert plain["gain"] == {"value": 1.0, "low": 1.0, "high": 1.0, "n": 1}
     assert plain["roles"]["solver"]["drop"] == {"value": 0.0, "low": 0.0, "high": 0.0, "n": 1}
 
