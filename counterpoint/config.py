@@ -254,7 +254,8 @@ class Config(Section):
     sampler: Named = Spec(name="in_process")
     learner: LearnerConfig = LearnerConfig()
     runtime: Named = Spec(name="local")
-    diagnostics: list[Named] = [Spec(name="behaviour"), Spec(name="role_gradients")]
+    diagnostics: list[Named] = [Spec(name=name) for name in ("behaviour", "role_gradients", "persistence", "distance")]
+    """What is looked at in each step; `docs/metrics.md` says what the numbers are."""
     interventions: list[Named] = []
     evaluation: EvaluationConfig = EvaluationConfig()
     run: RunConfig = RunConfig()
@@ -296,15 +297,14 @@ def check_options(
 
     Raises ConfigError if an option is unknown, of the wrong type, outside the range its annotation gives, or missing.
     """
-    hints = get_type_hints(function, include_extras=True)
-    parameters = {
-        name: parameter
-        for name, parameter in inspect.signature(function).parameters.items()
-        if parameter.kind is inspect.Parameter.KEYWORD_ONLY and name not in skip
-    }
+    empty = inspect.Parameter.empty
     fields: dict[str, Any] = {
-        name: (hints.get(name, Any), ... if parameter.default is inspect.Parameter.empty else parameter.default)
-        for name, parameter in parameters.items()
+        name: (
+            Any if parameter.annotation is empty else parameter.annotation,
+            ... if parameter.default is empty else parameter.default,
+        )
+        for name, parameter in inspect.signature(function, eval_str=True).parameters.items()
+        if parameter.kind is inspect.Parameter.KEYWORD_ONLY and name not in skip
     }
     model = create_model(where, __base__=Section, **fields)
     try:

@@ -47,7 +47,8 @@ async def train(run: Run, watch: Watch = lambda step, numbers: None) -> Outcome 
     async with open_runtime(config, routes) as runtime:
         sampler, learner = runtime.sampler, runtime.learner
         stage = Stage(workflow=workflow, routing=routes, sampler=sampler, chats=runtime.chats)
-        parts: dict[str, Stateful] = {"learner": learner, "interventions": interventions, "algorithm": algorithm}
+        parts: dict[str, Stateful] = {"learner": learner, "algorithm": algorithm}
+        parts |= {"interventions": interventions, "diagnostics": diagnostics}
         start = run.restore(parts)
         if start is not None:
             check_restored(run.checkpoint_state(start)["digests"], learner.digests())
@@ -79,9 +80,8 @@ async def train(run: Run, watch: Watch = lambda step, numbers: None) -> Outcome 
             looks: list[Numbers] = []
             moves: list[dict[str, Moved]] = []
             for part in anchored(learner, batches(due, f"{config.run.seed}/{index}"), loss):
-                contributions = learner.backward(part, loss)
-                step = Step(index=index, groups=groups, samples=samples, contributions=contributions)
-                looks.append(merged(*(diagnostic(step) for diagnostic in diagnostics)))
+                contributions = learner.backward(part, loss, slots_apart=diagnostics.slots_apart(index))
+                looks.append(diagnostics.look(Step(index, groups, samples, contributions, learner.base_logprobs)))
                 moves.append(learner.step(interventions.gradients(contributions), step=index))
             moved = together(moves)
             check_moves(before, learner.digests(), moved)

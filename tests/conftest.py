@@ -24,6 +24,12 @@ def micro_run(path, **table):
             "policies": {"sharing": "shared", "learning_rate": 1e-3},
             "rollout": {"tasks_per_step": 4, "group_size": 4, "max_tokens": 48},
             "evaluation": {"every": 1},
+            "diagnostics": [
+                "behaviour",
+                {"name": "role_gradients", "every": 2},
+                "persistence",
+                {"name": "distance", "every": 2},
+            ],
             "run": {"steps": 2, "threads": 1},
             **table,
         }

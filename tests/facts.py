@@ -6,9 +6,11 @@ from typing import Any
 
 import numpy as np
 
-from counterpoint.algorithms.base import Credit
+from counterpoint.algorithms.base import Credit, Sample
 from counterpoint.chat import Chat
+from counterpoint.diagnostics.base import Step
 from counterpoint.episode import Answer, Call, CallKey, Choice, Claim, Episode, Group, Message
+from counterpoint.learners.base import Contributions
 from counterpoint.policy import Routing
 from counterpoint.rollout import Limits, Stage
 from counterpoint.samplers.scripted import Scripted
@@ -111,6 +113,26 @@ def make_credit(
 ) -> Credit:
     call = make_call(role, slot, turn, prompt_ids=tuple(prompt))
     return Credit(episode=make_episode(call, task=task, rollout=rollout), call=call, reward=reward)
+
+
+def make_credit_sample(reward: float, role: str = "generator", **fields: Any) -> Sample:
+    """A sample of which the reward matters."""
+    credit = make_credit(reward, role, **fields)
+    return Sample(task=credit.task, rollout=credit.rollout, call=credit.call, reward=reward, advantage=0.0, signal=True)
+
+
+def make_step(
+    *,
+    index: int = 1,
+    groups: Sequence[Group] = (),
+    samples: Sequence[Sample] = (),
+    contributions: Contributions | None = None,
+    base_logprobs: Callable[[Sequence[Call]], list[list[float]]] = lambda calls: [
+        list(call.logprobs) for call in calls
+    ],
+) -> Step:
+    """A step of which only what is given matters."""
+    return Step(index, groups, samples, contributions or {}, base_logprobs)
 
 
 def vote(answers: Sequence[tuple[str, float]], chosen: int, *, rollout: int = 0, task: str = "t") -> Episode:

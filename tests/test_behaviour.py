@@ -1,17 +1,29 @@
 """What each role does and how well, by hand on a few voting episodes; and what an evaluation counts."""
 
 import asyncio
+import random
 from math import sqrt
+from statistics import fmean, pvariance
 
 import pytest
-from facts import make_call, make_episode, make_group, make_limits, make_stage, make_task, vote
+from facts import (
+    make_call,
+    make_credit_sample,
+    make_episode,
+    make_group,
+    make_limits,
+    make_stage,
+    make_step,
+    make_task,
+    vote,
+)
 
 from counterpoint.algorithms.advantage import grpo
 from counterpoint.algorithms.credit import outcome
 from counterpoint.config import Spec
 from counterpoint.diagnostics import build_diagnostics
-from counterpoint.diagnostics.base import Step
-from counterpoint.diagnostics.behaviour import any_answer_right, behaviour, episode_numbers, selection
+from counterpoint.diagnostics._likeness import agreement, distinct, echo
+from counterpoint.diagnostics.behaviour import Behaviour, any_answer_right, episode_numbers, inflation, selection
 from counterpoint.episode import Answer, CallKey, Choice, Unreadable
 from counterpoint.errors import ConfigError, WorkflowError
 from counterpoint.evaluate import count, evaluate
@@ -56,6 +68,8 @@ def test_the_numbers_of_a_small_voting_group():
             "episode/errors": 1,
             "episode/not_judged": 1,
             "episode/oracle": 3 / 6,  # episodes 0, 1 and 3 had a right draft
+            "episode/helped": 0.0,
+            "episode/hurt": 2 / 4,  # episodes 1 and 3 of those that were judged and had an answer
             "episode/score": 1 / 5,  # 1, 0, 0, 0, and 0 for the one that failed
             "role/generator/calls": 11 / 6,
             "role/generator/tokens": (10 * 3 + 7) / 11,
@@ -63,10 +77,18 @@ def test_the_numbers_of_a_small_voting_group():
             "role/generator/unreadable": 0.0,
             "role/generator/entropy": (10 * 0.875 + 7) / 37,
             "role/generator/accuracy": 3 / 10,  # the call that failed made no claim
+            "role/generator/agreement": (1 + 1 + 3) / 9,  # pairs of episodes 0, 1 and 2
+            "role/generator/distinct": (2 + 2 + 1) / 3,
+            **{f"role/generator/{name}": 3.0 for name in ("tokens_low", "tokens_median", "tokens_high")},
+            "role/generator/echo": 0.0,
             "role/aggregator/calls": 4 / 6,
             "role/aggregator/tokens": (3 * 3 + 9) / 4,
             "role/aggregator/truncated": 1 / 4,
             "role/aggregator/unreadable": 1 / 4,
+            "role/aggregator/tokens_low": 3.0,
+            "role/aggregator/tokens_median": 3.0,
+            "role/aggregator/tokens_high": 4.5,  # a quarter of the way from 3 to 9
+            "role/aggregator/echo": 0.0,
             "role/aggregator/entropy": (3 * 0.875 + 18) / 18,
             "role/aggregator/accuracy": 1 / 4,
             "role/aggregator/selection": 1 / 2,  # of episodes 0 and 1; 2 had nothing to choose, 3 chose nothing
@@ -118,7 +140,7 @@ def test_what_credit_and_advantage_made_of_a_step_is_counted_a_role():
     others = make_group(*(vote([RIGHT], 0, task="u", rollout=rollout) for rollout in range(2)))
     groups = [make_group(vote([RIGHT, WRONG], 0), vote([RIGHT, WRONG], 1, rollout=1)), others]
     samples = grpo(outcome(groups))
-    numbers = behaviour(Step(index=1, groups=groups, samples=samples, contributions={}))
+    numbers = Behaviour().look(make_step(groups=groups, samples=samples))
     assert episode_numbers(groups).items() <= numbers.items()
     # Generators: rewards 1, 1, 0, 0 and 1, 1; advantages +-0.7071 four times, and 0 twice without signal.
     assert numbers["role/generator/reward"] == pytest.approx(4 / 6)
@@ -130,11 +152,119 @@ def test_what_credit_and_advantage_made_of_a_step_is_counted_a_role():
 
 
 def test_a_recipe_names_its_diagnostics():
-    assert build_diagnostics([Spec(name="behaviour")]) == [behaviour]
-    with pytest.raises(ConfigError, match=r"unknown diagnostic 'behavior'; did you mean 'behaviour'\?"):
-        build_diagnostics([Spec(name="behavior")])
-    with pytest.raises(ConfigError, match="'behaviour' takes no options; every given"):
-        build_diagnostics([Spec(name="behaviour", every=2)])
+    specs = [Spec(name="role_gradients", every=3), Spec(name="behaviour")]
+    assert [member.name for member in build_diagnostics(specs).members] == ["role_gradients", "behaviour"]
+    assert [step for step in range(1, 10) if build_diagnostics(specs).slots_apart(step)] == [3, 6, 9]
+    assert not build_diagnostics([]).slots_apart(5)
+
+
+@pytest.mark.parametrize(
+    ("spec", "message"),
+    [
+        (Spec(name="behavior"), r"unknown diagnostic 'behavior'; did you mean 'behaviour'\?"),
+        (Spec(name="behaviour", every=2), r"unknown key in \[diagnostics.behaviour\] 'every'"),
+        (Spec(name="role_gradients", every=-1), r"diagnostics.role_gradients.every = -1"),
+        (Spec(name="persistence", memory=1.0), r"diagnostics.persistence.memory = 1.0"),
+        (Spec(name="distance", calls=0), r"diagnostics.distance.calls = 0"),
+    ],
+)
+def test_a_diagnostic_that_cannot_be_is_refused(spec, message):
+    with pytest.raises(ConfigError, match=message):
+        build_diagnostics([spec])
+
+
+def test_a_diagnostic_is_named_once():
+    with pytest.raises(ConfigError, match="'distance' is named 2 times"):
+        build_diagnostics([Spec(name="distance"), Spec(name="behaviour"), Spec(name="distance", calls=3)])
+
+
+def test_parallel_answers_agree_or_not():
+    episodes = [
+        vote([RIGHT, RIGHT, WRONG], 0),  # one pair of three is equal
+        vote([WRONG, WRONG, WRONG], 0),  # all three are
+        vote([RIGHT], 0),  # nothing beside it
+        make_episode(  # turns are no parallel calls
+            make_call("generator", turn=0, claim=Answer("1"), score=0.0),
+            make_call("generator", turn=1, claim=Answer("2"), score=1.0),
+        ),
+    ]
+    assert agreement(episodes) == {"generator": pytest.approx((1 + 3) / 6)}
+    assert distinct(episodes) == {"generator": pytest.approx((2 + 1) / 2)}
+    assert agreement(episodes[2:]) == {}
+
+
+def test_an_echo_is_what_a_reply_has_in_common_with_its_prompt():
+    prompt = tuple(range(100, 130))
+    told = make_call(prompt_ids=prompt, completion_ids=(1, 2, *prompt[5:14], 3, *prompt[:4], 4))
+    assert echo(told) == pytest.approx(9 / 17)  # a run of 9, and one of 4 that is too short
+    assert echo(told, run=4) == pytest.approx(13 / 17)
+    assert echo(make_call(prompt_ids=prompt, completion_ids=prompt)) == 1.0
+    assert echo(make_call(prompt_ids=prompt, completion_ids=prompt[::-1])) == 0.0
+    assert echo(make_call(prompt_ids=prompt[:3], completion_ids=prompt[:3])) == 0.0
+
+
+def test_an_echo_counts_as_a_slow_search_does():
+    source = random.Random(0)
+    for _ in range(200):
+        prompt = tuple(source.choices(range(3), k=30))
+        reply = tuple(source.choices(range(3), k=20))
+        runs = [(place, end) for place in range(20) for end in range(place + 4, 21)]
+        found = [
+            one for one in runs if any(prompt[at : at + one[1] - one[0]] == reply[slice(*one)] for at in range(30))
+        ]
+        copied = {place for one in found for place in range(*one)}
+        assert echo(make_call(prompt_ids=prompt, completion_ids=reply), run=4) == len(copied) / 20
+
+
+def test_the_team_is_compared_with_its_first_answer():
+    episodes = [
+        vote([WRONG, RIGHT], 1),  # helped
+        vote([RIGHT, WRONG], 1),  # hurt
+        vote([RIGHT, WRONG], 0),
+        vote([WRONG, WRONG], 0),
+        make_episode(make_call(claim=Answer("2"), score=1.0), reward=None),  # not judged
+        make_episode(make_call("planner")),  # nobody answered
+    ]
+    numbers = episode_numbers([make_group(*episodes)])
+    assert (numbers["episode/helped"], numbers["episode/hurt"]) == (1 / 4, 1 / 4)
+    assert "episode/helped" not in episode_numbers([make_group(episodes[-1])])
+
+
+def test_the_lengths_of_a_role_have_quartiles():
+    calls = [make_call(completion_ids=(1,) * length, logprobs=(-1.0,) * length) for length in (1, 2, 3, 4, 100)]
+    numbers = episode_numbers([make_group(make_episode(*calls))])
+    found = [numbers[f"role/generator/tokens_{name}"] for name in ("low", "median", "high")]
+    assert found == [2.0, 3.0, 4.0]
+
+
+def test_inflation_by_hand():
+    # On task t the generator has rewards 1, 1, 0, 0, the aggregator 0, 1: mu 1/2, sigma^2 1/4. All deviate by 1/2.
+    rewards = [("generator", 1.0), ("generator", 1.0), ("generator", 0.0), ("generator", 0.0)]
+    samples = [
+        make_credit_sample(reward, role) for role, reward in [*rewards, ("aggregator", 0.0), ("aggregator", 1.0)]
+    ]
+    assert inflation(samples) == pytest.approx({"generator": 1.0, "aggregator": 1.0})
+    # On task u: generator 1, 1, 1, aggregator 0: mu 3/4, sigma^2 3/16; F = 1/16 / (3/16), and 9/16 / (3/16).
+    others = [
+        make_credit_sample(reward, role, task="u") for role, reward in [("generator", 1.0)] * 3 + [("aggregator", 0.0)]
+    ]
+    assert inflation(others) == pytest.approx({"generator": 1 / 3, "aggregator": 3.0})
+    assert inflation([*samples, *others]) == pytest.approx({"generator": 2 / 3, "aggregator": 2.0})
+
+
+def test_inflation_is_that_of_the_lemma():
+    """sigma_r^2 + (mu_r - mu)^2, from the moments one by one."""
+    source = random.Random(1)
+    samples = [make_credit_sample(source.random(), source.choice("ab")) for _ in range(40)]
+    everything = [sample.reward for sample in samples]
+    for role, found in inflation(samples).items():
+        mine = [sample.reward for sample in samples if sample.call.key.role == role]
+        moved = pvariance(mine) + (fmean(mine) - fmean(everything)) ** 2
+        assert found == pytest.approx(moved / pvariance(everything))
+
+
+def test_tasks_without_spread_inflate_nothing():
+    assert inflation([make_credit_sample(0.5, "a"), make_credit_sample(0.5, "b")]) == {}
 
 
 def test_an_evaluation_counts_every_task_once_however_many_episodes_could_be_judged():

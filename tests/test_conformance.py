@@ -10,7 +10,8 @@ from torch_build import fresh_model, tiny_base, tiny_folder
 from counterpoint.learners.peft import Peft
 from counterpoint.samplers._engine import Engine
 from counterpoint.samplers.in_process import InProcess
-from counterpoint.testing import conformance as suite
+from counterpoint.testing import learner_conformance as learners
+from counterpoint.testing import sampler_conformance as samplers
 from counterpoint.testing.tiny import tiny_config
 
 BASE = tiny_base()
@@ -80,17 +81,21 @@ class LetsTheBaseSpeak(Engine):
 @pytest.mark.parametrize(
     ("engine", "check", "message"),
     [
-        (ForgetsTemperature, suite.logprobs_are_those_of_the_weights, "temperature 0.6: .* is off by"),
-        (SpeaksAsTheFirst, suite.logprobs_are_those_of_the_weights, "policy 'two', temperature 1.0: .* is off by"),
-        (SeedsByPlace, suite.same_seed_same_tokens, "before it said"),
-        (IgnoresSeeds, suite.same_seed_same_tokens, "other seeds give the same tokens"),
-        (NeverStops, suite.calls_end_where_they_must, "goes on after a stop token"),
-        (StopsTooSoon, suite.calls_end_where_they_must, "ended early, without a stop token"),
-        (AlwaysSaysStop, suite.calls_end_where_they_must, "finish is 'stop', it ended by 'length'"),
-        (KeepsItsVersion, suite.loading_one_policy_leaves_the_others, "at version 7 answers as 1"),
-        (KeepsItsWeights, suite.loading_one_policy_leaves_the_others, "speaks as it did before"),
-        (NamesNothing, suite.sampler_digests_are_those_of_the_adapters, "the digest is None"),
-        (LetsTheBaseSpeak, suite.sampler_refuses_an_unknown_policy, "never loaded was answered for"),
+        (ForgetsTemperature, samplers.logprobs_are_those_of_the_weights, "temperature 0.6: .* is off by"),
+        (
+            SpeaksAsTheFirst,
+            samplers.logprobs_are_those_of_the_weights,
+            "policy 'two', temperature 1.0: .* is off by",
+        ),
+        (SeedsByPlace, samplers.same_seed_same_tokens, "before it said"),
+        (IgnoresSeeds, samplers.same_seed_same_tokens, "other seeds give the same tokens"),
+        (NeverStops, samplers.calls_end_where_they_must, "goes on after a stop token"),
+        (StopsTooSoon, samplers.calls_end_where_they_must, "ended early, without a stop token"),
+        (AlwaysSaysStop, samplers.calls_end_where_they_must, "finish is 'stop', it ended by 'length'"),
+        (KeepsItsVersion, samplers.loading_one_policy_leaves_the_others, "at version 7 answers as 1"),
+        (KeepsItsWeights, samplers.loading_one_policy_leaves_the_others, "speaks as it did before"),
+        (NamesNothing, samplers.sampler_digests_are_those_of_the_adapters, "the digest is None"),
+        (LetsTheBaseSpeak, samplers.sampler_refuses_an_unknown_policy, "never loaded was answered for"),
     ],
 )
 def test_a_sampler_that_breaks_a_promise_is_caught(engine, check, message):
@@ -115,29 +120,48 @@ class ComputesAtTemperatureOne(Peft):
 class AveragesEachRoleAlone(Peft):
     """Denominators over the role instead of the policy's whole update."""
 
-    def backward(self, samples, loss):
+    def backward(self, samples, loss, **options):
         found = {}
         for role in {sample.call.key.role for sample in samples}:
-            found |= super().backward([sample for sample in samples if sample.call.key.role == role], loss)
+            found |= super().backward([sample for sample in samples if sample.call.key.role == role], loss, **options)
         return found
 
 
 class LosesTheLastSlot(Peft):
-    def backward(self, samples, loss):
-        return super().backward([s if s.call.key.slot == 0 else replace(s, advantage=0.0) for s in samples], loss)
+    def backward(self, samples, loss, **options):
+        return super().backward(
+            [s if s.call.key.slot == 0 else replace(s, advantage=0.0) for s in samples], loss, **options
+        )
+
+
+class MistakesASlotForAnother(Peft):
+    def backward(self, samples, loss, **options):
+        found = super().backward(samples, loss, **options)
+        return {source: one._replace(slots=dict.fromkeys(one.slots, one.gradient)) for source, one in found.items()}
+
+
+class TakesTheAdapterForTheBase(Peft):
+    def base_logprobs(self, calls):
+        return self.logprobs(calls)
+
+
+class LeavesTheAdapterOff(Peft):
+    def base_logprobs(self, calls):
+        self._peft.base_model.disable_adapter_layers()
+        return self._scored(calls)
 
 
 class LosesAStray(Peft):
     """Drops the last sample of a role, if there is more than one role."""
 
-    def backward(self, samples, loss):
+    def backward(self, samples, loss, **options):
         roles = {sample.call.key.role for sample in samples}
-        return super().backward(samples if len(roles) == 1 else samples[:-1], loss)
+        return super().backward(samples if len(roles) == 1 else samples[:-1], loss, **options)
 
 
 class MovesWhileComputing(Peft):
-    def backward(self, samples, loss):
-        found = super().backward(samples, loss)
+    def backward(self, samples, loss, **options):
+        found = super().backward(samples, loss, **options)
         super().step(found, step=1)
         return found
 
@@ -204,31 +228,56 @@ class StepsIntoTheUnknown(Peft):
 @pytest.mark.parametrize(
     ("learner", "check", "message"),
     [
-        (StartsElsewhere, suite.every_policy_starts_as_the_base, "a new policy is not the base"),
-        (ComputesAtTemperatureOne, suite.logprobs_are_those_of_the_adapter, "temperature 0.6: .* is off by"),
-        (AveragesEachRoleAlone, suite.contributions_are_the_plain_gradients, "their inner product is"),
-        (LosesTheLastSlot, suite.contributions_are_the_plain_gradients, "their inner product is"),
-        (AveragesEachRoleAlone, suite.contributions_sum_to_the_joint_gradient, "miss the joint gradient"),
-        (LosesAStray, suite.contributions_sum_to_the_joint_gradient, "miss the joint gradient"),
-        (MovesWhileComputing, suite.backward_leaves_the_weights_alone, "computing gradients changed weights"),
-        (ForgetsToMove, suite.only_policies_with_a_contribution_move, "was trained and has not moved"),
-        (MovesEverybody, suite.only_policies_with_a_contribution_move, "had no samples in this step and has moved"),
-        (MovesEverybody, suite.zero_advantage_moves_nothing, "samples with no signal moved the weights"),
-        (ClipsAllPoliciesTogether, suite.isolated_policies_do_not_touch_each_other, "moves otherwise beside"),
-        (ForgetsItsMoments, suite.saving_and_loading_is_exact, "a state is missing"),
-        (ForgetsItsVersions, suite.saving_and_loading_is_exact, "versions differ"),
-        (LendsItsWeights, suite.learner_digests_are_those_of_its_adapters, "adapters that were given out"),
-        (AnswersForAnybody, suite.learner_refuses_an_unknown_policy, "was answered for"),
-        (StepsIntoTheUnknown, suite.a_gradient_that_is_not_finite_is_refused, "not finite"),
+        (StartsElsewhere, learners.every_policy_starts_as_the_base, "a new policy is not the base"),
+        (
+            ComputesAtTemperatureOne,
+            learners.logprobs_are_those_of_the_adapter,
+            "temperature 0.6: .* is off by",
+        ),
+        (AveragesEachRoleAlone, learners.contributions_are_the_plain_gradients, "their inner product is"),
+        (LosesTheLastSlot, learners.contributions_are_the_plain_gradients, "their inner product is"),
+        (AveragesEachRoleAlone, learners.contributions_sum_to_the_joint_gradient, "miss the joint gradient"),
+        (LosesAStray, learners.contributions_sum_to_the_joint_gradient, "miss the joint gradient"),
+        (MistakesASlotForAnother, learners.slots_kept_apart_sum_to_their_role, "sum of its slots is off"),
+        (TakesTheAdapterForTheBase, learners.base_logprobs_are_those_of_the_base, "of the base is off"),
+        (LeavesTheAdapterOff, learners.base_logprobs_are_those_of_the_base, "changed a policy's"),
+        (
+            MovesWhileComputing,
+            learners.backward_leaves_the_weights_alone,
+            "computing gradients changed weights",
+        ),
+        (ForgetsToMove, learners.only_policies_with_a_contribution_move, "was trained and has not moved"),
+        (
+            MovesEverybody,
+            learners.only_policies_with_a_contribution_move,
+            "had no samples in this step and has moved",
+        ),
+        (MovesEverybody, learners.zero_advantage_moves_nothing, "samples with no signal moved the weights"),
+        (
+            ClipsAllPoliciesTogether,
+            learners.isolated_policies_do_not_touch_each_other,
+            "moves otherwise beside",
+        ),
+        (ForgetsItsMoments, learners.saving_and_loading_is_exact, "a state is missing"),
+        (ForgetsItsVersions, learners.saving_and_loading_is_exact, "versions differ"),
+        (
+            LendsItsWeights,
+            learners.learner_digests_are_those_of_its_adapters,
+            "adapters that were given out",
+        ),
+        (AnswersForAnybody, learners.learner_refuses_an_unknown_policy, "was answered for"),
+        (StepsIntoTheUnknown, learners.a_gradient_that_is_not_finite_is_refused, "not finite"),
     ],
 )
 def test_a_learner_that_breaks_a_promise_is_caught(learner, check, message):
     config = tiny_config(tiny_folder())
     tolerances = {
-        suite.every_policy_starts_as_the_base: (1e-4,),
-        suite.logprobs_are_those_of_the_adapter: (1e-4,),
-        suite.contributions_are_the_plain_gradients: (1e-5,),
-        suite.contributions_sum_to_the_joint_gradient: (1e-5,),
+        learners.every_policy_starts_as_the_base: (1e-4,),
+        learners.logprobs_are_those_of_the_adapter: (1e-4,),
+        learners.contributions_are_the_plain_gradients: (1e-5,),
+        learners.contributions_sum_to_the_joint_gradient: (1e-5,),
+        learners.slots_kept_apart_sum_to_their_role: (1e-5,),
+        learners.base_logprobs_are_those_of_the_base: (1e-4,),
     }
     with pytest.raises(AssertionError, match=message):
         check(lambda routing: learner(fresh_model(), routing.policies, config), BASE, *tolerances.get(check, ()))

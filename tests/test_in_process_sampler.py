@@ -12,8 +12,8 @@ from counterpoint.errors import SamplerError
 from counterpoint.samplers._engine import Engine, _pick
 from counterpoint.samplers.base import Request
 from counterpoint.samplers.in_process import InProcess
-from counterpoint.testing.conformance import check_sampler
 from counterpoint.testing.reference import plain_logprobs
+from counterpoint.testing.sampler_conformance import check_sampler
 from counterpoint.testing.tiny import tiny_adapters, tiny_calls, tiny_prompts, tiny_samples
 
 BASE = tiny_base()

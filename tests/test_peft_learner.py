@@ -13,12 +13,12 @@ from counterpoint.config import TrainingSettings
 from counterpoint.episode import Call
 from counterpoint.errors import LearnerError
 from counterpoint.learners._batch import micro_batches
-from counterpoint.learners._gradient import FlatGradient
 from counterpoint.learners._optim import learning_rate
 from counterpoint.learners.base import Source
+from counterpoint.learners.gradient import FlatGradient
 from counterpoint.learners.peft import Peft
 from counterpoint.policy import Routing
-from counterpoint.testing.conformance import check_learner
+from counterpoint.testing.learner_conformance import check_learner
 from counterpoint.testing.reference import plain_gradient, plain_logprobs
 from counterpoint.testing.tiny import tiny_calls, tiny_config, tiny_samples
 

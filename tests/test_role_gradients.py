@@ -3,11 +3,14 @@ from collections.abc import Mapping
 
 import pytest
 import torch
+from facts import make_call, make_episode, make_group, make_step
 
 from counterpoint.diagnostics.base import Step
-from counterpoint.diagnostics.role_gradients import cosine, policy_numbers, role_gradients
-from counterpoint.learners._gradient import FlatGradient
-from counterpoint.learners.base import Contribution, Source
+from counterpoint.diagnostics.distance import Distance, k3, spaced
+from counterpoint.diagnostics.persistence import Persistence
+from counterpoint.diagnostics.role_gradients import RoleGradients, policy_numbers, role_gradients, slot_numbers
+from counterpoint.learners.base import Contribution, Source, cosine
+from counterpoint.learners.gradient import FlatGradient
 
 
 def part(*values: float, weight: float = 0.5) -> Contribution:
@@ -15,7 +18,7 @@ def part(*values: float, weight: float = 0.5) -> Contribution:
 
 
 def step(contributions: Mapping[Source, Contribution]) -> Step:
-    return Step(index=1, groups=[], samples=[], contributions=contributions)
+    return make_step(contributions=contributions)
 
 
 def test_two_orthogonal_roles_give_the_numbers_worked_out_by_hand():
@@ -114,3 +117,123 @@ def test_an_isolated_role_is_its_policy_and_roles_can_still_be_compared():
 
 def test_a_step_without_contributions_has_no_numbers():
     assert role_gradients(step({})) == {}
+
+
+def slots(*rows):
+    return [FlatGradient(torch.tensor(row)) for row in rows]
+
+
+def test_slots_that_push_alike_amplify_and_slots_apart_do_not():
+    assert slot_numbers(slots([3.0, 4.0], [6.0, 8.0])) == pytest.approx({"coherence": 1.0, "amplification": 2.0})
+    assert slot_numbers(slots([1.0, 0.0], [-1.0, 0.0])) == {"coherence": 0.0, "amplification": 0.0}
+    # Two at a right angle: |(3, 4)| / (3 + 4).
+    assert slot_numbers(slots([3.0, 0.0], [0.0, 4.0])) == pytest.approx({"coherence": 5 / 7, "amplification": 10 / 7})
+
+
+def test_one_slot_or_none_that_pushes_has_no_coherence():
+    assert slot_numbers(slots([1.0, 2.0])) == {}
+    assert slot_numbers(slots([0.0, 0.0], [0.0, 0.0])) == {}
+
+
+def test_many_slots_of_independent_noise_amplify_by_the_root_of_their_number():
+    torch.manual_seed(0)
+    found = slot_numbers([FlatGradient(torch.randn(200_000)) for _ in range(9)])
+    assert found["amplification"] == pytest.approx(3.0, rel=0.01)
+
+
+def test_slots_kept_apart_are_told_of_under_their_role():
+    voter = part(3.0, 4.0)._replace(slots=dict(enumerate(slots([3.0, 0.0], [0.0, 4.0]))))
+    numbers = role_gradients(step({Source("all", "voter"): voter, Source("all", "judge"): part(1.0, 0.0)}))
+    assert numbers["gradient/all/voter/amplification"] == pytest.approx(10 / 7)
+    assert "gradient/all/judge/amplification" not in numbers
+
+
+def test_slots_are_kept_apart_when_it_is_their_turn():
+    assert [index for index in range(1, 8) if RoleGradients(every=3).slots_apart(index)] == [3, 6]
+    assert not any(RoleGradients(every=0).slots_apart(index) for index in range(100))
+
+
+def persistences(rows, memory=0.9):
+    diagnostic = Persistence(memory=memory)
+    found = [diagnostic.look(step({Source("p", "r"): part(*row)})) for row in rows]
+    return [numbers.get("gradient/p/r/persistence") for numbers in found]
+
+
+def test_persistence_is_the_cosine_with_the_average_of_what_was_before():
+    first, second, third = persistences([(1.0, 0.0), (0.0, 2.0), (1.0, 1.0)], memory=0.75)
+    assert first is None
+    assert second == 0.0
+    # 0.75 (1, 0) + 0.25 (0, 2) = (0.75, 0.5).
+    assert third == pytest.approx(1.25 / (math.sqrt(2) * math.hypot(0.75, 0.5)))
+
+
+def test_a_role_that_drifts_persists_and_noise_does_not():
+    torch.manual_seed(0)
+    drift = torch.ones(1000)
+    drifting = persistences([(drift + torch.randn(1000)).tolist() for _ in range(20)])
+    noise = persistences([torch.randn(1000).tolist() for _ in range(20)])
+    assert min(drifting[5:]) > 0.5
+    assert max(map(abs, noise[1:])) < 0.15
+
+
+def test_what_persistence_remembers_is_saved_exactly(tmp_path):
+    torch.manual_seed(0)
+    steps = [step({Source("p", "r"): part(*torch.randn(50).tolist())}) for _ in range(6)]
+    unbroken, saved, loaded = Persistence(), Persistence(), Persistence()
+    expected = [unbroken.look(one) for one in steps]
+    for one in steps[:3]:
+        saved.look(one)
+    saved.save(tmp_path)
+    loaded.load(tmp_path)
+    assert [loaded.look(one) for one in steps[3:]] == expected[3:]
+
+
+def test_persistence_before_its_first_step_can_be_saved(tmp_path):
+    Persistence().save(tmp_path)
+    loaded = Persistence()
+    loaded.load(tmp_path)
+    assert loaded.look(step({Source("p", "r"): part(1.0)})) == {}
+
+
+def test_distance_is_the_k3_estimate_by_hand():
+    calls = [make_call(completion_ids=(1, 2), logprobs=(-1.0, -2.0)), make_call(completion_ids=(3,), logprobs=(-0.5,))]
+    base = [[-1.0, -1.0], [-1.5]]
+    expected = (0.0 + (math.e - 1.0 - 1.0) + (math.exp(-1.0) + 1.0 - 1.0)) / 3
+    assert k3(calls, base) == pytest.approx(expected)
+    assert k3(calls, [call.logprobs for call in calls]) == 0.0
+
+
+def test_distance_is_never_negative_and_near_the_true_divergence():
+    torch.manual_seed(0)
+    mine, base = torch.tensor([0.5, 0.3, 0.2]).log(), torch.tensor([0.4, 0.35, 0.25]).log()
+    drawn = torch.multinomial(mine.exp(), 20_000, replacement=True)
+    call = make_call(completion_ids=tuple(drawn.tolist()), logprobs=tuple(mine[drawn].tolist()))
+    found = k3([call], [base[drawn].tolist()])
+    assert found == pytest.approx(float((mine.exp() * (mine - base)).sum()), rel=0.05)
+
+
+def test_distance_asks_for_a_few_calls_of_each_role_when_it_is_due():
+    asked = []
+
+    def base_logprobs(calls):
+        asked.append([call.seed for call in calls])
+        return [[value - 1.0 for value in call.logprobs] for call in calls]
+
+    voters = [make_call("voter", slot, seed=slot) for slot in range(6)]
+    groups = [make_group(make_episode(*voters, make_call("judge", seed=99)))]
+    diagnostic = Distance(calls=3, every=2)
+    assert diagnostic.look(make_step(index=1, groups=groups, base_logprobs=base_logprobs)) == {}
+    numbers = diagnostic.look(make_step(index=2, groups=groups, base_logprobs=base_logprobs))
+    assert asked == [[0, 2, 4], [99]]
+    assert numbers == pytest.approx(dict.fromkeys(("role/voter/distance", "role/judge/distance"), math.exp(-1.0)))
+
+
+def test_calls_without_ids_have_no_distance():
+    groups = [make_group(make_episode(make_call(completion_ids=(), logprobs=())))]
+    assert Distance(every=1).look(make_step(groups=groups)) == {}
+
+
+def test_calls_are_spaced_over_the_step():
+    calls = [make_call(slot=slot) for slot in range(10)]
+    assert [call.key.slot for call in spaced(calls, 4)] == [0, 2, 5, 7]
+    assert spaced(calls, 10) == spaced(calls, 99) == calls

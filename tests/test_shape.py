@@ -84,7 +84,8 @@ print({ENGINES})
 def documented_metrics():
     """A pattern a documented name."""
     text = (ROOT / "docs" / "metrics.md").read_text()
-    names = re.findall(r"^\| `([^`]+)` \|", text, flags=re.MULTILINE)
+    rows = re.findall(r"^\| (`[^|]+`) \|", text, flags=re.MULTILINE)
+    names = [name for row in rows for name in re.findall(r"`([^`]+)`", row)]
     names += ["time/act", "time/judge", "time/learn", "time/publish", "time/step", "eval/<split>/accuracy"]
     return [re.compile(re.sub(r"<\w+>", r"[\\w-]+", name.replace("+", r"\+"))) for name in names]
 

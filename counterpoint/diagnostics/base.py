@@ -2,15 +2,16 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from counterpoint.algorithms.base import Sample
-from counterpoint.episode import Group
+from counterpoint.episode import Call, Group
 from counterpoint.learners.base import Contributions
 
 Numbers = dict[str, float]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Step:
     """Everything that is known after the gradients are computed and before the weights move."""
 
@@ -18,6 +19,48 @@ class Step:
     groups: Sequence[Group]
     samples: Sequence[Sample]
     contributions: Contributions
+    base_logprobs: Callable[[Sequence[Call]], list[list[float]]]
+    """Log-probability (nats) of each completion token of some calls under the bases of their policies."""
 
 
-Diagnostic = Callable[[Step], Numbers]
+class Diagnostic:
+    """Sees nothing. A member says what it sees; what it must remember from step to step is saved with the run."""
+
+    name = ""
+    """Under which recipes and checkpoints know it."""
+
+    def slots_apart(self, step: int) -> bool:
+        """Whether the gradients of step `step` must be kept apart by slot, which costs a buffer a slot."""
+        return False
+
+    def look(self, step: Step) -> Numbers:
+        """What it sees; a number that nothing was observed for is absent."""
+        return {}
+
+    def save(self, folder: Path) -> None:
+        """`folder`, which exists, holds all state that `load` needs; without state it stays empty."""
+
+    def load(self, folder: Path) -> None:
+        """The state is, bit for bit, the one that was saved."""
+
+
+class Diagnostics(Diagnostic):
+    """Several, each looking at the same step."""
+
+    def __init__(self, members: Sequence[Diagnostic]) -> None:
+        self.members = tuple(members)
+
+    def slots_apart(self, step: int) -> bool:
+        return any(member.slots_apart(step) for member in self.members)
+
+    def look(self, step: Step) -> Numbers:
+        return {name: value for member in self.members for name, value in member.look(step).items()}
+
+    def save(self, folder: Path) -> None:
+        for member in self.members:
+            (folder / member.name).mkdir()
+            member.save(folder / member.name)
+
+    def load(self, folder: Path) -> None:
+        for member in self.members:
+            member.load(folder / member.name)

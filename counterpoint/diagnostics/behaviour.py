@@ -4,19 +4,29 @@ from collections import Counter
 from collections.abc import Sequence
 from statistics import fmean, pstdev
 
+import numpy as np
+
+from counterpoint.algorithms.advantage import NO_SPREAD
 from counterpoint.algorithms.base import Sample
-from counterpoint.diagnostics.base import Numbers, Step
+from counterpoint.diagnostics._likeness import agreement, distinct, echo
+from counterpoint.diagnostics.base import Diagnostic, Numbers, Step
 from counterpoint.episode import Answer, Call, Choice, Episode, Group, Unreadable, Verdict, calls_of
 from counterpoint.task import RIGHT_FROM
 
+QUARTILES = ("tokens_low", "tokens_median", "tokens_high")
 
-def behaviour(step: Step) -> Numbers:
+
+class Behaviour(Diagnostic):
     """The numbers of the step's episodes and of what credit and advantage made of them."""
-    numbers = episode_numbers(step.groups)
-    for role in dict.fromkeys(sample.call.key.role for sample in step.samples):
-        mine = [sample for sample in step.samples if sample.call.key.role == role]
-        numbers |= {f"role/{role}/{name}": value for name, value in _sample_numbers(mine).items()}
-    return numbers
+
+    name = "behaviour"
+
+    def look(self, step: Step) -> Numbers:
+        numbers = episode_numbers(step.groups)
+        for role in dict.fromkeys(sample.call.key.role for sample in step.samples):
+            mine = [sample for sample in step.samples if sample.call.key.role == role]
+            numbers |= {f"role/{role}/{name}": value for name, value in _sample_numbers(mine).items()}
+        return numbers | {f"role/{role}/inflation": value for role, value in inflation(step.samples).items()}
 
 
 def episode_numbers(groups: Sequence[Group]) -> Numbers:
@@ -30,6 +40,7 @@ def episode_numbers(groups: Sequence[Group]) -> Numbers:
         **{f"episode/errors/{kind}": count for kind, count in Counter(filter(None, kinds)).items()},
         "episode/not_judged": sum(episode.success is None for episode in episodes),
         "episode/oracle": fmean(float(any_answer_right(episode)) for episode in episodes),
+        **against_the_first(episodes),
     }
     if successes:
         numbers["episode/score"] = fmean(successes)
@@ -37,7 +48,13 @@ def episode_numbers(groups: Sequence[Group]) -> Numbers:
     for role in dict.fromkeys(call.key.role for call in calls):
         mine = [call for call in calls if call.key.role == role]
         numbers |= {f"role/{role}/{name}": value for name, value in _call_numbers(mine, len(episodes)).items()}
-    for name, rates in (("selection", selection(episodes)), *refinement(episodes).items()):
+    by_role = {
+        "selection": selection(episodes),
+        "agreement": agreement(episodes),
+        "distinct": distinct(episodes),
+        **refinement(episodes),
+    }
+    for name, rates in by_role.items():
         numbers |= {f"role/{role}/{name}": rate for role, rate in rates.items()}
     return numbers
 
@@ -45,6 +62,48 @@ def episode_numbers(groups: Sequence[Group]) -> Numbers:
 def any_answer_right(episode: Episode) -> bool:
     """Whether at least one call of the episode gave a right answer."""
     return any(isinstance(call.claim, Answer) and call.score == 1.0 for call in episode.calls)
+
+
+def against_the_first(episodes: Sequence[Episode]) -> Numbers:
+    """`episode/helped` and `episode/hurt`: the team right where its first answer was wrong, and the other way round.
+
+    Parts of the episodes that were judged and whose first answering call was too.
+    """
+    pairs = [
+        (first >= RIGHT_FROM, episode.success >= RIGHT_FROM)
+        for episode in episodes
+        if episode.success is not None and (first := _first_score(episode)) is not None
+    ]
+    if not pairs:
+        return {}
+    return {
+        "episode/helped": fmean(float(team and not first) for first, team in pairs),
+        "episode/hurt": fmean(float(first and not team) for first, team in pairs),
+    }
+
+
+def _first_score(episode: Episode) -> float | None:
+    return next((call.score for call in episode.calls if isinstance(call.claim, Answer)), None)
+
+
+def inflation(samples: Sequence[Sample]) -> dict[str, float]:
+    """Role -> F_r = (sigma_r^2 + (mu_r - mu)^2) / sigma^2, a mean over tasks (Dr. MAS, arXiv 2602.08847).
+
+    mu_r, sigma_r are the moments of the rewards of the role's calls on a task, mu, sigma those of all calls on it: by
+    how much the role's squared gradient grows where all roles are compared with one mean. Tasks whose rewards are
+    all equal do not count.
+    """
+    found: dict[str, list[float]] = {}
+    for task in dict.fromkeys(sample.task for sample in samples):
+        mine = [sample for sample in samples if sample.task == task]
+        rewards = np.asarray([sample.reward for sample in mine])
+        if np.ptp(rewards) < NO_SPREAD:
+            continue
+        roles = np.asarray([sample.call.key.role for sample in mine])
+        spread = np.square(rewards - rewards.mean()) / rewards.var()
+        for role in np.unique(roles):
+            found.setdefault(str(role), []).append(float(spread[roles == role].mean()))
+    return {role: fmean(values) for role, values in found.items()}
 
 
 def selection(episodes: Sequence[Episode]) -> dict[str, float]:
@@ -103,11 +162,13 @@ def _call_numbers(calls: Sequence[Call], episodes: int) -> Numbers:
     numbers: Numbers = {
         "calls": len(calls) / episodes,
         "tokens": fmean(call.tokens for call in calls),
+        **dict(zip(QUARTILES, map(float, np.percentile([call.tokens for call in calls], (25, 50, 75))), strict=True)),
         "truncated": fmean(float(call.finish == "length") for call in calls),
         "unreadable": fmean(float(isinstance(call.claim, Unreadable)) for call in calls),
         **verdicts(calls),
     }
     if sampled:
+        numbers["echo"] = fmean(echo(call) for call in sampled)
         numbers["entropy"] = -sum(sum(call.logprobs) for call in sampled) / sum(call.tokens for call in sampled)
     scores = [call.score for call in calls if call.score is not None]
     if scores:

@@ -1,11 +1,29 @@
 """Who moves a policy: the roles' contributions g_r to its joint gradient g = sum of g_r, under any sharing."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import combinations
+from typing import Annotated
 
-from counterpoint.diagnostics.base import Numbers, Step
-from counterpoint.learners.base import Contribution, Gradient
+from pydantic import Field
+
+from counterpoint.diagnostics.base import Diagnostic, Numbers, Step
+from counterpoint.learners.base import Contribution, Gradient, cosine
+
+
+class RoleGradients(Diagnostic):
+    """`role_gradients` in each step; in every `every`-th also by slot, if `every` is not 0."""
+
+    name = "role_gradients"
+
+    def __init__(self, *, every: Annotated[int, Field(ge=0)] = 5) -> None:
+        self._every = every
+
+    def slots_apart(self, step: int) -> bool:
+        return self._every > 0 and step % self._every == 0
+
+    def look(self, step: Step) -> Numbers:
+        return role_gradients(step)
 
 
 def role_gradients(step: Step) -> Numbers:
@@ -28,6 +46,8 @@ def role_gradients(step: Step) -> Numbers:
     for source, contribution in step.contributions.items():
         facts = {"value": contribution.loss, **contribution.facts}
         numbers |= {f"loss/{source.policy}/{source.role}/{name}": value for name, value in facts.items()}
+        slots = slot_numbers(list(contribution.slots.values()))
+        numbers |= {f"gradient/{source.policy}/{source.role}/{name}": value for name, value in slots.items()}
     return numbers
 
 
@@ -56,10 +76,17 @@ def policy_numbers(roles: Mapping[str, Contribution]) -> Numbers:
     return numbers
 
 
-def cosine(one: Gradient, other: Gradient) -> float:
-    """The cosine of the angle between two gradients; 0 where one of them is zero."""
-    scale = one.norm() * other.norm()
-    return one.dot(other) / scale if scale else 0.0
+def slot_numbers(gradients: Sequence[Gradient]) -> Numbers:
+    """Of the parallel calls of a role: coherence = |sum_s g_s| / sum_s |g_s|, amplification = slots x coherence.
+
+    Amplification is 1 if the slots add up to no more than one of them, and the number of slots if all push alike. One
+    slot, or slots without any gradient, have no numbers.
+    """
+    mass = sum(gradient.norm() for gradient in gradients)
+    if len(gradients) < 2 or mass == 0.0:
+        return {}
+    coherence = _sum(list(gradients)).norm() / mass
+    return {"coherence": coherence, "amplification": len(gradients) * coherence}
 
 
 def _sum(gradients: list[Gradient]) -> Gradient:

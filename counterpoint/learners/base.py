@@ -28,6 +28,12 @@ class Gradient(Protocol):
     def plus(self, other: Self) -> Self: ...
 
 
+def cosine(one: Gradient, other: Gradient) -> float:
+    """The cosine of the angle between two gradients; 0 where one of them is zero."""
+    scale = one.norm() * other.norm()
+    return one.dot(other) / scale if scale else 0.0
+
+
 class Contribution(NamedTuple):
     """What one source adds to its policy's gradient, already weighted by the loss."""
 
@@ -38,6 +44,8 @@ class Contribution(NamedTuple):
     """Its part of the policy's loss."""
     facts: Mapping[str, float] = MappingProxyType({})
     """Means over its tokens, weighted as in the loss: `clipped`, `corrected`, and `kl` where one is asked for."""
+    slots: Mapping[int, Gradient] = MappingProxyType({})
+    """Slot -> its part of the gradient, where slots were kept apart."""
 
 
 Contributions = Mapping[Source, Contribution]
@@ -57,11 +65,12 @@ class Moved:
 
 
 class Learner(Protocol):
-    def backward(self, samples: Sequence[Sample], loss: Loss) -> Contributions:
+    def backward(self, samples: Sequence[Sample], loss: Loss, *, slots_apart: bool = False) -> Contributions:
         """The contribution of every (policy, role) that has samples in the loss. Weights stay as they are.
 
-        The contributions of a policy add up to the gradient of its loss over all its samples in the loss. Raises
-        LearnerError if a sample is of a frozen policy, or has no log-probabilities.
+        The contributions of a policy add up to the gradient of its loss over all its samples in the loss; with
+        `slots_apart` each also has its parts by slot, which add up to it. Raises LearnerError if a sample is of a
+        frozen policy, or has no log-probabilities.
         """
         ...
 
@@ -77,6 +86,10 @@ class Learner(Protocol):
 
     def logprobs(self, calls: Sequence[Call]) -> list[list[float]]:
         """Log-probability (nats) of each completion token under the current weights of the call's policy."""
+        ...
+
+    def base_logprobs(self, calls: Sequence[Call]) -> list[list[float]]:
+        """The same under the base of the call's policy, without its adapter."""
         ...
 
     def adapters(self) -> list[Adapter]:

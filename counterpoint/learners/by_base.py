@@ -1,13 +1,13 @@
 """Several learners, one a base model: policies on different bases in one workflow."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from counterpoint.algorithms.base import Sample
 from counterpoint.algorithms.loss import Loss
 from counterpoint.episode import Call
 from counterpoint.errors import LearnerError, unknown
-from counterpoint.learners.base import Contributions, Learner, Moved
+from counterpoint.learners.base import Contribution, Contributions, Learner, Moved, Source
 from counterpoint.policy import Adapter
 
 
@@ -20,12 +20,11 @@ class ByBase:
             policy: learner for learner in self._learners for policy in learner.digests()
         }
 
-    def backward(self, samples: Sequence[Sample], loss: Loss) -> Contributions:
-        return {
-            source: contribution
-            for learner in self._learners
-            for source, contribution in learner.backward(self._samples_of(learner, samples), loss).items()
-        }
+    def backward(self, samples: Sequence[Sample], loss: Loss, *, slots_apart: bool = False) -> Contributions:
+        found: dict[Source, Contribution] = {}
+        for learner in self._learners:
+            found |= learner.backward(self._samples_of(learner, samples), loss, slots_apart=slots_apart)
+        return found
 
     def step(self, contributions: Contributions, *, step: int) -> dict[str, Moved]:
         moved: dict[str, Moved] = {}
@@ -35,11 +34,10 @@ class ByBase:
         return moved
 
     def logprobs(self, calls: Sequence[Call]) -> list[list[float]]:
-        found: dict[int, list[float]] = {}
-        for learner in self._learners:
-            mine = [index for index, call in enumerate(calls) if self._learner(call.policy) is learner]
-            found |= dict(zip(mine, learner.logprobs([calls[index] for index in mine]), strict=True))
-        return [found[index] for index in range(len(calls))]
+        return self._gathered(calls, lambda learner, mine: learner.logprobs(mine))
+
+    def base_logprobs(self, calls: Sequence[Call]) -> list[list[float]]:
+        return self._gathered(calls, lambda learner, mine: learner.base_logprobs(mine))
 
     def adapters(self) -> list[Adapter]:
         return [adapter for learner in self._learners for adapter in learner.adapters()]
@@ -54,6 +52,16 @@ class ByBase:
     def load(self, folder: Path) -> None:
         for learner in self._learners:
             learner.load(folder)
+
+    def _gathered(
+        self, calls: Sequence[Call], ask: Callable[[Learner, list[Call]], list[list[float]]]
+    ) -> list[list[float]]:
+        """What each call's own learner says of it, in the order of the calls."""
+        found: dict[int, list[float]] = {}
+        for learner in self._learners:
+            mine = [index for index, call in enumerate(calls) if self._learner(call.policy) is learner]
+            found |= dict(zip(mine, ask(learner, [calls[index] for index in mine]), strict=True))
+        return [found[index] for index in range(len(calls))]
 
     def _samples_of(self, learner: Learner, samples: Sequence[Sample]) -> list[Sample]:
         return [sample for sample in samples if self._learner(sample.call.policy) is learner]

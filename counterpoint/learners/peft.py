@@ -3,6 +3,7 @@
 import warnings
 from collections.abc import Mapping, Sequence
 from copy import copy
+from itertools import groupby
 from pathlib import Path
 
 import torch
@@ -19,9 +20,9 @@ from counterpoint.config import Config
 from counterpoint.episode import Call
 from counterpoint.errors import LearnerError, unknown
 from counterpoint.learners._batch import micro_batches, pad_values, score
-from counterpoint.learners._gradient import FlatGradient, flatten
 from counterpoint.learners._optim import adamw, learning_rate, load_moments, save_moments
 from counterpoint.learners.base import Contribution, Contributions, Gradient, Moved, Source
+from counterpoint.learners.gradient import FlatGradient, flatten
 from counterpoint.policy import Adapter, Policy, digest
 
 ADAPTER_FILE = "adapter_model.safetensors"
@@ -58,7 +59,7 @@ class Peft:
         self._optimizers = {name: adamw(self._parameters[name], self._settings[name]) for name in self._settings}
         self._versions = dict.fromkeys(self._parameters, 0)
 
-    def backward(self, samples: Sequence[Sample], loss: Loss) -> Contributions:
+    def backward(self, samples: Sequence[Sample], loss: Loss, *, slots_apart: bool = False) -> Contributions:
         contributions: dict[Source, Contribution] = {}
         for policy in self._parameters:
             mine = [sample for sample in in_loss(samples) if sample.call.policy == policy]
@@ -68,10 +69,10 @@ class Peft:
             weights = loss.aggregation(mine)
             self._speak_as(policy)
             for role in dict.fromkeys(sample.call.key.role for sample in mine):
-                part = [index for index, sample in enumerate(mine) if sample.call.key.role == role]
-                contributions[Source(policy, role)] = self._contribution(
-                    policy, [mine[index] for index in part], [weights[index] for index in part], loss
-                )
+                part = [pair for pair in zip(mine, weights, strict=True) if pair[0].call.key.role == role]
+                by_slot = groupby(sorted(part, key=_slot), key=_slot) if slots_apart else [(0, part)]
+                slots = {slot: self._contribution(policy, list(pairs), loss) for slot, pairs in by_slot}
+                contributions[Source(policy, role)] = _together(slots) if slots_apart else slots[0]
         return contributions
 
     def step(self, contributions: Contributions, *, step: int) -> dict[str, Moved]:
@@ -83,21 +84,17 @@ class Peft:
                 moved[policy] = self._move(policy, list(parameters.values()), joint, step)
         return moved
 
-    @torch.no_grad()
     def logprobs(self, calls: Sequence[Call]) -> list[list[float]]:
         found: dict[int, list[float]] = {}
         for policy in dict.fromkeys(call.policy for call in calls):
             self._speak_as(policy)
             mine = [index for index, call in enumerate(calls) if call.policy == policy]
-            for batch in micro_batches(
-                [calls[index] for index in mine], self._config.learner.max_tokens_per_micro_batch
-            ):
-                indices = [mine[place] for place in batch]
-                rows = score(self._model, [calls[index] for index in indices]).logprobs_CT.tolist()
-                found |= {
-                    index: row[: len(calls[index].completion_ids)] for index, row in zip(indices, rows, strict=True)
-                }
+            found |= dict(zip(mine, self._scored([calls[index] for index in mine]), strict=True))
         return [found[index] for index in range(len(calls))]
+
+    def base_logprobs(self, calls: Sequence[Call]) -> list[list[float]]:
+        with self._peft.disable_adapter():
+            return self._scored(calls)
 
     def adapters(self) -> list[Adapter]:
         return [
@@ -142,12 +139,22 @@ class Peft:
                 raise LearnerError(f"{place} does not hold policy {policy!r} of this recipe: {error}") from error
             self._versions[policy] = _steps_taken(self._optimizers[policy])
 
-    def _contribution(
-        self, policy: str, samples: Sequence[Sample], weights: Sequence[float], loss: Loss
-    ) -> Contribution:
+    @torch.no_grad()
+    def _scored(self, calls: Sequence[Call]) -> list[list[float]]:
+        """Log-probabilities under whatever the model speaks as now."""
+        found: list[list[float]] = [[] for _ in calls]
+        for batch in micro_batches(calls, self._config.learner.max_tokens_per_micro_batch):
+            rows = score(self._model, [calls[index] for index in batch]).logprobs_CT.tolist()
+            for index, row in zip(batch, rows, strict=True):
+                found[index] = row[: len(calls[index].completion_ids)]
+        return found
+
+    def _contribution(self, policy: str, pairs: Sequence[tuple[Sample, float]], loss: Loss) -> Contribution:
+        """Of samples with their weight a token."""
         parameters = list(self._parameters[policy].values())
         total = torch.zeros(sum(parameter.numel() for parameter in parameters), device=self._model.device)
         value, sums = 0.0, dict[str, float]()
+        samples, weights = [sample for sample, _ in pairs], [weight for _, weight in pairs]
         calls = [sample.call for sample in samples]
         for batch in micro_batches(calls, self._config.learner.max_tokens_per_micro_batch):
             members = [samples[index] for index in batch]
@@ -267,6 +274,25 @@ class Peft:
 
     def _column(self, values: Sequence[float]) -> Tensor:
         return torch.tensor(values, device=self._model.device)[:, None]
+
+
+def _slot(pair: tuple[Sample, float]) -> int:
+    return pair[0].call.key.slot
+
+
+def _together(slots: Mapping[int, Contribution]) -> Contribution:
+    """The contribution whose parts these are."""
+    parts = list(slots.values())
+    total, weight = parts[0].gradient, sum(part.weight for part in parts)
+    for part in parts[1:]:
+        total = total.plus(part.gradient)
+    return Contribution(
+        gradient=total,
+        weight=weight,
+        loss=sum(part.loss for part in parts),
+        facts={name: sum(part.facts[name] * part.weight for part in parts) / weight for name in parts[0].facts},
+        slots={slot: part.gradient for slot, part in slots.items()},
+    )
 
 
 def _joint(policy: str, gradients: Sequence[Gradient]) -> FlatGradient:

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.func import functional_call
 
 from counterpoint.episode import Call
-from counterpoint.policy import Adapter
+from counterpoint.policy import Adapter, digest
 
 _PREFIX = "base_model.model."
 
@@ -56,6 +56,21 @@ def plain_gradient(
 def dot(one: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> float:
     """The inner product of two gradients."""
     return math.fsum(float((one[name].double() * other[name].double()).sum()) for name in one)
+
+
+def largest_difference(found: Sequence[Sequence[float]], expected: Sequence[Tensor]) -> float:
+    """Between numbers that belong together; not a number if one of them is not."""
+    differences: list[float] = [
+        abs(mine - theirs)
+        for row, wanted in zip(found, expected, strict=True)
+        for mine, theirs in zip(row, wanted.tolist(), strict=True)
+    ]
+    return max(differences, key=lambda difference: math.inf if math.isnan(difference) else difference)
+
+
+def adapter_digest(adapter: Adapter) -> str:
+    """The digest that its policy must have."""
+    return digest((name, tensor.detach().cpu().numpy().tobytes()) for name, tensor in adapter.tensors.items())
 
 
 def _weights(model: Any, adapter: Adapter | None) -> dict[str, Tensor]:

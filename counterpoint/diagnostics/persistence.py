@@ -1,0 +1,44 @@
+"""Whether a role keeps pushing its policy the same way."""
+
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field
+
+from counterpoint.diagnostics.base import Diagnostic, Numbers, Step
+from counterpoint.learners.base import Gradient, Source, cosine
+from counterpoint.learners.gradient import load_gradients, save_gradients
+
+MEANS_FILE = "means.safetensors"
+
+
+class Persistence(Diagnostic):
+    """cos(g_r, m_r), with m_r the moving average of the role's earlier contributions.
+
+    m <- memory m + (1 - memory) g_r, after it was compared with; m begins as the first contribution. Near 1 the role
+    drifts along one direction; steps that are only noise give about 0. After the pilots of arXiv 2605.24202.
+    """
+
+    name = "persistence"
+
+    def __init__(self, *, memory: Annotated[float, Field(ge=0, lt=1)] = 0.9) -> None:
+        self._memory = memory
+        self._means: dict[Source, Gradient] = {}
+
+    def look(self, step: Step) -> Numbers:
+        numbers: Numbers = {}
+        for source, contribution in step.contributions.items():
+            gradient = contribution.gradient
+            if source in self._means:
+                mean = self._means[source]
+                numbers[f"gradient/{source.policy}/{source.role}/persistence"] = cosine(gradient, mean)
+                gradient = gradient.scaled(1.0 - self._memory).plus(mean.scaled(self._memory))
+            self._means[source] = gradient
+        return numbers
+
+    def save(self, folder: Path) -> None:
+        save_gradients(folder / MEANS_FILE, {"/".join(source): mean for source, mean in self._means.items()})
+
+    def load(self, folder: Path) -> None:
+        found = load_gradients(folder / MEANS_FILE)
+        self._means = {Source(*name.split("/")): mean for name, mean in found.items()}

@@ -1,0 +1,187 @@
+"""Does a sampler keep its promises? Run this on one of your own; an AssertionError says what is broken.
+
+    check_sampler(my_sampler, base)
+
+Each check is a plain function that can also be run alone.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
+
+from counterpoint.base_model import BaseModel
+from counterpoint.chat import Chat
+from counterpoint.episode import Call, CallKey
+from counterpoint.errors import SamplerError
+from counterpoint.policy import Adapter
+from counterpoint.samplers.base import Completion, Request, Sampler
+from counterpoint.testing.reference import adapter_digest, largest_difference, plain_logprobs
+from counterpoint.testing.tiny import tiny_adapters, tiny_prompts
+
+LOGPROB_TOLERANCE = 1e-4
+"""Nats a token."""
+_POLICIES = ("one", "two")
+
+
+def check_sampler(sampler: Sampler, base: BaseModel, *, tolerance: float = LOGPROB_TOLERANCE) -> None:
+    """Every promise of `Sampler`, with `base` as the base it speaks for.
+
+    `base.model` is compared with: it must have no adapter in it. Policies "one" and "two" are loaded and left behind.
+    """
+
+    async def suite() -> None:
+        for check in SAMPLER_CHECKS:
+            await check(sampler, base, tolerance)
+
+    asyncio.run(suite())
+
+
+async def logprobs_are_those_of_the_weights(sampler: Sampler, base: BaseModel, tolerance: float) -> None:
+    """Each token's log-probability is what a plain full forward pass with the policy's own adapter gives it."""
+    adapters = await _load(sampler, base)
+    for temperature in (1.0, 0.6):
+        requests = _requests(base.chat, temperature=temperature)
+        calls = [_call(*pair) for pair in zip(requests, await _ask(sampler, requests), strict=True)]
+        for policy in _POLICIES:
+            mine = [call for call in calls if call.policy == policy]
+            expected = plain_logprobs(base.model, mine, adapters[policy])
+            worst = largest_difference([call.logprobs for call in mine], expected)
+            assert worst <= tolerance, (
+                f"policy {policy!r}, temperature {temperature}: a token's log-probability is off by {worst:.3g} nats"
+            )
+            strangers = plain_logprobs(
+                base.model, mine, next(adapters[other] for other in _POLICIES if other != policy)
+            )
+            assert largest_difference([call.logprobs for call in mine], strangers) > 100 * tolerance, (
+                "the adapters of this check are too much alike to tell whose weights spoke"
+            )
+
+
+async def same_seed_same_tokens(sampler: Sampler, base: BaseModel, tolerance: float) -> None:
+    """A completion depends on its request alone: not on what else is asked for, nor on the order."""
+    await _load(sampler, base)
+    requests = _requests(base.chat)
+    first = await _ask(sampler, requests)
+    backwards = (await _ask(sampler, requests[::-1]))[::-1]
+    alone = [(await _ask(sampler, [request]))[0] for request in requests[:4]]
+    for way, others in (("in the other order", backwards), ("alone", alone)):
+        for request, one, other in zip(requests, first, others, strict=False):
+            assert one.ids == other.ids, f"asked {way}, {request.policy!r} says {other.ids}, before it said {one.ids}"
+    other_seeds = await _ask(sampler, [replace(request, seed=request.seed + 1000) for request in requests])
+    assert any(one.ids != other.ids for one, other in zip(first, other_seeds, strict=True)), (
+        "other seeds give the same tokens"
+    )
+
+
+async def calls_end_where_they_must(sampler: Sampler, base: BaseModel, tolerance: float) -> None:
+    """A completion ends with its first stop token, or at `max_tokens`, and says which; it is never empty."""
+    await _load(sampler, base)
+    requests = _requests(base.chat, count=48)
+    for request, completion in zip(requests, await _ask(sampler, requests), strict=True):
+        assert completion.ids, "a completion is empty"
+        assert len(completion.ids) == len(completion.logprobs), "ids and log-probabilities differ in number"
+        assert len(completion.ids) <= request.max_tokens, (
+            f"{len(completion.ids)} tokens were given, max_tokens = {request.max_tokens}"
+        )
+        stops = [place for place, token_id in enumerate(completion.ids) if token_id in base.chat.stop_ids]
+        if stops:
+            assert stops[0] == len(completion.ids) - 1, "a completion goes on after a stop token"
+        else:
+            assert len(completion.ids) == request.max_tokens, "a completion ended early, without a stop token"
+        expected = "stop" if stops else "length"
+        assert completion.finish == expected, f"finish is {completion.finish!r}, it ended by {expected!r}"
+
+
+async def loading_one_policy_leaves_the_others(sampler: Sampler, base: BaseModel, tolerance: float) -> None:
+    """After `load`, exactly the loaded policies speak with the new weights, under the new version."""
+    await _load(sampler, base)
+    requests = _requests(base.chat)
+    before = await _ask(sampler, requests)
+    (newer,) = tiny_adapters(base.model, ["one"], version=7, seed=99)
+    await sampler.load([newer])
+    after = await _ask(sampler, requests)
+    changed = 0
+    for request, one, other in zip(requests, before, after, strict=True):
+        wanted = 7 if request.policy == "one" else 1
+        assert other.version == wanted, f"policy {request.policy!r} at version {wanted} answers as {other.version}"
+        if request.policy == "two":
+            assert (one.ids, one.version) == (other.ids, other.version), "loading policy 'one' changed policy 'two'"
+        else:
+            changed += one.logprobs != other.logprobs
+    assert changed, "policy 'one' speaks as it did before its new weights were loaded"
+
+
+async def sampler_digests_are_those_of_the_adapters(sampler: Sampler, base: BaseModel, tolerance: float) -> None:
+    """`digests` names the weights that were loaded."""
+    adapters = await _load(sampler, base)
+    for policy, adapter in adapters.items():
+        found = sampler.digests().get(policy)
+        assert found == adapter_digest(adapter), (
+            f"policy {policy!r}: the digest is {found}, of the weights {adapter_digest(adapter)}"
+        )
+
+
+async def sampler_refuses_an_unknown_policy(sampler: Sampler, base: BaseModel, tolerance: float) -> None:
+    """A policy that was never loaded is a SamplerError: the base must not speak in its place."""
+    await _load(sampler, base)
+    request = replace(_requests(base.chat, count=1)[0], policy="nobody")
+    refused = None
+    try:
+        await _ask(sampler, [request])
+    except SamplerError as error:
+        refused = str(error)
+    assert refused is not None, "a policy that was never loaded was answered for"
+    assert "nobody" in refused, f"the error does not name the policy: {refused}"
+
+
+SampleCheck = Callable[[Sampler, BaseModel, float], Awaitable[None]]
+SAMPLER_CHECKS: tuple[SampleCheck, ...] = (
+    logprobs_are_those_of_the_weights,
+    same_seed_same_tokens,
+    calls_end_where_they_must,
+    loading_one_policy_leaves_the_others,
+    sampler_digests_are_those_of_the_adapters,
+    sampler_refuses_an_unknown_policy,
+)
+
+
+async def _load(sampler: Sampler, base: BaseModel) -> dict[str, Adapter]:
+    adapters = tiny_adapters(base.model, _POLICIES)
+    await sampler.load(adapters)
+    return {adapter.policy: adapter for adapter in adapters}
+
+
+async def _ask(sampler: Sampler, requests: Sequence[Request]) -> list[Completion]:
+    with sampler.session() as session:
+        return list(await asyncio.gather(*(session.sample(request) for request in requests)))
+
+
+def _requests(chat: Chat, *, count: int = 16, temperature: float = 1.0) -> list[Request]:
+    """Requests that share some prompts and differ in length, policy and seed."""
+    prompts = tiny_prompts(chat, 3)
+    return [
+        Request(
+            policy=_POLICIES[index % 2],
+            prompt_ids=prompts[index % 3],
+            max_tokens=(4, 16, 9, 1)[index % 4],
+            temperature=temperature,
+            seed=index // 2,
+        )
+        for index in range(count)
+    ]
+
+
+def _call(request: Request, completion: Completion) -> Call:
+    return Call(
+        key=CallKey("speaker", 0, 0),
+        policy=request.policy,
+        version=completion.version,
+        messages=(),
+        prompt_ids=request.prompt_ids,
+        completion_ids=completion.ids,
+        logprobs=completion.logprobs,
+        text="",
+        finish=completion.finish,
+        seed=request.seed,
+        temperature=request.temperature,
+    )
