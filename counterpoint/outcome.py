@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from itertools import accumulate
 from statistics import fmean
 from typing import Any, NamedTuple
 
@@ -12,6 +13,12 @@ SMOOTH = 3
 """Evaluations over which validation accuracy is smoothed before its maximum is taken, centred."""
 LAST = 3
 """Evaluations over which terminal accuracy is the mean."""
+CLIFF_DROP = 0.05
+"""Least drop, in parts of one, of a terminal accuracy cliff."""
+WARNING_ERRORS = 3.0
+"""Standard errors below its best at which validation accuracy is a warning. (With 2, one healthy run in five was.)"""
+WARNING_ROW = 3
+"""Evaluations in a row after which it is."""
 BEHAVIOUR = (
     "selection",
     "precision",
@@ -72,6 +79,11 @@ class Outcome:
     terminal_steps: list[int]
     team: Course
     roles: dict[str, Course]
+    cliff: bool
+    """Whether it ends in a terminal accuracy cliff: a drop of at least 5 points, its interval above 0, and each of the
+    last three evaluations below the peak's interval."""
+    slope: float | None
+    """Least-squares slope of test accuracy over the last third of the evaluations, a step; None for fewer than two."""
     behaviour: dict[str, Stages]
     """Metric -> its stages, for what `BEHAVIOUR` names."""
 
@@ -81,6 +93,8 @@ class Outcome:
             "peak_step": self.peak_step,
             "terminal_steps": self.terminal_steps,
             **_plain(self.team),
+            "cliff": self.cliff,
+            "slope": self.slope,
             "roles": {role: _plain(course) for role, course in self.roles.items()},
             "behaviour": {name: stages._asdict() for name, stages in self.behaviour.items()},
         }
@@ -99,13 +113,49 @@ def outcome(evaluations: Sequence[Mapping[str, Any]]) -> Outcome | None:
     last = [step for step in steps if step > 0][-LAST:]
     rows = (test[0], test[peak_step], [test[step] for step in last])
     roles = set.intersection(*(set(test[step]["roles"]) for step in (0, peak_step, *last)))
+    team = _course(*(_outcomes(row) for row in rows))
+    final = [test[step]["accuracy"] for step in last]
     return Outcome(
         peak_step=peak_step,
         terminal_steps=last,
-        team=_course(*(_outcomes(row) for row in rows)),
+        team=team,
+        cliff=is_cliff(team, final),
+        slope=slope(steps, [test[step]["accuracy"] for step in steps]),
         roles={role: _course(*(_outcomes(row, role) for row in rows)) for role in test[0]["roles"] if role in roles},
         behaviour=_behaviour(test[0]["numbers"], test[peak_step]["numbers"], [test[step]["numbers"] for step in last]),
     )
+
+
+def is_cliff(team: Course, last: Sequence[float]) -> bool:
+    """Whether a course ends in a terminal accuracy cliff, with the accuracy of the last evaluations on the test split.
+
+    Fewer than three evaluations after the base tell nothing.
+    """
+    fell = team.drop.value >= CLIFF_DROP and team.drop.low > 0.0
+    return fell and len(last) == LAST and max(last) < team.peak.low
+
+
+def slope(steps: Sequence[int], accuracy: Sequence[float]) -> float | None:
+    """Least-squares slope over the last third of the evaluations, rounded up, a step; None for fewer than two."""
+    count = -(-len(steps) // 3)
+    if count < 2:
+        return None
+    return float(np.polyfit(steps[-count:], accuracy[-count:], 1)[0])
+
+
+def cliff_warning(accuracy: Sequence[float], tasks: int) -> bool:
+    """Whether validation accuracy, one evaluation after another, looks like the beginning of a cliff.
+
+    s_k = mean of the last three evaluations. True if s is below its highest value so far by more than three times its
+    standard error, sqrt(s (1 - s) / tasks), at each of the last three evaluations.
+    """
+    smoothed = [fmean(accuracy[max(0, end - SMOOTH) : end]) for end in range(1, len(accuracy) + 1)]
+    best = list(accumulate(smoothed, max))
+    below = [
+        most - now > WARNING_ERRORS * (now * (1.0 - now) / tasks) ** 0.5
+        for most, now in zip(best, smoothed, strict=True)
+    ]
+    return len(below) >= WARNING_ROW and all(below[-WARNING_ROW:])
 
 
 def smooth(values: Sequence[float], width: int = SMOOTH) -> list[float]:

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, Mapping
 from time import perf_counter
 
 from counterpoint.act import Patience, act
+from counterpoint.alarm import Alarm
 from counterpoint.algorithms import build_algorithm, build_batches, build_loss
 from counterpoint.algorithms.base import in_loss
 from counterpoint.config import Config
@@ -57,7 +58,7 @@ async def train(run: Run, watch: Watch = lambda step, numbers: None) -> Outcome 
         if start is None:
             watch(0, await examine(run, stage, tasks, step=0))
             run.checkpoint(0, parts, {"digests": learner.digests(), "stopped": None})
-        patience = Patience(config.run.patience)
+        patience, alarm = Patience(config.run.patience), Alarm(run, routes)
 
         for index in run.steps_left(start or 0):
             clock = Clock()
@@ -94,6 +95,7 @@ async def train(run: Run, watch: Watch = lambda step, numbers: None) -> Outcome 
 
             # 5. Keep: numbers each step, evaluations and checkpoints when due.
             numbers = merged(mean_of(looks), policy_numbers(before, moved, mismatch), clock.laps())
+            numbers |= alarm.look(index, numbers)
             stopped = interventions.stop(numbers)
             last = stopped is not None or index == config.run.steps
             run.add_metrics(index, numbers)

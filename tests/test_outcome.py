@@ -169,6 +169,8 @@ def test_the_summary_holds_plain_values():
         "terminal",
         "gain",
         "drop",
+        "cliff",
+        "slope",
         "roles",
         "behaviour",
     }

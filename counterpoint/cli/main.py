@@ -82,6 +82,17 @@ def show(
 
 
 @app.command()
+def diagnose(
+    run: RunPath,
+    out: Annotated[Path | None, typer.Option(help="Also write everything to this JSON file.")] = None,
+) -> None:
+    """Name the failure signatures that a run shows: evidence, meaning, what to try."""
+    from counterpoint.cli.diagnose import report
+
+    report(run, out)
+
+
+@app.command()
 def doctor() -> None:
     """Check that this machine and installation can train."""
     from counterpoint.cli.doctor import examine

@@ -1,0 +1,29 @@
+"""Roles after the first answer that change nothing."""
+
+from counterpoint.history import History
+from counterpoint.signatures.base import Finding, Signature, Thresholds, now, window
+
+
+def find(history: History, limits: Thresholds) -> list[Finding]:
+    helped, hurt = (now(history, f"episode/{name}", limits) for name in ("helped", "hurt"))
+    team = now(history, "episode/score", limits)
+    if len(history.roles) < 2 or helped is None or hurt is None or team is None:
+        return []
+    if team >= limits.solved or helped + hurt >= limits.idle:
+        return []
+    evidence = (
+        f"episode/helped {helped:.3f} + episode/hurt {hurt:.3f}, threshold {limits.idle}",
+        f"episode/score {team:.3f}: there was something to change",
+    )
+    return [Finding(signature="lazy role", where="team", steps=window(history, limits), evidence=evidence)]
+
+
+LAZY_ROLE = Signature(
+    name="lazy role",
+    find=find,
+    meaning="What becomes of the team's first answer is never changed by the roles after it: they could be left out.",
+    advice=(
+        "Take the role out and compare (`counterpoint evaluate RUN --ablate ROLE`); if nothing is lost, a single"
+        " agent with the same tokens is the cheaper workflow. Otherwise credit the role for what it changes."
+    ),
+)

@@ -1,0 +1,277 @@
+"""Synthetic truth: each phenomenon is made, and its signature is named, and no other."""
+
+import math
+import random
+from statistics import fmean
+
+import numpy as np
+import pytest
+
+from counterpoint.history import History
+from counterpoint.outcome import CLIFF_DROP, cliff_warning, outcome
+from counterpoint.policy import Routing
+from counterpoint.signatures import SIGNATURES, diagnose
+from counterpoint.signatures.base import Thresholds, fell_from_its_best
+from counterpoint.signatures.capture import captured
+
+SHARED = Routing({"voter": "all", "judge": "all"})
+ISOLATED = Routing({"voter": "voter", "judge": "judge"})
+CLAIMS = {"voter": frozenset({"answer"}), "judge": frozenset({"choice"})}
+STEPS = 40
+TASKS = 256
+
+
+def rising(begin, end, steps=STEPS):
+    """A value a step, from one to the other."""
+    return [begin + (end - begin) * step / (steps - 1) for step in range(steps)]
+
+
+HEALTHY = {
+    "episode/score": rising(0.45, 0.85),
+    "episode/oracle": rising(0.8, 0.95),
+    "episode/helped": rising(0.1, 0.06),
+    "episode/hurt": rising(0.1, 0.02),
+    "role/voter/accuracy": rising(0.45, 0.85),
+    "role/voter/agreement": rising(0.3, 0.8),
+    "role/judge/accuracy": rising(0.45, 0.85),
+    "role/judge/selection": rising(0.5, 0.9),
+    **{f"role/{role}/tokens": rising(22.0, 21.0) for role in CLAIMS},
+    **{f"role/{role}/echo": rising(0.2, 0.25) for role in CLAIMS},
+    **{f"role/{role}/entropy": rising(0.4, 0.15) for role in CLAIMS},
+    **{f"role/{role}/unreadable": rising(0.05, 0.01) for role in CLAIMS},
+    **{f"role/{role}/without_signal": rising(0.1, 0.4) for role in CLAIMS},
+    **{f"role/{role}/in_loss": rising(0.9, 0.6) for role in CLAIMS},
+    "gradient/all/dominance": [0.65] * STEPS,
+    "gradient/all/voter/share": [0.65] * STEPS,
+    "gradient/all/judge/share": [0.35] * STEPS,
+    "gradient/all/voter/alignment": [0.85] * STEPS,
+    "gradient/all/judge/alignment": [0.5] * STEPS,
+    **{f"gradient/all/{role}/persistence": [0.2] * STEPS for role in CLAIMS},
+    "gradient/all/voter/coherence": [0.6] * STEPS,
+    "gradient/all/voter/amplification": [1.8] * STEPS,
+    "policy/all/change": [0.05] * STEPS,
+}
+TEST = [0.45, 0.55, 0.66, 0.75, 0.8, 0.84, 0.85, 0.86, 0.85]
+"""Accuracy of an evaluation every five steps."""
+
+
+def history(metrics=None, test=TEST, oracle=0.95, *, routing=SHARED, claims=CLAIMS, seed=0, noise=0.02):
+    """A run with these series, some noise on all of them, and these evaluations."""
+    source = random.Random(seed)
+    series = {**HEALTHY, **(metrics or {})}
+    rows = [
+        {"step": step, **{name: noisy(values[step - 1], source, noise) for name, values in series.items() if values}}
+        for step in range(1, STEPS + 1)
+    ]
+    oracles = oracle if isinstance(oracle, list) else [oracle] * len(test)
+    evaluations = [
+        evaluation(5 * place, split, accuracy, oracles[place], source)
+        for place, accuracy in enumerate(test)
+        for split in ("validation", "test")
+    ]
+    return History(metrics=rows, evaluations=evaluations, routing=routing, claims=claims)
+
+
+def noisy(value, source, noise):
+    return value if value in (0.0, 1.0) else value * (1.0 + source.gauss(0.0, noise))
+
+
+def evaluation(step, split, accuracy, oracle, source):
+    outcomes = {str(task): [float(source.random() < accuracy)] for task in range(TASKS)}
+    found = sum(values[0] for values in outcomes.values()) / TASKS
+    numbers = {"episode/oracle": max(oracle, found)}
+    return {"step": step, "split": split, "accuracy": found, "outcomes": outcomes, "roles": {}, "numbers": numbers}
+
+
+def names(found):
+    return [finding.signature for finding in found]
+
+
+FALL = [0.45, 0.6, 0.75, 0.85, 0.86, 0.8, 0.66, 0.62, 0.6]
+DOMINATED = {
+    "gradient/all/dominance": [0.95] * STEPS,
+    "gradient/all/voter/share": [0.95] * STEPS,  # about twenty times the other's mass
+    "gradient/all/judge/share": [0.05] * STEPS,
+    "gradient/all/voter/alignment": [0.99] * STEPS,
+}
+DRIFTING = {"gradient/all/voter/coherence": [0.95] * STEPS, "gradient/all/voter/persistence": [0.7] * STEPS}
+PHENOMENA = {
+    "cliff": {"test": FALL, "oracle": [accuracy + 0.05 for accuracy in FALL]},
+    "capture": {"metrics": {**DOMINATED, "role/judge/accuracy": rising(0.7, 0.3)}},
+    "amplified drift": {"metrics": DRIFTING, "test": [0.45, 0.6, 0.8, 0.85, 0.86, 0.7, 0.6, 0.85, 0.7], "seed": 2},
+    "length takeover": {"metrics": {"role/judge/tokens": rising(10.0, 60.0)}},
+    "echo": {"metrics": {"role/judge/echo": rising(0.1, 0.9)}},
+    "rubber stamp": {"metrics": {"role/judge/false_approval": rising(0.4, 0.9)}},
+    "over-rejection": {"metrics": {"role/judge/false_rejection": rising(0.4, 0.9)}},
+    "selection blindness": {"test": [0.5] * 9, "oracle": 0.9},
+    "voter collapse": {"metrics": {"role/voter/agreement": rising(0.9, 1.0), "episode/oracle": rising(0.8, 0.5)}},
+    "entropy collapse": {"metrics": {"role/voter/entropy": [0.4] * 5 + [0.001] * (STEPS - 5)}},
+    "lazy role": {"metrics": {"episode/helped": [0.002] * STEPS, "episode/hurt": [0.001] * STEPS}},
+    "no signal": {"metrics": {f"role/{role}/without_signal": [0.97] * STEPS for role in CLAIMS}},
+    "silent no-op": {"metrics": {"policy/all/change": [0.0] * STEPS}},
+}
+
+
+def test_a_healthy_run_shows_nothing():
+    assert diagnose(history()) == []
+
+
+def test_every_signature_is_made_here():
+    assert set(PHENOMENA) == set(SIGNATURES)
+
+
+@pytest.mark.parametrize("name", PHENOMENA)
+def test_what_was_made_is_named_and_nothing_else(name):
+    found = diagnose(history(**PHENOMENA[name]))
+    assert names(found) == [name]
+    (finding,) = found
+    assert finding.evidence
+    assert 0 <= finding.steps[0] <= finding.steps[1] <= STEPS
+
+
+@pytest.mark.parametrize("name", PHENOMENA)
+def test_a_run_that_has_just_begun_shows_nothing(name):
+    whole = history(**PHENOMENA[name])
+    begun = History(
+        metrics=whole.metrics[:4], evaluations=whole.evaluations[:2], routing=whole.routing, claims=whole.claims
+    )
+    assert diagnose(begun) == []
+    assert diagnose(History(metrics=[], evaluations=[], routing=whole.routing, claims={})) == []
+
+
+def test_what_is_found_says_where_and_how_much():
+    (found,) = diagnose(history(**PHENOMENA["capture"]))
+    assert found.where == "all by voter"
+    assert "gradient/all/dominance 0.95, threshold 0.8" in found.evidence
+    assert any(text.startswith("role/judge/accuracy fell 0.") for text in found.evidence)
+    (found,) = diagnose(history(**PHENOMENA["rubber stamp"]))
+    assert found.where == "judge"
+    assert found.steps == (21, 40)
+
+
+def test_dominance_without_a_victim_is_no_capture():
+    assert diagnose(history(DOMINATED)) == []
+
+
+@pytest.mark.parametrize("name", ["tokens", "unreadable"])
+def test_a_victim_may_also_ramble_or_become_unreadable(name):
+    worse = {"tokens": rising(20.0, 90.0), "unreadable": rising(0.02, 0.4)}[name]
+    claims = {"voter": CLAIMS["voter"], "judge": frozenset({"answer"})}
+    found = diagnose(history({**DOMINATED, f"role/judge/{name}": worse}, claims=claims))
+    assert names(found) == ["capture"]
+
+
+def test_a_policy_of_one_role_is_not_captured():
+    renamed = {name.replace("/all/", "/voter/"): values for name, values in DOMINATED.items()}
+    renamed |= {f"policy/{policy}/change": [0.05] * STEPS for policy in ISOLATED.policy_of}
+    assert diagnose(history({**renamed, "role/judge/accuracy": rising(0.7, 0.3)}, routing=ISOLATED)) == []
+
+
+def test_capture_is_seen_in_the_window_in_which_it_is():
+    values = history({**DOMINATED, "role/judge/accuracy": [0.7] * 20 + [0.4] * 20})
+    limits = Thresholds()
+    assert captured(values, limits, "all", 20) is None
+    assert captured(values, limits, "all", 40).steps == (21, 40)
+
+
+def test_a_solved_task_has_little_signal_and_entropy_and_that_is_no_failure():
+    solved = {
+        "episode/score": [0.99] * STEPS,
+        "role/voter/accuracy": [0.99] * STEPS,
+        "role/judge/accuracy": [0.99] * STEPS,
+        "role/voter/entropy": [0.4] * 5 + [0.001] * (STEPS - 5),
+        **{f"role/{role}/without_signal": [0.97] * STEPS for role in CLAIMS},
+        "episode/helped": [0.002] * STEPS,
+        "episode/hurt": [0.001] * STEPS,
+    }
+    assert diagnose(history(solved, noise=0.0)) == []
+
+
+def test_a_frozen_policy_is_no_silent_no_op():
+    still = {"policy/all/change": None, **{f"role/{role}/in_loss": None for role in CLAIMS}}
+    assert diagnose(history(still)) == []
+
+
+def test_a_role_that_always_wrote_solutions_has_taken_nothing_over():
+    grown = {"role/voter/tokens": rising(10.0, 60.0)}
+    assert diagnose(history(grown)) == []
+    assert names(diagnose(history(grown, claims={"voter": frozenset({"proposal"})}))) == ["length takeover"]
+
+
+def test_a_gap_that_shrinks_is_no_blindness():
+    assert diagnose(history(test=[0.3, 0.3, 0.35, 0.5, 0.6, 0.65, 0.7, 0.7, 0.7], oracle=0.9)) == []
+
+
+def test_thresholds_can_be_set():
+    assert names(diagnose(history(), Thresholds(false_approval=2.0, dominance=0.5, coherence=0.5))) == []
+    approving = history({"role/judge/false_approval": [0.3] * STEPS})
+    assert diagnose(approving) == []
+    assert names(diagnose(approving, Thresholds(false_approval=0.25))) == ["rubber stamp"]
+
+
+def test_the_fall_from_the_best_window_by_hand():
+    series = history({"role/judge/accuracy": [0.2] * 10 + [0.8] * 10 + [0.5] * 20}, noise=0.0).series(
+        "role/judge/accuracy"
+    )
+    assert fell_from_its_best(series, 10) == pytest.approx(0.3)
+    assert fell_from_its_best(series.between(1, 20), 10) == pytest.approx(0.0)
+    assert fell_from_its_best(series.between(1, 5), 10) == 0.0
+
+
+def curves(source):
+    """Healthy courses of accuracy: flat, rising, rising and then flat, with a late start."""
+    low, high = sorted(source.uniform(0.2, 0.95, 2))
+    level = source.uniform(0.3, 0.9)
+    ramp = np.linspace(low, high, 15)
+    return (
+        np.full(30, level),
+        np.linspace(low, high, 30),
+        np.r_[ramp, np.full(15, high)],
+        np.r_[np.full(15, low), ramp],
+    )
+
+
+def test_at_most_one_healthy_run_in_twenty_gives_a_cliff_or_a_warning_of_one():
+    source = np.random.default_rng(0)
+    warned = cliffs = runs = 0
+    while runs < 1000:
+        for curve in curves(source):
+            validation = source.binomial(64, curve) / 64
+            warned += any(cliff_warning(validation[:end].tolist(), 64) for end in range(1, 31))
+            cliffs += ends_in_a_cliff(validation, source.binomial(TASKS, curve), source)
+            runs += 1
+    assert warned <= 50
+    assert cliffs <= 50
+
+
+def ends_in_a_cliff(validation, right, source):
+    """Whether the outcome of a run says so; which of the tasks are right is left to chance."""
+    if max(right) - fmean(right[-3:]) < CLIFF_DROP * TASKS:
+        return False  # whatever the peak is, and without the work of an interval
+    rows = []
+    for step, (accuracy, count) in enumerate(zip(validation, right, strict=True)):
+        values = source.permutation(np.r_[np.ones(int(count)), np.zeros(TASKS - int(count))])
+        outcomes = {str(task): [float(value)] for task, value in enumerate(values)}
+        for split, found in (("validation", float(accuracy)), ("test", count / TASKS)):
+            rows.append(
+                {"step": step, "split": split, "accuracy": found, "outcomes": outcomes, "roles": {}, "numbers": {}}
+            )
+    return outcome(rows).cliff
+
+
+def test_a_cliff_is_warned_of():
+    source = np.random.default_rng(1)
+    fall = np.r_[np.linspace(0.4, 0.85, 15), np.linspace(0.85, 0.4, 15)]
+    warned = [
+        any(cliff_warning((source.binomial(64, fall) / 64)[:end].tolist(), 64) for end in range(1, 31))
+        for _ in range(100)
+    ]
+    assert np.mean(warned) > 0.9
+
+
+def test_a_warning_by_hand():
+    accuracy = [0.5, 0.5, 0.5, 0.1, 0.1, 0.1, 0.1]
+    # Smoothed: .5 .5 .5 .367 .233 .1 .1; three standard errors at 100 tasks: .145 .127 .09 .09.
+    assert [cliff_warning(accuracy[:end], 100) for end in range(8)] == [False] * 7 + [True]
+    assert 3 * math.sqrt(0.367 * 0.633 / 100) > 0.5 - 0.367
+    assert not cliff_warning(accuracy, 4)
