@@ -11,7 +11,7 @@ from counterpoint.errors import ConfigError, unknown
 
 SHARED_POLICY = "shared"
 SHARINGS = ("shared", "isolated", "slots")
-RESERVED = ("interventions", "algorithm")
+RESERVED = ("interventions", "algorithm", "diagnostics")
 """Names that stand beside the policies in a checkpoint."""
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
 

@@ -258,5 +258,5 @@ def test_a_checkpointed_run_can_be_evaluated_with_its_routes(plain):
 
 def test_checkpoints_hold_a_folder_a_policy(plain):
     found = {path.name for path in plain.checkpoint_path(3).iterdir()}
-    assert found == {"soprano", "alto", "conductor", "interventions", "algorithm", "state.json"}
+    assert found == {"soprano", "alto", "conductor", "interventions", "algorithm", "diagnostics", "state.json"}
     assert load_file(plain.checkpoint_path(3) / "alto" / "adapter_model.safetensors")

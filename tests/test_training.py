@@ -65,7 +65,7 @@ def test_a_checkpoint_holds_an_adapter_and_an_optimizer_a_policy(run):
     for step in run.checkpoints():
         folder = run.checkpoint_path(step)
         names = {path.name for path in folder.iterdir()}
-        assert names == POLICIES[sharing_of(run)] | {"state.json", "interventions", "algorithm"}
+        assert names == POLICIES[sharing_of(run)] | {"state.json", "interventions", "algorithm", "diagnostics"}
         for policy in POLICIES[sharing_of(run)]:
             files = {path.name for path in (folder / policy).iterdir()}
             assert {"adapter_config.json", "adapter_model.safetensors", "optimizer.safetensors"} <= files
