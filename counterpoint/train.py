@@ -13,9 +13,10 @@ from counterpoint.diagnostics.base import Numbers, Step
 from counterpoint.errors import EndpointError
 from counterpoint.evaluate import evaluate
 from counterpoint.interventions import build_interventions
+from counterpoint.interventions.base import Update
 from counterpoint.learn import anchored, mean_of, together, trainable
 from counterpoint.learners.base import Moved
-from counterpoint.outcome import Outcome, outcome
+from counterpoint.outcome import Outcome, outcome, smooth
 from counterpoint.policy import routing, settings_of
 from counterpoint.proof import calls_to_check, check_logprobs, check_moves, check_published, check_restored
 from counterpoint.rollout import Limits, Stage
@@ -40,7 +41,7 @@ async def train(run: Run, watch: Watch = lambda step, numbers: None) -> Outcome 
     settings = settings_of(routes, config)
     algorithm = build_algorithm(config, workflow.roles, trainable(settings))
     batches, diagnostics = build_batches(config), build_diagnostics(config.diagnostics)
-    interventions = build_interventions(config.interventions)
+    interventions = build_interventions(config.interventions, workflow.roles)
     loss = interventions.loss(build_loss(config))
     limits = limits_of(config, config.rollout.temperature)
     run.pin({"tasks": tasks.fingerprints(), "routing": dict(routes.policy_of)})
@@ -71,7 +72,7 @@ async def train(run: Run, watch: Watch = lambda step, numbers: None) -> Outcome 
             clock.lap("act")
 
             # 2. Judge: what each call was worth.
-            samples = interventions.samples(algorithm.samples(groups))
+            samples = interventions.samples(algorithm.samples(groups), index)
             run.add_samples(index, [sample.row() for sample in samples])
             due = [sample for sample in in_loss(samples) if settings[sample.call.policy].update.due(index)]
             clock.lap("judge")
@@ -81,9 +82,10 @@ async def train(run: Run, watch: Watch = lambda step, numbers: None) -> Outcome 
             looks: list[Numbers] = []
             moves: list[dict[str, Moved]] = []
             for part in anchored(learner, batches(due, f"{config.run.seed}/{index}"), loss):
-                contributions = learner.backward(part, loss, slots_apart=diagnostics.slots_apart(index))
+                apart = diagnostics.slots_apart(index) or interventions.slots_apart(index)
+                contributions = learner.backward(part, loss, slots_apart=apart)
                 looks.append(diagnostics.look(Step(index, groups, samples, contributions, learner.base_logprobs)))
-                moves.append(learner.step(interventions.gradients(contributions), step=index))
+                moves.append(learner.step(*interventions.update(Update(contributions), index), step=index))
             moved = together(moves)
             check_moves(before, learner.digests(), moved)
             clock.lap("learn")
@@ -96,20 +98,30 @@ async def train(run: Run, watch: Watch = lambda step, numbers: None) -> Outcome 
             # 5. Keep: numbers each step, evaluations and checkpoints when due.
             numbers = merged(mean_of(looks), policy_numbers(before, moved, mismatch), clock.laps())
             numbers |= alarm.look(index, numbers)
-            stopped = interventions.stop(numbers)
-            last = stopped is not None or index == config.run.steps
+            stop = interventions.stop(numbers)
+            last = stop is not None or index == config.run.steps
             run.add_metrics(index, numbers)
             watch(index, numbers)
+            if stop is not None and stop.roll_back:
+                run.load_checkpoint(peak_of(run), {"learner": learner})
+                await sampler.load(learner.adapters())
             if last or index % config.evaluation.every == 0:
                 watch(index, await examine(run, stage, tasks, step=index))
             if last or index % config.run.save_every == 0:
-                run.checkpoint(index, parts, {"digests": learner.digests(), "stopped": stopped})
+                run.checkpoint(index, parts, {"digests": learner.digests(), "stopped": stop and stop.reason})
             if last:
                 break
 
     found = outcome(run.evaluations())
     run.write_summary({} if found is None else found.as_dict())
     return found
+
+
+def peak_of(run: Run) -> int:
+    """The checkpoint with the best smoothed validation accuracy; the base if no other was evaluated."""
+    accuracy = {row["step"]: row["accuracy"] for row in run.evaluations() if row["split"] == "validation"}
+    smoothed = dict(zip(accuracy, smooth(list(accuracy.values())), strict=True))
+    return max((step for step in run.checkpoints() if step in smoothed), key=lambda step: smoothed[step], default=0)
 
 
 async def examine(run: Run, stage: Stage, tasks: Splits, *, step: int) -> Numbers:

@@ -7,7 +7,7 @@ up to the whole.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Annotated, Literal, NamedTuple
 
 import torch
@@ -54,7 +54,13 @@ class Loss:
     aggregation: Aggregation
     correction: Correction = uncorrected
     kl: Anchor | None = None
+    kl_of: Mapping[str, Anchor] = field(default_factory=dict)
+    """Role -> the KL that takes the place of `kl` in its loss."""
     anchor: Literal["learner", "sampler"] = "learner"
+
+    def of(self, role: str) -> "Loss":
+        """The loss of a role's tokens."""
+        return replace(self, kl=self.kl_of.get(role, self.kl), kl_of={})
 
     def per_token(self, tokens: Tokens) -> TokenValues:
         """The loss of each token, correction and KL included, and what is worth knowing about it.

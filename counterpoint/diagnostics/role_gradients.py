@@ -8,7 +8,7 @@ from typing import Annotated
 from pydantic import Field
 
 from counterpoint.diagnostics.base import Diagnostic, Numbers, Step
-from counterpoint.learners.base import Contribution, Gradient, cosine
+from counterpoint.learners.base import Contribution, Gradient, coherence, cosine
 
 
 class RoleGradients(Diagnostic):
@@ -82,11 +82,10 @@ def slot_numbers(gradients: Sequence[Gradient]) -> Numbers:
     Amplification is 1 if the slots add up to no more than one of them, and the number of slots if all push alike. One
     slot, or slots without any gradient, have no numbers.
     """
-    mass = sum(gradient.norm() for gradient in gradients)
-    if len(gradients) < 2 or mass == 0.0:
+    if len(gradients) < 2 or not any(gradient.norm() for gradient in gradients):
         return {}
-    coherence = _sum(list(gradients)).norm() / mass
-    return {"coherence": coherence, "amplification": len(gradients) * coherence}
+    found = coherence(gradients)
+    return {"coherence": found, "amplification": len(gradients) * found}
 
 
 def _sum(gradients: list[Gradient]) -> Gradient:

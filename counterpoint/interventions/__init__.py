@@ -1,20 +1,48 @@
 """Ways to change a step."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 from counterpoint.config import Spec, check_options
 from counterpoint.errors import ConfigError, unknown
+from counterpoint.interventions.anchor_roles import AnchorRoles
+from counterpoint.interventions.balance import Balance
 from counterpoint.interventions.base import Intervention, Interventions
+from counterpoint.interventions.damp_coherence import DampCoherence
+from counterpoint.interventions.entropy_floor import EntropyFloor
+from counterpoint.interventions.equal_calls import EqualCalls
+from counterpoint.interventions.limit_amplification import LimitAmplification
+from counterpoint.interventions.phases import Phases
+from counterpoint.interventions.project_conflicts import ProjectConflicts
+from counterpoint.interventions.role_rates import RoleRates
+from counterpoint.interventions.stop_at_cliff import StopAtCliff
 
-INTERVENTIONS: dict[str, Callable[..., Intervention]] = {}
+INTERVENTIONS: dict[str, Callable[..., Intervention]] = {
+    member.name: member
+    for member in (
+        AnchorRoles,
+        DampCoherence,
+        Balance,
+        ProjectConflicts,
+        LimitAmplification,
+        EqualCalls,
+        Phases,
+        StopAtCliff,
+        RoleRates,
+        EntropyFloor,
+    )
+}
 
 
-def build_interventions(specs: Sequence[Spec]) -> Interventions:
-    """The interventions that the recipe names, in its order. Raises ConfigError."""
+def build_interventions(specs: Sequence[Spec], roles: Collection[str]) -> Interventions:
+    """The interventions that the recipe names, in its order, for a workflow with these roles. Raises ConfigError."""
     members = []
     for spec in specs:
         if spec.name not in INTERVENTIONS:
             raise ConfigError(unknown("intervention", spec.name, INTERVENTIONS))
         make = INTERVENTIONS[spec.name]
-        members.append(make(**check_options(f"interventions.{spec.name}", make, spec.options)))
+        member = make(**check_options(f"interventions.{spec.name}", make, spec.options))
+        strangers = [role for role in member.roles() if role not in roles]
+        if strangers:
+            raise ConfigError(unknown(f"role in interventions.{spec.name}", strangers[0], roles))
+        members.append(member)
     return Interventions(members)

@@ -1,11 +1,62 @@
 """What an intervention is: it changes a step at one or more of four seams, and is saved and resumed with the run."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
+from typing import NamedTuple
 
 from counterpoint.algorithms.base import Sample
 from counterpoint.algorithms.loss import Loss
-from counterpoint.learners.base import Contributions
+from counterpoint.learners.base import Contributions, Source
+
+
+class Update(NamedTuple):
+    """What a step is about to do to the policies."""
+
+    contributions: Contributions
+    rates: Mapping[str, float] = MappingProxyType({})
+    """Policy -> factor of its learning rate in this step; 1 for those that are not there."""
+
+    def with_gradients_times(self, factors: Mapping[Source, float]) -> "Update":
+        """The contributions of some sources multiplied. A factor of 1 changes nothing, to the bit."""
+        return self._replace(
+            contributions={
+                source: one._replace(gradient=one.gradient.scaled(factors[source])) if source in factors else one
+                for source, one in self.contributions.items()
+            }
+        )
+
+    def with_steps_times(self, factors: Mapping[Source, float]) -> "Update":
+        """The part of some sources in their policies' steps multiplied, in a way that an adaptive optimizer keeps.
+
+        Adam divides a gradient by its own size, so that a policy of one role does not notice a factor. With f_r the
+        factors and |g_r| the norms, the learning rate is multiplied by f = sum f_r |g_r| / sum |g_r|, and each g_r by
+        f_r / f. Exact for plain gradient descent, and for a policy of one role under Adam. Factors are above 0.
+        """
+        every = {source: factors.get(source, 1.0) for source in self.contributions}
+        rates = dict(self.rates)
+        relative: dict[Source, float] = {}
+        for policy in dict.fromkeys(source.policy for source in factors if source in every):
+            norms = {s: one.gradient.norm() for s, one in self.contributions.items() if s.policy == policy}
+            mean = _mean([every[source] for source in norms], list(norms.values()))
+            rates[policy] = rates.get(policy, 1.0) * mean
+            relative |= {source: every[source] / mean for source in norms if every[source] != mean}
+        return self.with_gradients_times(relative)._replace(rates=rates)
+
+
+def _mean(values: Sequence[float], weights: Sequence[float]) -> float:
+    """The weighted mean; of equal values exactly what they are."""
+    if len(set(values)) == 1 or not sum(weights):
+        return values[0]
+    return sum(value * weight for value, weight in zip(values, weights, strict=True)) / sum(weights)
+
+
+class Stop(NamedTuple):
+    """That the run ends after this step."""
+
+    reason: str
+    roll_back: bool = False
+    """Whether it ends with the weights of its peak."""
 
 
 class Intervention:
@@ -14,19 +65,27 @@ class Intervention:
     name = ""
     """Under which recipes and checkpoints know it."""
 
-    def samples(self, samples: Sequence[Sample]) -> Sequence[Sample]:
-        """What the step is to learn from."""
+    def roles(self) -> Collection[str]:
+        """The roles that it was told of by name."""
+        return ()
+
+    def slots_apart(self, step: int) -> bool:
+        """Whether the gradients of step `step` must be kept apart by slot."""
+        return False
+
+    def samples(self, samples: Sequence[Sample], step: int) -> Sequence[Sample]:
+        """What step `step` is to learn from."""
         return samples
 
     def loss(self, loss: Loss) -> Loss:
         """The loss it is to learn with; asked once, before the first step."""
         return loss
 
-    def gradients(self, contributions: Contributions) -> Contributions:
-        """What the roles are to contribute to their policies."""
-        return contributions
+    def update(self, update: Update, step: int) -> Update:
+        """What the roles are to contribute to their policies, and how far those are to go."""
+        return update
 
-    def stop(self, numbers: Mapping[str, float]) -> str | None:
+    def stop(self, numbers: Mapping[str, float]) -> Stop | None:
         """Why the run is to end after this step; None if it is to go on."""
         return None
 
@@ -41,33 +100,36 @@ class Interventions(Intervention):
     """Several in a row: each sees what the one before it made."""
 
     def __init__(self, members: Sequence[Intervention]) -> None:
-        self._members = tuple(members)
+        self.members = tuple(members)
 
-    def samples(self, samples: Sequence[Sample]) -> Sequence[Sample]:
-        for member in self._members:
-            samples = member.samples(samples)
+    def slots_apart(self, step: int) -> bool:
+        return any(member.slots_apart(step) for member in self.members)
+
+    def samples(self, samples: Sequence[Sample], step: int) -> Sequence[Sample]:
+        for member in self.members:
+            samples = member.samples(samples, step)
         return samples
 
     def loss(self, loss: Loss) -> Loss:
-        for member in self._members:
+        for member in self.members:
             loss = member.loss(loss)
         return loss
 
-    def gradients(self, contributions: Contributions) -> Contributions:
-        for member in self._members:
-            contributions = member.gradients(contributions)
-        return contributions
+    def update(self, update: Update, step: int) -> Update:
+        for member in self.members:
+            update = member.update(update, step)
+        return update
 
-    def stop(self, numbers: Mapping[str, float]) -> str | None:
-        reasons = [member.stop(numbers) for member in self._members]
-        return next((reason for reason in reasons if reason is not None), None)
+    def stop(self, numbers: Mapping[str, float]) -> Stop | None:
+        stops = [member.stop(numbers) for member in self.members]
+        return next((stop for stop in stops if stop is not None), None)
 
     def save(self, folder: Path) -> None:
-        for index, member in enumerate(self._members):
+        for index, member in enumerate(self.members):
             place = folder / f"{index}-{member.name}"
             place.mkdir()
             member.save(place)
 
     def load(self, folder: Path) -> None:
-        for index, member in enumerate(self._members):
+        for index, member in enumerate(self.members):
             member.load(folder / f"{index}-{member.name}")

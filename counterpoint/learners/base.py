@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import reduce
 from pathlib import Path
 from types import MappingProxyType
 from typing import NamedTuple, Protocol, Self
@@ -32,6 +33,12 @@ def cosine(one: Gradient, other: Gradient) -> float:
     """The cosine of the angle between two gradients; 0 where one of them is zero."""
     scale = one.norm() * other.norm()
     return one.dot(other) / scale if scale else 0.0
+
+
+def coherence(gradients: Sequence[Gradient]) -> float:
+    """|sum_s g_s| / sum_s |g_s|: 1 if all push the same way, 0 if they cancel; 0 where all of them are zero."""
+    mass = sum(gradient.norm() for gradient in gradients)
+    return reduce(lambda one, other: one.plus(other), gradients).norm() / mass if mass else 0.0
 
 
 class Contribution(NamedTuple):
@@ -74,8 +81,12 @@ class Learner(Protocol):
         """
         ...
 
-    def step(self, contributions: Contributions, *, step: int) -> dict[str, Moved]:
+    def step(
+        self, contributions: Contributions, rates: Mapping[str, float] = MappingProxyType({}), *, step: int
+    ) -> dict[str, Moved]:
         """Every policy whose contributions do not sum to zero has taken one optimizer step.
+
+        `rates` are factors, above 0, of the learning rates of some policies in this step.
 
         The others have not changed by a bit: momentum does not move them either.
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 
 from counterpoint.algorithms.base import Sample
 from counterpoint.algorithms.loss import Loss
@@ -26,11 +27,13 @@ class ByBase:
             found |= learner.backward(self._samples_of(learner, samples), loss, slots_apart=slots_apart)
         return found
 
-    def step(self, contributions: Contributions, *, step: int) -> dict[str, Moved]:
+    def step(
+        self, contributions: Contributions, rates: Mapping[str, float] = MappingProxyType({}), *, step: int
+    ) -> dict[str, Moved]:
         moved: dict[str, Moved] = {}
         for learner in self._learners:
             mine = {source: part for source, part in contributions.items() if self._learner(source.policy) is learner}
-            moved |= learner.step(mine, step=step)
+            moved |= learner.step(mine, rates, step=step)
         return moved
 
     def logprobs(self, calls: Sequence[Call]) -> list[list[float]]:

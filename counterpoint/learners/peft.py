@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from copy import copy
 from itertools import groupby
 from pathlib import Path
+from types import MappingProxyType
 
 import torch
 from peft import LoraConfig, get_peft_model
@@ -71,17 +72,20 @@ class Peft:
             for role in dict.fromkeys(sample.call.key.role for sample in mine):
                 part = [pair for pair in zip(mine, weights, strict=True) if pair[0].call.key.role == role]
                 by_slot = groupby(sorted(part, key=_slot), key=_slot) if slots_apart else [(0, part)]
-                slots = {slot: self._contribution(policy, list(pairs), loss) for slot, pairs in by_slot}
+                own = loss.of(role)
+                slots = {slot: self._contribution(policy, list(pairs), own) for slot, pairs in by_slot}
                 contributions[Source(policy, role)] = _together(slots) if slots_apart else slots[0]
         return contributions
 
-    def step(self, contributions: Contributions, *, step: int) -> dict[str, Moved]:
+    def step(
+        self, contributions: Contributions, rates: Mapping[str, float] = MappingProxyType({}), *, step: int
+    ) -> dict[str, Moved]:
         moved: dict[str, Moved] = {}
         for policy, parameters in self._parameters.items():
             gradients = [part.gradient for source, part in contributions.items() if source.policy == policy]
             joint = _joint(policy, gradients) if gradients else None
             if joint is not None and joint.norm() != 0.0:
-                moved[policy] = self._move(policy, list(parameters.values()), joint, step)
+                moved[policy] = self._move(policy, list(parameters.values()), joint, step, rates.get(policy, 1.0))
         return moved
 
     def logprobs(self, calls: Sequence[Call]) -> list[list[float]]:
@@ -196,7 +200,9 @@ class Peft:
         self._speak_as(policy)
         return scored.logprobs_CT * scored.mask_CT
 
-    def _move(self, policy: str, parameters: list[torch.nn.Parameter], joint: FlatGradient, step: int) -> Moved:
+    def _move(
+        self, policy: str, parameters: list[torch.nn.Parameter], joint: FlatGradient, step: int, factor: float
+    ) -> Moved:
         norm = joint.norm()
         if not torch.isfinite(torch.tensor(norm)):
             raise LearnerError(f"policy {policy!r}: the gradient of step {step} is not finite")
@@ -204,7 +210,7 @@ class Peft:
         if norm > settings.gradient_clip:
             joint = joint.scaled(settings.gradient_clip / norm)
         now, end = settings.update.clock(step), settings.update.clock(self._config.run.steps)
-        rate = learning_rate(settings, step=now, steps=end)
+        rate = factor * learning_rate(settings, step=now, steps=end)
         optimizer = self._optimizers[policy]
         before = flatten([parameter.detach() for parameter in parameters])
         for parameter, gradient in zip(parameters, joint.split(parameters), strict=True):

@@ -1,0 +1,355 @@
+"""Each intervention's exact effect on gradients or samples made by hand; and that weight 0 is its absence."""
+
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+from facts import make_credit_sample
+from torch_build import fresh_model, tiny_base, tiny_folder
+
+from counterpoint.algorithms import build_loss
+from counterpoint.algorithms.base import in_loss
+from counterpoint.config import Spec
+from counterpoint.errors import ConfigError
+from counterpoint.interventions import INTERVENTIONS, build_interventions
+from counterpoint.interventions.base import Interventions, Stop, Update
+from counterpoint.learners.base import Contribution, Source, coherence
+from counterpoint.learners.gradient import FlatGradient
+from counterpoint.learners.peft import Peft
+from counterpoint.policy import Routing
+from counterpoint.recipe import config_from
+from counterpoint.testing.tiny import tiny_calls, tiny_config, tiny_samples
+
+ROLES = ("voter", "judge")
+VOTER, JUDGE = Source("all", "voter"), Source("all", "judge")
+ALONE = Source("own", "voter")
+
+
+def built(name, **options):
+    return build_interventions([Spec(name=name, **options)], ROLES)
+
+
+def part(*values, weight=0.5, slots=()):
+    gradients = {slot: FlatGradient(torch.tensor(row)) for slot, row in enumerate(slots)}
+    return Contribution(gradient=FlatGradient(torch.tensor(values)), weight=weight, loss=0.0, slots=gradients)
+
+
+def update(**parts):
+    """Of a shared policy, by role."""
+    return Update({Source("all", role): one for role, one in parts.items()})
+
+
+def values(changed):
+    return {source.role: one.gradient.flat.tolist() for source, one in changed.contributions.items()}
+
+
+def sample(reward=1.0, role="voter", logprobs=(-0.5,), **fields):
+    made = make_credit_sample(reward, role)
+    call = replace(
+        made.call, logprobs=logprobs, completion_ids=(5,) * len(logprobs), policy=fields.pop("policy", "all")
+    )
+    return replace(made, call=call, **fields)
+
+
+def test_every_intervention_says_what_it_is():
+    for name, member in INTERVENTIONS.items():
+        assert member.name == name
+        assert len(member.__doc__.splitlines()) > 1
+
+
+def test_an_unknown_intervention_option_or_role_is_refused():
+    with pytest.raises(ConfigError, match="unknown intervention 'balanse'; did you mean 'balance'"):
+        built("balanse")
+    with pytest.raises(ConfigError, match=r"unknown key in \[interventions.balance\] 'wait'"):
+        built("balance", wait=1.0)
+    for spec in (
+        Spec(name="role_rates", rates={"votre": 0.5}),
+        Spec(name="anchor_roles", weights={"votre": 0.5}),
+        Spec(name="phases", frozen=["votre"]),
+        Spec(name="phases", roles={"votre": {"period": 2}}),
+        Spec(name="balance", shares={"votre": 1.0}),
+    ):
+        with pytest.raises(
+            ConfigError, match=f"unknown role in interventions.{spec.name} 'votre'; did you mean 'voter'"
+        ):
+            build_interventions([spec], ROLES)
+
+
+NOTHING = [
+    ("anchor_roles", {"weights": {"voter": 0.0}}),
+    ("damp_coherence", {"weight": 0.0}),
+    ("balance", {"weight": 0.0}),
+    ("project_conflicts", {"weight": 0.0}),
+    ("limit_amplification", {"weight": 0.0}),
+    ("equal_calls", {"weight": 0.0}),
+    ("phases", {}),
+    ("role_rates", {"rates": {"voter": 1.0}}),
+    ("entropy_floor", {"weight": 0.0}),
+]
+
+
+@pytest.mark.parametrize(("name", "options"), NOTHING)
+def test_without_weight_nothing_is_changed_to_the_bit(name, options):
+    member = built(name, **options)
+    torch.manual_seed(0)
+    rows = torch.randn(2, 5).tolist()
+    given = Update({VOTER: part(*rows[0], slots=rows), JUDGE: part(*rows[1]), ALONE: part(*rows[0])})
+    samples = [sample(), sample(), sample(role="judge", reward=0.0)]
+    for step in (1, 2, 3):
+        changed = member.update(given, step)
+        assert dict(changed.rates) == {}
+        assert all(changed.contributions[source] is given.contributions[source] for source in given.contributions)
+        assert list(member.samples(samples, step)) == samples
+        assert member.slots_apart(step) is False
+    loss = build_loss(config_from({}))
+    assert member.loss(loss) == loss
+
+
+def trained(specs, sharing=None, steps=3):
+    """Digests and moves of a tiny learner after some steps with interventions."""
+    routing = sharing or Routing({"writer": "both", "critic": "both"})
+    learner = Peft(fresh_model(), routing.policies, tiny_config(tiny_folder()))
+    interventions = build_interventions(specs, ("writer", "critic"))
+    loss = interventions.loss(build_loss(config_from({})))
+    chat = tiny_base().chat
+    moves = []
+    for step in range(1, steps + 1):
+        samples = interventions.samples(tiny_samples(tiny_calls(chat, routing, seed=step), seed=step), step)
+        found = learner.backward(in_loss(samples), loss, slots_apart=interventions.slots_apart(step))
+        moves.append(learner.step(*interventions.update(Update(found), step), step=step))
+    return learner.digests(), moves
+
+
+def test_without_weight_the_weights_are_those_without_it():
+    tables = {"anchor_roles": {"weights": {"writer": 0.0}}, "role_rates": {"rates": {"writer": 1.0}}}
+    specs = [Spec(name=name, **tables.get(name, options)) for name, options in NOTHING]
+    assert trained(specs)[0] == trained([])[0]
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        Spec(name="anchor_roles", weights={"writer": 0.5}),
+        Spec(name="balance", shares={"writer": 1.0, "critic": 9.0}),
+        Spec(name="damp_coherence", weight=0.9, memory=0.0),
+        Spec(name="limit_amplification"),
+        Spec(name="phases", frozen=["critic"]),
+        Spec(name="role_rates", rates={"writer": 0.25}),
+    ],
+    ids=lambda spec: spec.name,
+)
+@pytest.mark.parametrize("policies", [("both", "both"), ("left", "right")], ids=["shared", "isolated"])
+def test_with_weight_the_weights_differ_in_either_sharing(spec, policies):
+    sharing = Routing(dict(zip(("writer", "critic"), policies, strict=True)))
+    same = spec.name == "balance" and policies == ("left", "right")  # a policy of one role has nothing to balance
+    assert (trained([spec], sharing)[0] == trained([], sharing)[0]) is same
+
+
+def test_balance_by_mass_gives_every_role_its_share_and_keeps_the_mass():
+    given = update(voter=part(30.0, 40.0), judge=part(0.0, 2.0))  # norms 50 and 2
+    assert values(built("balance").update(given, 1)) == {
+        "voter": pytest.approx([15.6, 20.8]),  # 26 each
+        "judge": pytest.approx([0.0, 26.0]),
+    }
+    uneven = built("balance", shares={"voter": 1.0, "judge": 3.0}).update(given, 1)
+    assert values(uneven) == {"voter": pytest.approx([7.8, 10.4]), "judge": pytest.approx([0.0, 39.0])}
+    half = built("balance", weight=0.5).update(given, 1)
+    assert values(half)["judge"] == pytest.approx([0.0, 2.0 * math.sqrt(13.0)])
+
+
+def test_balance_by_calls_undoes_the_part_that_a_role_has_in_the_loss():
+    given = update(voter=part(3.0, weight=0.75), judge=part(1.0, weight=0.25))
+    assert values(built("balance", by="calls").update(given, 1)) == {
+        "voter": pytest.approx([2.0]),  # 3 x (1/2) / (3/4)
+        "judge": pytest.approx([2.0]),
+    }
+
+
+def test_balance_leaves_a_policy_of_one_role_and_a_role_without_gradient_alone():
+    given = Update({ALONE: part(3.0), VOTER: part(1.0), JUDGE: part(0.0)})
+    changed = built("balance").update(given, 1)
+    assert changed.contributions[ALONE] is given.contributions[ALONE]
+    assert changed.contributions[JUDGE] is given.contributions[JUDGE]
+
+
+def test_shares_must_name_every_role_of_a_policy():
+    with pytest.raises(ConfigError, match="shares says nothing of role 'judge'"):
+        built("balance", shares={"voter": 1.0}).update(update(voter=part(1.0), judge=part(1.0)), 1)
+
+
+def test_conflicting_roles_are_projected_by_hand():
+    given = update(voter=part(1.0, 0.0), judge=part(-1.0, 1.0))  # inner product -1
+    changed = values(built("project_conflicts").update(given, 1))
+    assert changed["voter"] == pytest.approx([0.5, 0.5])  # (1, 0) + 1/2 (-1, 1)
+    assert changed["judge"] == pytest.approx([0.0, 1.0])  # (-1, 1) + 1 (1, 0)
+    half = values(built("project_conflicts", weight=0.5).update(given, 1))
+    assert half["voter"] == pytest.approx([0.75, 0.25])
+
+
+def test_roles_that_agree_or_have_other_policies_are_not_projected():
+    agreeing = update(voter=part(1.0, 0.0), judge=part(1.0, 1.0))
+    assert values(built("project_conflicts").update(agreeing, 1)) == values(agreeing)
+    apart = Update({VOTER: part(1.0), ALONE: part(-1.0)})
+    assert built("project_conflicts").update(apart, 1).contributions[VOTER].gradient.flat.tolist() == [1.0]
+
+
+def test_after_projection_no_two_roles_conflict():
+    torch.manual_seed(0)
+    for _ in range(50):
+        given = update(voter=part(*torch.randn(6).tolist()), judge=part(*torch.randn(6).tolist()))
+        changed = built("project_conflicts").update(given, 1).contributions
+        for source, other in ((VOTER, JUDGE), (JUDGE, VOTER)):
+            assert changed[source].gradient.dot(given.contributions[other].gradient) >= -1e-5
+
+
+def test_steps_are_multiplied_so_that_plain_descent_sees_exactly_the_factors():
+    given = Update({VOTER: part(3.0, 4.0), JUDGE: part(0.0, 10.0)})
+    changed = given.with_steps_times({VOTER: 0.5})
+    # |g| = 5 and 10: f = (0.5 x 5 + 10) / 15.
+    assert changed.rates == {"all": pytest.approx(12.5 / 15)}
+    for source, factor in ((VOTER, 0.5), (JUDGE, 1.0)):
+        stepped = changed.rates["all"] * changed.contributions[source].gradient.flat
+        assert stepped.tolist() == pytest.approx((factor * given.contributions[source].gradient.flat).tolist())
+
+
+def test_a_policy_of_one_role_goes_less_far_and_its_gradient_stays():
+    given = Update({ALONE: part(3.0, 4.0)}, {"own": 0.5})
+    changed = given.with_steps_times({ALONE: 0.1})
+    assert changed.rates == {"own": pytest.approx(0.05)}
+    assert changed.contributions[ALONE] is given.contributions[ALONE]
+
+
+def test_role_rates_are_exact_under_adam_for_a_policy_of_one_role():
+    sharing = Routing({"writer": "left", "critic": "right"})
+    (_, plain), (_, scaled) = trained([], sharing), trained([Spec(name="role_rates", rates={"writer": 0.25})], sharing)
+    assert scaled[0]["left"].learning_rate == pytest.approx(0.25 * plain[0]["left"].learning_rate)
+    assert scaled[0]["left"].change == pytest.approx(0.25 * plain[0]["left"].change, rel=1e-3)
+    assert scaled[0]["right"] == plain[0]["right"]
+
+
+def test_amplification_is_divided_out():
+    alike = part(6.0, 8.0, slots=[(3.0, 4.0), (3.0, 4.0)])  # amplification 2
+    changed = built("limit_amplification").update(Update({ALONE: alike}), 1)
+    assert changed.rates == {"own": pytest.approx(0.5)}
+    assert built("limit_amplification", most=1.6).update(Update({ALONE: alike}), 1).rates == {"own": pytest.approx(0.8)}
+    assert built("limit_amplification", weight=0.5).update(Update({ALONE: alike}), 1).rates == {
+        "own": pytest.approx(math.sqrt(0.5))
+    }
+
+
+def test_amplification_below_one_is_not_raised_and_one_slot_is_not_touched():
+    opposed = part(0.0, slots=[(1.0,), (-1.0,)])
+    assert built("limit_amplification").update(Update({ALONE: opposed}), 1).rates == {"own": 1.0}
+    assert dict(built("limit_amplification").update(Update({ALONE: part(1.0, slots=[(1.0,)])}), 1).rates) == {}
+
+
+def test_amplification_is_kept_between_measurements_and_saved(tmp_path):
+    member = built("limit_amplification", every=3)
+    assert [step for step in range(1, 8) if member.slots_apart(step)] == [3, 6]
+    member.update(Update({ALONE: part(2.0, slots=[(1.0,), (1.0,)])}), 3)
+    loaded = built("limit_amplification", every=3)
+    member.save(tmp_path)
+    loaded.load(tmp_path)
+    for one in (member, loaded):
+        assert one.update(Update({ALONE: part(1.0)}), 4).rates == {"own": pytest.approx(0.5)}
+
+
+def test_coherence_by_hand():
+    assert coherence([FlatGradient(torch.tensor(row)) for row in ((3.0, 0.0), (0.0, 4.0))]) == pytest.approx(5 / 7)
+    assert coherence([FlatGradient(torch.zeros(2))] * 2) == 0.0
+
+
+@pytest.mark.parametrize("of", ["gradient", "step"])
+def test_a_role_that_keeps_its_direction_is_damped(of):
+    member = built("damp_coherence", weight=0.4, memory=0.5, of=of)
+    first = member.update(Update({ALONE: part(1.0, 0.0)}), 1)
+    second = member.update(Update({ALONE: part(3.0, 0.0)}), 2)  # cosine 1 with what was before: factor 0.6
+    sideways = member.update(Update({ALONE: part(0.0, 1.0)}), 3)  # cosine 0
+    back = member.update(Update({ALONE: part(-1.0, -1.0)}), 4)  # against it: not damped
+    factors = [
+        one.rates.get("own", 1.0) * float(one.contributions[ALONE].gradient.norm()) / norm
+        for one, norm in ((first, 1.0), (second, 3.0), (sideways, 1.0), (back, math.sqrt(2.0)))
+    ]
+    assert factors == pytest.approx([1.0, 0.6, 1.0, 1.0])
+    assert (second.rates.get("own", 1.0) == 1.0) is (of == "gradient")
+
+
+def test_what_damping_remembers_is_the_damped_direction_and_is_saved(tmp_path):
+    member, loaded = (built("damp_coherence", weight=0.5, memory=0.5, of="gradient") for _ in range(2))
+    for step, row in enumerate([(1.0, 0.0), (1.0, 0.0), (1.0, 1.0)], start=1):
+        member.update(Update({ALONE: part(*row)}), step)
+    # m = (1, 0); then 1/2 (1, 0) + 1/2 (1/2, 0) = (3/4, 0); then cos = 1/sqrt 2, damped by f = 1 - 1/(2 sqrt 2).
+    damped = 1.0 - 0.5 / math.sqrt(2.0)
+    mean = (0.5 * damped + 0.375, 0.5 * damped)
+    cos = (mean[0] - mean[1]) / (math.sqrt(2.0) * math.hypot(*mean))
+    member.save(tmp_path)
+    loaded.load(tmp_path)
+    for one in (member, loaded):
+        changed = one.update(Update({ALONE: part(1.0, -1.0)}), 4)
+        assert changed.contributions[ALONE].gradient.flat.tolist() == pytest.approx([1 - 0.5 * cos, -(1 - 0.5 * cos)])
+
+
+def test_equal_calls_keeps_as_many_of_each_role_of_a_policy():
+    samples = [sample() for _ in range(6)] + [sample(role="judge") for _ in range(2)] + [sample(policy="own")] * 3
+    kept = in_loss(built("equal_calls").samples(samples, 1))
+    assert len([one for one in kept if one.call.key.role == "voter" and one.call.policy == "all"]) == 2
+    assert len([one for one in kept if one.call.key.role == "judge"]) == 2
+    assert len([one for one in kept if one.call.policy == "own"]) == 3
+    assert len(in_loss(built("equal_calls", weight=0.5).samples(samples, 1))) == 4 + 2 + 3
+
+
+def test_equal_calls_counts_only_what_is_in_the_loss_and_draws_anew_each_step():
+    samples = [sample(reward=float(place)) for place in range(20)] + [sample(role="judge"), sample(role="judge")]
+    samples[-1] = replace(samples[-1], in_loss=False)
+    member = built("equal_calls")
+    chosen = [tuple(one.reward for one in in_loss(member.samples(samples, step))[:-1]) for step in (1, 2, 3, 4, 1)]
+    assert all(len(one) == 1 for one in chosen)
+    assert chosen[0] == chosen[4]
+    assert len(set(chosen)) > 1
+
+
+def test_phases_leave_roles_out_in_their_turn():
+    member = built("phases", roles={"voter": {"period": 4, "steps": 2}}, frozen=["judge"])
+    trains = [
+        [one.call.key.role for one in in_loss(member.samples([sample(), sample(role="judge")], step))]
+        for step in range(1, 6)
+    ]
+    assert trains == [["voter"], ["voter"], [], [], ["voter"]]
+
+
+def test_the_entropy_floor_pays_for_surprise_by_hand():
+    calls = [sample(logprobs=(-0.1, -0.3)), sample(logprobs=(0.0,)), sample(role="judge", logprobs=(-2.0,))]
+    changed = built("entropy_floor", floor=0.5, weight=2.0).samples(calls, 1)
+    # voter: h = 0.2 and 0, mean 0.1 < 0.5; judge: 2 is above the floor.
+    assert [one.advantage for one in changed] == pytest.approx([0.2, -0.2, 0.0])
+    assert list(built("entropy_floor", floor=0.1, weight=2.0).samples(calls, 1)) == calls
+
+
+def test_an_anchor_holds_the_roles_it_names_and_no_other():
+    loss = built("anchor_roles", weights={"judge": 0.1}, estimate="k2").loss(build_loss(config_from({})))
+    assert loss.of("voter").kl is None
+    d = torch.tensor([[0.4]])
+    assert float(loss.of("judge").kl(d, torch.zeros(1, 1)).loss_CT) == pytest.approx(0.1 * 0.08)
+
+
+def test_an_anchor_takes_the_place_of_the_recipes():
+    known = build_loss(config_from({"algorithm": {"kl": {"name": "k2", "weight": 1.0}}}))
+    loss = built("anchor_roles", weights={"judge": 0.5}, estimate="k2").loss(known)
+    d, base = torch.tensor([[2.0]]), torch.zeros(1, 1)
+    assert [float(loss.of(role).kl(d, base).loss_CT) for role in ROLES] == [2.0, 1.0]
+
+
+def test_the_run_ends_at_a_cliff_warning_and_rolls_back_if_asked():
+    assert built("stop_at_cliff").stop({"warning/cliff": 0.0}) is None
+    assert built("stop_at_cliff").stop({}) is None
+    assert built("stop_at_cliff").stop({"warning/cliff": 1.0}) == Stop("validation accuracy fell off its peak", True)
+    assert built("stop_at_cliff", roll_back=False).stop({"warning/cliff": 1.0}).roll_back is False
+
+
+def test_several_act_one_after_the_other():
+    both = build_interventions(
+        [Spec(name="role_rates", rates={"voter": 0.5}), Spec(name="role_rates", rates={"voter": 0.5})], ROLES
+    )
+    assert both.update(Update({ALONE: part(1.0)}), 1).rates == {"own": 0.25}
+    assert Interventions([]).stop({"warning/cliff": 1.0}) is None
