@@ -1,5 +1,6 @@
 """`counterpoint doctor`."""
 
+import inspect
 import os
 import platform
 import sys
@@ -14,6 +15,7 @@ from transformers.utils import logging as transformers_logging
 from counterpoint.base_model import load_base_model
 from counterpoint.config import ModelConfig
 from counterpoint.errors import CounterpointError
+from counterpoint.interventions import INTERVENTIONS
 from counterpoint.models import MICRO_MODELS
 from counterpoint.plan import measured_rate
 from counterpoint.recipe import RECIPE_FOLDERS, load_config
@@ -36,6 +38,19 @@ def examine() -> int:
         console.print(f"[{'green' if good else 'red'}]{'ok     ' if good else 'PROBLEM'}[/] ", end="")
         console.print(text, markup=False, soft_wrap=True)
     return 0 if all(good for good, _ in results) else 1
+
+
+def print_interventions() -> None:
+    """Print every intervention: its name, its options with their defaults, and what it does."""
+    console = Console(highlight=False)
+    for name, member in INTERVENTIONS.items():
+        parameters = inspect.signature(member).parameters.values()
+        options = ", ".join(
+            f"{one.name}" if one.default is inspect.Parameter.empty else f"{one.name} = {one.default}"
+            for one in parameters
+        )
+        console.print(f"{name}: {options}", markup=False, soft_wrap=True)
+        console.print(f"  {' '.join((inspect.getdoc(member) or '').split())}\n", markup=False, soft_wrap=True)
 
 
 def _python() -> tuple[bool, str]:

@@ -3,20 +3,24 @@
 import asyncio
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
+from tempfile import TemporaryDirectory
+from typing import NamedTuple
 
 from rich import box
 from rich.console import Console
 from rich.table import Table
 from transformers.utils import logging as transformers_logging
 
+from counterpoint import controls
 from counterpoint.cli.progress import percent, role_lines, with_interval
 from counterpoint.cli.train import with_threads
 from counterpoint.config import Config
-from counterpoint.errors import ConfigError, unknown
+from counterpoint.errors import ConfigError, RunError, unknown
 from counterpoint.evaluate import Evaluation, evaluate
-from counterpoint.outcome import BEHAVIOUR, interval
+from counterpoint.outcome import BEHAVIOUR, difference, interval
 from counterpoint.policy import routing
 from counterpoint.recipe import config_from, load_config, override_table
 from counterpoint.rollout import Stage
@@ -27,18 +31,97 @@ from counterpoint.train import limits_of
 from counterpoint.workflows import load_workflow
 
 
-def measure(
-    target: str, overrides: Sequence[str], split: str, samples: int, step: int | None, out: Path | None
-) -> None:
-    """Play the split, print what came of it, and write it to `out` if one is given."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ask:
+    """What is to be played."""
+
+    split: str
+    samples: int
+    """Episodes a problem."""
+    step: int | None
+    """The checkpoint; None for the last."""
+
+
+class Control(NamedTuple):
+    """What is compared with the run as it is; at most one of them is given."""
+
+    swap: str | None = None
+    ablate: str | None = None
+    solo: bool = False
+    transfer: Path | None = None
+
+
+def measure(target: str, overrides: Sequence[str], ask: Ask, control: Control, out: Path | None) -> None:
+    """Play the split, print what came of it, and write it to `out` if one is given.
+
+    With a control the run is played as it is and with the control, and the two are compared task by task.
+    """
     transformers_logging.disable_progress_bar()
     run, config = _target(target, overrides)
-    if run is None and step is not None:
-        raise ConfigError(f"--step {step} needs a run directory; {target!r} is a model")
-    found = asyncio.run(_evaluate(with_threads(config), run, split, samples, step))
-    _print(Console(highlight=False), found)
+    config = with_threads(config)
+    console = Console(highlight=False)
+    if run is None:
+        if ask.step is not None or any(control):
+            raise ConfigError(f"--step and controls need a run directory; {target!r} is a model")
+        found = asyncio.run(_play(config, {}, ask))
+        _print(console, found)
+        rows = {"": found}
+    else:
+        rows = _with_controls(console, run, config, ask, control)
     if out is not None:
-        out.write_text(json.dumps(found.row(step or 0), indent=2) + "\n")
+        step = 0 if run is None else _step(run, ask)
+        written = {name: found.row(step) for name, found in rows.items()}
+        out.write_text(json.dumps(written if len(written) > 1 else next(iter(written.values())), indent=2) + "\n")
+
+
+def _with_controls(console: Console, run: Run, config: Config, ask: Ask, control: Control) -> dict[str, Evaluation]:
+    """Name -> evaluation: the run as it is under "run", and what it is compared with."""
+    if sum(map(bool, control)) > 1:
+        raise ConfigError("one control at a time: --swap, --ablate, --solo or --transfer")
+    checkpoint = run.checkpoint_path(_step(run, ask))
+    if not checkpoint.is_dir():
+        known = ", ".join(map(str, run.checkpoints())) or "none"
+        raise RunError(f"{run.path} has no checkpoint of step {_step(run, ask)}; there are: {known}")
+    as_it_is = (config, controls.kept(config, checkpoint))
+    others: dict[str, tuple[Config, controls.Sources]] = {}
+    if control.swap is not None:
+        one, _, other = control.swap.partition(",")
+        others[f"with {one} and {other} swapped"] = (config, controls.swapped(config, checkpoint, one, other))
+    if control.ablate is not None:
+        others[f"with the base as {control.ablate}"] = controls.ablated(config, checkpoint, control.ablate)
+    if control.transfer is not None:
+        target = Run.read(control.transfer)
+        as_it_is = controls.transferred(config, checkpoint, target.config)
+        base = dict.fromkeys(as_it_is[1])
+        others["with the base in every role"] = (as_it_is[0], base)
+    found = {"run": asyncio.run(_play(*as_it_is, ask))}
+    _print(console, found["run"])
+    if control.solo:
+        others |= _solos(config, checkpoint, found["run"])
+    for name, (changed, sources) in others.items():
+        console.print(f"\n{name}", markup=False)
+        found[name] = asyncio.run(_play(changed, sources, ask))
+        _print(console, found[name])
+        console.print(compared(found[name], found["run"]), markup=False, soft_wrap=True)
+    return found
+
+
+def _solos(config: Config, checkpoint: Path, team: Evaluation) -> dict[str, tuple[Config, controls.Sources]]:
+    """Every role alone once, and the role that writes most answers as often as the team's tokens allow."""
+    spent = {role: team.numbers[f"role/{role}/calls"] * team.numbers[f"role/{role}/tokens"] for role in team.roles}
+    total = sum(spent.values())
+    solos = {}
+    for role in spent:
+        solos[f"{role} alone"] = controls.alone(config, checkpoint, role, 1)
+        count = max(2, round(total / team.numbers[f"role/{role}/tokens"]))
+        solos[f"the majority of {count} answers of {role}"] = controls.alone(config, checkpoint, role, count)
+    return solos
+
+
+def compared(found: Evaluation, run: Evaluation) -> str:
+    """The difference of two evaluations, paired by task."""
+    means = [{task: fmean(values) for task, values in one.outcomes.items()} for one in (found, run)]
+    return f"difference to the run, paired by task: {with_interval(difference(*means), '+')} points"
 
 
 def _target(target: str, overrides: Sequence[str]) -> tuple[Run | None, Config]:
@@ -48,23 +131,30 @@ def _target(target: str, overrides: Sequence[str]) -> tuple[Run | None, Config]:
     return None, config_from(override_table({}, [f'model.path="{target}"', *overrides]))
 
 
-async def _evaluate(config: Config, run: Run | None, split: str, samples: int, step: int | None) -> Evaluation:
+async def _play(config: Config, sources: controls.Sources, ask: Ask) -> Evaluation:
+    """The split played with policies from these sources; without any, with the bases."""
     workflow = load_workflow(config.workflow)
     tasks = load_tasks(config.task).named()
-    if split not in tasks:
-        raise ConfigError(unknown("split", split, tasks))
+    if ask.split not in tasks:
+        raise ConfigError(unknown("split", ask.split, tasks))
     routes = routing(config.policies.sharing, workflow.slots)
     async with open_runtime(config, routes) as runtime:
-        if run is not None:
-            run.load_checkpoint(_last(run) if step is None else step, {"learner": runtime.learner})
-        await runtime.sampler.load(runtime.learner.adapters())
+        learner = runtime.learner
+        with TemporaryDirectory() as folder:
+            fresh = Path(folder) / "fresh"
+            fresh.mkdir()
+            learner.save(fresh)
+            trained = {policy: sources.get(policy) for policy in learner.digests()}
+            learner.load(controls.assembled(trained, fresh, Path(folder) / "assembled"))
+        await runtime.sampler.load(learner.adapters())
         stage = Stage(workflow=workflow, routing=routes, sampler=runtime.sampler, chats=runtime.chats)
         limits = limits_of(config, config.evaluation.temperature)
-        return await evaluate(stage, tasks[split], limits, split=split, samples=samples, seed=config.run.seed)
+        members, seed = tasks[ask.split], config.run.seed
+        return await evaluate(stage, members, limits, split=ask.split, samples=ask.samples, seed=seed)
 
 
-def _last(run: Run) -> int:
-    return max(run.checkpoints(), default=0)
+def _step(run: Run, ask: Ask) -> int:
+    return max(run.checkpoints(), default=0) if ask.step is None else ask.step
 
 
 def _print(console: Console, found: Evaluation) -> None:

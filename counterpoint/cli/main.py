@@ -58,11 +58,23 @@ def evaluate(
     samples: Annotated[int, typer.Option(min=1, help="Episodes a problem.")] = 1,
     step: Annotated[int | None, typer.Option(help="Which checkpoint of a run; the last if not given.")] = None,
     out: Annotated[Path | None, typer.Option(help="Also write everything to this JSON file.")] = None,
+    swap: Annotated[
+        str | None, typer.Option(metavar="ROLE,ROLE", help="Compare with the policies of two roles exchanged.")
+    ] = None,
+    ablate: Annotated[str | None, typer.Option(metavar="ROLE", help="Compare with the base as this role.")] = None,
+    solo: Annotated[
+        bool, typer.Option("--solo", help="Compare with each role alone, once and as often as the team's tokens allow.")
+    ] = False,
+    transfer: Annotated[
+        Path | None,
+        typer.Option(metavar="RUN", help="Play another run's workflow and task; compare with the base."),
+    ] = None,
 ) -> None:
-    """Measure accuracy, for the team and for each role."""
-    from counterpoint.cli.evaluate import measure
+    """Measure accuracy, for the team and for each role; compare a run with a control."""
+    from counterpoint.cli.evaluate import Ask, Control, measure
 
-    measure(target, overrides or [], split, samples, step, out)
+    ask = Ask(split=split, samples=samples, step=step)
+    measure(target, overrides or [], ask, Control(swap, ablate, solo, transfer), out)
 
 
 @app.command()
@@ -93,11 +105,18 @@ def diagnose(
 
 
 @app.command()
-def doctor() -> None:
+def doctor(
+    interventions: Annotated[
+        bool, typer.Option("--interventions", help="Say instead which interventions there are, and their options.")
+    ] = False,
+) -> None:
     """Check that this machine and installation can train."""
-    from counterpoint.cli.doctor import examine
+    from counterpoint.cli.doctor import examine, print_interventions
 
-    sys.exit(examine())
+    if interventions:
+        print_interventions()
+    else:
+        sys.exit(examine())
 
 
 @init.command("workflow")

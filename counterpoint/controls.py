@@ -1,0 +1,124 @@
+"""Controls: the same tasks played with policies exchanged, taken away, alone, or from another run.
+
+Every control is an ordinary recipe whose policies begin as adapters of some checkpoints; a policy without one is its
+base. So everything that can be trained can be a control.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from counterpoint.config import Config
+from counterpoint.errors import ConfigError, unknown
+from counterpoint.policy import Routing, routing
+from counterpoint.recipe import config_from
+from counterpoint.workflows import load_workflow
+
+BASE = "base-of-{role}"
+Sources = Mapping[str, Path | None]
+"""Policy -> the folder with its adapter; None for its base."""
+
+
+def kept(config: Config, checkpoint: Path) -> Sources:
+    """No control: every policy as it was saved."""
+    return {policy.name: checkpoint / policy.name for policy in routes_of(config).policies}
+
+
+def swapped(config: Config, checkpoint: Path, one: str, other: str) -> Sources:
+    """The policies of two roles exchanged, for all roles that speak with them: what they have specialised in is lost.
+
+    Raises ConfigError if a role does not exist, speaks with several policies, or if both speak with the same one.
+    """
+    routes = routes_of(config)
+    mine, theirs = _only_policy(routes, one), _only_policy(routes, other)
+    if mine == theirs:
+        raise ConfigError(f"roles {one!r} and {other!r} speak with the same policy {mine!r}: there is nothing to swap")
+    exchanged = {mine: theirs, theirs: mine}
+    return {policy.name: checkpoint / exchanged.get(policy.name, policy.name) for policy in routes.policies}
+
+
+def ablated(config: Config, checkpoint: Path, role: str) -> tuple[Config, Sources]:
+    """One role played by the base of its policy, the others as they were. Raises ConfigError if there is no such role.
+
+    It gets a policy of its own for it, with the settings of the one it had.
+    """
+    routes = routes_of(config)
+    mine = _policies(routes, role)[0]
+    if config.policy_settings(mine).endpoint is not None:
+        raise ConfigError(f"role {role!r} is played by an endpoint: there is no base to take its place")
+    name = BASE.format(role=role)
+    sharing = {other: [*found] if isinstance(found, tuple) else found for other, found in routes.policy_of.items()}
+    changed = with_policies(config, {**sharing, role: name}, {name: mine})
+    left = routes_of(changed).policies
+    return changed, {policy.name: None if policy.name == name else checkpoint / policy.name for policy in left}
+
+
+def alone(config: Config, checkpoint: Path, role: str, samples: int) -> tuple[Config, Sources]:
+    """The policy of a role answers by itself, with the majority of `samples` answers where there are several.
+
+    Of a role with a policy a slot, that of slot 0. Raises ConfigError if there is no such role.
+    """
+    mine = _policies(routes_of(config), role)[0]
+    workflow: dict[str, object] = {"name": "majority", "samples": samples} if samples > 1 else {"name": "single"}
+    changed = with_policies(config, {"generator": mine}, {mine: mine}, workflow=workflow)
+    return changed, {mine: checkpoint / mine}
+
+
+def transferred(config: Config, checkpoint: Path, target: Config) -> tuple[Config, Sources]:
+    """The policies of this run in another's workflow and task: each role there speaks as the role of that name here.
+
+    Roles that this run does not have are played by the base. Raises ConfigError if it has none of them.
+    """
+    here, roles = routes_of(config), load_workflow(target.workflow).roles
+    found = {role: _policies(here, role)[0] for role in roles if role in here.policy_of}
+    if not found:
+        raise ConfigError(f"no role in common: {', '.join(here.policy_of)} here, {', '.join(roles)} there")
+    strangers = {role: BASE.format(role=role) for role in roles if role not in found}
+    like = {**{mine: mine for mine in found.values()}, **dict.fromkeys(strangers.values(), next(iter(found.values())))}
+    tables = {"workflow": target.workflow.model_dump(), "task": target.task.model_dump()}
+    limits = {"rollout": target.rollout.model_dump(), "evaluation": target.evaluation.model_dump()}
+    changed = with_policies(config, {**found, **strangers}, like, **tables, **limits)
+    return changed, {
+        **{mine: checkpoint / mine for mine in found.values()},
+        **dict.fromkeys(strangers.values()),
+    }
+
+
+def assembled(sources: Sources, fresh: Path, folder: Path) -> Path:
+    """`folder` holds every policy: a link to where it comes from, or to what `fresh` has of it."""
+    folder.mkdir()
+    for policy, source in sources.items():
+        (folder / policy).symlink_to((source or fresh / policy).resolve())
+    return folder
+
+
+def routes_of(config: Config) -> Routing:
+    """The routing of a recipe."""
+    return routing(config.policies.sharing, load_workflow(config.workflow).slots)
+
+
+def with_policies(
+    config: Config, sharing: Mapping[str, str | list[str]], like: Mapping[str, str], **tables: dict[str, object]
+) -> Config:
+    """The recipe with another routing: policy `p` of it has the settings of policy `like[p]`, or its own."""
+    table = config.model_dump(exclude_none=True)
+    named = {name for found in sharing.values() for name in ([found] if isinstance(found, str) else found)}
+    known = table.pop("policy")
+    settings = {name: known[like.get(name, name)] for name in sorted(named) if like.get(name, name) in known}
+    policies = {**table.pop("policies"), "sharing": dict(sharing), "adapter": ""}
+    without_adapters = {name: {**own, "adapter": ""} if "adapter" in own else own for name, own in settings.items()}
+    # What acts on training has nothing to do here, and may name roles that are not there.
+    return config_from({**table, "policies": policies, "policy": without_adapters, "interventions": [], **tables})
+
+
+def _only_policy(routes: Routing, role: str) -> str:
+    found = _policies(routes, role)
+    if len(found) > 1:
+        raise ConfigError(f"role {role!r} speaks with {len(found)} policies, one a slot: it cannot be swapped")
+    return found[0]
+
+
+def _policies(routes: Routing, role: str) -> tuple[str, ...]:
+    if role not in routes.policy_of:
+        raise ConfigError(unknown("role", role, routes.policy_of))
+    found = routes.policy_of[role]
+    return (found,) if isinstance(found, str) else found

@@ -1,0 +1,174 @@
+"""Controls: recipes and sources by hand, and a trained run compared with each of them."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import micro_run
+
+from counterpoint import controls
+from counterpoint.errors import ConfigError
+from counterpoint.policy import routing
+from counterpoint.recipe import config_from
+from counterpoint.workflows import load_workflow
+
+AT = Path("checkpoint")
+
+
+def recipe(sharing="isolated", workflow="voting", **tables):
+    return config_from({"workflow": workflow, "policies": {"sharing": sharing}, **tables})
+
+
+def test_two_roles_exchange_their_policies():
+    assert controls.swapped(recipe(), AT, "generator", "aggregator") == {
+        "generator": AT / "aggregator",
+        "aggregator": AT / "generator",
+    }
+
+
+@pytest.mark.parametrize(
+    ("sharing", "roles", "message"),
+    [
+        ("shared", ("generator", "aggregator"), "speak with the same policy 'shared': there is nothing to swap"),
+        ("isolated", ("generator", "judge"), "unknown role 'judge'"),
+        ("isolated", ("generator", ""), "unknown role ''"),
+        ("slots", ("generator", "aggregator"), "role 'generator' speaks with 3 policies, one a slot"),
+    ],
+)
+def test_what_cannot_be_swapped_is_refused(sharing, roles, message):
+    with pytest.raises(ConfigError, match=message):
+        controls.swapped(recipe(sharing), AT, *roles)
+
+
+@pytest.mark.parametrize("sharing", ["isolated", "shared"])
+def test_a_role_is_replaced_by_the_base(sharing):
+    changed, sources = controls.ablated(recipe(sharing), AT, "aggregator")
+    kept = {"isolated": "generator", "shared": "shared"}[sharing]
+    assert changed.policies.sharing == {"generator": kept, "aggregator": "base-of-aggregator"}
+    assert sources == {kept: AT / kept, "base-of-aggregator": None}
+
+
+def test_the_base_that_takes_over_has_the_settings_of_the_policy_and_no_adapter():
+    table = {"aggregator": {"rank": 4, "adapter": "somewhere"}, "generator": {"rank": 2}}
+    changed, _ = controls.ablated(recipe(policy=table), AT, "aggregator")
+    settings = {name: changed.policy_settings(name) for name in ("generator", "base-of-aggregator")}
+    assert [settings[name].rank for name in settings] == [2, 4]
+    assert settings["base-of-aggregator"].adapter == ""
+    assert list(changed.policy) == ["base-of-aggregator", "generator"]
+
+
+def test_a_role_with_a_policy_a_slot_is_replaced_in_all_of_them():
+    changed, sources = controls.ablated(recipe("slots"), AT, "generator")
+    assert changed.policies.sharing == {"generator": "base-of-generator", "aggregator": "aggregator"}
+    assert set(sources) == {"base-of-generator", "aggregator"}
+
+
+def test_an_endpoint_has_no_base():
+    table = {"aggregator": {"endpoint": {"url": "http://localhost:1/v1", "model": "m"}}}
+    with pytest.raises(ConfigError, match="role 'aggregator' is played by an endpoint"):
+        controls.ablated(recipe(policy=table), AT, "aggregator")
+
+
+def test_a_role_answers_alone_once_or_by_majority():
+    once, sources = controls.alone(recipe(), AT, "aggregator", 1)
+    assert (once.workflow.name, once.policies.sharing) == ("single", {"generator": "aggregator"})
+    assert sources == {"aggregator": AT / "aggregator"}
+    several, _ = controls.alone(recipe("slots"), AT, "generator", 5)
+    assert several.workflow.options == {"samples": 5}
+    assert several.policies.sharing == {"generator": "generator-0"}
+
+
+def test_policies_go_to_the_roles_of_the_same_name():
+    changed, sources = controls.transferred(recipe(), AT, recipe("shared", "evaluator_optimizer"))
+    assert changed.workflow.name == "evaluator_optimizer"
+    assert changed.policies.sharing == {"generator": "generator", "evaluator": "base-of-evaluator"}
+    assert sources == {"generator": AT / "generator", "base-of-evaluator": None}
+
+
+def test_without_a_role_in_common_nothing_can_be_transferred():
+    with pytest.raises(ConfigError, match="no role in common: generator, aggregator here, orchestrator, worker"):
+        controls.transferred(recipe(), AT, recipe(workflow="orchestrator_workers"))
+
+
+def test_interventions_that_name_roles_do_not_keep_a_control_from_being_played():
+    given = recipe(interventions=[{"name": "phases", "frozen": ["aggregator"]}])
+    for changed in (controls.ablated(given, AT, "aggregator")[0], controls.alone(given, AT, "generator", 1)[0]):
+        assert changed.interventions == []
+        routing(changed.policies.sharing, load_workflow(changed.workflow).slots)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """Isolated policies after two steps."""
+    return micro_run(
+        tmp_path_factory.mktemp("controls") / "run",
+        policies={"sharing": "isolated", "learning_rate": 0.02},
+        task={"name": "arithmetic", "train": 64, "validation": 4, "test": 24},
+    )
+
+
+def evaluated(trained, folder, *options):
+    out = folder / "found.json"
+    arguments = [sys.executable, "-m", "counterpoint", "evaluate", str(trained.path), *options, "--out", str(out)]
+    done = subprocess.run(arguments, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout, json.loads(out.read_text())
+
+
+def test_a_run_as_it_is_has_the_numbers_of_its_last_evaluation(trained, tmp_path):
+    _, found = evaluated(trained, tmp_path)
+    last = [row for row in trained.evaluations() if row["split"] == "test"][-1]
+    assert found["outcomes"] == last["outcomes"]
+
+
+def test_swapped_policies_play_otherwise_and_are_compared(trained, tmp_path):
+    printed, found = evaluated(trained, tmp_path, "--swap", "generator,aggregator")
+    assert list(found) == ["run", "with generator and aggregator swapped"]
+    assert found["run"]["roles"] != found["with generator and aggregator swapped"]["roles"]
+    assert "difference to the run, paired by task: " in printed
+
+
+def test_at_the_base_every_control_is_the_run_itself(trained, tmp_path):
+    for options in (("--swap", "generator,aggregator"), ("--ablate", "aggregator")):
+        printed, found = evaluated(trained, tmp_path, "--step", "0", *options)
+        one, other = found.values()
+        assert one["outcomes"] == other["outcomes"]
+        assert "paired by task: +0.0 [0.0, 0.0] points" in printed
+
+
+def test_with_the_base_as_one_role_the_other_speaks_as_before(trained, tmp_path):
+    _, found = evaluated(trained, tmp_path, "--ablate", "aggregator")
+    run, ablated = found.values()
+    assert run["roles"]["generator"] == ablated["roles"]["generator"]
+    assert run["roles"]["aggregator"] != ablated["roles"]["aggregator"]
+
+
+def test_every_role_plays_alone_once_and_as_often_as_the_tokens_allow(trained, tmp_path):
+    _, found = evaluated(trained, tmp_path, "--solo")
+    names = list(found)
+    assert names[:2] == ["run", "generator alone"]
+    assert names[2].startswith("the majority of ")
+    assert len(names) == 5
+
+
+def test_policies_play_another_runs_workflow(trained, refining_run, tmp_path):
+    _, found = evaluated(trained, tmp_path, "--transfer", str(refining_run.path))
+    assert list(found) == ["run", "with the base in every role"]
+    assert set(found["run"]["roles"]) == {"generator", "evaluator"}
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--swap", "generator,aggregator", "--solo"), "one control at a time"),
+        (("--ablate", "judge"), "unknown role 'judge'"),
+        (("--step", "9", "--solo"), "no checkpoint of step 9; there are: 0, 2"),
+    ],
+)
+def test_a_control_that_cannot_be_is_refused_in_a_line(trained, options, message):
+    arguments = [sys.executable, "-m", "counterpoint", "evaluate", str(trained.path), *options]
+    done = subprocess.run(arguments, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 2
+    assert message in done.stderr
