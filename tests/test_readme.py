@@ -33,7 +33,15 @@ def smaller(command):
 
 
 def test_the_readme_has_every_command():
-    assert {command[0] for command in commands(README)} == {"doctor", "train", "resume", "evaluate", "show", "init"}
+    assert {command[0] for command in commands(README)} == {
+        "doctor",
+        "train",
+        "resume",
+        "evaluate",
+        "show",
+        "diagnose",
+        "init",
+    }
 
 
 @pytest.mark.slow
