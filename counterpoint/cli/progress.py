@@ -65,7 +65,7 @@ def step_line(step: int, steps: int, roles: Sequence[str], numbers: Mapping[str,
         name.removeprefix("warning/") for name, value in numbers.items() if name.startswith("warning/") and value
     ]
     if warnings:
-        parts.append(f"WARNING: {', '.join(warnings)}")
+        parts.append(f"WARNING: {', '.join(name.removeprefix('warning/') for name in raised)}")
     parts.append(f"{numbers['time/step']:.1f} s")
     return " | ".join(parts)
 
