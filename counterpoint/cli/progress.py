@@ -61,10 +61,8 @@ def step_line(step: int, steps: int, roles: Sequence[str], numbers: Mapping[str,
     lost = int(numbers["episode/errors"] + numbers["episode/not_judged"])
     if lost:
         parts.append(f"{lost} failed or not judged")
-    warnings = [
-        name.removeprefix("warning/") for name, value in numbers.items() if name.startswith("warning/") and value
-    ]
-    if warnings:
+    raised = [name for name, value in numbers.items() if name.startswith("warning/") and value]
+    if raised:
         parts.append(f"WARNING: {', '.join(name.removeprefix('warning/') for name in raised)}")
     parts.append(f"{numbers['time/step']:.1f} s")
     return " | ".join(parts)
