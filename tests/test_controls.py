@@ -142,7 +142,7 @@ def test_with_the_base_as_one_role_the_other_speaks_as_before(trained, tmp_path)
     _, found = evaluated(trained, tmp_path, "--ablate", "aggregator")
     run, ablated = found.values()
     assert run["roles"]["generator"] == ablated["roles"]["generator"]
-    assert run["roles"]["aggregator"] != ablated["roles"]["aggregator"]
+    assert run["numbers"]["role/aggregator/entropy"] != ablated["numbers"]["role/aggregator/entropy"]
 
 
 def test_every_role_plays_alone_once_and_as_often_as_the_tokens_allow(trained, tmp_path):

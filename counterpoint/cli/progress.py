@@ -9,7 +9,11 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from counterpoint.outcome import Interval, Outcome
+from counterpoint.outcome import Course, Interval, Outcome
+
+LABEL_WIDTH = 17
+INTERVAL_WIDTH = 20
+"""Characters of a column of the summary, its margins included."""
 
 
 class Progress:
@@ -80,9 +84,18 @@ def evaluation_line(step: int, roles: Sequence[str], numbers: Mapping[str, float
 
 
 def print_outcome(console: Console, outcome: Outcome) -> None:
-    """The summary table: base, peak and terminal accuracy on the test split, a column for the team and each role."""
-    courses = {"team": outcome.team, **outcome.roles}
-    title = f"accuracy on {outcome.team.base.n} test tasks, %, with 95 % intervals"
+    """The summary: base, peak and terminal accuracy on the test split, a column for the team and each role.
+
+    As many columns beside each other as the console has room for, the others below.
+    """
+    courses = [("team", outcome.team), *outcome.roles.items()]
+    side_by_side = max(1, (console.width - LABEL_WIDTH) // INTERVAL_WIDTH)
+    for place in range(0, len(courses), side_by_side):
+        title = f"accuracy on {outcome.team.base.n} test tasks, %, with 95 % intervals" if place == 0 else None
+        console.print(_courses_table(outcome, dict(courses[place : place + side_by_side]), title))
+
+
+def _courses_table(outcome: Outcome, courses: Mapping[str, Course], title: str | None) -> Table:
     table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
     for column in ("", *courses):
         table.add_column(column, justify="left" if column == "" else "right", no_wrap=True)
@@ -96,7 +109,7 @@ def print_outcome(console: Console, outcome: Outcome) -> None:
     for name, label in rows.items():
         sign = "+" if name in ("gain", "drop") else ""
         table.add_row(label, *(with_interval(getattr(course, name), sign) for course in courses.values()))
-    console.print(table)
+    return table
 
 
 def print_behaviour(console: Console, outcome: Outcome) -> None:
