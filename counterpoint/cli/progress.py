@@ -11,10 +11,6 @@ from rich.text import Text
 
 from counterpoint.outcome import Course, Interval, Outcome
 
-LABEL_WIDTH = 17
-INTERVAL_WIDTH = 20
-"""Characters of a column of the summary, its margins included."""
-
 
 class Progress:
     """Shows the numbers of a run as they come: on a terminal the steps share one line, elsewhere each has its own."""
@@ -89,10 +85,18 @@ def print_outcome(console: Console, outcome: Outcome) -> None:
     As many columns beside each other as the console has room for, the others below.
     """
     courses = [("team", outcome.team), *outcome.roles.items()]
-    side_by_side = max(1, (console.width - LABEL_WIDTH) // INTERVAL_WIDTH)
-    for place in range(0, len(courses), side_by_side):
-        title = f"accuracy on {outcome.team.base.n} test tasks, %, with 95 % intervals" if place == 0 else None
-        console.print(_courses_table(outcome, dict(courses[place : place + side_by_side]), title))
+    title = f"accuracy on {outcome.team.base.n} test tasks, %, with 95 % intervals"
+    for size in range(len(courses), 0, -1):
+        parts = [dict(courses[place : place + size]) for place in range(0, len(courses), size)]
+        tables = [_courses_table(outcome, part, None if place else title) for place, part in enumerate(parts)]
+        if size == 1 or all(_natural_width(console, table) <= console.width for table in tables):
+            for table in tables:
+                console.print(table)
+            return
+
+
+def _natural_width(console: Console, table: Table) -> int:
+    return console.measure(table, options=console.options.update(max_width=10_000)).maximum
 
 
 def _courses_table(outcome: Outcome, courses: Mapping[str, Course], title: str | None) -> Table:
