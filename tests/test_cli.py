@@ -70,7 +70,17 @@ def test_train_prints_steps_evaluations_and_a_summary(finished):
     assert "generator" in printed
     assert "(gradient" in printed
     assert "left" in printed
-    for word in ("base", "peak", "terminal", "gain", "drop", "team", "aggregator", "run: one"):
+    for word in (
+        "base",
+        "peak",
+        "terminal",
+        "gain",
+        "drop",
+        "team",
+        "aggregator",
+        "run: one",
+        "signs of failure: none",
+    ):
         assert word in printed
 
 

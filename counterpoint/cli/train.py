@@ -12,8 +12,10 @@ from transformers.utils import logging as transformers_logging
 from counterpoint.cli.facts import facts
 from counterpoint.cli.progress import Progress, print_behaviour, print_outcome
 from counterpoint.config import Config
+from counterpoint.history import history_of
 from counterpoint.plan import plan
 from counterpoint.run import Run
+from counterpoint.signatures import diagnose
 from counterpoint.train import train
 
 
@@ -65,3 +67,7 @@ def _train(run: Run, first_step: int) -> None:
         print_behaviour(console, found)
     console.print(f"\nrun: {run.path}", markup=False)
     console.print(f"episodes: counterpoint show {run.path}", markup=False)
+    signs = dict.fromkeys(finding.signature for finding in diagnose(history_of(run)))
+    console.print(f"signs of failure: {', '.join(signs) or 'none'}", markup=False)
+    if signs:
+        console.print(f"what they mean: counterpoint diagnose {run.path}", markup=False)
