@@ -40,14 +40,13 @@ def panel(run: Run, row: str, colours: alt.Scale) -> alt.Chart | alt.LayerChart:
     pattern, title, span = ROWS[row]
     found = values(run, pattern)
     base = alt.Chart(found).encode(
-        x=alt.X("step:Q", title="training step"),
+        x=alt.X("step:Q", title="training step", scale=alt.Scale(domain=[0, run.config.run.steps])),
         y=alt.Y("value:Q", title=title, scale=alt.Scale(domain=span)),
         color=alt.Color("who:N", scale=colours, title=None),
     )
-    name = f"{run.config.cell}" if row == next(iter(ROWS)) else ""
-    return (base.mark_line(strokeWidth=1.5) + base.mark_point(size=12, filled=True)).properties(
-        width=300, height=130, title=name
-    )
+    name = f"{run.config.workflow.name}, {run.config.policies.sharing}" if row == next(iter(ROWS)) else ""
+    lines = base.mark_line(strokeWidth=1.5) + base.mark_point(size=14, filled=True, opacity=1.0)
+    return lines.properties(width=280, height=120, title=name)
 
 
 def picture(runs: list[Run]) -> alt.VConcatChart:
