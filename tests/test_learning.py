@@ -8,7 +8,6 @@ from counterpoint.recipe import load_config
 from counterpoint.run import Run
 from counterpoint.train import train
 
-
 BASES = {
     "voting_arithmetic": (0.25, 0.60),
     "evaluator_optimizer_arithmetic": (0.70, 0.90),
