@@ -10,7 +10,10 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
-RECIPE = (ROOT / "recipes" / "voting_arithmetic" / "README.md").read_text()
+ARITHMETIC = [f"{workflow}_arithmetic" for workflow in ("voting", "evaluator_optimizer", "orchestrator_workers")]
+TEXTS = {"README": README} | {
+    name: (ROOT / "recipes" / name / "README.md").read_text() for name in (*ARITHMETIC, "study_parity", "matched")
+}
 SMALL = [
     "task.train=64",
     "task.validation=4",
@@ -45,8 +48,9 @@ def test_the_readme_has_every_command():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("text", [README, RECIPE], ids=["README", "voting_arithmetic"])
-def test_every_command_works_as_it_stands(tmp_path, text):
+@pytest.mark.parametrize("name", TEXTS)
+def test_every_command_works_as_it_stands(tmp_path, name):
+    text = TEXTS[name]
     code = README[README.index("# my_flow.py") :]
     (tmp_path / "my_flow.py").write_text(code[: code.index("```")])
     assert commands(text)
