@@ -23,8 +23,15 @@ from counterpoint.algorithms.credit import outcome
 from counterpoint.config import Spec
 from counterpoint.diagnostics import build_diagnostics
 from counterpoint.diagnostics._likeness import agreement, distinct, echo
-from counterpoint.diagnostics.behaviour import Behaviour, any_answer_right, episode_numbers, inflation, selection
-from counterpoint.episode import Answer, CallKey, Choice, Unreadable
+from counterpoint.diagnostics.behaviour import (
+    Behaviour,
+    any_answer_right,
+    episode_numbers,
+    inflation,
+    refinement,
+    selection,
+)
+from counterpoint.episode import Answer, CallKey, Choice, Unreadable, Verdict
 from counterpoint.errors import ConfigError, WorkflowError
 from counterpoint.evaluate import count, evaluate
 from counterpoint.task import Problem
@@ -228,6 +235,49 @@ def test_the_team_is_compared_with_its_first_answer():
     numbers = episode_numbers([make_group(*episodes)])
     assert (numbers["episode/helped"], numbers["episode/hurt"]) == (1 / 4, 1 / 4)
     assert "episode/helped" not in episode_numbers([make_group(episodes[-1])])
+
+
+def refined(*drafts, verdicts=()):
+    """A generator's answers one after another (None: unreadable), and an evaluator's verdicts on them."""
+    calls = []
+    for turn, score in enumerate(drafts):
+        claim = Unreadable("no box") if score is None else Answer("2" if score else "3")
+        calls.append(make_call("generator", turn=turn, claim=claim, score=score or 0.0))
+        if turn < len(verdicts):
+            said = verdicts[turn]
+            claim = Unreadable("no verdict") if said is None else Verdict(calls[-1].key, said)
+            score = 0.0 if said is None else float(said == (calls[-1].score == 1.0))
+            calls.append(make_call("evaluator", turn=turn, claim=claim, score=score))
+    return make_episode(*calls)
+
+
+def test_refinements_recover_or_spoil():
+    episodes = [refined(0.0, 1.0, 1.0), refined(1.0, 0.0), refined(None, 1.0), refined(0.0, None), refined(1.0)]
+    found = refinement(episodes)
+    # wrong before: 0, unreadable, 0 -> right, right, unreadable; right before: 1 -> 1 and 1 -> 0.
+    assert found == {"recovered": {"generator": pytest.approx(2 / 3)}, "spoiled": {"generator": 1 / 2}}
+
+
+def test_a_role_that_never_answers_recovers_nothing():
+    silent = refined(0.0, 1.0, verdicts=[None, None])
+    assert set(refinement([silent])["recovered"]) == {"generator"}
+
+
+def test_verdicts_are_compared_with_the_truth():
+    episodes = [
+        refined(1.0, verdicts=[True]),
+        refined(1.0, verdicts=[False]),
+        refined(1.0, verdicts=[True]),
+        refined(0.0, verdicts=[True]),
+        refined(0.0, verdicts=[False]),
+        refined(0.0, verdicts=[None]),  # unreadable: in none of the four
+    ]
+    numbers = episode_numbers([make_group(*episodes)])
+    found = {name: numbers[f"role/evaluator/{name}"] for name in ("precision", "recall", "false_approval")}
+    assert found == pytest.approx({"precision": 2 / 3, "recall": 2 / 3, "false_approval": 1 / 2})
+    assert numbers["role/evaluator/false_rejection"] == pytest.approx(1 / 3)
+    assert numbers["role/evaluator/unreadable"] == pytest.approx(1 / 6)
+    assert "role/evaluator/false_approval" not in episode_numbers([make_group(*episodes[:3])])
 
 
 def test_the_lengths_of_a_role_have_quartiles():

@@ -120,15 +120,16 @@ def selection(episodes: Sequence[Episode]) -> dict[str, float]:
 def refinement(episodes: Sequence[Episode]) -> dict[str, dict[str, float]]:
     """`recovered` and `spoiled`: role -> part of its wrong answers whose next is right, of its right ones whose is not.
 
-    The next answer is that of the same slot in the next turn; one that could not be read is wrong.
+    The next answer is that of the same slot in the next turn; one that could not be read is wrong. Of roles that answer.
     """
+    answering = {call.key.role for episode in episodes for call in episode.calls if isinstance(call.claim, Answer)}
     recovered: dict[str, list[float]] = {}
     spoiled: dict[str, list[float]] = {}
     for episode in episodes:
         scores = {call.key: call.score for call in episode.calls if isinstance(call.claim, Answer | Unreadable)}
         for key, score in scores.items():
             after = scores.get(key._replace(turn=key.turn + 1))
-            if score is not None and after is not None:
+            if score is not None and after is not None and key.role in answering:
                 was, is_now = score >= RIGHT_FROM, after >= RIGHT_FROM
                 (spoiled if was else recovered).setdefault(key.role, []).append(float(was != is_now))
     return {
