@@ -120,7 +120,7 @@ def selection(episodes: Sequence[Episode]) -> dict[str, float]:
 def refinement(episodes: Sequence[Episode]) -> dict[str, dict[str, float]]:
     """`recovered` and `spoiled`: role -> part of its wrong answers whose next is right, of its right ones whose is not.
 
-    The next answer is that of the same slot in the next turn; one that could not be read is wrong. Of roles that answer.
+    The next is that of the same slot in the next turn; one that could not be read is wrong. For roles that answer.
     """
     answering = {call.key.role for episode in episodes for call in episode.calls if isinstance(call.claim, Answer)}
     recovered: dict[str, list[float]] = {}
