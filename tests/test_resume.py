@@ -19,6 +19,13 @@ STEPS = {
     "policies": {"sharing": "isolated", "schedule": "linear", "warmup": 2},
     "rollout": {"tasks_per_step": 2, "group_size": 4, "max_tokens": 5},
     "evaluation": {"every": 3},
+    "diagnostics": [
+        "behaviour",
+        {"name": "role_gradients", "every": 2},
+        "persistence",
+        {"name": "distance", "every": 4},
+    ],
+    "interventions": [{"name": "damp_coherence", "memory": 0.5}, {"name": "limit_amplification", "every": 2}],
     "run": {"steps": 6, "save_every": 3, "proof_calls": 2},
 }
 
