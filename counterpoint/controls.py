@@ -23,8 +23,8 @@ def kept(config: Config, checkpoint: Path) -> Sources:
     return {policy.name: checkpoint / policy.name for policy in routes_of(config).policies}
 
 
-def swapped(config: Config, checkpoint: Path, one: str, other: str) -> Sources:
-    """The policies of two roles exchanged, for all roles that speak with them: what they have specialised in is lost.
+def swapped(config: Config, checkpoint: Path, one: str, other: str) -> tuple[Config, Sources]:
+    """Each of two roles speaks with the other's policy: what the policies have specialised in is lost.
 
     Raises ConfigError if a role does not exist, speaks with several policies, or if both speak with the same one.
     """
@@ -32,8 +32,8 @@ def swapped(config: Config, checkpoint: Path, one: str, other: str) -> Sources:
     mine, theirs = _only_policy(routes, one), _only_policy(routes, other)
     if mine == theirs:
         raise ConfigError(f"roles {one!r} and {other!r} speak with the same policy {mine!r}: there is nothing to swap")
-    exchanged = {mine: theirs, theirs: mine}
-    return {policy.name: checkpoint / exchanged.get(policy.name, policy.name) for policy in routes.policies}
+    changed = with_policies(config, {**_sharing(routes), one: theirs, other: mine}, {})
+    return changed, {policy.name: checkpoint / policy.name for policy in routes.policies}
 
 
 def ablated(config: Config, checkpoint: Path, role: str) -> tuple[Config, Sources]:
@@ -46,8 +46,7 @@ def ablated(config: Config, checkpoint: Path, role: str) -> tuple[Config, Source
     if config.policy_settings(mine).endpoint is not None:
         raise ConfigError(f"role {role!r} is played by an endpoint: there is no base to take its place")
     name = BASE.format(role=role)
-    sharing = {other: [*found] if isinstance(found, tuple) else found for other, found in routes.policy_of.items()}
-    changed = with_policies(config, {**sharing, role: name}, {name: mine})
+    changed = with_policies(config, {**_sharing(routes), role: name}, {name: mine})
     left = routes_of(changed).policies
     return changed, {policy.name: None if policy.name == name else checkpoint / policy.name for policy in left}
 
@@ -59,24 +58,23 @@ def alone(config: Config, checkpoint: Path, role: str, samples: int) -> tuple[Co
     """
     mine = _policies(routes_of(config), role)[0]
     workflow: dict[str, object] = {"name": "majority", "samples": samples} if samples > 1 else {"name": "single"}
-    changed = with_policies(config, {"generator": mine}, {mine: mine}, workflow=workflow)
+    changed = with_policies(config, {"generator": mine}, {}, workflow=workflow)
     return changed, {mine: checkpoint / mine}
 
 
 def transferred(config: Config, checkpoint: Path, target: Config) -> tuple[Config, Sources]:
     """The policies of this run in another's workflow and task: each role there speaks as the role of that name here.
 
-    Roles that this run does not have are played by the base. Raises ConfigError if it has none of them.
+    Roles that this run does not have are played by the base of `model`. Raises ConfigError if it has none of them.
     """
     here, roles = routes_of(config), load_workflow(target.workflow).roles
     found = {role: _policies(here, role)[0] for role in roles if role in here.policy_of}
     if not found:
         raise ConfigError(f"no role in common: {', '.join(here.policy_of)} here, {', '.join(roles)} there")
     strangers = {role: BASE.format(role=role) for role in roles if role not in found}
-    like = {**{mine: mine for mine in found.values()}, **dict.fromkeys(strangers.values(), next(iter(found.values())))}
     tables = {"workflow": target.workflow.model_dump(), "task": target.task.model_dump()}
     limits = {"rollout": target.rollout.model_dump(), "evaluation": target.evaluation.model_dump()}
-    changed = with_policies(config, {**found, **strangers}, like, **tables, **limits)
+    changed = with_policies(config, {**found, **strangers}, {}, **tables, **limits)
     return changed, {
         **{mine: checkpoint / mine for mine in found.values()},
         **dict.fromkeys(strangers.values()),
@@ -108,6 +106,10 @@ def with_policies(
     without_adapters = {name: {**own, "adapter": ""} if "adapter" in own else own for name, own in settings.items()}
     # What acts on training has nothing to do here, and may name roles that are not there.
     return config_from({**table, "policies": policies, "policy": without_adapters, "interventions": [], **tables})
+
+
+def _sharing(routes: Routing) -> dict[str, str | list[str]]:
+    return {role: [*found] if isinstance(found, tuple) else found for role, found in routes.policy_of.items()}
 
 
 def _only_policy(routes: Routing, role: str) -> str:

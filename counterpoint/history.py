@@ -11,6 +11,8 @@ from counterpoint.policy import Routing
 from counterpoint.run import Run
 
 Row = Mapping[str, Any]
+LOOKS = 4
+"""Steps, from the first to the last, whose episodes tell what the roles claim."""
 
 
 class Series(NamedTuple):
@@ -93,7 +95,8 @@ def history_of(run: Run) -> History:
 
 def _claims(run: Run) -> dict[str, frozenset[str]]:
     found: dict[str, set[str]] = {}
-    for path in sorted((run.path / "episodes").glob("*.parquet"))[:1]:
+    paths = sorted((run.path / "episodes").glob("*.parquet"))
+    for path in [paths[place * (len(paths) - 1) // (LOOKS - 1)] for place in range(LOOKS)] if paths else []:
         for _, call in calls_of(read_episodes(path)):
             kinds = found.setdefault(call.key.role, set())
             if call.claim is not None:

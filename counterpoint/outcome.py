@@ -101,16 +101,20 @@ class Outcome:
 
 
 def outcome(evaluations: Sequence[Mapping[str, Any]]) -> Outcome | None:
-    """The outcome that the rows of `evaluations.jsonl` amount to; None before the first one after step 0."""
+    """The outcome that the rows of `evaluations.jsonl` amount to; None before the first one after step 0.
+
+    Of a run that was rolled back, the evaluation after that is the terminal one, and no candidate for the peak.
+    """
     validation = {row["step"]: row for row in evaluations if row["split"] == "validation"}
     test = {row["step"]: row for row in evaluations if row["split"] == "test"}
     steps = sorted(set(validation) & set(test))
     if len(steps) < 2 or steps[0] != 0:
         return None
-    accuracy = [validation[step]["accuracy"] for step in steps]
+    trained = [step for step in steps if not test[step].get("rolled_back")]
+    accuracy = [validation[step]["accuracy"] for step in trained]
     smoothed = smooth(accuracy)
-    peak_step = steps[max(range(len(steps)), key=lambda place: (smoothed[place], accuracy[place]))]
-    last = [step for step in steps if step > 0][-LAST:]
+    peak_step = trained[max(range(len(trained)), key=lambda place: (smoothed[place], accuracy[place]))]
+    last = [step for step in steps if step > 0][-LAST:] if trained == steps else steps[-1:]
     rows = (test[0], test[peak_step], [test[step] for step in last])
     roles = set.intersection(*(set(test[step]["roles"]) for step in (0, peak_step, *last)))
     team = _course(*(_outcomes(row) for row in rows))
@@ -146,16 +150,21 @@ def slope(steps: Sequence[int], accuracy: Sequence[float]) -> float | None:
 def cliff_warning(accuracy: Sequence[float], tasks: int) -> bool:
     """Whether validation accuracy, one evaluation after another, looks like the beginning of a cliff.
 
-    s_k = mean of the last three evaluations. True if s is below its highest value so far by more than three times its
-    standard error, sqrt(s (1 - s) / tasks), at each of the last three evaluations.
+    s_k = mean of the last three evaluations, b its highest value so far. True if s is below b by more than three
+    standard errors, sqrt(p (1 - p) / tasks), p = (tasks b + 1) / (tasks + 2), at each of the last three evaluations.
     """
     smoothed = [fmean(accuracy[max(0, end - SMOOTH) : end]) for end in range(1, len(accuracy) + 1)]
     best = list(accumulate(smoothed, max))
     below = [
-        most - now > WARNING_ERRORS * (now * (1.0 - now) / tasks) ** 0.5
-        for most, now in zip(best, smoothed, strict=True)
+        most - now > WARNING_ERRORS * _standard_error(most, tasks) for most, now in zip(best, smoothed, strict=True)
     ]
     return len(below) >= WARNING_ROW and all(below[-WARNING_ROW:])
+
+
+def _standard_error(accuracy: float, tasks: int) -> float:
+    """Of an accuracy on so many tasks; by Laplace's estimate, so that it is not 0 at 0 and 1."""
+    estimate = (tasks * accuracy + 1) / (tasks + 2)
+    return float((estimate * (1.0 - estimate) / tasks) ** 0.5)
 
 
 def smooth(values: Sequence[float], width: int = SMOOTH) -> list[float]:

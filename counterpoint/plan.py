@@ -150,7 +150,7 @@ def plan(config: Config) -> Plan:
     build_loss(config)
     build_batches(config)
     build_diagnostics(config.diagnostics)
-    build_interventions(config.interventions, workflow.roles)
+    build_interventions(config, workflow.roles)
     batch(tasks.train, step=1, size=config.rollout.tasks_per_step, seed=config.run.seed)
     return Plan(
         config=config,

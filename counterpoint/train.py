@@ -1,12 +1,12 @@
 """The loop: act, judge, learn, publish, keep. Read this first."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from time import perf_counter
 
 from counterpoint.act import Patience, act
 from counterpoint.alarm import Alarm
 from counterpoint.algorithms import build_algorithm, build_batches, build_loss
-from counterpoint.algorithms.base import in_loss
+from counterpoint.algorithms.base import Sample, in_loss
 from counterpoint.config import Config
 from counterpoint.diagnostics import build_diagnostics
 from counterpoint.diagnostics.base import Numbers, Step
@@ -41,7 +41,7 @@ async def train(run: Run, watch: Watch = lambda step, numbers: None) -> Outcome 
     settings = settings_of(routes, config)
     algorithm = build_algorithm(config, workflow.roles, trainable(settings))
     batches, diagnostics = build_batches(config), build_diagnostics(config.diagnostics)
-    interventions = build_interventions(config.interventions, workflow.roles)
+    interventions = build_interventions(config, workflow.roles)
     loss = interventions.loss(build_loss(config))
     limits = limits_of(config, config.rollout.temperature)
     run.pin({"tasks": tasks.fingerprints(), "routing": dict(routes.policy_of)})
@@ -81,10 +81,10 @@ async def train(run: Run, watch: Watch = lambda step, numbers: None) -> Outcome 
             before = learner.digests()
             looks: list[Numbers] = []
             moves: list[dict[str, Moved]] = []
-            for part in anchored(learner, batches(due, f"{config.run.seed}/{index}"), loss):
+            for count, part in enumerate(anchored(learner, batches(due, f"{config.run.seed}/{index}"), loss)):
                 apart = diagnostics.slots_apart(index) or interventions.slots_apart(index)
                 contributions = learner.backward(part, loss, slots_apart=apart)
-                looks.append(diagnostics.look(Step(index, groups, samples, contributions, learner.base_logprobs)))
+                looks.append(diagnostics.look(Step(index, groups, samples, contributions, learner.base_logprobs, count)))
                 moves.append(learner.step(*interventions.update(Update(contributions), index), step=index))
             moved = together(moves)
             check_moves(before, learner.digests(), moved)
@@ -96,17 +96,18 @@ async def train(run: Run, watch: Watch = lambda step, numbers: None) -> Outcome 
             clock.lap("publish")
 
             # 5. Keep: numbers each step, evaluations and checkpoints when due.
-            numbers = merged(mean_of(looks), policy_numbers(before, moved, mismatch), clock.laps())
+            numbers = merged(mean_of(looks), policy_numbers(before, due, moved, mismatch), clock.laps())
             numbers |= alarm.look(index, numbers)
             stop = interventions.stop(numbers)
             last = stop is not None or index == config.run.steps
             run.add_metrics(index, numbers)
             watch(index, numbers)
-            if stop is not None and stop.roll_back:
+            back = stop is not None and stop.roll_back
+            if back:
                 run.load_checkpoint(peak_of(run), {"learner": learner})
                 await sampler.load(learner.adapters())
             if last or index % config.evaluation.every == 0:
-                watch(index, await examine(run, stage, tasks, step=index))
+                watch(index, await examine(run, stage, tasks, step=index, rolled_back=back))
             if last or index % config.run.save_every == 0:
                 run.checkpoint(index, parts, {"digests": learner.digests(), "stopped": stop and stop.reason})
             if last:
@@ -124,7 +125,7 @@ def peak_of(run: Run) -> int:
     return max((step for step in run.checkpoints() if step in smoothed), key=lambda step: smoothed[step], default=0)
 
 
-async def examine(run: Run, stage: Stage, tasks: Splits, *, step: int) -> Numbers:
+async def examine(run: Run, stage: Stage, tasks: Splits, *, step: int, rolled_back: bool = False) -> Numbers:
     """The validation and the test split are evaluated and written down; their numbers are returned.
 
     While an endpoint is out of reach an evaluation is missed, but for the first, which raises EndpointError.
@@ -140,7 +141,7 @@ async def examine(run: Run, stage: Stage, tasks: Splits, *, step: int) -> Number
             if step == 0:
                 raise
             return {"eval/missed": 1.0}
-        run.add_evaluation(found.row(step))
+        run.add_evaluation({**found.row(step), "rolled_back": rolled_back})
         numbers |= found.metrics()
     return numbers
 
@@ -156,9 +157,14 @@ def limits_of(config: Config, temperature: float) -> Limits:
     )
 
 
-def policy_numbers(policies: Iterable[str], moved: Mapping[str, Moved], mismatch: Mapping[str, float]) -> Numbers:
+def policy_numbers(
+    policies: Iterable[str], due: Sequence[Sample], moved: Mapping[str, Moved], mismatch: Mapping[str, float]
+) -> Numbers:
     """What the step did to each policy; `trained` is 0 for a policy without signal, which has not moved."""
     numbers: Numbers = {f"policy/{policy}/trained": float(policy in moved) for policy in policies}
+    numbers |= {f"policy/{policy}/in_loss": 0.0 for policy in policies}
+    for sample in due:
+        numbers[f"policy/{sample.call.policy}/in_loss"] += 1.0
     for policy, difference in mismatch.items():
         numbers[f"policy/{policy}/mismatch"] = difference
     for policy, move in moved.items():

@@ -22,7 +22,7 @@ ROWS = {
     "amplification": (r"gradient/[\w-]+/([\w-]+)/amplification", "amplification, slots", [0.0, 3.0]),
     "accuracy": (r"role/([\w-]+)/accuracy", "accuracy of the role, as sampled", [0.0, 1.0]),
 }
-"""Row -> the metrics it is made of, their title, and the least range of the axis."""
+"""Row -> the metrics it is made of, their title, and what the axis must show at least."""
 
 
 def values(run: Run, pattern: str) -> pl.DataFrame:
@@ -39,9 +39,10 @@ def values(run: Run, pattern: str) -> pl.DataFrame:
 def panel(run: Run, row: str, colours: alt.Scale) -> alt.Chart | alt.LayerChart:
     pattern, title, span = ROWS[row]
     found = values(run, pattern)
+    drawn = found["value"].to_list()
     base = alt.Chart(found).encode(
         x=alt.X("step:Q", title="training step", scale=alt.Scale(domain=[0, run.config.run.steps])),
-        y=alt.Y("value:Q", title=title, scale=alt.Scale(domain=span)),
+        y=alt.Y("value:Q", title=title, scale=alt.Scale(domain=[min([span[0], *drawn]), max([span[1], *drawn])])),
         color=alt.Color("who:N", scale=colours, title=None),
     )
     name = f"{run.config.workflow.name}, {run.config.policies.sharing}" if row == next(iter(ROWS)) else ""

@@ -9,7 +9,9 @@ import pytest
 from conftest import micro_run
 
 from counterpoint import controls
+from counterpoint.cli.evaluate import affordable
 from counterpoint.errors import ConfigError
+from counterpoint.evaluate import Evaluation
 from counterpoint.policy import routing
 from counterpoint.recipe import config_from
 from counterpoint.workflows import load_workflow
@@ -22,10 +24,11 @@ def recipe(sharing="isolated", workflow="voting", **tables):
 
 
 def test_two_roles_exchange_their_policies():
-    assert controls.swapped(recipe(), AT, "generator", "aggregator") == {
-        "generator": AT / "aggregator",
-        "aggregator": AT / "generator",
-    }
+    table = {"aggregator": {"alpha": 8.0}}
+    changed, sources = controls.swapped(recipe(policy=table), AT, "generator", "aggregator")
+    assert changed.policies.sharing == {"generator": "aggregator", "aggregator": "generator"}
+    assert changed.policy_settings("aggregator").alpha == 8.0  # a policy keeps its settings, whoever speaks with it
+    assert sources == {"generator": AT / "generator", "aggregator": AT / "aggregator"}
 
 
 @pytest.mark.parametrize(
@@ -145,12 +148,22 @@ def test_with_the_base_as_one_role_the_other_speaks_as_before(trained, tmp_path)
     assert run["numbers"]["role/aggregator/entropy"] != ablated["numbers"]["role/aggregator/entropy"]
 
 
+def test_how_often_a_role_may_answer_follows_from_what_its_answers_cost():
+    def spent(**roles):
+        calls = {f"role/{role}/calls": calls for role, (calls, _) in roles.items()}
+        tokens = {f"role/{role}/tokens": tokens for role, (_, tokens) in roles.items()}
+        return Evaluation(split="test", outcomes={}, roles={}, numbers={**calls, **tokens})
+
+    team = spent(generator=(3.0, 50.0), judge=(1.0, 8.0))
+    assert affordable(team, spent(generator=(1.0, 52.0))) == 3
+    assert affordable(team, spent(generator=(1.0, 200.0))) == 1
+
+
 def test_every_role_plays_alone_once_and_as_often_as_the_tokens_allow(trained, tmp_path):
     _, found = evaluated(trained, tmp_path, "--solo")
-    names = list(found)
-    assert names[:2] == ["run", "generator alone"]
-    assert names[2].startswith("the majority of ")
-    assert len(names) == 5
+    assert list(found)[:2] == ["run", "generator alone"]
+    assert "aggregator alone" in found
+    assert any(name.startswith("the majority of ") for name in found)
 
 
 def test_policies_play_another_runs_workflow(trained, refining_run, tmp_path):

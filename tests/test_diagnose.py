@@ -102,6 +102,7 @@ def test_a_run_that_is_warned_ends_with_the_weights_of_its_peak(tmp_path, monkey
     assert digests[3] == digests[means.index(max(means))]
     assert digests[2] != digests[1] != digests[0]
     assert run.checkpoint_state(3)["stopped"] == "validation accuracy fell off its peak"
+    assert {row["rolled_back"] for row in run.evaluations() if row["step"] == 3} == {True}
     at_peak = {row["split"]: row["outcomes"] for row in before if row["step"] == means.index(max(means))}
     assert {row["split"]: row["outcomes"] for row in run.evaluations() if row["step"] == 3} == at_peak
     with Run.open(run.path) as again:

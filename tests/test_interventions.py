@@ -11,7 +11,7 @@ from torch_build import fresh_model, tiny_base, tiny_folder
 from counterpoint.algorithms import build_loss
 from counterpoint.algorithms.base import in_loss
 from counterpoint.config import Spec
-from counterpoint.errors import ConfigError
+from counterpoint.errors import ConfigError, RunError
 from counterpoint.interventions import INTERVENTIONS, build_interventions
 from counterpoint.interventions.base import Interventions, Stop, Update
 from counterpoint.learners.base import Contribution, Source, coherence
@@ -27,7 +27,11 @@ ALONE = Source("own", "voter")
 
 
 def built(name, **options):
-    return build_interventions([Spec(name=name, **options)], ROLES)
+    return building([{"name": name, **options}])
+
+
+def building(table, roles=ROLES, **sections):
+    return build_interventions(config_from({"interventions": table, **sections}), roles)
 
 
 def part(*values, weight=0.5, slots=()):
@@ -73,7 +77,7 @@ def test_an_unknown_intervention_option_or_role_is_refused():
         with pytest.raises(
             ConfigError, match=f"unknown role in interventions.{spec.name} 'votre'; did you mean 'voter'"
         ):
-            build_interventions([spec], ROLES)
+            building([spec.model_dump()])
 
 
 NOTHING = [
@@ -110,7 +114,7 @@ def trained(specs, sharing=None, steps=3):
     """Digests and moves of a tiny learner after some steps with interventions."""
     routing = sharing or Routing({"writer": "both", "critic": "both"})
     learner = Peft(fresh_model(), routing.policies, tiny_config(tiny_folder()))
-    interventions = build_interventions(specs, ("writer", "critic"))
+    interventions = building([spec.model_dump() for spec in specs], ("writer", "critic"))
     loss = interventions.loss(build_loss(config_from({})))
     chat = tiny_base().chat
     moves = []
@@ -167,15 +171,16 @@ def test_balance_by_calls_undoes_the_part_that_a_role_has_in_the_loss():
 
 
 def test_balance_leaves_a_policy_of_one_role_and_a_role_without_gradient_alone():
-    given = Update({ALONE: part(3.0), VOTER: part(1.0), JUDGE: part(0.0)})
+    given = Update({ALONE: part(3.0), VOTER: part(5.0), JUDGE: part(0.0)})
     changed = built("balance").update(given, 1)
     assert changed.contributions[ALONE] is given.contributions[ALONE]
     assert changed.contributions[JUDGE] is given.contributions[JUDGE]
+    assert changed.contributions[VOTER].gradient.flat.tolist() == [5.0]
 
 
 def test_shares_must_name_every_role_of_a_policy():
     with pytest.raises(ConfigError, match="shares says nothing of role 'judge'"):
-        built("balance", shares={"voter": 1.0}).update(update(voter=part(1.0), judge=part(1.0)), 1)
+        built("balance", shares={"voter": 1.0})
 
 
 def test_conflicting_roles_are_projected_by_hand():
@@ -241,7 +246,9 @@ def test_amplification_is_divided_out():
 def test_amplification_below_one_is_not_raised_and_one_slot_is_not_touched():
     opposed = part(0.0, slots=[(1.0,), (-1.0,)])
     assert built("limit_amplification").update(Update({ALONE: opposed}), 1).rates == {"own": 1.0}
-    assert dict(built("limit_amplification").update(Update({ALONE: part(1.0, slots=[(1.0,)])}), 1).rates) == {}
+    member = built("limit_amplification")
+    member.update(Update({ALONE: part(2.0, slots=[(1.0,), (1.0,)])}), 1)
+    assert member.update(Update({ALONE: part(1.0, slots=[(1.0,)])}), 2).rates == {"own": 1.0}
 
 
 def test_amplification_is_kept_between_measurements_and_saved(tmp_path):
@@ -290,13 +297,13 @@ def test_what_damping_remembers_is_the_damped_direction_and_is_saved(tmp_path):
         assert changed.contributions[ALONE].gradient.flat.tolist() == pytest.approx([1 - 0.5 * cos, -(1 - 0.5 * cos)])
 
 
-def test_equal_calls_keeps_as_many_of_each_role_of_a_policy():
-    samples = [sample() for _ in range(6)] + [sample(role="judge") for _ in range(2)] + [sample(policy="own")] * 3
+@pytest.mark.parametrize("policies", [("all", "all"), ("voter", "judge")], ids=["shared", "isolated"])
+def test_equal_calls_keeps_as_many_of_each_role(policies):
+    samples = [sample(policy=policies[0])] * 6 + [sample(role="judge", policy=policies[1])] * 2
     kept = in_loss(built("equal_calls").samples(samples, 1))
-    assert len([one for one in kept if one.call.key.role == "voter" and one.call.policy == "all"]) == 2
-    assert len([one for one in kept if one.call.key.role == "judge"]) == 2
-    assert len([one for one in kept if one.call.policy == "own"]) == 3
-    assert len(in_loss(built("equal_calls", weight=0.5).samples(samples, 1))) == 4 + 2 + 3
+    assert [one.call.key.role for one in kept] == ["voter"] * 2 + ["judge"] * 2
+    assert len(in_loss(built("equal_calls", weight=0.5).samples(samples, 1))) == 4 + 2
+    assert built("equal_calls").samples([], 1) == []
 
 
 def test_equal_calls_counts_only_what_is_in_the_loss_and_draws_anew_each_step():
@@ -316,6 +323,12 @@ def test_phases_leave_roles_out_in_their_turn():
         for step in range(1, 6)
     ]
     assert trains == [["voter"], ["voter"], [], [], ["voter"]]
+
+
+def test_the_floor_is_about_calls_in_the_loss_and_pushes_nowhere_on_average():
+    calls = [sample(logprobs=(-value,), in_loss=inside) for value, inside in ((0.0, False), (0.1, True), (0.3, True))]
+    changed = built("entropy_floor", floor=0.5, weight=1.0).samples(calls, 1)
+    assert [one.advantage for one in changed] == pytest.approx([0.0, -0.1, 0.1])
 
 
 def test_the_entropy_floor_pays_for_surprise_by_hand():
@@ -347,9 +360,24 @@ def test_the_run_ends_at_a_cliff_warning_and_rolls_back_if_asked():
     assert built("stop_at_cliff", roll_back=False).stop({"warning/cliff": 1.0}).roll_back is False
 
 
+def test_what_could_never_roll_back_is_refused():
+    rare = {"run": {"save_every": 10}, "evaluation": {"every": 5}}
+    with pytest.raises(ConfigError, match=r"run\.save_every = 10 must divide evaluation\.every = 5"):
+        building([{"name": "stop_at_cliff"}], **rare)
+    building([{"name": "stop_at_cliff", "roll_back": False}], **rare)
+
+
+def test_freezing_every_role_is_refused():
+    with pytest.raises(ConfigError, match="frozen names every role"):
+        built("phases", frozen=["voter", "judge"])
+
+
+def test_a_checkpoint_of_a_run_without_it_is_refused(tmp_path):
+    with pytest.raises(RunError, match="saved by a run without intervention 0, 'damp_coherence'"):
+        built("damp_coherence").load(tmp_path)
+
+
 def test_several_act_one_after_the_other():
-    both = build_interventions(
-        [Spec(name="role_rates", rates={"voter": 0.5}), Spec(name="role_rates", rates={"voter": 0.5})], ROLES
-    )
+    both = building([{"name": "role_rates", "rates": {"voter": 0.5}}] * 2)
     assert both.update(Update({ALONE: part(1.0)}), 1).rates == {"own": 0.25}
     assert Interventions([]).stop({"warning/cliff": 1.0}) is None

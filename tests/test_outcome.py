@@ -198,3 +198,14 @@ def test_behaviour_is_read_off_the_test_split_at_the_same_steps():
         "episode/oracle": (0.4, None, 0.8),
     }
     assert found.as_dict()["behaviour"]["role/judge/recall"] == {"base": None, "peak": 0.2, "terminal": 0.2}
+
+
+def test_a_run_that_was_rolled_back_ends_where_it_went_back_to():
+    rows = course([0.1, 0.8, 0.8, 0.4, 0.3], [{"a": value} for value in (0.2, 0.85, 0.85, 0.5, 0.4)])
+    rows += [{**row(50, split, {"a": 0.85}), "rolled_back": True} for split in ("validation", "test")]
+    found = outcome(rows)
+    assert found.terminal_steps == [50]
+    assert found.peak_step in (10, 20)
+    assert found.team.terminal.value == 0.85
+    assert found.team.drop.value == 0.0
+    assert not found.cliff

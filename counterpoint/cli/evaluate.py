@@ -67,14 +67,16 @@ def measure(target: str, overrides: Sequence[str], ask: Ask, control: Control, o
         _print(console, found)
         rows = {"": found}
     else:
-        rows = _with_controls(console, run, config, ask, control)
+        rows = _with_controls(console, run, config, ask, control, overrides)
     if out is not None:
         step = 0 if run is None else _step(run, ask)
         written = {name: found.row(step) for name, found in rows.items()}
         out.write_text(json.dumps(written if len(written) > 1 else next(iter(written.values())), indent=2) + "\n")
 
 
-def _with_controls(console: Console, run: Run, config: Config, ask: Ask, control: Control) -> dict[str, Evaluation]:
+def _with_controls(
+    console: Console, run: Run, config: Config, ask: Ask, control: Control, overrides: Sequence[str]
+) -> dict[str, Evaluation]:
     """Name -> evaluation: the run as it is under "run", and what it is compared with."""
     if sum(map(bool, control)) > 1:
         raise ConfigError("one control at a time: --swap, --ablate, --solo or --transfer")
@@ -86,36 +88,43 @@ def _with_controls(console: Console, run: Run, config: Config, ask: Ask, control
     others: dict[str, tuple[Config, controls.Sources]] = {}
     if control.swap is not None:
         one, _, other = control.swap.partition(",")
-        others[f"with {one} and {other} swapped"] = (config, controls.swapped(config, checkpoint, one, other))
+        others[f"with {one} and {other} swapped"] = controls.swapped(config, checkpoint, one, other)
     if control.ablate is not None:
         others[f"with the base as {control.ablate}"] = controls.ablated(config, checkpoint, control.ablate)
     if control.transfer is not None:
-        target = Run.read(control.transfer)
-        as_it_is = controls.transferred(config, checkpoint, target.config)
+        target = load_config(Run.read(control.transfer).path / "config.toml", overrides)
+        as_it_is = controls.transferred(config, checkpoint, target)
         base = dict.fromkeys(as_it_is[1])
         others["with the base in every role"] = (as_it_is[0], base)
     found = {"run": asyncio.run(_play(*as_it_is, ask))}
     _print(console, found["run"])
-    if control.solo:
-        others |= _solos(config, checkpoint, found["run"])
-    for name, (changed, sources) in others.items():
+
+    def compare(name: str, changed: Config, sources: controls.Sources) -> None:
         console.print(f"\n{name}", markup=False)
         found[name] = asyncio.run(_play(changed, sources, ask))
         _print(console, found[name])
         console.print(compared(found[name], found["run"]), markup=False, soft_wrap=True)
+
+    for name, control_of in others.items():
+        compare(name, *control_of)
+    for role in found["run"].roles if control.solo else ():
+        compare(f"{role} alone", *controls.alone(config, checkpoint, role, 1))
+        count = affordable(found["run"], found[f"{role} alone"])
+        if count > 1:
+            name = f"the majority of {count} answers of {role}, at the team's tokens"
+            compare(name, *controls.alone(config, checkpoint, role, count))
     return found
 
 
-def _solos(config: Config, checkpoint: Path, team: Evaluation) -> dict[str, tuple[Config, controls.Sources]]:
-    """Every role alone once, and the role that writes most answers as often as the team's tokens allow."""
-    spent = {role: team.numbers[f"role/{role}/calls"] * team.numbers[f"role/{role}/tokens"] for role in team.roles}
-    total = sum(spent.values())
-    solos = {}
-    for role in spent:
-        solos[f"{role} alone"] = controls.alone(config, checkpoint, role, 1)
-        count = max(2, round(total / team.numbers[f"role/{role}/tokens"]))
-        solos[f"the majority of {count} answers of {role}"] = controls.alone(config, checkpoint, role, count)
-    return solos
+def affordable(team: Evaluation, alone: Evaluation) -> int:
+    """How many answers of one role cost what the team's calls do, in tokens it writes; rounded down, at least 1."""
+    return max(1, int(_spent(team) / _spent(alone)))
+
+
+def _spent(found: Evaluation) -> float:
+    """Tokens an episode, of all roles."""
+    roles = [name.split("/")[1] for name in found.numbers if name.startswith("role/") and name.endswith("/calls")]
+    return sum(found.numbers[f"role/{role}/calls"] * found.numbers[f"role/{role}/tokens"] for role in roles)
 
 
 def compared(found: Evaluation, run: Evaluation) -> str:

@@ -58,7 +58,7 @@ def step_line(step: int, steps: int, roles: Sequence[str], numbers: Mapping[str,
     signals = [numbers[key] for role in roles if (key := f"role/{role}/without_signal") in numbers]
     if signals:
         parts.append(f"signal {percent(1 - sum(signals) / len(signals))}")
-    lost = int(numbers["episode/errors"] + numbers["episode/not_judged"])
+    lost = int(numbers.get("episode/errors", 0) + numbers.get("episode/not_judged", 0))
     if lost:
         parts.append(f"{lost} failed or not judged")
     raised = [name for name, value in numbers.items() if name.startswith("warning/") and value]

@@ -1,4 +1,7 @@
-"""What a diagnostic is: one step in, numbers out, nothing changed. `docs/metrics.md` defines every name."""
+"""What a diagnostic is: one step in, numbers out, nothing changed. `docs/metrics.md` defines every name.
+
+(Slots kept apart are other micro-batches: gradients are then the same up to rounding.)
+"""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -6,6 +9,7 @@ from pathlib import Path
 
 from counterpoint.algorithms.base import Sample
 from counterpoint.episode import Call, Group
+from counterpoint.errors import RunError
 from counterpoint.learners.base import Contributions
 
 Numbers = dict[str, float]
@@ -21,6 +25,8 @@ class Step:
     contributions: Contributions
     base_logprobs: Callable[[Sequence[Call]], list[list[float]]]
     """Log-probability (nats) of each completion token of some calls under the bases of their policies."""
+    update: int = 0
+    """Which of the step's updates this is, from 0; groups and samples are the same in all of them."""
 
 
 class Diagnostic:
@@ -63,4 +69,6 @@ class Diagnostics(Diagnostic):
 
     def load(self, folder: Path) -> None:
         for member in self.members:
+            if not (folder / member.name).is_dir():
+                raise RunError(f"{folder} was saved by a run without the diagnostic {member.name!r}")
             member.load(folder / member.name)

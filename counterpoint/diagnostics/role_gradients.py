@@ -37,10 +37,9 @@ def role_gradients(step: Step) -> Numbers:
     for source, contribution in step.contributions.items():
         by_policy.setdefault(source.policy, {})[source.role] = contribution
     mass = sum(contribution.gradient.norm() for contribution in step.contributions.values())
-    numbers: Numbers = {
-        f"role/{source.role}/gradient_share": contribution.gradient.norm() / mass if mass else 0.0
-        for source, contribution in step.contributions.items()
-    }
+    numbers: Numbers = {f"role/{source.role}/gradient_share": 0.0 for source in step.contributions}
+    for source, contribution in step.contributions.items() if mass else ():
+        numbers[f"role/{source.role}/gradient_share"] += contribution.gradient.norm() / mass
     for policy, roles in by_policy.items():
         numbers |= {f"gradient/{policy}/{name}": value for name, value in policy_numbers(roles).items()}
     for source, contribution in step.contributions.items():

@@ -1,8 +1,8 @@
 """Ways to change a step."""
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection
 
-from counterpoint.config import Spec, check_options
+from counterpoint.config import Config, check_options
 from counterpoint.errors import ConfigError, unknown
 from counterpoint.interventions.anchor_roles import AnchorRoles
 from counterpoint.interventions.balance import Balance
@@ -33,16 +33,14 @@ INTERVENTIONS: dict[str, Callable[..., Intervention]] = {
 }
 
 
-def build_interventions(specs: Sequence[Spec], roles: Collection[str]) -> Interventions:
+def build_interventions(config: Config, roles: Collection[str]) -> Interventions:
     """The interventions that the recipe names, in its order, for a workflow with these roles. Raises ConfigError."""
     members = []
-    for spec in specs:
+    for spec in config.interventions:
         if spec.name not in INTERVENTIONS:
             raise ConfigError(unknown("intervention", spec.name, INTERVENTIONS))
         make = INTERVENTIONS[spec.name]
         member = make(**check_options(f"interventions.{spec.name}", make, spec.options))
-        strangers = [role for role in member.roles() if role not in roles]
-        if strangers:
-            raise ConfigError(unknown(f"role in interventions.{spec.name}", strangers[0], roles))
+        member.check(config, roles)
         members.append(member)
     return Interventions(members)

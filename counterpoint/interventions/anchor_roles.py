@@ -13,8 +13,8 @@ from counterpoint.interventions.base import Intervention
 class AnchorRoles(Intervention):
     """Adds weights[r] KL(policy, base) to the loss of role r: the roles that drift are held, the others are not.
 
-    It takes the place of `algorithm.kl` for the roles it names. Estimates: `counterpoint/algorithms/kl.py`. After
-    intervention I1 of arXiv 2605.24202.
+    It takes the place of `algorithm.kl` for the roles it names; a weight of 0 is as if they were not. Estimates:
+    `counterpoint/algorithms/kl.py`. After intervention I1 of arXiv 2605.24202.
     """
 
     name = "anchor_roles"

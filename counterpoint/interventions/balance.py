@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from counterpoint.config import Config
 from counterpoint.errors import ConfigError
 from counterpoint.interventions.base import Intervention, Update
 from counterpoint.learners.base import Contribution, Source
@@ -47,13 +48,18 @@ class Balance(Intervention):
                 factors |= self._factors(mine)
         return update.with_gradients_times(factors)
 
-    def _factors(self, mine: dict[Source, Contribution]) -> dict[Source, float]:
-        missing = [source.role for source in mine if self._shares and source.role not in self._shares]
+    def check(self, config: Config, roles: Collection[str]) -> None:
+        """Raises ConfigError if `shares` names a role that does not exist, or leaves one out."""
+        super().check(config, roles)
+        missing = [role for role in roles if self._shares and role not in self._shares]
         if missing:
             raise ConfigError(f"interventions.balance.shares says nothing of role {missing[0]!r}")
-        wanted = {source: self._shares.get(source.role, 1.0) for source in mine}
+
+    def _factors(self, mine: dict[Source, Contribution]) -> dict[Source, float]:
+        """Of the roles of one policy that have a gradient."""
         norms = {source: one.gradient.norm() for source, one in mine.items()}
-        sizes = norms if self._by == "mass" else {source: one.weight for source, one in mine.items()}
-        mass = sum(sizes.values())
-        target = {source: share * mass / sum(wanted.values()) for source, share in wanted.items()}
-        return {source: (target[source] / size) ** self._weight for source, size in sizes.items() if size}
+        there = [source for source, norm in norms.items() if norm]
+        sizes = {source: norms[source] if self._by == "mass" else mine[source].weight for source in there}
+        wanted = {source: self._shares.get(source.role, 1.0) for source in there}
+        unit = sum(sizes.values()) / sum(wanted.values()) if there else 0.0
+        return {source: (wanted[source] * unit / sizes[source]) ** self._weight for source in there}

@@ -7,6 +7,8 @@ from typing import NamedTuple
 
 from counterpoint.algorithms.base import Sample
 from counterpoint.algorithms.loss import Loss
+from counterpoint.config import Config
+from counterpoint.errors import ConfigError, RunError, unknown
 from counterpoint.learners.base import Contributions, Source
 
 
@@ -68,6 +70,12 @@ class Intervention:
     def roles(self) -> Collection[str]:
         """The roles that it was told of by name."""
         return ()
+
+    def check(self, config: Config, roles: Collection[str]) -> None:
+        """Raises ConfigError if it cannot work with this recipe, whose workflow has these roles."""
+        for role in self.roles():
+            if role not in roles:
+                raise ConfigError(unknown(f"role in interventions.{self.name}", role, roles))
 
     def slots_apart(self, step: int) -> bool:
         """Whether the gradients of step `step` must be kept apart by slot."""
@@ -132,4 +140,7 @@ class Interventions(Intervention):
 
     def load(self, folder: Path) -> None:
         for index, member in enumerate(self.members):
-            member.load(folder / f"{index}-{member.name}")
+            place = folder / f"{index}-{member.name}"
+            if not place.is_dir():
+                raise RunError(f"{folder} was saved by a run without intervention {index}, {member.name!r}")
+            member.load(place)

@@ -16,7 +16,8 @@ class EntropyFloor(Intervention):
 
     h is a call's mean of -log-probability over its tokens (nats), whose mean over calls estimates the role's entropy.
     The bonus is that of maximum-entropy reinforcement learning (arXiv 1702.08165) on whole calls, centred, so that it
-    prefers the unlikelier calls of the role and pushes it nowhere on average. Calls that are out of the loss stay out.
+    prefers the unlikelier calls of the role and pushes it nowhere on average. Everything is over the calls in the loss:
+    of a role that has collapsed there are none, unless `algorithm.without_signal = "keep"`.
     """
 
     name = "entropy_floor"
@@ -33,7 +34,7 @@ class EntropyFloor(Intervention):
         low = {role: mean for role, mean in surprises(samples).items() if mean < self._floor}
         return [
             replace(sample, advantage=sample.advantage + self._weight * (surprise(sample) - low[sample.call.key.role]))
-            if sample.call.logprobs and sample.call.key.role in low
+            if sample.in_loss and sample.call.key.role in low
             else sample
             for sample in samples
         ]
@@ -45,9 +46,9 @@ def surprise(sample: Sample) -> float:
 
 
 def surprises(samples: Sequence[Sample]) -> dict[str, float]:
-    """Role -> mean surprise of its calls, where it has any with log-probabilities."""
+    """Role -> mean surprise of its calls in the loss, where it has any."""
     found: dict[str, list[float]] = {}
     for sample in samples:
-        if sample.call.logprobs:
+        if sample.in_loss:
             found.setdefault(sample.call.key.role, []).append(surprise(sample))
     return {role: fmean(values) for role, values in found.items()}

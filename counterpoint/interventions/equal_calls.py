@@ -1,4 +1,4 @@
-"""As many calls of each role in the loss of a shared policy."""
+"""As many calls of each role in the loss."""
 
 import random
 from collections.abc import Sequence
@@ -12,10 +12,10 @@ from counterpoint.interventions.base import Intervention
 
 
 class EqualCalls(Intervention):
-    """Of each role of a policy, n_r - weight (n_r - n) calls stay in the loss, n the fewest that a role has there.
+    """Of each role, n_r - weight (n_r - n) calls stay in the loss, n the fewest that any role has there.
 
-    Which ones, chance decides, by the step alone. So that with `algorithm.calls_per_update` a role that speaks more
-    does not take more optimizer steps, and in a shared policy has no larger part.
+    Which ones, chance decides, by the step alone. So a role that speaks more has no larger part in a shared policy, and
+    with `algorithm.calls_per_update` takes no more optimizer steps with a policy of its own.
     """
 
     name = "equal_calls"
@@ -26,15 +26,13 @@ class EqualCalls(Intervention):
     def samples(self, samples: Sequence[Sample], step: int) -> Sequence[Sample]:
         if not self._weight:
             return samples
-        places: dict[str, dict[str, list[int]]] = {}
+        places: dict[str, list[int]] = {}
         for place, sample in enumerate(samples):
             if sample.in_loss:
-                of_policy = places.setdefault(sample.call.policy, {})
-                of_policy.setdefault(sample.call.key.role, []).append(place)
+                places.setdefault(sample.call.key.role, []).append(place)
+        fewest = min(map(len, places.values()), default=0)
         left_out: set[int] = set()
-        for policy, roles in places.items():
-            fewest = min(map(len, roles.values()))
-            for role, mine in roles.items():
-                count = round(self._weight * (len(mine) - fewest))
-                left_out.update(random.Random(f"{step}/{policy}/{role}").sample(mine, count))
+        for role, mine in places.items():
+            count = round(self._weight * (len(mine) - fewest))
+            left_out.update(random.Random(f"{step}/{role}").sample(mine, count))
         return [replace(sample, in_loss=False) if place in left_out else sample for place, sample in enumerate(samples)]

@@ -41,7 +41,7 @@ class LimitAmplification(Intervention):
         if not self._weight:
             return update
         for source, one in update.contributions.items():
-            if len(one.slots) > 1:
+            if one.slots:
                 slots = list(one.slots.values())
                 self._measured[source] = len(slots) * coherence(slots)
         factors = {

@@ -4,7 +4,8 @@ from collections.abc import Collection, Sequence
 from dataclasses import replace
 
 from counterpoint.algorithms.base import Sample
-from counterpoint.config import UpdateConfig
+from counterpoint.config import Config, UpdateConfig
+from counterpoint.errors import ConfigError
 from counterpoint.interventions.base import Intervention
 
 
@@ -30,6 +31,12 @@ class Phases(Intervention):
         return [
             sample if self._trains(sample.call.key.role, step) else replace(sample, in_loss=False) for sample in samples
         ]
+
+    def check(self, config: Config, roles: Collection[str]) -> None:
+        """Raises ConfigError if it names a role that does not exist, or freezes all there are."""
+        super().check(config, roles)
+        if self._frozen.issuperset(roles):
+            raise ConfigError("interventions.phases.frozen names every role: nothing would be trained")
 
     def _trains(self, role: str, step: int) -> bool:
         return role not in self._frozen and (role not in self._roles or self._roles[role].due(step))

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-MICRO_MODELS = ("micro-medium",)
+MICRO_MODELS = ("micro-small", "micro-medium")
 _HERE = Path(__file__).parent
 
 

@@ -9,8 +9,10 @@ def find(history: History, limits: Thresholds) -> list[Finding]:
     found = outcome(history.evaluations)
     if found is None or found.team.drop.value < CLIFF_DROP or found.team.drop.low <= 0.0:
         return []
-    last = found.terminal_steps[-1]
-    span = (max(last - limits.window, 0) + 1, last)
+    test = history.evaluated("accuracy").between(found.peak_step, history.last)
+    fell = [step for step, accuracy in zip(*test, strict=True) if accuracy < found.team.peak.low]
+    end = fell[0] if fell else found.peak_step
+    span = (max(end - limits.window, 0) + 1, end)
     findings = []
     for policy in history.policies:
         for role in history.roles_of(policy):

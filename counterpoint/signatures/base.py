@@ -2,6 +2,8 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from statistics import fmean, pvariance
+from typing import NamedTuple
 
 from counterpoint.history import History, Series
 
@@ -20,6 +22,8 @@ class Thresholds:
     alignment: float = 0.9
     decline: float = 0.05
     """Fall of an accuracy, in parts of one, that counts."""
+    errors: float = 4.0
+    """And by how many of its standard errors, at least: the best of many windows is high by chance alone."""
     growth: float = 2.0
     """Factor by which a length or a rate has grown when it counts."""
     growth_tokens: float = 8.0
@@ -80,10 +84,25 @@ def window(history: History, limits: Thresholds) -> tuple[int, int]:
     return max(history.last - limits.window, limits.start) + 1, history.last
 
 
-def fell_from_its_best(series: Series, width: int) -> float:
-    """How far the mean of the last `width` values is below the highest mean of `width` values in a row before."""
-    means = [sum(series.values[end - width : end]) / width for end in range(width, len(series.values) + 1)]
-    return max(means) - means[-1] if means else 0.0
+class Fall(NamedTuple):
+    """How far the mean of the last values is below the highest mean of as many in a row."""
+
+    amount: float
+    error: float
+    """Its standard error, from the spread within the two windows."""
+
+    def counts(self, limits: Thresholds) -> bool:
+        """Whether it is large, and larger than chance makes it."""
+        return self.amount >= max(limits.decline, limits.errors * self.error)
+
+
+def fall_from_the_best(series: Series, width: int) -> Fall:
+    """Of a series over windows of `width` values; no fall if it has fewer."""
+    windows = [series.values[end - width : end] for end in range(width, len(series.values) + 1)]
+    if not windows:
+        return Fall(0.0, 0.0)
+    best, last = max(windows, key=fmean), windows[-1]
+    return Fall(fmean(best) - fmean(last), ((pvariance(best) + pvariance(last)) / width) ** 0.5)
 
 
 def _long_enough(history: History, limits: Thresholds, part: Series) -> float | None:

@@ -1,7 +1,7 @@
 """Capture of a shared policy by one role."""
 
 from counterpoint.history import History
-from counterpoint.signatures.base import Finding, Signature, Thresholds, at_the_start, fell_from_its_best
+from counterpoint.signatures.base import Finding, Signature, Thresholds, at_the_start, fall_from_the_best
 
 
 def find(history: History, limits: Thresholds) -> list[Finding]:
@@ -20,8 +20,14 @@ def captured(history: History, limits: Thresholds, policy: str, end: int) -> Fin
     dominance = history.series(f"gradient/{policy}/dominance").between(*span).mean()
     if len(roles) < 2 or dominance is None or dominance < limits.dominance:
         return None
-    shares = {role: history.series(f"gradient/{policy}/{role}/share").between(*span).mean() or 0.0 for role in roles}
+    updated = history.series(f"gradient/{policy}/dominance").between(*span)
+    shares = {
+        role: sum(history.series(f"gradient/{policy}/{role}/share").between(*span).values) / len(updated.steps)
+        for role in roles
+    }
     captor = max(shares, key=lambda role: shares[role])
+    if shares[captor] < limits.dominance:  # the dominant role changes
+        return None
     alignment = history.series(f"gradient/{policy}/{captor}/alignment").between(*span).mean() or 0.0
     if alignment < limits.alignment:
         return None
@@ -40,9 +46,9 @@ def drift(history: History, limits: Thresholds, role: str, span: tuple[int, int]
     """How a role has changed for the worse up to the end of a window, in words; empty if it has not."""
     found = []
     accuracy = history.series(f"role/{role}/accuracy").between(1, span[1])
-    fall = fell_from_its_best(accuracy, limits.window)
-    if fall >= limits.decline:
-        found.append(f"role/{role}/accuracy fell {fall:.3f} from its best, threshold {limits.decline}")
+    fall = fall_from_the_best(accuracy, limits.window)
+    if fall.counts(limits):
+        found.append(f"role/{role}/accuracy fell {fall.amount:.3f} from its best, threshold {limits.decline}")
     for name, least in (("tokens", limits.growth_tokens), ("unreadable", limits.decline)):
         metric = f"role/{role}/{name}"
         before, after = at_the_start(history, metric, limits), history.series(metric).between(*span).mean()
@@ -56,7 +62,7 @@ CAPTURE = Signature(
     find=find,
     meaning=(
         "One role has nearly all of the gradient mass of a policy that others use too, decides where it goes, and"
-        " another role gets worse. The study found shared policies captured by the role that speaks most."
+        " another role gets worse. The study found shared policies captured by the role with the most gradient mass."
     ),
     advice=(
         'Balance the roles of the policy (algorithm.role_weights = "balance", or the intervention `balance`), or give'

@@ -35,6 +35,6 @@ CLIFF = Signature(
     ),
     advice=(
         "Use the checkpoint of the peak. Stop on the cliff warning, lower the learning rate or let it decay, hold the"
-        " drifting role near the base (a KL anchor), and see which role fell first in the table of roles."
+        " drifting role near the base (a KL anchor); the summary says which role fell most from its peak."
     ),
 )

@@ -27,5 +27,8 @@ ENTROPY_COLLAPSE = Signature(
     name="entropy collapse",
     find=find,
     meaning="The role says the same thing every time, though it is not always right: its groups compare nothing.",
-    advice="An entropy floor, a lower learning rate, a larger clip bound upwards (`loss` high), or a KL to the base.",
+    advice=(
+        'The intervention `entropy_floor` with algorithm.without_signal = "keep", a lower learning rate, a larger clip'
+        " bound upwards (`high`), or a KL to the base."
+    ),
 )

@@ -7,7 +7,8 @@ from counterpoint.signatures.base import Finding, Signature, Thresholds, now, wi
 def find(history: History, limits: Thresholds) -> list[Finding]:
     helped, hurt = (now(history, f"episode/{name}", limits) for name in ("helped", "hurt"))
     team = now(history, "episode/score", limits)
-    if len(history.roles) < 2 or helped is None or hurt is None or team is None:
+    answering = [role for role, claims in history.claims.items() if claims & {"answer", "choice", "verdict"}]
+    if len(answering) < 2 or helped is None or hurt is None or team is None:
         return []
     if team >= limits.solved or helped + hurt >= limits.idle:
         return []
@@ -23,7 +24,8 @@ LAZY_ROLE = Signature(
     find=find,
     meaning="What becomes of the team's first answer is never changed by the roles after it: they could be left out.",
     advice=(
-        "Take the role out and compare (`counterpoint evaluate RUN --ablate ROLE`); if nothing is lost, a single"
-        " agent with the same tokens is the cheaper workflow. Otherwise credit the role for what it changes."
+        "Compare with each role alone at the same tokens (`counterpoint evaluate RUN --solo`), and with the base in the"
+        " role's place (`--ablate ROLE`). If nothing is lost, a single agent is the cheaper workflow; otherwise credit"
+        " the role for what it changes (help_hurt)."
     ),
 )

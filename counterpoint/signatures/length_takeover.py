@@ -29,7 +29,7 @@ LENGTH_TAKEOVER = Signature(
         " problem itself, and the roles around it become decoration."
     ),
     advice=(
-        "Read its replies (`counterpoint show`). Give it a smaller max_tokens or a soft length penalty, or credit it"
-        ' for its own claim (algorithm.credit = "own") instead of for the team\'s answer.'
+        "Read its replies (`counterpoint show`). A length penalty (algorithm.overlong), credit for its own claim"
+        ' (algorithm.credit = "own") instead of for the team\'s answer.'
     ),
 )

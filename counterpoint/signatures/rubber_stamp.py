@@ -21,7 +21,7 @@ RUBBER_STAMP = Signature(
     find=find,
     meaning="The role approves at least half of the wrong answers it is shown: its verdicts no longer protect anybody.",
     advice=(
-        'Credit it for its own verdicts (algorithm.credit = "own", or "mix"), weigh the two kinds of error by the'
-        " advantage within role and prompt, and give it a policy of its own."
+        'Credit it for its own verdicts (algorithm.credit = "own", or "mix"), compare within the role'
+        ' (algorithm.advantage = "role"), and give it a policy of its own.'
     ),
 )

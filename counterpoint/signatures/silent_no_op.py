@@ -8,21 +8,15 @@ def find(history: History, limits: Thresholds) -> list[Finding]:
     findings = []
     for policy in history.policies:
         moved = sum(history.series(f"policy/{policy}/change").values)
-        in_loss = [
-            step
-            for role in history.roles_of(policy)
-            for step, part in zip(*history.series(f"role/{role}/in_loss"), strict=True)
-            if part > 0.0
-        ]
-        steps = sorted(set(in_loss))
+        in_loss = history.series(f"policy/{policy}/in_loss")
+        steps = [step for step, calls in zip(*in_loss, strict=True) if calls > 0.0]
         if len(steps) >= limits.start and moved == 0.0:
             evidence = (
-                f"its roles had samples in the loss in {len(steps)} steps, and policy/{policy}/change is 0 over all"
-                f" {history.last} steps",
+                f"policy/{policy}/in_loss is above 0 in {len(steps)} steps, and policy/{policy}/change is 0 over all"
+                f" {history.last}",
             )
-            findings.append(
-                Finding(signature="silent no-op", where=policy, steps=(steps[0], steps[-1]), evidence=evidence)
-            )
+            found = Finding(signature="silent no-op", where=policy, steps=(steps[0], steps[-1]), evidence=evidence)
+            findings.append(found)
     return findings
 
 
@@ -31,7 +25,7 @@ SILENT_NO_OP = Signature(
     find=find,
     meaning="There was something to learn, and the weights of a policy are those it began with.",
     advice=(
-        "Look at policy/<policy>/learning_rate, at the policy's update schedule and warm-up, and whether it is frozen"
-        " (policy.<policy>.trainable)."
+        "Look at policy/<policy>/learning_rate and gradient_norm, and at the warm-up; whether every advantage is 0, or"
+        " the loss clips everything (loss/<policy>/<role>/clipped)."
     ),
 )

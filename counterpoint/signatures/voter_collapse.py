@@ -1,19 +1,19 @@
 """Voters that all say the same, and less often the right thing."""
 
 from counterpoint.history import History
-from counterpoint.signatures.base import Finding, Signature, Thresholds, fell_from_its_best, now, window
+from counterpoint.signatures.base import Finding, Signature, Thresholds, fall_from_the_best, now, window
 
 
 def find(history: History, limits: Thresholds) -> list[Finding]:
     oracle = history.series("episode/oracle")
-    fall = fell_from_its_best(oracle, limits.window)
+    fall = fall_from_the_best(oracle, limits.window)
     findings = []
     for role in history.roles:
         agreement = now(history, f"role/{role}/agreement", limits)
-        if agreement is not None and agreement >= limits.agreement and fall >= limits.decline:
+        if agreement is not None and agreement >= limits.agreement and fall.counts(limits):
             evidence = (
                 f"role/{role}/agreement {agreement:.2f}, threshold {limits.agreement}",
-                f"episode/oracle fell {fall:.3f} from its best, threshold {limits.decline}",
+                f"episode/oracle fell {fall.amount:.3f} from its best, threshold {limits.decline}",
             )
             findings.append(
                 Finding(signature="voter collapse", where=role, steps=window(history, limits), evidence=evidence)
