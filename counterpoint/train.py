@@ -83,9 +83,9 @@ async def train(run: Run, watch: Watch = lambda step, numbers: None) -> Outcome 
             moves: list[dict[str, Moved]] = []
             for count, part in enumerate(anchored(learner, batches(due, f"{config.run.seed}/{index}"), loss)):
                 apart = diagnostics.slots_apart(index) or interventions.slots_apart(index)
-                contributions = learner.backward(part, loss, slots_apart=apart)
-                looks.append(diagnostics.look(Step(index, groups, samples, contributions, learner.base_logprobs, count)))
-                moves.append(learner.step(*interventions.update(Update(contributions), index), step=index))
+                gradients = learner.backward(part, loss, slots_apart=apart)
+                looks.append(diagnostics.look(Step(index, groups, samples, gradients, learner.base_logprobs, count)))
+                moves.append(learner.step(*interventions.update(Update(gradients), index), step=index))
             moved = together(moves)
             check_moves(before, learner.digests(), moved)
             clock.lap("learn")
