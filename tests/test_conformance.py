@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch_build import fresh_model, tiny_base, tiny_folder
 
+from counterpoint.learners.base import NO_RATES
 from counterpoint.learners.peft import Peft
 from counterpoint.samplers._engine import Engine
 from counterpoint.samplers.in_process import InProcess
@@ -167,7 +168,7 @@ class MovesWhileComputing(Peft):
 
 
 class ForgetsToMove(Peft):
-    def step(self, contributions, *, step):
+    def step(self, contributions, rates=NO_RATES, *, step):
         moved = super().step({}, step=step)
         return moved | dict.fromkeys((source.policy for source in contributions), None)
 
@@ -175,7 +176,7 @@ class ForgetsToMove(Peft):
 class MovesEverybody(Peft):
     """One optimizer step for all policies, with zeros for those without a gradient."""
 
-    def step(self, contributions, *, step):
+    def step(self, contributions, rates=NO_RATES, *, step):
         moved = super().step(contributions, step=step)
         for policy, optimizer in self._optimizers.items():
             if policy not in moved:
@@ -186,7 +187,7 @@ class MovesEverybody(Peft):
 
 
 class ClipsAllPoliciesTogether(Peft):
-    def step(self, contributions, *, step):
+    def step(self, contributions, rates=NO_RATES, *, step):
         norm = sum(contribution.gradient.norm() for contribution in contributions.values())
         return super().step(
             {
@@ -195,6 +196,16 @@ class ClipsAllPoliciesTogether(Peft):
             },
             step=step,
         )
+
+
+class IgnoresRates(Peft):
+    def step(self, contributions, rates=NO_RATES, *, step):
+        return super().step(contributions, step=step)
+
+
+class SlowsEverybody(Peft):
+    def step(self, contributions, rates=NO_RATES, *, step):
+        return super().step(contributions, dict.fromkeys(self._parameters, min(rates.values(), default=1.0)), step=step)
 
 
 class ForgetsItsMoments(Peft):
@@ -221,8 +232,8 @@ class AnswersForAnybody(Peft):
 
 
 class StepsIntoTheUnknown(Peft):
-    def _move(self, policy, parameters, joint, step):
-        return super()._move(policy, parameters, type(joint)(torch.nan_to_num(joint.flat)), step)
+    def _move(self, policy, parameters, joint, step, factor):
+        return super()._move(policy, parameters, type(joint)(torch.nan_to_num(joint.flat)), step, factor)
 
 
 @pytest.mark.parametrize(
@@ -252,6 +263,8 @@ class StepsIntoTheUnknown(Peft):
             learners.only_policies_with_a_contribution_move,
             "had no samples in this step and has moved",
         ),
+        (IgnoresRates, learners.rates_multiply_the_learning_rate, "multiplies the learning rate by 1"),
+        (SlowsEverybody, learners.rates_multiply_the_learning_rate, "changed policy 'right'"),
         (MovesEverybody, learners.zero_advantage_moves_nothing, "samples with no signal moved the weights"),
         (
             ClipsAllPoliciesTogether,

@@ -8,7 +8,7 @@ from torch_build import ISOLATED, LOCAL_RUNTIME, start, tiny_base, trained
 
 from counterpoint.episode import Call, Episode, Group
 from counterpoint.errors import ProofError
-from counterpoint.learners.base import Moved
+from counterpoint.learners.base import NO_RATES, Moved
 from counterpoint.learners.peft import Peft
 from counterpoint.proof import calls_to_check, check_logprobs, check_moves, check_published, check_restored
 from counterpoint.run import Run
@@ -153,7 +153,7 @@ class MixesPoliciesUp(InProcess):
 class Ignores(Peft):
     """Says that it has moved a policy, and has not."""
 
-    def step(self, contributions, *, step):
+    def step(self, contributions, rates=NO_RATES, *, step):
         moved = super().step({}, step=step)
         return moved | {source.policy: Moved(norm=1.0, learning_rate=0.1, change=0.1) for source in contributions}
 
@@ -161,7 +161,7 @@ class Ignores(Peft):
 class Drifts(Peft):
     """Moves the conductor behind everybody's back."""
 
-    def step(self, contributions, *, step):
+    def step(self, contributions, rates=NO_RATES, *, step):
         moved = super().step({s: c for s, c in contributions.items() if s.policy != "conductor"}, step=step)
         with torch.no_grad():
             next(iter(self._parameters["conductor"].values())).add_(1e-3)

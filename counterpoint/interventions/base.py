@@ -2,21 +2,20 @@
 
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from types import MappingProxyType
 from typing import NamedTuple
 
 from counterpoint.algorithms.base import Sample
 from counterpoint.algorithms.loss import Loss
 from counterpoint.config import Config
 from counterpoint.errors import ConfigError, RunError, unknown
-from counterpoint.learners.base import Contributions, Source
+from counterpoint.learners.base import NO_RATES, Contributions, Source
 
 
 class Update(NamedTuple):
     """What a step is about to do to the policies."""
 
     contributions: Contributions
-    rates: Mapping[str, float] = MappingProxyType({})
+    rates: Mapping[str, float] = NO_RATES
     """Policy -> factor of its learning rate in this step; 1 for those that are not there."""
 
     def with_gradients_times(self, factors: Mapping[Source, float]) -> "Update":

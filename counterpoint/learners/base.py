@@ -56,6 +56,7 @@ class Contribution(NamedTuple):
 
 
 Contributions = Mapping[Source, Contribution]
+NO_RATES: Mapping[str, float] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,7 +83,7 @@ class Learner(Protocol):
         ...
 
     def step(
-        self, contributions: Contributions, rates: Mapping[str, float] = MappingProxyType({}), *, step: int
+        self, contributions: Contributions, rates: Mapping[str, float] = NO_RATES, *, step: int
     ) -> dict[str, Moved]:
         """Every policy whose contributions do not sum to zero has taken one optimizer step.
 

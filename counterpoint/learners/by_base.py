@@ -2,13 +2,12 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from types import MappingProxyType
 
 from counterpoint.algorithms.base import Sample
 from counterpoint.algorithms.loss import Loss
 from counterpoint.episode import Call
 from counterpoint.errors import LearnerError, unknown
-from counterpoint.learners.base import Contribution, Contributions, Learner, Moved, Source
+from counterpoint.learners.base import NO_RATES, Contribution, Contributions, Learner, Moved, Source
 from counterpoint.policy import Adapter
 
 
@@ -28,7 +27,7 @@ class ByBase:
         return found
 
     def step(
-        self, contributions: Contributions, rates: Mapping[str, float] = MappingProxyType({}), *, step: int
+        self, contributions: Contributions, rates: Mapping[str, float] = NO_RATES, *, step: int
     ) -> dict[str, Moved]:
         moved: dict[str, Moved] = {}
         for learner in self._learners:

@@ -5,7 +5,6 @@ from collections.abc import Mapping, Sequence
 from copy import copy
 from itertools import groupby
 from pathlib import Path
-from types import MappingProxyType
 
 import torch
 from peft import LoraConfig, get_peft_model
@@ -22,7 +21,7 @@ from counterpoint.episode import Call
 from counterpoint.errors import LearnerError, unknown
 from counterpoint.learners._batch import micro_batches, pad_values, score
 from counterpoint.learners._optim import adamw, learning_rate, load_moments, save_moments
-from counterpoint.learners.base import Contribution, Contributions, Gradient, Moved, Source
+from counterpoint.learners.base import NO_RATES, Contribution, Contributions, Gradient, Moved, Source
 from counterpoint.learners.gradient import FlatGradient, flatten
 from counterpoint.policy import Adapter, Policy, digest
 
@@ -78,7 +77,7 @@ class Peft:
         return contributions
 
     def step(
-        self, contributions: Contributions, rates: Mapping[str, float] = MappingProxyType({}), *, step: int
+        self, contributions: Contributions, rates: Mapping[str, float] = NO_RATES, *, step: int
     ) -> dict[str, Moved]:
         moved: dict[str, Moved] = {}
         for policy, parameters in self._parameters.items():

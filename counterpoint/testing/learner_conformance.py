@@ -57,6 +57,7 @@ def check_learner(
     base_logprobs_are_those_of_the_base(make, base, logprob_tolerance)
     backward_leaves_the_weights_alone(make, base)
     only_policies_with_a_contribution_move(make, base)
+    rates_multiply_the_learning_rate(make, base)
     zero_advantage_moves_nothing(make, base)
     isolated_policies_do_not_touch_each_other(make, base)
     saving_and_loading_is_exact(make, base)
@@ -176,6 +177,18 @@ def only_policies_with_a_contribution_move(make: MakeLearner, base: BaseModel) -
     assert _versions(learner) == {"left": versions["left"] + 1, "right": versions["right"]}, (
         "the version of a policy must grow by one when it moves, and only then"
     )
+
+
+def rates_multiply_the_learning_rate(make: MakeLearner, base: BaseModel) -> None:
+    """With a rate of a half a policy has half the learning rate, and moves less; others are untouched."""
+    samples = _samples(base.chat, ISOLATED, seed=3)
+    plain, slower = _trained(make(ISOLATED), base), _trained(make(ISOLATED), base)
+    whole = plain.step(plain.backward(samples, _LOSS), step=3)
+    half = slower.step(slower.backward(samples, _LOSS), {"left": 0.5}, step=3)
+    found = half["left"].learning_rate / whole["left"].learning_rate
+    assert abs(found - 0.5) < 1e-6, f"a rate of 0.5 multiplies the learning rate by {found:.3g}"
+    assert half["left"].change < whole["left"].change, "with half the learning rate a policy moves as far as before"
+    assert plain.digests()["right"] == slower.digests()["right"], "a rate for policy 'left' changed policy 'right'"
 
 
 def zero_advantage_moves_nothing(make: MakeLearner, base: BaseModel) -> None:
