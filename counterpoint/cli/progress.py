@@ -36,6 +36,8 @@ class Progress:
         if "eval/missed" in numbers:
             self._console.print(f"eval at {step}: missed, an endpoint is out of reach", markup=False, style="bold")
         elif "eval/test/accuracy" in numbers:
+            if step == self._first:  # the time left is that of steps, and of the evaluations among them
+                self._began = perf_counter()
             self._console.print(Text(evaluation_line(step, self._roles, numbers), style="bold"), soft_wrap=True)
         elif self._live is not None:
             self._live.update(Text(self._step_line(step, numbers)), refresh=True)
