@@ -44,6 +44,8 @@ class Thresholds:
     """Accuracy from which there is nothing left to learn: little entropy and little signal are then no failure."""
     idle: float = 0.01
     """Part of the episodes in which later roles changed what became of the first answer, below which they are idle."""
+    missed: float = 0.02
+    """And part of the episodes in which some answer was right and the team was not: what they could have changed."""
     without_signal: float = 0.9
 
 

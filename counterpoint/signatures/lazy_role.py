@@ -6,15 +6,15 @@ from counterpoint.signatures.base import Finding, Signature, Thresholds, now, wi
 
 def find(history: History, limits: Thresholds) -> list[Finding]:
     helped, hurt = (now(history, f"episode/{name}", limits) for name in ("helped", "hurt"))
-    team = now(history, "episode/score", limits)
+    team, oracle = (now(history, f"episode/{name}", limits) for name in ("score", "oracle"))
     answering = [role for role, claims in history.claims.items() if claims & {"answer", "choice", "verdict"}]
-    if len(answering) < 2 or helped is None or hurt is None or team is None:
+    if len(answering) < 2 or helped is None or hurt is None or team is None or oracle is None:
         return []
-    if team >= limits.solved or helped + hurt >= limits.idle:
+    if oracle - team < limits.missed or helped + hurt >= limits.idle:
         return []
     evidence = (
         f"episode/helped {helped:.3f} + episode/hurt {hurt:.3f}, threshold {limits.idle}",
-        f"episode/score {team:.3f}: there was something to change",
+        f"episode/oracle {oracle:.3f} - episode/score {team:.3f}, threshold {limits.missed}: there was something to do",
     )
     return [Finding(signature="lazy role", where="team", steps=window(history, limits), evidence=evidence)]
 
