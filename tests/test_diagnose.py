@@ -33,6 +33,15 @@ def test_a_run_of_two_steps_shows_nothing_and_says_so(tiny_run, tmp_path):
     assert found["thresholds"]["dominance"] == 0.8
 
 
+@pytest.mark.parametrize("command", ["diagnose", "evaluate"])
+def test_a_file_that_cannot_be_written_is_an_error_before_the_work(tiny_run, tmp_path, command):
+    for out in (tmp_path, tmp_path / "nowhere" / "found.json"):
+        arguments = [sys.executable, "-m", "counterpoint", command, str(tiny_run.path), "--out", str(out)]
+        done = subprocess.run(arguments, capture_output=True, text=True, timeout=120, check=False)
+        assert (done.returncode, done.stdout) == (2, "")
+        assert done.stderr.startswith(f"error: --out {out} cannot be written")
+
+
 @pytest.fixture
 def sick(tiny_run, tmp_path):
     """A run whose aggregator approves nothing and whose files end in the middle of a line."""

@@ -1,12 +1,11 @@
 """`counterpoint diagnose`."""
 
-import json
 from dataclasses import asdict
 from pathlib import Path
 
 from rich.console import Console
 
-from counterpoint.errors import RunError
+from counterpoint.cli.out import check_out, write_out
 from counterpoint.history import History, history_of
 from counterpoint.outcome import outcome
 from counterpoint.run import Run
@@ -16,17 +15,14 @@ from counterpoint.signatures.base import Finding, Thresholds
 
 def report(path: Path, out: Path | None) -> None:
     """Print which failure signatures a run shows, with evidence, meaning and advice; write them to `out` if given."""
+    check_out(out)
     history = history_of(Run.read(path))
     findings = diagnose(history)
     console = Console(highlight=False)
     for line in (*_told(history), *_found(findings)):
         console.print(line, markup=False, soft_wrap=True)
-    if out is not None:
-        found = {"last_step": history.last, "thresholds": asdict(Thresholds()), "findings": list(map(asdict, findings))}
-        try:
-            out.write_text(json.dumps(found, indent=2) + "\n")
-        except OSError as error:
-            raise RunError(f"{out} cannot be written: {error}") from error
+    found = {"last_step": history.last, "thresholds": asdict(Thresholds()), "findings": list(map(asdict, findings))}
+    write_out(out, found)
 
 
 def _told(history: History) -> list[str]:

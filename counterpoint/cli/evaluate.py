@@ -1,7 +1,6 @@
 """`counterpoint evaluate`."""
 
 import asyncio
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ from rich.table import Table
 from transformers.utils import logging as transformers_logging
 
 from counterpoint import controls
+from counterpoint.cli.out import check_out, write_out
 from counterpoint.cli.progress import percent, role_lines, with_interval
 from counterpoint.cli.train import with_threads
 from counterpoint.config import Config
@@ -56,6 +56,7 @@ def measure(target: str, overrides: Sequence[str], ask: Ask, control: Control, o
 
     With a control the run is played as it is and with the control, and the two are compared task by task.
     """
+    check_out(out)
     transformers_logging.disable_progress_bar()
     run, config = _target(target, overrides)
     config = with_threads(config)
@@ -68,10 +69,9 @@ def measure(target: str, overrides: Sequence[str], ask: Ask, control: Control, o
         rows = {"": found}
     else:
         rows = _with_controls(console, run, config, ask, control, overrides)
-    if out is not None:
-        step = 0 if run is None else _step(run, ask)
-        written = {name: found.row(step) for name, found in rows.items()}
-        out.write_text(json.dumps(written if len(written) > 1 else next(iter(written.values())), indent=2) + "\n")
+    step = 0 if run is None else _step(run, ask)
+    written = {name: found.row(step) for name, found in rows.items()}
+    write_out(out, written if len(written) > 1 else next(iter(written.values())))
 
 
 def _with_controls(
