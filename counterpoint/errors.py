@@ -44,6 +44,10 @@ class ProofError(CounterpointError):
     """A step did not do what it claims: the weights, the sampler and the log-probabilities disagree."""
 
 
+class SandboxError(CounterpointError):
+    """A sandbox cannot run or cannot confine programs; it says nothing about a program."""
+
+
 class RunError(CounterpointError):
     """A run directory is in use, incomplete, damaged or not a run."""
 

@@ -1,0 +1,164 @@
+"""Values between processes that do not trust each other: JSON of exact built-in types, bounded in size and depth.
+
+None, bool, str, list and plain int and float are themselves; everything else is an object with one key that names its
+type: `{"tuple": [...]}`, `{"set": [...]}`, `{"frozenset": [...]}`, `{"dict": [[key, value], ...]}`, `{"bytes": "hex"}`,
+`{"complex": [real, imaginary]}`, `{"int": "hex"}` for a long one, `{"str": "hex of UTF-16 with surrogates"}` for text
+that is not Unicode.
+"""
+
+import json
+from collections.abc import Callable, Iterable
+
+Value = object
+"""Made of None, bool, int, float, complex, str, bytes, list, tuple, set, frozenset and dict, exactly."""
+
+MAX_BYTES = 16 * 2**20
+MAX_DEPTH = 200
+MAX_NODES = 2_000_000
+_PLAIN_INT = 2**63
+_MAX_HEX_DIGITS = 100_000
+
+
+class CodecError(Exception):
+    """A value that cannot cross, or bytes that are not a value."""
+
+
+def encode(value: Value) -> bytes:
+    """The value as bytes. Raises CodecError if it is not made of exact built-in types, too large or too deep."""
+    data = json.dumps(packed(value), separators=(",", ":")).encode()
+    if len(data) > MAX_BYTES:
+        raise CodecError(f"{len(data)} bytes are more than {MAX_BYTES}")
+    return data
+
+
+def decode(data: bytes) -> Value:
+    """The value of the bytes, which may come from anyone. Raises CodecError if they are not one."""
+    if len(data) > MAX_BYTES:
+        raise CodecError(f"{len(data)} bytes are more than {MAX_BYTES}")
+    try:
+        content = json.loads(data.decode())
+    except (ValueError, RecursionError) as error:
+        raise CodecError(f"not a value: {type(error).__name__}: {error}") from None
+    return unpacked(content)
+
+
+def packed(value: Value) -> object:
+    """The value as what `json` can write. Raises CodecError as `encode` does."""
+    return _Packer().pack(value, 0)
+
+
+def unpacked(data: object) -> Value:
+    """The value of what `packed` gave, or of plain JSON without objects. Raises CodecError if it is not one."""
+    try:
+        return _unpacked(data, 0)
+    except (ValueError, TypeError, RecursionError, OverflowError) as error:
+        raise CodecError(f"not a value: {type(error).__name__}: {error}") from None
+
+
+class _Packer:
+    """Counts what it packs, so that a small object that refers to itself over and over does not fill the memory."""
+
+    def __init__(self) -> None:
+        self._left = MAX_NODES
+
+    def pack(self, value: Value, depth: int) -> object:
+        self._left -= 1
+        if depth > MAX_DEPTH or self._left < 0:
+            raise CodecError(f"deeper than {MAX_DEPTH} levels or more than {MAX_NODES} parts")
+        kind = type(value)
+        if value is None or kind is bool or kind is float:
+            return value
+        if kind is int:
+            return _packed_int(value)  # type: ignore[arg-type]
+        if kind is str:
+            return _packed_str(value)  # type: ignore[arg-type]
+        if kind is list:
+            return self._all(value, depth)  # type: ignore[arg-type]
+        if kind in (tuple, set, frozenset):
+            return {kind.__name__: self._all(value, depth)}  # type: ignore[arg-type]
+        if kind is dict:
+            return {"dict": [self._all(item, depth) for item in value.items()]}  # type: ignore[attr-defined]
+        if kind is bytes:
+            return {"bytes": value.hex()}  # type: ignore[attr-defined]
+        if kind is complex:
+            return {"complex": [value.real, value.imag]}  # type: ignore[attr-defined]
+        plain = _from_array(value)
+        if plain is not value:
+            return self.pack(plain, depth + 1)
+        raise CodecError(f"a {kind.__module__}.{kind.__qualname__} is not a built-in value")
+
+    def _all(self, values: Iterable[Value], depth: int) -> list[object]:
+        return [self.pack(one, depth + 1) for one in values]
+
+
+def _packed_int(value: int) -> object:
+    if -_PLAIN_INT < value < _PLAIN_INT:
+        return value
+    if value.bit_length() > 4 * _MAX_HEX_DIGITS:
+        raise CodecError(f"an integer of {value.bit_length()} bits")
+    return {"int": f"{value:x}"}
+
+
+def _packed_str(value: str) -> object:
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return {"str": value.encode("utf-16-le", "surrogatepass").hex()}
+    return value
+
+
+def _from_array(value: Value) -> Value:
+    """What a number or an array of numpy is in built-in types; anything else is itself."""
+    if type(value).__module__ == "numpy" and hasattr(value, "tolist"):
+        return value.tolist()
+    return value
+
+
+def _unpacked(data: object, depth: int) -> Value:
+    if depth > 2 * MAX_DEPTH + 2:
+        raise CodecError(f"deeper than {MAX_DEPTH} levels")
+    if isinstance(data, list):
+        return [_unpacked(one, depth + 1) for one in data]
+    if not isinstance(data, dict):
+        return data
+    if len(data) != 1:
+        raise CodecError("an object with other than one key")
+    ((name, content),) = data.items()
+    if name not in _UNPACK:
+        raise CodecError(f"an unknown type of value: {name[:40]!r}")
+    return _UNPACK[name](content, depth + 1)
+
+
+def _list(content: object, depth: int) -> list[Value]:
+    if not isinstance(content, list):
+        raise CodecError("a collection that is not a list")
+    return [_unpacked(one, depth + 1) for one in content]
+
+
+def _dict(content: object, depth: int) -> Value:
+    pairs = [_list(pair, depth + 1) for pair in content] if isinstance(content, list) else []
+    return dict(pairs)  # type: ignore[arg-type]
+
+
+def _int(content: object, depth: int) -> Value:
+    text = str(content)
+    if len(text) > _MAX_HEX_DIGITS + 1:
+        raise CodecError(f"an integer of {len(text)} digits")
+    return int(text, 16)
+
+
+def _complex(content: object, depth: int) -> Value:
+    real, imaginary = _list(content, depth)
+    return complex(float(real), float(imaginary))  # type: ignore[arg-type]
+
+
+_UNPACK: dict[str, Callable[[object, int], Value]] = {
+    "tuple": lambda content, depth: tuple(_list(content, depth)),
+    "set": lambda content, depth: set(_list(content, depth)),
+    "frozenset": lambda content, depth: frozenset(_list(content, depth)),
+    "dict": _dict,
+    "bytes": lambda content, depth: bytes.fromhex(str(content)),
+    "complex": _complex,
+    "int": _int,
+    "str": lambda content, depth: bytes.fromhex(str(content)).decode("utf-16-le", "surrogatepass"),
+}

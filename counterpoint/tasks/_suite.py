@@ -1,0 +1,128 @@
+"""How a program is judged: the hidden tests of a task, which are its key."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Any, Literal, get_args
+
+from counterpoint.errors import TaskError
+from counterpoint.sandboxes.base import STANDARD, Allowance
+from counterpoint.sandboxes.inside.codec import CodecError, Value, packed, unpacked
+
+Comparison = Literal["lines", "lcb_strict", "tokens", "exact"]
+"""How an output is compared with the right one; see `_compare`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StdinSuite:
+    """Programs that read standard input and write standard output."""
+
+    tests: tuple[tuple[str, str], ...]
+    """(input, output), in the order in which they are run."""
+    comparison: Comparison = "lines"
+    checker: str = field(default="", repr=False)
+    """Python text that decides instead of a comparison: it opens the files named by `sys.argv[1:4]` (input, right
+    output, the program's output) and prints 1 or 0."""
+    allowance: Allowance = STANDARD
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallSuite:
+    """Functions, or methods of a class `Solution`, that are called."""
+
+    function: str
+    tests: tuple[tuple[tuple[Value, ...], Value], ...]
+    """(arguments, value), in the order in which they are run."""
+    json_born: bool = True
+    """The values were JSON: a tuple is as good as a list, and a key may be text for a number."""
+    tolerance: float = 1e-6
+    """Absolute or relative, whichever allows more, between two numbers of which one is a float."""
+    allowance: Allowance = STANDARD
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AssertSuite:
+    """Functions that stand an exam: text of asserts that is run beside the program, not with it."""
+
+    function: str
+    exams: tuple[str, ...]
+    """Each a whole text, in the order in which they are run."""
+    allowance: Allowance = STANDARD
+
+
+Suite = StdinSuite | CallSuite | AssertSuite
+
+
+def check(suite: Suite) -> None:
+    """Raises TaskError if no program can be judged by it: it has no tests, or its function no proper name."""
+    if not (suite.exams if isinstance(suite, AssertSuite) else suite.tests):
+        raise TaskError("it has no tests")
+    if not isinstance(suite, StdinSuite) and not suite.function.isidentifier():
+        raise TaskError(f"its function has no proper name: {suite.function!r}")
+
+
+def to_key(suite: Suite) -> str:
+    """The suite as the key of a task. Raises TaskError if it cannot judge."""
+    check(suite)
+    allowance = {} if suite.allowance == STANDARD else {"allowance": _fields(suite.allowance)}
+    match suite:
+        case StdinSuite():
+            return json.dumps({"kind": "stdin", **_fields(suite), **allowance})
+        case AssertSuite():
+            return json.dumps({"kind": "assert", **_fields(suite), **allowance})
+        case CallSuite():
+            tests = [
+                {"arguments": [_packed(one) for one in given], "value": _packed(value)} for given, value in suite.tests
+            ]
+            return json.dumps({"kind": "call", **_fields(suite), "tests": tests, **allowance})
+
+
+@lru_cache(maxsize=4096)
+def from_key(key: str) -> Suite:
+    """The suite that a key says. Raises TaskError if it is not one or cannot judge."""
+    try:
+        table = json.loads(key)
+        suite = _KINDS[table.pop("kind")](table)
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError, CodecError) as error:
+        raise TaskError(f"it is not a set of tests: {type(error).__name__}: {error}") from None
+    check(suite)
+    return suite
+
+
+def _stdin(table: dict[str, Any]) -> Suite:
+    tests = tuple((str(given), str(output)) for given, output in table.pop("tests"))
+    if table.get("comparison", "lines") not in get_args(Comparison):
+        raise ValueError(f"comparison {table['comparison']!r}")
+    return StdinSuite(tests=tests, **_with_allowance(table))
+
+
+def _call(table: dict[str, Any]) -> Suite:
+    tests = tuple(
+        (tuple(unpacked(one) for one in test["arguments"]), unpacked(test["value"])) for test in table.pop("tests")
+    )
+    return CallSuite(tests=tests, **_with_allowance(table))
+
+
+def _assert(table: dict[str, Any]) -> Suite:
+    return AssertSuite(exams=tuple(map(str, table.pop("exams"))), **_with_allowance(table))
+
+
+_KINDS = {"stdin": _stdin, "call": _call, "assert": _assert}
+
+
+def _with_allowance(table: dict[str, Any]) -> dict[str, Any]:
+    return {**table, "allowance": Allowance(**table.get("allowance", {}))}
+
+
+def _fields(record: object) -> Mapping[str, Any]:
+    """What a record holds besides its allowance."""
+    names = [name for name in type(record).__dataclass_fields__ if name != "allowance"]  # type: ignore[attr-defined]
+    return {name: getattr(record, name) for name in names}
+
+
+def _packed(value: Value) -> object:
+    try:
+        return packed(value)
+    except CodecError as error:
+        raise TaskError(f"a value of its tests cannot be used: {error}") from None
