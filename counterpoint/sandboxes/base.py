@@ -93,6 +93,8 @@ class Ending:
     signal: int | None
     out_of_time: bool
     """It was killed for the seconds it took (`Allowance.wall`)."""
+    dismissed: bool
+    """It was waiting for calls, or still about something, when the other process of its job had ended."""
     cpu: float
     """Seconds."""
     wall: float
@@ -156,7 +158,7 @@ class Sandbox(Protocol):
         """The jobs it can run."""
 
     async def start(self) -> Tier:
-        """It is ready and its canaries were caught. Raises SandboxError if not, or if the tier is below the required."""
+        """It is ready and its canaries were caught; raises SandboxError if not, or if its tier is not good enough."""
 
     async def run(self, job: Job, allowance: Allowance) -> Execution:
         """The facts about one job. Cancelling it kills its processes.

@@ -8,3 +8,5 @@ NOT_CONFINED = 115
 """A layer of confinement could not be put on; the program was not run."""
 EXAM_FAILED = 116
 """An assertion of the exam does not hold, or a value of the program could not be used."""
+DISMISSED = 117
+"""It waited for calls when the exam was over."""

@@ -1,0 +1,150 @@
+"""Slots that are started when they are first needed, replaced when they fail, and handed out in order."""
+
+import asyncio
+import os
+import sysconfig
+from collections import deque
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from counterpoint.errors import SandboxError
+from counterpoint.sandboxes._canaries import check_canaries
+from counterpoint.sandboxes._slot import Slot
+from counterpoint.sandboxes.base import Allowance, Exam, Execution, FunctionCall, Job, Script, Tier
+
+HERE = str(Path(__file__).parent)
+_BOOT = f"import sys; sys.path.insert(0, {HERE!r}); import inside.server as server; del sys.path[0]; server.main({{}})"
+ENVIRONMENT = {
+    "LANG": "C.UTF-8",
+    "PATH": "/usr/bin:/bin",
+    "PYTHONHASHSEED": "0",
+    "MALLOC_ARENA_MAX": "1",
+    **dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1"),
+}
+"""All that a program finds in its environment; a fixed hash seed, so that a set has the same order every time."""
+_JOBS_PER_SERVER = 20_000
+
+
+class Pool:
+    """As many fork servers as there are slots, and as many again for programs that use packages."""
+
+    kinds: tuple[type[Job], ...] = (Script, FunctionCall, Exam)
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        slots: int,
+        require: str,
+        python: str,
+        packages: Sequence[str],
+        wrapper: Sequence[str] = (),
+        namespaces: bool = True,
+    ) -> None:
+        self._name = name
+        self._slots = slots or len(os.sched_getaffinity(0))
+        self._required = Tier(require)
+        self._packages = tuple(packages)
+        self._command = (*wrapper, python, "-s", "-S", "-P", "-c", _BOOT)
+        self._namespaces = namespaces
+        self._free: dict[bool, list[Slot]] = {False: [], True: []}
+        self._busy = 0
+        self._waiting: deque[asyncio.Future[None]] = deque()
+        self._known: dict[str, str] = {}
+
+    @property
+    def slots(self) -> int:
+        return self._slots
+
+    def facts(self) -> Mapping[str, str]:
+        return self._known or {"name": self._name, "tier": "not started"}
+
+    async def start(self) -> Tier:
+        if self._known:
+            return Tier(self._known["tier"])
+        slot = await self._new_slot(with_packages=False)
+        tier = Tier(slot.facts["tier"])
+        layers = ", ".join(slot.facts["layers"])
+        self._free[False].append(slot)
+        if not tier.meets(self._required):
+            await self.close()
+            raise SandboxError(
+                f"programs would be confined by {layers} alone here, which is tier {tier}, and tier {self._required} is"
+                f' required; to accept that, set sandbox.require = "{tier}"'
+            )
+        self._known = {"name": self._name, "tier": str(tier), "layers": layers}
+        try:
+            await check_canaries(self)
+        except BaseException:
+            await self.close()
+            raise
+        return tier
+
+    async def run(self, job: Job, allowance: Allowance) -> Execution:
+        await self.start()
+        await self._take()
+        try:
+            try:
+                return await self._once(job, allowance)
+            except SandboxError:
+                return await self._once(job, allowance)
+        finally:
+            self._give()
+
+    async def close(self) -> None:
+        slots = [slot for kind in self._free.values() for slot in kind]
+        self._free = {False: [], True: []}
+        self._known = {}
+        await asyncio.gather(*(slot.close() for slot in slots))
+
+    async def _once(self, job: Job, allowance: Allowance) -> Execution:
+        """Run it on a free server of the right kind; one that fails, or has run many jobs, is not used again."""
+        with_packages = any(name in job.source for name in self._packages)
+        free = self._free[with_packages]
+        slot = free.pop() if free else await self._new_slot(with_packages=with_packages)
+        sound = False
+        try:
+            execution = await slot.run(job, allowance)
+            sound = slot.jobs < _JOBS_PER_SERVER
+            return execution
+        except asyncio.CancelledError:
+            sound = slot.alive()
+            raise
+        finally:
+            if sound and self._known:
+                self._free[with_packages].append(slot)
+            else:
+                slot.kill()
+                await slot.close()
+
+    async def _new_slot(self, *, with_packages: bool) -> Slot:
+        paths = [sysconfig.get_path("purelib"), sysconfig.get_path("platlib")]
+        setting = {
+            "namespaces": self._namespaces,
+            "packages": self._packages if with_packages else (),
+            "path": list(dict.fromkeys(paths)) if with_packages else [],
+        }
+        return await Slot.start(self._command, ENVIRONMENT, setting)
+
+    async def _take(self) -> None:
+        """It is this caller's turn; first come, first served."""
+        if self._busy < self._slots:
+            self._busy += 1
+            return
+        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.append(turn)
+        try:
+            await turn
+        except asyncio.CancelledError:
+            if turn.done() and not turn.cancelled():
+                self._give()
+            raise
+
+    def _give(self) -> None:
+        """The turn goes to who has waited longest, if anybody."""
+        while self._waiting:
+            turn = self._waiting.popleft()
+            if not turn.done():
+                turn.set_result(None)
+                return
+        self._busy -= 1

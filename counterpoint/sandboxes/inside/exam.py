@@ -1,0 +1,135 @@
+"""Two processes that talk: one holds the program, the other an exam that calls the program's function.
+
+Messages are a length and a value of `codec`. Only the exam decides, and it runs nothing of the program; what comes back
+from there is decoded as anybody's bytes are. A program that ends, or says what is not a value, has failed the exam.
+"""
+
+import builtins
+import os
+import socket
+import struct
+from collections.abc import Callable
+from typing import NoReturn
+
+from . import codec, program
+from .exits import DISMISSED, EXAM_FAILED
+
+CHANNEL = 3
+"""The file descriptor by which the two are connected."""
+_LENGTH = struct.Struct("<Q")
+
+
+def answer_calls(source: str, function: str, given: dict[str, object]) -> NoReturn:
+    """Run the program, then its function whenever it is called, until the other side has no more to ask."""
+    channel = socket.socket(fileno=CHANNEL)
+
+    def serve() -> None:
+        called = program.found(program.execute(source, given), function)
+        while True:
+            try:
+                asked = codec.decode(_receive(channel))
+            except OSError:
+                os._exit(DISMISSED)
+            _send(channel, program.encoded(_answer(called, asked)))
+
+    program.fresh_streams()
+    program.end(serve)
+
+
+def hold(text: str, function: str) -> NoReturn:
+    """Run the exam; this process ends with 0 if it went through and called the function at least once."""
+    candidate = _Candidate(socket.socket(fileno=CHANNEL))
+    namespace: dict[str, object] = {"__name__": "exam", "__builtins__": builtins, function: candidate}
+    try:
+        exec(compile(text, "exam.py", "exec", dont_inherit=True), namespace)
+    except BaseException as error:
+        os.write(2, f"{type(error).__name__}: {error}\n".encode(errors="replace")[:4096])
+        os._exit(EXAM_FAILED)
+    os._exit(0 if candidate.calls else EXAM_FAILED)
+
+
+class _Candidate:
+    """What an exam calls in place of the function."""
+
+    def __init__(self, channel: socket.socket) -> None:
+        self._channel = channel
+        self.calls = 0
+
+    def __call__(self, *arguments: object, **named: object) -> object:
+        self.calls += 1
+        try:
+            _send(self._channel, codec.encode([list(arguments), named]))
+            kind, content, after = _list(codec.decode(_receive(self._channel)), 3)
+            _copy_back(arguments, _list(after, len(arguments)))
+            if kind == "value":
+                return content
+            problem = _exception(*_list(content, 2))
+        except (OSError, codec.CodecError, ValueError, TypeError, RecursionError, MemoryError) as error:
+            # Not an exception: an exam that expects one must not take the end of the program for it.
+            os.write(2, f"no answer of the program: {error}\n".encode(errors="replace")[:4096])
+            os._exit(EXAM_FAILED)
+        raise problem
+
+
+def _answer(called: Callable[..., object], asked: object) -> object:
+    arguments, named = _list(asked, 2)
+    try:
+        value = called(*arguments, **named)  # type: ignore[arg-type]
+    except MemoryError:
+        raise
+    except Exception as error:
+        return ["error", [type(error).__name__, _text(error)], arguments]
+    return ["value", value, arguments]
+
+
+def _text(error: Exception) -> str:
+    try:
+        return str(error)[:2000]
+    except Exception:
+        return ""
+
+
+def _exception(name: object, text: object) -> Exception:
+    kind = getattr(builtins, str(name), None)
+    if isinstance(kind, type) and issubclass(kind, Exception) and not issubclass(kind, UnicodeError):
+        return kind(str(text))
+    return RuntimeError(f"{name}: {text}")
+
+
+def _list(value: object, length: int) -> list[object]:
+    if not isinstance(value, list) or len(value) != length:
+        raise codec.CodecError("a message of another shape")
+    return value
+
+
+def _copy_back(arguments: tuple[object, ...], after: list[object]) -> None:
+    """What the function did to its arguments is done to the exam's."""
+    for mine, theirs in zip(arguments, after, strict=True):
+        if isinstance(mine, list) and isinstance(theirs, list):
+            mine[:] = theirs
+        elif isinstance(mine, dict | set) and type(theirs) is type(mine):
+            mine.clear()
+            mine.update(theirs)
+
+
+def _send(channel: socket.socket, data: bytes) -> None:
+    channel.sendall(_LENGTH.pack(len(data)) + data)
+
+
+def _receive(channel: socket.socket) -> bytes:
+    """One message. Raises OSError if the other side has ended, CodecError if it is too long."""
+    (length,) = _LENGTH.unpack(_exactly(channel, _LENGTH.size))
+    if length > codec.MAX_BYTES:
+        raise codec.CodecError(f"a message of {length} bytes")
+    return _exactly(channel, length)
+
+
+def _exactly(channel: socket.socket, count: int) -> bytes:
+    parts = []
+    while count:
+        part = channel.recv(min(count, 1 << 20))
+        if not part:
+            raise OSError("the other side has ended")
+        parts.append(part)
+        count -= len(part)
+    return b"".join(parts)

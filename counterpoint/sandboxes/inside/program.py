@@ -1,0 +1,159 @@
+"""Run a program in this process, which is confined by now and has nothing else to do."""
+
+import atexit
+import builtins
+import importlib
+import io
+import os
+import site
+import sys
+import threading
+import traceback
+import types
+from collections.abc import Callable
+from typing import NoReturn
+
+from . import codec
+from .exits import BAD_VALUE, OUT_OF_MEMORY
+
+REPLY = 3
+"""The file descriptor by which a result is given."""
+_NAMES = (
+    *((name, "*") for name in ("typing", "collections", "heapq", "bisect", "itertools", "functools")),
+    *((name, "") for name in ("collections", "heapq", "bisect", "itertools", "functools", "math", "operator")),
+    *((name, "") for name in ("random", "re", "string", "sys", "os", "copy", "json", "datetime")),
+    *(("math", name) for name in ("ceil", "floor", "sqrt", "gcd", "inf", "comb", "log", "log2", "pi")),
+    ("copy", "deepcopy"),
+)
+"""What functions are given beforehand: (module, name of it, or `*` for its public ones, or nothing for itself)."""
+
+
+def prelude() -> dict[str, object]:
+    """The names that the starter code of function problems takes for granted, such as `List` and `defaultdict`."""
+    found: dict[str, object] = {}
+    for name, member in _NAMES:
+        module = importlib.import_module(name)
+        names = [*getattr(module, "__all__", [])] if member == "*" else [member] if member else []
+        found |= {one: getattr(module, one) for one in names} if member else {name: module}
+    return found
+
+
+def add_exit_names() -> None:
+    """`exit` and `quit` exist, as in an interpreter that was started in the usual way."""
+    site.setquit()
+
+
+def script(source: str) -> NoReturn:
+    """The program is run as `__main__` on the standard streams; this process ends as an interpreter would."""
+    fresh_streams()
+    end(lambda: execute(source, {}))
+
+
+def function_call(source: str, function: str, given: dict[str, object]) -> NoReturn:
+    """The arguments are read from standard input, the function called, its encoded result written to `REPLY`."""
+    with open(0, "rb", closefd=False) as stream:
+        arguments = codec.decode(stream.read())
+    os.lseek(0, 0, os.SEEK_END)
+    fresh_streams()
+
+    def call() -> None:
+        result = found(execute(source, given), function)(*arguments)  # type: ignore[misc]
+        _reply(encoded(result))
+
+    end(call)
+
+
+def found(namespace: dict[str, object], function: str) -> Callable[..., object]:
+    """The function of that name, or the method of a fresh `Solution`. Raises NameError if there is neither."""
+    solution = namespace.get("Solution")
+    if function not in namespace and isinstance(solution, type):
+        return getattr(solution(), function)  # type: ignore[no-any-return]
+    if function not in namespace:
+        raise NameError(f"there is no function {function!r}")
+    return namespace[function]  # type: ignore[return-value]
+
+
+def execute(source: str, given: dict[str, object]) -> dict[str, object]:
+    """The names that the program leaves behind."""
+    main = types.ModuleType("__main__")
+    main.__dict__.update({"__builtins__": builtins, **given})
+    sys.modules["__main__"] = main
+    sys.argv = ["program.py"]
+    exec(compile(source, "program.py", "exec", dont_inherit=True), main.__dict__)
+    return main.__dict__
+
+
+def encoded(value: object) -> bytes:
+    """The value in bytes; what cannot cross ends this process."""
+    try:
+        return codec.encode(value)
+    except (codec.CodecError, RecursionError) as error:
+        sys.stderr.write(f"the result cannot be used: {error}\n")
+        _flush()
+        os._exit(BAD_VALUE)
+
+
+def _reply(data: bytes) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[os.write(REPLY, view) :]
+
+
+def fresh_streams() -> None:
+    """`sys.stdin`, `sys.stdout` and `sys.stderr` are those of this process, not of the server it was forked from."""
+    sys.stdin = io.TextIOWrapper(
+        io.BufferedReader(io.FileIO(0, closefd=False)), encoding="utf-8", errors="surrogateescape"
+    )
+    sys.stdout = _writer(1, line_buffering=False)
+    sys.stderr = _writer(2, line_buffering=True)
+    vars(sys).update(__stdin__=sys.stdin, __stdout__=sys.stdout, __stderr__=sys.stderr)
+
+
+def _writer(descriptor: int, *, line_buffering: bool) -> io.TextIOWrapper:
+    binary = io.BufferedWriter(io.FileIO(descriptor, "wb", closefd=False))
+    return io.TextIOWrapper(binary, encoding="utf-8", errors="surrogatepass", line_buffering=line_buffering)
+
+
+def end(run: Callable[[], object]) -> NoReturn:
+    """Run it, wait for the threads it started, say what went wrong, and end the process with the fitting code."""
+    code = _code_of(run)
+    code = max(code, _code_of(threading._shutdown))  # type: ignore[attr-defined]
+    code = max(code, _code_of(atexit._run_exitfuncs))
+    code = max(code, _code_of(_flush))
+    os._exit(code)
+
+
+def _code_of(run: Callable[[], object]) -> int:
+    try:
+        run()
+    except SystemExit as ending:
+        return _exit_code(ending)
+    except MemoryError:
+        return OUT_OF_MEMORY
+    except BaseException as error:
+        _code_of(lambda problem=error: _print(problem))  # type: ignore[misc]
+        return 1
+    return 0
+
+
+def _print(error: BaseException) -> None:
+    """Its traceback, without what is above the program."""
+    below = error.__traceback__
+    while below is not None and os.path.dirname(below.tb_frame.f_code.co_filename) == os.path.dirname(__file__):
+        below = below.tb_next
+    traceback.print_exception(error.with_traceback(below))
+
+
+def _exit_code(ending: SystemExit) -> int:
+    if ending.code is None:
+        return 0
+    if isinstance(ending.code, int):
+        return int(ending.code) & 0xFF
+    sys.stderr.write(f"{ending.code}\n")
+    return 1
+
+
+def _flush() -> None:
+    for stream in (sys.stdout, sys.stderr):
+        if stream is not None and not stream.closed:
+            stream.flush()

@@ -1,0 +1,231 @@
+"""A fork server: a clean interpreter that was started once and forks a confined child for every job.
+
+It never reads a program or its input: it passes the files it is sent on to the child, which reads them once it is
+confined. What it reports are the kernel's facts about the child. It has one thread, as Landlock and `fork` want it.
+
+Started as `python -s -S -P -c "..." DESCRIPTOR`, with a socket of whole messages as DESCRIPTOR.
+"""
+
+import fcntl
+import gc
+import importlib
+import json
+import os
+import select
+import signal
+import socket
+import sys
+import time
+from typing import Any, NoReturn
+
+from . import confinement, exam, kernel, program, seccomp
+from .exits import DISMISSED, NOT_CONFINED
+
+MAX_MESSAGE = 65_536
+PATIENCE = 10
+"""So many times its own time a program may wait for a core before that counts against it."""
+_PRELOADED = """
+array bisect cmath codecs collections contextlib copy dataclasses datetime decimal enum fractions functools heapq io
+itertools json math numbers operator random re string struct textwrap threading time traceback types typing
+"""
+_REST = "asyncio calendar csv difflib hashlib pprint queue secrets statistics unicodedata uuid zoneinfo"
+"""Loaded beforehand only where a program cannot open files: every module makes each fork a little slower."""
+
+
+def main(descriptor: int) -> NoReturn:
+    """Serve until the other side of the socket is closed."""
+    channel = socket.socket(fileno=descriptor)
+    setting = json.loads(channel.recv(MAX_MESSAGE))
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    namespaces = setting["namespaces"] and os.geteuid() != 0 and confinement.enter_namespaces()
+    if namespaces:
+        _go_on_in_a_child(channel)
+    try:
+        server = _Server(channel, setting, namespaces=namespaces)
+    except Exception as error:
+        channel.send(json.dumps({"error": f"{type(error).__name__}: {error}"}).encode())
+        sys.exit(1)
+    channel.send(json.dumps({"tier": server.layers.tier, "layers": server.layers.names()}).encode())
+    while True:
+        server.serve()
+
+
+def _go_on_in_a_child(channel: socket.socket) -> None:
+    """This process waits for its child, the first of the new process namespace: with it everything in there ends."""
+    child = os.fork()
+    if child == 0:
+        kernel.prctl(kernel.PR_SET_PDEATHSIG, signal.SIGKILL)
+        return
+    channel.close()
+    os.waitpid(child, 0)
+    os._exit(0)
+
+
+class _Server:
+    def __init__(self, channel: socket.socket, setting: dict[str, Any], *, namespaces: bool) -> None:
+        self._channel = channel
+        folders = _load_packages(setting["packages"], setting["path"])
+        self.layers = confinement.layers(namespaces=namespaces, packages=folders)
+        closed = self.layers.rules is None
+        for name in (_PRELOADED + (_REST if closed else "")).split():
+            importlib.import_module(name)
+        self._template = seccomp.template(may_open=not closed) if self.layers.seccomp else b""
+        self._prelude = program.prelude()
+        program.add_exit_names()
+        confinement.grow_stack()
+        gc.collect()
+        gc.freeze()
+
+    def serve(self) -> None:
+        """Wait for a job, run it, and tell how it ended."""
+        message, files, _, _ = socket.recv_fds(self._channel, MAX_MESSAGE, 8)
+        if not message:
+            sys.exit(0)
+        job = json.loads(message)
+        if job["kind"] == "cancel":
+            return
+        children = self._fork(job, files)
+        for file in files:
+            os.close(file)
+        endings = _Watch(self._channel, children, job["limits"]["wall"]).endings()
+        self._channel.send(json.dumps({"endings": endings}).encode())
+
+    def _fork(self, job: dict[str, Any], files: list[int]) -> list[int]:
+        """The children of a job: the one that runs the program first."""
+        if job["kind"] != "exam":
+            return [self._child(job, job["kind"], files)]
+        ours, theirs = socket.socketpair()
+        code, stdin, out, err, text, exam_out, exam_err = files
+        try:
+            return [
+                self._child(job, "candidate", [code, stdin, out, err, theirs.fileno()]),
+                self._child(job, "examiner", [text, stdin, exam_out, exam_err, ours.fileno()]),
+            ]
+        finally:
+            ours.close()
+            theirs.close()
+
+    def _child(self, job: dict[str, Any], part: str, files: list[int]) -> int:
+        child = os.fork()
+        if child == 0:
+            try:
+                self._run(job, part, files)
+            finally:
+                os._exit(NOT_CONFINED)
+        return child
+
+    def _run(self, job: dict[str, Any], part: str, files: list[int]) -> NoReturn:
+        gc.enable()
+        source = _text_of(files[0])
+        _arrange(files[1:])
+        confinement.confine(self.layers, job["limits"], self._template)
+        match part:
+            case "script":
+                program.script(source)
+            case "call":
+                program.function_call(source, job["function"], self._prelude)
+            case "candidate":
+                exam.answer_calls(source, job["function"], self._prelude)
+            case _:
+                exam.hold(source, job["function"])
+
+
+class _Watch:
+    """Waits for the children of one job, for the end of their time, and for a parent that wants them no more."""
+
+    def __init__(self, channel: socket.socket, children: list[int], wall: float) -> None:
+        self._channel = channel
+        self._children = children
+        self._wall = wall
+        self._began = time.monotonic()
+        self._deadline = self._began + wall
+        self._endings: dict[int, dict[str, Any]] = {}
+        self._waiting = {os.pidfd_open(child): child for child in children}
+
+    def endings(self) -> list[dict[str, Any]]:
+        """How every child ended, in their order; once one has ended the others are dismissed."""
+        late = self._wait()
+        for child in self._waiting.values():
+            os.kill(child, signal.SIGKILL)
+        for descriptor in list(self._waiting):
+            self._reap(descriptor, late=late, dismissed=bool(self._endings))
+        return [self._endings[child] for child in self._children]
+
+    def _wait(self) -> bool:
+        """Until a child has ended, the parent has something to say, or, then it is True, the time is over."""
+        poll = select.poll()
+        for descriptor in (self._channel.fileno(), *self._waiting):
+            poll.register(descriptor, select.POLLIN)
+        while True:
+            left = self._deadline - time.monotonic()
+            ready = [descriptor for descriptor, _ in poll.poll(max(0.0, 1000 * left))]
+            if ready:
+                for descriptor in [one for one in ready if one in self._waiting]:
+                    self._reap(descriptor, late=False, dismissed=False)
+                return False
+            if self._put_off() <= time.monotonic():
+                return True
+
+    def _put_off(self) -> float:
+        """The deadline, later by the seconds in which a child was ready but no core was free, within reason."""
+        queued = max(_seconds_in_queue(descriptor) for descriptor in self._waiting)
+        self._deadline = self._began + self._wall + min(queued, PATIENCE * self._wall)
+        return self._deadline
+
+    def _reap(self, descriptor: int, *, late: bool, dismissed: bool) -> None:
+        child = self._waiting.pop(descriptor)
+        os.close(descriptor)
+        _, status, usage = os.wait4(child, 0)
+        code = os.waitstatus_to_exitcode(status)
+        self._endings[child] = {
+            "exit_code": code if code >= 0 else None,
+            "signal": -code if code < 0 else None,
+            "out_of_time": late,
+            "dismissed": dismissed or code == DISMISSED,
+            "cpu": usage.ru_utime + usage.ru_stime,
+            "wall": time.monotonic() - self._began,
+        }
+
+
+def _seconds_in_queue(descriptor: int) -> float:
+    """How long the process behind a pidfd was ready to run and had to wait; 0 if the kernel does not tell."""
+    try:
+        lines = _read(f"/proc/self/fdinfo/{descriptor}").splitlines()
+        pid = next(int(line.split()[1]) for line in lines if line.startswith("Pid:"))
+        return int(_read(f"/proc/{pid}/schedstat").split()[1]) / 1e9
+    except (OSError, StopIteration, ValueError, IndexError):
+        return 0.0
+
+
+def _read(path: str) -> str:
+    with open(path) as file:
+        return file.read()
+
+
+def _text_of(descriptor: int) -> str:
+    size = os.fstat(descriptor).st_size
+    return os.pread(descriptor, size, 0).decode("utf-8", "surrogatepass")
+
+
+def _arrange(files: list[int]) -> None:
+    """The files are descriptors 0, 1, 2 and so on; no others are open but the rules that are still to be put on."""
+    high = [fcntl.fcntl(file, fcntl.F_DUPFD, confinement.RULES + 1) for file in files]
+    for number, file in enumerate(high):
+        os.dup2(file, number)
+    os.closerange(len(files), confinement.RULES)
+    os.closerange(confinement.RULES + 1, confinement.RULES + 65)
+
+
+def _load_packages(names: list[str], path: list[str]) -> list[str]:
+    """The packages are loaded; the folders they are in, which programs may read. Those not installed are left out."""
+    folders = []
+    sys.path.extend(path)
+    for name in names:
+        try:
+            origin = importlib.import_module(name).__file__
+        except ImportError:
+            continue
+        folder = os.path.dirname(origin or "")
+        folders += [folder, f"{folder}.libs"] if os.path.basename(folder) == name else [str(origin)]
+    del sys.path[len(sys.path) - len(path) :]
+    return folders
