@@ -33,13 +33,13 @@ from counterpoint.workflows import load_workflow
 async def measure(recipe: str, overrides: list[str], repeats: int) -> dict[str, list[float]]:
     """Seconds of each step, by what it looks at; the last kind is what acting alone takes."""
     config = load_config(recipe, overrides)
-    workflow, tasks = load_workflow(config.workflow), load_tasks(config.task)
+    workflow, tasks = load_workflow(config.workflow), load_tasks(config.task, config.sandbox)
     routes = routing(config.policies.sharing, workflow.slots)
     algorithm = build_algorithm(config, workflow.roles, trainable(settings_of(routes, config)))
     loss, limits = build_loss(config), limits_of(config, config.rollout.temperature)
     looking = {"none": build_diagnostics([]), "all": build_diagnostics(config.diagnostics)}
     seconds: dict[str, list[float]] = {"acting": []}
-    async with open_runtime(config, routes) as runtime:
+    async with tasks.judging, open_runtime(config, routes) as runtime:
         learner = runtime.learner
         await runtime.sampler.load(learner.adapters())
         stage = Stage(workflow=workflow, routing=routes, sampler=runtime.sampler, chats=runtime.chats)

@@ -244,6 +244,8 @@ class Config(Section):
     """A whole recipe."""
 
     task: Named = Spec(name="arithmetic")
+    sandbox: Named = Spec(name="fork_server")
+    """Where the programs of code tasks run: fork_server, bubblewrap, remote."""
     workflow: Named = Spec(name="voting")
     model: ModelConfig = ModelConfig()
     policies: PoliciesConfig = PoliciesConfig()

@@ -311,7 +311,7 @@ class _Judge:
 
     async def _verify(self, answer: str | None) -> Score:
         try:
-            async with asyncio.timeout(self._timeout) as clock:
+            async with asyncio.timeout(None if self._task.bounded else self._timeout) as clock:
                 score = await self._task.verify(answer)
         except Exception as error:  # a judge that raises has not judged, whatever it raised
             if clock.expired():

@@ -104,6 +104,10 @@ class Run:
                 raise RunError(f"{self.path}: {name} changed since the run began: {known[name]} then, {value} now")
         _write(self.path / "run.json", json.dumps({**known, **facts}, indent=2) + "\n")
 
+    def note(self, facts: Mapping[str, Any]) -> None:
+        """`run.json` says so from here on, whatever it said before."""
+        _write(self.path / "run.json", json.dumps({**self.facts, **facts}, indent=2) + "\n")
+
     def add_metrics(self, step: int, numbers: Mapping[str, float]) -> None:
         self._append(METRICS, {"step": step, **numbers})
 

@@ -56,9 +56,13 @@ class Task:
     key: str = field(repr=False)
     judge: Callable[[str, str], Awaitable[Score]] = field(repr=False, compare=False)
     """`judge(answer, key)`; it may raise or hang, whoever calls `verify` bounds it."""
+    bounded: bool = False
+    """The judge bounds its own time, and how long an answer waits for its turn says nothing about the answer."""
+    unanswered: Score = WRONG
+    """What no answer at all is worth."""
 
     async def verify(self, answer: str | None) -> Score:
-        """The score of `answer`; no answer is wrong."""
+        """The score of `answer`; of none it is `unanswered`."""
         if answer is None:
-            return WRONG
+            return self.unanswered
         return await self.judge(answer, self.key)

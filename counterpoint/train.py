@@ -36,7 +36,7 @@ async def train(run: Run, watch: Watch = lambda step, numbers: None) -> Outcome 
     Raises CounterpointError; the run can then be resumed from its last checkpoint.
     """
     config = run.config
-    workflow, tasks = load_workflow(config.workflow), load_tasks(config.task)
+    workflow, tasks = load_workflow(config.workflow), load_tasks(config.task, config.sandbox)
     routes = routing(config.policies.sharing, workflow.slots)
     settings = settings_of(routes, config)
     algorithm = build_algorithm(config, workflow.roles, trainable(settings))
@@ -46,7 +46,8 @@ async def train(run: Run, watch: Watch = lambda step, numbers: None) -> Outcome 
     limits = limits_of(config, config.rollout.temperature)
     run.pin({"tasks": tasks.fingerprints(), "routing": dict(routes.policy_of)})
 
-    async with open_runtime(config, routes) as runtime:
+    async with tasks.judging, open_runtime(config, routes) as runtime:
+        run.note(tasks.judging.facts())
         sampler, learner = runtime.sampler, runtime.learner
         stage = Stage(workflow=workflow, routing=routes, sampler=sampler, chats=runtime.chats)
         parts: dict[str, Stateful] = {"learner": learner, "algorithm": algorithm}
@@ -97,7 +98,7 @@ async def train(run: Run, watch: Watch = lambda step, numbers: None) -> Outcome 
 
             # 5. Keep: numbers each step, evaluations and checkpoints when due.
             numbers = merged(mean_of(looks), policy_numbers(before, due, moved, mismatch), clock.laps())
-            numbers |= alarm.look(index, numbers)
+            numbers |= merged(tasks.judging.numbers(), alarm.look(index, numbers))
             stop = interventions.stop(numbers)
             last = stop is not None or index == config.run.steps
             run.add_metrics(index, numbers)

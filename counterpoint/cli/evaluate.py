@@ -143,11 +143,12 @@ def _target(target: str, overrides: Sequence[str]) -> tuple[Run | None, Config]:
 async def _play(config: Config, sources: controls.Sources, ask: Ask) -> Evaluation:
     """The split played with policies from these sources; without any, with the bases."""
     workflow = load_workflow(config.workflow)
-    tasks = load_tasks(config.task).named()
+    splits = load_tasks(config.task, config.sandbox)
+    tasks = splits.named()
     if ask.split not in tasks:
         raise ConfigError(unknown("split", ask.split, tasks))
     routes = routing(config.policies.sharing, workflow.slots)
-    async with open_runtime(config, routes) as runtime:
+    async with splits.judging, open_runtime(config, routes) as runtime:
         learner = runtime.learner
         with TemporaryDirectory() as folder:
             fresh = Path(folder) / "fresh"

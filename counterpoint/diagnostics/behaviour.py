@@ -46,6 +46,7 @@ def episode_numbers(groups: Sequence[Group]) -> Numbers:
     }
     if successes:
         numbers["episode/score"] = fmean(successes)
+    numbers |= score_parts(episodes)
     calls = [call for _, call in calls_of(groups)]
     for role in dict.fromkeys(call.key.role for call in calls):
         mine = [call for call in calls if call.key.role == role]
@@ -59,6 +60,13 @@ def episode_numbers(groups: Sequence[Group]) -> Numbers:
     for name, rates in by_role.items():
         numbers |= {f"role/{role}/{name}": rate for role, rate in rates.items()}
     return numbers
+
+
+def score_parts(episodes: Sequence[Episode]) -> Numbers:
+    """`episode/part/<name>`: the mean of each part of the scores that have parts, where it is missing it is 0."""
+    parts = [episode.score.parts for episode in episodes if episode.score.parts]
+    names = sorted({name for part in parts for name in part})
+    return {f"episode/part/{name}": fmean(part.get(name, 0.0) for part in parts) for name in names}
 
 
 def any_answer_right(episode: Episode) -> bool:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from signal import SIGKILL, SIGXCPU
 from typing import Protocol, runtime_checkable
 
 from counterpoint.sandboxes.inside.codec import Value
@@ -134,7 +135,7 @@ def fault(execution: Execution, allowance: Allowance) -> Verdict | None:
     Exit code 0 earns nothing: it only means that the answer is worth looking at.
     """
     ending = execution.program
-    if ending.out_of_time or ending.cpu >= allowance.cpu:
+    if ending.out_of_time or ending.cpu >= allowance.cpu or _stopped(ending, allowance):
         return Verdict.TIME_LIMIT
     if execution.output_exceeded:
         return Verdict.OUTPUT_LIMIT
@@ -143,6 +144,11 @@ def fault(execution: Execution, allowance: Allowance) -> Verdict | None:
     if ending.exit_code == BAD_VALUE:
         return Verdict.WRONG_ANSWER
     return None if ending.exit_code == 0 else Verdict.RUNTIME_ERROR
+
+
+def _stopped(ending: Ending, allowance: Allowance) -> bool:
+    """The kernel ended it for its CPU time, which the kernel counts in ticks and thus a little too soon."""
+    return ending.signal in (SIGKILL, SIGXCPU) and ending.cpu >= 0.9 * allowance.cpu
 
 
 @runtime_checkable

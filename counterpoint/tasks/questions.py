@@ -34,7 +34,7 @@ def questions(
     for split, found in tasks.items():
         if not found:
             raise TaskError(f"{path} has too few questions: none falls into the {split} split")
-    return Splits(**{split: tuple(found) for split, found in tasks.items()})
+    return Splits(train=tuple(tasks["train"]), validation=tuple(tasks["validation"]), test=tuple(tasks["test"]))
 
 
 def _rows(file: Path) -> Iterator[tuple[int, dict[str, object]]]:

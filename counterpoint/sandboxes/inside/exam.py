@@ -74,7 +74,7 @@ class _Candidate:
 def _answer(called: Callable[..., object], asked: object) -> object:
     arguments, named = _list(asked, 2)
     try:
-        value = called(*arguments, **named)  # type: ignore[arg-type]
+        value = called(*arguments, **named)  # type: ignore[misc, arg-type]
     except MemoryError:
         raise
     except Exception as error:
