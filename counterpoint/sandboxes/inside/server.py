@@ -37,9 +37,10 @@ def main(descriptor: int) -> NoReturn:
     channel = socket.socket(fileno=descriptor)
     setting = json.loads(channel.recv(MAX_MESSAGE))
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    namespaces = setting["namespaces"] and os.geteuid() != 0 and confinement.enter_namespaces()
-    if namespaces:
+    namespaces = setting["namespaces"] == "around"
+    if setting["namespaces"] == "own" and os.geteuid() != 0 and confinement.enter_namespaces():
         _go_on_in_a_child(channel)
+        namespaces = True
     try:
         server = _Server(channel, setting, namespaces=namespaces)
     except Exception as error:
