@@ -26,7 +26,7 @@ Layout = Literal[
 _MAX_SECONDS: Final = 600.0
 _SECONDS: Final = {"s": 1.0, "sec": 1.0, "second": 1.0, "ms": 1e-3, "millisecond": 1e-3}
 _BYTES: Final = {"byte": 1, "b": 1, "kb": 2**10, "kilobyte": 2**10, "mb": 2**20, "megabyte": 2**20, "gb": 2**30}
-_MEASURE: Final = re.compile(r"\s*([0-9]+(?:\.[0-9]*)?)\s*([a-z]+?)s?\s*", re.IGNORECASE | re.ASCII)
+_MEASURE: Final = re.compile(r"\s*([0-9]+(?:\.[0-9]*)?)\s*([a-z]+)\s*", re.IGNORECASE | re.ASCII)
 
 
 def layout_of(columns: Collection[str]) -> Layout:
@@ -199,9 +199,11 @@ def _measured(row: Row, column: str, units: Mapping[str, float], unit: float) ->
     if value is None or value == "":
         return None
     parts = _MEASURE.fullmatch(value) if isinstance(value, str) else None
-    if parts is None or parts[2].lower() not in units:
+    name = parts[2].lower() if parts else ""
+    factor = units.get(name) or units.get(name.removesuffix("s"))
+    if parts is None or factor is None:
         raise TaskError(f"its {column} cannot be understood: {str(value)[:40]!r}; set it with the task's options")
-    return _limited(float(parts[1]) * units[parts[2].lower()] / unit, 2**40, column.split("_")[0])
+    return _limited(float(parts[1]) * factor / unit, 2**40, column.split("_")[0])
 
 
 _READERS: Final[dict[Layout, Callable[[Row, Reading], Exercise]]] = {
