@@ -37,6 +37,8 @@ class Layers:
     rules: int | None = None
     """The Landlock rule set; None without Landlock."""
     seccomp: bool = False
+    address_space: int = 0
+    """Bytes that a fork has before it runs anything."""
     thread_limit: bool = False
     """Whether the kernel counts the threads of a program alone."""
 
@@ -88,6 +90,7 @@ def layers(*, namespaces: bool, packages: list[str]) -> Layers:
         namespaces=namespaces,
         rules=_rules(packages) if has_landlock else None,
         seccomp=seccomp.supported(),
+        address_space=_address_space(),
         thread_limit=uid is not None or namespaces,
     )
 
@@ -120,11 +123,9 @@ def confine(found: Layers, limits: dict[str, Any], template: bytes) -> None:
 
 
 def _limit(found: Layers, limits: dict[str, Any]) -> None:
-    with open("/proc/self/statm") as file:
-        own = int(file.read().split()[0]) * resource.getpagesize()
     seconds = math.ceil(limits["cpu"])
     fixed = {
-        resource.RLIMIT_AS: own + limits["memory"],
+        resource.RLIMIT_AS: found.address_space + limits["memory"],
         resource.RLIMIT_CORE: 0,
         resource.RLIMIT_FSIZE: limits["output"],
         resource.RLIMIT_MEMLOCK: 0,
@@ -136,6 +137,11 @@ def _limit(found: Layers, limits: dict[str, Any]) -> None:
     resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds))
     for name, value in fixed.items():
         resource.setrlimit(name, (value, value))
+
+
+def _address_space() -> int:
+    with open("/proc/self/statm") as file:
+        return int(file.read().split()[0]) * resource.getpagesize()
 
 
 def _become(uid: int, *, keep: bool) -> None:

@@ -32,7 +32,6 @@ def answer_calls(source: str, function: str, given: dict[str, object]) -> NoRetu
                 os._exit(DISMISSED)
             _send(channel, program.encoded(_answer(called, asked)))
 
-    program.fresh_streams()
     program.end(serve)
 
 

@@ -45,7 +45,6 @@ def add_exit_names() -> None:
 
 def script(source: str) -> NoReturn:
     """The program is run as `__main__` on the standard streams; this process ends as an interpreter would."""
-    fresh_streams()
     end(lambda: execute(source, {}))
 
 
@@ -54,7 +53,6 @@ def function_call(source: str, function: str, given: dict[str, object]) -> NoRet
     with open(0, "rb", closefd=False) as stream:
         arguments = codec.decode(stream.read())
     os.lseek(0, 0, os.SEEK_END)
-    fresh_streams()
 
     def call() -> None:
         result = found(execute(source, given), function)(*arguments)  # type: ignore[misc]
@@ -99,8 +97,11 @@ def _reply(data: bytes) -> None:
         view = view[os.write(REPLY, view) :]
 
 
-def fresh_streams() -> None:
-    """`sys.stdin`, `sys.stdout` and `sys.stderr` are those of this process, not of the server it was forked from."""
+def open_streams() -> None:
+    """`sys.stdin`, `sys.stdout` and `sys.stderr` are as a program finds them, on whatever descriptors 0, 1 and 2 are.
+
+    Done once by the server: its children put other files there.
+    """
     sys.stdin = io.TextIOWrapper(
         io.BufferedReader(io.FileIO(0, closefd=False)), encoding="utf-8", errors="surrogateescape"
     )

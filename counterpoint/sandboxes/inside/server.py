@@ -18,7 +18,7 @@ import sys
 import time
 from typing import Any, NoReturn
 
-from . import confinement, exam, kernel, program, seccomp
+from . import confinement, exam, kernel, landlock, program, seccomp
 from .exits import DISMISSED, NOT_CONFINED
 
 MAX_MESSAGE = 65_536
@@ -66,14 +66,15 @@ class _Server:
     def __init__(self, channel: socket.socket, setting: dict[str, Any], *, namespaces: bool) -> None:
         self._channel = channel
         folders = _load_packages(setting["packages"], setting["path"])
-        self.layers = confinement.layers(namespaces=namespaces, packages=folders)
-        closed = self.layers.rules is None
-        for name in (_PRELOADED + (_REST if closed else "")).split():
+        may_open = landlock.version() > 0
+        for name in (_PRELOADED + ("" if may_open else _REST)).split():
             importlib.import_module(name)
-        self._template = seccomp.template(may_open=not closed) if self.layers.seccomp else b""
         self._prelude = program.prelude()
         program.add_exit_names()
+        program.open_streams()
         confinement.grow_stack()
+        self.layers = confinement.layers(namespaces=namespaces, packages=folders)
+        self._template = seccomp.template(may_open=may_open) if self.layers.seccomp else b""
         gc.collect()
         gc.freeze()
 
