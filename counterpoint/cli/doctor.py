@@ -1,5 +1,6 @@
 """`counterpoint doctor`."""
 
+import asyncio
 import inspect
 import os
 import platform
@@ -13,12 +14,15 @@ from rich.console import Console
 from transformers.utils import logging as transformers_logging
 
 from counterpoint.base_model import load_base_model
-from counterpoint.config import ModelConfig
-from counterpoint.errors import CounterpointError
+from counterpoint.config import Config, ModelConfig
+from counterpoint.errors import CounterpointError, SandboxError
 from counterpoint.interventions import INTERVENTIONS
 from counterpoint.models import MICRO_MODELS
 from counterpoint.plan import measured_rate
 from counterpoint.recipe import RECIPE_FOLDERS, load_config
+from counterpoint.sandboxes import build_sandbox
+from counterpoint.sandboxes._canaries import CANARIES
+from counterpoint.sandboxes.base import Tier
 
 PACKAGES = ("torch", "transformers", "peft", "safetensors", "polars", "pydantic", "scipy", "numpy")
 EXTRAS = {"gguf": "reads GGUF files", "openai": "roles that a server plays"}
@@ -32,7 +36,7 @@ def examine() -> int:
     console = Console(highlight=False)
     checks: list[Callable[[], tuple[bool, str]]] = [_python, _packages, _extras, _memory, _threads, _accelerator]
     checks += [partial(_micro_model, name) for name in MICRO_MODELS]
-    checks.append(_recipes)
+    checks += [_recipes, _sandbox]
     results = [check() for check in checks]
     for good, text in results:
         console.print(f"[{'green' if good else 'red'}]{'ok     ' if good else 'PROBLEM'}[/] ", end="")
@@ -98,6 +102,26 @@ def _micro_model(name: str) -> tuple[bool, str]:
     except CounterpointError as error:
         return False, f"{name}: {error}"
     return True, f"{name}: {sum(parameter.numel() for parameter in base.model.parameters()):,} parameters, loads"
+
+
+def _sandbox() -> tuple[bool, str]:
+    """The default sandbox is started and its canaries let loose."""
+
+    async def start() -> tuple[Tier, str]:
+        sandbox = build_sandbox(Config().sandbox)
+        try:
+            return await sandbox.start(), sandbox.facts()["layers"]
+        finally:
+            await sandbox.close()
+
+    try:
+        tier, layers = asyncio.run(start())
+    except SandboxError as error:
+        return False, f"sandbox: {error}"
+    return (
+        True,
+        f"sandbox: programs of code tasks are confined by {layers}: tier {tier}; {len(CANARIES)} canaries caught",
+    )
 
 
 def _recipes() -> tuple[bool, str]:
