@@ -1,0 +1,154 @@
+"""Functions to be written from examples of what they do, judged on inputs that were not shown."""
+
+import json
+import random
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
+from typing import Annotated, NamedTuple
+
+from pydantic import Field
+
+from counterpoint.errors import TaskError
+from counterpoint.task import Problem, Task
+from counterpoint.tasks._fence import BLOCK_FORMAT, last_block
+from counterpoint.tasks._functions import (
+    FAMILIES,
+    TABLED,
+    FamilyName,
+    Function,
+    Value,
+    behaviour,
+    literal,
+    table,
+)
+from counterpoint.tasks._grading import Judge, program_task
+from counterpoint.tasks._splits import Split, problem_id, split_of
+from counterpoint.tasks.base import Splits
+
+_TRIES_PER_TASK = 60
+
+
+class Drawn(NamedTuple):
+    """A function, the inputs that a problem shows, and those that it is judged on."""
+
+    function: Function
+    shown: tuple[Value, ...]
+    hidden: tuple[Value, ...]
+
+    @property
+    def text(self) -> str:
+        examples = [f"f({literal(value)}) == {literal(self.function(value))}" for value in self.shown]
+        return "\n".join([f"Write a Python function f({self.function.family.parameter}) with", *examples])
+
+    @property
+    def key(self) -> str:
+        """What the judge is told: calls of `f` and their values, as JSON."""
+        tests = [{"arguments": [value], "value": self.function(value)} for value in self.hidden]
+        return json.dumps({"kind": "call", "function": "f", "tests": tests})
+
+
+def synthesis(
+    *,
+    families: Annotated[tuple[FamilyName, ...], Field(min_length=1)] = ("numbers", "lists", "strings"),
+    steps: Annotated[int, Field(ge=1, le=3)] = 2,
+    examples: Annotated[int, Field(ge=2, le=8)] = 4,
+    tests: Annotated[int, Field(ge=1, le=10)] = 6,
+    train: Annotated[int, Field(ge=1)] = 4096,
+    validation: Annotated[int, Field(ge=1)] = 128,
+    test: Annotated[int, Field(ge=1)] = 256,
+    seed: int = 0,
+    judge: Judge,
+) -> Splits:
+    """Problems such as `f([3, 1, 2]) == [1, 2]`, four times: which function of `steps` operations is it?
+
+    No function of fewer operations does the same. Exactly one function of the families with up to two operations agrees
+    with the examples, and exactly one with the hidden tests; for three operations, none of up to two does. Which split
+    a function is in depends on its behaviour alone, so none is met in two splits, whatever the options. The same
+    options give the same tasks. Raises TaskError if the options do not allow that many distinct problems.
+    """
+    options = Options(tuple(dict.fromkeys(families)), steps, examples, tests)
+    counts: dict[Split, int] = {"train": train, "validation": validation, "test": test}
+    drawn = {split: draw(split, count, options, seed) for split, count in counts.items()}
+    tasks = {split: tuple(_task(one, judge) for one in found) for split, found in drawn.items()}
+    return Splits(train=tasks["train"], validation=tasks["validation"], test=tasks["test"])
+
+
+class Options(NamedTuple):
+    """What kind of problems are drawn."""
+
+    families: tuple[FamilyName, ...]
+    steps: int
+    examples: int
+    tests: int
+
+
+def draw(split: Split, count: int, options: Options, seed: int) -> list[Drawn]:
+    """`count` problems of a split with distinct texts. Raises TaskError if there are not so many."""
+    source = random.Random(f"synthesis/{seed}/{split}/{tuple(options)}")
+    functions = {name: _functions(name, split, options.steps, source) for name in options.families}
+    found: dict[str, Drawn] = {}
+    for _ in range(count * _TRIES_PER_TASK):
+        if len(found) == count:
+            return list(found.values())
+        one = _attempt(next(functions[source.choice(options.families)]), options, source)
+        if one is not None:
+            found.setdefault(one.text, one)
+    raise TaskError(f"synthesis: {count} distinct {split} problems were asked for, these options give {len(found)}")
+
+
+class _Known(NamedTuple):
+    function: Function
+    results: tuple[Value, ...]
+    """On all inputs of its family."""
+
+
+def _functions(name: FamilyName, split: Split, steps: int, source: random.Random) -> Iterator[_Known]:
+    """Functions of the split with exactly so many operations, at random, for ever; none where there are none."""
+    if steps <= TABLED:
+        while known := _tabled(name, split, steps):
+            yield source.choice(known)
+        return
+    family, shorter = FAMILIES[name], table(name).functions
+    begun = [one for one in shorter.items() if len(one[1].operations) == TABLED]
+    while True:
+        before, function = source.choice(begun)
+        if function.operations[-1] in family.endings:
+            continue
+        between = source.choices(family.operations, k=steps - TABLED - 1)
+        added = (*between, source.choice((*family.operations, *family.endings)))
+        results = behaviour(Function(family, added), before)
+        if results is not None and results not in shorter and _split_of(name, results) == split:
+            yield _Known(Function(family, (*function.operations, *added)), results)
+
+
+@lru_cache(maxsize=64)
+def _tabled(name: FamilyName, split: Split, steps: int) -> tuple[_Known, ...]:
+    return tuple(
+        _Known(function, results)
+        for results, function in table(name).functions.items()
+        if len(function.operations) == steps and _split_of(name, results) == split
+    )
+
+
+def _split_of(name: FamilyName, results: Sequence[Value]) -> Split:
+    return split_of(f"{name}: {results}")
+
+
+def _attempt(known: _Known, options: Options, source: random.Random) -> Drawn | None:
+    """A problem of the function, unless its examples or its tests leave open which function it is."""
+    inputs = known.function.family.inputs
+    if options.examples + options.tests > len(inputs):
+        return None
+    places = source.sample(range(len(inputs)), options.examples + options.tests)
+    shown, hidden = places[: options.examples], places[options.examples :]
+    itself = 1 if options.steps <= TABLED else 0
+    for part in (shown, hidden):
+        if table(known.function.family.name).alternatives(part, [known.results[place] for place in part]) != itself:
+            return None
+    return Drawn(known.function, tuple(inputs[place] for place in shown), tuple(inputs[place] for place in hidden))
+
+
+def _task(drawn: Drawn, judge: Judge) -> Task:
+    text = drawn.text
+    problem = Problem(id=problem_id("synthesis", text), text=text, answer_format=BLOCK_FORMAT, extract=last_block)
+    return program_task(problem, drawn.key, judge)
