@@ -58,7 +58,7 @@ class Task:
     """`judge(answer, key)`; it may raise or hang, whoever calls `verify` bounds it."""
     bounded: bool = False
     """The judge bounds its own time, and how long an answer waits for its turn says nothing about the answer."""
-    unanswered: Score = WRONG
+    unanswered: Score = field(default=WRONG, compare=False)
     """What no answer at all is worth."""
 
     async def verify(self, answer: str | None) -> Score:

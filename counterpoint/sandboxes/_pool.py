@@ -104,7 +104,8 @@ class Pool:
 
     async def _once(self, job: Job, allowance: Allowance) -> Execution:
         """Run it on a free server of the right kind; one that fails, or has run many jobs, is not used again."""
-        with_packages = any(name in job.source for name in self._packages)
+        text = job.source + (job.exam if isinstance(job, Exam) else "")
+        with_packages = any(name in text for name in self._packages)
         free = self._free[with_packages]
         slot = free.pop() if free else await self._new_slot(with_packages=with_packages)
         sound = False

@@ -139,6 +139,8 @@ def fault(execution: Execution, allowance: Allowance) -> Verdict | None:
         return Verdict.TIME_LIMIT
     if execution.output_exceeded:
         return Verdict.OUTPUT_LIMIT
+    if ending.dismissed:
+        return None
     if ending.exit_code == OUT_OF_MEMORY:
         return Verdict.MEMORY_LIMIT
     if ending.exit_code == BAD_VALUE:

@@ -88,7 +88,10 @@ def _same_token(got: bytes, right: bytes) -> bool:
     one, other = _number(got), _number(right)
     if one is None or other is None:
         return False
-    return one == other or (not (one.whole and other.whole) and _close(got, right))
+    if one == other or (one.whole and other.whole):
+        return one == other
+    # A large integer is often a residue or a count, of which every digit matters.
+    return _close(got, right, relative=not other.whole)
 
 
 def _same_decimals(got: bytes, right: bytes) -> bool:
@@ -132,11 +135,12 @@ def _number(token: bytes) -> _Number | None:
     return _Number(parts[1] == b"-", digits, len(before) - leading_zeros + shift, whole)
 
 
-def _close(got: bytes, right: bytes) -> bool:
+def _close(got: bytes, right: bytes, *, relative: bool) -> bool:
     one, other = (_ROUGH.create_decimal(token.decode()) for token in (got, right))
     if not (one.is_finite() and other.is_finite()):
         return False
-    allowed = _ROUGH.multiply(_TOLERANCE, _ROUGH.max(Decimal(1), _ROUGH.abs(other)))
+    size = _ROUGH.max(Decimal(1), _ROUGH.abs(other)) if relative else Decimal(1)
+    allowed = _ROUGH.multiply(_TOLERANCE, size)
     return _ROUGH.abs(_ROUGH.subtract(one, other)) <= allowed
 
 

@@ -37,7 +37,7 @@ class CallSuite:
     json_born: bool = True
     """The values were JSON: a tuple is as good as a list, and a key may be text for a number."""
     tolerance: float = 1e-6
-    """Absolute or relative, whichever allows more, between two numbers of which one is a float."""
+    """Absolute or relative, whichever allows more, between two floats; an integer and a float must be equal."""
     allowance: Allowance = STANDARD
 
 

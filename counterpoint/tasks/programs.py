@@ -2,7 +2,7 @@
 
 import random
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from typing import Annotated, Final, Literal
@@ -10,18 +10,17 @@ from typing import Annotated, Final, Literal
 from pydantic import Field
 
 from counterpoint.errors import ConfigError, TaskError
-from counterpoint.task import Problem, Score, Task
+from counterpoint.task import Problem, Task
 from counterpoint.tasks._fence import last_block
+from counterpoint.tasks._grading import Judge, program_task
 from counterpoint.tasks._program_layouts import Layout, layout_of, read
 from counterpoint.tasks._program_rows import Exercise
 from counterpoint.tasks._program_sources import Row, rows_of
 from counterpoint.tasks._program_tests import Reading
 from counterpoint.tasks._splits import Split, problem_id, split_of
-from counterpoint.tasks._suite import CallSuite, Comparison, StdinSuite, to_key
+from counterpoint.tasks._suite import CallSuite, Comparison, StdinSuite
 from counterpoint.tasks.base import Splits
 
-Judge = Callable[[str, str], Awaitable[Score]]
-"""`judge(answer, key)`, where the key is a suite of `_suite.to_key`."""
 Count = Annotated[int, Field(ge=1)]
 
 _PROGRAM_FORMAT: Final = "Write the whole program in a ```python block."
@@ -180,7 +179,7 @@ def _task(exercise: Exercise, reading: Reading, judge: Judge) -> Task:
     answer_format = _PROGRAM_FORMAT if isinstance(exercise.suite, StdinSuite) else _FUNCTION_FORMAT
     id_ = problem_id("program", exercise.statement)
     problem = Problem(id=id_, text=text, answer_format=answer_format, extract=last_block)
-    return Task(problem=problem, key=to_key(exercise.suite), judge=judge)
+    return program_task(problem, exercise.suite, judge)
 
 
 def _problem_text(exercise: Exercise, show_tests: int) -> str:

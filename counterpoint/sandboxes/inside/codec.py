@@ -17,6 +17,7 @@ MAX_DEPTH = 200
 MAX_NODES = 2_000_000
 _PLAIN_INT = 2**63
 _MAX_HEX_DIGITS = 100_000
+_MAX_ALIKE = 1_000
 
 
 class CodecError(Exception):
@@ -136,8 +137,18 @@ def _list(content: object, depth: int) -> list[Value]:
 
 
 def _dict(content: object, depth: int) -> Value:
-    pairs = [_list(pair, depth + 1) for pair in content] if isinstance(content, list) else []
+    if not isinstance(content, list):
+        raise CodecError("a dict that is not a list of pairs")
+    pairs = [_list(pair, depth + 1) for pair in content]
+    _spread([pair[0] for pair in pairs])
     return dict(pairs)  # type: ignore[arg-type]
+
+
+def _spread(elements: list[Value]) -> list[Value]:
+    """The elements, whose hashes are not so often the same that a set of them would take very long to make."""
+    if len(elements) > _MAX_ALIKE and len(set(map(hash, elements))) < len(elements) - _MAX_ALIKE:
+        raise CodecError(f"a collection of {len(elements)} elements, most of them with the hash of another")
+    return elements
 
 
 def _int(content: object, depth: int) -> Value:
@@ -154,8 +165,8 @@ def _complex(content: object, depth: int) -> Value:
 
 _UNPACK: dict[str, Callable[[object, int], Value]] = {
     "tuple": lambda content, depth: tuple(_list(content, depth)),
-    "set": lambda content, depth: set(_list(content, depth)),
-    "frozenset": lambda content, depth: frozenset(_list(content, depth)),
+    "set": lambda content, depth: set(_spread(_list(content, depth))),
+    "frozenset": lambda content, depth: frozenset(_spread(_list(content, depth))),
     "dict": _dict,
     "bytes": lambda content, depth: bytes.fromhex(str(content)),
     "complex": _complex,
