@@ -73,20 +73,33 @@ def supported() -> bool:
 def template(*, may_open: bool) -> bytes:
     """The filter for a process that is not known yet; without `may_open` no file can be opened any more."""
     column, architecture = _ARCHITECTURES[platform.machine()]
-    program: list[Instruction] = [(_LOAD, 0, 0, 4), (_EQUAL, 1, 0, architecture), _give(_RET_KILL), (_LOAD, 0, 0, 0)]
-    if column == 0:
-        program += [(_AT_LEAST, 0, 1, _X32), _give(_RET_KILL)]
-    for number in _numbers(_ALLOWED, column).values():
-        program += [(_EQUAL, 0, 1, number), _give(_RET_ALLOW)]
+    answers = {number: [_give(_RET_ALLOW)] for number in _numbers(_ALLOWED, column).values()}
+    answers |= {number: [_give(_RET_ERRNO | errno.ENOSYS)] for number in _numbers(_MISSING, column).values()}
+    answers |= {number: [_give(_RET_KILL)] for number in _numbers(_FATAL, column).values()}
     rules = _rules(_PID, may_open)
-    for name, number in _numbers(_CHECKED, column).items():
-        program += [(_EQUAL, 0, len(rules[name]), number), *rules[name]]
-    for number in _numbers(_MISSING, column).values():
-        program += [(_EQUAL, 0, 1, number), _give(_RET_ERRNO | errno.ENOSYS)]
-    for number in _numbers(_FATAL, column).values():
-        program += [(_EQUAL, 0, 1, number), _give(_RET_KILL)]
-    program.append(_give(_RET_ERRNO | errno.EPERM))
-    return b"".join(struct.pack("HBBI", *instruction) for instruction in program)
+    answers |= {number: rules[name] for name, number in _numbers(_CHECKED, column).items()}
+    head: list[Instruction] = [(_LOAD, 0, 0, 4), (_EQUAL, 1, 0, architecture), _give(_RET_KILL), (_LOAD, 0, 0, 0)]
+    return b"".join(struct.pack("HBBI", *one) for one in head + _search(_ranges(answers)))
+
+
+def _ranges(answers: dict[int, list[Instruction]]) -> list[tuple[int, list[Instruction]]]:
+    """(first number, answer) in order, each up to the next one's first; what is in no table is refused."""
+    refused, killed = [_give(_RET_ERRNO | errno.EPERM)], [_give(_RET_KILL)]
+    ranges = [(0, answers.get(0, refused))]
+    for number in range(1, max(answers) + 2):
+        answer = answers.get(number, refused)
+        if answer != ranges[-1][1]:
+            ranges.append((number, answer))
+    return [*ranges, (_X32, killed)]
+
+
+def _search(ranges: list[tuple[int, list[Instruction]]]) -> list[Instruction]:
+    """Finds the range of the number by halves: the kernel runs a new filter once for every number there is."""
+    if len(ranges) == 1:
+        return ranges[0][1]
+    middle = len(ranges) // 2
+    below, above = _search(ranges[:middle]), _search(ranges[middle:])
+    return [(_AT_LEAST, len(below), 0, ranges[middle][0]), *below, *above]
 
 
 def for_process(filter_template: bytes, pid: int) -> bytes:
