@@ -208,8 +208,8 @@ def _strings() -> Family:
         *_each("remove {k}", "{x}.replace('{k}', '')", lambda s, k: s.replace(k, ""), "ab"),
         Operation("turn a to c", lambda s: s.replace("a", "c"), "{x}.replace('a', 'c')"),
         Operation("turn b to d", lambda s: s.replace("b", "d"), "{x}.replace('b', 'd')"),
-        *_each("begin with {k}", "'{k}' + {x}", lambda s, k: k + s, "ab"),
-        *_each("end with {k}", "{x} + '{k}'", lambda s, k: s + k, "ab"),
+        *_each("begin with {k}", "'{k}' + {x}", lambda s, k: k + s, _LETTERS),
+        *_each("end with {k}", "{x} + '{k}'", lambda s, k: s + k, _LETTERS),
     ]
     endings = (Operation("length", len, "len({x})"),)
     source = random.Random("strings")

@@ -2,8 +2,9 @@
 
 import json
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from functools import lru_cache
+from itertools import product
 from typing import Annotated, NamedTuple
 
 from pydantic import Field
@@ -26,6 +27,8 @@ from counterpoint.tasks._splits import Split, problem_id, split_of
 from counterpoint.tasks.base import Splits
 
 _TRIES_PER_TASK = 60
+_LONGER = 2500
+"""So many compositions of three operations are looked at."""
 
 
 class Drawn(NamedTuple):
@@ -49,10 +52,10 @@ class Drawn(NamedTuple):
 
 def synthesis(
     *,
-    families: Annotated[tuple[FamilyName, ...], Field(min_length=1)] = ("numbers", "lists", "strings"),
+    families: Annotated[tuple[FamilyName, ...], Field(min_length=1)] = ("lists", "strings"),
     steps: Annotated[int, Field(ge=1, le=3)] = 2,
     examples: Annotated[int, Field(ge=2, le=8)] = 4,
-    tests: Annotated[int, Field(ge=1, le=10)] = 6,
+    tests: Annotated[int, Field(ge=2, le=10)] = 6,
     train: Annotated[int, Field(ge=1)] = 4096,
     validation: Annotated[int, Field(ge=1)] = 128,
     test: Annotated[int, Field(ge=1)] = 256,
@@ -85,12 +88,12 @@ class Options(NamedTuple):
 def draw(split: Split, count: int, options: Options, seed: int) -> list[Drawn]:
     """`count` problems of a split with distinct texts. Raises TaskError if there are not so many."""
     source = random.Random(f"synthesis/{seed}/{split}/{tuple(options)}")
-    functions = {name: _functions(name, split, options.steps, source) for name in options.families}
+    known = {name: _known(name, options.steps)[split] for name in options.families}
     found: dict[str, Drawn] = {}
-    for _ in range(count * _TRIES_PER_TASK):
+    for _ in range((count + 10) * _TRIES_PER_TASK):
         if len(found) == count:
             return list(found.values())
-        one = _attempt(next(functions[source.choice(options.families)]), options, source)
+        one = _attempt(source.choice(known[source.choice(options.families)]), options, source)
         if one is not None:
             found.setdefault(one.text, one)
     raise TaskError(f"synthesis: {count} distinct {split} problems were asked for, these options give {len(found)}")
@@ -102,36 +105,33 @@ class _Known(NamedTuple):
     """On all inputs of its family."""
 
 
-def _functions(name: FamilyName, split: Split, steps: int, source: random.Random) -> Iterator[_Known]:
-    """Functions of the split with exactly so many operations, at random, for ever; none where there are none."""
-    if steps <= TABLED:
-        while known := _tabled(name, split, steps):
-            yield source.choice(known)
-        return
+@lru_cache(maxsize=16)
+def _known(name: FamilyName, steps: int) -> dict[Split, list[_Known]]:
+    """Functions of exactly so many operations: all, or some of those that are too many to be tabled."""
+    found: dict[Split, list[_Known]] = {"train": [], "validation": [], "test": []}
+    for one in _tabled(name, steps) if steps <= TABLED else _longer(name):
+        found[split_of(f"{name}: {one.results}")].append(one)
+    return found
+
+
+def _tabled(name: FamilyName, steps: int) -> Iterator[_Known]:
+    for results, function in table(name).functions.items():
+        if len(function.operations) == steps:
+            yield _Known(function, results)
+
+
+def _longer(name: FamilyName) -> Iterator[_Known]:
+    """Functions of one operation more than are tabled, no two alike; the same ones every time."""
     family, shorter = FAMILIES[name], table(name).functions
-    begun = [one for one in shorter.items() if len(one[1].operations) == TABLED]
-    while True:
-        before, function = source.choice(begun)
-        if function.operations[-1] in family.endings:
-            continue
-        between = source.choices(family.operations, k=steps - TABLED - 1)
-        added = (*between, source.choice((*family.operations, *family.endings)))
-        results = behaviour(Function(family, added), before)
-        if results is not None and results not in shorter and _split_of(name, results) == split:
-            yield _Known(Function(family, (*function.operations, *added)), results)
-
-
-@lru_cache(maxsize=64)
-def _tabled(name: FamilyName, split: Split, steps: int) -> tuple[_Known, ...]:
-    return tuple(
-        _Known(function, results)
-        for results, function in table(name).functions.items()
-        if len(function.operations) == steps and _split_of(name, results) == split
-    )
-
-
-def _split_of(name: FamilyName, results: Sequence[Value]) -> Split:
-    return split_of(f"{name}: {results}")
+    source = random.Random(f"longer/{name}")
+    begun = [one for one in _tabled(name, TABLED) if one.function.operations[-1] not in family.endings]
+    pairs = list(product(begun, (*family.operations, *family.endings)))
+    seen = set(shorter)
+    for one, last in source.sample(pairs, min(_LONGER, len(pairs))):
+        results = behaviour(Function(family, (last,)), one.results)
+        if results is not None and results not in seen:
+            seen.add(results)
+            yield _Known(Function(family, (*one.function.operations, last)), results)
 
 
 def _attempt(known: _Known, options: Options, source: random.Random) -> Drawn | None:
