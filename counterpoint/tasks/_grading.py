@@ -111,9 +111,11 @@ class Grader(Judging):
         unfit = self._unfit(program, suite)
         if unfit is not None:
             return unfit
-        trial = _Trial(suite, jobs_of(suite, program), asyncio.get_running_loop().create_future())
+        loop = asyncio.get_running_loop()
+        trial = _Trial(suite, jobs_of(suite, program), loop.create_future())
         self._trials.append(trial)
-        self._fill()
+        # Soon, not now: the programs that come together with this one have a first test to run too.
+        loop.call_soon(self._fill)
         try:
             return await trial.judgement
         finally:
