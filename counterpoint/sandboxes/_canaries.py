@@ -8,9 +8,9 @@ import os
 import secrets
 import socket
 import tempfile
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Protocol
 
 from counterpoint.errors import SandboxError
 from counterpoint.sandboxes.base import STANDARD, Allowance, Execution, Job, Script
@@ -19,11 +19,10 @@ _ESCAPED = "escaped"
 _ALLOWANCE = replace(STANDARD, cpu=2.0, memory=256, output=1)
 
 
-class _Runs(Protocol):
-    async def run(self, job: Job, allowance: Allowance) -> Execution: ...
+Run = Callable[[Job, Allowance], Awaitable[Execution]]
 
 
-async def check_canaries(sandbox: _Runs) -> None:
+async def check_canaries(run: Run) -> None:
     """Every canary was caught. Raises SandboxError if one escaped, or if a harmless program does not run."""
     with tempfile.TemporaryDirectory() as folder, socket.create_server(("127.0.0.1", 0)) as listener:
         secret = secrets.token_hex(16)
@@ -37,7 +36,7 @@ async def check_canaries(sandbox: _Runs) -> None:
             .replace("PARENT", str(os.getpid()))
             for name, source in CANARIES.items()
         }
-        found = await asyncio.gather(*(sandbox.run(Script(source=one), _ALLOWANCE) for one in programs.values()))
+        found = await asyncio.gather(*(run(Script(source=one), _ALLOWANCE) for one in programs.values()))
         escaped = [
             name
             for name, execution in zip(programs, found, strict=True)
@@ -46,7 +45,7 @@ async def check_canaries(sandbox: _Runs) -> None:
         left = [path.name for path in Path(folder).iterdir() if path.name != "secret"]
     if escaped or left:
         raise SandboxError(f"the sandbox does not hold: {', '.join([*escaped, *left])}; see `counterpoint doctor`")
-    harmless = await sandbox.run(Script(source="print(int(input()) * 2)", stdin=b"21\n"), _ALLOWANCE)
+    harmless = await run(Script(source="print(int(input()) * 2)", stdin=b"21\n"), _ALLOWANCE)
     if harmless.stdout != b"42\n" or harmless.program.exit_code != 0:
         raise SandboxError(f"the sandbox runs no programs: {harmless.stderr[-500:].decode(errors='replace')}")
 

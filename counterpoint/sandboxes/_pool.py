@@ -54,8 +54,11 @@ class Pool:
         self._namespaces = namespaces
         self._free: dict[bool, list[Slot]] = {False: [], True: []}
         self._busy = 0
+        self._closings = 0
         self._waiting: deque[asyncio.Future[None]] = deque()
+        self._at_work: set[Slot] = set()
         self._known: dict[str, str] = {}
+        self._starting: asyncio.Task[Tier] | None = None
 
     @property
     def slots(self) -> int:
@@ -67,6 +70,11 @@ class Pool:
     async def start(self) -> Tier:
         if self._known:
             return Tier(self._known["tier"])
+        if self._starting is None or self._starting.done():
+            self._starting = asyncio.ensure_future(self._start())
+        return await asyncio.shield(self._starting)
+
+    async def _start(self) -> Tier:
         slot = await self._new_slot(with_packages=False)
         tier = Tier(slot.facts["tier"])
         layers = ", ".join(slot.facts["layers"])
@@ -77,27 +85,36 @@ class Pool:
                 f"programs would be confined by {layers} alone here, which is tier {tier}, and tier {self._required} is"
                 f' required; to accept that, set sandbox.require = "{tier}"'
             )
-        self._known = {"name": self._name, "tier": str(tier), "layers": layers}
         try:
-            await check_canaries(self)
+            await check_canaries(self._run)
         except BaseException:
             await self.close()
             raise
+        self._known = {"name": self._name, "tier": str(tier), "layers": layers}
         return tier
 
     async def run(self, job: Job, allowance: Allowance) -> Execution:
         await self.start()
+        return await self._run(job, allowance)
+
+    async def _run(self, job: Job, allowance: Allowance) -> Execution:
         await self._take()
+        closings = self._closings
         try:
             try:
                 return await self._once(job, allowance)
             except SandboxError:
+                if closings != self._closings:
+                    raise SandboxError("the sandbox was closed while a job ran") from None
                 return await self._once(job, allowance)
         finally:
             self._give()
 
     async def close(self) -> None:
-        slots = [slot for kind in self._free.values() for slot in kind]
+        self._closings += 1
+        for slot in self._at_work:
+            slot.kill()
+        slots = [*(slot for kind in self._free.values() for slot in kind), *self._at_work]
         self._free = {False: [], True: []}
         self._known = {}
         await asyncio.gather(*(slot.close() for slot in slots))
@@ -108,20 +125,23 @@ class Pool:
         with_packages = any(name in text for name in self._packages)
         free = self._free[with_packages]
         slot = free.pop() if free else await self._new_slot(with_packages=with_packages)
+        closings = self._closings
+        self._at_work.add(slot)
         sound = False
         try:
             execution = await slot.run(job, allowance)
-            sound = slot.jobs < _JOBS_PER_SERVER
+            sound = True
             return execution
         except asyncio.CancelledError:
             sound = slot.alive()
             raise
         finally:
-            if sound and self._known:
+            self._at_work.discard(slot)
+            if sound and slot.jobs < _JOBS_PER_SERVER and closings == self._closings:
                 self._free[with_packages].append(slot)
             else:
                 slot.kill()
-                await slot.close()
+                await asyncio.shield(slot.close())
 
     async def _new_slot(self, *, with_packages: bool) -> Slot:
         paths = [sysconfig.get_path("purelib"), sysconfig.get_path("platlib")]

@@ -7,11 +7,12 @@ import os
 import socket
 import subprocess
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 from counterpoint.errors import SandboxError
 from counterpoint.sandboxes.base import MEBIBYTE, Allowance, Ending, Exam, Execution, FunctionCall, Job, Script
-from counterpoint.sandboxes.inside.codec import encode
+from counterpoint.sandboxes.inside.codec import CodecError, encode
 from counterpoint.sandboxes.inside.server import MAX_MESSAGE, PATIENCE
 
 _START_SECONDS = 60.0
@@ -54,7 +55,7 @@ class Slot:
         ours.setblocking(False)
         slot = cls(process, ours)
         try:
-            ours.send(json.dumps(setting).encode())
+            slot._send(setting)
             slot.facts = await slot._answer(_START_SECONDS)
             if "error" in slot.facts:
                 raise SandboxError(f"the fork server cannot start: {slot.facts['error']}")
@@ -72,12 +73,11 @@ class Slot:
         limit = allowance.output * MEBIBYTE
         with _Files(job) as files:
             self._ask(job, allowance, files)
-            patience = (1 + PATIENCE) * allowance.wall + _GRACE_SECONDS
             try:
-                told = await self._answer(patience)
+                told = await self._answer((1 + PATIENCE) * allowance.wall + _GRACE_SECONDS)
             except asyncio.CancelledError:
-                self._channel.send(json.dumps({"kind": "cancel"}).encode())
-                await asyncio.shield(self._answer(_GRACE_SECONDS))
+                with suppress(SandboxError):
+                    self._send({"kind": "cancel"})
                 raise
             endings = [Ending(**ending) for ending in told["endings"]]
             sizes = [os.fstat(file).st_size for file in files.written]
@@ -117,24 +117,34 @@ class Slot:
             "threads": allowance.threads,
         }
         kind = {Script: "script", FunctionCall: "call", Exam: "exam"}[type(job)]
-        message = {"kind": kind, "function": getattr(job, "function", ""), "limits": limits}
+        named = {"job": self.jobs, "kind": kind, "function": getattr(job, "function", ""), "limits": limits}
+        self._send(named, files.all)
+
+    def _send(self, message: Mapping[str, Any], files: Sequence[int] = ()) -> None:
         try:
-            socket.send_fds(self._channel, [json.dumps(message).encode()], files.all)
+            socket.send_fds(self._channel, [json.dumps(message).encode()], files)
         except OSError as error:
             raise SandboxError(f"the fork server has ended: {error}") from error
 
     async def _answer(self, seconds: float) -> dict[str, Any]:
+        """What the server says about the last job, or about itself before the first.
+
+        The answer to an earlier job, which was cancelled, is passed over.
+        """
         loop = asyncio.get_running_loop()
         try:
             async with asyncio.timeout(seconds):
-                data = await loop.sock_recv(self._channel, MAX_MESSAGE)
+                while True:
+                    data = await loop.sock_recv(self._channel, MAX_MESSAGE)
+                    if not data:
+                        raise SandboxError(f"the fork server has ended, with code {self._process.poll()}")
+                    told = json.loads(data)
+                    if told.get("job", 0) == self.jobs:
+                        return dict(told)
         except TimeoutError:
             raise SandboxError(f"the fork server has said nothing for {seconds:g} s") from None
         except OSError as error:
             raise SandboxError(f"the fork server has ended: {error}") from error
-        if not data:
-            raise SandboxError(f"the fork server has ended, with code {self._process.poll()}")
-        return dict(json.loads(data))
 
 
 class _Files:
@@ -142,6 +152,15 @@ class _Files:
 
     def __init__(self, job: Job) -> None:
         self.all: list[int] = []
+        try:
+            self._fill(job)
+        except BaseException as error:
+            self.__exit__()
+            if isinstance(error, OSError | CodecError):
+                raise SandboxError(f"the files of a job cannot be made: {error}") from error
+            raise
+
+    def _fill(self, job: Job) -> None:
         self._add(_text(job.source))
         self._add(encode(list(job.arguments)) if isinstance(job, FunctionCall) else getattr(job, "stdin", b""))
         self.stdout, self.stderr = self._add(), self._add()

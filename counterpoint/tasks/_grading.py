@@ -167,10 +167,15 @@ class Grader(Judging):
     async def _test(self, trial: "_Trial", index: int) -> tuple[Verdict, str]:
         suite, job = trial.suite, trial.jobs[index]
         execution = await self._sandbox.run(job, suite.allowance)
-        found = verdict(suite, index, execution)
+        try:
+            found = verdict(suite, index, execution)
+        except Exception as error:  # what cannot be compared is not right: not judging it would pay
+            return Verdict.WRONG_ANSWER, f"it cannot be compared: {type(error).__name__}"
         if found is Verdict.ACCEPTED and isinstance(suite, StdinSuite) and suite.checker:
-            checked = await self._sandbox.run(checker_job(suite, index, execution), suite.allowance)
-            found = checker_verdict(checked, suite.allowance)
+            check = checker_job(suite, index, execution)
+            if check is None:
+                return Verdict.OUTPUT_LIMIT, "too long to be checked"
+            found = checker_verdict(await self._sandbox.run(check, suite.allowance), suite.allowance)
         return found, _last_line(execution)
 
 

@@ -48,10 +48,13 @@ def verdict(suite: Suite, index: int, execution: Execution) -> Verdict:
             return failed or _accepted_if(_text(execution.stdout) is not None)
 
 
-def checker_job(suite: StdinSuite, index: int, execution: Execution) -> Script:
-    """The job that decides about an output."""
+def checker_job(suite: StdinSuite, index: int, execution: Execution) -> Script | None:
+    """The job that decides about an output; None for one that is too long to be checked."""
     given, right = suite.tests[index]
-    return Script(source=CHECKER, stdin=encode([suite.checker, given, right, _text(execution.stdout) or ""]))
+    try:
+        return Script(source=CHECKER, stdin=encode([suite.checker, given, right, _text(execution.stdout) or ""]))
+    except CodecError:
+        return None
 
 
 def checker_verdict(execution: Execution, allowance: Allowance) -> Verdict:

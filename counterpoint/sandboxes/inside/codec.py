@@ -14,7 +14,7 @@ Value = object
 
 MAX_BYTES = 16 * 2**20
 MAX_DEPTH = 200
-MAX_NODES = 2_000_000
+MAX_NODES = 500_000
 _PLAIN_INT = 2**63
 _MAX_HEX_DIGITS = 100_000
 _MAX_ALIKE = 1_000
@@ -36,6 +36,8 @@ def decode(data: bytes) -> Value:
     """The value of the bytes, which may come from anyone. Raises CodecError if they are not one."""
     if len(data) > MAX_BYTES:
         raise CodecError(f"{len(data)} bytes are more than {MAX_BYTES}")
+    if data.count(b",") + data.count(b"[") + data.count(b"{") > 2 * MAX_NODES:
+        raise CodecError(f"more than {MAX_NODES} parts")
     try:
         content = json.loads(data.decode())
     except (ValueError, RecursionError) as error:
@@ -52,7 +54,7 @@ def unpacked(data: object) -> Value:
     """The value of what `packed` gave, or of plain JSON without objects. Raises CodecError if it is not one."""
     try:
         return _unpacked(data, 0)
-    except (ValueError, TypeError, RecursionError, OverflowError) as error:
+    except (ValueError, TypeError, LookupError, RecursionError, OverflowError) as error:
         raise CodecError(f"not a value: {type(error).__name__}: {error}") from None
 
 

@@ -102,8 +102,11 @@ def _rules(packages: list[str]) -> int:
     return RULES
 
 
-def confine(found: Layers, limits: dict[str, Any], template: bytes) -> None:
-    """This process, a fresh fork with one thread, is behind every layer; if one fails it ends here."""
+def confine(found: Layers, limits: dict[str, Any], template: bytes, parent: int) -> None:
+    """This process, a fresh fork with one thread, is behind every layer; if one fails it ends here.
+
+    It dies with its parent, from here on or, if that has happened already, now.
+    """
     try:
         _limit(found, limits)
         if found.uid is not None:
@@ -111,6 +114,8 @@ def confine(found: Layers, limits: dict[str, Any], template: bytes) -> None:
         kernel.keep_capabilities(*found.capabilities)
         kernel.prctl(kernel.PR_SET_DUMPABLE, 0)
         kernel.prctl(kernel.PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != parent:
+            os._exit(NOT_CONFINED)
         kernel.prctl(kernel.PR_SET_NO_NEW_PRIVS, 1)
         if found.rules is not None:
             landlock.restrict(found.rules)

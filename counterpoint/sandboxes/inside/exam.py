@@ -90,7 +90,9 @@ def _text(error: Exception) -> str:
 
 def _exception(name: object, text: object) -> Exception:
     kind = getattr(builtins, str(name), None)
-    if isinstance(kind, type) and issubclass(kind, Exception) and not issubclass(kind, UnicodeError):
+    # What would end a loop of the exam, or cannot be made from a text, is not raised as what it is.
+    odd = (StopIteration, StopAsyncIteration, UnicodeError)
+    if isinstance(kind, type) and issubclass(kind, Exception) and not issubclass(kind, odd):
         return kind(str(text))
     return RuntimeError(f"{name}: {text}")
 

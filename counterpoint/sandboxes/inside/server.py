@@ -22,6 +22,8 @@ from . import confinement, exam, kernel, landlock, program, seccomp
 from .exits import DISMISSED, NOT_CONFINED
 
 MAX_MESSAGE = 65_536
+_CHANNEL = 3
+"""A low number, so that a child that closes all it does not need closes this too."""
 PATIENCE = 10
 """So many times its own time a program may wait for a core before that counts against it."""
 _PRELOADED = """
@@ -34,7 +36,10 @@ _REST = "asyncio calendar csv difflib hashlib pprint queue secrets statistics un
 
 def main(descriptor: int) -> NoReturn:
     """Serve until the other side of the socket is closed."""
-    channel = socket.socket(fileno=descriptor)
+    if descriptor != _CHANNEL:
+        os.dup2(descriptor, _CHANNEL, inheritable=False)
+    os.closerange(_CHANNEL + 1, max(descriptor, confinement.RULES) + 1)
+    channel = socket.socket(fileno=_CHANNEL)
     setting = json.loads(channel.recv(MAX_MESSAGE))
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     namespaces = setting["namespaces"] == "around"
@@ -90,7 +95,7 @@ class _Server:
         for file in files:
             os.close(file)
         endings = _Watch(self._channel, children, job["limits"]["wall"]).endings()
-        self._channel.send(json.dumps({"endings": endings}).encode())
+        self._channel.send(json.dumps({"job": job["job"], "endings": endings}).encode())
 
     def _fork(self, job: dict[str, Any], files: list[int]) -> list[int]:
         """The children of a job: the one that runs the program first."""
@@ -108,19 +113,20 @@ class _Server:
             theirs.close()
 
     def _child(self, job: dict[str, Any], part: str, files: list[int]) -> int:
+        server = os.getpid()
         child = os.fork()
         if child == 0:
             try:
-                self._run(job, part, files)
+                self._run(job, part, files, server)
             finally:
                 os._exit(NOT_CONFINED)
         return child
 
-    def _run(self, job: dict[str, Any], part: str, files: list[int]) -> NoReturn:
+    def _run(self, job: dict[str, Any], part: str, files: list[int], server: int) -> NoReturn:
         gc.enable()
         source = _text_of(files[0])
         _arrange(files[1:])
-        confinement.confine(self.layers, job["limits"], self._template)
+        confinement.confine(self.layers, job["limits"], self._template, server)
         match part:
             case "script":
                 program.script(source)
