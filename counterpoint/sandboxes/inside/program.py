@@ -11,6 +11,7 @@ import threading
 import traceback
 import types
 from collections.abc import Callable
+from contextlib import suppress
 from typing import NoReturn
 
 from . import codec
@@ -26,6 +27,10 @@ _NAMES = (
     ("copy", "deepcopy"),
 )
 """What functions are given beforehand: (module, name of it, or `*` for its public ones, or nothing for itself)."""
+
+
+_STREAMS: list[io.TextIOWrapper] = []
+"""Those that programs begin with, to be written out at the end even where they were put aside."""
 
 
 def prelude() -> dict[str, object]:
@@ -77,7 +82,7 @@ def execute(source: str, given: dict[str, object]) -> dict[str, object]:
     main.__dict__.update({"__builtins__": builtins, **given})
     sys.modules["__main__"] = main
     sys.argv = ["program.py"]
-    exec(compile(source, "program.py", "exec", dont_inherit=True), main.__dict__)
+    exec(compile(source.removeprefix("\ufeff"), "program.py", "exec", dont_inherit=True), main.__dict__)
     return main.__dict__
 
 
@@ -108,6 +113,7 @@ def open_streams() -> None:
     sys.stdout = _writer(1, line_buffering=False)
     sys.stderr = _writer(2, line_buffering=True)
     vars(sys).update(__stdin__=sys.stdin, __stdout__=sys.stdout, __stderr__=sys.stderr)
+    _STREAMS[:] = sys.stdout, sys.stderr
 
 
 def _writer(descriptor: int, *, line_buffering: bool) -> io.TextIOWrapper:
@@ -120,6 +126,8 @@ def end(run: Callable[[], object]) -> NoReturn:
     code = _code_of(run)
     code = max(code, _code_of(threading._shutdown))  # type: ignore[attr-defined]
     code = max(code, _code_of(atexit._run_exitfuncs))
+    # As when an interpreter ends: files that only the program's own names hold are closed, and so written out.
+    code = max(code, _code_of(sys.modules["__main__"].__dict__.clear))
     code = max(code, _code_of(_flush))
     os._exit(code)
 
@@ -132,7 +140,8 @@ def _code_of(run: Callable[[], object]) -> int:
     except MemoryError:
         return OUT_OF_MEMORY
     except BaseException as error:
-        _code_of(lambda problem=error: _print(problem))  # type: ignore[misc]
+        with suppress(BaseException):
+            _print(error)
         return 1
     return 0
 
@@ -155,6 +164,6 @@ def _exit_code(ending: SystemExit) -> int:
 
 
 def _flush() -> None:
-    for stream in (sys.stdout, sys.stderr):
+    for stream in (sys.stdout, sys.stderr, *_STREAMS):
         if stream is not None and not stream.closed:
             stream.flush()

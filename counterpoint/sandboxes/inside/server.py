@@ -77,6 +77,7 @@ class _Server:
         self._prelude = program.prelude()
         program.add_exit_names()
         program.open_streams()
+        sys.set_int_max_str_digits(0)
         confinement.grow_stack()
         self.layers = confinement.layers(namespaces=namespaces, packages=folders)
         self._template = seccomp.template(may_open=may_open) if self.layers.seccomp else b""
@@ -123,7 +124,7 @@ class _Server:
         return child
 
     def _run(self, job: dict[str, Any], part: str, files: list[int], server: int) -> NoReturn:
-        gc.enable()
+        signal.signal(signal.SIGINT, signal.default_int_handler)
         source = _text_of(files[0])
         _arrange(files[1:])
         confinement.confine(self.layers, job["limits"], self._template, server)
@@ -189,7 +190,7 @@ class _Watch:
             "exit_code": code if code >= 0 else None,
             "signal": -code if code < 0 else None,
             "out_of_time": late,
-            "dismissed": dismissed or code == DISMISSED,
+            "dismissed": dismissed or (code == DISMISSED and len(self._children) > 1),
             "cpu": usage.ru_utime + usage.ru_stime,
             "wall": time.monotonic() - self._began,
         }
