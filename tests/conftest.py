@@ -56,3 +56,10 @@ def refining_run(tmp_path_factory):
 def proposing_run(tmp_path_factory):
     """Strategies that are proposed and followed."""
     return micro_run(tmp_path_factory.mktemp("run") / "proposing", workflow="orchestrator_workers")
+
+
+@pytest.fixture(scope="session")
+def coding_run(tmp_path_factory):
+    """Programs, judged in the sandbox."""
+    task = {"name": "synthesis", "train": 64, "validation": 4, "test": 6}
+    return micro_run(tmp_path_factory.mktemp("run") / "coding", task=task, model={"path": "micro-coder"})

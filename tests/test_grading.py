@@ -165,7 +165,7 @@ def test_the_same_program_of_one_task_is_judged_once_and_trouble_is_not_remember
     assert sandbox.started.count(("a", 0)) == 1
     assert sandbox.started.count(("b", 0)) == 2
     assert (numbers["sandbox/programs"], numbers["sandbox/known"]) == (8.0, 1.0)
-    assert rest == {}
+    assert set(rest.values()) == {0.0}
 
 
 def test_a_caller_that_gives_up_does_not_take_the_judgement_from_the_others():

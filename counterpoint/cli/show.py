@@ -101,7 +101,7 @@ def _verdict(episode: Episode) -> str:
         return f"FAILED: {episode.error}"
     if episode.score.reward is None:
         return f"NOT JUDGED: {episode.score.reason}"
-    return f"reward {episode.score.reward:g}"
+    return f"reward {episode.score.reward:g}" + (f" ({episode.score.reason})" if episode.score.reason else "")
 
 
 def _print_call(console: Console, call: Call, sample: Mapping[str, float] | None) -> None:

@@ -24,6 +24,7 @@ ENVIRONMENT = {
 }
 """All that a program finds in its environment; a fixed hash seed, so that a set has the same order every time."""
 _JOBS_PER_SERVER = 20_000
+_TICK = 0.01
 
 
 Namespaces = Literal["own", "around", "none"]
@@ -55,6 +56,7 @@ class Pool:
         self._free: dict[bool, list[Slot]] = {False: [], True: []}
         self._busy = 0
         self._closings = 0
+        self._underway = 0
         self._waiting: deque[asyncio.Future[None]] = deque()
         self._at_work: set[Slot] = set()
         self._known: dict[str, str] = {}
@@ -80,7 +82,7 @@ class Pool:
         layers = ", ".join(slot.facts["layers"])
         self._free[False].append(slot)
         if not tier.meets(self._required):
-            await self.close()
+            await self._end_all()
             raise SandboxError(
                 f"programs would be confined by {layers} alone here, which is tier {tier}, and tier {self._required} is"
                 f' required; to accept that, set sandbox.require = "{tier}"'
@@ -88,7 +90,7 @@ class Pool:
         try:
             await check_canaries(self._run)
         except BaseException:
-            await self.close()
+            await self._end_all()
             raise
         self._known = {"name": self._name, "tier": str(tier), "layers": layers}
         return tier
@@ -98,34 +100,50 @@ class Pool:
         return await self._run(job, allowance)
 
     async def _run(self, job: Job, allowance: Allowance) -> Execution:
-        await self._take()
         closings = self._closings
+        await self._take()
         try:
             try:
-                return await self._once(job, allowance)
+                return await self._once(job, allowance, closings)
             except SandboxError:
-                if closings != self._closings:
-                    raise SandboxError("the sandbox was closed while a job ran") from None
-                return await self._once(job, allowance)
+                return await self._once(job, allowance, closings)
         finally:
             self._give()
 
     async def close(self) -> None:
-        self._closings += 1
-        for slot in self._at_work:
-            slot.kill()
-        slots = [*(slot for kind in self._free.values() for slot in kind), *self._at_work]
-        self._free = {False: [], True: []}
+        if self._starting is not None and not self._starting.done():
+            self._starting.cancel()
+            await asyncio.wait([self._starting])
         self._known = {}
-        await asyncio.gather(*(slot.close() for slot in slots))
+        await self._end_all()
 
-    async def _once(self, job: Job, allowance: Allowance) -> Execution:
-        """Run it on a free server of the right kind; one that fails, or has run many jobs, is not used again."""
+    async def _end_all(self) -> None:
+        """No server is left, and jobs that ran have failed."""
+        self._closings += 1
+        idle = [slot for kind in self._free.values() for slot in kind]
+        self._free = {False: [], True: []}
+        await asyncio.gather(*(slot.close() for slot in idle))
+        while self._underway:
+            for slot in self._at_work:
+                slot.kill()
+            await asyncio.sleep(_TICK)
+
+    async def _once(self, job: Job, allowance: Allowance, closings: int) -> Execution:
+        """Run it on a free server of the right kind, unless the sandbox has been closed since `closings` times."""
+        if closings != self._closings:
+            raise SandboxError("the sandbox was closed before a job had run")
         text = job.source + (job.exam if isinstance(job, Exam) else "")
         with_packages = any(name in text for name in self._packages)
         free = self._free[with_packages]
-        slot = free.pop() if free else await self._new_slot(with_packages=with_packages)
-        closings = self._closings
+        self._underway += 1
+        try:
+            slot = free.pop() if free else await self._new_slot(with_packages=with_packages)
+            return await self._on(slot, free, job, allowance, closings)
+        finally:
+            self._underway -= 1
+
+    async def _on(self, slot: Slot, free: list[Slot], job: Job, allowance: Allowance, closings: int) -> Execution:
+        """Run it on this slot, which is free again; but one that fails, or has run many jobs, is not used again."""
         self._at_work.add(slot)
         sound = False
         try:
@@ -136,12 +154,12 @@ class Pool:
             sound = slot.alive()
             raise
         finally:
-            self._at_work.discard(slot)
             if sound and slot.jobs < _JOBS_PER_SERVER and closings == self._closings:
-                self._free[with_packages].append(slot)
+                free.append(slot)
             else:
                 slot.kill()
                 await asyncio.shield(slot.close())
+            self._at_work.discard(slot)
 
     async def _new_slot(self, *, with_packages: bool) -> Slot:
         paths = [sysconfig.get_path("purelib"), sysconfig.get_path("platlib")]

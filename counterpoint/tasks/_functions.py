@@ -44,9 +44,9 @@ class Family:
 
     name: FamilyName
     parameter: str
-    inputs: tuple[Value, ...] = field(repr=False)
-    operations: tuple[Operation, ...] = field(repr=False)
-    endings: tuple[Operation, ...] = field(repr=False)
+    inputs: tuple[Value, ...] = field(repr=False, compare=False)
+    operations: tuple[Operation, ...] = field(repr=False, compare=False)
+    endings: tuple[Operation, ...] = field(repr=False, compare=False)
     """Operations whose result is of another kind, so that nothing can follow them."""
 
     def compositions(self, steps: int) -> list[tuple[Operation, ...]]:

@@ -245,8 +245,6 @@ class _Tally:
         self.seconds += seconds
 
     def numbers(self) -> dict[str, float]:
-        if not self.programs:
-            return {}
         return {
             "sandbox/programs": float(self.programs),
             "sandbox/known": float(self.known),

@@ -9,6 +9,7 @@ import resource
 import signal
 import sys
 import sysconfig
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -82,8 +83,11 @@ def layers(*, namespaces: bool, packages: list[str]) -> Layers:
     uid = _free_uid() if os.geteuid() == 0 else None
     kept: tuple[int, ...] = ()
     if uid is not None and has_landlock and not _readable_by_all(os.path.dirname(os.__file__)):
-        # The rules say which files can be read; this only lets the program pass the folders above them.
+        # The rules say which files can be read; this only lets the program pass the folders above them. Where even
+        # root may not, as in most containers, the program stays root, without any capability.
         kept = (_CAP_DAC_READ_SEARCH,)
+        if not _in_a_child(lambda: _become_with(uid, kept)):
+            uid, kept = None, ()
     return Layers(
         uid=uid,
         capabilities=kept,
@@ -109,9 +113,7 @@ def confine(found: Layers, limits: dict[str, Any], template: bytes, parent: int)
     """
     try:
         _limit(found, limits)
-        if found.uid is not None:
-            _become(found.uid, keep=bool(found.capabilities))
-        kernel.keep_capabilities(*found.capabilities)
+        _become_with(found.uid, found.capabilities)
         kernel.prctl(kernel.PR_SET_DUMPABLE, 0)
         kernel.prctl(kernel.PR_SET_PDEATHSIG, signal.SIGKILL)
         if os.getppid() != parent:
@@ -149,12 +151,15 @@ def _address_space() -> int:
         return int(file.read().split()[0]) * resource.getpagesize()
 
 
-def _become(uid: int, *, keep: bool) -> None:
-    os.setgroups([])
-    os.setresgid(uid, uid, uid)
-    if keep:
-        kernel.prctl(kernel.PR_SET_KEEPCAPS, 1)
-    os.setresuid(uid, uid, uid)
+def _become_with(uid: int | None, capabilities: tuple[int, ...]) -> None:
+    """This process is that user, if one is given, and has these capabilities and no others."""
+    if uid is not None:
+        os.setgroups([])
+        os.setresgid(uid, uid, uid)
+        if capabilities:
+            kernel.prctl(kernel.PR_SET_KEEPCAPS, 1)
+        os.setresuid(uid, uid, uid)
+    kernel.keep_capabilities(*capabilities)
 
 
 def grow_stack() -> None:
@@ -168,16 +173,21 @@ def _free_uid() -> int | None:
     """A user that programs can become here; None if this process may not change its user."""
     for first in _UIDS:
         uid = first + os.getpid() % 5_000 if first < 65_536 else first + os.getpid()
-        child = os.fork()
-        if child == 0:
-            try:
-                _become(uid, keep=False)
-            except OSError:
-                os._exit(1)
-            os._exit(0)
-        if os.waitpid(child, 0)[1] == 0:
+        if _in_a_child(lambda uid=uid: _become_with(uid, ())):  # type: ignore[misc]
             return uid
     return None
+
+
+def _in_a_child(act: Callable[[], None]) -> bool:
+    """Whether it can be done here; it is done in a child, which ends."""
+    child = os.fork()
+    if child == 0:
+        try:
+            act()
+        except OSError:
+            os._exit(1)
+        os._exit(0)
+    return os.waitpid(child, 0)[1] == 0
 
 
 def _readable_by_all(path: str) -> bool:

@@ -126,9 +126,10 @@ def end(run: Callable[[], object]) -> NoReturn:
     code = _code_of(run)
     code = max(code, _code_of(threading._shutdown))  # type: ignore[attr-defined]
     code = max(code, _code_of(atexit._run_exitfuncs))
+    code = max(code, _code_of(_flush))
     # As when an interpreter ends: files that only the program's own names hold are closed, and so written out.
     code = max(code, _code_of(sys.modules["__main__"].__dict__.clear))
-    code = max(code, _code_of(_flush))
+    code = max(code, _code_of(_flush_own))
     os._exit(code)
 
 
@@ -164,6 +165,12 @@ def _exit_code(ending: SystemExit) -> int:
 
 
 def _flush() -> None:
-    for stream in (sys.stdout, sys.stderr, *_STREAMS):
+    for stream in (sys.stdout, sys.stderr):
         if stream is not None and not stream.closed:
+            stream.flush()
+
+
+def _flush_own() -> None:
+    for stream in _STREAMS:
+        if not stream.closed:
             stream.flush()

@@ -190,7 +190,7 @@ class _Watch:
             "exit_code": code if code >= 0 else None,
             "signal": -code if code < 0 else None,
             "out_of_time": late,
-            "dismissed": dismissed or (code == DISMISSED and len(self._children) > 1),
+            "dismissed": len(self._children) > 1 and (code == DISMISSED or (dismissed and code == -signal.SIGKILL)),
             "cpu": usage.ru_utime + usage.ru_stime,
             "wall": time.monotonic() - self._began,
         }
