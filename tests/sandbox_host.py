@@ -24,10 +24,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from string import Template
 
-REPOSITORY = Path(__file__).resolve().parent.parent
-if __name__ == "__main__":
-    sys.path[:0] = [str(REPOSITORY), str(REPOSITORY / "tests")]
-
 from hostile import FAIR, HOSTILE, Program
 
 from counterpoint.errors import TaskError
@@ -35,6 +31,7 @@ from counterpoint.sandboxes.base import Allowance, Execution, Job, Sandbox, Tier
 from counterpoint.sandboxes.fork_server import fork_server
 from counterpoint.tasks._grading import Grader
 
+REPOSITORY = Path(__file__).resolve().parent.parent
 USER = 64020
 TOKEN = "planted-token-of-the-grader"
 """A value in the environment of the grader, which no program may see."""
@@ -57,7 +54,8 @@ class World:
 
     def __exit__(self, *_: object) -> None:
         for path in self._left_behind():
-            path.unlink()
+            if self.room not in path.parents:
+                path.unlink()
         self._stack.close()
 
     def source(self, program: Program) -> str:
@@ -147,7 +145,8 @@ class World:
 @contextlib.contextmanager
 def _prey():
     """A process of the same user that ends when it is signalled with what nobody else minds."""
-    source = "import os, signal, time\nsignal.signal(signal.SIGURG, lambda *_: os._exit(9))\nprint(flush=True)\ntime.sleep(3600)"
+    source = "import os, signal, time\nsignal.signal(signal.SIGURG, lambda *_: os._exit(9))\nprint(flush=True)\n"
+    "time.sleep(3600)"
     with subprocess.Popen(
         [sys.executable, "-I", "-S", "-c", source],
         stdout=subprocess.PIPE,
@@ -442,7 +441,12 @@ def _filter(host: Host) -> None:
     for number, error in errors.items():
         give += [(0x15, 0, 1, number), (0x06, 0, 0, 0x00050000 | error)]
     if host.blocked:
-        give += [(0x15, 0, 3, table["clone"]), (0x20, 0, 0, 16), (0x45, 0, 1, _NEW_NAMESPACES), (0x06, 0, 0, 0x00050001)]
+        give += [
+            (0x15, 0, 3, table["clone"]),
+            (0x20, 0, 0, 16),
+            (0x45, 0, 1, _NEW_NAMESPACES),
+            (0x06, 0, 0, 0x00050001),
+        ]
     give.append((0x06, 0, 0, 0x7FFF0000))
     program = ctypes.create_string_buffer(b"".join(struct.pack("HBBI", *one) for one in give))
     header = ctypes.create_string_buffer(struct.pack("HxxxxxxP", len(give), ctypes.addressof(program)))
