@@ -12,7 +12,8 @@ ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
 ARITHMETIC = [f"{workflow}_arithmetic" for workflow in ("voting", "evaluator_optimizer", "orchestrator_workers")]
 TEXTS = {"README": README} | {
-    name: (ROOT / "recipes" / name / "README.md").read_text() for name in (*ARITHMETIC, "study_parity", "matched")
+    name: (ROOT / "recipes" / name / "README.md").read_text()
+    for name in (*ARITHMETIC, "voting_synthesis", "study_parity", "matched")
 }
 SMALL = [
     "task.train=64",

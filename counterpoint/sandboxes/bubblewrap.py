@@ -7,6 +7,7 @@ import importlib.util
 import shutil
 import sys
 import sysconfig
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -24,7 +25,7 @@ def bubblewrap(
     slots: Annotated[int, Field(ge=0, le=1024)] = 0,
     require: Literal["A", "B", "C", "D"] = "B",
     python: str = sys.executable,
-    packages: Annotated[list[str], Field()] = ["numpy"],  # noqa: B006
+    packages: Sequence[str] = ("numpy",),
     command: str = "bwrap",
 ) -> Sandbox:
     """As `fork_server`, each slot in namespaces and a file system made by the program `command`.

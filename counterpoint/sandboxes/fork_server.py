@@ -1,6 +1,7 @@
 """The default sandbox: it needs nothing but Linux and Python. A fork server a slot, a confined fork a job."""
 
 import sys
+from collections.abc import Sequence
 from typing import Annotated, Literal
 
 from pydantic import Field
@@ -14,7 +15,7 @@ def fork_server(
     slots: Annotated[int, Field(ge=0, le=1024)] = 0,
     require: Literal["A", "B", "C", "D"] = "B",
     python: str = sys.executable,
-    packages: Annotated[list[str], Field()] = ["numpy"],  # noqa: B006
+    packages: Sequence[str] = ("numpy",),
     namespaces: bool = True,
 ) -> Sandbox:
     """Slots run at once, 0 for as many as there are cores; `packages` can be imported beside the standard library.

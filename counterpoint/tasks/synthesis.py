@@ -2,7 +2,7 @@
 
 import json
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from itertools import product
 from typing import Annotated, NamedTuple
@@ -52,7 +52,7 @@ class Drawn(NamedTuple):
 
 def synthesis(
     *,
-    families: Annotated[tuple[FamilyName, ...], Field(min_length=1)] = ("lists", "strings"),
+    families: Annotated[Sequence[FamilyName], Field(min_length=1)] = ("lists", "strings"),
     steps: Annotated[int, Field(ge=1, le=3)] = 2,
     examples: Annotated[int, Field(ge=2, le=8)] = 4,
     tests: Annotated[int, Field(ge=2, le=10)] = 6,
