@@ -94,6 +94,20 @@ def show(
 
 
 @app.command()
+def export(
+    run: RunPath,
+    policy: Annotated[str, typer.Option(help="Which of the run's policies.")],
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Where it goes; a new or empty directory.")],
+    step: Annotated[int | None, typer.Option(help="Which checkpoint of the run; the last if not given.")] = None,
+    merged: Annotated[bool, typer.Option("--merged", help="Merge it into its base: a model of its own.")] = False,
+) -> None:
+    """Write a policy as a PEFT adapter, or as a model of its own, with a model card."""
+    from counterpoint.cli.export import write_policy
+
+    write_policy(run, policy, step, merged, out)
+
+
+@app.command()
 def diagnose(
     run: RunPath,
     out: Annotated[Path | None, typer.Option(help="Also write everything to this JSON file.")] = None,
