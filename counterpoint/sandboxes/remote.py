@@ -4,10 +4,10 @@ How well it confines them is the server's affair. What is expected never goes th
 """
 
 import asyncio
+import base64
 import json
-import secrets
+import zlib
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -20,6 +20,7 @@ from counterpoint.sandboxes.base import (
     STANDARD,
     Allowance,
     Ending,
+    Exam,
     Execution,
     FunctionCall,
     Job,
@@ -27,48 +28,33 @@ from counterpoint.sandboxes.base import (
     Script,
     Tier,
 )
-from counterpoint.sandboxes.inside import codec, exits
+from counterpoint.sandboxes.inside import codec, exits, program, shipped
 
 _GRACE_SECONDS = 60.0
-_PAUSES = (0.5, 2.0, 8.0)
-"""Seconds before each further attempt."""
-_DRIVER = """
-import os, sys, types
-codec = types.ModuleType("codec")
-exec(compile(CODEC, "codec.py", "exec"), codec.__dict__)
-main = types.ModuleType("__main__")
-sys.modules["__main__"] = main
-try:
-    exec(compile(SOURCE, "program.py", "exec"), main.__dict__)
-    holder = main if hasattr(main, FUNCTION) or not hasattr(main, "Solution") else main.Solution()
-    value = getattr(holder, FUNCTION)(*codec.decode(ARGUMENTS.encode()))
-except MemoryError:
-    os._exit(OUT_OF_MEMORY)
-try:
-    reply = codec.encode(value).decode()
-except (codec.CodecError, RecursionError):
-    os._exit(BAD_VALUE)
-sys.stdout.write("\\n" + MARK + reply)
+_PAUSES = (0.0, 0.5, 2.0, 8.0)
+"""Seconds before each attempt."""
+_SHIPPED = {
+    one.__name__.rpartition(".")[2]: Path(str(one.__file__)).read_text() for one in (exits, codec, program, shipped)
+}
+"""Modules in the order of their imports."""
+_BOOT = """
+import json, sys, types
+sources, job = json.loads(GIVEN)
+inside = sys.modules["inside"] = types.ModuleType("inside")
+for name, source in sources.items():
+    module = sys.modules["inside." + name] = types.ModuleType("inside." + name)
+    module.__package__, module.__file__ = "inside", "inside/" + name + ".py"
+    setattr(inside, name, module)
+    exec(compile(source, module.__file__, "exec"), module.__dict__)
+inside.shipped.main(job)
 """
 
 
-@dataclass(frozen=True, slots=True)
-class _Text:
-    """A program as the server gets it, and what its standard output has before the reply, if it gives one."""
-
-    code: str
-    mark: str = ""
-
-
-def remote(
-    *,
-    url: str,
-    slots: Annotated[int, Field(ge=1, le=4096)] = 16,
-    key: str = "",
-) -> Sandbox:
+def remote(*, url: str, slots: Annotated[int, Field(ge=1, le=4096)] = 16, key: str = "") -> Sandbox:
     """A server at `url`, such as `http://localhost:8080`, that runs `slots` programs at once.
 
-    With a `key` it is sent as a bearer token. It cannot hold exams: tasks whose tests are asserts need another sandbox.
+    With a `key` it is sent as a bearer token. It cannot hold exams: tasks whose tests are asserts need another sandbox,
+    as program and exam could reach each other there.
     """
     return Remote(url, slots, key)
 
@@ -83,7 +69,8 @@ class Remote:
         self._slots = slots
         self._headers = {"Authorization": f"Bearer {key}"} if key else {}
         self._client: httpx2.AsyncClient | None = None
-        self._turns: asyncio.Semaphore | None = None
+        self._turns = asyncio.Semaphore(slots)
+        self._jobs: set[asyncio.Task[Execution]] = set()
 
     @property
     def slots(self) -> int:
@@ -94,90 +81,112 @@ class Remote:
 
     async def start(self) -> Tier:
         if self._client is None:
-            self._client = httpx2.AsyncClient(base_url=self._url, headers=self._headers)
+            self._client = httpx2.AsyncClient(
+                base_url=self._url, headers=self._headers, limits=_connections(self._slots)
+            )
             self._turns = asyncio.Semaphore(self._slots)
-            harmless = await self.run(Script(source="print(int(input()) * 2)", stdin=b"21\n"), STANDARD)
-            if harmless.stdout.strip() != b"42":
+            try:
+                harmless = await self.run(Script(source="print(int(input()) * 2)", stdin=b"21\n"), STANDARD)
+            except BaseException:
+                await self.close()
+                raise
+            if harmless.stdout != b"42\n":
                 await self.close()
                 raise SandboxError(f"{self._url} runs no programs: {harmless.stderr[-500:].decode(errors='replace')}")
         return Tier.D
 
     async def run(self, job: Job, allowance: Allowance) -> Execution:
         await self.start()
-        assert self._turns is not None
-        text = _text(job)
-        body = {
-            "code": text.code,
-            "language": "python",
-            "stdin": job.stdin.decode("utf-8", "surrogateescape") if isinstance(job, Script) else "",
-            "run_timeout": allowance.wall,
-            "memory_limit_MB": allowance.memory,
-        }
+        task = asyncio.ensure_future(self._run(job, allowance))
+        self._jobs.add(task)
+        try:
+            await asyncio.wait([task])
+        finally:
+            self._jobs.discard(task)
+            task.cancel()
+        if task.cancelled():
+            raise SandboxError("the sandbox was closed while a job ran")
+        return task.result()
+
+    async def _run(self, job: Job, allowance: Allowance) -> Execution:
+        body = {"code": _code(job, allowance), "language": "python", "run_timeout": allowance.wall + _GRACE_SECONDS / 2}
         async with self._turns:
-            told = await self._post(body, allowance.wall + _GRACE_SECONDS)
-        return _execution(told, text, allowance)
+            said = ""
+            for pause in _PAUSES:
+                await asyncio.sleep(pause)
+                execution, said = await self._attempt(body, allowance)
+                if execution is not None:
+                    return execution
+        raise SandboxError(f"{self._url}/run_code: {said}")
+
+    async def _attempt(self, body: Mapping[str, object], allowance: Allowance) -> tuple[Execution | None, str]:
+        """The facts; or none, and what the server said instead."""
+        if self._client is None:
+            raise SandboxError("the sandbox was closed while a job ran")
+        try:
+            seconds = allowance.wall + _GRACE_SECONDS
+            response = await self._client.post("/run_code", json=body, timeout=seconds)
+            told = response.json()
+            said = f"status {response.status_code}, {str(told)[:300]}"
+            return _execution(told, allowance), said
+        except (httpx2.HTTPError, ValueError, TypeError, KeyError, AttributeError, zlib.error) as error:
+            return None, f"{type(error).__name__}: {error}"
 
     async def close(self) -> None:
+        for job in self._jobs:
+            job.cancel()
         if self._client is not None:
             await self._client.aclose()
         self._client = None
 
-    async def _post(self, body: Mapping[str, object], seconds: float) -> dict[str, Any]:
-        """What the server says. Raises SandboxError if it says nothing of use after all attempts."""
-        assert self._client is not None
-        said = ""
-        for pause in (0.0, *_PAUSES):
-            await asyncio.sleep(pause)
-            try:
-                response = await self._client.post("/run_code", json=body, timeout=seconds)
-                told = response.json()
-                if response.status_code == httpx2.codes.OK and told.get("status") in ("Success", "Failed"):
-                    return dict(told)
-                said = f"status {response.status_code}, {str(told)[:300]}"
-            except (httpx2.HTTPError, ValueError, AttributeError) as error:
-                said = f"{type(error).__name__}: {error}"
-        raise SandboxError(f"{self._url}/run_code: {said}")
+
+def _connections(slots: int) -> httpx2.Limits:
+    return httpx2.Limits(max_connections=slots, max_keepalive_connections=slots)
 
 
-def _text(job: Job) -> _Text:
-    if isinstance(job, Script):
-        return _Text(job.source)
-    if not isinstance(job, FunctionCall):
+def _code(job: Job, allowance: Allowance) -> str:
+    """A program that runs the job and prints the facts about it."""
+    if isinstance(job, Exam):
         raise SandboxError("a remote sandbox cannot hold exams")
-    mark = secrets.token_hex(8)
-    names = {
-        "CODEC": Path(codec.__file__).read_text(),
-        "SOURCE": job.source,
-        "FUNCTION": job.function,
-        "ARGUMENTS": codec.encode(list(job.arguments)).decode(),
-        "MARK": mark,
-        "OUT_OF_MEMORY": exits.OUT_OF_MEMORY,
-        "BAD_VALUE": exits.BAD_VALUE,
+    stdin = codec.encode(list(job.arguments)) if isinstance(job, FunctionCall) else job.stdin
+    given = {
+        "source": job.source,
+        "function": job.function if isinstance(job, FunctionCall) else "",
+        "stdin": base64.b64encode(stdin).decode(),
+        "cpu": allowance.cpu,
+        "wall": allowance.wall,
+        "memory": allowance.memory * MEBIBYTE,
+        "output": allowance.output * MEBIBYTE,
     }
-    given = "".join(f"{name} = {json.dumps(value)}\n" for name, value in names.items())
-    return _Text(given + _DRIVER, mark)
+    return f"GIVEN = {json.dumps(json.dumps([_SHIPPED, given]))}\n{_BOOT}"
 
 
-def _execution(told: Mapping[str, Any], text: _Text, allowance: Allowance) -> Execution:
-    result = told.get("run_result") or {}
+def _execution(told: Mapping[str, Any], allowance: Allowance) -> Execution:
+    """The facts in an answer of the server. Raises ValueError, KeyError or the like if there are none."""
+    if told["status"] == "SandboxError":
+        raise ValueError(f"the server could not run it: {told.get('message', '')[:300]}")
+    result = told["run_result"]
+    if result["status"] == "TimeLimitExceeded":
+        return Execution(program=_late(allowance))
+    before, mark, after = str(result["stdout"]).rpartition(shipped.MARK)
+    if not mark:
+        raise ValueError(f"no facts in {before[-300:] + after[-300:]!r}, {str(result.get('stderr'))[-300:]!r}")
+    facts = json.loads(after.splitlines()[0])
     limit = allowance.output * MEBIBYTE
-    stdout = str(result.get("stdout") or "").encode("utf-8", "surrogatepass")
-    stderr = str(result.get("stderr") or "").encode("utf-8", "surrogatepass")
-    late = result.get("status") == "TimeLimitExceeded"
-    code = result.get("return_code")
-    seconds = float(result.get("execution_time") or 0.0)
-    reply = stdout.rpartition(f"\n{text.mark}".encode())[2] if text.mark and text.mark.encode() in stdout else b""
+    stdout, stderr, reply = (_unpacked(one, limit) for one in facts["files"])
     return Execution(
-        program=Ending(
-            exit_code=None if late or code is None or code < 0 else int(code),
-            signal=-int(code) if code is not None and code < 0 else None,
-            out_of_time=late,
-            dismissed=False,
-            cpu=0.0,
-            wall=seconds,
-        ),
+        program=Ending(**facts["ending"]),
         stdout=stdout,
         stderr=stderr,
         reply=reply,
-        output_exceeded=max(len(stdout), len(stderr)) >= limit,
+        output_exceeded=bool(facts["exceeded"]),
     )
+
+
+def _unpacked(text: str, limit: int) -> bytes:
+    """What was packed, of which nothing beyond the limit is unpacked."""
+    return zlib.decompressobj().decompress(base64.b64decode(text), limit)
+
+
+def _late(allowance: Allowance) -> Ending:
+    return Ending(exit_code=None, signal=9, out_of_time=True, dismissed=False, cpu=0.0, wall=allowance.wall)

@@ -21,6 +21,9 @@ SUSPICIOUS = re.compile(
 """What a correct solution hardly ever needs; if it is in an accepted one, somebody should look at it."""
 
 
+_ADDRESS = re.compile(r"0x[0-9a-fA-F]+")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Judgement:
     """What became of a program."""
@@ -255,6 +258,6 @@ class _Tally:
 
 
 def _last_line(execution: Execution) -> str:
-    """What the program said last on standard error: for people to read, it decides nothing."""
+    """What the program said last on standard error, without addresses: for people to read, it decides nothing."""
     lines = execution.stderr[-2000:].decode(errors="replace").strip().splitlines()
-    return lines[-1][:200] if lines else ""
+    return _ADDRESS.sub("0x...", lines[-1][:200]) if lines else ""

@@ -84,7 +84,7 @@ async def bytes_are_exact(new: SandboxFactory) -> None:
     async with _open(new) as sandbox:
         data = bytes(range(256)) * 4096
         copy = "import sys\ndata = sys.stdin.buffer.read()\nsys.stdout.buffer.write(data)\n"
-        "sys.stderr.buffer.write(data[:999])"
+        copy += "sys.stderr.buffer.write(data[:999])"
         execution = await sandbox.run(Script(source=copy, stdin=data), STANDARD)
         assert execution.stdout == data, f"{len(execution.stdout)} bytes of output are not the {len(data)} of input"
         assert execution.stderr == data[:999], f"standard error is {execution.stderr[:99]!r}"
@@ -109,7 +109,7 @@ async def time_is_limited(new: SandboxFactory) -> None:
     """A program that computes ends with its CPU time, whatever it does about it, one that waits with its wall time."""
     allowance = replace(STANDARD, cpu=1.0)
     stubborn = "import signal\nfor one in range(1, 32):\n    if one not in (9, 19):\n"
-    "        signal.signal(one, signal.SIG_IGN)\n"
+    stubborn += "        signal.signal(one, signal.SIG_IGN)\n"
     async with _open(new) as sandbox:
         for source in ("while True:\n    pass", stubborn + "while True:\n    pass"):
             execution = await _script(sandbox, source, allowance)

@@ -55,7 +55,7 @@ class Layers:
         """What there is, in words."""
         named = {
             "limits": True,
-            f"user {self.uid}": self.uid is not None,
+            "a user of its own": self.uid is not None,
             "namespaces": self.namespaces,
             f"Landlock {landlock.version()}": self.rules is not None,
             "seccomp": self.seccomp,

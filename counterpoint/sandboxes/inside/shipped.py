@@ -1,0 +1,89 @@
+"""Run one job in an interpreter that somebody else started, on another machine, and print the facts about it.
+
+What confines the program there is the affair of whoever started the interpreter. Here it gets limits and files of its
+own, and its facts are as exact as those of a fork server; a program that forges them has only given another answer.
+"""
+
+import base64
+import fcntl
+import json
+import os
+import resource
+import select
+import signal
+import sys
+import time
+import zlib
+from typing import Any
+
+from . import program
+from .exits import NOT_CONFINED
+
+MARK = "the facts: "
+"""Begins the last line that is printed."""
+
+
+def main(job: dict[str, Any]) -> None:
+    """Run the job in a child and print how it ended and what it wrote."""
+    files = [os.memfd_create("job") for _ in range(4)]
+    os.write(files[0], base64.b64decode(job["stdin"]))
+    os.lseek(files[0], 0, os.SEEK_SET)
+    began = time.monotonic()
+    child = os.fork()
+    if child == 0:
+        try:
+            _run(job, files)
+        finally:
+            os._exit(NOT_CONFINED)
+    late = _wait(child, job["wall"])
+    _, status, usage = os.wait4(child, 0)
+    code = os.waitstatus_to_exitcode(status)
+    facts = {
+        "ending": {
+            "exit_code": code if code >= 0 else None,
+            "signal": -code if code < 0 else None,
+            "out_of_time": late,
+            "dismissed": False,
+            "cpu": usage.ru_utime + usage.ru_stime,
+            "wall": time.monotonic() - began,
+        },
+        "files": [_packed(file, job["output"]) for file in files[1:]],
+        "exceeded": any(os.fstat(file).st_size >= job["output"] for file in files[1:]),
+    }
+    sys.stdout.write(f"\n{MARK}{json.dumps(facts)}\n")
+
+
+def _run(job: dict[str, Any], files: list[int]) -> None:
+    high = [fcntl.fcntl(file, fcntl.F_DUPFD, 100) for file in files]
+    for number, file in enumerate(high):
+        os.dup2(file, number)
+    os.closerange(len(files), 200)
+    seconds = max(1, -int(-job["cpu"] // 1))
+    with open("/proc/self/statm") as statm:
+        own = int(statm.read().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds))
+    resource.setrlimit(resource.RLIMIT_AS, (own + job["memory"], own + job["memory"]))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (job["output"], job["output"]))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    sys.set_int_max_str_digits(0)
+    program.add_exit_names()
+    program.open_streams()
+    if job["function"]:
+        program.function_call(job["source"], job["function"], program.prelude())
+    program.script(job["source"])
+
+
+def _wait(child: int, seconds: float) -> bool:
+    """Whether its time was over before it ended; then it has been killed."""
+    handle = os.pidfd_open(child)
+    poll = select.poll()
+    poll.register(handle, select.POLLIN)
+    ended = poll.poll(1000 * seconds)
+    os.close(handle)
+    if not ended:
+        os.kill(child, signal.SIGKILL)
+    return not ended
+
+
+def _packed(file: int, limit: int) -> str:
+    return base64.b64encode(zlib.compress(os.pread(file, limit, 0), 1)).decode()
