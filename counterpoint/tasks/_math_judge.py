@@ -1,0 +1,163 @@
+"""Judges mathematical answers: by text and rational numbers where that suffices, else by math-verify in processes."""
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Mapping
+from concurrent.futures import Future
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
+from typing import Final
+
+from counterpoint.errors import ConfigError
+from counterpoint.task import RIGHT, WRONG, Score, not_judged
+from counterpoint.tasks._math_pool import Pool, Question, Told
+from counterpoint.tasks._math_text import assigned, clean, number, quantity, same, unfit, words
+from counterpoint.tasks.base import Judging
+
+_REMEMBERED: Final = 50_000
+
+
+class MathJudge(Judging):
+    """Judges `(answer, key)`; the same pair is judged once. Processes are started by the first answer that needs one.
+
+    What an answer does to its judge is its own doing: one that takes too much time or memory to read, is too long, too
+    deep or a tower of powers is wrong, with the reason, because not judging it would pay. Not judged is an answer whose
+    key cannot be read in time, or to which no process could be given. Where a key cannot be read as mathematics at all,
+    an answer is right if it is the same text.
+    """
+
+    def __init__(self, *, workers: int = 2, seconds: float = 5.0, memory: int = 2048, tolerance: float = 0.0) -> None:
+        self._pool = Pool(workers=workers, seconds=seconds, memory=memory)
+        self._tolerance = tolerance
+        self._known: OrderedDict[tuple[str, str], Score] = OrderedDict()
+        self._asked: dict[tuple[str, str], Future[Told]] = {}
+        self._tally = _Tally()
+
+    async def start(self) -> None:
+        """It is ready. Raises ConfigError if math-verify is not installed."""
+        if find_spec("math_verify") is None:
+            raise ConfigError("task 'mathematics' judges with math-verify, which is missing: `pip install math-verify`")
+
+    async def close(self) -> None:
+        """No process is left; answers that were still to be judged are not judged."""
+        await asyncio.to_thread(self._pool.close)
+        self._asked.clear()
+
+    def facts(self) -> Mapping[str, str]:
+        return {f"judge_{name.replace('-', '_')}": _version(name) for name in ("math-verify", "latex2sympy2-extended")}
+
+    def numbers(self) -> dict[str, float]:
+        """What there was to do since the last time this was asked."""
+        tally, self._tally = self._tally, _Tally()
+        return tally.numbers()
+
+    async def judge(self, answer: str, key: str) -> Score:
+        """Right or wrong; not judged if the machine or the key did not let it be found out."""
+        self._tally.answers += 1
+        pair = (answer, key)
+        if pair in self._known:
+            self._tally.known += 1
+            return self._known[pair]
+        score = settled(answer, key, self._tolerance)
+        if score is None:
+            score = await self._compared(pair)
+        if score.reward is not None:
+            self._known[pair] = score
+            if len(self._known) > _REMEMBERED:
+                self._known.popitem(last=False)
+        return score
+
+    async def _compared(self, pair: tuple[str, str]) -> Score:
+        if pair not in self._asked:
+            self._tally.compared += 1
+            self._asked[pair] = self._pool.ask(_question(*pair, self._tolerance))
+        future = self._asked[pair]
+        try:
+            told = await asyncio.shield(asyncio.wrap_future(future))
+        finally:
+            if future.done():
+                self._asked.pop(pair, None)
+        if told.right is None:
+            return not_judged(told.reason)
+        if told.right:
+            return RIGHT
+        self._tally.cut_short += told.reason.startswith("the answer")
+        return Score(reward=0.0, reason=told.reason)
+
+
+def settled(answer: str, key: str, tolerance: float = 0.0) -> Score | None:
+    """The score of an answer for which text and rational numbers suffice; None for any other."""
+    if len(answer) > 10 * (1000 + len(key)):
+        return Score(reward=0.0, reason=f"it has {len(answer)} characters")
+    found, right = clean(answer), clean(key)
+    if not found:
+        return WRONG
+    if same(found, right):
+        return RIGHT
+    reason = unfit(answer)
+    if reason and (not unfit(key) or len(answer) > 1000 + len(key)):
+        return Score(reward=0.0, reason=reason)
+    text = words(right)
+    if text is not None:
+        return RIGHT if words(found) == text else WRONG
+    return _by_number(*_same_side(found, right), tolerance)
+
+
+def _same_side(found: str, right: str) -> tuple[str, str]:
+    """Both without `x =`, where only one has it or both have the same."""
+    (left, value), (key_left, key_value) = assigned(found), assigned(right)
+    if left == key_left or (not key_left and "=" not in right) or (not left and "=" not in found):
+        return value, key_value
+    return found, right
+
+
+def _by_number(found: str, right: str, tolerance: float) -> Score | None:
+    if same(found, right):
+        return RIGHT
+    one, other = quantity(found), quantity(right)
+    value, wanted = number(one.value), number(other.value)
+    if value is None or wanted is None:
+        return WRONG if one.unit and other.unit and one.unit != other.unit else None
+    if one.unit and other.unit and one.unit != other.unit:
+        return Score(reward=0.0, reason=f"it is in {one.unit}, not in {other.unit}")
+    allowed = tolerance * abs(wanted)
+    # The question says what is asked for in per cent: 40 % is then 40. As a number it is 0.4.
+    readings = {value, value / 100} if one.percent and not other.percent else {value}
+    wanteds = {wanted, wanted / 100} if other.percent and not one.percent else {wanted}
+    return RIGHT if any(abs(v - w) <= allowed for v in readings for w in wanteds) else WRONG
+
+
+def _question(answer: str, key: str, tolerance: float) -> Question:
+    found, right = _same_side(clean(answer), clean(key))
+    return Question(answer=_without_unit(found), key=_without_unit(right), tolerance=tolerance)
+
+
+def _without_unit(text: str) -> str:
+    found = quantity(text)
+    return text if found.percent else found.value
+
+
+def _version(name: str) -> str:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return "missing"
+
+
+@dataclass(slots=True)
+class _Tally:
+    """What there was to do."""
+
+    answers: int = 0
+    known: int = 0
+    compared: int = 0
+    cut_short: int = 0
+
+    def numbers(self) -> dict[str, float]:
+        return {
+            "mathematics/answers": float(self.answers),
+            "mathematics/known": float(self.known),
+            "mathematics/compared": float(self.compared),
+            "mathematics/cut_short": float(self.cut_short),
+        }
