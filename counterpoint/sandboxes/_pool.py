@@ -3,6 +3,7 @@
 import asyncio
 import os
 import sysconfig
+import warnings
 from collections import deque
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -93,6 +94,8 @@ class Pool:
             await self._end_all()
             raise
         self._known = {"name": self._name, "tier": str(tier), "layers": layers}
+        if not tier.meets(Tier.B):
+            warnings.warn(f"programs of a model are confined by {layers} alone: tier {tier}", stacklevel=2)
         return tier
 
     async def run(self, job: Job, allowance: Allowance) -> Execution:
