@@ -1,16 +1,17 @@
 """Play a workflow over held-out tasks and count."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, field
 from statistics import fmean
 from typing import Any
 
 from counterpoint.diagnostics.base import Numbers
 from counterpoint.diagnostics.behaviour import episode_numbers
-from counterpoint.episode import Group, Unreadable, calls_of
+from counterpoint.episode import Answer, Group, Unreadable, calls_of
 from counterpoint.errors import EndpointError, WorkflowError
+from counterpoint.passes import Attempt, Attempts
 from counterpoint.rollout import Limits, Stage, rollout
-from counterpoint.task import Task
+from counterpoint.task import RIGHT_FROM, Task
 
 Outcomes = Mapping[str, Sequence[float]]
 """Task id -> outcomes in [0, 1] on it; tasks without one are absent."""
@@ -27,6 +28,11 @@ class Evaluation:
     """Role -> the scores of its claims."""
     numbers: Numbers
     """Team and role behaviour, by the names of `docs/metrics.md`."""
+    attempts: Attempts = field(default_factory=dict)
+    """The answer of each episode that could be judged; one that failed has none."""
+    role_attempts: Mapping[str, Attempts] = field(default_factory=dict)
+    """Role -> what it answered in its first turn, where nothing it said before can have helped; roles that do not
+    answer are absent."""
 
     @property
     def accuracy(self) -> float:
@@ -40,8 +46,13 @@ class Evaluation:
         }
 
     def row(self, step: int) -> dict[str, Any]:
-        """Everything, as one line of `evaluations.jsonl`."""
-        return {"step": step, "accuracy": self.accuracy, **asdict(self)}
+        """Everything but the answers, as one line of `evaluations.jsonl`."""
+        kept = ("split", "outcomes", "roles", "numbers")
+        return {"step": step, "accuracy": self.accuracy, **{name: getattr(self, name) for name in kept}}
+
+    def answers(self) -> dict[str, Any]:
+        """The attempts of the team and of each role, as plain values."""
+        return {"team": _plain(self.attempts), "roles": {who: _plain(made) for who, made in self.role_attempts.items()}}
 
 
 async def evaluate(
@@ -81,4 +92,32 @@ def count(groups: Sequence[Group], split: str) -> Evaluation:
     for episode, call in calls_of(groups):
         if call.score is not None:
             roles.setdefault(call.key.role, {}).setdefault(episode.task, []).append(call.score)
-    return Evaluation(split=split, outcomes=judged, roles=roles, numbers=episode_numbers(groups))
+    return Evaluation(
+        split=split,
+        outcomes=judged,
+        roles=roles,
+        numbers=episode_numbers(groups),
+        attempts={group.task: attempts for group in groups if (attempts := _attempts(group))},
+        role_attempts=_role_attempts(groups),
+    )
+
+
+def _attempts(group: Group) -> list[Attempt]:
+    judged = [(one.answer, one.success) for one in group.episodes if one.success is not None]
+    return [Attempt(answer, success >= RIGHT_FROM) for answer, success in judged]
+
+
+def _role_attempts(groups: Sequence[Group]) -> dict[str, Attempts]:
+    found: dict[str, dict[str, list[Attempt]]] = {}
+    answering = {call.key.role for _, call in calls_of(groups) if isinstance(call.claim, Answer)}
+    for episode, call in calls_of(groups):
+        role, turn = call.key.role, call.key.turn
+        first = min(one.key.turn for one in episode.calls if one.key.role == role)
+        if role in answering and turn == first and call.score is not None:
+            text = call.claim.text if isinstance(call.claim, Answer) else None
+            found.setdefault(role, {}).setdefault(episode.task, []).append(Attempt(text, call.score >= RIGHT_FROM))
+    return dict(found)
+
+
+def _plain(attempts: Attempts) -> dict[str, list[dict[str, Any]]]:
+    return {task: [one._asdict() for one in made] for task, made in attempts.items()}

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
 from tempfile import TemporaryDirectory
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from rich import box
 from rich.console import Console
@@ -20,7 +20,9 @@ from counterpoint.cli.train import with_threads
 from counterpoint.config import Config
 from counterpoint.errors import ConfigError, RunError, unknown
 from counterpoint.evaluate import Evaluation, evaluate
-from counterpoint.outcome import BEHAVIOUR, difference, interval
+from counterpoint.outcome import BEHAVIOUR, interval
+from counterpoint.paired import compare
+from counterpoint.passes import Passes, passes
 from counterpoint.policy import routing
 from counterpoint.recipe import config_from, load_config, override_table
 from counterpoint.rollout import Stage
@@ -49,12 +51,14 @@ class Control(NamedTuple):
     ablate: str | None = None
     solo: bool = False
     transfer: Path | None = None
+    against: Path | None = None
 
 
 def measure(target: str, overrides: Sequence[str], ask: Ask, control: Control, out: Path | None) -> None:
     """Play the split, print what came of it, and write it to `out` if one is given.
 
-    With a control the run is played as it is and with the control, and the two are compared task by task.
+    With a control the run is played as it is and with the control, and the two are compared task by task; so is
+    another run.
     """
     check_out(out)
     transformers_logging.disable_progress_bar()
@@ -65,12 +69,16 @@ def measure(target: str, overrides: Sequence[str], ask: Ask, control: Control, o
         if ask.step is not None or any(control):
             raise ConfigError(f"--step and controls need a run directory; {target!r} is a model")
         found = asyncio.run(_play(config, {}, ask))
-        _print(console, found)
+        _print(console, found, ask)
         rows = {"": found}
     else:
         rows = _with_controls(console, run, config, ask, control, overrides)
     step = 0 if run is None else _step(run, ask)
-    written = {name: found.row(step) for name, found in rows.items()}
+    written = {name: _written(found, step, ask) for name, found in rows.items()}
+    for name in list(written)[1:]:
+        written[name]["difference"] = compare(rows[name].outcomes, rows["run"].outcomes).as_dict()
+        if control.against is not None:
+            written[name]["step"] = _step(Run.read(control.against), ask)
     write_out(out, written if len(written) > 1 else next(iter(written.values())))
 
 
@@ -79,11 +87,8 @@ def _with_controls(
 ) -> dict[str, Evaluation]:
     """Name -> evaluation: the run as it is under "run", and what it is compared with."""
     if sum(map(bool, control)) > 1:
-        raise ConfigError("one control at a time: --swap, --ablate, --solo or --transfer")
-    checkpoint = run.checkpoint_path(_step(run, ask))
-    if not checkpoint.is_dir():
-        known = ", ".join(map(str, run.checkpoints())) or "none"
-        raise RunError(f"{run.path} has no checkpoint of step {_step(run, ask)}; there are: {known}")
+        raise ConfigError("one control at a time: --swap, --ablate, --solo, --transfer or --against")
+    checkpoint = _checkpoint(run, ask)
     as_it_is = (config, controls.kept(config, checkpoint))
     others: dict[str, tuple[Config, controls.Sources]] = {}
     if control.swap is not None:
@@ -96,23 +101,25 @@ def _with_controls(
         as_it_is = controls.transferred(config, checkpoint, target)
         base = dict.fromkeys(as_it_is[1])
         others["with the base in every role"] = (as_it_is[0], base)
+    if control.against is not None:
+        others[f"against {control.against}"] = _other_run(control.against, config, ask, overrides)
     found = {"run": asyncio.run(_play(*as_it_is, ask))}
-    _print(console, found["run"])
+    _print(console, found["run"], ask)
 
-    def compare(name: str, changed: Config, sources: controls.Sources) -> None:
+    def play(name: str, changed: Config, sources: controls.Sources) -> None:
         console.print(f"\n{name}", markup=False)
         found[name] = asyncio.run(_play(changed, sources, ask))
-        _print(console, found[name])
+        _print(console, found[name], ask)
         console.print(compared(found[name], found["run"]), markup=False, soft_wrap=True)
 
     for name, control_of in others.items():
-        compare(name, *control_of)
+        play(name, *control_of)
     for role in found["run"].roles if control.solo else ():
-        compare(f"{role} alone", *controls.alone(config, checkpoint, role, 1))
+        play(f"{role} alone", *controls.alone(config, checkpoint, role, 1))
         count = affordable(found["run"], found[f"{role} alone"])
         if count > 1:
             name = f"the majority of {count} answers of {role}, at the team's tokens"
-            compare(name, *controls.alone(config, checkpoint, role, count))
+            play(name, *controls.alone(config, checkpoint, role, count))
     return found
 
 
@@ -129,8 +136,22 @@ def _spent(found: Evaluation) -> float:
 
 def compared(found: Evaluation, run: Evaluation) -> str:
     """The difference of two evaluations, paired by task."""
-    means = [{task: fmean(values) for task, values in one.outcomes.items()} for one in (found, run)]
-    return f"difference to the run, paired by task: {with_interval(difference(*means), '+')} points"
+    both = compare(found.outcomes, run.outcomes)
+    points = f"{with_interval(both.difference, '+')} points, p = {both.p_value:.2g}"
+    return f"difference to the run, paired by task: {points} (sign flips over {both.difference.n} tasks)"
+
+
+def _other_run(path: Path, config: Config, ask: Ask, overrides: Sequence[str]) -> tuple[Config, controls.Sources]:
+    """Another run as it is. Raises RunError unless its tasks of that split are the same as those of `config`."""
+    other = Run.read(path)
+    theirs = load_config(path / "config.toml", overrides)
+    prints = [load_tasks(one.task, one.sandbox).fingerprints() for one in (config, theirs)]
+    if ask.split not in prints[0]:
+        raise ConfigError(unknown("split", ask.split, prints[0]))
+    if prints[0][ask.split] != prints[1][ask.split]:
+        raise RunError(f"{path} has other {ask.split} tasks than this run: the two cannot be paired")
+    changed = theirs.model_copy(update={"run": theirs.run.model_copy(update={"threads": config.run.threads})})
+    return changed, controls.kept(theirs, _checkpoint(other, ask))
 
 
 def _target(target: str, overrides: Sequence[str]) -> tuple[Run | None, Config]:
@@ -163,11 +184,27 @@ async def _play(config: Config, sources: controls.Sources, ask: Ask) -> Evaluati
         return await evaluate(stage, members, limits, split=ask.split, samples=ask.samples, seed=seed)
 
 
+def _checkpoint(run: Run, ask: Ask) -> Path:
+    """The folder of the checkpoint that was asked for. Raises RunError if there is none."""
+    folder = run.checkpoint_path(_step(run, ask))
+    if not folder.is_dir():
+        known = ", ".join(map(str, run.checkpoints())) or "none"
+        raise RunError(f"{run.path} has no checkpoint of step {_step(run, ask)}; there are: {known}")
+    return folder
+
+
+def _written(found: Evaluation, step: int, ask: Ask) -> dict[str, Any]:
+    """An evaluation with its answers and what several of them are worth."""
+    worth = {who: passes(made, ask.samples).as_dict() for who, made in found.role_attempts.items()}
+    team = passes(found.attempts, ask.samples).as_dict()
+    return {**found.row(step), "answers": found.answers(), "passes": {"team": team, "roles": worth}}
+
+
 def _step(run: Run, ask: Ask) -> int:
     return max(run.checkpoints(), default=0) if ask.step is None else ask.step
 
 
-def _print(console: Console, found: Evaluation) -> None:
+def _print(console: Console, found: Evaluation, ask: Ask) -> None:
     team = interval([fmean(values) for values in found.outcomes.values()])
     title = f"accuracy on {team.n} {found.split} tasks, %, with 95 % intervals"
     table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
@@ -194,3 +231,17 @@ def _print(console: Console, found: Evaluation) -> None:
     lost = f"failed: {found.numbers['episode/errors']:g}; not judged: {found.numbers['episode/not_judged']:g}"
     console.print(f"any answer right: {percent(found.numbers['episode/oracle'])}; {lost}", markup=False)
     console.print("tokens: a call; calls: an episode", markup=False)
+    if ask.samples > 1:
+        for who, attempts in (("team", found.attempts), *found.role_attempts.items()):
+            console.print(_passes_table(who, passes(attempts, ask.samples)))
+
+
+def _passes_table(who: str, worth: Passes) -> Table:
+    """What k answers are worth: a row a k."""
+    title = f"{who}: k answers a task, %, with 95 % intervals"
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    for column in ("k", "one is right (pass@k)", "most are (majority@k)", "tasks"):
+        table.add_column(column, justify="right", no_wrap=True)
+    for k, any_right in worth.any_right.items():
+        table.add_row(str(k), with_interval(any_right), with_interval(worth.majority[k]), str(any_right.n))
+    return table

@@ -69,12 +69,15 @@ def evaluate(
         Path | None,
         typer.Option(metavar="RUN", help="Play another run's workflow and task; compare with the base."),
     ] = None,
+    against: Annotated[
+        Path | None, typer.Option(metavar="RUN", help="Compare with another run, on the same tasks.")
+    ] = None,
 ) -> None:
     """Measure accuracy, for the team and for each role; compare a run with a control."""
     from counterpoint.cli.evaluate import Ask, Control, measure
 
     ask = Ask(split=split, samples=samples, step=step)
-    measure(target, overrides or [], ask, Control(swap, ablate, solo, transfer), out)
+    measure(target, overrides or [], ask, Control(swap, ablate, solo, transfer, against), out)
 
 
 @app.command()
