@@ -12,10 +12,29 @@ from typing import Final
 from counterpoint.errors import ConfigError
 from counterpoint.task import RIGHT, WRONG, Score, not_judged
 from counterpoint.tasks._math_pool import Pool, Question, Told
-from counterpoint.tasks._math_text import assigned, clean, number, quantity, same, unfit, words
+from counterpoint.tasks._math_text import (
+    DOTS,
+    assigned,
+    based,
+    clean,
+    is_list,
+    is_pair,
+    number,
+    quantity,
+    radians,
+    same,
+    spelled_out,
+    unfit,
+    words,
+)
 from counterpoint.tasks.base import Judging
 
 _REMEMBERED: Final = 50_000
+_SIGNS: Final = {
+    **dict.fromkeys(("all real numbers", "all reals", "the real numbers"), r"\mathbb{R}"),
+    **dict.fromkeys(("no solution", "no solutions", "no real solution", "no real solutions"), r"\emptyset"),
+    **dict.fromkeys(("the empty set", "empty set"), r"\emptyset"),
+}
 
 
 class MathJudge(Judging):
@@ -90,7 +109,7 @@ def settled(answer: str, key: str, tolerance: float = 0.0) -> Score | None:
     """The score of an answer for which text and rational numbers suffice; None for any other."""
     if len(answer) > 10 * (1000 + len(key)):
         return Score(reward=0.0, reason=f"it has {len(answer)} characters")
-    found, right = clean(answer), clean(key)
+    found, right = _plain(answer), _plain(key)
     if not found:
         return WRONG
     if same(found, right):
@@ -101,7 +120,24 @@ def settled(answer: str, key: str, tolerance: float = 0.0) -> Score | None:
     text = words(right)
     if text is not None:
         return RIGHT if words(found) == text else WRONG
+    if DOTS.search(found) or DOTS.search(right):
+        return WRONG
+    (digits, base), (key_digits, key_base) = based(found), based(right)
+    if base or key_base:
+        plain = (digits or found, key_digits or right)
+        return RIGHT if same(*plain) and (not base or not key_base or base == key_base) else WRONG
+    if found.startswith(r"\{") and found.endswith(r"\}") and is_pair(right):
+        return Score(reward=0.0, reason="it is a set, not a pair")
+    sides = [number(side) for side in found.split("=")]
+    if len(sides) > 1 and None not in sides:
+        return _by_number(found.rsplit("=", 1)[1].strip(), right, tolerance) if len({*sides}) == 1 else WRONG
     return _by_number(*_same_side(found, right), tolerance)
+
+
+def _plain(text: str) -> str:
+    """Cleaned, and without words where there is a sign."""
+    found = clean(text)
+    return _SIGNS.get(words(found) or "", found)
 
 
 def _same_side(found: str, right: str) -> tuple[str, str]:
@@ -129,11 +165,19 @@ def _by_number(found: str, right: str, tolerance: float) -> Score | None:
 
 
 def _question(answer: str, key: str, tolerance: float) -> Question:
-    found, right = _same_side(clean(answer), clean(key))
+    found, right = _same_side(_plain(answer), _plain(key))
+    if quantity(found).unit == "deg" and r"\pi" in right:
+        found = radians(found)
+    if quantity(right).unit == "deg" and r"\pi" in found:
+        right = radians(right)
+    # What is given an order is read with the order of the key, though the key has none.
+    if is_pair(found) and is_list(right) and r"\pm" not in right:
+        right = f"({right})" if not right.startswith("(") else right
     return Question(answer=_without_unit(found), key=_without_unit(right), tolerance=tolerance)
 
 
 def _without_unit(text: str) -> str:
+    text = spelled_out(text)
     found = quantity(text)
     return text if found.percent else found.value
 

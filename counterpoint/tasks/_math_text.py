@@ -27,10 +27,12 @@ _REWRITTEN: Final = [
     for pattern, replacement in (
         (r"\\\$|\$|(?<!\\)\\[()\[\]]", ""),
         (r"\\m?(?:left|right)\s*\.", ""),
+        (r"\\langle(?![a-zA-Z])", "("),
+        (r"\\rangle(?![a-zA-Z])", ")"),
         (r"\\(?:m?left|m?right|[bB]igg?[lrm]?|displaystyle|textstyle|limits|boldsymbol)(?![a-zA-Z])", ""),
         (r"(?<=\d)(?:\\[,!]\s*|\{,\}\s*|,\\!\s*)(?=\d{3}(?!\d))", ","),
         (r"\\!", ""),
-        (r"\\(?:[,;:> ]|q?quad(?![a-zA-Z]))|~|\{,\}(?!\d)", " "),
+        (r"(?<!\\)\\(?:[,;:> ]|q?quad(?![a-zA-Z]))|~|\{,\}(?!\d)", " "),
         (r"\{,\}", ","),
         (r"\\[dtc]frac(?![a-zA-Z])", r"\\frac"),
         (r"\\(?:mathrm|rm|mathit|text)\s*\{([ei])\}", r"\1"),
@@ -58,7 +60,10 @@ _NUMBER: Final = re.compile(
     rf")"
 )
 _AROUND_OPERATORS: Final = re.compile(
-    r"\s*(\\times|\\cdot|[*/^{}])\s*|(?<=[-+])\s+|(?<=\d)\s+(?=[eE][-+]?\d|[xX]\s*10)"
+    r"\s*(\\times|\\cdot|[*/^{}])\s*|(?<=[-+])\s+|(?<=\d)\s+(?=[eE][-+]?\d)|(?<=\d)\s*(?P<x>[xX])\s*(?=10)"
+)
+_SUCH_THAT: Final = re.compile(
+    r"\\\{\s*(?P<letter>[a-z])\s*(?:\\mid(?![a-z])|\||:)\s*(?P<condition>[^|:]*(?P=letter).*)\\\}", re.DOTALL
 )
 _LETTER: Final = r"[a-zA-Z]|\\(?:theta|alpha|beta|lambda|angle\s*[A-Z]+)|[a-zA-Z]\([a-z]\)"
 _ASSIGNED: Final = re.compile(rf"({_LETTER})\s*=\s*([^=<>]+)")
@@ -70,6 +75,12 @@ _UNIT: Final = re.compile(
     re.DOTALL,
 )
 _PERCENT: Final = re.compile(r"(?P<value>.*?)\s*(?:\\?%|\s*\\text\s*\{\s*(?:%|\\%|percent)\s*\}|\s+percent)", re.DOTALL)
+_BASED: Final = re.compile(r"([0-9A-Za-z]*[0-9][0-9A-Za-z]*)\s*_\s*\{?\s*(\d+)\s*\}?")
+_PLUS_MINUS: Final = re.compile(r"\\[pm][pm](?![a-zA-Z])")
+_ANGLES: Final = re.compile(r"\\(?:sin|cos|tan|cot|sec|csc)(?![a-zA-Z])")
+_DEGREES: Final = re.compile(r"(\d+(?:\.\d+)?)\s*\^\s*\\circ")
+DOTS: Final = re.compile(r"\.\.|\\[lc]?dots")
+"""What is left out cannot be compared."""
 _LONGEST: Final = 1000
 _DEEPEST: Final = 30
 _HIGHEST: Final = 2
@@ -94,8 +105,9 @@ def clean(text: str) -> str:
     found = text.translate(_SYMBOLS)
     for pattern, replacement in _REWRITTEN:
         found = pattern.sub(replacement, found)
-    found = found.strip().rstrip(".,;:").strip()
-    return _unwrapped(found)
+    found = _unwrapped(found.strip().rstrip(".,;:").strip())
+    condition = _SUCH_THAT.fullmatch(found)
+    return found if condition is None else condition["condition"].strip()
 
 
 def unfit(text: str) -> str:
@@ -116,7 +128,7 @@ def unfit(text: str) -> str:
 
 def number(text: str) -> Fraction | None:
     """The rational number that a cleaned text denotes, if it is written plainly; None otherwise."""
-    match = _NUMBER.fullmatch(_AROUND_OPERATORS.sub(lambda one: one[1] or "", text))
+    match = _NUMBER.fullmatch(_AROUND_OPERATORS.sub(lambda one: one[1] or one["x"] or "", text))
     if match is None:
         return None
     part = {name: value.replace(",", "") for name, value in match.groupdict().items() if value is not None}
@@ -150,6 +162,60 @@ def assigned(text: str) -> tuple[str, str]:
     return ("", text) if match is None or "," in match[2] else (match[1], match[2].strip())
 
 
+def based(text: str) -> tuple[str, str]:
+    """The digits of a cleaned text and the base that stands below them; ("", "") if it is no such number."""
+    match = _BASED.fullmatch(text)
+    return ("", "") if match is None else (match[1], match[2])
+
+
+def spelled_out(text: str) -> str:
+    r"""A cleaned text with both cases of each `\pm`, in a list, and degrees under a sine in radians."""
+    if _ANGLES.search(text):
+        text = _DEGREES.sub(r"{(\\frac{\1 \\pi}{180})}", text)
+    if not _PLUS_MINUS.search(text):
+        return text
+    inner = re.fullmatch(r"\\\{(.*)\\\}", text)
+    parts = _parts(text if inner is None else inner[1])
+    return ",".join(case for part in parts for case in _cases(part))
+
+
+def is_pair(text: str) -> bool:
+    """Whether a cleaned text is a list in round brackets."""
+    return (
+        text.startswith("(") and text.endswith(")") and "," in text and len(_parts(text)) == 1 and _closed(text[1:-1])
+    )
+
+
+def is_list(text: str) -> bool:
+    """Whether a cleaned text is a list in no brackets."""
+    return len(_parts(text)) > 1
+
+
+def radians(text: str) -> str:
+    """A cleaned angle in degrees, in radians."""
+    return rf"\frac{{({quantity(text).value})\pi}}{{180}}"
+
+
+def _cases(part: str) -> list[str]:
+    if not _PLUS_MINUS.search(part):
+        return [part]
+    first = part.replace(r"\pm", "+").replace(r"\mp", "-")
+    second = part.replace(r"\pm", "-").replace(r"\mp", "+")
+    return [case.strip().removeprefix("+") for case in (first, second)]
+
+
+def _parts(text: str) -> list[str]:
+    """Split at the commas that are in no brackets."""
+    parts, depth = [""], 0
+    for sign in text:
+        depth += (sign in "{([") - (sign in "})]")
+        if sign == "," and depth == 0:
+            parts.append("")
+        else:
+            parts[-1] += sign
+    return parts
+
+
 def words(text: str) -> str | None:
     """What a cleaned text says, if it is words and not mathematics: lower case, without brackets; None otherwise."""
     plain = _TEXT.sub(lambda one: f" {one[1]} ", text)
@@ -170,7 +236,7 @@ def same(left: str, right: str) -> bool:
 
 
 def _tight(text: str) -> str:
-    return re.sub(r"\s+", "", text)
+    return re.sub(r"(?<!\d)\s+|\s+(?!\d)", "", text)
 
 
 def _words(unit: str) -> str:
@@ -189,7 +255,7 @@ def _unwrapped(text: str) -> str:
 def _closed(text: str) -> bool:
     depth = 0
     for sign in text:
-        depth += (sign == "{") - (sign == "}")
+        depth += (sign in "{(") - (sign in "})")
         if depth < 0:
             return False
     return depth == 0

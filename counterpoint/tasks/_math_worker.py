@@ -1,3 +1,4 @@
+# mypy: disable-error-code="import-untyped"
 """Compares answers with math-verify, in a process of its own that may be killed.
 
 It is run as a file and imports nothing of Counterpoint. It reads one JSON object a line, `{"answer", "key",
@@ -18,12 +19,17 @@ import re
 import resource
 import signal
 import sys
+from collections.abc import Iterable
 from functools import lru_cache
+from types import CodeType, FrameType
 from typing import Any
 
 _MEBIBYTE = 2**20
 _NEAR = 1e-9
 _DIGITS = 25
+_NOTHING = 1e-300
+_PRIMES = (5, 7, 11, 13, 17, 19, 23)
+_MONOMIALS: dict[str, CodeType] = {}
 _NUMBER = re.compile(r"[0-9]+|[0-9]*\.?[0-9]+(?:[eE][-+]?[0-9]{1,3})?|[0-9]+\.")
 _LONGEST_NUMBER = 1000
 _REFUSED = (
@@ -58,10 +64,10 @@ def main() -> None:
     for line in sys.stdin.buffer:
         question = json.loads(line)
         signal.setitimer(signal.ITIMER_PROF, seconds)
-        golds = _parsed_key(question["key"])
+        gold = _parsed_key(question["key"])
         answers.write(_line({"read": True}))
         signal.setitimer(signal.ITIMER_PROF, seconds)
-        right, reason = _judged(golds, question["answer"], question["tolerance"])
+        right, reason = _judged(gold, question["answer"], question["tolerance"])
         signal.setitimer(signal.ITIMER_PROF, 0.0)
         answers.write(_line({"right": right, "reason": reason}))
 
@@ -72,9 +78,14 @@ def _line(facts: dict[str, Any]) -> bytes:
 
 def _guard(event: str, arguments: tuple[Any, ...]) -> None:
     """Refuses what comparing never needs. An import runs code too, but code that has a file."""
-    if event == "exec" and getattr(arguments[0], "co_filename", "").startswith("<") and not _frozen(arguments[0]):
+    if event == "exec" and _made(getattr(arguments[0], "co_filename", "")) and not _of_polynomials(sys._getframe(1)):
         raise RuntimeError("code made from text is not run")
-    if event == "compile" and arguments[0] is not None and str(arguments[1] or "<string>").startswith("<"):
+    if (
+        event == "compile"
+        and arguments[0] is not None
+        and _made(arguments[1])
+        and not _of_polynomials(sys._getframe(1))
+    ):
         raise RuntimeError("text is not made into code")
     if event in _REFUSED or event.startswith(_REFUSED_FAMILIES):
         raise RuntimeError(f"{event} is not needed to compare answers")
@@ -82,14 +93,23 @@ def _guard(event: str, arguments: tuple[Any, ...]) -> None:
         raise RuntimeError("files are not written")
 
 
-def _frozen(code: Any) -> bool:
-    return str(code.co_filename).startswith("<frozen ")
+def _made(place: Any) -> bool:
+    """Whether this is where code says it comes from that was made from text."""
+    name = os.fsdecode(place) if isinstance(place, str | bytes) else "<string>"
+    return name.startswith("<") and not name.startswith("<frozen ")
+
+
+def _of_polynomials(frame: FrameType) -> bool:
+    """Whether sympy makes a function to multiply monomials, which it writes from the number of unknowns alone."""
+    return frame.f_code is _MONOMIALS.get("code")
 
 
 def _number(text: Any, *_: Any, **__: Any) -> Any:
-    """In place of sympy's parse_expr: a number written in digits. Raises SympifyError for any other text."""
-    from sympy import Float, Integer, SympifyError
+    """In place of sympy's parse_expr: a number in digits, or a name. Raises SympifyError for any other text."""
+    from sympy import Float, Integer, Symbol, SympifyError
 
+    if isinstance(text, str) and re.fullmatch("[A-Za-z]+", text):
+        return Symbol(text)
     if not isinstance(text, str) or not _NUMBER.fullmatch(text) or len(text) > _LONGEST_NUMBER:
         raise SympifyError(text)
     return Integer(text) if text.isdigit() else Float(text)
@@ -97,9 +117,12 @@ def _number(text: Any, *_: Any, **__: Any) -> Any:
 
 def _warm_up() -> None:
     """What is imported late is imported now, so that nothing but answers is read once the guard stands."""
+    import sympy.physics.units  # noqa: F401  (simplify imports it late, and it reads names of its own)
     from sympy.parsing import sympy_parser
+    from sympy.polys.monomials import MonomialOps
 
     sympy_parser.parse_expr = _number
+    _MONOMIALS["code"] = MonomialOps._build.__code__
     table = (
         ("1", "2"),
         (r"\frac{1}{\sqrt{2}}", r"\frac{\sqrt{2}}{2}"),
@@ -121,34 +144,52 @@ def _warm_up() -> None:
 
 
 @lru_cache(maxsize=1024)
-def _parsed_key(key: str) -> list[Any]:
+def _parsed_key(key: str) -> Any:
     return _parsed(key)
 
 
-def _parsed(text: str) -> list[Any]:
-    """What the text means as LaTeX, the only way in which nothing is evaluated; nothing if it cannot be read."""
-    from latex2sympy2_extended import NormalizationConfig
-    from math_verify import LatexExtractionConfig, parse
+def _parsed(text: str) -> Any:
+    """What the text means as LaTeX, the only way in which nothing is evaluated; None if it cannot be read.
 
-    spelling = NormalizationConfig(units=False, malformed_operators=True, nits=True, boxed="last", equations=False)
-    latex = LatexExtractionConfig(boxed_match_priority=0, normalization_config=spelling)
-    boxed = rf"\boxed{{{text}}}"
-    found: list[Any] = parse(boxed, [latex], fallback_mode="no_fallback", parsing_timeout=None)  # type: ignore[arg-type]
-    return found
+    It is read whole or not at all: math-verify's own `parse` goes on to look for a fraction somewhere in the text.
+    """
+    from latex2sympy2_extended import NormalizationConfig, latex2sympy
+    from latex2sympy2_extended.latex2sympy2 import ConversionConfig
+    from sympy import Basic, I, MatrixBase
+
+    spelling = NormalizationConfig(units=False, malformed_operators=True, nits=True, boxed="none", equations=False)
+    letters = ConversionConfig(lowercase_symbols=False)
+    try:
+        found = latex2sympy(
+            text,
+            is_real=True,
+            normalization_config=spelling,
+            conversion_config=letters,
+        )
+    except (MemoryError, RecursionError):
+        raise
+    except Exception:  # whatever the library raises, it could not read it
+        return None
+    if not isinstance(found, Basic | MatrixBase):
+        return None
+    imaginary = {symbol: I for symbol in found.free_symbols if getattr(symbol, "name", "") == "i"}
+    return found.xreplace(imaginary) if imaginary else found
 
 
-def _judged(golds: list[Any], answer: str, tolerance: float) -> tuple[bool, str]:
-    if not golds:
+def _judged(gold: Any, answer: str, tolerance: float) -> tuple[bool, str]:
+    if gold is None:
         return False, "the key is not mathematics that can be read, and the answer is another text"
     try:
         found = _parsed(answer)
-        if not found:
+        if found is None:
             return False, "it cannot be read"
-        return _equal(golds[0], found[0], tolerance), ""
+        return _equal(gold, found, tolerance), ""
     except MemoryError:
         return False, "it takes too much memory"
     except RecursionError:
         return False, "it is nested too deep"
+    except Exception as error:  # whatever the library raises, it has not found them equal
+        return False, f"comparing it raised {type(error).__name__}"
 
 
 def _equal(gold: Any, found: Any, tolerance: float) -> bool:
@@ -157,41 +198,68 @@ def _equal(gold: Any, found: Any, tolerance: float) -> bool:
     apart = _distance(gold, found)
     if apart is not None and apart > max(tolerance, _NEAR):
         return False
-    if apart is not None and tolerance > 0.0:
+    if apart is not None and tolerance > 0.0 and not gold.free_symbols:
         return True
-    return verify(
-        gold,
-        found,
-        float_rounding=12,
-        strict=True,
-        allow_set_relation_comp=True,
-        timeout_seconds=None,  # type: ignore[arg-type]
-    )
+    return bool(verify(gold, found, float_rounding=12, allow_set_relation_comp=True, timeout_seconds=None))
 
 
 def _distance(gold: Any, found: Any) -> float | None:
-    """How far two numbers are apart, relative to the key; None unless both are numbers.
+    """How far two values are apart, relative to the key; of lists the largest; None where that cannot be said.
 
     math-verify rounds to so many places and drops what is small, so that to it 2^{-100} and 3^{-100} are the same.
+    Where both have the same unknowns, their values are compared where those are 5, 7, 11 and so on.
     """
-    from sympy import Expr, N, UnevaluatedExpr
+    from sympy import Expr, FiniteSet, MatrixBase, Tuple
 
-    if (
-        not (isinstance(gold, Expr) and isinstance(found, Expr))
-        or gold.has(UnevaluatedExpr)
-        or found.has(UnevaluatedExpr)
-    ):
-        return None
-    if gold.free_symbols or found.free_symbols:
-        return None
-    try:
-        left, right = N(gold, _DIGITS), N(found, _DIGITS)
-        if not (left.is_number and right.is_number and left.is_finite and right.is_finite):
+    if isinstance(gold, MatrixBase) and isinstance(found, MatrixBase) and gold.shape == found.shape:
+        return _largest(zip(gold.flat(), found.flat(), strict=True))
+    for kind in (FiniteSet, Tuple):
+        if isinstance(gold, kind) and isinstance(found, kind) and len(gold) == len(found):
+            members = [_values([*one.args], gold.free_symbols) for one in (gold, found)]
+            if kind is Tuple:
+                return _largest(zip(gold.args, found.args, strict=True))
+            if all(one is not None and all(value.is_real for value in one) for one in members):
+                left, right = (sorted(one) for one in members if one is not None)
+                return max((_relative(one, other) for one, other in zip(left, right, strict=True)), default=None)
             return None
-        size = abs(left)
-        return float(abs(left - right) / size) if size != 0 else float(abs(right))
-    except (TypeError, ValueError, AttributeError, ArithmeticError):
+    if not isinstance(gold, Expr) or not isinstance(found, Expr) or gold.free_symbols != found.free_symbols:
         return None
+    values = _values([gold, found], gold.free_symbols)
+    return None if values is None else _relative(*values)
+
+
+def _largest(pairs: Iterable[tuple[Any, Any]]) -> float | None:
+    distances = [_distance(one, other) for one, other in pairs]
+    known = [distance for distance in distances if distance is not None]
+    return max(known) if known and len(known) == len(distances) else None
+
+
+def _values(expressions: list[Any], symbols: Any) -> list[Any] | None:
+    """The numbers that these are where the unknowns are primes; None unless all are finite numbers."""
+    from sympy import Expr, Integer, N, UnevaluatedExpr
+
+    if len(symbols) > len(_PRIMES):
+        return None
+    place = dict(zip(sorted(symbols, key=str), map(Integer, _PRIMES), strict=False))
+    found = []
+    for one in expressions:
+        if not isinstance(one, Expr) or one.has(UnevaluatedExpr):
+            return None
+        try:
+            value = N(one.subs(place), _DIGITS)
+        except MemoryError:
+            raise
+        except Exception:  # whatever the library raises, it has no value
+            return None
+        if not value.is_number or not value.is_finite:
+            return None
+        found.append(value)
+    return found
+
+
+def _relative(wanted: Any, value: Any) -> float:
+    size = abs(wanted)
+    return float(abs(wanted - value) / size) if size > _NOTHING else float(abs(value))
 
 
 if __name__ == "__main__":
