@@ -11,6 +11,7 @@ from counterpoint.errors import TaskError
 from counterpoint.task import RIGHT, WRONG
 from counterpoint.tasks._fence import last_block
 from counterpoint.tasks._functions import FAMILIES, Function, behaviour, literal, table
+from counterpoint.tasks._splits import split_of
 from counterpoint.tasks.synthesis import Options, draw, synthesis
 
 SMALL = {"train": 60, "validation": 10, "test": 12}
@@ -25,8 +26,8 @@ def small(**options):
     return synthesis(judge=never_called, **{**SMALL, **options})
 
 
-def drawn(split, count=60, families=EVERY, steps=2, seed=0):
-    return draw(split, count, Options(families, steps, examples=4, tests=6), seed)
+def drawn(split, count=60, families=EVERY, steps=2, seed=0, held_out="functions"):
+    return draw(split, count, Options(families, steps, examples=4, tests=6), seed, held_out)
 
 
 def loaded(value):
@@ -113,7 +114,7 @@ def test_no_other_function_of_up_to_two_operations_does_the_same(part, steps):
 
 
 @pytest.mark.parametrize("steps", [1, 2, 3])
-def test_no_function_is_met_in_two_splits_whatever_the_seed_and_the_order_of_its_operations(steps):
+def test_no_function_that_is_held_out_is_met_in_two_splits_whatever_the_seed(steps):
     behaviours = {
         split: {behaviour(one.function) for seed in (0, 1) for one in drawn(split, 40, steps=steps, seed=seed)}
         for split in ("train", "validation", "test")
@@ -123,9 +124,32 @@ def test_no_function_is_met_in_two_splits_whatever_the_seed_and_the_order_of_its
     assert not behaviours["validation"] & behaviours["test"]
 
 
+@pytest.mark.parametrize("held_out", ["problems", "functions"])
+def test_no_problem_is_in_two_splits_whatever_the_seed(held_out):
+    texts = {
+        split: {one.text for seed in (0, 1) for one in drawn(split, 40, steps=1, seed=seed, held_out=held_out)}
+        for split in ("train", "validation", "test")
+    }
+    assert len(set.union(*texts.values())) == sum(map(len, texts.values()))
+    if held_out == "problems":
+        assert all(split_of(text) == split for split, found in texts.items() for text in found)
+
+
+def test_functions_are_shared_by_the_splits_where_problems_are_held_out():
+    functions = [{one.function for one in drawn(split, 400, held_out="problems")} for split in ("train", "test")]
+    assert functions[0] & functions[1]
+
+
 def test_the_same_options_give_the_same_tasks_and_others_give_others():
     assert small().fingerprints() == small().fingerprints()
-    for other in ({"seed": 1}, {"families": ("lists",)}, {"steps": 1}, {"examples": 3}, {"tests": 5}):
+    for other in (
+        {"seed": 1},
+        {"families": ("lists",)},
+        {"steps": 1},
+        {"examples": 3},
+        {"tests": 5},
+        {"held_out": "functions"},
+    ):
         assert small(**other).fingerprints()["test"] != small().fingerprints()["test"]
 
 
@@ -149,7 +173,7 @@ def test_options_that_do_not_give_that_many_problems_are_refused(split, monkeypa
     monkeypatch.setattr(sys.modules[synthesis.__module__], "_TRIES_PER_TASK", 1)
     few = {"train": 1, "validation": 1, "test": 1, split: 6000}
     with pytest.raises(TaskError, match=rf"^synthesis: 6000 distinct {split} problems .* these options give \d+$"):
-        small(families=("numbers",), steps=1, **few)
+        small(families=("numbers",), steps=1, held_out="functions", **few)
 
 
 @pytest.mark.parametrize("family", EVERY)

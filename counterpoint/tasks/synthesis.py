@@ -5,7 +5,7 @@ import random
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from itertools import product
-from typing import Annotated, NamedTuple
+from typing import Annotated, Literal, NamedTuple
 
 from pydantic import Field
 
@@ -26,6 +26,7 @@ from counterpoint.tasks._grading import Judge, program_task
 from counterpoint.tasks._splits import Split, problem_id, split_of
 from counterpoint.tasks.base import Splits
 
+HeldOut = Literal["problems", "functions"]
 _TRIES_PER_TASK = 60
 _LONGER = 2500
 """So many compositions of three operations are looked at."""
@@ -59,19 +60,21 @@ def synthesis(
     train: Annotated[int, Field(ge=1)] = 4096,
     validation: Annotated[int, Field(ge=1)] = 128,
     test: Annotated[int, Field(ge=1)] = 256,
+    held_out: HeldOut = "problems",
     seed: int = 0,
     judge: Judge,
 ) -> Splits:
     """Problems such as `f([3, 1, 2]) == [1, 2]`, four times: which function of `steps` operations is it?
 
     No function of fewer operations does the same. Exactly one function of the families with up to two operations agrees
-    with the examples, and exactly one with the hidden tests; for three operations, none of up to two does. Which split
-    a function is in depends on its behaviour alone, so none is met in two splits, whatever the options. The same
-    options give the same tasks. Raises TaskError if the options do not allow that many distinct problems.
+    with the examples, and exactly one with the hidden tests; for three operations, none of up to two does. With
+    `held_out = "problems"` the split of a problem depends on its text alone: the splits share functions, shown by other
+    examples. With `"functions"` it depends on what the function does: no function is met in two splits, whatever the
+    options. The same options give the same tasks. Raises TaskError if they do not allow that many distinct problems.
     """
     options = Options(tuple(dict.fromkeys(families)), steps, examples, tests)
     counts: dict[Split, int] = {"train": train, "validation": validation, "test": test}
-    drawn = {split: draw(split, count, options, seed) for split, count in counts.items()}
+    drawn = {split: draw(split, count, options, seed, held_out) for split, count in counts.items()}
     tasks = {split: tuple(_task(one, judge) for one in found) for split, found in drawn.items()}
     return Splits(train=tasks["train"], validation=tasks["validation"], test=tasks["test"])
 
@@ -85,16 +88,17 @@ class Options(NamedTuple):
     tests: int
 
 
-def draw(split: Split, count: int, options: Options, seed: int) -> list[Drawn]:
+def draw(split: Split, count: int, options: Options, seed: int, held_out: HeldOut) -> list[Drawn]:
     """`count` problems of a split with distinct texts. Raises TaskError if there are not so many."""
     source = random.Random(f"synthesis/{seed}/{split}/{tuple(options)}")
-    known = {name: _known(name, options.steps)[split] for name in options.families}
+    by_function = held_out == "functions"
+    known = {name: _known(name, options.steps)[split if by_function else "all"] for name in options.families}
     found: dict[str, Drawn] = {}
     for _ in range((count + 10) * _TRIES_PER_TASK):
         if len(found) == count:
             return list(found.values())
         one = _attempt(source.choice(known[source.choice(options.families)]), options, source)
-        if one is not None:
+        if one is not None and (by_function or split_of(one.text) == split):
             found.setdefault(one.text, one)
     raise TaskError(f"synthesis: {count} distinct {split} problems were asked for, these options give {len(found)}")
 
@@ -106,10 +110,11 @@ class _Known(NamedTuple):
 
 
 @lru_cache(maxsize=16)
-def _known(name: FamilyName, steps: int) -> dict[Split, list[_Known]]:
+def _known(name: FamilyName, steps: int) -> dict[Split | Literal["all"], list[_Known]]:
     """Functions of exactly so many operations: all, or some of those that are too many to be tabled."""
-    found: dict[Split, list[_Known]] = {"train": [], "validation": [], "test": []}
-    for one in _tabled(name, steps) if steps <= TABLED else _longer(name):
+    every = list(_tabled(name, steps) if steps <= TABLED else _longer(name))
+    found: dict[Split | Literal["all"], list[_Known]] = {"all": every, "train": [], "validation": [], "test": []}
+    for one in every:
         found[split_of(f"{name}: {one.results}")].append(one)
     return found
 
