@@ -21,6 +21,7 @@ INVALID = Verdict.INVALID_TASK
 
 SHORT = Allowance(cpu=1.0)
 SHORTER = Allowance(cpu=0.5)
+SMALL = StdinSuite(tests=(("3 4\n", "7\n"),), allowance=Allowance(memory=256))
 STDIN = StdinSuite(tests=(("3 4\n", "7\n"),))
 CALL = CallSuite(function="f", tests=(((3,), 7),))
 EXAM = AssertSuite(function="f", exams=("assert f(3) == 7\n",))
@@ -587,14 +588,17 @@ _MEMORY = [
         RE,
         number=15,
     ),
-    _program("grows_little_by_little", "x = []\nwhile True:\n    x.append(bytearray(2**20))", MLE, number=15),
-    _program("grows_a_list", "x = [0]\nwhile True:\n    x += x", MLE, number=15),
+    _program(
+        "grows_little_by_little", "x = []\nwhile True:\n    x.append(bytearray(2**20))", MLE, number=15, suite=SMALL
+    ),
+    _program("grows_a_list", "x = [0]\nwhile True:\n    x += x", MLE, number=15, suite=SMALL),
     _program(
         "grows_a_list_and_goes_on",
         "x = []\ntry:\n    while True:\n        x.append(bytearray(2**20))\nexcept MemoryError:\n    pass\nprint(8)",
         WA,
         MLE,
         number=15,
+        suite=SMALL,
     ),
     _program("formats_a_gigantic_number", "print('%0*d' % (2**31 - 100, 7))", MLE, number=15),
     _program(
@@ -713,13 +717,6 @@ _TIME = [
         suite=StdinSuite(tests=STDIN.tests, allowance=SHORT),
     ),
     _program(
-        "spins_in_the_compiler",
-        "x = " + "(" * 90 + "lambda: 0" + ")" * 90 + "\nprint(sum(1 for _ in iter(int, 1)))",
-        TLE,
-        number=20,
-        suite=StdinSuite(tests=STDIN.tests, allowance=SHORT),
-    ),
-    _program(
         "spins_at_exit",
         "import atexit\n@atexit.register\ndef spin():\n    while True:\n        pass\nprint(7)",
         TLE,
@@ -811,7 +808,7 @@ def pages():
     r, w = os.pipe()
     here = [id(object()), id(sys), ctypes.addressof(ctypes.c_int()), ctypes.cast(write, ctypes.c_void_p).value]
     for start in here:
-        for at in range((start & ~4095) - 2**24, (start & ~4095) + 2**24, 4096):
+        for at in range((start & ~4095) - 2**23, (start & ~4095) + 2**23, 4096):
             if write(w, ctypes.c_void_p(at), 4096) == 4096:
                 yield os.read(r, 4096).decode("latin-1")
     os.close(r)
@@ -1026,7 +1023,7 @@ print(7 if found else 0)
     _program("is_in_another_encoding", "# -*- coding: utf-7 -*-\n+AHAAcgBpAG4AdAAoADgAKQ-", WA, RE),
     _program("is_not_python", "print(7", RE),
     _program("is_a_comment", "# 7", WA),
-    _program("is_huge", "x = 0\n" + "x += 1\n" * 200_000 + "print(8)", WA, TLE, MLE, RE),
+    _program("is_huge", "x = 0\n" + "x += 1\n" * 50_000 + "print(8)", WA, TLE, MLE, RE),
     _program("reads_nowhere", "import ctypes\nctypes.string_at(0)", RE, number=37),
     _program(
         "recurses_in_a_repr",
@@ -1037,7 +1034,7 @@ print(7 if found else 0)
         number=37,
         suite=StdinSuite(tests=STDIN.tests, allowance=SHORT),
     ),
-    _program("recurses_in_c", "x = ()\nfor _ in range(3 * 10**6):\n    x = (x,)\nhash(x)\nprint(7)", RE, number=37),
+    _program("recurses_in_c", "x = ()\nfor _ in range(2 * 10**6):\n    x = (x,)\nhash(x)\nprint(7)", RE, number=37),
     _program(
         "recurses_for_ever",
         "import sys\nsys.setrecursionlimit(2**31 - 1)\ndef f():\n    f()\nf()",
@@ -1372,7 +1369,7 @@ def say(data):
         except OSError:
             pass
 """
-_REPLIES = {
+REPLIES = {
     "nothing": "b''",
     "a_verdict": """b'{"verdict": "accepted"}'""",
     "many": "b'7\\n8\\n'",
@@ -1534,7 +1531,7 @@ _CALLED = [
     ),
     *(
         _call(f"replies_{name}", f"{_ANSWERS}def f(x):\n    say({reply})\n    os._exit(0)", WA, RE, OLE)
-        for name, reply in _REPLIES.items()
+        for name, reply in REPLIES.items()
     ),
     _call("replies_beforehand", _ANSWERS + "say(b'8')\ndef f(x):\n    return 9", WA, RE),
     _call("replies_at_exit", _ANSWERS + "import atexit\natexit.register(say, b'8')\ndef f(x):\n    return 9", WA, RE),
@@ -2267,7 +2264,7 @@ _MODULES = [
         "print(7 if sys.getrecursionlimit() >= 1000 and resource.getrlimit(resource.RLIMIT_AS) else 0)",
         opens=True,
     ),
-    _fair("takes_its_time", "import time\nwhile time.process_time() < 1.5:\n    pass\nprint(7)"),
+    _fair("takes_its_time", "import time\nwhile time.process_time() < 0.5:\n    pass\nprint(7)"),
     _fair(
         "recurses_over_a_tree",
         "import sys\nsys.setrecursionlimit(10**5)\ndef hanoi(n):\n"
@@ -2464,3 +2461,37 @@ _FAIR_EXAMS = [
 ]
 
 FAIR: tuple[Program, ...] = (*_STREAMS, *_SEEKERS, *_ENDINGS, *_LANGUAGE, *_MODULES, *_FAIR_CALLS, *_FAIR_EXAMS)
+
+
+FORBIDDEN = """
+accept:43 accept4:288 acct:163 add_key:248 adjtimex:159 bind:49 bpf:321 capset:126 chmod:90 chown:92 chroot:161
+clock_adjtime:305 clock_settime:227 clone3:435 connect:42 copy_file_range:326 creat:85 delete_module:176 execve:59
+execveat:322 fallocate:285 fanotify_init:300 fanotify_mark:301 fchmod:91 fchmodat:268 fchmodat2:452 fchown:93
+fchownat:260 finit_module:313 flock:73 fremovexattr:199 fsconfig:431 fsetxattr:190 fsmount:432 fsopen:430 fspick:433
+ftruncate:77 futimesat:261 getxattr:191 init_module:175 inotify_add_watch:254 inotify_init1:294 inotify_init:253
+io_destroy:207 io_setup:206 io_submit:209 io_uring_enter:426 io_uring_register:427 io_uring_setup:425 ioperm:173
+iopl:172 ioprio_set:251 kcmp:312 kexec_file_load:320 kexec_load:246 keyctl:250 landlock_add_rule:445
+landlock_create_ruleset:444 landlock_restrict_self:446 lchown:94 link:86 linkat:265 listen:50 listmount:458
+listxattr:194 lookup_dcookie:212 lremovexattr:198 lsetxattr:189 mbind:237 memfd_create:319 memfd_secret:447
+migrate_pages:256 mkdir:83 mkdirat:258 mknod:133 mknodat:259 mlock2:325 mlock:149 mlockall:151 modify_ldt:154 mount:165
+mount_setattr:442 move_mount:429 move_pages:279 mq_open:240 mq_unlink:241 msgctl:71 msgget:68 msgrcv:70 msgsnd:69
+name_to_handle_at:303 open_by_handle_at:304 open_tree:428 openat2:437 perf_event_open:298 personality:135
+pidfd_getfd:438 pidfd_open:434 pidfd_send_signal:424 pivot_root:155 process_madvise:440 process_mrelease:448
+process_vm_readv:310 process_vm_writev:311 ptrace:101 quotactl:179 quotactl_fd:443 reboot:169 recvmmsg:299 recvmsg:47
+remap_file_pages:216 removexattr:197 rename:82 renameat2:316 renameat:264 request_key:249 rmdir:84 rt_sigqueueinfo:129
+rt_tgsigqueueinfo:297 sched_setaffinity:203 sched_setattr:314 sched_setparam:142 sched_setscheduler:144 seccomp:317
+semctl:66 semget:64 semop:65 semtimedop:220 sendfile:40 sendmmsg:307 sendmsg:46 set_mempolicy:238 setdomainname:171
+setfsgid:123 setfsuid:122 setgid:106 setgroups:116 sethostname:170 setns:308 setpgid:109 setpriority:141 setregid:114
+setresgid:119 setresuid:117 setreuid:113 setsid:112 setsockopt:54 settimeofday:164 setuid:105 setxattr:188 shmat:30
+shmctl:31 shmdt:67 shmget:29 socket:41 splice:275 statmount:457 swapoff:168 swapon:167 symlink:88 symlinkat:266 sync:162
+syncfs:306 syslog:103 tee:276 timer_create:222 tkill:200 truncate:76 umount2:166 unlink:87 unlinkat:263 unshare:272
+userfaultfd:323 utime:132 utimensat:280 utimes:235 vhangup:153 vmsplice:278
+"""
+"""System calls, with their numbers on x86-64, that no program may get through to, whatever their arguments."""
+SWEEP = f"""{_SYSTEM}
+try:
+    print(call(int(input()), -1, -1, -1, -1, -1, -1))
+except OSError as error:
+    print(-error.errno)
+"""
+"""Makes the system call whose number it reads, and prints what that gave, or the error as a negative number."""

@@ -41,6 +41,9 @@ _LIBC = ctypes.CDLL(None, use_errno=True)
 class World:
     """What programs are after: files, listeners, a process and a token, and whether any of it was touched."""
 
+    def __init__(self, *, prey: bool = True) -> None:
+        self._has_prey = prey
+
     def __enter__(self) -> "World":
         self._stack = contextlib.ExitStack()
         self.room = Path(self._stack.enter_context(tempfile.TemporaryDirectory(prefix="counterpoint-world-")))
@@ -48,7 +51,7 @@ class World:
         self._plant_files()
         self._listen()
         self._plant_environment()
-        self._prey = self._stack.enter_context(_prey())
+        self._prey = self._stack.enter_context(_prey()) if self._has_prey else None
         self._ipc = _shared_objects()
         return self
 
@@ -67,7 +70,7 @@ class World:
         found = [f"left {path}" for path in self._left_behind()]
         found += [f"{path.name} was changed" for path, before in self._before.items() if _likeness(path) != before]
         found += [f"the {name} listener was reached" for name, one in self._listeners.items() if _was_reached(one)]
-        if self._prey.poll() is not None:
+        if self._prey is not None and self._prey.poll() is not None:
             found.append("a stranger's process was signalled")
         if (self.room / "marker").exists():
             found.append("a payload was run")
@@ -132,7 +135,7 @@ class World:
             "SITE": sysconfig.get_path("purelib"),
             "REPO": REPOSITORY,
             "PARENT": os.getpid(),
-            "PREY": self._prey.pid,
+            "PREY": self._prey.pid if self._prey else 0,
         }
 
     def _left_behind(self) -> list[Path]:
@@ -145,8 +148,10 @@ class World:
 @contextlib.contextmanager
 def _prey():
     """A process of the same user that ends when it is signalled with what nobody else minds."""
-    source = "import os, signal, time\nsignal.signal(signal.SIGURG, lambda *_: os._exit(9))\nprint(flush=True)\n"
-    "time.sleep(3600)"
+    source = (
+        "import os, signal, time\nsignal.signal(signal.SIGURG, lambda *_: os._exit(9))\nprint(flush=True)\n"
+        "time.sleep(3600)"
+    )
     with subprocess.Popen(
         [sys.executable, "-I", "-S", "-c", source],
         stdout=subprocess.PIPE,
@@ -194,9 +199,9 @@ def _shared_objects() -> set[str]:
     return found
 
 
-def adopt_orphans() -> None:
+def adopt_orphans(adopt: bool = True) -> None:
     """From here on processes whose parents end become children of this one, so that `children` shows survivors."""
-    _LIBC.prctl(36, 1, 0, 0, 0)
+    _LIBC.prctl(36, int(adopt), 0, 0, 0)
 
 
 def children(of: int | None = None) -> set[int]:
