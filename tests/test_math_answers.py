@@ -1,9 +1,9 @@
 r"""Answers to mathematical problems are judged as a mathematician would, and nothing that a model writes is run.
 
-The tables were written by hand: answer, key, verdict. What counts: the answer is the same object as the key. A decimal is
-the number that it denotes and no other; a unit may be left out but not be another; `40\%` is 0.4, and also 40, as the
-question says what is asked for; `x = 3` answers a question for x as 3 does; a list without brackets has no order; a pair
-in brackets has one.
+The tables were written by hand: answer, key, verdict. What counts: the answer is the same object as the key. A decimal
+is the number that it denotes and no other; a unit may be left out but not be another; `40\%` is 0.4, and also 40, as
+the question says what is asked for; `x = 3` answers a question for x as 3 does; a list without brackets has no order; a
+pair in brackets has one.
 """
 
 import asyncio
@@ -326,6 +326,63 @@ WORDS = [
     (r"\text{even}", r"\text{odd}", False),
     ("It is 5", "5", False),
 ]
+MORE = [
+    ("90^\\circ", r"\frac{\pi}{2}", True),
+    (r"\frac{\pi}{2}", r"90^\circ", True),
+    (r"\frac{\pi}{3}", r"90^\circ", False),
+    (r"\log 100", "2", True),
+    (r"x^2+C", "x^2", False),
+    (r"\langle 1,2\rangle", "(1,2)", True),
+    (r"\{x \mid x>2\}", r"(2,\infty)", True),
+    (r"x\neq 2", r"\mathbb{R}\setminus\{2\}", True),
+    (r"(-\infty,2)\cup(2,\infty)", r"x \ne 2", True),
+    ("x=1, y=2", "y=2, x=1", True),
+    ("(2,1)", "1,2", False),
+    ("(1,2)", "1,2", True),
+    (r"\{2,3\}", "(2,3)", False),
+    (r"\{2,3\}", "[2,3]", False),
+    ("[2,3]", "2,3", False),
+    ("1:2", r"\frac12", True),
+    ("2:4", "1:2", True),
+    ("1:2", "2:1", False),
+    (r"1+\sqrt{2}i", r"1+i\sqrt2", True),
+    (r"x \in \{2,3\}", "2,3", True),
+    (r"\sqrt{x^2}", "x", False),
+    (r"\sqrt{x^2}", "|x|", True),
+    ("a^{m+n}", "a^m a^n", True),
+    (r"\frac{\sin x}{\cos x}", r"\tan x", True),
+    (r"\binom{n}{2}", r"\frac{n(n-1)}{2}", True),
+    ("n!", "n(n-1)!", True),
+    ("F_{10}", "55", False),
+    (r"\lfloor 3.7\rfloor", "3", True),
+    (r"\lceil 3.2 \rceil", "4", True),
+    (r"\gcd(4,6)", "2", True),
+    (r"\sum_{k=1}^{10}k", "55", True),
+    (r"\lim_{n\to\infty}\frac1n", "0", True),
+    (r"0.75=\frac{3}{4}", "0.75", True),
+    ("2+3=5", "5", True),
+    ("6=5", "5", False),
+    (r"\text{all real numbers}", r"\mathbb{R}", True),
+    (r"\text{no solution}", r"\emptyset", True),
+    ("(0,0),(1,1)", r"\{(0,0),(1,1)\}", True),
+    ("(5)", "5", True),
+    ("5+", "5", False),
+    ("5/", "5", False),
+    ("0x5", "5", False),
+    ("2^{3^2}", "512", True),
+    ("2^{3^2}", "64", False),
+    ("-2^2", "-4", True),
+    ("(-2)^2", "4", True),
+    (r"\sqrt{16}", "-4", False),
+    (r"\frac{0}{0}", "0", False),
+    ("a/b/c", r"\frac{a}{bc}", True),
+    (r"\pi r^2", r"\pi R^2", False),
+    (r"12\frac{1}{2}\%", "0.125", True),
+    (r"10\%, 20\%", "10,20", True),
+    (r"10\%, 20\%", "0.1,0.2", True),
+    (r"10\%, 20\%", "0.1,0.3", False),
+    (r"6\sqrt{2}\text{ cm}", r"6\sqrt2\text{ m}", False),
+]
 ODD = [
     ("", "5", False),
     (" ", "5", False),
@@ -383,5 +440,248 @@ TABLES = [
     *LISTS,
     *MATRICES_AND_COMPLEX,
     *WORDS,
+    *MORE,
     *ODD,
 ]
+DISAGREEMENTS = [
+    ("(-1)^{2n}", "1", True, "n is a whole number to a reader, any real number to sympy"),
+    ("x^2+C", "x^2+c", True, "a constant of integration may have any name; letters are letters here"),
+    (r"k\pi", r"n\pi", True, "likewise the number that counts solutions"),
+    (r"k\pi, k\in\mathbb{Z}", r"k\pi", True, "what is said of a letter is not read"),
+    ("f(x)=2x", "y=2x", True, "two names of one function are two"),
+    ("two", "2", True, "numbers in words are words"),
+    (r"\text{The answer is }5", "5", True, "words before a number are not left out: they may take it back"),
+    (r"\text{(A) } 5", "A", True, "a choice with what it says is neither"),
+    ("(A) 5", "5", True, "likewise"),
+    (r"\begin{pmatrix}1\\2\end{pmatrix}", "(1,2)", True, "a column is not a pair to the library"),
+    (r"5\text{ cm}, 6\text{ cm}", "5,6", True, "units are left out at the end only"),
+    (r"100\text{ cm}", r"1\text{ m}", True, "units are not converted"),
+    (r"60\text{ min}", r"1\text{ hour}", True, "likewise"),
+    (r"\$5.00", r"500\text{ cents}", True, "likewise"),
+    (r"\frac{n!}{(n-1)!}", "n", True, "simplify does not find it for unevaluated factorials"),
+    (r"\int_0^1 x\,dx", r"\frac12", True, "the grammar does not read this integral as one"),
+    ("C_{5}^{2}", "10", True, "the grammar reads a letter with an index and a power"),
+    ("P(5,2)", "20", True, "a function that nobody defined"),
+    (r"5\mod 3", "2", True, "the library raises"),
+    ("1 000", "1000", True, "a space does not group digits: it may part two numbers"),
+    (r"-\infty<x<\infty", r"\mathbb{R}", True, "the library makes no set of it"),
+    ("1/2x", r"\frac{x}{2}", True, "ambiguous; the grammar reads 1/(2x)"),
+    ("[5]", "5", False, "the grammar reads brackets around one number as round ones"),
+    ("I", "i", False, "the grammar reads both as the imaginary unit"),
+    (
+        r"\log 100",
+        r"\ln 100",
+        True,
+        "log without a base is that of 10 to the grammar; to many a mathematician it is ln",
+    ),
+]
+"""Verdicts that differ from ours, and why: to know them, not to praise them."""
+
+
+@pytest.fixture(scope="module")
+def judge():
+    """One for all tables, with one process: it is what takes time to start."""
+    one = MathJudge(workers=1)
+    yield one
+    asyncio.run(one.close())
+
+
+def verdict(judge, answer, key):
+    score = asyncio.run(judge.judge(answer, key))
+    assert score.reward is not None, score.reason
+    return score.reward == 1.0
+
+
+def test_there_are_enough_pairs_and_none_twice():
+    pairs = [pair[:2] for pair in (*TABLES, *DISAGREEMENTS)]
+    assert len(pairs) >= 400
+    assert len({*pairs}) == len(pairs)
+
+
+@pytest.mark.parametrize(("answer", "key", "right"), TABLES, ids=lambda value: str(value)[:30])
+def test_answers_are_judged_as_a_mathematician_would(judge, answer, key, right):
+    assert verdict(judge, answer, key) is right
+
+
+@pytest.mark.parametrize(("answer", "key", "right", "why"), DISAGREEMENTS, ids=lambda value: str(value)[:30])
+def test_the_known_disagreements_are_still_those(judge, answer, key, right, why):
+    assert why
+    assert verdict(judge, answer, key) is not right
+
+
+def test_every_key_is_a_right_answer_to_itself(judge):
+    for key in {key for _, key, _ in TABLES}:
+        assert verdict(judge, key, key), key
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("1,204.5", Fraction(12045, 10)),
+        (r"-\frac{3}{4}", Fraction(-3, 4)),
+        (r"-2\frac{3}{4}", Fraction(-11, 4)),
+        (r"\frac34", Fraction(3, 4)),
+        ("7/3", Fraction(7, 3)),
+        ("2 1/4", Fraction(9, 4)),
+        (r"3.5\times10^{-2}", Fraction(35, 1000)),
+        ("1e3", Fraction(1000)),
+        (r"0.1\overline{23}", Fraction(122, 990)),
+        (r"1.\overline{9}", Fraction(2)),
+        ("1/0", None),
+        ("1,2", None),
+        ("1e9999", None),
+        ("x", None),
+        ("", None),
+    ],
+)
+def test_plain_numbers_are_read_exactly(text, value):
+    assert number(clean(text)) == value
+
+
+def test_most_answers_never_reach_a_process():
+    wanted = {("17", "42"), (r"\dfrac{1}{2}", "0.5"), (r"5\text{ cm}", "5"), ("Monday", "Tuesday"), ("x=3", "4")}
+    assert all(settled(answer, key) is not None for answer, key in wanted)
+    assert settled(r"\sqrt{8}", r"2\sqrt{2}") is None
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "9^{9^{9^{9}}}",
+        "9^9^9^9",
+        "9^(9^(9^(9)))",
+        "((9!)!)!",
+        "9!!!",
+        "(" * 31 + ")" * 31,
+        "1" * 1001,
+        "9^{1000000}",
+        "a__b",
+    ],
+)
+def test_bombs_are_known_by_their_text_alone(text):
+    assert unfit(text)
+
+
+@pytest.mark.parametrize(
+    "text", ["x^2y^2z^2w^2", "2^{3^2}", "e^{-x^2}", "5!", "10!/5!", "n!(n-1)!", "x^{10000}", r"2^{2019}"]
+)
+def test_ordinary_powers_and_factorials_are_no_bombs(text):
+    assert not unfit(text)
+
+
+def test_a_tower_is_right_where_the_key_is_that_tower():
+    assert settled("9^{9^{9^{9}}}", "9^{9^{9^{9}}}").reward == 1.0
+
+
+HOSTILE = [
+    "__import__('os').system('touch {file}')",
+    "eval(open('{file}','w'))",
+    r"\text{{__import__('os').system('touch {file}')}}",
+    r"\operatorname{{__import__('os').system('touch {file}')}}(1)",
+    r"\mathrm{{exec}}(open('{file}','w'))",
+    r"\frac{{open('{file}','w')}}{{2}}",
+    "(lambda: open('{file}','w'))()",
+    "[x for x in (1).__class__.__base__.__subclasses__()]",
+    "1 if open('{file}','w') else 2",
+    r"\{{open('{file}','w')\}}",
+    r"\immediate\write18{{touch {file}}}",
+    r"\input{{|touch {file}}}",
+    "`touch {file}`",
+    "$(touch {file})",
+    r"\sqrt[open('{file}','w')]{{2}}",
+    r"x_{{open('{file}','w')}}",
+    "Symbol('x');open('{file}','w')",
+]
+
+
+def compare_directly(questions, seconds=5, memory=2048):
+    """What the process says, past everything that is checked before it is asked."""
+    lines = "".join(json.dumps({"tolerance": 0.0, **question}) + "\n" for question in questions)
+    command = [sys.executable, "-P", _math_pool._PROGRAM, str(seconds), str(memory)]
+    done = subprocess.run(command, input=lines.encode(), capture_output=True, timeout=120)
+    return [json.loads(line) for line in done.stdout.splitlines()], done.returncode
+
+
+def test_hostile_text_runs_nothing_even_in_the_process_that_reads_it(tmp_path):
+    file = tmp_path / "marker"
+    texts = [text.format(file=file) for text in HOSTILE]
+    questions = [{"answer": text, "key": "5"} for text in texts] + [{"answer": "5", "key": text} for text in texts]
+    facts, status = compare_directly(questions)
+    assert status == 0
+    verdicts = [fact["right"] for fact in facts if "right" in fact]
+    assert verdicts == [False] * len(questions)
+    assert not file.exists()
+
+
+def test_what_sympy_would_evaluate_is_refused_in_the_process(tmp_path):
+    """The guard itself: text given straight to sympy's reader, and to eval, exec and the shell."""
+    file = tmp_path / "marker"
+    attempts = [
+        f"import sympy; sympy.sympify(\"open('{file}', 'w')\")",
+        f"eval(\"open('{file}', 'w')\")",
+        f"exec(\"open('{file}', 'w')\")",
+        f"open('{file}', 'w')",
+        f"import os; os.system('touch {file}')",
+        f"import subprocess; subprocess.run(['touch', '{file}'])",
+        "import socket; socket.socket()",
+        "import sympy; sympy.lambdify(sympy.Symbol('x'), sympy.Symbol('x'))",
+    ]
+    for attempt in attempts:
+        program = (
+            f"import runpy, sys\nmade = compile({attempt!r}, {str(tmp_path / 'code.py')!r}, 'exec')\n"
+            f"worker = runpy.run_path({str(_math_pool._PROGRAM)!r}, run_name='worker')\n"
+            "worker['_warm_up'](); sys.addaudithook(worker['_guard'])\n"
+            "try:\n    exec(made)\nexcept Exception as error:\n    print(type(error).__name__)\n"
+        )
+        script = tmp_path / "attempt.py"
+        script.write_text(program)
+        done = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=120)
+        assert done.stdout.strip() in ("RuntimeError", "SympifyError"), (attempt, done.stdout, done.stderr[-500:])
+        assert not file.exists(), attempt
+
+
+def test_an_answer_that_takes_too_long_is_wrong_and_says_so():
+    async def judged():
+        async with MathJudge(workers=1, seconds=1.0) as judge:
+            bomb = await judge.judge(r"\sum_{k=1}^{10^8}\lfloor\sin k\rfloor", "5")
+            after = await judge.judge(r"\sqrt{8}", r"2\sqrt{2}")
+            return bomb, after, judge.numbers()
+
+    bomb, after, numbers = asyncio.run(judged())
+    assert bomb.reward == 0.0
+    assert "processor time" in bomb.reason
+    assert after.reward == 1.0
+    assert numbers["mathematics/cut_short"] == 1.0
+
+
+def test_a_key_that_takes_too_long_is_not_the_answers_fault():
+    async def judged():
+        async with MathJudge(workers=1, seconds=1.0) as judge:
+            return await judge.judge("5", r"\operatorname{eye}(3000)\cdot\operatorname{eye}(3000)\cdot 2")
+
+    score = asyncio.run(judged())
+    assert score.reward is None
+    assert "key" in score.reason
+
+
+def test_memory_is_bounded_and_the_process_survives_what_asks_for_more():
+    async def judged():
+        async with MathJudge(workers=1, seconds=20.0, memory=600) as judge:
+            scores = [await judge.judge(text, "5") for text in ("2^{2^{40}}", r"\operatorname{zeros}(99999,99999)")]
+            (process,) = judge._pool.processes()
+            limits = Path(f"/proc/{process}/limits").read_text()
+            return [*scores, await judge.judge(r"\sqrt{8}", r"2\sqrt{2}")], limits
+
+    scores, limits = asyncio.run(judged())
+    assert [score.reward for score in scores] == [0.0, 0.0, 1.0]
+    address_space = next(line for line in limits.splitlines() if line.startswith("Max address space"))
+    assert str(600 * 2**20) in address_space
+
+
+def test_a_tolerance_is_for_numbers_only():
+    async def judged():
+        async with MathJudge(workers=1, tolerance=0.01) as judge:
+            pairs = [("4.69", "4.67"), ("4.8", "4.67"), ("1.414", r"\sqrt{2}"), ("1.5", r"\sqrt{2}"), ("x", "1.01x")]
+            return [(await judge.judge(*pair)).reward for pair in pairs]
+
+    assert asyncio.run(judged()) == [1.0, 0.0, 1.0, 0.0, 0.0]

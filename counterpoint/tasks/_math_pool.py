@@ -19,6 +19,7 @@ _PROGRAM: Final = Path(__file__).with_name("_math_worker.py")
 _START_SECONDS: Final = 120.0
 _PATIENCE: Final = 20.0
 """Seconds of waiting a second of processor time is given on a busy machine."""
+_LEAST_PATIENCE: Final = 10.0
 _RECYCLED_AFTER: Final = 2000
 """Answers that one process compares: its caches grow."""
 _TRIES: Final = 2
@@ -170,7 +171,7 @@ class _Worker:
 
     def __init__(self, seconds: float, memory: int) -> None:
         environment = {name: os.environ[name] for name in _KEPT if name in os.environ}
-        self._patience = seconds * _PATIENCE + 10.0
+        self._patience = seconds * _PATIENCE + _LEAST_PATIENCE
         self._process = subprocess.Popen(
             [sys.executable, "-P", str(_PROGRAM), str(seconds), str(memory)],
             env={**environment, "PYTHONHASHSEED": "0", "OMP_NUM_THREADS": "1"},
