@@ -222,7 +222,6 @@ def test_no_program_is_a_verdict_too():
         (said("x", exit_code=exits.OUT_OF_MEMORY), Verdict.MEMORY_LIMIT),
         (said("x", exit_code=exits.BAD_VALUE), Verdict.WRONG_ANSWER),
         (said("x", cpu=6.0), Verdict.TIME_LIMIT),
-        (said("x", exit_code=None, signal=9, cpu=5.98), Verdict.TIME_LIMIT),
         (said("x", exit_code=None, signal=9, out_of_time=True), Verdict.TIME_LIMIT),
         (Execution(program=ending(), output_exceeded=True), Verdict.OUTPUT_LIMIT),
         (Execution(program=ending(117, dismissed=True)), None),

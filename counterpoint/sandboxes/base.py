@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from signal import SIGKILL, SIGXCPU
 from typing import Protocol, runtime_checkable
 
 from counterpoint.sandboxes.inside.codec import Value
@@ -93,7 +92,7 @@ class Ending:
     """None if a signal ended it."""
     signal: int | None
     out_of_time: bool
-    """It was killed for the seconds it took (`Allowance.wall`)."""
+    """It was killed for the seconds it took, of CPU or by the clock."""
     dismissed: bool
     """It was waiting for calls, or still about something, when the other process of its job had ended."""
     cpu: float
@@ -135,7 +134,7 @@ def fault(execution: Execution, allowance: Allowance) -> Verdict | None:
     Exit code 0 earns nothing: it only means that the answer is worth looking at.
     """
     ending = execution.program
-    if ending.out_of_time or ending.cpu >= allowance.cpu or _stopped(ending, allowance):
+    if ending.out_of_time or ending.cpu >= allowance.cpu:
         return Verdict.TIME_LIMIT
     if execution.output_exceeded:
         return Verdict.OUTPUT_LIMIT
@@ -146,11 +145,6 @@ def fault(execution: Execution, allowance: Allowance) -> Verdict | None:
     if ending.exit_code == BAD_VALUE:
         return Verdict.WRONG_ANSWER
     return None if ending.exit_code == 0 else Verdict.RUNTIME_ERROR
-
-
-def _stopped(ending: Ending, allowance: Allowance) -> bool:
-    """The kernel ended it for its CPU time, which the kernel counts in ticks and thus a little too soon."""
-    return ending.signal in (SIGKILL, SIGXCPU) and ending.cpu >= 0.9 * allowance.cpu
 
 
 @runtime_checkable

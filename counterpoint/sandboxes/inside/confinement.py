@@ -130,7 +130,8 @@ def confine(found: Layers, limits: dict[str, Any], template: bytes, parent: int)
 
 
 def _limit(found: Layers, limits: dict[str, Any]) -> None:
-    seconds = math.ceil(limits["cpu"])
+    # The kernel counts ticks, and so stops up to a tenth too soon: the server does it, and this if there is none.
+    seconds = math.ceil(limits["cpu"]) + 1
     fixed = {
         resource.RLIMIT_AS: found.address_space + limits["memory"],
         resource.RLIMIT_CORE: 0,

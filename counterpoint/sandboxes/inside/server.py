@@ -22,6 +22,7 @@ from . import confinement, exam, kernel, landlock, program, seccomp
 from .exits import DISMISSED, NOT_CONFINED
 
 MAX_MESSAGE = 65_536
+_TICK = 0.02
 _CHANNEL = 3
 """A low number, so that a child that closes all it does not need closes this too."""
 PATIENCE = 10
@@ -95,7 +96,7 @@ class _Server:
         children = self._fork(job, files)
         for file in files:
             os.close(file)
-        endings = _Watch(self._channel, children, job["limits"]["wall"]).endings()
+        endings = _Watch(self._channel, children, job["limits"]).endings()
         self._channel.send(json.dumps({"job": job["job"], "endings": endings}).encode())
 
     def _fork(self, job: dict[str, Any], files: list[int]) -> list[int]:
@@ -142,12 +143,13 @@ class _Server:
 class _Watch:
     """Waits for the children of one job, for the end of their time, and for a parent that wants them no more."""
 
-    def __init__(self, channel: socket.socket, children: list[int], wall: float) -> None:
+    def __init__(self, channel: socket.socket, children: list[int], limits: dict[str, Any]) -> None:
         self._channel = channel
         self._children = children
-        self._wall = wall
+        self._cpu = limits["cpu"]
+        self._wall = limits["wall"]
         self._began = time.monotonic()
-        self._deadline = self._began + wall
+        self._deadline = self._began + self._wall
         self._endings: dict[int, dict[str, Any]] = {}
         self._waiting = {os.pidfd_open(child): child for child in children}
 
@@ -166,13 +168,14 @@ class _Watch:
         for descriptor in (self._channel.fileno(), *self._waiting):
             poll.register(descriptor, select.POLLIN)
         while True:
-            left = self._deadline - time.monotonic()
+            cpu_left = self._cpu - max(map(_cpu_seconds, self._waiting.values()))
+            left = min(self._deadline - time.monotonic(), max(cpu_left, _TICK))
             ready = [descriptor for descriptor, _ in poll.poll(max(0.0, 1000 * left))]
             if ready:
                 for descriptor in [one for one in ready if one in self._waiting]:
                     self._reap(descriptor, late=False, dismissed=False)
                 return False
-            if self._put_off() <= time.monotonic():
+            if cpu_left <= 0.0 or (self._deadline <= time.monotonic() and self._put_off() <= time.monotonic()):
                 return True
 
     def _put_off(self) -> float:
@@ -194,6 +197,14 @@ class _Watch:
             "cpu": usage.ru_utime + usage.ru_stime,
             "wall": time.monotonic() - self._began,
         }
+
+
+def _cpu_seconds(child: int) -> float:
+    """CPU time of a process so far, all its threads together; 0 if it has ended."""
+    try:
+        return float(time.clock_gettime((~child << 3) | 2))  # the kernel's name for the CPU clock of a process
+    except OSError:
+        return 0.0
 
 
 def _seconds_in_queue(descriptor: int) -> float:

@@ -58,7 +58,7 @@ def _run(job: dict[str, Any], files: list[int]) -> None:
     for number, file in enumerate(high):
         os.dup2(file, number)
     os.closerange(len(files), 200)
-    seconds = max(1, -int(-job["cpu"] // 1))
+    seconds = -int(-job["cpu"] // 1) + 1
     with open("/proc/self/statm") as statm:
         own = int(statm.read().split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds))
