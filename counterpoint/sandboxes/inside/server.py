@@ -31,7 +31,10 @@ _PRELOADED = """
 array bisect cmath codecs collections contextlib copy dataclasses datetime decimal enum fractions functools heapq io
 itertools json math numbers operator random re string struct textwrap threading time traceback types typing
 """
-_REST = "asyncio calendar csv difflib hashlib pprint queue secrets statistics unicodedata uuid zoneinfo"
+_REST = """
+__future__ asyncio calendar concurrent.futures.thread csv difflib encodings.ascii encodings.latin_1 encodings.utf_16_be
+encodings.utf_16_le hashlib mmap pickle pprint queue secrets statistics unicodedata unittest uuid zoneinfo
+"""
 """Loaded beforehand only where a program cannot open files: every module makes each fork a little slower."""
 
 
@@ -146,8 +149,8 @@ class _Watch:
     def __init__(self, channel: socket.socket, children: list[int], limits: dict[str, Any]) -> None:
         self._channel = channel
         self._children = children
-        self._cpu = limits["cpu"]
-        self._wall = limits["wall"]
+        self._cpu: float = limits["cpu"]
+        self._wall: float = limits["wall"]
         self._began = time.monotonic()
         self._deadline = self._began + self._wall
         self._endings: dict[int, dict[str, Any]] = {}
