@@ -152,7 +152,7 @@ class _Watch:
         self._cpu: float = limits["cpu"]
         self._wall: float = limits["wall"]
         self._began = time.monotonic()
-        self._deadline = self._began + self._wall
+        self._deadline: float = self._began + self._wall
         self._endings: dict[int, dict[str, Any]] = {}
         self._waiting = {os.pidfd_open(child): child for child in children}
 
