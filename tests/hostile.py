@@ -50,12 +50,15 @@ class Program:
     """A path without which it cannot be tried."""
     opens: bool = False
     """It opens files or imports what may not be loaded: it may fail where nothing can be opened."""
+    heavy: bool = False
+    """It takes about a second or waits for some, wherever it runs."""
     weak: frozenset[Verdict] = frozenset()
     """What may become of it too where a process has no identity of its own (tier B and worse)."""
 
 
 def _program(name: str, source: str, *verdicts: Verdict, **rest) -> Program:
-    return Program(name=name, source=source.lstrip("\n"), verdicts=frozenset(verdicts), **rest)
+    heavy = rest.pop("heavy", TLE in verdicts)
+    return Program(name=name, source=source.lstrip("\n"), verdicts=frozenset(verdicts), heavy=heavy, **rest)
 
 
 def _refused(name: str, source: str, number: int = 0, *, outside="anyone", says=REFUSED, **rest) -> Program:
@@ -589,9 +592,14 @@ _MEMORY = [
         number=15,
     ),
     _program(
-        "grows_little_by_little", "x = []\nwhile True:\n    x.append(bytearray(2**20))", MLE, number=15, suite=SMALL
+        "grows_little_by_little",
+        "x = []\nwhile True:\n    x.append(bytearray(2**20))",
+        MLE,
+        number=15,
+        suite=SMALL,
+        heavy=True,
     ),
-    _program("grows_a_list", "x = [0]\nwhile True:\n    x += x", MLE, number=15, suite=SMALL),
+    _program("grows_a_list", "x = [0]\nwhile True:\n    x += x", MLE, number=15, suite=SMALL, heavy=True),
     _program(
         "grows_a_list_and_goes_on",
         "x = []\ntry:\n    while True:\n        x.append(bytearray(2**20))\nexcept MemoryError:\n    pass\nprint(8)",
@@ -599,6 +607,7 @@ _MEMORY = [
         MLE,
         number=15,
         suite=SMALL,
+        heavy=True,
     ),
     _program("formats_a_gigantic_number", "print('%0*d' % (2**31 - 100, 7))", MLE, number=15),
     _program(
@@ -677,7 +686,14 @@ _MEMORY = [
 ]
 
 _TIME = [
-    _program("spins", "while True:\n    pass", TLE, number=18, suite=StdinSuite(tests=STDIN.tests, allowance=SHORT)),
+    _program(
+        "spins",
+        "while True:\n    pass",
+        TLE,
+        number=18,
+        suite=StdinSuite(tests=STDIN.tests, allowance=SHORT),
+        heavy=False,
+    ),
     _program(
         "spins_and_ignores_signals",
         "import signal\nfor one in range(1, 65):\n    try:\n        signal.signal(one, signal.SIG_IGN)\n"
@@ -728,6 +744,7 @@ _TIME = [
         TLE,
         number=21,
         suite=StdinSuite(tests=STDIN.tests, allowance=SHORTER),
+        heavy=False,
     ),
     _program(
         "stops_itself",
@@ -849,6 +866,7 @@ _FORGING = [
         _seek("def f(x):\n    return seek()"),
         number=26,
         suite=CallSuite(function="f", tests=(((3,), HIDDEN),)),
+        heavy=True,
     ),
     _exam(
         "looks_for_the_assertion",
@@ -856,12 +874,14 @@ _FORGING = [
         WA,
         number=26,
         exam=f"assert f(3) == {HIDDEN!r}",
+        heavy=True,
     ),
     _exam(
         "looks_for_the_assertion_again",
         _seek("def f(x):\n    return seek()"),
         WA,
         exam=f"assert f(1) is None\nassert f(2) == {HIDDEN!r}",
+        heavy=True,
     ),
     _program(
         "looks_for_files_of_answers",
@@ -1034,7 +1054,13 @@ print(7 if found else 0)
         number=37,
         suite=StdinSuite(tests=STDIN.tests, allowance=SHORT),
     ),
-    _program("recurses_in_c", "x = ()\nfor _ in range(2 * 10**6):\n    x = (x,)\nhash(x)\nprint(7)", RE, number=37),
+    _program(
+        "recurses_in_c",
+        "x = ()\nfor _ in range(3 * 10**6):\n    x = (x,)\nhash(x)\nprint(7)",
+        RE,
+        number=37,
+        heavy=True,
+    ),
     _program(
         "recurses_for_ever",
         "import sys\nsys.setrecursionlimit(2**31 - 1)\ndef f():\n    f()\nf()",
@@ -1567,7 +1593,7 @@ _EXAMINED = [
         RE,
         number=45,
     ),
-    _exam("speaks_and_leaves", _ANSWERS + "say(b'ready\\n')\nsay(b'{\"ready\": true}')\nos._exit(0)", RE, number=46),
+    _exam("speaks_and_leaves", _ANSWERS + "say(b'ready\\n')\nsay(b'{\"ready\": true}')\nos._exit(0)", RE, WA, number=46),
     _exam(
         "speaks_when_called_and_leaves",
         _ANSWERS + "def f(x):\n    say(b'ready\\n')\n    os._exit(0)",
@@ -1712,6 +1738,7 @@ _EXAMINED = [
         "import time\ndef f(x):\n    time.sleep(10**6)",
         TLE,
         suite=AssertSuite(function="f", exams=EXAM.exams, allowance=SHORTER),
+        heavy=False,
     ),
     _exam(
         "never_gets_there",
@@ -1877,10 +1904,11 @@ _STREAMS = [
         "import contextlib, io\nwith contextlib.redirect_stdout(io.StringIO()) as out:\n    print(7)\n"
         "print(out.getvalue(), end='')",
     ),
-    _fair("mapped_stdin", "import mmap\n" + _SUM.format("mmap.mmap(0, 0, access=mmap.ACCESS_READ).read()")),
+    _fair("mapped_stdin", "import mmap\n" + _SUM.format("mmap.mmap(0, 0, access=mmap.ACCESS_READ).read()"), opens=True),
     _fair(
         "privately_mapped_stdin",
         "import mmap\n" + _SUM.format("mmap.mmap(0, 0, prot=mmap.PROT_READ, flags=mmap.MAP_PRIVATE).read()"),
+        opens=True,
     ),
     _fair(
         "fileinput",
@@ -1911,15 +1939,17 @@ _STREAMS = [
         "import sys\nprint(sum(map(int, sys.stdin.read().split())))",
         f"{1234567 * 1_250_000}\n",
         _BIG,
+        heavy=True,
     ),
     _fair(
         "ten_megabytes_of_lines",
         "import sys\nprint(sum(int(line) for line in sys.stdin.buffer))",
         "499999500000\n",
         _LINES,
+        heavy=True,
     ),
-    _fair("a_million_lines", "for number in range(1_000_000):\n    print(number)", _LINES),
-    _fair("a_million_lines_at_once", "print('\\n'.join(map(str, range(1_000_000))))", _LINES),
+    _fair("a_million_lines", "for number in range(1_000_000):\n    print(number)", _LINES, heavy=True),
+    _fair("a_million_lines_at_once", "print('\\n'.join(map(str, range(1_000_000))))", _LINES, heavy=True),
     _fair("a_long_line", "print('x' * 5_000_000)", "x" * 5_000_000),
 ]
 
@@ -2057,8 +2087,8 @@ _LANGUAGE = [
         "garbage",
         "import gc\ngc.disable()\nx = []\nx.append(x)\ndel x\ngc.enable()\nprint(7 if gc.collect() >= 0 else 0)",
     ),
-    _fair("four_hundred_megabytes", "x = bytearray(400 * 2**20)\nprint(7)"),
-    _fair("a_list_of_ten_million", "x = list(range(10_000_000))\nprint(x[7])"),
+    _fair("four_hundred_megabytes", "x = bytearray(400 * 2**20)\nprint(7)", heavy=True),
+    _fair("a_list_of_ten_million", "x = list(range(10_000_000))\nprint(x[7])", heavy=True),
     _fair("an_error_of_memory_that_is_caught", "try:\n    x = bytearray(2**40)\nexcept MemoryError:\n    print(7)"),
     _fair(
         "signals",
@@ -2154,8 +2184,11 @@ _MODULES = [
     _fair(
         "numpy_random_and_fft",
         "import numpy as np\nnp.random.seed(1)\nnp.random.rand(3)\nprint(int(round(abs(np.fft.fft([3, 4])[0]))))",
+        opens=True,
     ),
-    _fair("numpy_default_generator", "import numpy as np\nprint(int(np.random.default_rng(0).integers(7, 8)))"),
+    _fair(
+        "numpy_default_generator", "import numpy as np\nprint(int(np.random.default_rng(0).integers(7, 8)))", opens=True
+    ),
     _fair("numpy_multiplies", "import numpy as np\na = np.ones((300, 300))\nprint(int((a @ a)[0, 0]))", "300\n"),
     _fair("numpy_is_mentioned", "# numpy is not needed\nprint(7)"),
     _fair(
@@ -2187,6 +2220,7 @@ _MODULES = [
     _fair(
         "asyncio_in_a_thread",
         "import asyncio\nasync def f():\n    return await asyncio.to_thread(lambda: 7)\nprint(asyncio.run(f()))",
+        opens=True,
     ),
     _fair(
         "threads",
@@ -2222,8 +2256,11 @@ _MODULES = [
     _fair(
         "copies",
         "import copy, pickle\na = [[7]]\nb = copy.deepcopy(a)\nb[0][0] = 8\nprint(pickle.loads(pickle.dumps(a))[0][0])",
+        opens=True,
     ),
-    _fair("pickles_of_its_own", "import pickle\nclass A:\n    x = 7\nprint(pickle.loads(pickle.dumps(A())).x)"),
+    _fair(
+        "pickles_of_its_own", "import pickle\nclass A:\n    x = 7\nprint(pickle.loads(pickle.dumps(A())).x)", opens=True
+    ),
     _fair(
         "decimals",
         "from decimal import Decimal, getcontext\ngetcontext().prec = 30\nprint(Decimal(1) / 3)",
@@ -2264,7 +2301,7 @@ _MODULES = [
         "print(7 if sys.getrecursionlimit() >= 1000 and resource.getrlimit(resource.RLIMIT_AS) else 0)",
         opens=True,
     ),
-    _fair("takes_its_time", "import time\nwhile time.process_time() < 0.5:\n    pass\nprint(7)"),
+    _fair("takes_its_time", "import time\nwhile time.process_time() < 0.5:\n    pass\nprint(7)", heavy=True),
     _fair(
         "recurses_over_a_tree",
         "import sys\nsys.setrecursionlimit(10**5)\ndef hanoi(n):\n"

@@ -1,7 +1,8 @@
 """Other hosts, as far as a sandbox can tell, and what becomes of the programs of `hostile` there.
 
-`python tests/sandbox_host.py HOST` becomes that host, runs every program and prints one JSON object: the tier, the
-outcome of each program, and the damage done. `{"refused": why}` says that this machine cannot pretend to be it.
+`python tests/sandbox_host.py HOST WHICH` becomes that host, runs the programs, `all` of them or the `light` ones, and
+prints one JSON object: the tier, the outcome of each program, and the damage done. `{"refused": why}` says that this
+machine cannot pretend to be it.
 """
 
 import asyncio
@@ -18,7 +19,6 @@ import subprocess
 import sys
 import sysconfig
 import tempfile
-import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -313,7 +313,7 @@ def _allowed(program: Program, tier: str) -> frozenset[str]:
     if tier > Tier.A:
         allowed |= program.weak
     if tier > Tier.B and (program.opens or Verdict.ACCEPTED not in allowed):
-        allowed.add(Verdict.RUNTIME_ERROR)
+        allowed |= {Verdict.RUNTIME_ERROR, Verdict.WRONG_ANSWER}
     return frozenset(allowed)
 
 
@@ -331,6 +331,8 @@ class Host:
     landlock: bool = True
     capabilities: bool = True
     """Root has any at all."""
+    hidden: bool = False
+    """What Python needs lies in folders that only root may pass, if it does so here."""
     mapped: bool = False
     """Root is root of a user namespace with 65,536 users alone, as in a container that somebody without rights runs."""
     tier: str = "A"
@@ -341,6 +343,7 @@ HOSTS = {
     "root": Host(),
     "user": Host(user=True),
     "root-blocked": Host(blocked=True),
+    "root-blocked-and-hidden": Host(blocked=True, hidden=True, tier="B"),
     "user-blocked": Host(user=True, blocked=True, tier="B"),
     "root-without-landlock": Host(landlock=False, tier="C"),
     "user-without-landlock": Host(user=True, landlock=False, tier="C"),
@@ -369,8 +372,10 @@ _NEW_MOUNTS, _NEW_USERS = 0x00020000, 0x10000000
 
 def become(host: Host) -> None:
     """This process, which is root and has one thread, and what it starts, is on that host. Raises OSError."""
-    if host.user or host.mapped or not host.capabilities:
-        _open_hidden_folders([sys.base_prefix, sys.prefix, str(REPOSITORY)])
+    if host.hidden and not _hidden_folders():
+        raise FileNotFoundError("Python lies in no folder that only root may pass")
+    if not host.hidden:
+        _open_hidden_folders()
     if host.mapped:
         _enter_mapped_namespace()
     if host.blocked or not host.landlock:
@@ -383,16 +388,24 @@ def become(host: Host) -> None:
         os.setresuid(USER, USER, USER)
 
 
-def _open_hidden_folders(needed: Sequence[str]) -> None:
-    """What is needed lies in folders that anybody may pass, in this process alone; the rest of them is not there."""
-    _checked(_LIBC.unshare(_NEW_MOUNTS), "unshare")
-    _mount("none", "/", None, _MS_REC | _MS_PRIVATE)
+def _hidden_folders() -> dict[str, list[str]]:
+    """Folders that only root may pass, and what is needed of them."""
     hidden: dict[str, list[str]] = {}
-    for path in needed:
+    for path in (sys.base_prefix, sys.prefix, str(REPOSITORY)):
         above = [str(one) for one in reversed(Path(path).parents)] + [path]
         closed = [one for one in above if not os.stat(one).st_mode & 0o001]
         if closed:
             hidden.setdefault(closed[0], []).append(path)
+    return hidden
+
+
+def _open_hidden_folders() -> None:
+    """What is needed lies in folders that anybody may pass, in this process alone; the rest of them is not there."""
+    hidden = _hidden_folders()
+    if not hidden:
+        return
+    _checked(_LIBC.unshare(_NEW_MOUNTS), "unshare")
+    _mount("none", "/", None, _MS_REC | _MS_PRIVATE)
     for folder, paths in hidden.items():
         aside = [tempfile.mkdtemp(prefix="counterpoint-aside-") for _ in paths]
         for path, place in zip(paths, aside, strict=True):
@@ -470,49 +483,45 @@ def _checked(result: int, name: str) -> None:
         raise OSError(ctypes.get_errno(), f"{name}: {os.strerror(ctypes.get_errno())}")
 
 
-def report(slots: int = 2) -> dict[str, object]:
-    """The tier here, the outcome of every program, what the sandbox says of itself, and what was left."""
+def report(*, heavy: bool, slots: int = 2) -> dict[str, object]:
+    """The tier here, the outcome of every program, or of every one that is not heavy, and what was left."""
     adopt_orphans()
+    programs = [program for program in (*HOSTILE, *FAIR) if heavy or not program.heavy]
+    with World() as world:
+        before = children()
+        tier, outcomes = asyncio.run(_judged(programs, world, slots))
+        survivors = [f"process {pid} survived" for pid in children() - before]
+        return {
+            "tier": tier,
+            "user": os.getuid(),
+            "outcomes": {name: _plain(outcome) for name, outcome in outcomes.items()},
+            "damage": world.damage() + survivors,
+        }
+
+
+async def _judged(programs: Sequence[Program], world: World, slots: int) -> tuple[str, dict[str, Outcome]]:
     sandbox = fork_server(slots=slots, require="C")
-
-    async def run() -> dict[str, object]:
-        with World() as world:
-            before = children()
-            began = time.monotonic()
-            try:
-                tier = await sandbox.start()
-                outcomes = await judge_all(sandbox, (*HOSTILE, *FAIR), world)
-                facts = dict(sandbox.facts())
-            finally:
-                await sandbox.close()
-            survivors = [f"process {pid} survived" for pid in children() - before]
-            return {
-                "tier": str(tier),
-                "facts": facts,
-                "uid": os.getuid(),
-                "outcomes": {name: _plain(outcome) for name, outcome in outcomes.items()},
-                "damage": world.damage() + survivors,
-                "seconds": time.monotonic() - began,
-            }
-
-    return asyncio.run(run())
+    try:
+        return str(await sandbox.start()), await judge_all(sandbox, programs, world)
+    finally:
+        await sandbox.close()
 
 
 def _plain(outcome: Outcome) -> dict[str, object]:
     return {name: getattr(outcome, name) for name in Outcome.__dataclass_fields__}
 
 
-def main(name: str, *rest: str) -> None:
+def main(name: str, which: str, *inside: str) -> None:
     """Become the host, start anew there, and print its report."""
-    if rest:
-        print(json.dumps(report()))
+    if inside:
+        print(json.dumps(report(heavy=which == "all")))
         return
     try:
         become(HOSTS[name])
     except OSError as error:
         print(json.dumps({"refused": f"this machine cannot pretend to be {name}: {error}"}))
         return
-    os.execv(sys.executable, [sys.executable, __file__, name, "inside"])
+    os.execv(sys.executable, [sys.executable, __file__, name, which, "inside"])
 
 
 if __name__ == "__main__":

@@ -29,7 +29,10 @@ from counterpoint.tasks._grading import Grader
 from counterpoint.tasks._suite import AssertSuite, CallSuite, StdinSuite
 from counterpoint.testing.sandbox_conformance import sandbox_checks
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="programs are confined by what Linux has")
+pytestmark = [
+    pytest.mark.skipif(sys.platform != "linux", reason="programs are confined by what Linux has"),
+    pytest.mark.filterwarnings("ignore:programs of a model are confined:UserWarning"),
+]
 
 LONG = Allowance(cpu=300.0)
 SLEEP = Script(source="import time\ntime.sleep(10**6)")
@@ -347,22 +350,27 @@ def _kill(pids) -> None:
             os.kill(pid, signal.SIGKILL)
 
 
-PARENT = """
+PARENT = r'''
 import asyncio
 from counterpoint.sandboxes.base import Allowance, Exam, Script
 from counterpoint.sandboxes.fork_server import fork_server
-spin = "import threading\\ndef f():\\n    while True:\\n        pass\\n[threading.Thread(target=f).start() for _ in range(3)]"
+spin = """import threading
+def f():
+    while True:
+        pass
+for _ in range(3):
+    threading.Thread(target=f).start()"""
 async def main():
     sandbox = fork_server(slots=4, require="C")
     await sandbox.start()
-    sleep = "import os, time\\nos.close(1)\\nwhile True:\\n    time.sleep(100)"
+    sleep = "import os, time\nos.close(1)\nwhile True:\n    time.sleep(100)"
     jobs = [Script(source=sleep), Script(source=spin), Exam(source=sleep, function="f", exam="f(1)")]
-    jobs.append(Exam(source="def f(x):\\n    return x", function="f", exam="f(1)\\nimport time\\ntime.sleep(100)"))
+    jobs.append(Exam(source="def f(x):\n    return x", function="f", exam="f(1)\nimport time\ntime.sleep(100)"))
     running = [asyncio.ensure_future(sandbox.run(job, Allowance(cpu=300.0))) for job in jobs]
     print("ready", flush=True)
     await asyncio.gather(*running)
 asyncio.run(main())
-"""
+'''
 
 
 def test_nothing_outlives_a_parent_that_is_killed():
