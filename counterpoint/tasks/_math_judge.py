@@ -14,6 +14,7 @@ from counterpoint.task import RIGHT, WRONG, Score, not_judged
 from counterpoint.tasks._math_pool import Pool, Question, Told
 from counterpoint.tasks._math_text import (
     DOTS,
+    LONGEST,
     assigned,
     based,
     clean,
@@ -118,7 +119,7 @@ class MathJudge(Judging):
 
 def settled(answer: str, key: str, tolerance: float = 0.0) -> Score | None:
     """The score of an answer for which text and rational numbers suffice; None for any other."""
-    if len(answer) > 10 * (1000 + len(key)):
+    if len(answer) > LONGEST + len(key):
         return Score(reward=0.0, reason=f"it has {len(answer)} characters")
     found, right = _plain(answer), _plain(key)
     if not found:
@@ -126,7 +127,7 @@ def settled(answer: str, key: str, tolerance: float = 0.0) -> Score | None:
     if same(found, right):
         return RIGHT
     reason = unfit(answer)
-    if reason and (not unfit(key) or len(answer) > 1000 + len(key)):
+    if reason and not unfit(key):
         return Score(reward=0.0, reason=reason)
     text = words(right)
     if text is not None:

@@ -62,6 +62,7 @@ _NUMBER: Final = re.compile(
 _AROUND_OPERATORS: Final = re.compile(
     r"\s*(\\times|\\cdot|[*/^{}])\s*|(?<=[-+])\s+|(?<=\d)\s+(?=[eE][-+]?\d)|(?<=\d)\s*(?P<x>[xX])\s*(?=10)"
 )
+_WRAPPED: Final = re.compile(r"(?:\\boxed|\\fbox|\\text(?=\s*\{[-\d.,/\s]+\}))?\s*\{(.*)\}", re.DOTALL)
 _SUCH_THAT: Final = re.compile(
     r"\\\{\s*(?P<letter>[a-z])\s*(?:\\mid(?![a-z])|\||:)\s*(?P<condition>[^|:]*(?P=letter).*)\\\}", re.DOTALL
 )
@@ -81,7 +82,9 @@ _ANGLES: Final = re.compile(r"\\(?:sin|cos|tan|cot|sec|csc)(?![a-zA-Z])")
 _DEGREES: Final = re.compile(r"(\d+(?:\.\d+)?)\s*\^\s*\\circ")
 DOTS: Final = re.compile(r"\.\.|\\[lc]?dots")
 """What is left out cannot be compared."""
-_LONGEST: Final = 1000
+LONGEST: Final = 1000
+"""Characters that an answer may have, besides as many as its key."""
+_LAYERS: Final = 8
 _DEEPEST: Final = 30
 _HIGHEST: Final = 2
 _FACTORIALS: Final = re.compile(r"!\s*!\s*!|\d{6,}\}?\s*!|\)\s*!\s*\)\s*!|!\s*\}?\s*\)?\s*!\s*\}?\s*\)?\s*!")
@@ -112,8 +115,8 @@ def clean(text: str) -> str:
 
 def unfit(text: str) -> str:
     """Why an answer is not worth reading, whatever it means: too long, too deep, a tower; "" if it is."""
-    if len(text) > _LONGEST:
-        return f"it has {len(text)} characters, more than {_LONGEST}"
+    if len(text) > LONGEST:
+        return f"it has {len(text)} characters, more than {LONGEST}"
     if _FORBIDDEN.search(text):
         return "it has characters or commands that do not belong into mathematics"
     deepest, highest = _depths(text)
@@ -246,10 +249,12 @@ def _words(unit: str) -> str:
 
 def _unwrapped(text: str) -> str:
     r"""Without `\boxed{...}`, `\text{12}` or braces around the whole."""
-    match = re.fullmatch(r"(?:\\boxed|\\fbox|\\text(?=\s*\{[-\d.,/\s]+\}))?\s*\{(.*)\}", text, re.DOTALL)
-    if match is None or not _closed(match[1]):
-        return text
-    return _unwrapped(match[1].strip())
+    for _ in range(_LAYERS):
+        match = _WRAPPED.fullmatch(text)
+        if match is None or not _closed(match[1]):
+            break
+        text = match[1].strip()
+    return text
 
 
 def _closed(text: str) -> bool:

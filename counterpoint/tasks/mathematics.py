@@ -65,7 +65,8 @@ def mathematics(
     `test` keep at most as many problems, drawn by `seed`.
 
     Problems of train that overlap with validation or test in 13 words on end, and of validation with test, are dropped,
-    refused or kept as `overlap` says; the same text is never kept. How many is among the facts of `judging`.
+    refused or kept as `overlap` says; the same text is never kept. How many is among the facts of `judging`. The study
+    kept them.
 
     An answer, the last `\boxed{...}`, has `seconds` of processor time and `memory` MiB in one of `workers` processes if
     text and rational numbers do not suffice. `tolerance` is the relative error allowed to numbers.
@@ -245,7 +246,8 @@ def _apart(entries: Sequence[_Entry], overlap: str) -> tuple[list[_Entry], dict[
                 other = others[found[place]].place if place in found else f"one of {earlier}"
                 raise TaskError(
                     f"{len({*found, *equal})} problems of {later} overlap with {earlier}, {len(equal)} of them word "
-                    f"for word, first: {own[place].place} with {other}; task.overlap = 'drop' leaves them out of {later}"
+                    f"for word, first: {own[place].place} with {other}; "
+                    f"task.overlap = 'drop' leaves those of {later} out"
                 )
             notes[f"overlap_{later}_{earlier}"] = (
                 f"{len({*found, *equal})} of {len(own)}, {len(equal)} word for word, {len(dropped)} dropped"
