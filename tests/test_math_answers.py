@@ -573,9 +573,11 @@ def test_ordinary_powers_and_factorials_are_no_bombs(text):
 
 @pytest.mark.parametrize(
     "piece",
-    ["{", "(", " ", "5 ", "a ", "5a", r"\text{", "x=", "1,", "1", "^", "!", r"\frac{", r"\pm", "5^{", "}", r"\{", ". "]
-    + ["%", r"\sin5^\circ", "\ud800", r"\, ", "1,000", r"\boxed{", "=1", "5 cm ", r"\pm 1,", "(1,", r"\{x|", "_1"],
-)
+    [
+        "{", "(", " ", "5 ", "a ", "5a", r"\text{", "x=", "1,", "1", "^", "!", r"\frac{", r"\pm", "5^{", "}", r"\{",
+        ". ", "%", r"\sin5^\circ", "\ud800", r"\, ", "1,000", r"\boxed{", "=1", "5 cm ", r"\pm 1,", "(1,", r"\{x|", "_1",
+    ],
+)  # fmt: skip
 @pytest.mark.parametrize("key", ["5", "1" + ",1" * 300, "{" * 300])
 def test_no_text_takes_long_or_raises_before_it_is_sent_anywhere(piece, key):
     closing = {"{": "}", "(": ")"}.get(piece[-1], "")
@@ -589,6 +591,20 @@ def test_no_text_takes_long_or_raises_before_it_is_sent_anywhere(piece, key):
 
 def test_a_tower_is_right_where_the_key_is_that_tower():
     assert settled("9^{9^{9^{9}}}", "9^{9^{9^{9}}}").reward == 1.0
+
+
+HEDGES = [
+    "0=0", "x=x", "y=y", "x", "y", "x,x", "5,6", r"\{5,6\}", "1,2,3,4,5", "[0,10]", r"\mathbb{R}", r"(-\infty,\infty)",
+    r"\frac{0}{0}", r"\infty-\infty", r"x\in\mathbb{R}", "x=5,6,7", r"5\text{ or six}", "5 or six", r"5 \ne", "nan",
+    "oo", r"\text{any}", "x<y", r"x\ne y", r"x=1 \text{ or } x\ne 1", r"x>2 \text{ or } x\le 2", "0x+0y=0", "()",
+    "10^{-400}",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("key", ["5", r"\sqrt{2}", "x=5", "2x+3y=6", "x>2", r"(2,\infty)", "1,2", "(1,2)", "n(n+1)/2"])
+def test_saying_everything_or_nothing_is_never_right(judge, key):
+    for answer in HEDGES:
+        assert not verdict(judge, answer, key), answer
 
 
 HOSTILE = [

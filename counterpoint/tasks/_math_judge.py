@@ -5,6 +5,7 @@ from collections import OrderedDict
 from collections.abc import Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass
+from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from typing import Final
@@ -146,6 +147,7 @@ def settled(answer: str, key: str, tolerance: float = 0.0) -> Score | None:
     return _by_number(*_same_side(found, right), tolerance)
 
 
+@lru_cache(maxsize=8192)
 def _plain(text: str) -> str:
     """Cleaned, and without words where there is a sign."""
     found = clean(text)

@@ -154,7 +154,7 @@ def quantity(text: str) -> Quantity:
     if words in SCALES:
         base = number(match["value"].strip())
         return Quantity(value=text if base is None else str(base * SCALES[words]))
-    if match["unit"].startswith(("\\", "^")) or not WORDS_OF_MATHEMATICS.intersection(words.split()):
+    if words in UNITS or match["unit"].startswith("^") or not WORDS_OF_MATHEMATICS.intersection(words.split()):
         return Quantity(value=match["value"].strip(), unit=UNITS.get(words, ""))
     return Quantity(value=text)
 
