@@ -575,7 +575,8 @@ def test_ordinary_powers_and_factorials_are_no_bombs(text):
     "piece",
     [
         "{", "(", " ", "5 ", "a ", "5a", r"\text{", "x=", "1,", "1", "^", "!", r"\frac{", r"\pm", "5^{", "}", r"\{",
-        ". ", "%", r"\sin5^\circ", "\ud800", r"\, ", "1,000", r"\boxed{", "=1", "5 cm ", r"\pm 1,", "(1,", r"\{x|", "_1",
+        ". ", "%", r"\sin5^\circ", "\ud800", r"\, ", "1,000", r"\boxed{", "=1", "5 cm ", r"\pm 1,", "(1,", r"\{x|",
+        "_1",
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("key", ["5", "1" + ",1" * 300, "{" * 300])
