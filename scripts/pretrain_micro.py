@@ -19,8 +19,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
+from lessons_synthesis import SYNTHESIS
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 from torch import Tensor
+from transcript import Lessons, Transcript, turns
 from transformers import PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
 
 from counterpoint.episode import Message
@@ -30,7 +32,6 @@ from counterpoint.workflow import assistant, user
 from counterpoint.workflows import _prompts as prompts
 from counterpoint.workflows._parse import read_verdict
 
-VOCABULARY = 640
 END = "<|im_end|>"
 PAD = "<|endoftext|>"
 CHAT_TEMPLATE = (
@@ -52,6 +53,7 @@ SIZES = {
     "micro-small": Size(hidden=80, layers=3, heads=4, intermediate=240),
     "micro-medium": Size(hidden=128, layers=4, heads=4, intermediate=384),
     "micro-large": Size(hidden=192, layers=5, heads=6, intermediate=640),
+    "micro-coder": Size(hidden=128, layers=4, heads=4, intermediate=256),
 }
 
 
@@ -77,14 +79,6 @@ ARITHMETIC_PART = 0.25
 """This part of the steps teaches mostly arithmetic, without mistakes."""
 SKILL_PART = 0.5
 """From there to this part of the steps mostly checking is taught, without mistakes; then all roles, with them."""
-
-
-class Transcript(NamedTuple):
-    messages: list[Message]
-    """What was said before, the user's words last."""
-    reply: str
-    own: bool = False
-    """Whether the assistant's earlier words are to be learned too."""
 
 
 class Line(NamedTuple):
@@ -323,12 +317,6 @@ def refiner(task: Task, source: random.Random, mistakes: Mistakes) -> Transcript
     return Transcript(turns(asked, [draft.text for draft in drafts]), last.text)
 
 
-def turns(asked: Sequence[str], said: Sequence[str]) -> list[Message]:
-    """User and assistant in turn, up to the last question."""
-    earlier = [message for one, other in zip(asked, said, strict=False) for message in (user(one), assistant(other))]
-    return [*earlier[: 2 * (len(asked) - 1)], user(asked[-1])]
-
-
 class Role(NamedTuple):
     make: Callable[[Task, random.Random, Mistakes], Transcript]
     rows: int
@@ -374,24 +362,34 @@ def batches(seed: int, steps: int) -> Iterator[list[Transcript]]:
         yield [role.make(task, source, mistakes) for task in tasks]
 
 
-def make_tokenizer(seed: int) -> PreTrainedTokenizerFast:
-    """A byte-level BPE over the transcripts, digits one by one, with the ChatML template."""
+ARITHMETIC = Lessons(
+    batches,
+    mistakes=Mistakes()._asdict(),
+    pieces=r" ?\\boxed\{| ?\d|\n+| ?[A-Za-z]+| ?[^\sA-Za-z\d]",
+    vocabulary=640,
+)
+LESSONS = {"micro-coder": SYNTHESIS}
+"""What models learn that do not learn arithmetic."""
+
+
+def make_tokenizer(lessons: Lessons, seed: int) -> PreTrainedTokenizerFast:
+    """A byte-level BPE over the transcripts, with the ChatML template."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [
-            pre_tokenizers.Split(Regex(r" ?\\boxed\{| ?\d|\n+| ?[A-Za-z]+| ?[^\sA-Za-z\d]"), behavior="isolated"),
+            pre_tokenizers.Split(Regex(lessons.pieces), behavior="isolated"),
             pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
         ]
     )
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
-        vocab_size=VOCABULARY,
+        vocab_size=lessons.vocabulary,
         special_tokens=[PAD, "<|im_start|>", END],
         initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
         show_progress=False,
     )
     texts = ["system\nuser\nassistant\n"] * 4000
-    transcripts = [item for batch in batches(seed, 200) for item in batch]
+    transcripts = [item for batch in lessons.batches(seed, 200) for item in batch]
     texts += ["\n".join([*(message["content"] for message in item.messages), item.reply]) for item in transcripts]
     tokenizer.train_from_iterator(texts, trainer)
     fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token=END, pad_token=PAD, model_max_length=2048)
@@ -448,7 +446,8 @@ def encoded(batch: list[Transcript], tokenizer: PreTrainedTokenizerFast) -> tupl
 
 def pretrain(name: str, out: Path, *, steps: int, peak_rate: float, seed: int) -> None:
     """Write a trained model and its tokenizer to `out` as float16 safetensors."""
-    tokenizer = make_tokenizer(seed)
+    lessons = LESSONS.get(name, ARITHMETIC)
+    tokenizer = make_tokenizer(lessons, seed)
     model = make_model(name, tokenizer, seed)
     print(f"{name}: {sum(p.numel() for p in model.parameters()):,} parameters, {len(tokenizer)} tokens")
     decayed = [p for p in model.parameters() if p.ndim > 1]
@@ -457,7 +456,7 @@ def pretrain(name: str, out: Path, *, steps: int, peak_rate: float, seed: int) -
         [{"params": decayed, "weight_decay": 0.1}, {"params": plain, "weight_decay": 0.0}], lr=0.0, betas=(0.9, 0.98)
     )
     began = time.monotonic()
-    for step, batch in enumerate(batches(seed + 1, steps), start=1):
+    for step, batch in enumerate(lessons.batches(seed + 1, steps), start=1):
         for group in optimizer.param_groups:
             group["lr"] = peak_rate * min(step / 100, 0.5 * (1 + math.cos(math.pi * step / steps)) + 0.02)
         ids_BT, labels_BT = encoded(batch, tokenizer)
@@ -469,14 +468,15 @@ def pretrain(name: str, out: Path, *, steps: int, peak_rate: float, seed: int) -
         if step % 50 == 0 or step == 1:
             print(f"step {step:5d}/{steps}  loss {loss.item():.4f}  {time.monotonic() - began:6.0f} s", flush=True)
         if step % 500 == 0 or step == steps:
-            save(model, tokenizer, out, {"steps": step, "peak_rate": peak_rate, "seed": seed})
+            made_with = {"steps": step, "peak_rate": peak_rate, "seed": seed}
+            save(model, tokenizer, out, {**made_with, "mistakes": lessons.mistakes})
 
 
-def save(model: Qwen3ForCausalLM, tokenizer: PreTrainedTokenizerFast, out: Path, made_with: dict[str, float]) -> None:
+def save(model: Qwen3ForCausalLM, tokenizer: PreTrainedTokenizerFast, out: Path, made_with: dict[str, object]) -> None:
     out.mkdir(parents=True, exist_ok=True)
     tokenizer.save_pretrained(out)
     copy.deepcopy(model).half().save_pretrained(out)
-    (out / "pretraining.json").write_text(json.dumps({**made_with, "mistakes": Mistakes()._asdict()}, indent=2) + "\n")
+    (out / "pretraining.json").write_text(json.dumps(made_with, indent=2) + "\n")
 
 
 def main() -> None:

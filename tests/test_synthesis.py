@@ -145,7 +145,7 @@ def test_the_same_options_give_the_same_tasks_and_others_give_others():
     for other in (
         {"seed": 1},
         {"families": ("lists",)},
-        {"steps": 1},
+        {"steps": 2},
         {"examples": 3},
         {"tests": 5},
         {"held_out": "functions"},

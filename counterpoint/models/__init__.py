@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-MICRO_MODELS = ("micro-small", "micro-medium")
+MICRO_MODELS = ("micro-small", "micro-medium", "micro-coder")
 _HERE = Path(__file__).parent
 
 

@@ -54,7 +54,7 @@ class Drawn(NamedTuple):
 def synthesis(
     *,
     families: Annotated[Sequence[FamilyName], Field(min_length=1)] = ("lists", "strings"),
-    steps: Annotated[int, Field(ge=1, le=3)] = 2,
+    steps: Annotated[int, Field(ge=1, le=3)] = 1,
     examples: Annotated[int, Field(ge=2, le=8)] = 4,
     tests: Annotated[int, Field(ge=2, le=10)] = 6,
     train: Annotated[int, Field(ge=1)] = 4096,
