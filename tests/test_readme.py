@@ -42,6 +42,7 @@ def test_the_readme_has_every_command():
         "train",
         "resume",
         "evaluate",
+        "export",
         "show",
         "diagnose",
         "init",

@@ -70,7 +70,7 @@ class Remote:
         self._url = url.rstrip("/")
         self._slots = slots
         self._headers = {"Authorization": f"Bearer {key}"} if key else {}
-        self._client: "httpx2.AsyncClient | None" = None
+        self._client: httpx2.AsyncClient | None = None
         self._turns = asyncio.Semaphore(slots)
         self._jobs: set[asyncio.Task[Execution]] = set()
 
