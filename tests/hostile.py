@@ -1593,7 +1593,9 @@ _EXAMINED = [
         RE,
         number=45,
     ),
-    _exam("speaks_and_leaves", _ANSWERS + "say(b'ready\\n')\nsay(b'{\"ready\": true}')\nos._exit(0)", RE, WA, number=46),
+    _exam(
+        "speaks_and_leaves", _ANSWERS + "say(b'ready\\n')\nsay(b'{\"ready\": true}')\nos._exit(0)", RE, WA, number=46
+    ),
     _exam(
         "speaks_when_called_and_leaves",
         _ANSWERS + "def f(x):\n    say(b'ready\\n')\n    os._exit(0)",
@@ -1862,6 +1864,7 @@ _STREAMS = [
     _fair("open_1", "out = open(1, 'w')\nout.write('7\\n')\nout.close()"),
     _fair("open_1_and_not_closed", "out = open(1, 'w')\nout.write('7\\n')"),
     _fair("open_1_bytes_and_not_closed", "import os\nout = os.fdopen(1, 'wb')\nout.write(b'7\\n')"),
+    _fair("a_file_that_a_class_holds", "class A:\n    out = open(1, 'w')\nA.out.write('7')"),
     _fair("print_to_a_file_of_its_own", "print(7, file=open(1, 'w'))"),
     _fair(
         "a_buffer_at_exit",

@@ -108,8 +108,8 @@ def test_the_fork_server_keeps_its_promises(check):
 
 def test_eight_at_once_have_their_seconds_of_cpu():
     """A program that takes half of what it may is not late because others are at work."""
-    source = "import time\nwhile time.process_time() < 1.5:\n    pass\nprint(7)"
-    suite = StdinSuite(tests=STDIN.tests, allowance=Allowance(cpu=3.0))
+    source = "import time\nwhile time.process_time() < 1.0:\n    pass\nprint(7)"
+    suite = StdinSuite(tests=STDIN.tests, allowance=Allowance(cpu=2.0))
 
     async def run(sandbox):
         grader = Grader(sandbox)
@@ -220,11 +220,13 @@ def test_no_descriptor_of_a_parent_with_many_reaches_a_program(count):
 
 def test_no_result_costs_the_parent_much():
     """To read what a program says is a result takes no longer than some times an honest one that is as large."""
-    honest = b"[" + b",".join(b"%d" % number for number in range(1_900_000)) + b"]"
-    allowed = 10 * _seconds_to_decode(honest)
-    names = ("many_lists", "many_numbers", "a_plain_long_int", "a_long_float", "a_too_long_int", "deep_tags")
-    results = {name: eval(hostile.REPLIES[name]) for name in names}
-    crowd = [(2**61 - 1) * (number + 1) for number in range(50_000)]
+    honest = b"[" + b",".join(b"%d" % number for number in range(400_000)) + b"]"
+    allowed = 30 * _seconds_to_decode(honest)
+    parts = {"lists": b"[],", "numbers": b"7,", "tuples": b'{"tuple":[]},', "complex numbers": b'{"complex":[0,0]},'}
+    results = {name: b"[" + part * (len(honest) // len(part)) + b"7]" for name, part in parts.items()}
+    names = ("a_plain_long_int", "a_long_float", "a_too_long_int", "deep_tags", "a_deep_list")
+    results |= {name: eval(hostile.REPLIES[name]) for name in names}
+    crowd = [(2**61 - 1) * (number + 1) for number in range(40_000)]
     for kind, form in (("set", "%d"), ("frozenset", '{"int":"%x"}'), ("dict", "[%d,0]"), ("set", '{"tuple":[%d]}')):
         results[f"{kind} of {form}"] = (f'{{"{kind}":[' + ",".join(form % one for one in crowd) + "]}").encode()
     took = {name: _seconds_to_decode(data) for name, data in results.items()}
@@ -344,6 +346,24 @@ def test_a_server_that_is_always_killed_is_no_verdict():
     assert judgement.score("").reward is None
 
 
+@pytest.mark.parametrize("pause", [0.0, 0.05, 0.15, 0.3])
+def test_every_program_is_judged_or_not_when_the_sandbox_is_closed(pause):
+    """Nobody waits for ever, also where it was just being started."""
+
+    async def run(sandbox):
+        grader = Grader(sandbox)
+        judging = [
+            asyncio.ensure_future(grader.grade(f"import time\ntime.sleep(0.2)\nprint(7) # {n}", STDIN))
+            for n in range(5)
+        ]
+        await asyncio.sleep(pause)
+        await grader.close()
+        return await asyncio.wait_for(asyncio.gather(*judging), 30)
+
+    verdicts = {judgement.verdict for judgement in _in(run)}
+    assert verdicts <= {Verdict.ACCEPTED, Verdict.NOT_JUDGED}
+
+
 def _kill(pids) -> None:
     for pid in pids:
         with contextlib.suppress(ProcessLookupError):
@@ -378,7 +398,7 @@ def test_nothing_outlives_a_parent_that_is_killed():
     generator = random.Random(0)
     with _orphans():
         before = children()
-        for _ in range(4):
+        for _ in range(3):
             process = subprocess.Popen([sys.executable, "-c", PARENT], stdout=subprocess.PIPE)
             assert process.stdout.readline() == b"ready\n"
             time.sleep(generator.uniform(0.0, 0.4))
@@ -411,6 +431,57 @@ def _orphans():
         yield
     finally:
         adopt_orphans(False)
+
+
+ODD_PARENT = """
+import asyncio, os, resource, signal, sys
+from counterpoint.errors import SandboxError
+from counterpoint.sandboxes.base import STANDARD, Exam, Script
+from counterpoint.sandboxes.fork_server import fork_server
+exec(sys.argv[1])
+alarm = "from signal import *\\nsignal(SIGALRM, print)\\nsetitimer(ITIMER_REAL, 0.05)\\npause()"
+jobs = [Script(source=alarm), Script(source="import numpy\\nprint(numpy.arange(8)[7])")]
+jobs.append(Exam(source="def f(x):\\n    return x", function="f", exam="assert f(1) == 1"))
+async def main():
+    sandbox = fork_server(slots=2, require="C")
+    try:
+        done = await asyncio.gather(*(sandbox.run(job, STANDARD) for job in jobs))
+        print([(one.examiner or one.program).exit_code for one in done], done[1].stdout)
+    except SandboxError as error:
+        print("SandboxError", error)
+    finally:
+        await sandbox.close()
+asyncio.run(main())
+"""
+
+
+ODDITIES = (
+    "signal.signal(signal.SIGCHLD, signal.SIG_IGN)",
+    "signal.pthread_sigmask(signal.SIG_BLOCK, range(1, 32))",
+    "[signal.signal(n, signal.SIG_IGN) for n in (signal.SIGALRM, signal.SIGPIPE, signal.SIGTERM)]",
+    "os.umask(0o777)",
+    "os.close(0)",
+    "os.mkdir(folder := f'/tmp/{os.getpid()}'); os.chdir(folder); os.rmdir(folder)",
+    "os.environ.update(dict.fromkeys(('LD_PRELOAD', 'PYTHONHOME', 'PYTHONPATH', 'PYTHONSTARTUP'), '/none'))",
+    "resource.setrlimit(resource.RLIMIT_STACK, (2**20, 2**20))",
+)
+LIMITS = ("CPU, (5, 5)", "FSIZE, (10**6, 10**6)", "NOFILE, (128, 128)", "AS, (2**30, 2**30)")
+
+
+def test_what_is_odd_about_the_parent_is_not_the_programs_fault():
+    """Programs run as ever, or, where that cannot be, the sandbox says that it cannot."""
+    limits = [f"resource.setrlimit(resource.RLIMIT_{limit})" for limit in LIMITS]
+    with ThreadPoolExecutor(3) as pool:
+        said = dict(zip((*ODDITIES, *limits), pool.map(_said_under, (*ODDITIES, *limits)), strict=True))
+    well = "[0, 0, 0] b'7\\n'"
+    wrong = {one: text for one, text in said.items() if text != well}
+    assert {one: text for one, text in wrong.items() if one in ODDITIES or not text.startswith("SandboxError")} == {}
+
+
+def _said_under(setting: str) -> str:
+    command = [sys.executable, "-c", ODD_PARENT, setting]
+    process = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    return process.stdout.strip() or process.stderr[-500:]
 
 
 def test_a_program_that_passes_some_tests_is_told_the_first_it_fails():
