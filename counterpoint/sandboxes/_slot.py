@@ -79,6 +79,8 @@ class Slot:
                 with suppress(SandboxError):
                     self._send({"kind": "cancel"})
                 raise
+            if "error" in told:
+                raise SandboxError(f"the job cannot be run: {told['error']}")
             endings = [Ending(**ending) for ending in told["endings"]]
             sizes = [os.fstat(file).st_size for file in files.written]
             return Execution(

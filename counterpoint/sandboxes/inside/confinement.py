@@ -20,7 +20,7 @@ _CAP_DAC_READ_SEARCH = 2
 _NEW_USER, _NEW_PID, _NEW_NET, _NEW_IPC = 0x10000000, 0x20000000, 0x40000000, 0x08000000
 _UIDS = (1 << 30, 60_000)
 """A server that is root takes one of the users after these for its programs: one that no other server has."""
-RULES = 200
+RULES = 40
 """The file descriptor of the Landlock rules, from when they are made until they are put on."""
 _STACK = 128 * 2**20
 _OTHER_THREADS = 8
@@ -112,7 +112,8 @@ def confine(found: Layers, limits: dict[str, Any], template: bytes, parent: int)
     It dies with its parent, from here on or, if that has happened already, now.
     """
     try:
-        _limit(found, limits)
+        for name, value in _limits(found, limits).items():
+            resource.setrlimit(name, (value, value))
         _become_with(found.uid, found.capabilities)
         kernel.prctl(kernel.PR_SET_DUMPABLE, 0)
         kernel.prctl(kernel.PR_SET_PDEATHSIG, signal.SIGKILL)
@@ -129,10 +130,11 @@ def confine(found: Layers, limits: dict[str, Any], template: bytes, parent: int)
         os._exit(NOT_CONFINED)
 
 
-def _limit(found: Layers, limits: dict[str, Any]) -> None:
+def _limits(found: Layers, limits: dict[str, Any]) -> dict[int, int]:
     # The kernel counts ticks, and so stops up to a tenth too soon: the server does it, and this if there is none.
     seconds = math.ceil(limits["cpu"]) + 1
-    fixed = {
+    wanted = {
+        resource.RLIMIT_CPU: seconds,
         resource.RLIMIT_AS: found.address_space + limits["memory"],
         resource.RLIMIT_CORE: 0,
         resource.RLIMIT_FSIZE: limits["output"],
@@ -141,10 +143,20 @@ def _limit(found: Layers, limits: dict[str, Any]) -> None:
         resource.RLIMIT_NOFILE: 64,
     }
     if found.thread_limit:
-        fixed[resource.RLIMIT_NPROC] = limits["threads"] + _OTHER_THREADS
-    resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds))
-    for name, value in fixed.items():
-        resource.setrlimit(name, (value, value))
+        wanted[resource.RLIMIT_NPROC] = limits["threads"] + _OTHER_THREADS
+    return wanted
+
+
+def beyond(found: Layers, limits: dict[str, Any]) -> str:
+    """Which limits of a job are above the hard ones here, so that a child could not set them; empty if none is."""
+    names = {getattr(resource, name): name for name in dir(resource) if name.startswith("RLIMIT_")}
+    hard = {name: resource.getrlimit(name)[1] for name in _limits(found, limits)}
+    above = [
+        f"{names[name]} {value} of at most {hard[name]}"
+        for name, value in _limits(found, limits).items()
+        if hard[name] != resource.RLIM_INFINITY and value > hard[name]
+    ]
+    return ", ".join(above)
 
 
 def _address_space() -> int:

@@ -2,6 +2,7 @@
 
 import atexit
 import builtins
+import gc
 import importlib
 import io
 import os
@@ -129,6 +130,7 @@ def end(run: Callable[[], object]) -> NoReturn:
     code = max(code, _code_of(_flush))
     # As when an interpreter ends: files that only the program's own names hold are closed, and so written out.
     code = max(code, _code_of(sys.modules["__main__"].__dict__.clear))
+    code = max(code, _code_of(gc.collect))
     code = max(code, _code_of(_flush_own))
     os._exit(code)
 

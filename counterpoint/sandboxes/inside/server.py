@@ -46,6 +46,8 @@ def main(descriptor: int) -> NoReturn:
     channel = socket.socket(fileno=_CHANNEL)
     setting = json.loads(channel.recv(MAX_MESSAGE))
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
     namespaces = setting["namespaces"] == "around"
     if setting["namespaces"] == "own" and os.geteuid() != 0 and confinement.enter_namespaces():
         _go_on_in_a_child(channel)
@@ -96,11 +98,15 @@ class _Server:
         job = json.loads(message)
         if job["kind"] == "cancel":
             return
-        children = self._fork(job, files)
+        told: dict[str, Any] = {"job": job["job"]}
+        beyond = confinement.beyond(self.layers, job["limits"])
+        if beyond:
+            told["error"] = f"its limits are above those of this process: {beyond}"
+        else:
+            told["endings"] = _Watch(self._channel, self._fork(job, files), job["limits"]).endings()
         for file in files:
             os.close(file)
-        endings = _Watch(self._channel, children, job["limits"]).endings()
-        self._channel.send(json.dumps({"job": job["job"], "endings": endings}).encode())
+        self._channel.send(json.dumps(told).encode())
 
     def _fork(self, job: dict[str, Any], files: list[int]) -> list[int]:
         """The children of a job: the one that runs the program first."""
