@@ -12,13 +12,20 @@ BASES = {
     "voting_arithmetic": (0.25, 0.60),
     "evaluator_optimizer_arithmetic": (0.70, 0.90),
     "orchestrator_workers_arithmetic": (0.15, 0.40),
+    "orchestrator_workers_synthesis": (0.10, 0.35),
 }
 """Recipe -> between what the base as a team must be."""
-GAINS = {"voting_arithmetic": 0.10, "evaluator_optimizer_arithmetic": 0.02, "orchestrator_workers_arithmetic": 0.15}
+GAINS = {
+    "voting_arithmetic": 0.10,
+    "evaluator_optimizer_arithmetic": 0.02,
+    "orchestrator_workers_arithmetic": 0.15,
+    "orchestrator_workers_synthesis": 0.10,
+}
 ROLES = {
     "voting_arithmetic": ("generator", "aggregator"),
     "evaluator_optimizer_arithmetic": ("generator",),
     "orchestrator_workers_arithmetic": ("orchestrator", "worker", "synthesizer"),
+    "orchestrator_workers_synthesis": ("worker", "synthesizer"),
 }
 """Recipe -> the roles that must be better by 5 points."""
 
@@ -31,11 +38,13 @@ ROLES = {
         ("voting_arithmetic", "shared"),
         ("evaluator_optimizer_arithmetic", "isolated"),
         ("orchestrator_workers_arithmetic", "shared"),
+        ("orchestrator_workers_synthesis", "isolated"),
     ],
 )
 def test_a_team_of_micro_models_gets_better(tmp_path, recipe, sharing):
     overrides = [f"policies.sharing={sharing}", "run.steps=10", "evaluation.every=10", "run.threads=2"]
-    config = load_config(recipe, [*overrides, "task.validation=32"])
+    fewer = ["rollout.tasks_per_step=8"] if recipe.endswith("_synthesis") else []
+    config = load_config(recipe, [*overrides, *fewer, "task.validation=32"])
     with Run.create(tmp_path / "run", config, {}) as run:
         asyncio.run(train(run))
         test = {row["step"]: row for row in run.evaluations() if row["split"] == "test"}
