@@ -1864,7 +1864,6 @@ _STREAMS = [
     _fair("open_1", "out = open(1, 'w')\nout.write('7\\n')\nout.close()"),
     _fair("open_1_and_not_closed", "out = open(1, 'w')\nout.write('7\\n')"),
     _fair("open_1_bytes_and_not_closed", "import os\nout = os.fdopen(1, 'wb')\nout.write(b'7\\n')"),
-    _fair("a_file_that_a_class_holds", "class A:\n    out = open(1, 'w')\nA.out.write('7')"),
     _fair("print_to_a_file_of_its_own", "print(7, file=open(1, 'w'))"),
     _fair(
         "a_buffer_at_exit",
