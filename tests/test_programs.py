@@ -692,9 +692,7 @@ def test_a_hub_needs_a_revision_and_its_package(monkeypatch):
     with pytest.raises(ConfigError, match=r"task.revision is required with task.dataset = 'who/what'"):
         programs(judge=judge, dataset="who/what")
     monkeypatch.setitem(sys.modules, "datasets", None)
-    with pytest.raises(
-        ConfigError, match=r"'who/what' needs the extra: `pip install 'counterpoint\[data\]'`, or po"
-    ):
+    with pytest.raises(ConfigError, match=r"'who/what' needs the extra: `pip install 'counterpoint\[data\]'`, or po"):
         programs(judge=judge, dataset="who/what", revision="abc")
 
 
