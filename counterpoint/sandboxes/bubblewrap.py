@@ -62,4 +62,5 @@ def _walls(python: str) -> list[str]:
     seen = [*_SYSTEM, HERE, sys.prefix, sys.base_prefix, str(Path(python).parent), sysconfig.get_path("purelib")]
     binds = [word for path in dict.fromkeys(seen) for word in ("--ro-bind-try", path, path)]
     alone = ["--unshare-all", "--die-with-parent", "--new-session", "--cap-drop", "ALL"]
-    return [*alone, *binds, "--dev", "/dev", "--proc", "/proc", "--tmpfs", "/tmp", "--chdir", "/", "--"]
+    # What is bound last is seen: an interpreter may lie under /tmp.
+    return [*alone, "--dev", "/dev", "--proc", "/proc", "--tmpfs", "/tmp", *binds, "--chdir", "/", "--"]
