@@ -27,7 +27,7 @@ from counterpoint.sandboxes.base import (
     Script,
     Tier,
 )
-from counterpoint.sandboxes.inside import codec, exits, program, shipped
+from counterpoint.sandboxes.inside import clock, codec, exits, program, shipped
 
 if TYPE_CHECKING:
     import httpx2
@@ -36,7 +36,8 @@ _GRACE_SECONDS = 60.0
 _PAUSES = (0.0, 0.5, 2.0, 8.0)
 """Seconds before each attempt."""
 _SHIPPED = {
-    one.__name__.rpartition(".")[2]: Path(str(one.__file__)).read_text() for one in (exits, codec, program, shipped)
+    one.__name__.rpartition(".")[2]: Path(str(one.__file__)).read_text()
+    for one in (exits, clock, codec, program, shipped)
 }
 """Modules in the order of their imports."""
 _BOOT = """

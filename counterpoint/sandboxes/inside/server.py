@@ -19,6 +19,7 @@ import time
 from typing import Any, NoReturn
 
 from . import confinement, exam, kernel, landlock, program, seccomp
+from .clock import cpu_seconds
 from .exits import DISMISSED, NOT_CONFINED
 
 MAX_MESSAGE = 65_536
@@ -177,7 +178,7 @@ class _Watch:
         for descriptor in (self._channel.fileno(), *self._waiting):
             poll.register(descriptor, select.POLLIN)
         while True:
-            cpu_left = self._cpu - max(map(_cpu_seconds, self._waiting.values()))
+            cpu_left = self._cpu - max(map(cpu_seconds, self._waiting.values()))
             left = min(self._deadline - time.monotonic(), max(cpu_left, _TICK))
             ready = [descriptor for descriptor, _ in poll.poll(max(0.0, 1000 * left))]
             if ready:
@@ -206,14 +207,6 @@ class _Watch:
             "cpu": usage.ru_utime + usage.ru_stime,
             "wall": time.monotonic() - self._began,
         }
-
-
-def _cpu_seconds(child: int) -> float:
-    """CPU time of a process so far, all its threads together; 0 if it has ended."""
-    try:
-        return float(time.clock_gettime((~child << 3) | 2))  # the kernel's name for the CPU clock of a process
-    except OSError:
-        return 0.0
 
 
 def _seconds_in_queue(descriptor: int) -> float:

@@ -17,6 +17,7 @@ import zlib
 from typing import Any
 
 from . import program
+from .clock import cpu_seconds
 from .exits import NOT_CONFINED
 
 MARK = "the facts: "
@@ -35,7 +36,7 @@ def main(job: dict[str, Any]) -> None:
             _run(job, files)
         finally:
             os._exit(NOT_CONFINED)
-    late = _wait(child, job["wall"])
+    late = _wait(child, job["cpu"], job["wall"])
     _, status, usage = os.wait4(child, 0)
     code = os.waitstatus_to_exitcode(status)
     facts = {
@@ -73,12 +74,17 @@ def _run(job: dict[str, Any], files: list[int]) -> None:
     program.script(job["source"])
 
 
-def _wait(child: int, seconds: float) -> bool:
-    """Whether its time was over before it ended; then it has been killed."""
+def _wait(child: int, cpu: float, wall: float) -> bool:
+    """Whether its time, of CPU or by the clock, was over before it ended; then it has been killed."""
     handle = os.pidfd_open(child)
     poll = select.poll()
     poll.register(handle, select.POLLIN)
-    ended = poll.poll(1000 * seconds)
+    deadline = time.monotonic() + wall
+    ended: list[tuple[int, int]] = []
+    left = min(cpu, wall)
+    while not ended and left > 0.0:
+        ended = poll.poll(max(1, 1000 * left))
+        left = min(cpu - cpu_seconds(child), deadline - time.monotonic())
     os.close(handle)
     if not ended:
         os.kill(child, signal.SIGKILL)
