@@ -1,4 +1,4 @@
-"""Fork servers inside bubblewrap. (`test_sandbox` holds it to what every sandbox promises.)"""
+"""Fork servers inside bubblewrap."""
 
 import asyncio
 
@@ -7,10 +7,16 @@ import pytest
 from counterpoint.errors import SandboxError
 from counterpoint.sandboxes.base import STANDARD, Script, Tier
 from counterpoint.sandboxes.bubblewrap import bubblewrap
+from counterpoint.testing.sandbox_conformance import sandbox_checks
 
 
 def two_slots():
     return bubblewrap(slots=2)
+
+
+@pytest.mark.parametrize("check", sandbox_checks(two_slots), ids=lambda check: check.__name__)
+def test_it_keeps_its_promises(check):
+    asyncio.run(check(two_slots))
 
 
 def run(*sources):
