@@ -68,26 +68,26 @@ class _Packer:
         self._left -= 1
         if depth > MAX_DEPTH or self._left < 0:
             raise CodecError(f"deeper than {MAX_DEPTH} levels or more than {MAX_NODES} parts")
-        kind = type(value)
-        if value is None or kind is bool or kind is float:
+        if value is None or type(value) is bool or type(value) is float:
             return value
-        if kind is int:
-            return _packed_int(value)  # type: ignore[arg-type]
-        if kind is str:
-            return _packed_str(value)  # type: ignore[arg-type]
-        if kind is list:
-            return self._all(value, depth)  # type: ignore[arg-type]
-        if kind in (tuple, set, frozenset):
-            return {kind.__name__: self._all(value, depth)}  # type: ignore[arg-type]
-        if kind is dict:
-            return {"dict": [self._all(item, depth) for item in value.items()]}  # type: ignore[attr-defined]
-        if kind is bytes:
-            return {"bytes": value.hex()}  # type: ignore[attr-defined]
-        if kind is complex:
-            return {"complex": [value.real, value.imag]}  # type: ignore[attr-defined]
+        if type(value) is int:
+            return _packed_int(value)
+        if type(value) is str:
+            return _packed_str(value)
+        if type(value) is list:
+            return self._all(value, depth)
+        if type(value) is tuple or type(value) is set or type(value) is frozenset:
+            return {type(value).__name__: self._all(value, depth)}
+        if type(value) is dict:
+            return {"dict": [self._all(item, depth) for item in value.items()]}
+        if type(value) is bytes:
+            return {"bytes": value.hex()}
+        if type(value) is complex:
+            return {"complex": [value.real, value.imag]}
         plain = _from_array(value)
         if plain is not value:
             return self.pack(plain, depth + 1)
+        kind = type(value)
         raise CodecError(f"a {kind.__module__}.{kind.__qualname__} is not a built-in value")
 
     def _all(self, values: Iterable[Value], depth: int) -> list[object]:
