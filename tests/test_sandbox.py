@@ -82,8 +82,10 @@ def test_hostile_programs_would_succeed_if_nothing_confined_them():
     mine = {"anyone", "root"} if os.geteuid() == 0 else {"anyone"}
     programs = [program for program in HOSTILE if program.outside in mine]
     with ThreadPoolExecutor(4) as pool:
-        said = dict(zip((one.name for one in programs), pool.map(_unconfined, programs), strict=True))
-    assert {name: text for name, text in said.items() if text.split() != ["7"]} == {}
+        said = dict(zip(programs, pool.map(_unconfined, programs), strict=True))
+    # Side by side some get in each other's way: what failed is tried again alone.
+    failed = {one: _unconfined(one) for one, text in said.items() if text.split() != ["7"]}
+    assert {one.name: text for one, text in failed.items() if text.split() != ["7"]} == {}
 
 
 def _unconfined(program: Program) -> str:
