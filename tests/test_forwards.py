@@ -5,15 +5,14 @@ import random
 import re
 from dataclasses import replace
 
-import numpy as np
 import pytest
 import torch
 from torch_build import ROUTING, fresh_model, tiny_base
 from transformers import AutoModelForCausalLM, Gemma2Config, LlamaConfig, MistralConfig, Phi3Config, Qwen2Config
 
 from counterpoint.errors import LearnerError, ModelError
-from counterpoint.forwards import forward_of
 from counterpoint.forwards import _head as head_part
+from counterpoint.forwards import forward_of
 from counterpoint.forwards._attention import ATTENTION, ForestLayout, _grouped
 from counterpoint.forwards._forest import forest_of, new_tokens
 from counterpoint.forwards._head import chosen_logprobs

@@ -1,7 +1,9 @@
 """Layers computed twice so that they need not be remembered."""
 
+from functools import partial
 from typing import Any
 
+from torch.utils.checkpoint import checkpoint
 from transformers.modeling_layers import GradientCheckpointingLayer
 
 from counterpoint.errors import LearnerError
@@ -20,6 +22,7 @@ def checkpoint_layers(model: Any, forward: Forward) -> None:
         raise LearnerError(
             "learner.gradient_checkpointing needs the packed way to compute, which this model cannot have"
         )
-    model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
     for layer in layers:
-        layer.training = True  # what asks for it; its parts stay in evaluation mode
+        layer.gradient_checkpointing = True
+        layer._gradient_checkpointing_func = partial(checkpoint, use_reentrant=False)
+        layer.training = True  # which it asks for; its parts stay in evaluation mode
