@@ -67,28 +67,30 @@ def load_chat(config: ModelConfig) -> Chat:
     return Chat(tokenizer=tokenizer, stop_ids=stops, template_options=tuple(config.template.items()), control=control)
 
 
+def model_without_weights(config: ModelConfig) -> Any:
+    """The model that the recipe names, in its precision, its tensors without values. Raises ModelError."""
+    path, options = _locate(config)
+    with _reading(config), torch.device("meta"):
+        return AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(path, **options), dtype=DTYPES[config.dtype])
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BaseSize:
-    """How large a base model is, for estimates."""
+    """How large a base model is."""
 
     parameters: int
     linear_width: int
     """Inputs plus outputs, summed over the linear layers that adapters go on."""
-    activation_width: int
-    """Values a token leaves behind for the backward pass, roughly: outputs of the linear layers, twice, and logits."""
 
 
 def base_size(config: ModelConfig) -> BaseSize:
     """The size of the model that the recipe names; no weights are read. Raises ModelError."""
-    path, options = _locate(config)
-    with _reading(config), torch.device("meta"):
-        model = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(path, **options))
+    model = model_without_weights(config)
     head = model.get_output_embeddings()
     linear = [module for module in model.modules() if isinstance(module, torch.nn.Linear) and module is not head]
     return BaseSize(
         parameters=sum(parameter.numel() for parameter in model.parameters()),
         linear_width=sum(layer.in_features + layer.out_features for layer in linear),
-        activation_width=2 * sum(layer.out_features for layer in linear) + 3 * head.out_features,
     )
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from time import perf_counter
@@ -10,11 +11,14 @@ import torch
 
 from counterpoint.algorithms import build_algorithm, build_batches, build_loss
 from counterpoint.base_model import BaseSize, base_size, load_chat
+from counterpoint.chat import Chat
 from counterpoint.config import Config, ModelConfig, PolicySettings
 from counterpoint.diagnostics import build_diagnostics
 from counterpoint.episode import Episode
+from counterpoint.errors import ModelError, WorkflowError
 from counterpoint.interventions import build_interventions
 from counterpoint.learn import trainable
+from counterpoint.memory import Memory, Turn, memory_of
 from counterpoint.policy import Routing, routing, settings_of
 from counterpoint.rollout import Stage, rollout
 from counterpoint.samplers.by_policy import ByPolicy
@@ -31,7 +35,8 @@ REHEARSAL_REPLIES = tuple(
     for count in (0, 3, 8)
 )
 """What every role says in a rehearsal: readable as a choice, an answer or a proposal, and as no verdict."""
-_FLOAT32 = 4
+FILLER = " and so on and on"
+"""What it goes on with, until its tokens are used up."""
 _MATRIX = 1024
 
 
@@ -49,7 +54,7 @@ class Plan:
     sizes: Mapping[str, BaseSize]
     """Of the base of each policy that has one here."""
     rehearsal: Episode
-    """The longest of some episodes with scripted replies: its calls and prompts stand for those to come."""
+    """The episode with most calls among some with scripted replies, as long as may be: it stands for those to come."""
 
     @property
     def roles(self) -> tuple[str, ...]:
@@ -65,31 +70,31 @@ class Plan:
         """Of one policy: rank * (inputs + outputs), over all linear layers of its base."""
         return self.settings[policy].rank * self.sizes[policy].linear_width
 
-    def memory_bytes(self) -> dict[str, int]:
-        """Rough peak memory, by what takes it."""
-        adapters = {policy: self.adapter_parameters(policy) * _FLOAT32 for policy in self.sizes}
-        models = _distinct([self.settings[policy].model for policy in self.sizes])
-        size_of = {self.settings[policy].model.path: size for policy, size in self.sizes.items()}
-        bases = sum(2 * size_of[model.path].parameters * _bytes(model) for model in models)
-        tokens = self.config.learner.max_tokens_per_micro_batch
-        widest = max((size.activation_width for size in self.sizes.values()), default=0)
-        return {
-            "bases, for learner and sampler": bases,
-            "adapters and optimizers": sum(adapters.values()) * 4,
-            "role gradients": (len(self.roles) + 1) * max(adapters.values(), default=0),
-            "activations of a micro-batch": tokens * widest * _FLOAT32,
-        }
+    def memory(self) -> Memory:
+        """Peak memory of sampler and learner, if every reply is as long as it may be."""
+        own = {policy: self.settings[policy] for policy in self.sizes}
+        return memory_of(
+            self.config, own, self._turns(), most_tasks=max(self.splits["validation"], self.splits["test"])
+        )
+
+    def _turns(self) -> list[Turn]:
+        """The calls of the rehearsal; those that quote no reply are asked alike in every episode of a task."""
+        calls = self.rehearsal.calls
+        return [Turn(call, not any(FILLER in message["content"] for message in call.messages)) for call in calls]
 
     def operations_per_step(self) -> float:
         """Floating-point operations a step needs at least: two a weight and token forward, four more backward.
 
-        Every call takes all of its `max_tokens`; each distinct prompt is counted once a group; what a frozen policy
-        says is not learned from, and what an endpoint says costs nothing here.
+        Every call takes all of its `max_tokens`; a prompt that all episodes of a task share is counted once, and the
+        calls of a role side by side share theirs; what a frozen policy says is not learned from, and what an endpoint
+        says costs nothing here.
         """
-        rollouts, operations = self.config.rollout, 0.0
-        for call in self.rehearsal.calls:
+        rollouts, operations, seen = self.config.rollout, 0.0, set[tuple[int, ...]]()
+        for call, shared in self._turns():
             if call.policy in self.sizes:
-                tokens = len(call.prompt_ids) + rollouts.group_size * rollouts.max_tokens
+                prompts = 0 if call.prompt_ids in seen else 1 if shared else rollouts.group_size
+                seen.add(call.prompt_ids)
+                tokens = len(call.prompt_ids) * prompts + rollouts.group_size * rollouts.max_tokens
                 each = 8 if self.settings[call.policy].trainable else 2
                 operations += each * self.sizes[call.policy].parameters * rollouts.tasks_per_step * tokens
         return operations
@@ -97,7 +102,6 @@ class Plan:
     def lines(self) -> list[str]:
         """The plan as a person reads it."""
         runs = self.config.run
-        memory = self.memory_bytes()
         rate = measured_rate(runs.threads)
         floor = self.operations_per_step() / rate
         return [
@@ -109,11 +113,21 @@ class Plan:
             f"a step      {self._arithmetic()}",
             f"the run     {runs.steps} steps; evaluation every {self.config.evaluation.every},"
             f" checkpoint every {runs.save_every}",
-            "memory      about " + gigabytes(sum(memory.values())),
-            *(f"              {gigabytes(value):>9}  {name}" for name, value in memory.items()),
+            *self._memory_lines(),
             f"time        at least {floor:.2f} s a step if every reply takes {self.config.rollout.max_tokens} tokens"
             f" ({self.operations_per_step() / 1e9:.1f} GFLOP at the {rate / 1e9:.0f} GFLOP/s measured here,"
             f" {runs.threads} threads): a floor, not a forecast",
+        ]
+
+    def _memory_lines(self) -> list[str]:
+        try:
+            memory = self.memory()
+        except ModelError as error:
+            return [f"memory      unknown: {error}"]
+        return [
+            f"memory      about {gigabytes(memory.peak)}, if every reply takes all its tokens, beside Python's own",
+            *(f"              {gigabytes(value):>9}  {name}" for name, value in memory.lasting.items()),
+            *(f"              {gigabytes(value):>9}  while {name}" for name, value in memory.passing.items()),
         ]
 
     def _describe(self, policy: str) -> str:
@@ -170,13 +184,21 @@ def _rehearsed(
     models = {name: own.model if own.endpoint is None else config.model for name, own in settings.items()}
     loaded = [(model, load_chat(model)) for model in _distinct(list(models.values()))]
     chats = {name: next(chat for other, chat in loaded if other == model) for name, model in models.items()}
-    episodes = []
+    play = partial(_played, config, workflow, routes, chats, task)
+    episodes = [play(reply) for reply in REHEARSAL_REPLIES]
     for reply in REHEARSAL_REPLIES:
-        scripted = {name: Scripted(partial(_say, reply=reply), chat) for name, chat in chats.items()}
-        stage = Stage(workflow=workflow, routing=routes, sampler=ByPolicy(scripted), chats=chats)
-        (group,) = asyncio.run(rollout(stage, [task], limits_of(config, 1.0), size=1, seed="rehearsal"))
-        episodes.append(group.episodes[0])
-    return max(episodes, key=lambda episode: len(episode.calls))
+        with suppress(WorkflowError):  # of so long replies a prompt may be too long
+            episodes.append(play(reply + FILLER * config.rollout.max_tokens))
+    return max(episodes, key=lambda episode: (len(episode.calls), sum(call.tokens for call in episode.calls)))
+
+
+def _played(
+    config: Config, workflow: Workflow, routes: Routing, chats: Mapping[str, Chat], task: Task, reply: str
+) -> Episode:
+    scripted = {name: Scripted(partial(_say, reply=reply), chat) for name, chat in chats.items()}
+    stage = Stage(workflow=workflow, routing=routes, sampler=ByPolicy(scripted), chats=chats)
+    (group,) = asyncio.run(rollout(stage, [task], limits_of(config, 1.0), size=1, seed="rehearsal"))
+    return group.episodes[0]
 
 
 def _say(policy: str, prompt: str, *, reply: str) -> str:
@@ -202,10 +224,6 @@ def measured_rate(threads: int) -> float:
 def gigabytes(count: float) -> str:
     """Bytes, in the unit that people buy memory in."""
     return f"{count / 2**30:.2f} GiB"
-
-
-def _bytes(model: ModelConfig) -> int:
-    return 2 if model.dtype == "bfloat16" else _FLOAT32
 
 
 def _listed(policies: str | tuple[str, ...]) -> str:

@@ -4,6 +4,7 @@ Shapes: N packed tokens, M completion tokens, C calls, A calls still going, P di
 L prompt tokens, S tokens said so far, H heads = Hk key heads x R, D values a head, E hidden values, V vocabulary.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -28,9 +29,9 @@ class Packed:
     name = "packed"
 
     def score(self, model: Any, calls: Sequence[Call]) -> Scored:
-        forest = forest_of([_inputs(call) for call in calls])
+        forest = forest_of([inputs_of(call) for call in calls])
         device = model.device
-        hidden_NE = _hidden(model, forest.ids, forest.positions, ForestLayout(forest, device))
+        hidden_NE = hidden_states(model, forest.ids, forest.positions, ForestLayout(forest, device))
         asked = [places[len(call.prompt_ids) - 1 :] for call, places in zip(calls, forest.paths, strict=True)]
         lengths = [len(places) for places in asked]
         hidden_ME = hidden_NE.index_select(0, torch.from_numpy(np.concatenate(asked)).to(device))
@@ -44,7 +45,7 @@ class Packed:
 
     def fits(self, ordered: Sequence[Call], max_tokens: int) -> int:
         tokens = 0
-        for count, new in enumerate(new_tokens(map(_inputs, ordered))):
+        for count, new in enumerate(new_tokens(map(inputs_of, ordered))):
             tokens += new
             if count and tokens > max_tokens:
                 return count
@@ -54,12 +55,12 @@ class Packed:
         return _Decoding(model, _prefill(model, prompts), np.array([len(prompt) - 1 for prompt in prompts]), rows)
 
 
-def _inputs(call: Call) -> tuple[int, ...]:
+def inputs_of(call: Call) -> tuple[int, ...]:
     """The tokens that predict the call's completion."""
     return (*call.prompt_ids, *call.completion_ids[:-1])
 
 
-def _hidden(model: Any, ids: np.ndarray, positions: np.ndarray, layout: Layout) -> Tensor:
+def hidden_states(model: Any, ids: np.ndarray, positions: np.ndarray, layout: Layout) -> Tensor:
     """The last layer's output (N, E), normalised: what the head reads."""
     device = model.device
     output = model.get_decoder()(
@@ -110,7 +111,7 @@ def _prefill(model: Any, prompts: Sequence[Sequence[int]]) -> dict[int, _Memory]
     width = max(len(places) for places in forest.paths)
     padded = np.stack([np.pad(places, (0, width - len(places))) for places in forest.paths])
     layout = _Remembering(ForestLayout(forest, model.device), torch.from_numpy(padded).to(model.device))
-    _hidden(model, forest.ids, forest.positions, layout)
+    hidden_states(model, forest.ids, forest.positions, layout)
     return layout.memories
 
 
@@ -129,7 +130,7 @@ class _Decoding:
     def logits(self, last_A: Tensor) -> Tensor:
         self._make_room()
         positions = self._lengths_P[self._prompt_of] + self._said
-        hidden_AE = _hidden(self._model, last_A.cpu().numpy(), positions, self)
+        hidden_AE = hidden_states(self._model, last_A.cpu().numpy(), positions, self)
         self._said += 1
         logits: Tensor = self._model.get_output_embeddings()(hidden_AE).float()
         return logits
@@ -188,6 +189,11 @@ class _Decoding:
         room = next(iter(self._own.values())).keys.shape[2]
         if self._said == room:
             self._own = {layer: memory.wider(room) for layer, memory in self._own.items()}
+
+
+def room_for(tokens: int) -> int:
+    """Tokens for which a call that says so many has room in the end."""
+    return _FIRST_ROOM << max(0, math.ceil(math.log2(tokens / _FIRST_ROOM)))
 
 
 def _room(like: _Memory, rows: int) -> _Memory:

@@ -21,6 +21,9 @@ from counterpoint.forwards.base import Decoding
 from counterpoint.policy import Adapter, digest
 from counterpoint.samplers.base import Completion, Request
 
+MAX_ROWS = 1024
+MAX_CACHE_TOKENS = 2**17
+PROBABILITIES_AT_ONCE = 2**24
 _PEFT_PREFIX = "base_model.model."
 _KEEP_BELOW = 0.75
 """Finished rows are dropped when fewer than this part of the rows still goes on."""
@@ -35,8 +38,8 @@ class Engine:
         stop_ids: frozenset[int],
         *,
         forward: Choice = "auto",
-        max_rows: Annotated[int, Field(ge=1)] = 1024,
-        max_cache_tokens: Annotated[int, Field(ge=1)] = 2**17,
+        max_rows: Annotated[int, Field(ge=1)] = MAX_ROWS,
+        max_cache_tokens: Annotated[int, Field(ge=1)] = MAX_CACHE_TOKENS,
     ) -> None:
         """`model` is the frozen base; its weights are read, never written.
 
@@ -126,7 +129,7 @@ class Engine:
         going_A = torch.ones_like(rows_A, dtype=torch.bool)
         for step in range(width):
             logits_AV = decoding.logits(last_A)
-            last_A, picked_A = _pick(logits_AV / temperatures_C[rows_A, None], uniforms_CT[rows_A, step])
+            last_A, picked_A = _picked(logits_AV, temperatures_C[rows_A], uniforms_CT[rows_A, step])
             ids_CT[rows_A, step] = torch.where(going_A, last_A, ids_CT[rows_A, step])
             logprobs_CT[rows_A, step] = torch.where(going_A, picked_A, logprobs_CT[rows_A, step])
             ended_A = going_A & (torch.isin(last_A, self._stops) | (step + 1 >= limits_C[rows_A]))
@@ -165,6 +168,14 @@ def _uniforms(requests: Sequence[Request], width: int) -> np.ndarray:
     """A number in [0, 1) a token (C, width), each row from its call's own seed."""
     rows = [np.random.Generator(np.random.Philox(key=request.seed)).random(width) for request in requests]
     return np.stack(rows)
+
+
+def _picked(logits_AV: Tensor, temperatures_A: Tensor, uniforms_A: Tensor) -> tuple[Tensor, Tensor]:
+    """What `_pick` picks, some rows at a time, so that little more than the logits is ever there."""
+    rows = max(1, PROBABILITIES_AT_ONCE // logits_AV.shape[1])
+    parts = zip(*(torch.split(one, rows) for one in (logits_AV, temperatures_A, uniforms_A)), strict=True)
+    picked = [_pick(logits / warmth[:, None], uniforms) for logits, warmth, uniforms in parts]
+    return torch.cat([ids for ids, _ in picked]), torch.cat([logprobs for _, logprobs in picked])
 
 
 def _pick(logits_AV: Tensor, uniforms_A: Tensor) -> tuple[Tensor, Tensor]:
