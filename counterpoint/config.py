@@ -44,6 +44,8 @@ def _as_spec(value: Any) -> Any:
 
 
 Named = Annotated[Spec, BeforeValidator(_as_spec)]
+Thinking = Literal["off", "on", "shown"]
+_ENABLE_THINKING = "enable_thinking"
 
 
 class ModelConfig(Section):
@@ -58,8 +60,26 @@ class ModelConfig(Section):
     forward: Literal["auto", "packed", "plain"] = "auto"
     """How it is computed: "packed" has no padding and computes every shared prefix once, "plain" can be had with every
     model; "auto" is packed where a rehearsal gives the same log-probabilities."""
+    thinking: Thinking = "off"
+    """Whether it is asked to reason first. What a reply reasons is kept from everybody else: "shown" makes it text."""
+    reasoning_end: Annotated[str, Field(min_length=1)] = "</think>"
+    """What closes the reasoning of a reply; what comes after the last of them is its text."""
     template: dict[str, bool | int | str] = {}
-    """Passed to the chat template, such as `enable_thinking = false`."""
+    """Passed to the chat template, as `enable_thinking` is anyway."""
+
+    @property
+    def template_options(self) -> dict[str, bool | int | str]:
+        """Everything that is passed to the chat template."""
+        return {_ENABLE_THINKING: self.thinking != "off", **self.template}
+
+    @model_validator(mode="after")
+    def _thinks_as_its_template_says(self) -> Self:
+        if self.template_options[_ENABLE_THINKING] != (self.thinking != "off"):
+            raise ValueError(
+                f"template.{_ENABLE_THINKING} = {self.template[_ENABLE_THINKING]!r} contradicts thinking ="
+                f" {self.thinking!r}: leave it out, thinking says it"
+            )
+        return self
 
 
 class UpdateConfig(Section):
@@ -141,6 +161,10 @@ class EndpointConfig(Section):
     """How the server calls the longest completion."""
     body: dict[str, Any] = {}
     """More fields of the request's body, such as `top_p`."""
+    thinking: Thinking = "off"
+    """How its replies are read, as of a model; the server is not told, and what it keeps apart itself stays apart."""
+    reasoning_end: Annotated[str, Field(min_length=1)] = "</think>"
+    """As of a model."""
 
 
 class PolicySettings(TrainingSettings):
@@ -274,7 +298,7 @@ class Config(Section):
     def policy_settings(self, name: str) -> PolicySettings:
         """Everything about a policy: what its table says, else what [policies] and [model] say.
 
-        Raises ConfigError if an endpoint is to be trained.
+        Raises ConfigError if an endpoint is to be trained, or the tables contradict each other.
         """
         known = self.policies.model_dump(exclude={"sharing"})
         own = self.policy[name].model_dump(exclude_none=True) if name in self.policy else {}
@@ -286,7 +310,10 @@ class Config(Section):
                     f" log-probabilities are not ours: set policy.{name}.trainable = false, or give it a model"
                 )
             own["trainable"] = False
-        return PolicySettings.model_validate({**known, **own, "model": model})
+        try:
+            return PolicySettings.model_validate({**known, **own, "model": model})
+        except ValidationError as error:
+            raise ConfigError(explain(error, PolicySettings, f"policy.{name}")) from None
 
     @property
     def cell(self) -> str:

@@ -231,9 +231,9 @@ class _Cast:
         )
         with self._clock.paused():
             completion = await self._session.sample(request)
-        text = completion.text if completion.text is not None or chat is None else chat.text(completion.ids)
-        reply = Reply(key, text or "", [*_copied(asked), assistant(text or "")])
-        self.spoken.append(_Said(_call(key, request, completion, reply.text), reply))
+        reasoning, text = _said(completion, chat)
+        reply = Reply(key, text, [*_copied(asked), assistant(text)], reasoning=reasoning)
+        self.spoken.append(_Said(_call(key, request, completion, reply), reply))
         return reply
 
     def _prompt(self, key: CallKey, chat: Chat, messages: Sequence[Message]) -> tuple[int, ...]:
@@ -266,7 +266,14 @@ class _Cast:
         return [Spoken(said.reply.conversation, said.call.completion_ids) for said in mine]
 
 
-def _call(key: CallKey, request: Request, completion: Completion, text: str) -> Call:
+def _said(completion: Completion, chat: Chat | None) -> tuple[str, str]:
+    """The reasoning and the text of a reply."""
+    if completion.text is not None or chat is None:
+        return completion.reasoning, completion.text or ""
+    return chat.parted(chat.text(completion.ids))
+
+
+def _call(key: CallKey, request: Request, completion: Completion, reply: Reply) -> Call:
     return Call(
         key=key,
         policy=request.policy,
@@ -276,7 +283,8 @@ def _call(key: CallKey, request: Request, completion: Completion, text: str) -> 
         completion_ids=completion.ids,
         logprobs=completion.logprobs,
         counted_tokens=completion.tokens,
-        text=text,
+        reasoning=reply.reasoning,
+        text=reply.text,
         finish=completion.finish,
         seed=request.seed,
         temperature=request.temperature,

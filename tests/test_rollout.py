@@ -63,6 +63,7 @@ def test_a_call_is_written_down_exactly():
         "prompt_ids": ids_of("<|im_start|>user\nHm?<|im_end|>\n<|im_start|>assistant\n"),
         "completion_ids": (*ids_of("2"), END),
         "logprobs": (0.0, 0.0),
+        "reasoning": "",
         "text": "2",
         "finish": "stop",
         "seed": call_seed("s/t/0", "generator", 0, 0),

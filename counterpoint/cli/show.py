@@ -118,6 +118,9 @@ def _print_call(console: Console, call: Call, sample: Mapping[str, float] | None
     )
     for message in call.messages:
         console.print(Padding(Text(f"{message['role']}: {message['content']}", style="dim"), (0, 0, 0, 4)))
+    if call.reasoning:
+        thoughts = f"| thinks, seen by nobody else:\n{call.reasoning.strip()}".replace("\n", "\n| ")
+        console.print(Padding(Text(thoughts, style="dim italic"), (0, 0, 0, 2)))
     console.print(Padding(Text(call.text), (0, 0, 0, 2)))
     console.print(Text(f"  -> {_claim(call.claim)}{_score(call)}; {credit}", style="italic"), soft_wrap=True)
 
