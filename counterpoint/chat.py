@@ -110,6 +110,12 @@ def parted(said: str, thinking: Thinking, reasoning_end: str) -> tuple[str, str]
     return (said, "") if thinking == "on" else ("", said)
 
 
+def without_middle(ids: tuple[int, ...], count: int) -> tuple[int, ...]:
+    """The first and the last of more than `count` ids, half of `count` each, the last one more if it is odd."""
+    head = count // 2
+    return ids[:head] + ids[len(ids) - (count - head) :]
+
+
 def _split(ids: Sequence[int], mark: int) -> list[list[int]]:
     """The ids between the marks."""
     pieces: list[list[int]] = [[]]

@@ -45,6 +45,9 @@ def _as_spec(value: Any) -> Any:
 
 Named = Annotated[Spec, BeforeValidator(_as_spec)]
 Thinking = Literal["off", "on", "shown"]
+LongPrompts = Literal["refuse", "cut"]
+_SHORTEST_CUT = 64
+"""Tokens whose halves hold what a template puts around a conversation."""
 _ENABLE_THINKING = "enable_thinking"
 
 
@@ -197,13 +200,24 @@ class RolloutConfig(Section):
     max_tokens: Annotated[int, Field(ge=1)] = 64
     """Longest completion of a call, in tokens."""
     max_prompt_tokens: Annotated[int, Field(ge=1)] = 2048
-    """A longer prompt ends its episode with an error; nothing is cut."""
+    """Longest prompt of a call, in tokens."""
+    long_prompts: LongPrompts = "refuse"
+    """What becomes of a longer one: "refuse" ends its episode with an error, "cut" leaves out its middle."""
     temperature: Annotated[float, Field(gt=0)] = 1.0
     """Of sampling while training; top-p and top-k stay off, so that log-probabilities are those of what was sampled."""
     timeout: Annotated[float, Field(gt=0)] = 600.0
     """Seconds an episode may take before it is recorded as failed; waiting for the sampler does not count."""
     judge_timeout: Annotated[float, Field(gt=0)] = 30.0
     """Seconds one verdict may take before it counts as not judged."""
+
+    @model_validator(mode="after")
+    def _leaves_enough_of_a_prompt(self) -> Self:
+        if self.long_prompts == "cut" and self.max_prompt_tokens < _SHORTEST_CUT:
+            raise ValueError(
+                f"max_prompt_tokens = {self.max_prompt_tokens} leaves too little of a prompt that is cut: at least"
+                f" {_SHORTEST_CUT}"
+            )
+        return self
 
 
 class AlgorithmConfig(Section):

@@ -93,6 +93,8 @@ class Call:
     temperature: float
     reasoning: str = ""
     """What it said before that and kept for itself; the completion ids hold it too."""
+    cut: int = 0
+    """How many ids were left out of the middle of the prompt, which the messages make longer than is allowed."""
     claim: Claim | None = None
     score: float | None = None
     """Whether the claim was right, in [0, 1]: an unreadable claim is 0; None if there is none or it was not judged."""
@@ -160,6 +162,7 @@ _CALL = pl.Struct(
         "version": pl.Int64,
         "messages": pl.List(pl.Struct({"role": pl.String, "content": pl.String})),
         "prompt_ids": pl.List(pl.Int32),
+        "cut": pl.Int32,
         "completion_ids": pl.List(pl.Int32),
         "logprobs": pl.List(pl.Float32),
         "counted_tokens": pl.Int32,
@@ -189,7 +192,7 @@ _EPISODE: dict[str, Any] = {
 }
 
 
-_SINCE_3: dict[str, Any] = {"reasoning": ""}
+_SINCE_3: dict[str, Any] = {"reasoning": "", "cut": 0}
 """What calls of schema 2 did not have."""
 _CALL_2 = pl.Struct([column for column in _CALL.fields if column.name not in _SINCE_3])
 _SCHEMAS = {SCHEMA_VERSION: pl.Schema(_EPISODE), 2: pl.Schema({**_EPISODE, "calls": pl.List(_CALL_2)})}
@@ -271,6 +274,7 @@ def _call_row(call: Call) -> dict[str, Any]:
         "version": call.version,
         "messages": list(call.messages),
         "prompt_ids": list(call.prompt_ids),
+        "cut": call.cut,
         "completion_ids": list(call.completion_ids),
         "logprobs": list(call.logprobs),
         "counted_tokens": call.counted_tokens,
@@ -305,6 +309,7 @@ def _call(row: Mapping[str, Any]) -> Call:
         version=row["version"],
         messages=tuple(messages),
         prompt_ids=tuple(row["prompt_ids"]),
+        cut=row["cut"],
         completion_ids=tuple(row["completion_ids"]),
         logprobs=tuple(row["logprobs"]),
         counted_tokens=row["counted_tokens"],

@@ -22,7 +22,7 @@ from counterpoint.episode import (
 )
 from counterpoint.errors import RunError
 
-LATER = ("reasoning",)
+LATER = ("reasoning", "cut")
 """What schema 2 did not have."""
 ODD = 'π "quoted"\n\u2028 \U0001f600 \\boxed{½}\x00'
 CLAIMS = [
@@ -74,6 +74,7 @@ def test_groups_come_back_from_parquet_as_they_were(tmp_path):
         prompt_ids=(0, 151_935, 2**31 - 1),
         completion_ids=(END,),
         logprobs=float32(-17.123456789),
+        cut=2**20,
         reasoning=ODD,
         text=ODD,
         finish="length",

@@ -363,6 +363,23 @@ def test_show_prints_what_was_reasoned_apart_from_what_was_said(tmp_path, capsys
     assert printed.count("  | thinks, seen by nobody else: ") == sum(bool(call.reasoning) for call in calls) > 0
 
 
+@pytest.mark.parametrize(("thinking", "ending"), [("off", NO_THOUGHT), ("on", "")])
+def test_a_prompt_that_is_cut_still_begins_and_ends_as_qwen3s_does(tmp_path, capsys, thinking, ending):
+    rules = {"max_tokens": 8, "max_prompt_tokens": 64, "long_prompts": "cut"}
+    table = {"workflow": "evaluator_optimizer", "rollout": rules, "run": {"steps": 1}}
+    run = trained(Run.create(tmp_path / "run", qwen3_config(thinking, **table), {}))
+    chat = qwen3_chat(thinking)
+    calls = [call for _, call in calls_of(read_episodes(run.path / "episodes" / "000001.parquet"))]
+    assert {len(call.prompt_ids) for call in calls} == {64}
+    for call in calls:
+        prompt = decoded(chat, call.prompt_ids)
+        assert prompt.startswith("<|im_start|>user\n")
+        assert prompt.endswith(f"<|im_end|>\n<|im_start|>assistant\n{ending}")
+    assert run.metrics()[0]["role/evaluator/cut_prompts"] == 1.0
+    show_episodes(run.path, 1, None, 1, "any")
+    assert f"64 ({calls[0].cut} left out of the middle) + " in capsys.readouterr().out
+
+
 def test_a_plan_of_a_model_that_thinks_counts_every_call():
     """What is scripted for the rehearsal has no reasoning in it."""
     for thinking in MODES:

@@ -109,10 +109,11 @@ def _print_call(console: Console, call: Call, sample: Mapping[str, float] | None
     if sample is not None:
         advantage = f"advantage {sample['advantage']:+.3f}" if sample["signal"] else "no signal in its group"
         credit = f"reward {sample['reward']:g}, {advantage}"
+    without = f" ({call.cut} left out of the middle)" if call.cut else ""
     console.print(
         Text(
-            f"\n{_name(call.key)}  [{call.policy}@v{call.version}]  {len(call.prompt_ids)} + {len(call.completion_ids)}"
-            f" tokens, {call.finish}",
+            f"\n{_name(call.key)}  [{call.policy}@v{call.version}]  {len(call.prompt_ids)}{without} +"
+            f" {len(call.completion_ids)} tokens, {call.finish}",
             style="bold",
         )
     )
