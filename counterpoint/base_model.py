@@ -64,7 +64,14 @@ def load_chat(config: ModelConfig) -> Chat:
     if not stops:
         raise ModelError(f"model.path = {config.path!r}: neither it nor its tokenizer names a token that ends a reply")
     control = frozenset(str(token) for token in tokenizer.added_tokens_decoder.values() if token.special)
-    return Chat(tokenizer=tokenizer, stop_ids=stops, template_options=tuple(config.template.items()), control=control)
+    return Chat(
+        tokenizer=tokenizer,
+        stop_ids=stops,
+        template_options=tuple(config.template_options.items()),
+        thinking=config.thinking,
+        reasoning_end=config.reasoning_end,
+        control=control,
+    )
 
 
 def model_without_weights(config: ModelConfig) -> Any:

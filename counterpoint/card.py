@@ -161,7 +161,7 @@ def _loading(subject: Subject) -> str:
             f"base = AutoModelForCausalLM.from_pretrained({place}{_source(model)}, {dtype})",
             f"model = PeftModel.from_pretrained(base, {folder})",
         ]
-    options = "".join(f", {name}={value!r}" for name, value in model.template.items())
+    options = "".join(f", {name}={value!r}" for name, value in model.template_options.items())
     return "\n".join(
         [
             "## Use",

@@ -44,6 +44,11 @@ def _as_spec(value: Any) -> Any:
 
 
 Named = Annotated[Spec, BeforeValidator(_as_spec)]
+Thinking = Literal["off", "on", "shown"]
+LongPrompts = Literal["refuse", "cut"]
+_SHORTEST_CUT = 64
+"""Tokens whose halves hold what a template puts around a conversation."""
+_ENABLE_THINKING = "enable_thinking"
 
 
 class ModelConfig(Section):
@@ -58,8 +63,26 @@ class ModelConfig(Section):
     forward: Literal["auto", "packed", "plain"] = "auto"
     """How it is computed: "packed" has no padding and computes every shared prefix once, "plain" can be had with every
     model; "auto" is packed where a rehearsal gives the same log-probabilities."""
+    thinking: Thinking = "off"
+    """Whether it is asked to reason first. What a reply reasons is kept from everybody else: "shown" makes it text."""
+    reasoning_end: Annotated[str, Field(min_length=1)] = "</think>"
+    """What closes the reasoning of a reply; what comes after the last of them is its text."""
     template: dict[str, bool | int | str] = {}
-    """Passed to the chat template, such as `enable_thinking = false`."""
+    """Passed to the chat template, as `enable_thinking` is anyway."""
+
+    @property
+    def template_options(self) -> dict[str, bool | int | str]:
+        """Everything that is passed to the chat template."""
+        return {_ENABLE_THINKING: self.thinking != "off", **self.template}
+
+    @model_validator(mode="after")
+    def _thinks_as_its_template_says(self) -> Self:
+        if self.template_options[_ENABLE_THINKING] != (self.thinking != "off"):
+            raise ValueError(
+                f"template.{_ENABLE_THINKING} = {self.template[_ENABLE_THINKING]!r} contradicts thinking ="
+                f" {self.thinking!r}: leave it out, thinking says it"
+            )
+        return self
 
 
 class UpdateConfig(Section):
@@ -141,6 +164,10 @@ class EndpointConfig(Section):
     """How the server calls the longest completion."""
     body: dict[str, Any] = {}
     """More fields of the request's body, such as `top_p`."""
+    thinking: Thinking = "off"
+    """How its replies are read, as of a model; the server is not told, and what it keeps apart itself stays apart."""
+    reasoning_end: Annotated[str, Field(min_length=1)] = "</think>"
+    """As of a model."""
 
 
 class PolicySettings(TrainingSettings):
@@ -173,13 +200,24 @@ class RolloutConfig(Section):
     max_tokens: Annotated[int, Field(ge=1)] = 64
     """Longest completion of a call, in tokens."""
     max_prompt_tokens: Annotated[int, Field(ge=1)] = 2048
-    """A longer prompt ends its episode with an error; nothing is cut."""
+    """Longest prompt of a call, in tokens."""
+    long_prompts: LongPrompts = "refuse"
+    """What becomes of a longer one: "refuse" ends its episode with an error, "cut" leaves out its middle."""
     temperature: Annotated[float, Field(gt=0)] = 1.0
     """Of sampling while training; top-p and top-k stay off, so that log-probabilities are those of what was sampled."""
     timeout: Annotated[float, Field(gt=0)] = 600.0
     """Seconds an episode may take before it is recorded as failed; waiting for the sampler does not count."""
     judge_timeout: Annotated[float, Field(gt=0)] = 30.0
     """Seconds one verdict may take before it counts as not judged."""
+
+    @model_validator(mode="after")
+    def _leaves_enough_of_a_prompt(self) -> Self:
+        if self.long_prompts == "cut" and self.max_prompt_tokens < _SHORTEST_CUT:
+            raise ValueError(
+                f"max_prompt_tokens = {self.max_prompt_tokens} leaves too little of a prompt that is cut: at least"
+                f" {_SHORTEST_CUT}"
+            )
+        return self
 
 
 class AlgorithmConfig(Section):
@@ -274,7 +312,7 @@ class Config(Section):
     def policy_settings(self, name: str) -> PolicySettings:
         """Everything about a policy: what its table says, else what [policies] and [model] say.
 
-        Raises ConfigError if an endpoint is to be trained.
+        Raises ConfigError if an endpoint is to be trained, or the tables contradict each other.
         """
         known = self.policies.model_dump(exclude={"sharing"})
         own = self.policy[name].model_dump(exclude_none=True) if name in self.policy else {}
@@ -286,7 +324,10 @@ class Config(Section):
                     f" log-probabilities are not ours: set policy.{name}.trainable = false, or give it a model"
                 )
             own["trainable"] = False
-        return PolicySettings.model_validate({**known, **own, "model": model})
+        try:
+            return PolicySettings.model_validate({**known, **own, "model": model})
+        except ValidationError as error:
+            raise ConfigError(explain(error, PolicySettings, f"policy.{name}")) from None
 
     @property
     def cell(self) -> str:

@@ -11,7 +11,7 @@ import polars as pl
 from counterpoint.errors import RunError
 from counterpoint.task import Score
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 
 
 class Message(TypedDict):
@@ -87,9 +87,14 @@ class Call:
     logprobs: tuple[float, ...]
     """Log-probability of each completion id (nats) under the distribution it was sampled from."""
     text: str
+    """What it said, as the other roles may see it."""
     finish: Literal["stop", "length"]
     seed: int
     temperature: float
+    reasoning: str = ""
+    """What it said before that and kept for itself; the completion ids hold it too."""
+    cut: int = 0
+    """How many ids were left out of the middle of the prompt, which the messages make longer than is allowed."""
     claim: Claim | None = None
     score: float | None = None
     """Whether the claim was right, in [0, 1]: an unreadable claim is 0; None if there is none or it was not judged."""
@@ -157,9 +162,11 @@ _CALL = pl.Struct(
         "version": pl.Int64,
         "messages": pl.List(pl.Struct({"role": pl.String, "content": pl.String})),
         "prompt_ids": pl.List(pl.Int32),
+        "cut": pl.Int32,
         "completion_ids": pl.List(pl.Int32),
         "logprobs": pl.List(pl.Float32),
         "counted_tokens": pl.Int32,
+        "reasoning": pl.String,
         "text": pl.String,
         "finish": pl.String,
         "seed": pl.Int64,
@@ -185,6 +192,12 @@ _EPISODE: dict[str, Any] = {
 }
 
 
+_SINCE_3: dict[str, Any] = {"reasoning": "", "cut": 0}
+"""What calls of schema 2 did not have."""
+_CALL_2 = pl.Struct([column for column in _CALL.fields if column.name not in _SINCE_3])
+_SCHEMAS = {SCHEMA_VERSION: pl.Schema(_EPISODE), 2: pl.Schema({**_EPISODE, "calls": pl.List(_CALL_2)})}
+
+
 def write_episodes(path: Path, step: int, groups: Iterable[Group]) -> None:
     """`path` holds one row an episode, its calls nested; written beside and renamed, so it is whole or absent."""
     rows = [
@@ -199,13 +212,13 @@ def write_episodes(path: Path, step: int, groups: Iterable[Group]) -> None:
 
 
 def read_episodes(path: Path) -> list[Group]:
-    """The groups that `write_episodes` wrote. Raises RunError if the file is not such a file."""
+    """The groups that `write_episodes` wrote, of schema 2 or 3. Raises RunError if the file is not such a file."""
     try:
         frame = pl.read_parquet(path)
     except (OSError, pl.exceptions.PolarsError) as error:
         raise RunError(f"{path} cannot be read as episodes: {error}") from error
-    if frame.schema != pl.Schema(_EPISODE) or not frame["schema"].eq(SCHEMA_VERSION).all():
-        raise RunError(f"{path} does not hold episodes of schema {SCHEMA_VERSION}")
+    if not any(frame.schema == schema and frame["schema"].eq(version).all() for version, schema in _SCHEMAS.items()):
+        raise RunError(f"{path} does not hold episodes of schema {' or '.join(map(str, sorted(_SCHEMAS)))}")
     groups: dict[str, tuple[list[Episode], list[Episode]]] = {}
     for row in frame.iter_rows(named=True):
         groups.setdefault(row["task"], ([], []))[row["solo"]].append(_episode(row))
@@ -261,9 +274,11 @@ def _call_row(call: Call) -> dict[str, Any]:
         "version": call.version,
         "messages": list(call.messages),
         "prompt_ids": list(call.prompt_ids),
+        "cut": call.cut,
         "completion_ids": list(call.completion_ids),
         "logprobs": list(call.logprobs),
         "counted_tokens": call.counted_tokens,
+        "reasoning": call.reasoning,
         "text": call.text,
         "finish": call.finish,
         "seed": call.seed,
@@ -278,7 +293,7 @@ def _episode(row: Mapping[str, Any]) -> Episode:
         task=row["task"],
         rollout=row["rollout"],
         problem=row["problem"],
-        calls=tuple(_call(call) for call in row["calls"]),
+        calls=tuple(_call({**_SINCE_3, **call}) for call in row["calls"]),
         answer=row["answer"],
         score=Score(reward=row["reward"], parts=json.loads(row["parts"]), reason=row["reason"]),
         error=row["error"],
@@ -294,9 +309,11 @@ def _call(row: Mapping[str, Any]) -> Call:
         version=row["version"],
         messages=tuple(messages),
         prompt_ids=tuple(row["prompt_ids"]),
+        cut=row["cut"],
         completion_ids=tuple(row["completion_ids"]),
         logprobs=tuple(row["logprobs"]),
         counted_tokens=row["counted_tokens"],
+        reasoning=row["reasoning"],
         text=row["text"],
         finish=row["finish"],
         seed=row["seed"],

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from time import perf_counter
 
@@ -182,7 +182,8 @@ def _rehearsed(
 ) -> Episode:
     """The episode with most calls among those in which every role says one of the scripted replies."""
     models = {name: own.model if own.endpoint is None else config.model for name, own in settings.items()}
-    loaded = [(model, load_chat(model)) for model in _distinct(list(models.values()))]
+    # What is scripted is all text: where a model is asked to reason, it would be all reasoning.
+    loaded = [(model, replace(load_chat(model), thinking="shown")) for model in _distinct(list(models.values()))]
     chats = {name: next(chat for other, chat in loaded if other == model) for name, model in models.items()}
     play = partial(_played, config, workflow, routes, chats, task)
     episodes = [play(reply) for reply in REHEARSAL_REPLIES]

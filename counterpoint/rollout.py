@@ -7,7 +7,8 @@ from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, replace
 from statistics import fmean
 
-from counterpoint.chat import Chat, Spoken
+from counterpoint.chat import Chat, Spoken, without_middle
+from counterpoint.config import LongPrompts
 from counterpoint.episode import (
     Answer,
     Call,
@@ -36,6 +37,7 @@ class Limits:
     temperature: float
     max_tokens: int
     max_prompt_tokens: int
+    long_prompts: LongPrompts = "refuse"
     timeout: float
     """Seconds for an episode, not counting those in which it waits for the sampler."""
     judge_timeout: float
@@ -221,9 +223,10 @@ class _Cast:
         policy = self._stage.routing.policy_for(role, key.slot)
         chat = self._stage.chats.get(policy)
         asked = _as_messages(messages)
+        prompt_ids, cut = ((), 0) if chat is None else self._prompt(key, chat, asked)
         request = Request(
             policy=policy,
-            prompt_ids=() if chat is None else self._prompt(key, chat, asked),
+            prompt_ids=prompt_ids,
             messages=tuple(asked),
             max_tokens=self._limits.max_tokens,
             temperature=self._limits.temperature,
@@ -231,19 +234,22 @@ class _Cast:
         )
         with self._clock.paused():
             completion = await self._session.sample(request)
-        text = completion.text if completion.text is not None or chat is None else chat.text(completion.ids)
-        reply = Reply(key, text or "", [*_copied(asked), assistant(text or "")])
-        self.spoken.append(_Said(_call(key, request, completion, reply.text), reply))
+        reasoning, text = _said(completion, chat)
+        reply = Reply(key, text, [*_copied(asked), assistant(text)], reasoning=reasoning)
+        self.spoken.append(_Said(_call(key, request, cut, completion, reply), reply))
         return reply
 
-    def _prompt(self, key: CallKey, chat: Chat, messages: Sequence[Message]) -> tuple[int, ...]:
-        ids = chat.prompt(messages, self._conversations(key, chat))
-        if len(ids) > self._limits.max_prompt_tokens:
+    def _prompt(self, key: CallKey, chat: Chat, messages: Sequence[Message]) -> tuple[tuple[int, ...], int]:
+        """The ids of the prompt, and how many of them are left out."""
+        ids, most = chat.prompt(messages, self._conversations(key, chat)), self._limits.max_prompt_tokens
+        if len(ids) <= most:
+            return ids, 0
+        if self._limits.long_prompts == "refuse":
             raise PromptLengthError(
-                f"{key.role}: a prompt of {len(ids)} tokens is longer than"
-                f" rollout.max_prompt_tokens = {self._limits.max_prompt_tokens}"
+                f"{key.role}: a prompt of {len(ids)} tokens is longer than rollout.max_prompt_tokens = {most};"
+                " rollout.long_prompts = 'cut' would leave out its middle"
             )
-        return ids
+        return without_middle(ids, most), len(ids) - most
 
     def _take(self, role: str, slot: int | None, turn: int | None) -> CallKey:
         finished = [said.call.key.turn for said in self.spoken if said.call.key.role == role]
@@ -266,17 +272,26 @@ class _Cast:
         return [Spoken(said.reply.conversation, said.call.completion_ids) for said in mine]
 
 
-def _call(key: CallKey, request: Request, completion: Completion, text: str) -> Call:
+def _said(completion: Completion, chat: Chat | None) -> tuple[str, str]:
+    """The reasoning and the text of a reply."""
+    if completion.text is not None or chat is None:
+        return completion.reasoning, completion.text or ""
+    return chat.parted(chat.text(completion.ids))
+
+
+def _call(key: CallKey, request: Request, cut: int, completion: Completion, reply: Reply) -> Call:
     return Call(
         key=key,
         policy=request.policy,
         version=completion.version,
         messages=request.messages,
         prompt_ids=request.prompt_ids,
+        cut=cut,
         completion_ids=completion.ids,
         logprobs=completion.logprobs,
         counted_tokens=completion.tokens,
-        text=text,
+        reasoning=reply.reasoning,
+        text=reply.text,
         finish=completion.finish,
         seed=request.seed,
         temperature=request.temperature,

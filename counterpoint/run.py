@@ -29,7 +29,7 @@ from counterpoint.episode import Group, write_episodes
 from counterpoint.errors import RunError
 from counterpoint.recipe import load_config
 
-FORMAT = 2
+FORMAT = 3
 METRICS = "metrics.jsonl"
 EVALUATIONS = "evaluations.jsonl"
 
@@ -68,8 +68,16 @@ class Run:
 
     @classmethod
     def open(cls, path: Path) -> "Run":
-        """An existing run, locked, to go on with. Raises RunError if it is not a run or another process works on it."""
+        """An existing run, locked, to go on with.
+
+        Raises RunError if it is not a run, another process works on it, or another version began it.
+        """
         run = cls.read(path)
+        if run.facts.get("format") != FORMAT:
+            raise RunError(
+                f"{path} is a run of format {run.facts.get('format')}, which can be read but not gone on with: this"
+                f" version writes format {FORMAT}"
+            )
         return cls(path, run.config, _lock(path))
 
     @classmethod

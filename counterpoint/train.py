@@ -153,6 +153,7 @@ def limits_of(config: Config, temperature: float) -> Limits:
         temperature=temperature,
         max_tokens=config.rollout.max_tokens,
         max_prompt_tokens=config.rollout.max_prompt_tokens,
+        long_prompts=config.rollout.long_prompts,
         timeout=config.rollout.timeout,
         judge_timeout=config.rollout.judge_timeout,
     )

@@ -18,13 +18,15 @@ Play = Callable[..., Awaitable[str | None]]
 class Reply:
     """What a role said. A workflow tells what it means by making one claim about it."""
 
-    __slots__ = ("_claim", "conversation", "key", "text")
+    __slots__ = ("_claim", "conversation", "key", "reasoning", "text")
 
-    def __init__(self, key: CallKey, text: str, conversation: Sequence[Message]) -> None:
+    def __init__(self, key: CallKey, text: str, conversation: Sequence[Message], *, reasoning: str = "") -> None:
         self.key = key
         self.text = text
+        self.reasoning = reasoning
+        """What the role thought before that; empty where it does not think, or its thoughts are part of the text."""
         self.conversation = tuple(conversation)
-        """The messages that led to the reply, and the reply: go on from here to extend the same tokens."""
+        """The messages that led to the reply, and its text: go on from here to extend the same tokens."""
         self._claim: Claim | None = None
 
     @property

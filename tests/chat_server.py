@@ -33,6 +33,7 @@ def serve(port: int, behaviour: dict, log: Path) -> None:
                 return
             time.sleep(behaviour.get("hang", 0))
             message = {"role": "assistant", "content": behaviour.get("reply", r"\boxed{1}")}
+            message |= behaviour.get("beside", {})
             choice = {"index": 0, "message": message, "finish_reason": behaviour.get("finish", "stop")}
             whole = {"choices": [choice], "usage": {"completion_tokens": 7}}
             self._send(200, behaviour.get("body", whole))

@@ -62,6 +62,11 @@ def test_options_alone_belong_to_the_default_member(recipe):
         ("rollout = 3\n", r"rollout = 3: input should be a valid dictionary"),
         ("workflow = 3\n", r"workflow = 3: "),
         ("interventions = [{share = 1}]\n", r"interventions\.0\.name is required"),
+        ('[rollout]\nlong_prompts = "drop"\n', r"rollout\.long_prompts = 'drop': input should be 'refuse' or 'cut'"),
+        (
+            '[rollout]\nlong_prompts = "cut"\nmax_prompt_tokens = 63\n',
+            r"rollout = .*max_prompt_tokens = 63 leaves too little of a prompt that is cut: at least 64",
+        ),
         ("[run]\nseed = -1\n", r"run\.seed = -1: .*greater than or equal to 0"),
         ("[run]\nsteps = nan\n", r"run\.steps = nan"),
     ],

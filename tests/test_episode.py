@@ -22,6 +22,8 @@ from counterpoint.episode import (
 )
 from counterpoint.errors import RunError
 
+LATER = ("reasoning", "cut")
+"""What schema 2 did not have."""
 ODD = 'π "quoted"\n\u2028 \U0001f600 \\boxed{½}\x00'
 CLAIMS = [
     None,
@@ -72,6 +74,8 @@ def test_groups_come_back_from_parquet_as_they_were(tmp_path):
         prompt_ids=(0, 151_935, 2**31 - 1),
         completion_ids=(END,),
         logprobs=float32(-17.123456789),
+        cut=2**20,
+        reasoning=ODD,
         text=ODD,
         finish="length",
         seed=2**63 - 1,
@@ -127,16 +131,28 @@ def test_the_file_is_a_flat_table_for_others_to_read(tmp_path):
 def test_a_file_of_another_schema_is_refused(tmp_path):
     path = tmp_path / "other.parquet"
     pl.DataFrame({"a": [1]}).write_parquet(path)
-    with pytest.raises(RunError, match=r"other\.parquet does not hold episodes of schema 2"):
+    with pytest.raises(RunError, match=r"other\.parquet does not hold episodes of schema 2 or 3"):
         read_episodes(path)
 
 
 def test_a_file_of_a_later_schema_version_is_refused(tmp_path):
     path = tmp_path / "later.parquet"
     write_episodes(path, 1, [make_group(make_episode(make_call()))])
-    pl.read_parquet(path).with_columns(pl.lit(3, dtype=pl.Int32).alias("schema")).write_parquet(path)
-    with pytest.raises(RunError, match="schema 2"):
+    pl.read_parquet(path).with_columns(pl.lit(4, dtype=pl.Int32).alias("schema")).write_parquet(path)
+    with pytest.raises(RunError, match="schema 2 or 3"):
         read_episodes(path)
+
+
+def test_a_file_of_schema_2_is_read_as_what_it_was_written_for(tmp_path):
+    """Then nothing was kept from the others."""
+    path = tmp_path / "older.parquet"
+    groups = [make_group(make_episode(make_call(claim=Answer("2"), score=1.0)))]
+    write_episodes(path, 1, groups)
+    frame = pl.read_parquet(path).with_columns(pl.lit(2, dtype=pl.Int32).alias("schema"))
+    fields = [field.name for field in frame.schema["calls"].inner.fields if field.name not in LATER]
+    older = pl.col("calls").list.eval(pl.struct(*(pl.element().struct.field(name) for name in fields)))
+    frame.with_columns(older).write_parquet(path)
+    assert read_episodes(path) == groups
 
 
 @pytest.mark.parametrize("content", [b"", b"not parquet", None], ids=["empty", "text", "absent"])

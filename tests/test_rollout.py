@@ -8,6 +8,7 @@ import pytest
 from facts import END, MERGED, RIGHT, WRONG, ids_of, make_chat, make_limits, make_stage, make_task, same_text, user
 
 from counterpoint.config import Spec
+from counterpoint.diagnostics.behaviour import episode_numbers
 from counterpoint.episode import Answer, CallKey, Choice, Unreadable, Verdict
 from counterpoint.errors import WorkflowError
 from counterpoint.rollout import call_seed, rollout
@@ -63,10 +64,12 @@ def test_a_call_is_written_down_exactly():
         "prompt_ids": ids_of("<|im_start|>user\nHm?<|im_end|>\n<|im_start|>assistant\n"),
         "completion_ids": (*ids_of("2"), END),
         "logprobs": (0.0, 0.0),
+        "reasoning": "",
         "text": "2",
         "finish": "stop",
         "seed": call_seed("s/t/0", "generator", 0, 0),
         "temperature": 0.5,
+        "cut": 0,
         "claim": asdict(Answer("2")),
         "score": 1.0,
         "counted_tokens": None,
@@ -246,6 +249,52 @@ def test_a_prompt_that_is_too_long_fails_its_episode_and_is_not_cut():
     assert "rollout.max_prompt_tokens = 100" in bad.episodes[0].error
     assert good.episodes[0].score == RIGHT
     assert len(sampler.requests) == 1
+
+
+def test_a_prompt_that_is_too_long_can_lose_its_middle():
+    whole = ids_of(f"<|im_start|>user\nFirst {'long ' * 100}, last?<|im_end|>\n<|im_start|>assistant\n")
+    stage, sampler = make_stage(answering, lambda policy, prompt: "2")
+    limits = make_limits(max_prompt_tokens=101, long_prompts="cut")
+    tasks = [make_task(f"First {'long ' * 100}, last?", id="long"), make_task(id="short")]
+    groups = asyncio.run(rollout(stage, tasks, limits, size=1, seed="s"))
+    (cut,), (kept,) = (group.episodes[0].calls for group in groups)
+    assert cut.prompt_ids == whole[:50] + whole[-51:]
+    assert cut.cut == len(whole) - 101
+    assert cut.prompt_ids[-len(ids_of("last?<|im_end|>\n<|im_start|>assistant\n")) :] == ids_of(
+        "last?<|im_end|>\n<|im_start|>assistant\n"
+    )
+    assert cut.messages == (user(f"First {'long ' * 100}, last?"),), "what was meant to be asked stays a fact"
+    assert kept.cut == 0
+    assert [group.episodes[0].score for group in groups] == [RIGHT, RIGHT]
+    assert sorted(len(request.prompt_ids) for request in sampler.requests)[-1] == 101
+    numbers = episode_numbers(groups)
+    assert numbers["role/generator/cut_prompts"] == 0.5
+    assert numbers["episode/errors"] == 0
+
+
+def test_a_prompt_of_the_longest_length_is_not_cut():
+    ids = ids_of("<|im_start|>user\nHm?<|im_end|>\n<|im_start|>assistant\n")
+    for rule in ("refuse", "cut"):
+        limits = {"max_prompt_tokens": len(ids), "long_prompts": rule}
+        (call,) = only(play(answering, tasks=[make_task("Hm?")], **limits)).calls
+        assert (call.prompt_ids, call.cut) == (ids, 0)
+
+
+def test_a_conversation_that_goes_on_is_cut_anew_and_not_where_it_was_cut_before():
+    @workflow
+    async def asking(problem: Problem, *, generator: Role) -> str | None:
+        first = await generator(problem.text)
+        return (await generator([*first.conversation, user("Sure?")])).text
+
+    text = "".join(f"{number:03d}" for number in range(100))
+    whole = ids_of(
+        f"<|im_start|>user\n{text}<|im_end|>\n<|im_start|>assistant\nyes<|im_end|>\n"
+        "<|im_start|>user\nSure?<|im_end|>\n<|im_start|>assistant\n"
+    )
+    limits = {"max_prompt_tokens": 200, "long_prompts": "cut"}
+    first, second = only(play(asking, lambda policy, prompt: "yes", tasks=[make_task(text)], **limits)).calls
+    assert second.prompt_ids == whole[:100] + whole[-100:]
+    assert (first.cut, second.cut) == (300 + 19 - 200, len(whole) - 200)
 
 
 def test_if_every_episode_fails_the_rollout_does():

@@ -109,15 +109,19 @@ def _print_call(console: Console, call: Call, sample: Mapping[str, float] | None
     if sample is not None:
         advantage = f"advantage {sample['advantage']:+.3f}" if sample["signal"] else "no signal in its group"
         credit = f"reward {sample['reward']:g}, {advantage}"
+    without = f" ({call.cut} left out of the middle)" if call.cut else ""
     console.print(
         Text(
-            f"\n{_name(call.key)}  [{call.policy}@v{call.version}]  {len(call.prompt_ids)} + {len(call.completion_ids)}"
-            f" tokens, {call.finish}",
+            f"\n{_name(call.key)}  [{call.policy}@v{call.version}]  {len(call.prompt_ids)}{without} +"
+            f" {len(call.completion_ids)} tokens, {call.finish}",
             style="bold",
         )
     )
     for message in call.messages:
         console.print(Padding(Text(f"{message['role']}: {message['content']}", style="dim"), (0, 0, 0, 4)))
+    if call.reasoning:
+        thoughts = f"| thinks, seen by nobody else:\n{call.reasoning.strip()}".replace("\n", "\n| ")
+        console.print(Padding(Text(thoughts, style="dim italic"), (0, 0, 0, 2)))
     console.print(Padding(Text(call.text), (0, 0, 0, 2)))
     console.print(Text(f"  -> {_claim(call.claim)}{_score(call)}; {credit}", style="italic"), soft_wrap=True)
 

@@ -179,6 +179,7 @@ def _call_numbers(calls: Sequence[Call], episodes: int) -> Numbers:
         **verdicts(calls),
     }
     if sampled:
+        numbers["cut_prompts"] = fmean(float(call.cut > 0) for call in sampled)
         numbers["echo"] = fmean(echo(call) for call in sampled)
         numbers["entropy"] = -sum(sum(call.logprobs) for call in sampled) / sum(call.tokens for call in sampled)
     scores = [call.score for call in calls if call.score is not None]

@@ -33,7 +33,9 @@ class Completion:
     finish: Literal["stop", "length"]
     version: int
     text: str | None = None
-    """What was said, where there are no ids."""
+    """What was said, where there are no ids; without what was reasoned before."""
+    reasoning: str = ""
+    """What was reasoned before that, where there are no ids."""
     tokens: int | None = None
     """By the endpoint's count, where there are no ids."""
 

@@ -2,12 +2,13 @@
 
 import asyncio
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Literal
 
 from openai import AsyncOpenAI, OpenAIError
 
+from counterpoint.chat import parted
 from counterpoint.config import EndpointConfig
 from counterpoint.errors import EndpointError
 from counterpoint.policy import Adapter
@@ -74,13 +75,30 @@ class Endpoint:
     def _completion(self, reply: Any) -> Completion:
         try:
             choice = reply["choices"][0]
-            text, finish = choice["message"]["content"], choice["finish_reason"]
+            reasoning, text = self._parted(choice["message"])
+            finish = choice["finish_reason"]
             tokens = reply.get("usage", {}).get("completion_tokens")
         except (TypeError, KeyError, IndexError, AttributeError) as error:
             raise EndpointError(f"{self._name} answered with something else than a chat completion") from error
-        if not isinstance(text, str) or finish not in ("stop", "length"):
+        if text is None or finish not in ("stop", "length"):
             raise EndpointError(f"{self._name} gave no text to use: it finished with {finish!r}")
         ending: Literal["stop", "length"] = finish
         return Completion(
-            ids=(), logprobs=(), finish=ending, version=0, text=text, tokens=tokens if isinstance(tokens, int) else 0
+            ids=(),
+            logprobs=(),
+            finish=ending,
+            version=0,
+            text=text,
+            reasoning=reasoning,
+            tokens=tokens if isinstance(tokens, int) else 0,
         )
+
+    def _parted(self, message: Mapping[str, Any]) -> tuple[str, str | None]:
+        """The reasoning and the text of a message, which the server may have parted itself; None if it has no text."""
+        said = message["content"]
+        apart = message.get("reasoning_content") or message.get("reasoning")
+        if isinstance(apart, str):  # cut off while it reasoned, it has no content
+            return apart, said or ""
+        if not isinstance(said, str):
+            return "", None
+        return parted(said, self._config.thinking, self._config.reasoning_end)

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
 
 from counterpoint.algorithms.base import Sample
@@ -17,8 +17,8 @@ from counterpoint.policy import Adapter, Routing
 from counterpoint.recipe import config_from
 
 STOP = "<|im_end|>"
-_PAD = "<|endoftext|>"
-_START = "<|im_start|>"
+PAD = "<|endoftext|>"
+START = "<|im_start|>"
 _CHAT_TEMPLATE = (
     "{% for message in messages %}"
     "{{ '<|im_start|>' + message['role'] + '\\n' + message['content'] + '<|im_end|>\\n' }}"
@@ -27,6 +27,8 @@ _CHAT_TEMPLATE = (
 )
 _SPREAD = 0.3
 """Standard deviation of the weights: large enough for every token of a prompt to matter to what follows."""
+_PREFERS_STOP = 1.6
+"""Logit of the stop token where that of plain characters is about 0."""
 
 
 def tiny_model_folder(path: Path, *, seed: int = 0) -> Path:
@@ -34,13 +36,10 @@ def tiny_model_folder(path: Path, *, seed: int = 0) -> Path:
 
     It says nonsense and stops after about ten tokens, sometimes at once, sometimes much later.
     """
-    tokenizer = _tokenizer()
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        model = Qwen3ForCausalLM(_model_config(tokenizer))
-    _prefer_short_plain_text(model, tokenizer)
+    tokenizer = byte_tokenizer([PAD, START, STOP])
+    tokenizer.chat_template = _CHAT_TEMPLATE
     tokenizer.save_pretrained(path)
-    model.save_pretrained(path)
+    random_qwen3(tokenizer, seed=seed, prefers={STOP: _PREFERS_STOP}).save_pretrained(path)
     return path
 
 
@@ -130,26 +129,43 @@ def tiny_samples(calls: Sequence[Call], *, seed: int = 0) -> list[Sample]:
     ]
 
 
-def _tokenizer() -> PreTrainedTokenizerFast:
+def byte_tokenizer(special: Sequence[str], added: Sequence[str] = ()) -> PreTrainedTokenizerFast:
+    """A token a byte, then the `special` tokens, which decoding can leave out, then the `added` ones, which it keeps.
+
+    It has no chat template yet; `STOP` and `PAD` must be among the special ones.
+    """
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     tokenizer = Tokenizer(models.BPE(vocab={byte: index for index, byte in enumerate(alphabet)}, merges=[]))
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
     tokenizer.decoder = decoders.ByteLevel()
-    tokenizer.add_special_tokens([_PAD, _START, STOP])
-    fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token=STOP, pad_token=_PAD, model_max_length=2048)
-    fast.chat_template = _CHAT_TEMPLATE
-    return fast
+    tokenizer.add_special_tokens(list(special))
+    tokenizer.add_tokens([AddedToken(text, special=False, normalized=False) for text in added])
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token=STOP, pad_token=PAD, model_max_length=2048)
 
 
-def _model_config(tokenizer: PreTrainedTokenizerFast) -> Any:
+def random_qwen3(
+    tokenizer: PreTrainedTokenizerFast, *, seed: int, prefers: Mapping[str, float], width: int = 32, layers: int = 2
+) -> Any:
+    """A random Qwen3 (float32) that writes plain characters and the tokens in `prefers`, at these logits.
+
+    The logits of plain characters are about 0, those of everything else about -5.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = Qwen3ForCausalLM(_model_config(tokenizer, width, layers))
+    _prefer(model, tokenizer, prefers)
+    return model
+
+
+def _model_config(tokenizer: PreTrainedTokenizerFast, width: int, layers: int) -> Any:
     return Qwen3Config(
         vocab_size=len(tokenizer),
-        hidden_size=32,
-        num_hidden_layers=2,
+        hidden_size=width,
+        num_hidden_layers=layers,
         num_attention_heads=4,
         num_key_value_heads=2,
         head_dim=8,
-        intermediate_size=64,
+        intermediate_size=2 * width,
         max_position_embeddings=2048,
         tie_word_embeddings=False,
         eos_token_id=tokenizer.eos_token_id,
@@ -160,10 +176,11 @@ def _model_config(tokenizer: PreTrainedTokenizerFast) -> Any:
 
 
 @torch.no_grad()
-def _prefer_short_plain_text(model: Any, tokenizer: PreTrainedTokenizerFast) -> None:
+def _prefer(model: Any, tokenizer: PreTrainedTokenizerFast, prefers: Mapping[str, float]) -> None:
     """One coordinate of the hidden state is about the same everywhere; the head reads a constant preference off it."""
     plain = {tokenizer.convert_tokens_to_ids(chr(code)) for code in range(33, 127)}
     preference = torch.tensor([0.0 if index in plain else -5.0 for index in range(len(tokenizer))])
-    preference[tokenizer.convert_tokens_to_ids(STOP)] = 1.6
+    for text, logit in prefers.items():
+        preference[tokenizer.convert_tokens_to_ids(text)] = logit
     model.get_input_embeddings().weight[:, 0] = 3.0
     model.get_output_embeddings().weight[:, 0] = preference

@@ -1,0 +1,28 @@
+"""A random model of Qwen3's kind: its special tokens, its stop tokens, its chat template, its thinking."""
+
+from pathlib import Path
+
+from transformers import GenerationConfig
+
+from counterpoint.testing.tiny import PAD, START, STOP, byte_tokenizer, random_qwen3
+
+THINK, THOUGHT = "<think>", "</think>"
+_ADDED = (THINK, THOUGHT, "<tool_call>", "</tool_call>", "<tool_response>", "</tool_response>")
+_TEMPLATE = Path(__file__).with_name("qwen3.jinja")
+_PREFERS = {STOP: 1.0, THOUGHT: 2.2, THINK: 0.0}
+
+
+def tiny_qwen3_folder(path: Path, *, seed: int = 0, width: int = 32, layers: int = 2) -> Path:
+    """`path` holds a random Qwen3 (float32) that writes conversations as the real one does.
+
+    Tokens, template and stop tokens behave as Qwen3's: `<think>` and its like are tokens, but not special ones. It says
+    nonsense; whatever it was asked, many of its replies end a thought that they may not have begun, and some never do.
+    """
+    tokenizer = byte_tokenizer([PAD, START, STOP], _ADDED)
+    tokenizer.chat_template = _TEMPLATE.read_text()
+    tokenizer.save_pretrained(path)
+    model = random_qwen3(tokenizer, seed=seed, prefers=_PREFERS, width=width, layers=layers)
+    stops = [tokenizer.convert_tokens_to_ids(text) for text in (STOP, PAD)]
+    model.generation_config = GenerationConfig(eos_token_id=stops, pad_token_id=tokenizer.pad_token_id)
+    model.save_pretrained(path)
+    return path
