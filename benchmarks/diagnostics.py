@@ -1,89 +1,62 @@
-#!/usr/bin/env python
-"""What looking costs: a training step with every diagnostic against one with none, side by side in one run.
+"""What looking costs: a step with every diagnostic against one with none.
 
-    python benchmarks/diagnostics.py [--recipe voting_arithmetic] [--repeats 9] [key=value ...]
-
-The same episodes are learned from again and again, in turns: without diagnostics, with all of them, and with slots
-apart as in every fifth step. A step is what `train` does but for the optimizer: act, judge, gradients, looks. Printed
-are medians and their ratios; the noise is the interquartile range of the first over its median.
+The real `train`, with the same calls on all sides. Every fifth step looks closer, at slots apart and at the distance to
+the base: the last figure is the mean over five steps, which is what a run pays.
 """
 
-import argparse
-import asyncio
-import statistics
-from functools import partial
-from time import perf_counter
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
 
-from counterpoint.act import act
-from counterpoint.algorithms import build_algorithm, build_loss
-from counterpoint.algorithms.base import in_loss
-from counterpoint.diagnostics import build_diagnostics
-from counterpoint.diagnostics.base import Diagnostics, Step
-from counterpoint.episode import Group
-from counterpoint.learn import trainable
-from counterpoint.policy import routing, settings_of
-from counterpoint.recipe import load_config
-from counterpoint.rollout import Stage
-from counterpoint.runtimes import open_runtime
-from counterpoint.tasks import load_tasks
-from counterpoint.train import limits_of
-from counterpoint.workflows import load_workflow
+from benchmarks._timing import in_turns, ratio, ratios
+from benchmarks._training import NEVER, Training, stepwise
+from benchmarks.base import Figure, Setting, Target
+from counterpoint.config import Config
+
+TARGET = Target("<=", 1.03)
+CLOSER = 5
+"""Steps from one close look to the next, by default."""
 
 
-async def measure(recipe: str, overrides: list[str], repeats: int) -> dict[str, list[float]]:
-    """Seconds of each step, by what it looks at; the last kind is what acting alone takes."""
-    config = load_config(recipe, overrides)
-    workflow, tasks = load_workflow(config.workflow), load_tasks(config.task, config.sandbox)
-    routes = routing(config.policies.sharing, workflow.slots)
-    algorithm = build_algorithm(config, workflow.roles, trainable(settings_of(routes, config)))
-    loss, limits = build_loss(config), limits_of(config, config.rollout.temperature)
-    looking = {"none": build_diagnostics([]), "all": build_diagnostics(config.diagnostics)}
-    seconds: dict[str, list[float]] = {"acting": []}
-    async with tasks.judging, open_runtime(config, routes) as runtime:
-        learner = runtime.learner
-        await runtime.sampler.load(learner.adapters())
-        stage = Stage(workflow=workflow, routing=routes, sampler=runtime.sampler, chats=runtime.chats)
-
-        def learn(groups: list[Group], diagnostics: Diagnostics, index: int) -> None:
-            samples = algorithm.samples(groups)
-            apart = diagnostics.slots_apart(index)
-            contributions = learner.backward(in_loss(samples), loss, slots_apart=apart)
-            diagnostics.look(Step(index, groups, samples, contributions, learner.base_logprobs))
-
-        for repeat in range(repeats + 1):
-            began = perf_counter()
-            groups = await act(stage, tasks.train, limits, config, algorithm, step=1)
-            acting = perf_counter() - began
-            kinds = {
-                "none": partial(learn, groups, looking["none"], 1),
-                "all": partial(learn, groups, looking["all"], 1),
-                "all, slots apart": partial(learn, groups, looking["all"], 5),
-            }
-            for name, work in kinds.items():
-                began = perf_counter()
-                work()
-                if repeat:  # the first warms up
-                    seconds.setdefault(name, []).append(acting + perf_counter() - began)
-            if repeat:
-                seconds["acting"].append(acting)
-    return seconds
+def diagnostics(setting: Setting) -> Iterator[Figure]:
+    tasks, group = setting.size((16, 8), (2, 2))
+    kinds = {"none": [], "all": _looks(NEVER), "all, closer": _looks(1)}
+    with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
+        runs = {
+            name: stack.enter_context(Training(_recipe(setting, looks, tasks, group), Path(folder) / name))
+            for name, looks in kinds.items()
+        }
+        seconds = in_turns({name: run.step for name, run in runs.items()}, setting.repeats)
+    work = f"voting, {tasks} tasks x {group} rollouts x 4 calls, one shared policy"
+    yield ratio("a usual step / without", seconds, over="all", under="none", target=None, work=work)
+    yield ratio("a step that looks closer / without", seconds, over="all, closer", under="none", target=None, work=work)
+    usual, closer = ratios(seconds["all"], seconds["none"]), ratios(seconds["all, closer"], seconds["none"])
+    yield Figure(
+        name="mean of five steps / without",
+        values=[((CLOSER - 1) * one + other) / CLOSER for one, other in zip(usual, closer, strict=True)],
+        target=TARGET,
+    )
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--recipe", default="voting_arithmetic")
-    parser.add_argument("--repeats", type=int, default=9)
-    parser.add_argument("overrides", nargs="*", default=["policies.sharing=shared"])
-    given = parser.parse_args()
-    found = asyncio.run(measure(given.recipe, given.overrides, given.repeats))
-    low, _, high = statistics.quantiles(found["none"], n=4)
-    base = statistics.median(found["none"])
-    print(f"{given.recipe} {' '.join(given.overrides)}, {given.repeats} repeats, noise {(high - low) / base:.1%}")
-    for name, values in found.items():
-        middle = statistics.median(values)
-        ratio = statistics.median(value / plain for value, plain in zip(values, found["none"], strict=True))
-        print(f"{name:18} {middle:7.3f} s   {ratio:.3f} x")
+def _looks(every: int) -> list[Any]:
+    return [
+        "behaviour",
+        {"name": "role_gradients", "every": every},
+        "persistence",
+        {"name": "distance", "every": every},
+    ]
 
 
-if __name__ == "__main__":
-    main()
+def _recipe(setting: Setting, looks: list[Any], tasks: int, group: int) -> Config:
+    return stepwise(
+        {
+            "task": {"name": "arithmetic", "operands": 3, "high": 30},
+            "workflow": "voting",
+            "policies": {"sharing": "shared", "learning_rate": 1e-9},
+            "rollout": {"tasks_per_step": tasks, "group_size": group, "max_tokens": setting.size(48, 4)},
+            "diagnostics": looks,
+        },
+        threads=setting.threads,
+    )

@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Mapping, Sequence
 
+from counterpoint.clock import timed
 from counterpoint.episode import Call, Group, calls_of
 from counterpoint.errors import ProofError
 from counterpoint.learners.base import Learner
@@ -9,6 +10,7 @@ from counterpoint.learners.base import Learner
 Digests = Mapping[str, str]
 
 
+@timed("proof")
 def check_logprobs(learner: Learner, calls: Sequence[Call], tolerance: float) -> dict[str, float]:
     """Policy -> largest difference (nats) between the sampler's log-probabilities and the learner's, over all tokens.
 

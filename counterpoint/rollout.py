@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from statistics import fmean
 
 from counterpoint.chat import Chat, Spoken, without_middle
+from counterpoint.clock import timed
 from counterpoint.config import LongPrompts
 from counterpoint.episode import (
     Answer,
@@ -66,12 +67,13 @@ async def rollout(stage: Stage, tasks: Sequence[Task], limits: Limits, *, size: 
         *(_play(stage, task, limits, f"{seed}/{task.problem.id}/{index}") for task, index in plays)
     )
     judges = {task.problem.id: _Judge(task, limits.judge_timeout) for task in tasks}
-    played = await asyncio.gather(
-        *(
-            _judged(task, index, performance, judges[task.problem.id])
-            for (task, index), performance in zip(plays, performances, strict=True)
+    with timed("judging"):
+        played = await asyncio.gather(
+            *(
+                _judged(task, index, performance, judges[task.problem.id])
+                for (task, index), performance in zip(plays, performances, strict=True)
+            )
         )
-    )
     errors = [episode.error for episode in played if episode.error is not None]
     if len(errors) == len(played) and any(episode.error_kind != "endpoint" for episode in played):
         raise WorkflowError(

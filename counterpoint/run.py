@@ -3,6 +3,7 @@
     config.toml                         the recipe, every default written out
     run.json                            versions, commit, hardware, task fingerprints, roles
     metrics.jsonl                       one line a step
+    profile.jsonl                       where its time went, in a run that was started with --profile
     episodes/000120.parquet             what was said at step 120
     samples/000120.parquet              what credit and advantage made of it
     evaluations.jsonl                   one line an evaluation, with the outcome of every task
@@ -24,6 +25,7 @@ from typing import Any, Protocol
 
 import polars as pl
 
+from counterpoint.clock import timed
 from counterpoint.config import Config
 from counterpoint.episode import Group, write_episodes
 from counterpoint.errors import RunError
@@ -32,6 +34,7 @@ from counterpoint.recipe import load_config
 FORMAT = 3
 METRICS = "metrics.jsonl"
 EVALUATIONS = "evaluations.jsonl"
+PROFILE = "profile.jsonl"
 
 
 class Stateful(Protocol):
@@ -122,9 +125,20 @@ class Run:
     def add_evaluation(self, row: Mapping[str, Any]) -> None:
         self._append(EVALUATIONS, row)
 
+    def start_profile(self) -> None:
+        """From here on, resumed or not, the run keeps a profile: where the time of each step went."""
+        (self.path / PROFILE).touch()
+
+    def add_profile(self, step: int, seconds: Mapping[str, float]) -> None:
+        """Written down if the run keeps a profile."""
+        if (self.path / PROFILE).exists():
+            self._append(PROFILE, {"step": step, **seconds})
+
+    @timed("record")
     def add_episodes(self, step: int, groups: Sequence[Group]) -> None:
         write_episodes(self.path / "episodes" / f"{step:06d}.parquet", step, groups)
 
+    @timed("record")
     def add_samples(self, step: int, rows: Sequence[Mapping[str, Any]]) -> None:
         path = self.path / "samples" / f"{step:06d}.parquet"
         partial = path.with_name(f".{path.name}.partial")
@@ -135,10 +149,15 @@ class Run:
         """Every whole line of `metrics.jsonl`."""
         return list(_lines(self.path / METRICS))
 
+    def profile(self) -> list[dict[str, Any]]:
+        """Every whole line of `profile.jsonl`; none if the run keeps no profile."""
+        return list(_lines(self.path / PROFILE))
+
     def evaluations(self) -> list[dict[str, Any]]:
         """Every whole line of `evaluations.jsonl`."""
         return list(_lines(self.path / EVALUATIONS))
 
+    @timed("checkpoint")
     def checkpoint(self, step: int, parts: Mapping[str, Stateful], state: Mapping[str, Any]) -> None:
         """`checkpoints/<step>` holds every part and `state`, on disk and whole."""
         final = self.checkpoint_path(step)
@@ -200,7 +219,8 @@ class Run:
             file.write(json.dumps(row) + "\n")
 
     def _truncate(self, step: int) -> None:
-        for name in (METRICS, EVALUATIONS):
+        profile = [PROFILE] if (self.path / PROFILE).exists() else []
+        for name in (METRICS, EVALUATIONS, *profile):
             kept = [row for row in _lines(self.path / name) if row["step"] <= step]
             _write(self.path / name, "".join(json.dumps(row) + "\n" for row in kept))
         for folder in ("episodes", "samples"):

@@ -1,12 +1,12 @@
 """The loop: act, judge, learn, publish, keep. Read this first."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from time import perf_counter
 
 from counterpoint.act import Patience, act
 from counterpoint.alarm import Alarm
 from counterpoint.algorithms import build_algorithm, build_batches, build_loss
 from counterpoint.algorithms.base import Sample, in_loss
+from counterpoint.clock import Clock, timed
 from counterpoint.config import Config
 from counterpoint.diagnostics import build_diagnostics
 from counterpoint.diagnostics.base import Numbers, Step
@@ -40,10 +40,9 @@ async def train(run: Run, watch: Watch = lambda step, numbers: None) -> Outcome 
     routes = routing(config.policies.sharing, workflow.slots)
     settings = settings_of(routes, config)
     algorithm = build_algorithm(config, workflow.roles, trainable(settings))
-    batches, diagnostics = build_batches(config), build_diagnostics(config.diagnostics)
-    interventions = build_interventions(config, workflow.roles)
+    diagnostics, interventions = build_diagnostics(config.diagnostics), build_interventions(config, workflow.roles)
+    batches, limits = build_batches(config), limits_of(config, config.rollout.temperature)
     loss = interventions.loss(build_loss(config))
-    limits = limits_of(config, config.rollout.temperature)
     run.pin({"tasks": tasks.fingerprints(), "routing": dict(routes.policy_of)})
 
     async with tasks.judging, open_runtime(config, routes) as runtime:
@@ -57,13 +56,14 @@ async def train(run: Run, watch: Watch = lambda step, numbers: None) -> Outcome 
             check_restored(run.checkpoint_state(start)["digests"], learner.digests())
         await sampler.load(learner.adapters())
         check_published(learner.digests(), sampler.digests())
+        clock = Clock.started()
         if start is None:
             watch(0, await examine(run, stage, tasks, step=0))
             run.checkpoint(0, parts, {"digests": learner.digests(), "stopped": None})
+            run.add_profile(0, clock.read("keep"))
         patience, alarm = Patience(config.run.patience), Alarm(run, routes)
 
         for index in run.steps_left(start or 0):
-            clock = Clock()
             # 1. Act: every task of this step is played `group_size` times.
             groups = await act(stage, tasks.train, limits, config, algorithm, step=index)
             run.add_episodes(index, groups)
@@ -111,6 +111,7 @@ async def train(run: Run, watch: Watch = lambda step, numbers: None) -> Outcome 
                 watch(index, await examine(run, stage, tasks, step=index, rolled_back=back))
             if last or index % config.run.save_every == 0:
                 run.checkpoint(index, parts, {"digests": learner.digests(), "stopped": stop and stop.reason})
+            run.add_profile(index, clock.read("keep"))
             if last:
                 break
 
@@ -137,7 +138,10 @@ async def examine(run: Run, stage: Stage, tasks: Splits, *, step: int, rolled_ba
     for split in ("validation", "test"):
         members, seed = tasks.named()[split], config.run.seed
         try:
-            found = await evaluate(stage, members, limits, split=split, samples=config.evaluation.samples, seed=seed)
+            with timed("evaluation"):
+                found = await evaluate(
+                    stage, members, limits, split=split, samples=config.evaluation.samples, seed=seed
+                )
         except EndpointError:
             if step == 0:
                 raise
@@ -180,20 +184,3 @@ def policy_numbers(
 def merged(*parts: Mapping[str, float]) -> Numbers:
     """All numbers in one table."""
     return {name: value for part in parts for name, value in part.items()}
-
-
-class Clock:
-    """Seconds since the last lap, by name."""
-
-    def __init__(self) -> None:
-        self._last = perf_counter()
-        self._laps: Numbers = {}
-
-    def lap(self, name: str) -> None:
-        now = perf_counter()
-        self._laps[f"time/{name}"] = now - self._last
-        self._last = now
-
-    def laps(self) -> Numbers:
-        """Every lap so far, and their sum."""
-        return {**self._laps, "time/step": sum(self._laps.values())}

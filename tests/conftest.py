@@ -36,6 +36,7 @@ def micro_run(path, **table):
         }
     )
     with Run.create(path, config, {}) as run:
+        run.start_profile()
         asyncio.run(train(run))
     return run
 

@@ -96,6 +96,20 @@ def test_train_leaves_a_whole_run_directory(finished):
     assert facts["versions"]["torch"]
 
 
+def test_a_profile_is_written_and_printed_only_when_asked_for(finished, tmp_path):
+    folder, plain = finished
+    assert "where the time went" not in plain
+    assert not (folder / "one" / "profile.jsonl").exists()
+    printed = counterpoint("train", "voting_arithmetic", *SMALL, "--out", "two", "--profile", folder=tmp_path)
+    rows = [json.loads(line) for line in (tmp_path / "two" / "profile.jsonl").read_text().splitlines()]
+    assert [row["step"] for row in rows] == [0, 1, 2]
+    for row in rows[1:]:
+        assert {"act/sampling", "act/judging", "judge", "publish", "keep/checkpoint"} <= set(row)
+    table = printed[printed.index("where the time went") :]
+    for word in ("act", "sampling", "judging", "evaluation", "checkpoint", "all else", "2 steps"):
+        assert word in table
+
+
 def test_resume_of_a_finished_run_changes_no_number(finished):
     folder, _ = finished
     shutil.copytree(folder / "one", folder / "again")

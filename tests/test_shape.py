@@ -97,6 +97,7 @@ def metric_names(tiny_run, refining_run, proposing_run, coding_run, mathematics_
     names = set(episode_numbers([make_group(*failed)]))
     for run in (tiny_run, refining_run, proposing_run, coding_run, mathematics_run):
         names |= {name for row in run.metrics() for name in row if name != "step"}
+        names |= {name for row in run.profile() for name in row if name != "step"}
         names |= {name for row in run.evaluations() for name in row["numbers"]}
         names |= {f"eval/{row['split']}/accuracy" for row in run.evaluations()}
     return sorted(names)

@@ -14,11 +14,11 @@ from rich.console import Console
 from transformers.utils import logging as transformers_logging
 
 from counterpoint.base_model import load_base_model
+from counterpoint.cli.threads import rates, slow
 from counterpoint.config import Config, ModelConfig
 from counterpoint.errors import CounterpointError, SandboxError
 from counterpoint.interventions import INTERVENTIONS
 from counterpoint.models import MICRO_MODELS
-from counterpoint.plan import measured_rate
 from counterpoint.recipe import RECIPE_FOLDERS, load_config
 from counterpoint.sandboxes import build_sandbox
 from counterpoint.sandboxes._canaries import CANARIES
@@ -26,8 +26,6 @@ from counterpoint.sandboxes.base import Tier
 
 PACKAGES = ("torch", "transformers", "peft", "safetensors", "polars", "pydantic", "scipy", "numpy")
 EXTRAS = {"gguf": "reads GGUF files", "openai": "roles that a server plays"}
-SLOWER = 0.9
-"""Several threads that reach less than this part of one thread's speed are a problem."""
 
 
 def examine() -> int:
@@ -83,11 +81,10 @@ def _memory() -> tuple[bool, str]:
 
 def _threads() -> tuple[bool, str]:
     cores = len(os.sched_getaffinity(0))
-    one, all_of_them = measured_rate(1) / 1e9, measured_rate(cores) / 1e9
-    text = f"{cores} cores: {one:.0f} GFLOP/s with 1 thread, {all_of_them:.0f} with {cores}"
-    if all_of_them < SLOWER * one:
-        return False, text + ": the machine is busy, train with run.threads=1"
-    return True, text
+    one, all_of_them = rates(cores)
+    text = f"{cores} cores: {one / 1e9:.0f} GFLOP/s with 1 thread, {all_of_them / 1e9:.0f} with {cores}"
+    problem = slow(one, all_of_them, cores)
+    return problem is None, text if problem is None else f"{text}: {problem}"
 
 
 def _accelerator() -> tuple[bool, str]:

@@ -31,6 +31,10 @@ def train(
     overrides: Overrides = None,
     out: Annotated[Path | None, typer.Option(help="Where the run goes; runs/<cell> if not given.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be done, and do none of it.")] = False,
+    profile: Annotated[
+        bool,
+        typer.Option("--profile", help="Also write profile.jsonl, where each step's time goes; a table at the end."),
+    ] = False,
 ) -> None:
     """Train the policies of a workflow."""
     config = load_config(recipe, overrides or [])
@@ -39,7 +43,7 @@ def train(
     if dry_run:
         plan_only(config)
     else:
-        start(config, out, recipe, overrides or [])
+        start(config, out, recipe, overrides or [], profile=profile)
 
 
 @app.command()

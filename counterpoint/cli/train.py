@@ -10,7 +10,9 @@ from rich.console import Console
 from transformers.utils import logging as transformers_logging
 
 from counterpoint.cli.facts import facts
+from counterpoint.cli.profile import print_profile
 from counterpoint.cli.progress import Progress, print_behaviour, print_outcome
+from counterpoint.cli.threads import warning
 from counterpoint.config import Config
 from counterpoint.history import history_of
 from counterpoint.plan import plan
@@ -19,11 +21,13 @@ from counterpoint.signatures import diagnose
 from counterpoint.train import train
 
 
-def start(config: Config, out: Path | None, recipe: str, overrides: Sequence[str]) -> None:
+def start(config: Config, out: Path | None, recipe: str, overrides: Sequence[str], *, profile: bool) -> None:
     """A new run is trained to its last step; `recipe` and `overrides` are what the user typed to get `config`."""
     config = with_threads(config)
     plan(config)
     with Run.create(out or Path("runs") / config.cell, config, facts(recipe, overrides)) as run:
+        if profile:
+            run.start_profile()
         _train(run, first_step=0)
 
 
@@ -42,6 +46,7 @@ def plan_only(config: Config) -> None:
     console.print(config.toml(), markup=False)
     for line in plan(config).lines():
         console.print(line, markup=False, soft_wrap=True)
+    _warn_of_threads(console, config)
 
 
 def with_threads(config: Config) -> Config:
@@ -52,10 +57,17 @@ def with_threads(config: Config) -> Config:
     return config.model_copy(update={"run": config.run.model_copy(update={"threads": threads})})
 
 
+def _warn_of_threads(console: Console, config: Config) -> None:
+    found = warning(config.run.threads)
+    if found is not None:
+        console.print(f"WARNING: {found}", markup=False, soft_wrap=True)
+
+
 def _train(run: Run, first_step: int) -> None:
     transformers_logging.disable_progress_bar()
     console = Console(highlight=False)
     roles = plan(run.config).roles
+    _warn_of_threads(console, run.config)
     try:
         with Progress(console, roles, first_step, run.config.run.steps) as progress:
             found = asyncio.run(train(run, progress))
@@ -65,6 +77,9 @@ def _train(run: Run, first_step: int) -> None:
     if found is not None:
         print_outcome(console, found)
         print_behaviour(console, found)
+    profile = run.profile()
+    if profile:
+        print_profile(console, profile)
     console.print(f"\nrun: {run.path}", markup=False)
     console.print(f"episodes: counterpoint show {run.path}", markup=False)
     signs = dict.fromkeys(finding.signature for finding in diagnose(history_of(run)))

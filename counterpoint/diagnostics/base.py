@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from counterpoint.algorithms.base import Sample
+from counterpoint.clock import timed
 from counterpoint.episode import Call, Group
 from counterpoint.errors import RunError
 from counterpoint.learners.base import Contributions
@@ -59,6 +60,7 @@ class Diagnostics(Diagnostic):
     def slots_apart(self, step: int) -> bool:
         return any(member.slots_apart(step) for member in self.members)
 
+    @timed("diagnostics")
     def look(self, step: Step) -> Numbers:
         return {name: value for member in self.members for name, value in member.look(step).items()}
 

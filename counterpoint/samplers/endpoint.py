@@ -9,6 +9,7 @@ from typing import Any, Literal
 from openai import AsyncOpenAI, OpenAIError
 
 from counterpoint.chat import parted
+from counterpoint.clock import timed
 from counterpoint.config import EndpointConfig
 from counterpoint.errors import EndpointError
 from counterpoint.policy import Adapter
@@ -70,7 +71,8 @@ class Endpoint:
             self._config.limit_field: request.max_tokens,
             **self._config.body,
         }
-        return await self._client.post("/chat/completions", cast_to=object, body=body)
+        with timed("sampling"):
+            return await self._client.post("/chat/completions", cast_to=object, body=body)
 
     def _completion(self, reply: Any) -> Completion:
         try:

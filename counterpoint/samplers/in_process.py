@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from types import MappingProxyType
 
+from counterpoint.clock import timed
 from counterpoint.policy import Adapter
 from counterpoint.samplers._engine import Engine
 from counterpoint.samplers._wave import Wave, WaveSession
@@ -31,6 +32,7 @@ class InProcess:
     def digests(self) -> dict[str, str]:
         return {policy: digest for engine in self._engines() for policy, digest in engine.digests().items()}
 
+    @timed("sampling")
     def _compute(self, requests: Sequence[Request]) -> list[Completion]:
         completions: dict[int, Completion] = {}
         for engine in self._engines():

@@ -1,0 +1,63 @@
+"""Whether several torch threads are worth having on this machine now: beside other work they can be slower than one."""
+
+import math
+from time import perf_counter
+
+import torch
+
+SLOWER = 0.9
+"""Several threads that reach less than this part of one thread's speed are a problem."""
+_SHAPE = (256, 128, 384)
+"""Rows, inputs and outputs of a product as a micro model's layers make it: where waiting for each other costs most."""
+_ROUNDS = 4
+_TURN = 0.015
+"""Seconds."""
+
+
+def rates(threads: int) -> tuple[float, float]:
+    """Floating-point operations a second of small matrix products, with one thread and with `threads`.
+
+    They take turns, an eighth of a second in all, so that both meet the same other work. Torch has as many threads
+    afterwards as it had.
+    """
+    had = torch.get_num_threads()
+    seconds, products = {1: 0.0, threads: 0.0}, {1: 0, threads: 0}
+    for number in range(_ROUNDS + 1):
+        for count in seconds:
+            torch.set_num_threads(count)
+            done, taken = _turn()
+            if number:  # the first wakes the threads
+                products[count] += done
+                seconds[count] += taken
+    torch.set_num_threads(had)
+    operations = 2 * math.prod(_SHAPE)
+    return operations * products[1] / seconds[1], operations * products[threads] / seconds[threads]
+
+
+def _turn() -> tuple[int, float]:
+    """How many products were made, and in how many seconds."""
+    rows, inputs, outputs = _SHAPE
+    one, other = torch.rand(rows, inputs), torch.rand(inputs, outputs)
+    began, done, taken = perf_counter(), 0, 0.0
+    while taken < _TURN:
+        torch.mm(one, other)
+        done, taken = done + 1, perf_counter() - began
+    return done, taken
+
+
+def warning(threads: int) -> str | None:
+    """One line if `threads` threads are slower than one; None if they are not, or if there is just one."""
+    if threads == 1:
+        return None
+    single, several = rates(threads)
+    return slow(single, several, threads)
+
+
+def slow(single: float, several: float, threads: int) -> str | None:
+    """What is wrong with these rates; None if nothing is."""
+    if several >= SLOWER * single:
+        return None
+    return (
+        f"{threads} threads reach {several / single:.0%} of the speed of one: other work keeps the cores busy;"
+        " train with run.threads=1"
+    )

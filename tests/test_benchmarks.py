@@ -1,0 +1,217 @@
+"""The benchmarks: their arithmetic by hand, and every row that needs no peer at its tiniest size."""
+
+import json
+import os
+import re
+import sys
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+from benchmarks import _peers, _table, _timing, _work, growth
+from benchmarks.__main__ import ROWS, main
+from benchmarks._models import SHAPES, endless, random_model
+from benchmarks._peers import Peer, PeerError
+from benchmarks.base import Figure, Setting, Target
+from benchmarks.floor import Cost, cost_of, operations
+from counterpoint.base_model import load_chat
+from counterpoint.config import ModelConfig
+
+TINY = Setting(tiny=True, repeats=1)
+
+
+@pytest.fixture
+def no_peers(monkeypatch, tmp_path):
+    """A machine on which no peer is installed."""
+    monkeypatch.setattr(_peers, "PEERS", tmp_path / "peers")
+
+
+@pytest.fixture
+def measured(tmp_path, no_peers, capsys):
+    """A function that runs rows at their tiniest size, and gives what they wrote and what they printed."""
+
+    def run(*arguments):
+        path = tmp_path / "found.json"
+        main([*arguments, "--tiny", "--repeats", "1", "--json", str(path)])
+        return json.loads(path.read_text()), capsys.readouterr().out
+
+    return run
+
+
+def test_a_ratio_is_taken_round_by_round_and_its_value_is_the_median():
+    seconds = {"theirs": [10.0, 12.0, 30.0], "ours": [2.0, 3.0, 3.0]}
+    found = _timing.ratio("x", seconds, over="theirs", under="ours", target=Target(">=", 5.0), work="some")
+    assert found.values == [5.0, 4.0, 10.0]
+    assert found.value == 5.0
+    assert found.met
+    assert found.parts == {"theirs, s": seconds["theirs"], "ours, s": seconds["ours"]}
+    assert found.facts == {"work": "some"}
+
+
+def test_a_target_is_met_at_its_bound_and_not_beyond():
+    assert Target(">=", 5.0).met(5.0)
+    assert not Target(">=", 5.0).met(4.99)
+    assert Target("<=", 1.1).met(1.1)
+    assert not Target("<=", 1.1).met(1.11)
+    assert Figure(name="x", values=[1.0]).met is None
+
+
+def test_the_slope_is_the_power_with_which_something_grows():
+    assert _timing.slope([1, 2, 4, 8], [3, 6, 12, 24]) == pytest.approx(1.0)
+    assert _timing.slope([1, 10, 100], [5, 500, 50_000]) == pytest.approx(2.0)
+    assert _timing.slope([2, 4], [7, 7]) == pytest.approx(0.0)
+    assert _timing.slope([1, 2, 4], [1, 4, 4]) == pytest.approx(1.0)  # by hand: (0, 0), (1, 2), (2, 2) in log2
+
+
+def test_sides_take_turns_and_the_warm_round_is_not_counted():
+    order = []
+    clock = iter(range(100))
+
+    def side(name):
+        return lambda: order.append(name) or float(next(clock))
+
+    found = _timing.in_turns({"a": side("a"), "b": side("b")}, repeats=2)
+    assert order == ["a", "b", "a", "b", "a", "b"]
+    assert found == {"a": [2.0, 4.0], "b": [3.0, 5.0]}
+
+
+def test_a_spread_is_the_median_with_the_lowest_and_highest():
+    assert _table.spread([3.0, 1.0, 2.0]) == "2 [1, 3]"
+    assert _table.spread([2.0]) == "2"
+
+
+def test_operations_are_counted_as_by_hand():
+    cost = Cost(layers=100, head=10, seen=3)
+    # 2 tokens that see 1 + 2 others, and 2 more, one of which predicts, that see 3 + 4
+    assert cost.forward(before=0, tokens=2, predicted=0) == 2 * 100 * 2 + 3 * 3
+    assert cost.forward(before=2, tokens=2, predicted=1) == 2 * 100 * 2 + 2 * 10 + 3 * 7
+    # two calls with one prompt of 3 tokens: the first two of it once, then for each call its last and one that was said
+    calls = [((5, 6, 7), 2), ((5, 6, 7), 2)]
+    assert operations(calls, cost.forward) == (400 + 9) + 2 * (400 + 2 * 10 * 2 + 3 * 7)
+
+
+def test_learning_costs_the_activations_once_more_and_the_adapter_twice_more():
+    cost = Cost(layers=100, head=10, seen=3, adapter=8)
+    forward = 2 * 108 * 2 + 2 * 10 * 2 + 3 * 3
+    assert cost.forward(before=0, tokens=2, predicted=2) == forward
+    assert cost.learn(before=0, tokens=2, predicted=2) == 2 * forward + 2 * 8 * 2
+
+
+def test_the_cost_of_a_model_is_that_of_its_linear_layers():
+    shape = SHAPES["tiny-shape"]  # 2 layers, hidden 16, 2 heads of 8 with 1 key and value head, intermediate 32
+    cost = cost_of(random_model(shape))
+    assert cost.layers == 2 * (16 * 16 + 2 * 16 * 8 + 16 * 16 + 3 * 16 * 32)
+    assert cost.head == 64 * 16
+    assert cost.seen == 4 * 2 * 2 * 8
+
+
+def test_no_reply_of_the_endless_model_ends_early(tmp_path):
+    chat = load_chat(ModelConfig(path=str(endless("micro-medium", tmp_path / "model"))))
+    assert chat.stop_ids == {0}
+    assert load_chat(ModelConfig()).stop_ids == {2}
+
+
+def calls_of(shape, role):
+    return [sample.call for sample in shape(_work.MICRO, 500) if sample.call.key.role == role]
+
+
+def test_voting_samples_share_prompts_as_in_voting():
+    drafts, choices = calls_of(_work.voting, "generator"), calls_of(_work.voting, "aggregator")
+    assert len(drafts) == 16 * 8 * 3
+    assert len({call.prompt_ids for call in drafts}) == 16
+    assert len(choices) == len({call.prompt_ids for call in choices}) == 16 * 8
+
+
+@pytest.mark.parametrize("role", ["generator", "evaluator"])
+def test_evaluator_optimizer_samples_extend_the_turn_before(role):
+    calls = calls_of(_work.evaluator_optimizer, role)
+    for first, second in pairwise(calls):
+        if second.key.turn:
+            said = first.prompt_ids + first.completion_ids
+            assert second.prompt_ids[: len(said)] == said
+            assert len(second.prompt_ids) > len(said)
+
+
+def test_workers_prompts_are_all_different():
+    workers = calls_of(_work.orchestrator_workers, "worker")
+    assert len({call.prompt_ids for call in workers}) == len(workers) == 16 * 8 * 3
+
+
+def test_a_row_without_its_peer_says_so(measured):
+    found, printed = measured("step")
+    (row,) = found["rows"]["step"]
+    assert row["not_measured"].startswith("no trl in ")
+    assert "benchmarks/peers/install trl" in row["not_measured"]
+    assert "NOT MEASURED" in printed
+
+
+def test_a_row_that_breaks_off_leaves_the_others_alone(measured, monkeypatch):
+    monkeypatch.setattr(growth, "axes", lambda setting: 1 / 0)
+    found, _ = measured("growth", "floor", "--model", "tiny-shape")
+    assert found["rows"]["growth"][0]["not_measured"] == "ZeroDivisionError: division by zero"
+    assert len(found["rows"]["floor"]) == 2
+
+
+def test_the_rows_that_also_run_on_a_gpu_run_on_any_shape(measured):
+    found, _ = measured("sampling", "learning", "floor", "--model", "tiny-shape")
+    names = [row["name"] for row in found["rows"]["sampling"]]
+    assert names == ["transformers' generate / ours", "vLLM / ours"]
+    assert "not_measured" in found["rows"]["sampling"][1]
+    differences = [row["value"] for row in found["rows"]["learning"] if "difference" in row["name"]]
+    assert len(differences) == len(_work.SHAPES)
+    assert all(0.0 < value < 1e-4 for value in differences)
+    for row in found["rows"]["floor"]:
+        assert row["value"] > 1.0
+        assert {"part of the peak", "completion tokens/s"} <= set(row["parts"])
+        assert row["facts"]["peak_memory_bytes"] > 0
+    assert found["machine"]["versions"]["torch"]
+    assert set(found["load"]) == {"sampling", "learning", "floor"}
+
+
+def test_the_rows_about_whole_steps_run(measured):
+    found, printed = measured("isolated", "diagnostics", "growth")
+    assert [row["name"] for row in found["rows"]["isolated"]] == ["2 roles: isolated / shared", "2 policies / 1"]
+    assert [row["target"] for row in found["rows"]["diagnostics"]] == [None, None, "<= 1.03"]
+    assert len(found["rows"]["growth"]) == 2 * len(growth.axes(TINY))
+    assert "TINY SIZES, NOTHING TO QUOTE" in printed
+
+
+def test_every_row_is_told_on_the_page():
+    page = (Path(__file__).parent.parent / "docs" / "benchmarks.md").read_text()
+    assert re.findall(r"^\| `(\w+)` \|", page, flags=re.MULTILINE) == list(ROWS)
+
+
+SCRIPT = """
+import sys
+sys.path.insert(0, {peers!r})
+from _line import Line
+line = Line()
+print("noise")
+line.say(ready={{"threads": line.work["threads"]}})
+line.wait()
+line.say(seconds=2.5)
+line.wait()
+sys.exit("out of luck")
+"""
+
+
+def test_a_peer_works_when_asked_and_its_last_words_are_its_error(monkeypatch, tmp_path):
+    (tmp_path / "fake" / "bin").mkdir(parents=True)
+    python = tmp_path / "fake" / "bin" / "python"
+    python.write_text(f'#!/bin/sh\nexec {sys.executable} "$@"\n')
+    os.chmod(python, 0o755)
+    monkeypatch.setattr(_peers, "PEERS", tmp_path)
+    script = tmp_path / "script.py"
+    script.write_text(SCRIPT.format(peers=str(_peers._SCRIPTS)))
+    with Peer("fake", str(script), Setting(threads=3), {}) as peer:
+        assert peer.ready == {"threads": 3}
+        assert peer.measure() == 2.5
+        with pytest.raises(PeerError, match="fake ended; last: out of luck"):
+            peer.measure()
+
+
+def test_an_unknown_row_is_refused_with_the_known_ones(capsys):
+    with pytest.raises(SystemExit):
+        main(["spead"])
+    assert ", ".join(ROWS) in capsys.readouterr().err
