@@ -73,7 +73,7 @@ async def primed_evaluator_optimizer(
 ) -> str | None:
     """Evaluator-optimizer; in `wording`, the task's own, the examples ask for a calculation in place of the braces."""
     lessons = Lessons(problem, wording)
-    primed = {"generator": Primed(generator, lessons.solving()), "evaluator": Primed(evaluator, lessons.judging())}
+    primed = {"generator": Primed(generator, lessons.refining()), "evaluator": Primed(evaluator, lessons.judging())}
     return await evaluator_optimizer.play(problem, **primed, rounds=rounds)
 
 
@@ -123,12 +123,22 @@ class Lessons:
             ),
         ]
 
-    def judging(self) -> list[Message]:
-        """One that is right and one that is not."""
-        right, wrong = r"12 + 5 = 17. \boxed{17}", r"14 - 8 = 7. \boxed{7}"
+    def refining(self) -> list[Message]:
+        """A calculation that is done at the second try, and one at the first: what stands last is copied most."""
+        wrong, right, review = r"15 - 6 = 8. \boxed{8}", r"15 - 6 = 9. \boxed{9}", r"15 - 6 is 9. \boxed{incorrect}"
+        problem = self._asking("15 - 6")
         return [
-            *_example(prompts.judge(self._asking("12 + 5"), right), r"12 + 5 = 17. \boxed{correct}"),
-            *_example(prompts.judge(self._asking("14 - 8"), wrong), r"14 - 8 = 6, not 7. \boxed{incorrect}"),
+            *_example(prompts.solve(problem), wrong),
+            *_example(prompts.refine(problem, review), right),
+            *_example(prompts.solve(self._asking("3 + 4")), r"3 + 4 = 7. \boxed{7}"),
+        ]
+
+    def judging(self) -> list[Message]:
+        """A solution that is not right, and the next, which is."""
+        wrong, right = r"14 - 8 = 7. \boxed{7}", r"14 - 8 = 6. \boxed{6}"
+        return [
+            *_example(prompts.judge(self._asking("14 - 8"), wrong), r"14 - 8 is 6. \boxed{incorrect}"),
+            *_example(prompts.judge_again(right), r"14 - 8 is 6. \boxed{correct}"),
         ]
 
     def proposing(self, count: int) -> list[Message]:
