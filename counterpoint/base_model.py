@@ -1,9 +1,6 @@
-"""A frozen causal language model: found, loaded, and run so that calls with the same prompt compute it once.
+"""A frozen causal language model: found and loaded."""
 
-Shapes: P distinct prompts, C calls, L prompt tokens, T completion tokens, V vocabulary.
-"""
-
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -12,7 +9,6 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from torch import Tensor
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
@@ -21,7 +17,6 @@ from transformers import (
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
-from transformers.cache_utils import DynamicCache
 
 from counterpoint.chat import Chat
 from counterpoint.config import ModelConfig
@@ -95,61 +90,6 @@ def base_size(config: ModelConfig) -> BaseSize:
         linear_width=sum(layer.in_features + layer.out_features for layer in linear),
         activation_width=2 * sum(layer.out_features for layer in linear) + 3 * head.out_features,
     )
-
-
-@dataclass(frozen=True, slots=True)
-class Prefix:
-    """Prompts, all but their last token, as the model remembers them: one row a call."""
-
-    cache: DynamicCache
-    mask_CL: Tensor
-    lengths_C: Tensor
-    """Tokens remembered, padding not counted."""
-
-
-def prefill(model: Any, prompts: Sequence[Sequence[int]], rows: Sequence[int]) -> Prefix:
-    """Compute each distinct prompt once; row c of the result remembers `prompts[rows[c]]` up to its last token.
-
-    The last token is left out so that it can be fed with the completion, whose first token it predicts. Gradients flow
-    through the result where they are enabled. Every prompt must have at least two tokens.
-    """
-    ids_PL, mask_PL = pad([list(prompt[:-1]) for prompt in prompts], model.device)
-    positions_1L = torch.arange(ids_PL.shape[1], device=model.device)[None]
-    cache = DynamicCache(config=model.config)
-    model(
-        input_ids=ids_PL,
-        attention_mask=mask_PL,
-        position_ids=positions_1L,
-        past_key_values=cache,
-        use_cache=True,
-        logits_to_keep=1,
-    )
-    rows_C = torch.tensor(rows, device=model.device)
-    cache.batch_select_indices(rows_C)
-    mask_CL = mask_PL[rows_C]
-    return Prefix(cache, mask_CL, mask_CL.sum(dim=1))
-
-
-def pad(rows: Sequence[Sequence[int]], device: torch.device) -> tuple[Tensor, Tensor]:
-    """Ids padded on the right with 0, and a mask that is 1 where an id stands; both (rows, longest), integers."""
-    width = max(len(row) for row in rows)
-    ids = torch.tensor([[*row, *[0] * (width - len(row))] for row in rows], device=device)
-    mask = torch.tensor([[1] * len(row) + [0] * (width - len(row)) for row in rows], device=device)
-    return ids, mask
-
-
-def completion_logits(model: Any, prefix: Prefix, inputs_CT: Tensor, mask_CT: Tensor) -> Tensor:
-    """Float32 logits (C, T, V) after each input token that follows the remembered prompts."""
-    positions_CT = prefix.lengths_C[:, None] + torch.arange(inputs_CT.shape[1], device=inputs_CT.device)[None]
-    output = model(
-        input_ids=inputs_CT,
-        attention_mask=torch.cat([prefix.mask_CL, mask_CT], dim=1),
-        position_ids=positions_CT,
-        past_key_values=prefix.cache,
-        use_cache=True,
-    )
-    logits: Tensor = output.logits.float()
-    return logits
 
 
 def _locate(config: ModelConfig) -> tuple[str, dict[str, Any]]:

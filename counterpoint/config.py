@@ -55,6 +55,9 @@ class ModelConfig(Section):
     """Of the frozen base; adapters are float32. bfloat16 rounds merged weights and needs a larger proof_tolerance."""
     device: str = "cpu"
     """Where sampler and learner compute: "cpu", "cuda", "cuda:1"."""
+    forward: Literal["auto", "packed", "plain"] = "auto"
+    """How it is computed: "packed" has no padding and computes every shared prefix once, "plain" can be had with every
+    model; "auto" is packed where a rehearsal gives the same log-probabilities."""
     template: dict[str, bool | int | str] = {}
     """Passed to the chat template, such as `enable_thinking = false`."""
 
@@ -211,7 +214,9 @@ class AlgorithmConfig(Section):
 
 class LearnerConfig(Section):
     max_tokens_per_micro_batch: Annotated[int, Field(ge=1)] = 16384
-    """Tokens, padding included, that go through the model at once; bounds memory, changes no number beyond rounding."""
+    """Tokens that go through the model at once; bounds memory, changes no number beyond rounding."""
+    gradient_checkpointing: bool = False
+    """Layers are computed again in the backward pass: a third more time, far less memory."""
 
 
 class EvaluationConfig(Section):

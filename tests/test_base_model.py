@@ -6,10 +6,10 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch_build import tiny_base, tiny_folder
 
-from counterpoint.base_model import base_size, completion_logits, load_base_model, load_chat, pad, prefill
+from counterpoint.base_model import base_size, load_base_model, load_chat
 from counterpoint.config import ModelConfig
 from counterpoint.errors import ModelError
-from counterpoint.testing.tiny import tiny_model_folder, tiny_prompts
+from counterpoint.testing.tiny import tiny_model_folder
 
 BASE = tiny_base()
 
@@ -143,39 +143,6 @@ def test_a_model_without_any_stop_token_is_refused(copied):
         settings = json.loads((copied / name).read_text())
         (copied / name).write_text(json.dumps({key: v for key, v in settings.items() if not key.startswith("eos")}))
     assert "ends a reply" in refused(copied)
-
-
-def test_padding_is_on_the_right_and_masked():
-    ids, mask = pad([[5, 6, 7], [8], []], torch.device("cpu"))
-    assert ids.tolist() == [[5, 6, 7], [8, 0, 0], [0, 0, 0]]
-    assert mask.tolist() == [[1, 1, 1], [1, 0, 0], [0, 0, 0]]
-
-
-@torch.no_grad()
-def test_remembered_prompts_predict_what_whole_sequences_predict():
-    prompts, rows = tiny_prompts(BASE.chat, 3), [2, 0, 0, 1, 2]
-    completions = [[7, 8, 9], [10], [11, 12, 13, 14], [15, 16], [17]]
-    prefix = prefill(BASE.model, prompts, rows)
-    assert prefix.lengths_C.tolist() == [len(prompts[row]) - 1 for row in rows]
-    inputs, mask = pad(
-        [[prompts[row][-1], *ids] for row, ids in zip(rows, completions, strict=True)], BASE.model.device
-    )
-    logits = completion_logits(BASE.model, prefix, inputs, mask)
-    for index, (row, ids) in enumerate(zip(rows, completions, strict=True)):
-        whole = BASE.model(input_ids=torch.tensor([[*prompts[row], *ids]])).logits[0, len(prompts[row]) - 1 :]
-        assert torch.allclose(logits[index, : len(ids) + 1], whole, atol=1e-4)
-
-
-@torch.no_grad()
-def test_each_distinct_prompt_goes_through_the_model_once(monkeypatch):
-    seen = []
-    forward = BASE.model.model.forward
-    monkeypatch.setattr(
-        BASE.model.model, "forward", lambda *a, **k: seen.append(tuple(k["input_ids"].shape)) or forward(*a, **k)
-    )
-    prompts = tiny_prompts(BASE.chat, 3)
-    prefill(BASE.model, prompts, [0, 1, 2] * 20)
-    assert seen == [(3, max(map(len, prompts)) - 1)]
 
 
 def test_a_tiny_model_is_the_same_for_the_same_seed_alone(tmp_path):

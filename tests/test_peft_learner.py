@@ -12,7 +12,6 @@ from counterpoint.algorithms.loss import Loss, clip, reinforce
 from counterpoint.config import TrainingSettings
 from counterpoint.episode import Call
 from counterpoint.errors import LearnerError
-from counterpoint.learners._batch import micro_batches
 from counterpoint.learners._optim import learning_rate
 from counterpoint.learners.base import Source
 from counterpoint.learners.gradient import FlatGradient
@@ -137,16 +136,44 @@ def test_splitting_an_update_into_micro_batches_leaves_its_gradient(tmp_path, ag
         assert relative_error(split, gradients[0]) < 2e-6
 
 
-@pytest.mark.parametrize("most_tokens", [1, 60, 10**9])
-def test_micro_batches_hold_every_call_once_and_keep_the_limit(most_tokens):
-    asked = calls(ROUTING, count=23)
-    batches = list(micro_batches(asked, most_tokens))
-    assert sorted(index for batch in batches for index in batch) == list(range(23))
-    for batch in batches:
-        widest = max(len(asked[i].prompt_ids) + len(asked[i].completion_ids) for i in batch)
-        assert len(batch) == 1 or widest * len(batch) <= most_tokens
-    order = [asked[i].key.slot for batch in batches for i in batch]
-    assert order == sorted(order)
+def test_checkpointed_layers_are_computed_twice_and_give_the_same_gradient():
+    found, layers = {}, {}
+    for checkpointing in (False, True):
+        learner = trained(new_learner(ROUTING, {"learner": {"gradient_checkpointing": checkpointing}}), ROUTING)
+        count = layers[checkpointing] = []
+        for module in learner._model.model.layers:
+            module.self_attn.register_forward_hook(lambda *_, count=count: count.append(1))
+        found[checkpointing] = joint_of(learner.backward(samples(ROUTING), LOSS), "shared")
+    assert relative_error(found[True], found[False]) < 1e-6
+    assert len(layers[True]) == 2 * len(layers[False])
+
+
+def test_a_model_that_keeps_a_cache_cannot_be_checkpointed():
+    with pytest.raises(LearnerError, match="gradient_checkpointing needs the packed way"):
+        new_learner(ROUTING, {"learner": {"gradient_checkpointing": True}, "model": {"forward": "plain"}})
+
+
+@pytest.mark.parametrize("way", ["packed", "plain"])
+def test_both_ways_to_compute_give_the_same_gradient(way):
+    learner = trained(new_learner(ROUTING, {"model": {"forward": way}}), ROUTING)
+    reference = trained(new_learner(ROUTING), ROUTING)
+    gradients = [joint_of(one.backward(samples(ROUTING), LOSS), "shared") for one in (learner, reference)]
+    assert relative_error(*gradients) < 2e-6
+
+
+def test_a_learner_that_runs_out_of_memory_goes_on_with_smaller_batches(monkeypatch, caplog):
+    learner, reference = new_learner(ROUTING), new_learner(ROUTING)
+    score = learner._forward.score
+
+    def scarce(model, batch):
+        if len(batch) > 4:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB.")
+        return score(model, batch)
+
+    monkeypatch.setattr(learner._forward, "score", scarce)
+    gradients = [joint_of(one.backward(samples(ROUTING), LOSS), "shared") for one in (learner, reference)]
+    assert relative_error(*gradients) < 2e-6
+    assert "out of memory" in caplog.text
 
 
 def test_an_isolated_policy_moves_the_same_bit_for_bit_without_the_others_samples():

@@ -1,54 +1,94 @@
-"""Calls packed into micro-batches, and their log-probabilities under a model.
+"""Calls in micro-batches that fit into memory.
 
-Shapes: C calls, T completion tokens, V vocabulary.
+Shapes: C calls, T completion tokens.
 """
 
-from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from typing import TypeVar
 
 import torch
 from torch import Tensor
 
-from counterpoint.base_model import completion_logits, pad, prefill
 from counterpoint.episode import Call
+from counterpoint.errors import LearnerError
+from counterpoint.forwards.base import Forward
+
+T = TypeVar("T")
+_LOG = logging.getLogger(__name__)
 
 
-class Scored(NamedTuple):
-    logprobs_CT: Tensor
-    mask_CT: Tensor
-    """1 where there is a token, 0 where there is padding; float."""
+def micro_batches(calls: Sequence[Call], forward: Forward, max_tokens: int) -> list[list[int]]:
+    """Indices of `calls`, every one once, in batches of at most `max_tokens` tokens in the model, or of one call.
 
-
-def micro_batches(calls: Sequence[Call], max_tokens: int) -> Iterator[list[int]]:
-    """Indices of `calls`, every one once, in batches of at most `max_tokens` tokens with padding, or of one call.
-
-    Slots are kept in order and calls with the same prompt together, so that a batch computes few distinct prompts.
+    Calls that begin alike stand together, so that a batch computes few distinct beginnings.
     """
-    order = sorted(range(len(calls)), key=lambda index: (calls[index].key.slot, calls[index].prompt_ids, index))
-    batch: list[int] = []
-    widest = 0
-    for index in order:
-        width = len(calls[index].prompt_ids) + len(calls[index].completion_ids)
-        if batch and max(widest, width) * (len(batch) + 1) > max_tokens:
-            yield batch
-            batch, widest = [], 0
-        batch.append(index)
-        widest = max(widest, width)
-    if batch:
-        yield batch
+    order = sorted(range(len(calls)), key=lambda index: (*calls[index].prompt_ids, *calls[index].completion_ids))
+    batches = []
+    while order:
+        count = forward.fits([calls[index] for index in order], max_tokens)
+        batches.append(order[:count])
+        order = order[count:]
+    return batches
 
 
-def score(model: Any, calls: Sequence[Call]) -> Scored:
-    """Log-probability of every completion token at its call's temperature; each distinct prompt is computed once."""
-    prompts = list(dict.fromkeys(call.prompt_ids for call in calls))
-    place = {prompt: index for index, prompt in enumerate(prompts)}
-    prefix = prefill(model, prompts, [place[call.prompt_ids] for call in calls])
-    inputs_CT, mask_CT = pad([[call.prompt_ids[-1], *call.completion_ids[:-1]] for call in calls], model.device)
-    targets_CT, _ = pad([call.completion_ids for call in calls], model.device)
-    temperatures_C11 = torch.tensor([call.temperature for call in calls], device=model.device)[:, None, None]
-    logits_CTV = completion_logits(model, prefix, inputs_CT, mask_CT) / temperatures_C11
-    logprobs_CT = torch.log_softmax(logits_CTV, dim=-1).gather(2, targets_CT[:, :, None])[:, :, 0]
-    return Scored(logprobs_CT, mask_CT.float())
+class Budget:
+    """How many tokens go through the model at once: at first as many as the recipe allows, fewer if memory runs out."""
+
+    def __init__(self, forward: Forward, max_tokens: int) -> None:
+        self._forward = forward
+        self.max_tokens = max_tokens
+
+    def each(self, calls: Sequence[Call], compute: Callable[[list[int]], T]) -> Iterator[tuple[list[int], T]]:
+        """Every micro-batch of `calls`, as indices, with what `compute` makes of it.
+
+        Where memory runs out, that batch is computed in smaller ones, and so is everything after it; it is logged.
+        Raises LearnerError if it runs out with a single call.
+        """
+        waiting = micro_batches(calls, self._forward, self.max_tokens)
+        while waiting:
+            batch, *waiting = waiting
+            found = _tried(compute, batch)
+            if found is None:
+                waiting = self._smaller(calls, batch) + waiting
+            else:
+                yield batch, found
+
+    def _smaller(self, calls: Sequence[Call], batch: list[int]) -> list[list[int]]:
+        if len(batch) == 1:
+            call = calls[batch[0]]
+            raise LearnerError(
+                f"out of memory with one call of {len(call.prompt_ids)} + {len(call.completion_ids)} tokens: use a"
+                " smaller model, learner.gradient_checkpointing = true, model.dtype = 'bfloat16', or shorter replies"
+            )
+        members = [calls[index] for index in batch]
+        before = self.max_tokens
+        while len(parts := micro_batches(members, self._forward, self.max_tokens)) == 1:
+            self.max_tokens = max(1, self.max_tokens // 2)
+        _LOG.warning(
+            "out of memory with %d calls at once: from here on learner.max_tokens_per_micro_batch is %d in place of %d",
+            len(batch),
+            self.max_tokens,
+            before,
+        )
+        return [[batch[place] for place in part] for part in parts]
+
+
+def _tried(compute: Callable[[list[int]], T], batch: list[int]) -> T | None:
+    """None where memory ran out; what had been allocated is free again then."""
+    try:
+        return compute(batch)
+    except RuntimeError as error:
+        if not out_of_memory(error):
+            raise
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    return None
+
+
+def out_of_memory(error: RuntimeError) -> bool:
+    """Whether torch said that an allocation failed, of a GPU or of the CPU."""
+    return isinstance(error, torch.OutOfMemoryError) or "DefaultCPUAllocator: can't allocate memory" in str(error)
 
 
 def pad_values(rows: Sequence[Sequence[float]], like_CT: Tensor) -> Tensor:

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from copy import copy
 from itertools import groupby
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from peft import LoraConfig, get_peft_model
@@ -19,7 +20,10 @@ from counterpoint.algorithms.loss import Loss, Tokens
 from counterpoint.config import Config
 from counterpoint.episode import Call
 from counterpoint.errors import LearnerError, unknown
-from counterpoint.learners._batch import micro_batches, pad_values, score
+from counterpoint.forwards import forward_of
+from counterpoint.forwards.base import Scored
+from counterpoint.learners._batch import Budget, pad_values
+from counterpoint.learners._checkpointing import checkpoint_layers
 from counterpoint.learners._optim import adamw, learning_rate, load_moments, save_moments
 from counterpoint.learners.base import NO_RATES, Contribution, Contributions, Gradient, Moved, Source
 from counterpoint.learners.gradient import FlatGradient, flatten
@@ -52,6 +56,10 @@ class Peft:
                 _seed(config.run.seed, name)
                 self._peft.add_adapter(name, self._lora(name))
         self._model = self._peft.get_base_model().eval()
+        self._forward = forward_of(self._model, self._settings[first].model.forward)
+        self._budget = Budget(self._forward, config.learner.max_tokens_per_micro_batch)
+        if config.learner.gradient_checkpointing:
+            checkpoint_layers(self._model, self._forward)
         self._parameters = {name: self._parameters_of(name) for name in self._settings}
         for name, settings in self._settings.items():
             if settings.adapter:
@@ -146,39 +154,45 @@ class Peft:
     def _scored(self, calls: Sequence[Call]) -> list[list[float]]:
         """Log-probabilities under whatever the model speaks as now."""
         found: list[list[float]] = [[] for _ in calls]
-        for batch in micro_batches(calls, self._config.learner.max_tokens_per_micro_batch):
-            rows = score(self._model, [calls[index] for index in batch]).logprobs_CT.tolist()
-            for index, row in zip(batch, rows, strict=True):
+        for batch, rows in self._budget.each(calls, lambda batch: self._score([calls[index] for index in batch])):
+            for index, row in zip(batch, rows.logprobs_CT.tolist(), strict=True):
                 found[index] = row[: len(calls[index].completion_ids)]
         return found
+
+    def _score(self, calls: Sequence[Call]) -> Scored:
+        return self._forward.score(self._model, calls)
 
     def _contribution(self, policy: str, pairs: Sequence[tuple[Sample, float]], loss: Loss) -> Contribution:
         """Of samples with their weight a token."""
         parameters = list(self._parameters[policy].values())
         total = torch.zeros(sum(parameter.numel() for parameter in parameters), device=self._model.device)
         value, sums = 0.0, dict[str, float]()
-        samples, weights = [sample for sample, _ in pairs], [weight for _, weight in pairs]
-        calls = [sample.call for sample in samples]
-        for batch in micro_batches(calls, self._config.learner.max_tokens_per_micro_batch):
-            members = [samples[index] for index in batch]
-            tokens = self._tokens(policy, members, with_base=loss.kl is not None)
-            weights_CT = tokens.mask_CT * self._column([weights[index] for index in batch])
-            values = loss.per_token(tokens)
-            part = (values.loss_CT * weights_CT).sum()
-            total += flatten(torch.autograd.grad(part, parameters))
-            value += float(part.detach())
-            for name, fact_CT in values.facts.items():
-                sums[name] = sums.get(name, 0.0) + float((fact_CT * weights_CT).sum())
-        weight = sum(weight * sample.tokens for weight, sample in zip(weights, samples, strict=True))
+        calls = [sample.call for sample, _ in pairs]
+        for _, part in self._budget.each(calls, lambda batch: self._part(policy, [pairs[at] for at in batch], loss)):
+            total += part.gradient
+            value += part.loss
+            for name, fact in part.facts.items():
+                sums[name] = sums.get(name, 0.0) + fact
+        weight = sum(weight * sample.tokens for sample, weight in pairs)
         facts = {name: found / weight for name, found in sums.items()}
         return Contribution(FlatGradient(total), weight, value, facts)
+
+    def _part(self, policy: str, pairs: Sequence[tuple[Sample, float]], loss: Loss) -> "_Part":
+        """What a micro-batch adds."""
+        tokens = self._tokens(policy, [sample for sample, _ in pairs], with_base=loss.kl is not None)
+        weights_CT = tokens.mask_CT * self._column([weight for _, weight in pairs])
+        values = loss.per_token(tokens)
+        part = (values.loss_CT * weights_CT).sum()
+        gradient = flatten(torch.autograd.grad(part, list(self._parameters[policy].values())))
+        facts = {name: float((fact_CT * weights_CT).sum()) for name, fact_CT in values.facts.items()}
+        return _Part(gradient, float(part.detach()), facts)
 
     def _tokens(self, policy: str, samples: Sequence[Sample], *, with_base: bool) -> Tokens:
         """Everything that the loss wants to know about the tokens of these samples."""
         calls = [sample.call for sample in samples]
         base_CT = self._base_logprobs(policy, calls) if with_base else None
-        scored = score(self._model, calls)
-        now_CT = scored.logprobs_CT * scored.mask_CT
+        scored = self._score(calls)
+        now_CT = scored.logprobs_CT
         old = [sample.old for sample in samples]
         given_CT = pad_values([values or () for values in old], now_CT)
         is_given_C1 = self._column([float(values is not None) for values in old]).bool()
@@ -195,9 +209,9 @@ class Peft:
     def _base_logprobs(self, policy: str, calls: Sequence[Call]) -> Tensor:
         """Under the base alone; afterwards the model speaks as `policy` again, before anything is differentiated."""
         with self._peft.disable_adapter():
-            scored = score(self._model, calls)
+            scored = self._score(calls)
         self._speak_as(policy)
-        return scored.logprobs_CT * scored.mask_CT
+        return scored.logprobs_CT
 
     def _move(
         self, policy: str, parameters: list[torch.nn.Parameter], joint: FlatGradient, step: int, factor: float
@@ -279,6 +293,12 @@ class Peft:
 
     def _column(self, values: Sequence[float]) -> Tensor:
         return torch.tensor(values, device=self._model.device)[:, None]
+
+
+class _Part(NamedTuple):
+    gradient: Tensor
+    loss: float
+    facts: Mapping[str, float]
 
 
 def _slot(pair: tuple[Sample, float]) -> int:

@@ -28,7 +28,7 @@ async def local(config: Config, routing: Routing) -> AsyncIterator[Runtime]:
     Raises ModelError if a base cannot be loaded, ConfigError if the sampler's options are wrong or an endpoint needs
     what is not installed.
     """
-    options = check_options("sampler.in_process", Engine.__init__, config.sampler.options, skip={"self"})
+    options = check_options("sampler.in_process", Engine.__init__, config.sampler.options, skip={"self", "forward"})
     torch.set_num_threads(config.run.threads or available_cores())
     endpoints = {
         name: settings.endpoint
@@ -38,7 +38,8 @@ async def local(config: Config, routing: Routing) -> AsyncIterator[Runtime]:
     bases = _bases([policy for policy in routing.policies if policy.name not in endpoints], config)
     engines: dict[str, Engine] = {}
     for base in bases:
-        engine = Engine(base.loaded.model, base.loaded.chat.stop_ids, **options)
+        forward = config.policy_settings(base.policies[0].name).model.forward
+        engine = Engine(base.loaded.model, base.loaded.chat.stop_ids, forward=forward, **options)
         engines |= {policy.name: engine for policy in base.policies}
     learners: list[Learner] = [Peft(base.loaded.model, base.policies, config) for base in bases]
     async with AsyncExitStack() as stack:

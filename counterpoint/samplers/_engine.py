@@ -4,17 +4,20 @@ Shapes: C calls, A calls still going, L prompt tokens, T completion tokens, V vo
 """
 
 import copy
-from collections.abc import Sequence
+import math
+from collections.abc import Iterator, Sequence
 from typing import Annotated
 
 import numpy as np
 import torch
 from pydantic import Field
 from torch import Tensor
+from torch.nn.functional import pad
 from transformers import PreTrainedModel
 
-from counterpoint.base_model import Prefix, completion_logits, prefill
 from counterpoint.errors import SamplerError, unknown
+from counterpoint.forwards import Choice, forward_of
+from counterpoint.forwards.base import Decoding
 from counterpoint.policy import Adapter, digest
 from counterpoint.samplers.base import Completion, Request
 
@@ -27,14 +30,25 @@ class Engine:
     """Speaks for every policy with one copy of the base, into which the policy's adapter is merged when it speaks."""
 
     def __init__(
-        self, model: PreTrainedModel, stop_ids: frozenset[int], *, max_rows: Annotated[int, Field(ge=1)] = 1024
+        self,
+        model: PreTrainedModel,
+        stop_ids: frozenset[int],
+        *,
+        forward: Choice = "auto",
+        max_rows: Annotated[int, Field(ge=1)] = 1024,
+        max_cache_tokens: Annotated[int, Field(ge=1)] = 2**17,
     ) -> None:
-        """`model` is the frozen base; its weights are read, never written. At most `max_rows` calls go at once."""
+        """`model` is the frozen base; its weights are read, never written.
+
+        At most `max_rows` calls go at once, and no more than have `max_cache_tokens` tokens of prompts and replies.
+        """
         self._base = {name: parameter.detach() for name, parameter in model.named_parameters()}
         self._model = copy.deepcopy(model)
+        self._forward = forward_of(self._model, forward)
         self._weights = dict(self._model.named_parameters())
         self._stops = torch.tensor(sorted(stop_ids), device=model.device)
         self._max_rows = max_rows
+        self._max_cache_tokens = max_cache_tokens
         self._adapters: dict[str, Adapter] = {}
         self._merged: tuple[str, int] | None = None
         self._changed: set[str] = set()
@@ -57,11 +71,23 @@ class Engine:
         completions: dict[int, Completion] = {}
         for policy in sorted({request.policy for request in requests}):
             mine = [index for index, request in enumerate(requests) if request.policy == policy]
-            for first in range(0, len(mine), self._max_rows):
-                chunk = mine[first : first + self._max_rows]
-                spoken = self._speak(policy, [requests[index] for index in chunk])
-                completions |= dict(zip(chunk, spoken, strict=True))
+            for chunk in self._chunks([requests[index] for index in mine]):
+                spoken = self._speak(policy, [requests[mine[place]] for place in chunk])
+                completions |= {mine[place]: said for place, said in zip(chunk, spoken, strict=True)}
         return [completions[index] for index in range(len(requests))]
+
+    def _chunks(self, requests: Sequence[Request]) -> Iterator[range]:
+        """As many neighbours at a time as there is room for, each distinct prompt counted once."""
+        first, tokens, prompts = 0, 0, set[tuple[int, ...]]()
+        for place, request in enumerate(requests):
+            needed = request.max_tokens + (0 if request.prompt_ids in prompts else len(request.prompt_ids))
+            if place > first and (place - first == self._max_rows or tokens + needed > self._max_cache_tokens):
+                yield range(first, place)
+                first, tokens, prompts = place, 0, set()
+                needed = request.max_tokens + len(request.prompt_ids)
+            tokens += needed
+            prompts.add(request.prompt_ids)
+        yield range(first, len(requests))
 
     @torch.no_grad()
     def _speak(self, policy: str, requests: Sequence[Request]) -> list[Completion]:
@@ -70,8 +96,8 @@ class Engine:
         if min(map(len, prompts)) < 2:
             raise SamplerError(f"policy {policy!r}: a prompt needs at least two tokens")
         place = {prompt: index for index, prompt in enumerate(prompts)}
-        prefix = prefill(self._model, prompts, [place[request.prompt_ids] for request in requests])
-        ids_CT, logprobs_CT, lengths = self._decode(prefix, requests)
+        decoding = self._forward.start(self._model, prompts, [place[request.prompt_ids] for request in requests])
+        ids_CT, logprobs_CT, lengths = self._decode(decoding, requests)
         stops = set(self._stops.tolist())
         return [
             Completion(
@@ -84,7 +110,7 @@ class Engine:
         ]
 
     def _decode(
-        self, prefix: Prefix, requests: Sequence[Request]
+        self, decoding: Decoding, requests: Sequence[Request]
     ) -> tuple[list[list[int]], list[list[float]], list[int]]:
         device = self._model.device
         limits_C = torch.tensor([request.max_tokens for request in requests], device=device)
@@ -97,13 +123,9 @@ class Engine:
 
         rows_A = torch.arange(len(requests), device=device)
         last_A = torch.tensor([request.prompt_ids[-1] for request in requests], device=device)
-        mask_AS = prefix.mask_CL
         going_A = torch.ones_like(rows_A, dtype=torch.bool)
         for step in range(width):
-            ones_A1 = torch.ones_like(last_A)[:, None]
-            now = Prefix(prefix.cache, mask_AS, prefix.lengths_C[rows_A] + step)
-            logits_AV = completion_logits(self._model, now, last_A[:, None], ones_A1)[:, -1]
-            mask_AS = torch.cat([mask_AS, ones_A1], dim=1)
+            logits_AV = decoding.logits(last_A)
             last_A, picked_A = _pick(logits_AV / temperatures_C[rows_A, None], uniforms_CT[rows_A, step])
             ids_CT[rows_A, step] = torch.where(going_A, last_A, ids_CT[rows_A, step])
             logprobs_CT[rows_A, step] = torch.where(going_A, picked_A, logprobs_CT[rows_A, step])
@@ -114,8 +136,8 @@ class Engine:
             if count == 0:
                 break
             if count < _KEEP_BELOW * len(rows_A):
-                prefix.cache.batch_select_indices(going_A.nonzero()[:, 0])
-                rows_A, last_A, mask_AS = rows_A[going_A], last_A[going_A], mask_AS[going_A]
+                decoding.keep(going_A.nonzero()[:, 0])
+                rows_A, last_A = rows_A[going_A], last_A[going_A]
                 going_A = going_A[going_A]
         return ids_CT.tolist(), logprobs_CT.tolist(), lengths_C.tolist()
 
@@ -146,10 +168,25 @@ def _uniforms(requests: Sequence[Request], width: int) -> np.ndarray:
 
 
 def _pick(logits_AV: Tensor, uniforms_A: Tensor) -> tuple[Tensor, Tensor]:
-    """A token a row by inverse transform sampling, and its log-probability (float32)."""
+    """A token a row by inverse transform sampling, and its log-probability (float32).
+
+    The sum up to the token is taken by blocks of the vocabulary (b blocks of B tokens), then within one: a running sum
+    over a whole vocabulary would take as long as a layer of the model.
+    """
     logprobs_AV = torch.log_softmax(logits_AV, dim=-1)
-    cumulative_AV = torch.cumsum(logprobs_AV.double().exp(), dim=-1)
-    total_A = cumulative_AV[:, -1]
-    target_A = torch.minimum(uniforms_A * total_A, torch.nextafter(total_A, torch.zeros_like(total_A)))
-    ids_A = torch.searchsorted(cumulative_AV, target_A[:, None], right=True)[:, 0]
+    size = math.isqrt(logits_AV.shape[1]) + 1
+    blocks_AbB = torch.unflatten(pad(logprobs_AV.exp(), (0, -logits_AV.shape[1] % size)), 1, (-1, size))
+    sums_Ab = blocks_AbB.sum(dim=2, dtype=torch.float64).cumsum(dim=1)
+    target_A = uniforms_A * sums_Ab[:, -1]
+    block_A = _first_above(sums_Ab, target_A)
+    before_A = pad(sums_Ab, (1, 0)).gather(1, block_A[:, None])[:, 0]
+    within_AB = blocks_AbB[torch.arange(len(block_A), device=block_A.device), block_A].double().cumsum(dim=1)
+    ids_A = block_A * size + _first_above(within_AB, target_A - before_A)
     return ids_A, logprobs_AV.gather(1, ids_A[:, None])[:, 0]
+
+
+def _first_above(sums_AX: Tensor, target_A: Tensor) -> Tensor:
+    """Where a running sum first exceeds the target, which counts as just below the whole where it is not."""
+    whole_A = sums_AX[:, -1]
+    below_A = torch.minimum(target_A, torch.nextafter(whole_A, torch.zeros_like(whole_A)))
+    return torch.searchsorted(sums_AX, below_A[:, None], right=True)[:, 0]

@@ -1,0 +1,82 @@
+"""How a model is computed is chosen here and nowhere else."""
+
+from typing import Any, Literal
+
+import torch
+
+from counterpoint.episode import Call, CallKey
+from counterpoint.errors import ModelError
+from counterpoint.forwards._attention import ATTENTION
+from counterpoint.forwards.base import Forward
+from counterpoint.forwards.packed import Packed
+from counterpoint.forwards.plain import Plain
+
+Choice = Literal["auto", "packed", "plain"]
+_TOLERANCE = {torch.float32: 1e-3, torch.bfloat16: 0.25}
+"""Nats between two right ways to compute a log-probability, with room to spare."""
+
+
+@torch.no_grad()
+def forward_of(model: Any, choice: Choice = "auto") -> Forward:
+    """The way to compute `model`, which is set up for it.
+
+    "auto" is `Packed` where a rehearsal gives the same log-probabilities as `Plain`; where it does not it is `Plain`,
+    with the reason in its `why`. Raises ModelError if "packed" is asked for and cannot be had.
+    """
+    own = model.config._attn_implementation
+    reason = "" if choice == "plain" else _why_not_packed(model)
+    if choice == "packed" and reason:
+        raise ModelError(f"model.forward = 'packed' cannot be had with this model: {reason}")
+    if choice == "plain" or reason:
+        model.set_attn_implementation(own)
+        return Plain(reason)
+    return Packed()
+
+
+def _why_not_packed(model: Any) -> str:
+    """The reason; empty if there is none. The model is set up for packed tokens if it can be."""
+    calls = _rehearsal(model.config.get_text_config().vocab_size)
+    try:
+        expected = Plain().score(model, calls).logprobs_CT
+        if not _reads_hidden_states(model):
+            return "it does more to its hidden states than its head says"
+        model.set_attn_implementation(ATTENTION)
+        found = Packed().score(model, calls).logprobs_CT
+    except (ModelError, ValueError, TypeError, AttributeError, RuntimeError) as error:
+        return str(error).strip().split("\n")[0]
+    difference = float((found - expected).abs().max())
+    if not difference <= _TOLERANCE.get(model.dtype, 0.0):
+        return f"its log-probabilities would differ by {difference:.3g} nats"
+    return ""
+
+
+def _reads_hidden_states(model: Any) -> bool:
+    """Whether the logits are the head's output and nothing else."""
+    ids = torch.arange(1, 9, device=model.device)[None]
+    hidden = model.get_decoder()(input_ids=ids, use_cache=False).last_hidden_state
+    head = model.get_output_embeddings()
+    plain = isinstance(head, torch.nn.Linear) and torch.allclose(head(hidden), model(input_ids=ids).logits, atol=1e-5)
+    return bool(plain)
+
+
+def _rehearsal(vocabulary: int) -> list[Call]:
+    """Calls of several lengths with beginnings in common."""
+    ids = [(7 * place * place + 3) % vocabulary for place in range(80)]
+    prompts = [ids[:40], ids[:20] + ids[50:63], ids[5:16], ids[:40]]
+    completions = [ids[40:46], ids[63:64], ids[16:28], ids[60:69]]
+    return [
+        Call(
+            key=CallKey("rehearsal", slot, 0),
+            policy="",
+            version=0,
+            messages=(),
+            prompt_ids=tuple(prompt),
+            completion_ids=tuple(completion),
+            logprobs=(),
+            text="",
+            finish="length",
+            seed=0,
+            temperature=1.0,
+        )
+        for slot, (prompt, completion) in enumerate(zip(prompts, completions, strict=True))
+    ]

@@ -1,0 +1,62 @@
+"""From hidden states to the log-probabilities of given tokens, without ever holding the logits of all of them.
+
+Shapes: M tokens, m of them at once, E hidden values, V vocabulary.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+LOGITS_AT_ONCE = 2**24
+"""Entries of the matrix of logits that are held at a time: 64 MiB in float32."""
+
+
+def chosen_logprobs(hidden_ME: Tensor, head: torch.nn.Linear, targets_M: Tensor, temperatures_M: Tensor) -> Tensor:
+    """Float32 log-probability (M) of each target under softmax(head(hidden) / temperature).
+
+    Gradients flow to `hidden_ME` alone: the head is frozen.
+    """
+    rows = max(1, LOGITS_AT_ONCE // head.out_features)
+    if hidden_ME.requires_grad and torch.is_grad_enabled():
+        found: Tensor = _Chosen.apply(hidden_ME, head, targets_M, temperatures_M, rows)  # type: ignore[no-untyped-call]
+        return found
+    parts = zip(*(torch.split(one, rows) for one in (hidden_ME, targets_M, temperatures_M)), strict=True)
+    return torch.cat([_gathered(_logprobs(hidden, head, warmth), targets) for hidden, targets, warmth in parts])
+
+
+class _Chosen(torch.autograd.Function):
+    """d l_m / d h_m = (onehot(y_m) - softmax(z_m)) W / temperature_m, made in the forward pass, where the logits are.
+
+    It costs the same products as the usual backward pass and saves M x E values in place of M x V.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, hidden_ME: Tensor, head: torch.nn.Linear, targets_M: Tensor, temperatures_M: Tensor, rows: int
+    ) -> Tensor:
+        slope_ME = torch.empty_like(hidden_ME)
+        values = []
+        for start in range(0, len(hidden_ME), rows):
+            piece = slice(start, start + rows)
+            logprobs_mV = _logprobs(hidden_ME[piece], head, temperatures_M[piece])
+            values.append(_gathered(logprobs_mV, targets_M[piece]))
+            pull_mV = logprobs_mV.exp_().neg_()
+            pull_mV.scatter_add_(1, targets_M[piece, None], torch.ones_like(pull_mV[:, :1]))
+            pull_mV /= temperatures_M[piece, None]
+            slope_ME[piece] = pull_mV.to(head.weight.dtype) @ head.weight
+        ctx.save_for_backward(slope_ME)
+        return torch.cat(values)
+
+    @staticmethod
+    def backward(ctx: Any, gradient_M: Tensor) -> tuple[Tensor, None, None, None, None]:
+        (slope_ME,) = ctx.saved_tensors
+        return (gradient_M[:, None] * slope_ME).to(slope_ME.dtype), None, None, None, None
+
+
+def _logprobs(hidden_mE: Tensor, head: torch.nn.Linear, temperatures_m: Tensor) -> Tensor:
+    return torch.log_softmax(head(hidden_mE).float() / temperatures_m[:, None], dim=-1)
+
+
+def _gathered(logprobs_mV: Tensor, targets_m: Tensor) -> Tensor:
+    return logprobs_mV.gather(1, targets_m[:, None])[:, 0]
