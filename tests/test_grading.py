@@ -15,6 +15,8 @@ from counterpoint.tasks import load_tasks
 from counterpoint.tasks._grading import Grader, Judgement, program_task
 from counterpoint.tasks._suite import AssertSuite, CallSuite, StdinSuite, from_key, to_key
 
+pytestmark = pytest.mark.alone
+
 
 def ending(exit_code=0, *, cpu=0.01, **changed):
     facts = {"exit_code": exit_code, "signal": None, "out_of_time": False, "dismissed": False, "wall": cpu}

@@ -12,6 +12,8 @@ from counterpoint.errors import ConfigError
 from counterpoint.tasks import _math_judge, _math_pool
 from counterpoint.tasks._math_judge import MathJudge
 
+pytestmark = pytest.mark.alone
+
 SLOW = r"\sum_{k=1}^{10^8}\lfloor\sin k\rfloor"
 QUICK = [(rf"\sqrt{{{4 * n}}}", rf"2\sqrt{{{n}}}") for n in (2, 3, 5, 6, 7, 10, 11, 13, 14, 15)]
 

@@ -30,6 +30,7 @@ from counterpoint.tasks._suite import AssertSuite, CallSuite, StdinSuite
 from counterpoint.testing.sandbox_conformance import sandbox_checks
 
 pytestmark = [
+    pytest.mark.alone,
     pytest.mark.skipif(sys.platform != "linux", reason="programs are confined by what Linux has"),
     pytest.mark.filterwarnings("ignore:programs of a model are confined:UserWarning"),
 ]

@@ -12,6 +12,7 @@ from hostile import FAIR, HOSTILE
 from sandbox_host import HOSTS, USER, Outcome, fault
 
 pytestmark = [
+    pytest.mark.alone,
     pytest.mark.skipif(sys.platform != "linux", reason="programs are confined by what Linux has"),
     pytest.mark.skipif(
         sys.platform == "linux" and os.geteuid() != 0, reason="only root can pretend to be another host"
