@@ -1,13 +1,15 @@
 """Two ways to compute a model say the same, and each shared prefix goes through it once."""
 
+import asyncio
 import copy
+import json
 import random
 import re
 from dataclasses import replace
 
 import pytest
 import torch
-from torch_build import ROUTING, fresh_model, tiny_base
+from torch_build import ROUTING, fresh_model, sampled, start, tiny_base, trained
 from transformers import AutoModelForCausalLM, Gemma2Config, LlamaConfig, MistralConfig, Phi3Config, Qwen2Config
 
 from counterpoint.errors import LearnerError, ModelError
@@ -20,8 +22,11 @@ from counterpoint.forwards.base import pad
 from counterpoint.forwards.packed import Packed
 from counterpoint.forwards.plain import Plain, completion_logits, prefill
 from counterpoint.learners._batch import Budget, micro_batches
+from counterpoint.samplers._engine import Engine
+from counterpoint.samplers.base import Request
+from counterpoint.samplers.in_process import InProcess
 from counterpoint.testing.reference import plain_logprobs
-from counterpoint.testing.tiny import tiny_calls, tiny_prompts
+from counterpoint.testing.tiny import tiny_adapters, tiny_calls, tiny_prompts
 
 BASE = tiny_base()
 SMALL = {
@@ -360,3 +365,57 @@ def test_other_errors_are_not_taken_for_want_of_memory():
 
 def _raise():
     raise RuntimeError("shapes do not fit")
+
+
+# Nothing changes but the time
+
+
+def asked(count: int = 60) -> list[Request]:
+    prompts = tiny_prompts(BASE.chat, 7)
+    return [
+        Request(policy="one", prompt_ids=prompts[place % 7], max_tokens=40 - place % 5, temperature=1.0, seed=place)
+        for place in range(count)
+    ]
+
+
+def test_the_same_seeds_give_the_same_tokens_whatever_way_they_are_computed():
+    found = {}
+    for name, options in {
+        "packed": {},
+        "plain": {"forward": "plain"},
+        "few rows": {"max_rows": 7},
+        "little room": {"max_cache_tokens": 300},
+        "one by one": {"max_rows": 1, "forward": "plain"},
+    }.items():
+        sampler = InProcess(Engine(BASE.model, BASE.chat.stop_ids, **options))
+        asyncio.run(sampler.load(tiny_adapters(BASE.model, ["one"])))
+        found[name] = sampled(sampler, asked())
+    assert len({len(one.ids) for one in found["packed"]}) > 5
+    for other in found.values():
+        pairs = list(zip(other, found["packed"], strict=True))
+        # A number that falls within rounding of the border between two tokens may fall to either: rare, not never.
+        assert sum((one.ids, one.finish) == (two.ids, two.finish) for one, two in pairs) >= 57
+        for one, two in pairs:
+            same = next(
+                (at for at, (mine, theirs) in enumerate(zip(one.ids, two.ids, strict=False)) if mine != theirs), None
+            )
+            assert one.logprobs[:same] == pytest.approx(two.logprobs[:same], abs=1e-5)
+
+
+def test_runs_learn_the_same_whatever_way_they_are_computed(tmp_path):
+    curves = {}
+    for name, table in {
+        "packed": {},
+        "plain": {"model": {"forward": "plain"}},
+        "checkpointing": {"learner": {"gradient_checkpointing": True, "max_tokens_per_micro_batch": 100}},
+    }.items():
+        run = trained(start(tmp_path / name, table))
+        rows = [json.loads(line) for line in (run.path / "metrics.jsonl").read_text().splitlines()]
+        curves[name] = [{key: value for key, value in row.items() if not key.startswith("time/")} for row in rows]
+    for rows in curves.values():
+        assert len(rows) == 3
+        for row, wanted in zip(rows, curves["packed"], strict=True):
+            assert row.keys() == wanted.keys()
+            for key, value in row.items():
+                if "/mismatch" not in key:
+                    assert value == pytest.approx(wanted[key], rel=2e-3, abs=2e-5), key
