@@ -63,5 +63,5 @@ class Primed:
 async def primed_voting(problem: Problem, *, generator: Role, aggregator: Role, votes: int = 3) -> str | None:
     """The shipped voting workflow, played by roles that have seen examples."""
     return await voting.play(
-        problem, generator=Primed(generator, SOLVED), aggregator=Primed(aggregator, CHOSEN), votes=votes
+        problem, generator=[Primed(generator, SOLVED)], aggregator=Primed(aggregator, CHOSEN), votes=votes
     )
