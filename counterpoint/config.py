@@ -361,15 +361,15 @@ def check_options(
         raise ConfigError(explain(error, model, where)) from None
 
 
-def explain(error: ValidationError, model: type[BaseModel], where: str = "") -> str:
-    """One line that names the first bad key or value, and what is allowed."""
+def explain(error: ValidationError, model: type[BaseModel], where: str = "", *, beside: Collection[str] = ()) -> str:
+    """One line that names the first bad key or value, and what is allowed; at the top also the keys in `beside`."""
     first = error.errors()[0]
     path = ".".join(str(part) for part in (where, *first["loc"]) if part != "" and not _is_union_tag(part))
     if first["type"] == "extra_forbidden":
         *parents, key = first["loc"]
         section = ".".join(str(part) for part in (where, *parents) if part != "")
         kind = f"key in [{section}]" if section else "key"
-        return unknown(kind, str(key), _fields_at(model, parents))
+        return unknown(kind, str(key), [*_fields_at(model, parents), *(() if parents else beside)])
     if first["type"] == "missing":
         return f"{path} is required"
     message = first["msg"][0].lower() + first["msg"][1:]

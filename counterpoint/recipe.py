@@ -1,4 +1,4 @@
-"""Recipes: found by name, read from TOML, changed by dotted overrides, and checked."""
+"""Recipes: found by name, read from TOML, laid over a preset, changed by dotted overrides, and checked."""
 
 import copy
 import tomllib
@@ -10,13 +10,15 @@ from pydantic import BaseModel, ValidationError
 
 from counterpoint.config import Config, Spec, explain
 from counterpoint.errors import ConfigError, unknown
+from counterpoint.presets import preset
 
 _PACKAGE = Path(__file__).parent
+_PRESET = "preset"
 RECIPE_FOLDERS = (Path("recipes"), _PACKAGE / "recipes", _PACKAGE.parent / "recipes")
 
 
 def load_config(recipe: str | Path, overrides: Sequence[str] = ()) -> Config:
-    """The recipe with the overrides (`section.key=value`) applied.
+    """The recipe, on the preset that it names, with the overrides (`section.key=value`) applied in their order.
 
     `recipe` is a TOML file, a folder with a `run.toml`, or the name of a folder in `recipes/`.
     Raises ConfigError that names the bad key or value and what is allowed.
@@ -30,19 +32,29 @@ def load_config(recipe: str | Path, overrides: Sequence[str] = ()) -> Config:
 
 
 def override_table(table: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
-    """The table with every `section.key=value` set in it. Raises ConfigError if one is malformed."""
+    """The table with every `section.key=value` set in it; `preset=NAME` lays a preset over it.
+
+    Raises ConfigError if an override is malformed, or there is no such preset.
+    """
     changed = copy.deepcopy(dict(table))
     for override in overrides:
-        _set(changed, override)
+        key, value = _parsed(override)
+        if key == _PRESET:
+            changed = _laid_over(changed, preset(value))
+        else:
+            _set(changed, key, value, override)
     return changed
 
 
 def config_from(table: Mapping[str, Any]) -> Config:
-    """The recipe that a plain table describes. Raises ConfigError."""
+    """The recipe that a plain table describes: where it names a preset, that is beneath it. Raises ConfigError."""
+    own = dict(table)
+    if _PRESET in own:
+        own = _laid_over(preset(own.pop(_PRESET)), own)
     try:
-        return Config.model_validate(dict(table))
+        return Config.model_validate(own)
     except ValidationError as error:
-        raise ConfigError(explain(error, Config)) from None
+        raise ConfigError(explain(error, Config, beside=[_PRESET])) from None
 
 
 def find_recipe(name: str) -> Path:
@@ -56,11 +68,30 @@ def find_recipe(name: str) -> Path:
     raise ConfigError(unknown("recipe", name, known) + " (or the path of a TOML file)")
 
 
-def _set(table: dict[str, Any], override: str) -> None:
+def _laid_over(table: Mapping[str, Any], upper: Mapping[str, Any]) -> dict[str, Any]:
+    """Both tables in one: where both have a key, the upper one's value, but tables are laid over each other.
+
+    A table that names a member of a family takes the place of what is there: options of one are not another's.
+    """
+    both = dict(table)
+    for key, value in upper.items():
+        under = both.get(key)
+        if isinstance(under, Mapping) and isinstance(value, Mapping) and "name" not in value:
+            both[key] = _laid_over(under, value)
+        else:
+            both[key] = copy.deepcopy(value)
+    return both
+
+
+def _parsed(override: str) -> tuple[str, Any]:
     key, separator, text = override.partition("=")
     if not separator or not key.strip():
         raise ConfigError(f"override {override!r} must read section.key=value")
-    *parents, last = key.strip().split(".")
+    return key.strip(), _value(text.strip())
+
+
+def _set(table: dict[str, Any], key: str, value: Any, override: str) -> None:
+    *parents, last = key.split(".")
     node = table
     for depth, parent in enumerate(parents):
         if isinstance(node.get(parent), str):
@@ -68,7 +99,7 @@ def _set(table: dict[str, Any], override: str) -> None:
         node = node.setdefault(parent, {})
         if not isinstance(node, dict):
             raise ConfigError(f"override {override!r}: {parent!r} is not a table")
-    node[last] = _value(text.strip())
+    node[last] = value
 
 
 def _is_spec(path: Sequence[str]) -> bool:

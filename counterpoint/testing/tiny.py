@@ -26,7 +26,8 @@ _CHAT_TEMPLATE = (
     "{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}"
 )
 _SPREAD = 0.3
-"""Standard deviation of the weights: large enough for every token of a prompt to matter to what follows."""
+"""Standard deviation of the weights at the usual width: large enough for every token of a prompt to matter."""
+_USUAL_WIDTH = 32
 _PREFERS_STOP = 1.6
 """Logit of the stop token where that of plain characters is about 0."""
 
@@ -144,7 +145,12 @@ def byte_tokenizer(special: Sequence[str], added: Sequence[str] = ()) -> PreTrai
 
 
 def random_qwen3(
-    tokenizer: PreTrainedTokenizerFast, *, seed: int, prefers: Mapping[str, float], width: int = 32, layers: int = 2
+    tokenizer: PreTrainedTokenizerFast,
+    *,
+    seed: int,
+    prefers: Mapping[str, float],
+    width: int = _USUAL_WIDTH,
+    layers: int = 2,
 ) -> Any:
     """A random Qwen3 (float32) that writes plain characters and the tokens in `prefers`, at these logits.
 
@@ -171,7 +177,7 @@ def _model_config(tokenizer: PreTrainedTokenizerFast, width: int, layers: int) -
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,
         bos_token_id=None,
-        initializer_range=_SPREAD,
+        initializer_range=_SPREAD * (_USUAL_WIDTH / width) ** 0.5,
     )
 
 
