@@ -41,7 +41,7 @@ def export(run: Run, name: str, folder: Path, *, step: int | None = None, merged
     """
     policy = _policy(run, name)
     settings = _with_weights(run, policy)
-    step = _step(run, step)
+    step = run.saved_step(step)
     source = run.checkpoint_path(step) / name
     if not (source / ADAPTER_FILE).is_file() or not (source / ADAPTER_CONFIG).is_file():
         raise RunError(f"{source} does not hold an adapter: the checkpoint is damaged")
@@ -103,15 +103,6 @@ def _with_weights(run: Run, policy: Policy) -> PolicySettings:
             " no weights of its own to export"
         )
     return settings
-
-
-def _step(run: Run, step: int | None) -> int:
-    saved = run.checkpoints()
-    if not saved or (step is not None and step not in saved):
-        known = ", ".join(map(str, saved)) or "none"
-        which = "checkpoint" if step is None else f"checkpoint of step {step}"
-        raise RunError(f"{run.path} has no {which}; there are: {known}")
-    return saved[-1] if step is None else step
 
 
 def _write_adapter(folder: Path, source: Path, base: str, settings: PolicySettings) -> None:

@@ -181,6 +181,15 @@ class Run:
         """The steps that have a checkpoint, in order."""
         return sorted(int(path.name) for path in (self.path / "checkpoints").iterdir() if path.name.isdecimal())
 
+    def saved_step(self, step: int | None) -> int:
+        """The step of a checkpoint: this one, or the last. Raises RunError if it does not have it."""
+        saved = self.checkpoints()
+        if not saved or (step is not None and step not in saved):
+            known = ", ".join(map(str, saved)) or "none"
+            which = "checkpoint" if step is None else f"checkpoint of step {step}"
+            raise RunError(f"{self.path} has no {which}; there are: {known}")
+        return saved[-1] if step is None else step
+
     def restore(self, parts: Mapping[str, Stateful]) -> int | None:
         """The parts are as they were at the last checkpoint, whose step is returned; what came after it is gone.
 

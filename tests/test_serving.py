@@ -7,6 +7,7 @@ import shlex
 import subprocess
 import sys
 import tomllib
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ from counterpoint.run import Run
 
 PAGE = (Path(__file__).parent.parent / "docs" / "serving.md").read_text()
 URL = "http://localhost:8000/v1"
+OWN_URL = "http://127.0.0.1:8000/v1"
 SMALL = ["task.train=64", "task.validation=4", "task.test=6", "rollout.tasks_per_step=2", "rollout.group_size=2"]
 SMALL += ["rollout.max_tokens=24", "run.steps=1", "run.threads=1"]
 
@@ -42,23 +44,44 @@ def run(words, folder):
     return done.stdout
 
 
+@contextmanager
+def serving(words, folder):
+    """What `counterpoint serve` says when it is ready, while it is."""
+    command = [sys.executable, "-m", *words, "--port", "0"]
+    process = subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, text=True)
+    try:
+        yield process.stdout.readline()
+    finally:
+        process.kill()
+        process.communicate(timeout=30)
+
+
 @pytest.fixture(scope="module")
 def followed(tmp_path_factory):
     """The page followed from top to bottom: the folder, what each command printed, what the server was asked."""
     folder = tmp_path_factory.mktemp("serving")
-    with chat_server(folder, reply=r"The sum is \boxed{1}") as server:
-        (code,) = blocks("python")
-        (folder / "ask.py").write_text(code.replace(URL, server.url))
-        printed = [(words, run(words, folder)) for words in commands(server.url)]
+    ask, chat = blocks("python")
+    printed = []
+    with chat_server(folder, reply=r"The sum is \boxed{1}") as server, ExitStack() as stack:
+        (folder / "ask.py").write_text(ask.replace(URL, server.url))
+        for words in commands(server.url):
+            if words[1] == "serve":
+                said = stack.enter_context(serving(words, folder))
+                (folder / "chat.py").write_text(chat.replace(OWN_URL, said.partition(": model ")[0]))
+            else:
+                said = run(words, folder)
+            printed.append((words, said))
         return folder, printed, server.requests()
 
 
 @pytest.mark.slow
 def test_every_command_works_as_it_stands(followed):
     _, printed, _ = followed
-    assert [words[1] for words, _ in printed] == ["train", "export", "export", "evaluate", "ask.py"]
+    assert [words[1] for words, _ in printed] == ["train", "export", "export", "evaluate", "ask.py", "serve", "chat.py"]
     assert "accuracy on 6 test tasks" in printed[3][1]
     assert printed[4][1] == "1\n"
+    assert printed[5][1].endswith(": model mine\n")
+    assert "aggregator False " in printed[6][1]
 
 
 @pytest.mark.slow

@@ -115,6 +115,20 @@ def export(
 
 
 @app.command()
+def serve(
+    run: RunPath,
+    overrides: Overrides = None,
+    step: Annotated[int | None, typer.Option(help="Which checkpoint of the run; the last if not given.")] = None,
+    host: Annotated[str, typer.Option(help="Where to listen; whoever reaches it may ask.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0: any that is free.")] = 8000,
+) -> None:
+    """Answer problems with the whole trained workflow, as one model of OpenAI's chat completions interface."""
+    from counterpoint.cli.serve import serve_run
+
+    serve_run(run, overrides or [], step, host, port)
+
+
+@app.command()
 def diagnose(
     run: RunPath,
     out: Annotated[Path | None, typer.Option(help="Also write everything to this JSON file.")] = None,
