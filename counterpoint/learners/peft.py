@@ -17,6 +17,7 @@ from transformers import PreTrainedModel
 
 from counterpoint.algorithms.base import Sample, in_loss
 from counterpoint.algorithms.loss import Loss, Tokens
+from counterpoint.clock import timed
 from counterpoint.config import Config
 from counterpoint.episode import Call
 from counterpoint.errors import LearnerError, unknown
@@ -80,7 +81,8 @@ class Peft:
                 part = [pair for pair in zip(mine, weights, strict=True) if pair[0].call.key.role == role]
                 by_slot = groupby(sorted(part, key=_slot), key=_slot) if slots_apart else [(0, part)]
                 own = loss.of(role)
-                slots = {slot: self._contribution(policy, list(pairs), own) for slot, pairs in by_slot}
+                with timed(f"{policy}/{role}"):
+                    slots = {slot: self._contribution(policy, list(pairs), own) for slot, pairs in by_slot}
                 contributions[Source(policy, role)] = _together(slots) if slots_apart else slots[0]
         return contributions
 
