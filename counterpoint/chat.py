@@ -51,11 +51,10 @@ class Chat:
         `messages`, its reasoning, which would get into the prompt with them.
         """
         whole = self._render(messages, reply=True)
-        spoken = [one for one in spoken if self.text(one.ids) == one.messages[-1]["content"]]
         ids: list[int] = []
         end = 0
         for place, message in enumerate(messages):
-            said = _reply(messages[: place + 1], spoken) if message["role"] == "assistant" else None
+            said = self._sampled(messages[: place + 1], spoken) if message["role"] == "assistant" else None
             if said is None:
                 continue
             before = self._render(messages[:place], reply=True)
@@ -73,6 +72,16 @@ class Chat:
     def parted(self, said: str) -> tuple[str, str]:
         """The reasoning and the text of a reply that said this."""
         return parted(said, self.thinking, self.reasoning_end)
+
+    def _sampled(self, conversation: Sequence[Message], spoken: Sequence[Spoken]) -> tuple[int, ...] | None:
+        """The ids that say just the reply that ends the conversation, and were sampled for it; None if there are none.
+
+        Those of this very conversation come first, then those of the same words in another.
+        """
+        reply = conversation[-1]
+        same = [one for one in spoken if one.messages[-1] == reply and self.text(one.ids) == reply["content"]]
+        here = [one for one in same if one.messages == tuple(conversation)]
+        return (here or same)[0].ids if same else None
 
     def _decode(self, ids: list[int]) -> str:
         return str(self.tokenizer.decode(ids, skip_special_tokens=True))
@@ -125,10 +134,3 @@ def _split(ids: Sequence[int], mark: int) -> list[list[int]]:
         else:
             pieces[-1].append(one)
     return pieces
-
-
-def _reply(conversation: Sequence[Message], spoken: Sequence[Spoken]) -> tuple[int, ...] | None:
-    """The ids of the reply that ends the conversation: said in this very conversation, or in another of these words."""
-    same = [one for one in spoken if one.messages[-1] == conversation[-1]]
-    here = [one for one in same if one.messages == tuple(conversation)]
-    return (here or same)[0].ids if same else None
