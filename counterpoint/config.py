@@ -276,7 +276,7 @@ class RunConfig(Section):
     patience: Annotated[int, Field(ge=1)] = 3
     """Steps in a row in which every episode failed, after which the run stops."""
     threads: Annotated[int, Field(ge=0)] = 0
-    """Of torch on the CPU; 0 means every core this process may use, and is resolved when the run starts."""
+    """Of torch on the CPU; 0 is resolved when the run starts: every core, or 1 where other work makes more slower."""
     proof_calls: Annotated[int, Field(ge=0)] = 8
     """Calls a policy and step whose log-probabilities the learner recomputes."""
     proof_tolerance: Annotated[float, Field(gt=0)] = 1e-4

@@ -29,7 +29,7 @@ ENGINE_LIMITS = {"max_cache_tokens": MAX_CACHE_TOKENS, "max_rows": MAX_ROWS}
 _FLOAT32 = 4
 _REHEARSED = 32
 """Tokens of the rehearsal; what is kept of them is proportional to their number."""
-_IN_HAND = 4
+_IN_HAND = 2
 """Tensors as wide as the widest layer that there are at once beside those that are kept."""
 
 
@@ -48,9 +48,11 @@ class Footprint:
     weights: int
     adapter: int
     kept: int
-    """Of a token until the backward pass."""
-    kept_of_keys: int
-    """Of that, keys and values: kept again for each call that looks back at the token."""
+    """Of a token from the forward to the backward pass."""
+    again: int
+    """Of a token while its layer is computed again: 0 where none is."""
+    looked_back: int
+    """Of a token, once more for each call that looks back at it: keys and values, where they are kept."""
     cached: int
     """Of a token while sampling: its keys and values."""
     in_hand: int
@@ -83,16 +85,17 @@ def footprint(model: ModelConfig, rank: int, *, checkpointing: bool) -> Footprin
     trained = [parameter for parameter in adapted.parameters() if parameter.requires_grad]
     linear = [one for one in adapted.modules() if isinstance(one, torch.nn.Linear) and one is not head]
     layout = _Empty()
-    kept = _kept(adapted, layout)
+    layers = plain.config.get_text_config().num_hidden_layers
+    kept, again = _kept(adapted, layout), 0
     if checkpointing:
-        layer = kept // max(1, plain.config.get_text_config().num_hidden_layers)
         checkpoint_layers(adapted, Packed())
-        kept = _kept(adapted, layout) + layer
+        kept, again = _kept(adapted, layout), kept // layers
     return Footprint(
         weights=weights,
         adapter=sum(parameter.numel() for parameter in trained) * _FLOAT32,
         kept=kept // _REHEARSED,
-        kept_of_keys=layout.cached(size) // (plain.config.get_text_config().num_hidden_layers if checkpointing else 1),
+        again=again // _REHEARSED,
+        looked_back=layout.cached(size) // (layers if checkpointing else 1),
         cached=layout.cached(size),
         in_hand=_IN_HAND * max(layer.out_features for layer in linear) * size,
         logit=head.out_features * _FLOAT32,
@@ -157,8 +160,12 @@ def _learning(size: Footprint, turns: Sequence[Turn], config: Config) -> int:
 
 
 def _scoring(size: Footprint, tokens: int, looked_at: int) -> int:
-    logits = min(3 * _FLOAT32 * LOGITS_AT_ONCE, 3 * tokens * size.logit)
-    return size.kept * tokens + size.kept_of_keys * (looked_at - tokens) + max(size.in_hand * tokens, logits)
+    """At the head, or in the backward pass of a layer, whichever takes more."""
+    logits = 2 * min(_FLOAT32 * LOGITS_AT_ONCE, tokens * size.logit)
+    looking = size.looked_back * (looked_at - tokens)
+    if size.again:
+        return size.kept * tokens + max(logits, (size.again + size.in_hand) * tokens + looking)
+    return size.kept * tokens + looking + max(logits, size.in_hand * tokens)
 
 
 def _calls(turns: Sequence[Turn], config: Config) -> list[Call]:

@@ -36,30 +36,32 @@ from counterpoint.samplers.base import Request
 
 config = load_config("voting_arithmetic", sys.argv[1:])
 made = plan(config)
-turns = [turn for turn in made._turns() if turn.call.key.role == "generator"]
-calls = _calls(turns, config)
+roles = [[turn for turn in made._turns() if turn.call.key.role == role] for role in made.roles]
+calls = [call for turns in roles for call in _calls(turns, config)]
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 base = load_base_model(config.model)
 engine = Engine(base.model, frozenset({10**9}))
 learner = Peft(base.model, made.routes.policies, config)
 engine.load(learner.adapters())
-fields = {"policy": calls[0].policy, "max_tokens": config.rollout.max_tokens, "temperature": 1.0}
-said = engine.compute([Request(prompt_ids=one.prompt_ids, seed=at, **fields) for at, one in enumerate(calls)])
+fields = {"max_tokens": config.rollout.max_tokens, "temperature": 1.0}
+asked = [Request(policy=one.policy, prompt_ids=one.prompt_ids, seed=at, **fields) for at, one in enumerate(calls)]
+said = engine.compute(asked)
 spoken = [replace(one, completion_ids=two.ids, logprobs=two.logprobs) for one, two in zip(calls, said)]
 made_of = [Sample(task="t", rollout=0, call=one, reward=1.0, advantage=1.0, signal=True) for one in spoken]
-learner.step(learner.backward(made_of, Loss(clip, token)), step=1)
+for step in (1, 2):
+    learner.step(learner.backward(made_of, Loss(clip, token)), step=step)
 print(json.dumps([before * 1024, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024]))
 """
 
 
 @pytest.fixture(scope="module")
 def middling(tmp_path_factory):
-    """A random model of 25 M parameters that is read as the micro models are."""
+    """A random model of 16 M parameters that is read as the micro models are."""
     folder = tmp_path_factory.mktemp("middling")
     config = Qwen3Config(
         vocab_size=8000,
         hidden_size=512,
-        num_hidden_layers=6,
+        num_hidden_layers=4,
         num_attention_heads=8,
         num_key_value_heads=4,
         head_dim=64,
@@ -74,15 +76,15 @@ def middling(tmp_path_factory):
     return folder
 
 
-SMALL = ["rollout.tasks_per_step=8", "rollout.max_tokens=40", "task.validation=4", "task.test=4", "run.threads=1"]
+SMALL = ["rollout.tasks_per_step=2", "rollout.max_tokens=40", "task.validation=4", "task.test=4", "run.threads=1"]
 
 
 @pytest.mark.parametrize(
     "changes",
     [
-        ["learner.max_tokens_per_micro_batch=4096"],
-        ["learner.max_tokens_per_micro_batch=4096", "learner.gradient_checkpointing=true"],
-        ["learner.max_tokens_per_micro_batch=512", "policies.rank=256", "policies.sharing='shared'"],
+        ["learner.max_tokens_per_micro_batch=2048"],
+        ["learner.max_tokens_per_micro_batch=2048", "learner.gradient_checkpointing=true"],
+        ["learner.max_tokens_per_micro_batch=512", "policies.rank=256"],
     ],
     ids=["activations", "checkpointing", "adapters"],
 )
@@ -100,7 +102,7 @@ def test_the_peak_is_what_is_promised_within_a_fifth(middling, changes):
         timeout=600,
     )
     before, peak = json.loads(measured.stdout.strip().split("\n")[-1])
-    assert promised == pytest.approx(peak - before, rel=0.2)
+    assert promised == pytest.approx(peak - before, rel=0.2), f"{promised / 2**20:.0f} MiB promised"
 
 
 def test_what_is_kept_of_a_token_by_hand():

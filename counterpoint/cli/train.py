@@ -23,8 +23,9 @@ from counterpoint.train import train
 
 def start(config: Config, out: Path | None, recipe: str, overrides: Sequence[str], *, profile: bool) -> None:
     """A new run is trained to its last step; `recipe` and `overrides` are what the user typed to get `config`."""
-    config = with_threads(config)
+    given, config = config, with_threads(config)
     plan(config)
+    _say_threads(Console(highlight=False), given, config)
     with Run.create(out or Path("runs") / config.cell, config, facts(recipe, overrides)) as run:
         if profile:
             run.start_profile()
@@ -34,26 +35,28 @@ def start(config: Config, out: Path | None, recipe: str, overrides: Sequence[str
 def go_on(path: Path) -> None:
     """An existing run is trained to its last step."""
     with Run.open(path) as run:
+        _warn_of_threads(Console(highlight=False), run.config)
         saved = run.checkpoints()
         _train(run, first_step=saved[-1] if saved else 0)
 
 
 def plan_only(config: Config) -> None:
     """What the recipe would do is printed; nothing is written."""
-    config = with_threads(config)
+    given, config = config, with_threads(config)
     transformers_logging.disable_progress_bar()
     console = Console(highlight=False)
     console.print(config.toml(), markup=False)
     for line in plan(config).lines():
         console.print(line, markup=False, soft_wrap=True)
-    _warn_of_threads(console, config)
+    _say_threads(console, given, config)
 
 
 def with_threads(config: Config) -> Config:
-    """The recipe with `run.threads = 0` resolved to the cores that this process may use."""
+    """The recipe with `run.threads = 0` resolved: the cores that this process may use, or 1 if these are slower now."""
     if config.run.threads:
         return config
-    threads = len(os.sched_getaffinity(0))
+    cores = len(os.sched_getaffinity(0))
+    threads = 1 if warning(cores) else cores
     return config.model_copy(update={"run": config.run.model_copy(update={"threads": threads})})
 
 
@@ -63,11 +66,19 @@ def _warn_of_threads(console: Console, config: Config) -> None:
         console.print(f"WARNING: {found}", markup=False, soft_wrap=True)
 
 
+def _say_threads(console: Console, given: Config, config: Config) -> None:
+    """Whether the threads that the recipe names are slower than one, or one was chosen because more would be."""
+    if given.run.threads:
+        _warn_of_threads(console, config)
+    elif config.run.threads == 1 < len(os.sched_getaffinity(0)):
+        line = "one torch thread: other work keeps the cores busy, and several would be slower; run.threads=N chooses"
+        console.print(line, markup=False, soft_wrap=True)
+
+
 def _train(run: Run, first_step: int) -> None:
     transformers_logging.disable_progress_bar()
     console = Console(highlight=False)
     roles = plan(run.config).roles
-    _warn_of_threads(console, run.config)
     try:
         with Progress(console, roles, first_step, run.config.run.steps) as progress:
             found = asyncio.run(train(run, progress))
