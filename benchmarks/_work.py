@@ -35,8 +35,8 @@ class Size:
         return self.tasks * self.group
 
 
-MICRO = Size(tasks=16, group=8, prompt=64, completion=32)
-"""As the recipes for the micro models have it."""
+MICRO = Size(tasks=16, group=8, prompt=36, completion=22)
+"""As in the recipe voting_arithmetic, whose generators' prompts have 35 tokens and whose replies have 22."""
 LARGE = Size(tasks=8, group=8, prompt=256, completion=256)
 TINY = Size(tasks=2, group=2, prompt=8, completion=4)
 
@@ -82,7 +82,9 @@ def voting(size: Size, vocabulary: int) -> list[Sample]:
             drafts = [words.about(size.completion) for _ in range(3)]
             for slot, draft in enumerate(drafts):
                 told.say("generator", slot, 0, asked, draft)
-            told.say("aggregator", 0, 0, _joined([before, *drafts, after]), words.about(max(2, size.completion // 4)))
+            told.say(
+                "aggregator", 0, 0, _joined([before, *drafts, after]), words.about(max(2, 2 * size.completion // 3))
+            )
     return told.samples
 
 
