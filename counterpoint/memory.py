@@ -6,6 +6,7 @@ Shapes: N tokens, H heads for queries, Hk for keys and values, D values a head.
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import product
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -29,6 +30,8 @@ ENGINE_LIMITS = {"max_cache_tokens": MAX_CACHE_TOKENS, "max_rows": MAX_ROWS}
 _FLOAT32 = 4
 _REHEARSED = 32
 """Tokens of the rehearsal; what is kept of them is proportional to their number."""
+_ENOUGH = 3
+"""Micro-batches among which the largest is looked for."""
 _IN_HAND = 2
 """Tensors as wide as the widest layer that there are at once beside those that are kept."""
 
@@ -169,15 +172,16 @@ def _scoring(size: Footprint, tokens: int, looked_at: int) -> int:
 
 
 def _calls(turns: Sequence[Turn], config: Config) -> list[Call]:
-    """The calls of a role in a step, with made-up tokens: all as long as may be, those alike that will be."""
-    rollouts = config.rollout
+    """Calls of a role in a step, enough for some micro-batches: all as long as may be, those alike that will be."""
+    rollouts, enough = config.rollout, _ENOUGH * config.learner.max_tokens_per_micro_batch
     calls: list[Call] = []
-    for task in range(rollouts.tasks_per_step):
-        for episode in range(rollouts.group_size):
-            for turn in turns:
-                first = task if turn.shared else (task * rollouts.group_size + episode)
-                prompt, said = (first, *turn.call.prompt_ids[1:]), (len(calls),) * rollouts.max_tokens
-                calls.append(replace(turn.call, prompt_ids=prompt, completion_ids=said, logprobs=()))
+    for task, episode in product(range(rollouts.tasks_per_step), range(rollouts.group_size)):
+        for turn in turns:
+            first = task if turn.shared else (task * rollouts.group_size + episode)
+            prompt, said = (first, *turn.call.prompt_ids[1:]), (len(calls),) * rollouts.max_tokens
+            calls.append(replace(turn.call, prompt_ids=prompt, completion_ids=said, logprobs=()))
+        if sum(len(call.completion_ids) for call in calls) > enough:
+            break
     return calls
 
 
