@@ -1,0 +1,110 @@
+"""One training step of evaluator-optimizer on a Qwen3 of 0.6 B parameters (random weights): time and peak memory.
+
+    python -m benchmarks.qwen3_step --threads 2
+
+It is a whole step of the real `train`, 2 problems x 2 episodes, on the CPU in float32, and the memory that the process
+took is held against the memory that `--dry-run` promises. What the model says is noise, and worth something by luck.
+"""
+
+import argparse
+import asyncio
+import hashlib
+import json
+import resource
+import shutil
+import tempfile
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+from time import perf_counter
+
+from benchmarks._models import SHAPES, random_model
+from counterpoint.models import micro_model
+from counterpoint.plan import gigabytes, plan
+from counterpoint.recipe import load_config
+from counterpoint.run import Run
+from counterpoint.task import Problem, Score, Task
+from counterpoint.tasks import TASKS
+from counterpoint.tasks.base import Splits
+from counterpoint.train import train
+
+
+def luck() -> Splits:
+    """Problems whose answers are worth something by chance, whatever is said: so that there is something to learn."""
+    tasks = [Task(problem=_problem(number), key="1", judge=_by_luck) for number in range(4)]
+    return Splits(train=tuple(tasks[:2]), validation=(tasks[2],), test=(tasks[3],))
+
+
+def _problem(number: int) -> Problem:
+    text = f"What is {number + 2} + 3 - 1 + 7? Think of every step, and say what you do."
+    return Problem(id=str(number), text=text, answer_format="Write the answer as \\boxed{answer}.", extract=_lot)
+
+
+def _lot(reply: str) -> str:
+    return str(hashlib.sha256(reply.encode()).digest()[0])
+
+
+async def _by_luck(answer: str, key: str) -> Score:
+    return Score(reward=int(answer) / 255)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--shape", choices=SHAPES, default="qwen3-0.6b-shape")
+    parser.add_argument("--max-tokens", type=int, default=16)
+    given = parser.parse_args()
+    TASKS["luck"] = luck
+    with tempfile.TemporaryDirectory() as place:
+        _measure(Path(place), given.shape, given.threads, given.max_tokens)
+
+
+def _measure(place: Path, shape: str, threads: int, max_tokens: int) -> None:
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as elsewhere:  # what it takes is not to count
+        elsewhere.submit(_write, place / "model", shape).result()
+    config = load_config(
+        "evaluator_optimizer_arithmetic",
+        [
+            f"model.path={str(place / 'model')!r}",
+            'task={name="luck"}',
+            "rollout.tasks_per_step=2",
+            "rollout.group_size=2",
+            f"rollout.max_tokens={max_tokens}",
+            "evaluation.every=2",
+            "policies.rank=16",
+            "run.steps=1",
+            "run.save_every=2",
+            f"run.threads={threads}",
+        ],
+    )
+    promised = plan(config).memory()
+    before = _peak()
+    began = perf_counter()
+    with Run.create(place / "run", config, {}) as run:
+        asyncio.run(train(run))
+    numbers = json.loads((place / "run" / "metrics.jsonl").read_text())
+    taken = _peak() - before
+    print(f"step {numbers['time/step']:.0f} s, of which learning {numbers['time/learn']:.0f} s;", end=" ")
+    print(f"the run, with its evaluations, {perf_counter() - began:.0f} s, {threads} threads")
+    trained = {name: value for name, value in numbers.items() if name.endswith("/trained")}
+    print(f"policies trained: {trained}; mismatch: {[v for k, v in numbers.items() if k.endswith('/mismatch')]}")
+    print(f"memory promised {gigabytes(promised.peak)}, taken {gigabytes(taken)} beside {gigabytes(before)} before")
+    print(f"promised / taken = {promised.peak / taken:.2f}")
+
+
+def _write(path: Path, shape: str) -> None:
+    """A folder with random weights of this shape, read as the micro models are."""
+    source = micro_model("micro-medium") or path
+    words = json.loads((source / "config.json").read_text())["vocab_size"]
+    random_model({**SHAPES[shape], "vocab_size": max(words, SHAPES[shape]["vocab_size"])}).save_pretrained(path)
+    for name in ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja"):
+        shutil.copy(source / name, path)
+
+
+def _peak() -> int:
+    """Bytes that this process has had at most."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+if __name__ == "__main__":
+    main()
