@@ -10,7 +10,6 @@ import argparse
 import asyncio
 import hashlib
 import json
-import resource
 import shutil
 import tempfile
 from concurrent.futures import ProcessPoolExecutor
@@ -102,8 +101,9 @@ def _write(path: Path, shape: str) -> None:
 
 
 def _peak() -> int:
-    """Bytes that this process has had at most."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    """Bytes that this process has had at most; getrusage would count the process that started it."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(1024 * int(line.split()[1]) for line in lines if line.startswith("VmHWM:"))
 
 
 if __name__ == "__main__":

@@ -19,7 +19,8 @@ from counterpoint.recipe import load_config
 # Takes a step of sampler and learner with replies that never end; prints how many bytes the process had before, and at
 # most.
 MEASURE = """
-import json, resource, sys
+import json, re, sys
+from pathlib import Path
 import torch
 torch.set_num_threads(1)
 from dataclasses import replace
@@ -38,7 +39,8 @@ config = load_config("voting_arithmetic", sys.argv[1:])
 made = plan(config)
 roles = [[turn for turn in made._turns() if turn.call.key.role == role] for role in made.roles]
 calls = [call for turns in roles for call in _calls(turns, config)]
-before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+most = lambda: 1024 * int(re.search(r"VmHWM:\\s+(\\d+) kB", Path("/proc/self/status").read_text())[1])
+before = most()  # getrusage would tell of the process that started this one
 base = load_base_model(config.model)
 engine = Engine(base.model, frozenset({10**9}))
 learner = Peft(base.model, made.routes.policies, config)
@@ -50,7 +52,7 @@ spoken = [replace(one, completion_ids=two.ids, logprobs=two.logprobs) for one, t
 made_of = [Sample(task="t", rollout=0, call=one, reward=1.0, advantage=1.0, signal=True) for one in spoken]
 for step in (1, 2):
     learner.step(learner.backward(made_of, Loss(clip, token)), step=step)
-print(json.dumps([before * 1024, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024]))
+print(json.dumps([before, most()]))
 """
 
 
