@@ -60,15 +60,27 @@ def random_model(shape: dict[str, int], device: str = "cpu", dtype: str = "float
     return model.to(device=device, dtype=getattr(torch, dtype)).eval().requires_grad_(False)
 
 
-def endless(name: str, folder: Path) -> Path:
-    """`folder` holds the shipped model `name`, with a token that it never says as the end of a reply.
+def folder_of(shape: str, folder: Path, dtype: str = "float32") -> Path:
+    """`folder` holds random weights of a shape, and the tokenizer of a micro model."""
+    source = _shipped("micro-medium")
+    words = json.loads((source / "config.json").read_text())["vocab_size"]
+    wide = {**SHAPES[shape], "vocab_size": max(words, SHAPES[shape]["vocab_size"])}
+    random_model(wide, dtype=dtype).save_pretrained(folder)
+    for name in ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja"):
+        shutil.copy(source / name, folder)
+    _change(folder / "config.json", pad_token_id=json.loads((source / "config.json").read_text())["pad_token_id"])
+    return folder
+
+
+def endless(setting: Setting, folder: Path) -> Path:
+    """`folder` holds the setting's model, with a token that it (almost) never says as the end of a reply.
 
     So every reply is as long as it may be, on both sides of a comparison.
     """
-    source = micro_model(name)
-    if source is None:
-        raise ValueError(f"{name!r} is not a shipped model")
-    shutil.copytree(source, folder)
+    if setting.model in SHAPES:
+        folder_of(setting.model, folder, setting.dtype)
+    else:
+        shutil.copytree(_shipped(setting.model), folder)
     never = json.loads((folder / "config.json").read_text())["pad_token_id"]
     text = json.loads((folder / "tokenizer_config.json").read_text())["pad_token"]
     _change(folder / "config.json", eos_token_id=never)
@@ -76,6 +88,13 @@ def endless(name: str, folder: Path) -> Path:
     if (folder / "generation_config.json").exists():
         _change(folder / "generation_config.json", eos_token_id=never)
     return folder
+
+
+def _shipped(name: str) -> Path:
+    found = micro_model(name)
+    if found is None:
+        raise ValueError(f"{name!r} is not a shipped model")
+    return found
 
 
 def _change(path: Path, **values: Any) -> None:

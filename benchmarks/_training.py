@@ -19,7 +19,7 @@ _PATIENCE = 1800
 """Seconds for one step."""
 
 
-def stepwise(table: Mapping[str, Any], *, threads: int) -> Config:
+def stepwise(table: Mapping[str, Any], *, threads: int, proof_tolerance: float = 1e-4) -> Config:
     """The recipe with all its steps alike: a checkpoint and a small evaluation only before the first."""
     task = {"validation": 2, "test": 2, **table.get("task", {})}
     return config_from(
@@ -27,7 +27,12 @@ def stepwise(table: Mapping[str, Any], *, threads: int) -> Config:
             **table,
             "task": task,
             "evaluation": {"every": NEVER},
-            "run": {"steps": NEVER, "save_every": NEVER, "threads": threads},
+            "run": {
+                "steps": NEVER,
+                "save_every": NEVER,
+                "threads": threads,
+                "proof_tolerance": proof_tolerance,
+            },
         }
     )
 

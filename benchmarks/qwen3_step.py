@@ -2,7 +2,7 @@
 
     python -m benchmarks.qwen3_step --threads 2
 
-It is a whole step of the real `train`, 2 problems x 2 episodes, on the CPU in float32, and the memory that the process
+It is a whole step of the real `train`, 2 problems x 2 episodes, on the CPU in float32 or on a GPU, and the memory that it
 took is held against the memory that `--dry-run` promises. What the model says is noise, and worth something by luck.
 """
 
@@ -10,15 +10,15 @@ import argparse
 import asyncio
 import hashlib
 import json
-import shutil
 import tempfile
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
 from time import perf_counter
 
-from benchmarks._models import SHAPES, random_model
-from counterpoint.models import micro_model
+import torch
+
+from benchmarks._models import SHAPES, folder_of
 from counterpoint.plan import gigabytes, plan
 from counterpoint.recipe import load_config
 from counterpoint.run import Run
@@ -26,6 +26,16 @@ from counterpoint.task import Problem, Score, Task
 from counterpoint.tasks import TASKS
 from counterpoint.tasks.base import Splits
 from counterpoint.train import train
+
+
+ON_A_GPU = [
+    "model.dtype='bfloat16'",
+    "run.proof_tolerance=2.0",
+    "learner.gradient_checkpointing=true",
+    "learner.max_tokens_per_micro_batch=51712",
+    "rollout.max_prompt_tokens=20480",
+]
+"""As in the presets, but for the number of tasks and the rank."""
 
 
 def luck() -> Splits:
@@ -52,15 +62,16 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--shape", choices=SHAPES, default="qwen3-0.6b-shape")
     parser.add_argument("--max-tokens", type=int, default=16)
+    parser.add_argument("--device", default="cpu", help="on a GPU in bfloat16, with gradient checkpointing")
     given = parser.parse_args()
     TASKS["luck"] = luck
     with tempfile.TemporaryDirectory() as place:
-        _measure(Path(place), given.shape, given.threads, given.max_tokens)
+        _measure(Path(place), given.shape, given.threads, given.max_tokens, given.device)
 
 
-def _measure(place: Path, shape: str, threads: int, max_tokens: int) -> None:
+def _measure(place: Path, shape: str, threads: int, max_tokens: int, device: str) -> None:
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as elsewhere:  # what it takes is not to count
-        elsewhere.submit(_write, place / "model", shape).result()
+        elsewhere.submit(folder_of, shape, place / "model").result()
     config = load_config(
         "evaluator_optimizer_arithmetic",
         [
@@ -74,30 +85,23 @@ def _measure(place: Path, shape: str, threads: int, max_tokens: int) -> None:
             "run.steps=1",
             "run.save_every=2",
             f"run.threads={threads}",
+            *(ON_A_GPU if device != "cpu" else []),
+            f"model.device={device!r}",
         ],
     )
     promised = plan(config).memory()
-    before = _peak()
+    before = _peak() if device == "cpu" else 0
     began = perf_counter()
     with Run.create(place / "run", config, {}) as run:
         asyncio.run(train(run))
     numbers = json.loads((place / "run" / "metrics.jsonl").read_text())
-    taken = _peak() - before
+    taken = torch.cuda.max_memory_allocated() if device != "cpu" else _peak() - before
     print(f"step {numbers['time/step']:.0f} s, of which learning {numbers['time/learn']:.0f} s;", end=" ")
     print(f"the run, with its evaluations, {perf_counter() - began:.0f} s, {threads} threads")
     trained = {name: value for name, value in numbers.items() if name.endswith("/trained")}
     print(f"policies trained: {trained}; mismatch: {[v for k, v in numbers.items() if k.endswith('/mismatch')]}")
     print(f"memory promised {gigabytes(promised.peak)}, taken {gigabytes(taken)} beside {gigabytes(before)} before")
     print(f"promised / taken = {promised.peak / taken:.2f}")
-
-
-def _write(path: Path, shape: str) -> None:
-    """A folder with random weights of this shape, read as the micro models are."""
-    source = micro_model("micro-medium") or path
-    words = json.loads((source / "config.json").read_text())["vocab_size"]
-    random_model({**SHAPES[shape], "vocab_size": max(words, SHAPES[shape]["vocab_size"])}).save_pretrained(path)
-    for name in ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja"):
-        shutil.copy(source / name, path)
 
 
 def _peak() -> int:

@@ -214,7 +214,8 @@ def _kept(model: Any, layout: "_Empty") -> int:
         return tensor
 
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-        hidden_states(model, np.arange(_REHEARSED), np.arange(_REHEARSED), layout)
+        places = torch.arange(_REHEARSED, device=model.device)
+        hidden_states(model, places, places, layout)
     sizes = {place: int(tensor.untyped_storage().nbytes()) for place, tensor in kept.items()}
     return sum(size for place, size in sizes.items() if place not in weights)
 

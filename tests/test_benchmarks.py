@@ -107,7 +107,7 @@ def test_the_cost_of_a_model_is_that_of_its_linear_layers():
 
 
 def test_no_reply_of_the_endless_model_ends_early(tmp_path):
-    chat = load_chat(ModelConfig(path=str(endless("micro-medium", tmp_path / "model"))))
+    chat = load_chat(ModelConfig(path=str(endless(Setting(), tmp_path / "model"))))
     assert chat.stop_ids == {0}
     assert load_chat(ModelConfig()).stop_ids == {2}
 

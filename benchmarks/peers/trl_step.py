@@ -59,8 +59,9 @@ def main() -> None:
     calls = work["tasks"] * work["group"]
     config = GRPOConfig(
         output_dir="out",
-        use_cpu=True,
-        bf16=False,
+        use_cpu=work["device"] == "cpu",
+        bf16=work["dtype"] == "bfloat16",
+        model_init_kwargs={"dtype": work["dtype"]},
         per_device_train_batch_size=calls // work["parts"],
         gradient_accumulation_steps=work["parts"],
         num_generations=work["group"],

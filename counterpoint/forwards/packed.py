@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 
 from counterpoint.episode import Call
-from counterpoint.forwards._attention import ForestLayout, Layout
-from counterpoint.forwards._forest import forest_of, new_tokens
+from counterpoint.forwards._attention import Layout, layout_of
+from counterpoint.forwards._forest import Forest, forest_of, new_tokens
 from counterpoint.forwards._head import chosen_logprobs
 from counterpoint.forwards.base import Decoding, Scored
 
@@ -31,7 +31,7 @@ class Packed:
     def score(self, model: Any, calls: Sequence[Call]) -> Scored:
         forest = forest_of([inputs_of(call) for call in calls])
         device = model.device
-        hidden_NE = hidden_states(model, forest.ids, forest.positions, ForestLayout(forest, device))
+        hidden_NE = _of_forest(model, forest, layout_of(forest, model))
         asked = [places[len(call.prompt_ids) - 1 :] for call, places in zip(calls, forest.paths, strict=True)]
         lengths = [len(places) for places in asked]
         hidden_ME = hidden_NE.index_select(0, torch.from_numpy(np.concatenate(asked)).to(device))
@@ -60,17 +60,18 @@ def inputs_of(call: Call) -> tuple[int, ...]:
     return (*call.prompt_ids, *call.completion_ids[:-1])
 
 
-def hidden_states(model: Any, ids: np.ndarray, positions: np.ndarray, layout: Layout) -> Tensor:
+def hidden_states(model: Any, ids_N: Tensor, positions_N: Tensor, layout: Layout) -> Tensor:
     """The last layer's output (N, E), normalised: what the head reads."""
-    device = model.device
     output = model.get_decoder()(
-        input_ids=torch.from_numpy(ids).to(device)[None],
-        position_ids=torch.from_numpy(positions).to(device)[None],
-        use_cache=False,
-        layout=layout,
+        input_ids=ids_N[None], position_ids=positions_N[None], use_cache=False, layout=layout
     )
     hidden: Tensor = output.last_hidden_state[0]
     return hidden
+
+
+def _of_forest(model: Any, forest: Forest, layout: Layout) -> Tensor:
+    ids_N, positions_N = (torch.from_numpy(one).to(model.device) for one in (forest.ids, forest.positions))
+    return hidden_states(model, ids_N, positions_N, layout)
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +95,7 @@ class _Memory:
 class _Remembering:
     """A layout that keeps the keys and values of every layer, as rows of prompts padded on the right."""
 
-    def __init__(self, layout: ForestLayout, places_PL: Tensor) -> None:
+    def __init__(self, layout: Layout, places_PL: Tensor) -> None:
         self._layout = layout
         self._places_PL = places_PL
         self.memories: dict[int, _Memory] = {}
@@ -110,8 +111,8 @@ def _prefill(model: Any, prompts: Sequence[Sequence[int]]) -> dict[int, _Memory]
     forest = forest_of([prompt[:-1] for prompt in prompts])
     width = max(len(places) for places in forest.paths)
     padded = np.stack([np.pad(places, (0, width - len(places))) for places in forest.paths])
-    layout = _Remembering(ForestLayout(forest, model.device), torch.from_numpy(padded).to(model.device))
-    hidden_states(model, forest.ids, forest.positions, layout)
+    layout = _Remembering(layout_of(forest, model), torch.from_numpy(padded).to(model.device))
+    _of_forest(model, forest, layout)
     return layout.memories
 
 
@@ -129,8 +130,8 @@ class _Decoding:
 
     def logits(self, last_A: Tensor) -> Tensor:
         self._make_room()
-        positions = self._lengths_P[self._prompt_of] + self._said
-        hidden_AE = hidden_states(self._model, last_A.cpu().numpy(), positions, self)
+        positions_A = torch.from_numpy(self._lengths_P[self._prompt_of] + self._said).to(last_A.device)
+        hidden_AE = hidden_states(self._model, last_A, positions_A, self)
         self._said += 1
         logits: Tensor = self._model.get_output_embeddings()(hidden_AE).float()
         return logits
