@@ -2,8 +2,9 @@
 
     python -m benchmarks.qwen3_step --threads 2
 
-It is a whole step of the real `train`, 2 problems x 2 episodes, on the CPU in float32 or on a GPU, and the memory that it
-took is held against the memory that `--dry-run` promises. What the model says is noise, and worth something by luck.
+It is a whole step of the real `train`, 2 problems x 2 episodes, on the CPU in float32 or on a GPU, and the memory
+that it took is held against the memory that `--dry-run` promises. What the model says is noise, and worth something by
+luck.
 """
 
 import argparse
@@ -26,7 +27,6 @@ from counterpoint.task import Problem, Score, Task
 from counterpoint.tasks import TASKS
 from counterpoint.tasks.base import Splits
 from counterpoint.train import train
-
 
 ON_A_GPU = [
     "model.dtype='bfloat16'",

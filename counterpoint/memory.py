@@ -9,7 +9,6 @@ from dataclasses import dataclass, replace
 from itertools import product
 from typing import Any, NamedTuple
 
-import numpy as np
 import torch
 from peft import LoraConfig, get_peft_model
 from torch import Tensor
@@ -19,9 +18,11 @@ from counterpoint.config import Config, ModelConfig, PolicySettings
 from counterpoint.episode import Call
 from counterpoint.errors import ModelError
 from counterpoint.forwards._attention import ATTENTION
+from counterpoint.forwards._decoding import room_for
 from counterpoint.forwards._forest import forest_of
-from counterpoint.forwards._head import LOGITS_AT_ONCE
-from counterpoint.forwards.packed import Packed, hidden_states, inputs_of, room_for
+from counterpoint.forwards._head import logits_at_once
+from counterpoint.forwards._hidden import hidden_states
+from counterpoint.forwards.packed import Packed, inputs_of
 from counterpoint.learners._batch import micro_batches
 from counterpoint.learners._checkpointing import checkpoint_layers
 from counterpoint.samplers._engine import MAX_CACHE_TOKENS, MAX_ROWS, PROBABILITIES_AT_ONCE
@@ -62,6 +63,8 @@ class Footprint:
     """Of a token while it goes through a layer."""
     logit: int
     """Of a token for which all logits are there."""
+    logits: int
+    """Of all logits that are there at once while learning."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +105,7 @@ def footprint(model: ModelConfig, rank: int, *, checkpointing: bool) -> Footprin
         cached=layout.cached(size),
         in_hand=_IN_HAND * max(layer.out_features for layer in linear) * size,
         logit=head.out_features * _FLOAT32,
+        logits=logits_at_once(model.device) * _FLOAT32,
     )
 
 
@@ -164,7 +168,7 @@ def _learning(size: Footprint, turns: Sequence[Turn], config: Config) -> int:
 
 def _scoring(size: Footprint, tokens: int, looked_at: int) -> int:
     """At the head, or in the backward pass of a layer, whichever takes more."""
-    logits = 2 * min(_FLOAT32 * LOGITS_AT_ONCE, tokens * size.logit)
+    logits = 2 * min(size.logits, tokens * size.logit)
     looking = size.looked_back * (looked_at - tokens)
     if size.again:
         return size.kept * tokens + max(logits, (size.again + size.in_hand) * tokens + looking)
@@ -193,7 +197,7 @@ def _adapted(model: Any, rank: int) -> Any:
         adapted: Any = get_peft_model(model, LoraConfig(r=rank, target_modules="all-linear", task_type="CAUSAL_LM"))
     for parameter in adapted.parameters():
         if parameter.requires_grad:
-            parameter.data = parameter.data.float()
+            parameter.data = parameter.data.to(model.dtype)  # in which the learner computes, whatever it stores
     return adapted.get_base_model().eval()
 
 

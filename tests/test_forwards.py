@@ -130,7 +130,7 @@ def test_branches_of_like_shape_stand_together_and_each_stands_once():
 
 @pytest.mark.parametrize("at_once", [1, 100, 2**24])
 def test_chosen_log_probabilities_and_their_slopes_are_those_of_autograd(monkeypatch, at_once):
-    monkeypatch.setattr(head_part, "LOGITS_AT_ONCE", at_once)
+    monkeypatch.setattr(head_part, "logits_at_once", lambda device: at_once)
     torch.manual_seed(0)
     head = torch.nn.Linear(8, 30, bias=True).requires_grad_(False)
     hidden, targets = torch.randn(13, 8, requires_grad=True), torch.randint(0, 30, (13,))
@@ -146,7 +146,7 @@ def test_chosen_log_probabilities_and_their_slopes_are_those_of_autograd(monkeyp
 
 
 def test_the_logits_of_all_tokens_are_never_held(monkeypatch):
-    monkeypatch.setattr(head_part, "LOGITS_AT_ONCE", 60)
+    monkeypatch.setattr(head_part, "logits_at_once", lambda device: 60)
     head = torch.nn.Linear(8, 30)
     seen = []
     head.register_forward_hook(lambda module, inputs, output: seen.append(tuple(output.shape)))

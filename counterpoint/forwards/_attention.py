@@ -8,6 +8,7 @@ Shapes: N packed tokens, H heads for queries and Hk for keys and values, D value
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from inspect import signature
 from typing import Any, Protocol
 
 import numpy as np
@@ -26,6 +27,10 @@ _WASTE = 1.25
 """Rows share a tile while it has at most this many times the area that they have."""
 _SMALL = 2**16
 """A tile of so small an area may be padding for the most part: another tile would cost more."""
+
+
+_GROUPED = {"enable_gqa": True} if "enable_gqa" in signature(varlen_attn).parameters else {}
+"""torch 2.11 takes fewer key heads than query heads without being told."""
 
 
 class Layout(Protocol):
@@ -98,7 +103,7 @@ class FlashLayout:
         # Tokens stand in the order of their branches, and what a branch adds is the end of its path.
         keys, values = key.index_select(0, self._keys), value.index_select(0, self._keys)
         found: Tensor = varlen_attn(
-            query, keys, values, *self._ends, *self._longest, scale=scale, window_size=(-1, 0), enable_gqa=True
+            query, keys, values, *self._ends, *self._longest, scale=scale, window_size=(-1, 0), **_GROUPED
         )
         return found
 

@@ -8,8 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-LOGITS_AT_ONCE = 2**24
-"""Entries of the matrix of logits that are held at a time: 64 MiB in float32."""
+
+def logits_at_once(device: str) -> int:
+    """Entries of the matrix of logits that are held at a time: 64 MiB in float32, 512 on a GPU."""
+    return 2**27 if device.startswith("cuda") else 2**24
 
 
 def chosen_logprobs(hidden_ME: Tensor, head: torch.nn.Linear, targets_M: Tensor, temperatures_M: Tensor) -> Tensor:
@@ -17,7 +19,7 @@ def chosen_logprobs(hidden_ME: Tensor, head: torch.nn.Linear, targets_M: Tensor,
 
     Gradients flow to `hidden_ME` alone: the head is frozen.
     """
-    rows = max(1, LOGITS_AT_ONCE // head.out_features)
+    rows = max(1, logits_at_once(hidden_ME.device.type) // head.out_features)
     if hidden_ME.requires_grad and torch.is_grad_enabled():
         found: Tensor = _Chosen.apply(hidden_ME, head, targets_M, temperatures_M, rows)  # type: ignore[no-untyped-call]
         return found

@@ -1,0 +1,191 @@
+"""Calls that go on from shared prompts, a token at a time.
+
+Shapes: A calls still going, P distinct prompts, G most calls of one, L prompt tokens, S tokens of replies for which
+there is room or that are looked at, X = L + S, H heads = Hk key heads x R, D values a head, E hidden values,
+V vocabulary.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from counterpoint.forwards._attention import Layout, layout_of
+from counterpoint.forwards._forest import forest_of
+from counterpoint.forwards._hidden import hidden_states, of_forest
+from counterpoint.forwards._replay import Replay
+
+_FIRST_ROOM = 32
+"""Tokens for which a call has room at first; the room doubles."""
+
+
+def room_for(tokens: int) -> int:
+    """Tokens for which a call that says so many has room in the end."""
+    return _FIRST_ROOM << max(0, math.ceil(math.log2(tokens / _FIRST_ROOM)))
+
+
+class PackedDecoding:
+    """Every call looks at its prompt, in one product with all calls of that prompt, and at what it has said.
+
+    On a GPU it looks at all of its room, with what is not said yet left out: so the shapes stay, and a step can be
+    replayed.
+    """
+
+    def __init__(self, model: Any, prompts: Sequence[Sequence[int]], rows: Sequence[int]) -> None:
+        self._model = model
+        self._whole = model.device.type == "cuda"
+        self._prompts = _prefill(model, prompts)
+        self._lengths_P = np.array([len(prompt) - 1 for prompt in prompts])
+        self._prompt_of = np.asarray(rows)
+        self._own = {layer: _room(memory, len(rows), zero=self._whole) for layer, memory in self._prompts.items()}
+        self._said = 0
+        self._said_1 = torch.zeros(1, dtype=torch.long, device=model.device)
+        self._group()
+
+    def logits(self, last_A: Tensor) -> Tensor:
+        self._make_room()
+        logits_AV = self._step(last_A)
+        self._said += 1
+        self._said_1 += 1
+        return logits_AV
+
+    def keep(self, rows: Tensor) -> None:
+        self._own = {layer: memory.taken(rows) for layer, memory in self._own.items()}
+        prompts, self._prompt_of = np.unique(self._prompt_of[rows.cpu().numpy()], return_inverse=True)
+        self._lengths_P = self._lengths_P[prompts]
+        left, width = torch.from_numpy(prompts).to(rows.device), int(self._lengths_P.max())
+        self._prompts = {layer: memory.taken(left).first(width) for layer, memory in self._prompts.items()}
+        self._group()
+
+    def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor, scale: float) -> Tensor:
+        prompts, own = self._prompts[layer], self._own[layer]
+        own.remember(self._said_1, key, value)
+        length, width = prompts.keys.shape[2], self._width()
+        query_AkRD = torch.unflatten(query * scale, 1, (key.shape[1], -1))
+        scores_AkRX = query.new_empty(*query_AkRD.shape[:3], length + width)
+        self._apart(self._together(query_AkRD) @ prompts.keys.transpose(2, 3), into=scores_AkRX[..., :length])
+        scores_AkRX[..., length:] = query_AkRD @ own.keys[:, :, :width].transpose(2, 3)
+        if self._unseen_A11X is not None:
+            scores_AkRX.masked_fill_(self._unseen_A11X, -torch.inf)
+        weights_AkRX = torch.softmax(scores_AkRX, dim=-1, dtype=torch.float32).to(query.dtype)
+        found_AkRD = weights_AkRX[..., length:] @ own.values[:, :, :width]
+        of_prompt_AkRD = torch.empty_like(found_AkRD)
+        self._apart(self._together(weights_AkRX[..., :length]) @ prompts.values, into=of_prompt_AkRD)
+        return found_AkRD.add_(of_prompt_AkRD).flatten(1, 2)
+
+    def _logits(self, last_A: Tensor) -> Tensor:
+        self._unseen_A11X = self._unseen()
+        hidden_AE = hidden_states(self._model, last_A, self._lengths_A + self._said_1, self)
+        logits: Tensor = self._model.get_output_embeddings()(hidden_AE).float()
+        return logits
+
+    def _width(self) -> int:
+        """Tokens of replies that are looked at."""
+        return self._room() if self._whole else self._said + 1
+
+    def _unseen(self) -> Tensor | None:
+        """(A, 1, 1, X), True where there is nothing to be seen; None if there is no such place."""
+        if self._whole:
+            ahead_S = torch.arange(self._room(), device=self._said_1.device) > self._said_1
+            return torch.cat([self._unseen_AL, ahead_S.expand(len(self._unseen_AL), -1)], dim=1)[:, None, None]
+        return torch.nn.functional.pad(self._unseen_AL, (0, self._width()))[:, None, None] if self._ragged else None
+
+    def _group(self) -> None:
+        """Each call gets a place among the calls of its prompt."""
+        device = self._model.device
+        counts = np.bincount(self._prompt_of, minlength=len(self._lengths_P))
+        self._shape = (len(counts), int(counts.max()))
+        nth = np.empty_like(self._prompt_of)
+        nth[np.argsort(self._prompt_of, kind="stable")] = np.concatenate([np.arange(count) for count in counts])
+        places = self._prompt_of * self._shape[1] + nth
+        self._places_A = torch.from_numpy(places).to(device)
+        self._in_order = np.array_equal(places, np.arange(self._shape[0] * self._shape[1]))
+        unseen_PL = np.arange(int(self._lengths_P.max()))[None] >= self._lengths_P[:, None]
+        self._ragged = bool(unseen_PL.any())
+        self._unseen_AL = torch.from_numpy(unseen_PL[self._prompt_of]).to(device)
+        self._lengths_A = torch.from_numpy(self._lengths_P[self._prompt_of]).to(device)
+        self._step = Replay(self._logits) if self._whole else self._logits
+
+    def _together(self, of_calls: Tensor) -> Tensor:
+        """(A, Hk, R, x) -> (P, Hk, G * R, x), zero where a prompt has fewer calls than others."""
+        if self._in_order:
+            spread = of_calls
+        else:
+            spread = of_calls.new_zeros(self._shape[0] * self._shape[1], *of_calls.shape[1:])
+            spread.index_copy_(0, self._places_A, of_calls)
+        return torch.unflatten(spread, 0, self._shape).transpose(1, 2).flatten(2, 3)
+
+    def _apart(self, of_prompts: Tensor, *, into: Tensor) -> None:
+        """The inverse: (P, Hk, G * R, x) -> (A, Hk, R, x)."""
+        spread = torch.unflatten(of_prompts, 2, (self._shape[1], -1)).transpose(1, 2)
+        if self._in_order:
+            torch.unflatten(into, 0, self._shape).copy_(spread)
+        else:
+            into.copy_(spread.flatten(0, 1).index_select(0, self._places_A))
+
+    def _room(self) -> int:
+        return next(iter(self._own.values())).keys.shape[2]
+
+    def _make_room(self) -> None:
+        room = self._room()
+        if self._said == room:
+            self._own = {layer: memory.wider(room) for layer, memory in self._own.items()}
+            self._step = Replay(self._logits) if self._whole else self._logits
+
+
+@dataclass(frozen=True, slots=True)
+class _Memory:
+    """What a layer knows of tokens: keys and values, each (rows, Hk, tokens, D)."""
+
+    keys: Tensor
+    values: Tensor
+
+    def remember(self, place_1: Tensor, key: Tensor, value: Tensor) -> None:
+        """`key` and `value` (rows, Hk, D) are those of the token at this place."""
+        self.keys.index_copy_(2, place_1, key[:, :, None])
+        self.values.index_copy_(2, place_1, value[:, :, None])
+
+    def taken(self, rows: Tensor) -> "_Memory":
+        return _Memory(self.keys.index_select(0, rows), self.values.index_select(0, rows))
+
+    def first(self, tokens: int) -> "_Memory":
+        return _Memory(self.keys[:, :, :tokens], self.values[:, :, :tokens])
+
+    def wider(self, tokens: int) -> "_Memory":
+        """The same with room for so many more tokens."""
+        return _Memory(*(torch.nn.functional.pad(one, (0, 0, 0, tokens)) for one in (self.keys, self.values)))
+
+
+def _room(like: _Memory, rows: int, *, zero: bool) -> _Memory:
+    """Room for the first tokens. Where tokens that are not said yet are multiplied, by 0, they must be numbers."""
+    _, heads, _, width = like.keys.shape
+    new = like.keys.new_zeros if zero else like.keys.new_empty
+    return _Memory(*(new(rows, heads, _FIRST_ROOM, width) for _ in range(2)))
+
+
+class _Remembering:
+    """A layout that keeps the keys and values of every layer, as rows of prompts padded on the right."""
+
+    def __init__(self, layout: Layout, places_PL: Tensor) -> None:
+        self._layout = layout
+        self._places_PL = places_PL
+        self.memories: dict[int, _Memory] = {}
+
+    def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor, scale: float) -> Tensor:
+        rows = (one[self._places_PL].transpose(1, 2).contiguous() for one in (key, value))
+        self.memories[layer] = _Memory(*rows)
+        return self._layout.attend(layer, query, key, value, scale)
+
+
+def _prefill(model: Any, prompts: Sequence[Sequence[int]]) -> dict[int, _Memory]:
+    """Layer -> what it knows of the prompts, all but their last token: (P, Hk, L, D)."""
+    forest = forest_of([prompt[:-1] for prompt in prompts])
+    width = max(len(places) for places in forest.paths)
+    padded = np.stack([np.pad(places, (0, width - len(places))) for places in forest.paths])
+    layout = _Remembering(layout_of(forest, model), torch.from_numpy(padded).to(model.device))
+    of_forest(model, forest, layout)
+    return layout.memories
