@@ -18,7 +18,6 @@ from counterpoint.config import Config, ModelConfig, PolicySettings
 from counterpoint.episode import Call
 from counterpoint.errors import ModelError
 from counterpoint.forwards._attention import ATTENTION
-from counterpoint.forwards._decoding import room_for
 from counterpoint.forwards._forest import forest_of
 from counterpoint.forwards._head import logits_at_once
 from counterpoint.forwards._hidden import hidden_states
@@ -153,7 +152,7 @@ def _sampling(size: Footprint, turns: Sequence[Turn], config: Config, most_tasks
     room, most = (config.sampler.options.get(name, usual) for name, usual in ENGINE_LIMITS.items())
     rows = int(max(1, min(episodes * beside, most, room // (said + prompt / sharing))))
     prompts = prompt * -(-rows // sharing)
-    caches = size.cached * (prompts + rows * room_for(said))
+    caches = size.cached * (prompts + rows * said)
     choosing = 2 * rows * size.logit + 4 * min(rows * size.logit, _FLOAT32 * PROBABILITIES_AT_ONCE)
     return caches + max(choosing, prompts * size.in_hand)
 

@@ -13,11 +13,14 @@ from torch_build import ROUTING, fresh_model, sampled, start, tiny_base, trained
 from transformers import AutoModelForCausalLM, Gemma2Config, LlamaConfig, MistralConfig, Phi3Config, Qwen2Config
 
 from counterpoint.errors import LearnerError, ModelError
+from counterpoint.forwards import _attention as attention_part
+from counterpoint.forwards import _decoding as decoding_part
 from counterpoint.forwards import _head as head_part
 from counterpoint.forwards import forward_of
-from counterpoint.forwards._attention import ATTENTION, ForestLayout, _grouped
+from counterpoint.forwards._attention import ATTENTION, FlashLayout, ForestLayout, _grouped
 from counterpoint.forwards._forest import forest_of, new_tokens
 from counterpoint.forwards._head import chosen_logprobs
+from counterpoint.forwards._norm import fuse_norms, is_rms_norm
 from counterpoint.forwards.base import pad
 from counterpoint.forwards.packed import Packed
 from counterpoint.forwards.plain import Plain, completion_logits, prefill
@@ -114,6 +117,34 @@ def test_the_layout_is_attention_over_every_path(monkeypatch):
                 assert torch.allclose(found[place, head], weights @ value[seen, head // 2], atol=1e-5)
 
 
+def slow_attention(query, key, value, query_ends, key_ends, most_queries, most_keys, *, scale, window_size, **_):
+    """What flash attention is asked for: in every row the last queries look at all keys up to their own."""
+    assert window_size == (-1, 0)
+    found = torch.empty_like(query)
+    assert max(query_ends.diff()) == most_queries
+    assert max(key_ends.diff()) == most_keys
+    for row in range(len(query_ends) - 1):
+        keys = slice(int(key_ends[row]), int(key_ends[row + 1]))
+        first, end = int(query_ends[row]), int(query_ends[row + 1])
+        for place in range(first, end):
+            seen = slice(keys.start, keys.stop - (end - 1 - place))
+            for head in range(query.shape[1]):
+                of = head * key.shape[1] // query.shape[1]
+                weights = torch.softmax(scale * key[seen, of] @ query[place, head], dim=0)
+                found[place, head] = weights @ value[seen, of]
+    return found
+
+
+def test_flash_attention_is_asked_for_the_same(monkeypatch):
+    monkeypatch.setattr(attention_part, "varlen_attn", slow_attention)
+    forest = forest_of([(*call.prompt_ids, *call.completion_ids) for call in transcripts(6, 3)])
+    torch.manual_seed(0)
+    query, key, value = (torch.randn(len(forest.ids), heads, 8) for heads in (4, 2, 2))
+    wanted = ForestLayout(forest, torch.device("cpu")).attend(0, query, key, value, 0.3)
+    found = FlashLayout(forest, torch.device("cpu")).attend(0, query, key, value, 0.3)
+    assert torch.allclose(found, wanted, atol=1e-5)
+
+
 def test_branches_of_like_shape_stand_together_and_each_stands_once():
     branches = forest_of([(*call.prompt_ids, *call.completion_ids) for call in transcripts(40, 3)]).branches
     groups = _grouped(branches)
@@ -197,16 +228,32 @@ def test_every_shared_prefix_goes_through_the_model_once(monkeypatch):
 # Going on
 
 
-@torch.no_grad()
+@pytest.fixture
+def decoding_as_on_a_gpu(monkeypatch):
+    """Shapes that stay from step to step; nothing is recorded, since there is no GPU."""
+    monkeypatch.setattr(decoding_part, "_on_a_gpu", lambda model: True)
+    monkeypatch.setattr(decoding_part, "Replay", lambda compute: compute)
+
+
+def test_on_a_gpu_calls_that_go_on_predict_what_whole_sequences_predict(decoding_as_on_a_gpu, monkeypatch):
+    monkeypatch.setattr(decoding_part, "_FIRST_ROOM_ON_A_GPU", 16)
+    goes_on_as_whole_sequences_do("packed")
+
+
 @pytest.mark.parametrize("way", ["packed", "plain"])
 def test_calls_that_go_on_predict_what_whole_sequences_predict(way):
+    goes_on_as_whole_sequences_do(way)
+
+
+@torch.no_grad()
+def goes_on_as_whole_sequences_do(way):
     model = fresh_model()
     forward = forward_of(model, way)
     prompts = [*tiny_prompts(BASE.chat, 4), tuple(range(5, 8))]
     rows = [2, 0, 0, 1, 2, 4, 3, 0, 2]
     source = random.Random(1)
     said = [[source.randrange(3, 250) for _ in range(70)] for _ in rows]
-    decoding, going = forward.start(model, prompts, rows), list(range(len(rows)))
+    decoding, going = forward.start(model, prompts, rows, 70), list(range(len(rows)))
     for step in range(70):
         if step in (5, 20, 50):
             kept = [place for place in range(len(going)) if (place + step) % 3]
@@ -227,7 +274,7 @@ def test_each_distinct_prompt_is_read_once(monkeypatch):
     forward = model.model.forward
     monkeypatch.setattr(model.model, "forward", lambda **k: seen.append(k["input_ids"].shape[1]) or forward(**k))
     prompts = tiny_prompts(BASE.chat, 3)
-    Packed().start(model, prompts, [0, 1, 2] * 20)
+    Packed().start(model, prompts, [0, 1, 2] * 20, 8)
     assert seen == [len(forest_of([prompt[:-1] for prompt in prompts]).ids)]
 
 
@@ -298,6 +345,29 @@ def test_a_model_that_is_set_up_for_packed_tokens_refuses_other_calls():
 def test_bfloat16_can_be_packed():
     model = fresh_model().to(torch.bfloat16)
     assert isinstance(forward_of(model), Packed)
+
+
+# Norms
+
+
+@pytest.mark.parametrize("number", [torch.float32, torch.bfloat16])
+def test_norms_are_known_by_what_they_give(number):
+    model = fresh_model().to(number)
+    norms = [module for name, module in model.named_modules() if name.endswith("norm")]
+    assert len(norms) == 2 * 4 + 1
+    for norm in norms:
+        norm.weight.data.uniform_(0.5, 1.5)
+        assert is_rms_norm(norm)
+    other = model_of(Gemma2Config(**SMALL, head_dim=8)).model.norm  # multiplies with 1 + its weight
+    other.weight.data.uniform_(0.5, 1.5)
+    assert not is_rms_norm(other)
+    assert not any(is_rms_norm(module) for module in model.modules() if module not in norms)
+
+
+def test_norms_stay_as_they_are_without_a_gpu():
+    model = fresh_model()
+    fuse_norms(model)
+    assert "forward" not in vars(model.model.norm)
 
 
 # Budgets

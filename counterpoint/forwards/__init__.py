@@ -7,6 +7,7 @@ import torch
 from counterpoint.episode import Call, CallKey
 from counterpoint.errors import ModelError
 from counterpoint.forwards._attention import ATTENTION
+from counterpoint.forwards._norm import fuse_norms
 from counterpoint.forwards.base import Forward
 from counterpoint.forwards.packed import Packed
 from counterpoint.forwards.plain import Plain
@@ -30,6 +31,7 @@ def forward_of(model: Any, choice: Choice = "auto") -> Forward:
     if choice == "plain" or reason:
         model.set_attn_implementation(own)
         return Plain(reason)
+    fuse_norms(model)
     return Packed()
 
 

@@ -9,7 +9,7 @@ Shapes: N packed tokens, H heads for queries and Hk for keys and values, D value
 from collections.abc import Sequence
 from dataclasses import dataclass
 from inspect import signature
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import numpy as np
 import torch
@@ -29,7 +29,7 @@ _SMALL = 2**16
 """A tile of so small an area may be padding for the most part: another tile would cost more."""
 
 
-_GROUPED = {"enable_gqa": True} if "enable_gqa" in signature(varlen_attn).parameters else {}
+_GROUPED: dict[str, Any] = {"enable_gqa": True} if "enable_gqa" in signature(varlen_attn).parameters else {}
 """torch 2.11 takes fewer key heads than query heads without being told."""
 
 
@@ -95,17 +95,29 @@ class FlashLayout:
     def __init__(self, forest: Forest, device: torch.device) -> None:
         paths = [branch.path for branch in forest.branches]
         self._keys = torch.from_numpy(np.concatenate(paths)).to(device)
-        lengths = [[len(branch.places) for branch in forest.branches], [len(path) for path in paths]]
-        self._ends = [torch.from_numpy(np.cumsum([0, *row], dtype=np.int32)).to(device) for row in lengths]
-        self._longest = [max(row) for row in lengths]
+        self._queries_end, self._most_queries = _ends([len(branch.places) for branch in forest.branches], device)
+        self._keys_end, self._most_keys = _ends([len(path) for path in paths], device)
 
     def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor, scale: float) -> Tensor:
         # Tokens stand in the order of their branches, and what a branch adds is the end of its path.
-        keys, values = key.index_select(0, self._keys), value.index_select(0, self._keys)
-        found: Tensor = varlen_attn(
-            query, keys, values, *self._ends, *self._longest, scale=scale, window_size=(-1, 0), **_GROUPED
+        found = varlen_attn(
+            query,
+            key.index_select(0, self._keys),
+            value.index_select(0, self._keys),
+            self._queries_end,
+            self._keys_end,
+            self._most_queries,
+            self._most_keys,
+            scale=scale,
+            window_size=(-1, 0),
+            **_GROUPED,
         )
-        return found
+        return cast(Tensor, found)
+
+
+def _ends(lengths: Sequence[int], device: torch.device) -> tuple[Tensor, int]:
+    """Where each of some rows ends that stand side by side, after a 0; and the longest."""
+    return torch.from_numpy(np.cumsum([0, *lengths], dtype=np.int32)).to(device), max(lengths)
 
 
 def layout_of(forest: Forest, model: Any) -> Layout:

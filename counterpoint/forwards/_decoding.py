@@ -5,7 +5,6 @@ there is room or that are looked at, X = L + S, H heads = Hk key heads x R, D va
 V vocabulary.
 """
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -20,12 +19,10 @@ from counterpoint.forwards._hidden import hidden_states, of_forest
 from counterpoint.forwards._replay import Replay
 
 _FIRST_ROOM = 32
-"""Tokens for which a call has room at first; the room doubles."""
-
-
-def room_for(tokens: int) -> int:
-    """Tokens for which a call that says so many has room in the end."""
-    return _FIRST_ROOM << max(0, math.ceil(math.log2(tokens / _FIRST_ROOM)))
+"""Tokens for which a call has room at first; the room doubles, up to what the call may say."""
+_FIRST_ROOM_ON_A_GPU = 128
+_ALIGNED = 8
+"""Prompts and replies take a multiple of so many places on a GPU, whose matrix products are slow at odd ones."""
 
 
 class PackedDecoding:
@@ -35,13 +32,17 @@ class PackedDecoding:
     replayed.
     """
 
-    def __init__(self, model: Any, prompts: Sequence[Sequence[int]], rows: Sequence[int]) -> None:
+    def __init__(self, model: Any, prompts: Sequence[Sequence[int]], rows: Sequence[int], most: int) -> None:
         self._model = model
-        self._whole = model.device.type == "cuda"
+        self._most = _places(model, most)
+        self._whole = _on_a_gpu(model)
         self._prompts = _prefill(model, prompts)
         self._lengths_P = np.array([len(prompt) - 1 for prompt in prompts])
         self._prompt_of = np.asarray(rows)
-        self._own = {layer: _room(memory, len(rows), zero=self._whole) for layer, memory in self._prompts.items()}
+        room = min(self._most, _FIRST_ROOM_ON_A_GPU if self._whole else _FIRST_ROOM)
+        self._own = {
+            layer: _no_reply(memory, len(rows), room, zero=self._whole) for layer, memory in self._prompts.items()
+        }
         self._said = 0
         self._said_1 = torch.zeros(1, dtype=torch.long, device=model.device)
         self._group()
@@ -54,45 +55,60 @@ class PackedDecoding:
         return logits_AV
 
     def keep(self, rows: Tensor) -> None:
-        self._own = {layer: memory.taken(rows) for layer, memory in self._own.items()}
+        for layer, said in self._own.items():  # one after the other: of all at once, twice as much would be there
+            self._own[layer] = said.taken(rows)
         prompts, self._prompt_of = np.unique(self._prompt_of[rows.cpu().numpy()], return_inverse=True)
         self._lengths_P = self._lengths_P[prompts]
-        left, width = torch.from_numpy(prompts).to(rows.device), int(self._lengths_P.max())
+        left, width = torch.from_numpy(prompts).to(rows.device), _places(self._model, int(self._lengths_P.max()))
         self._prompts = {layer: memory.taken(left).first(width) for layer, memory in self._prompts.items()}
         self._group()
 
     def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor, scale: float) -> Tensor:
         prompts, own = self._prompts[layer], self._own[layer]
-        own.remember(self._said_1, key, value)
+        self._remember(own, key, value)
         length, width = prompts.keys.shape[2], self._width()
         query_AkRD = torch.unflatten(query * scale, 1, (key.shape[1], -1))
-        scores_AkRX = query.new_empty(*query_AkRD.shape[:3], length + width)
-        self._apart(self._together(query_AkRD) @ prompts.keys.transpose(2, 3), into=scores_AkRX[..., :length])
-        scores_AkRX[..., length:] = query_AkRD @ own.keys[:, :, :width].transpose(2, 3)
-        if self._unseen_A11X is not None:
-            scores_AkRX.masked_fill_(self._unseen_A11X, -torch.inf)
-        weights_AkRX = torch.softmax(scores_AkRX, dim=-1, dtype=torch.float32).to(query.dtype)
-        found_AkRD = weights_AkRX[..., length:] @ own.values[:, :, :width]
-        of_prompt_AkRD = torch.empty_like(found_AkRD)
-        self._apart(self._together(weights_AkRX[..., :length]) @ prompts.values, into=of_prompt_AkRD)
-        return found_AkRD.add_(of_prompt_AkRD).flatten(1, 2)
+        query_PkGD = self._together(query_AkRD)
+        scores_PkGX = query.new_empty(*query_PkGD.shape[:3], length + width)
+        scores_PkGX[..., :length] = query_PkGD @ prompts.keys.transpose(2, 3)
+        scores_PkGX[..., length:] = self._together(query_AkRD @ own.keys[..., :width])
+        if self._unseen_P11X is not None:
+            scores_PkGX += self._unseen_P11X
+        weights_PkGX = torch.softmax(scores_PkGX, dim=-1, dtype=torch.float32).to(query.dtype)
+        of_prompt_PkGD = weights_PkGX[..., :length] @ prompts.values
+        found_AkRD = self._apart(weights_PkGX[..., length:]) @ own.values[:, :, :width]
+        return (found_AkRD + self._apart(of_prompt_PkGD)).flatten(1, 2)
 
     def _logits(self, last_A: Tensor) -> Tensor:
-        self._unseen_A11X = self._unseen()
+        self._unseen_P11X = self._unseen()
         hidden_AE = hidden_states(self._model, last_A, self._lengths_A + self._said_1, self)
         logits: Tensor = self._model.get_output_embeddings()(hidden_AE).float()
         return logits
+
+    def _remember(self, own: "_Said", key: Tensor, value: Tensor) -> None:
+        """`key` and `value` (A, Hk, D) are those of the token that was said last."""
+        if self._whole:
+            own.keys.index_copy_(3, self._said_1, key[..., None])
+            own.values.index_copy_(2, self._said_1, value[:, :, None])
+        else:
+            own.keys[..., self._said] = key
+            own.values[:, :, self._said] = value
 
     def _width(self) -> int:
         """Tokens of replies that are looked at."""
         return self._room() if self._whole else self._said + 1
 
     def _unseen(self) -> Tensor | None:
-        """(A, 1, 1, X), True where there is nothing to be seen; None if there is no such place."""
+        """(P, 1, 1, X), -inf where there is nothing to be seen, else 0; None if there is no such place."""
         if self._whole:
             ahead_S = torch.arange(self._room(), device=self._said_1.device) > self._said_1
-            return torch.cat([self._unseen_AL, ahead_S.expand(len(self._unseen_AL), -1)], dim=1)[:, None, None]
-        return torch.nn.functional.pad(self._unseen_AL, (0, self._width()))[:, None, None] if self._ragged else None
+            unseen_PX = torch.cat([self._unseen_PL, ahead_S.expand(len(self._unseen_PL), -1)], dim=1)
+        elif self._ragged:
+            unseen_PX = torch.nn.functional.pad(self._unseen_PL, (0, self._width()))
+        else:
+            return None
+        nothing = torch.zeros(unseen_PX.shape, dtype=self._model.dtype, device=unseen_PX.device)
+        return nothing.masked_fill(unseen_PX, -torch.inf)[:, None, None]
 
     def _group(self) -> None:
         """Each call gets a place among the calls of its prompt."""
@@ -104,9 +120,10 @@ class PackedDecoding:
         places = self._prompt_of * self._shape[1] + nth
         self._places_A = torch.from_numpy(places).to(device)
         self._in_order = np.array_equal(places, np.arange(self._shape[0] * self._shape[1]))
-        unseen_PL = np.arange(int(self._lengths_P.max()))[None] >= self._lengths_P[:, None]
+        width = next(iter(self._prompts.values())).keys.shape[2]
+        unseen_PL = np.arange(width)[None] >= self._lengths_P[:, None]
         self._ragged = bool(unseen_PL.any())
-        self._unseen_AL = torch.from_numpy(unseen_PL[self._prompt_of]).to(device)
+        self._unseen_PL = torch.from_numpy(unseen_PL).to(device)
         self._lengths_A = torch.from_numpy(self._lengths_P[self._prompt_of]).to(device)
         self._step = Replay(self._logits) if self._whole else self._logits
 
@@ -119,35 +136,28 @@ class PackedDecoding:
             spread.index_copy_(0, self._places_A, of_calls)
         return torch.unflatten(spread, 0, self._shape).transpose(1, 2).flatten(2, 3)
 
-    def _apart(self, of_prompts: Tensor, *, into: Tensor) -> None:
+    def _apart(self, of_prompts: Tensor) -> Tensor:
         """The inverse: (P, Hk, G * R, x) -> (A, Hk, R, x)."""
-        spread = torch.unflatten(of_prompts, 2, (self._shape[1], -1)).transpose(1, 2)
-        if self._in_order:
-            torch.unflatten(into, 0, self._shape).copy_(spread)
-        else:
-            into.copy_(spread.flatten(0, 1).index_select(0, self._places_A))
+        spread = torch.unflatten(of_prompts, 2, (self._shape[1], -1)).transpose(1, 2).flatten(0, 1)
+        return spread if self._in_order else spread.index_select(0, self._places_A)
 
     def _room(self) -> int:
-        return next(iter(self._own.values())).keys.shape[2]
+        return next(iter(self._own.values())).keys.shape[3]
 
     def _make_room(self) -> None:
         room = self._room()
         if self._said == room:
-            self._own = {layer: memory.wider(room) for layer, memory in self._own.items()}
+            for layer, said in self._own.items():
+                self._own[layer] = said.wider(min(room, self._most - room))
             self._step = Replay(self._logits) if self._whole else self._logits
 
 
 @dataclass(frozen=True, slots=True)
 class _Memory:
-    """What a layer knows of tokens: keys and values, each (rows, Hk, tokens, D)."""
+    """What a layer knows of prompts: keys and values, each (P, Hk, L, D)."""
 
     keys: Tensor
     values: Tensor
-
-    def remember(self, place_1: Tensor, key: Tensor, value: Tensor) -> None:
-        """`key` and `value` (rows, Hk, D) are those of the token at this place."""
-        self.keys.index_copy_(2, place_1, key[:, :, None])
-        self.values.index_copy_(2, place_1, value[:, :, None])
 
     def taken(self, rows: Tensor) -> "_Memory":
         return _Memory(self.keys.index_select(0, rows), self.values.index_select(0, rows))
@@ -155,16 +165,28 @@ class _Memory:
     def first(self, tokens: int) -> "_Memory":
         return _Memory(self.keys[:, :, :tokens], self.values[:, :, :tokens])
 
-    def wider(self, tokens: int) -> "_Memory":
+
+@dataclass(frozen=True, slots=True)
+class _Said:
+    """What a layer knows of replies, each with room for more of them: keys (A, Hk, D, S) and values (A, Hk, S, D)."""
+
+    keys: Tensor
+    values: Tensor
+
+    def taken(self, rows: Tensor) -> "_Said":
+        return _Said(self.keys.index_select(0, rows), self.values.index_select(0, rows))
+
+    def wider(self, tokens: int) -> "_Said":
         """The same with room for so many more tokens."""
-        return _Memory(*(torch.nn.functional.pad(one, (0, 0, 0, tokens)) for one in (self.keys, self.values)))
+        pad = torch.nn.functional.pad
+        return _Said(pad(self.keys, (0, tokens)), pad(self.values, (0, 0, 0, tokens)))
 
 
-def _room(like: _Memory, rows: int, *, zero: bool) -> _Memory:
-    """Room for the first tokens. Where tokens that are not said yet are multiplied, by 0, they must be numbers."""
+def _no_reply(like: _Memory, rows: int, room: int, *, zero: bool) -> _Said:
+    """Nothing said so far. Where tokens that are not said yet are multiplied, by 0, they must be numbers."""
     _, heads, _, width = like.keys.shape
     new = like.keys.new_zeros if zero else like.keys.new_empty
-    return _Memory(*(new(rows, heads, _FIRST_ROOM, width) for _ in range(2)))
+    return _Said(new(rows, heads, width, room), new(rows, heads, room, width))
 
 
 class _Remembering:
@@ -184,8 +206,17 @@ class _Remembering:
 def _prefill(model: Any, prompts: Sequence[Sequence[int]]) -> dict[int, _Memory]:
     """Layer -> what it knows of the prompts, all but their last token: (P, Hk, L, D)."""
     forest = forest_of([prompt[:-1] for prompt in prompts])
-    width = max(len(places) for places in forest.paths)
+    width = _places(model, max(len(places) for places in forest.paths))
     padded = np.stack([np.pad(places, (0, width - len(places))) for places in forest.paths])
     layout = _Remembering(layout_of(forest, model), torch.from_numpy(padded).to(model.device))
     of_forest(model, forest, layout)
     return layout.memories
+
+
+def _places(model: Any, tokens: int) -> int:
+    """Places for the longest of some rows, which has so many tokens."""
+    return -(-tokens // _ALIGNED) * _ALIGNED if _on_a_gpu(model) else tokens
+
+
+def _on_a_gpu(model: Any) -> bool:
+    return bool(model.device.type == "cuda")

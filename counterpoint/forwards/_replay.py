@@ -5,8 +5,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-_AS_IT_IS = 3
-"""Steps before one is recorded: recording takes as long as some steps, and wants everything to be warm."""
+_AS_IT_IS = 1
+"""Steps before one is recorded, which wants everything to be warm."""
 
 
 class Replay:

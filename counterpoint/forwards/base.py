@@ -46,8 +46,8 @@ class Forward(Protocol):
         """How many of the first calls put at most `max_tokens` tokens into the model together; 1 or more."""
         ...
 
-    def start(self, model: Any, prompts: Sequence[Sequence[int]], rows: Sequence[int]) -> Decoding:
-        """Call c goes on from `prompts[rows[c]]`, whose last token is the first to be fed.
+    def start(self, model: Any, prompts: Sequence[Sequence[int]], rows: Sequence[int], most: int) -> Decoding:
+        """Call c goes on from `prompts[rows[c]]`, whose last token is the first to be fed, for `most` tokens at most.
 
         Every prompt must have at least two tokens; each distinct one is computed once.
         """

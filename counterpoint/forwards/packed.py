@@ -46,8 +46,8 @@ class Packed:
                 return count
         return len(ordered)
 
-    def start(self, model: Any, prompts: Sequence[Sequence[int]], rows: Sequence[int]) -> Decoding:
-        return PackedDecoding(model, prompts, rows)
+    def start(self, model: Any, prompts: Sequence[Sequence[int]], rows: Sequence[int], most: int) -> Decoding:
+        return PackedDecoding(model, prompts, rows, most)
 
 
 def inputs_of(call: Call) -> tuple[int, ...]:

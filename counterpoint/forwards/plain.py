@@ -43,7 +43,7 @@ class Plain:
                 return count
         return len(ordered)
 
-    def start(self, model: Any, prompts: Sequence[Sequence[int]], rows: Sequence[int]) -> Decoding:
+    def start(self, model: Any, prompts: Sequence[Sequence[int]], rows: Sequence[int], most: int) -> Decoding:
         return _Decoding(model, prefill(model, prompts, rows))
 
 

@@ -99,7 +99,8 @@ class Engine:
         if min(map(len, prompts)) < 2:
             raise SamplerError(f"policy {policy!r}: a prompt needs at least two tokens")
         place = {prompt: index for index, prompt in enumerate(prompts)}
-        decoding = self._forward.start(self._model, prompts, [place[request.prompt_ids] for request in requests])
+        rows, most = [place[request.prompt_ids] for request in requests], max(one.max_tokens for one in requests)
+        decoding = self._forward.start(self._model, prompts, rows, most)
         ids_CT, logprobs_CT, lengths = self._decode(decoding, requests)
         stops = set(self._stops.tolist())
         return [
@@ -184,16 +185,16 @@ def _pick(logits_AV: Tensor, uniforms_A: Tensor) -> tuple[Tensor, Tensor]:
     The sum up to the token is taken by blocks of the vocabulary (b blocks of B tokens), then within one: a running sum
     over a whole vocabulary would take as long as a layer of the model.
     """
-    logprobs_AV = torch.log_softmax(logits_AV, dim=-1)
+    chances_AV = torch.softmax(logits_AV, dim=-1)
     size = math.isqrt(logits_AV.shape[1]) + 1
-    blocks_AbB = torch.unflatten(pad(logprobs_AV.exp(), (0, -logits_AV.shape[1] % size)), 1, (-1, size))
-    sums_Ab = blocks_AbB.sum(dim=2, dtype=torch.float64).cumsum(dim=1)
+    blocks_AbB = torch.unflatten(pad(chances_AV, (0, -logits_AV.shape[1] % size)), 1, (-1, size))
+    sums_Ab = blocks_AbB.sum(dim=2).double().cumsum(dim=1)
     target_A = uniforms_A * sums_Ab[:, -1]
     block_A = _first_above(sums_Ab, target_A)
     before_A = pad(sums_Ab, (1, 0)).gather(1, block_A[:, None])[:, 0]
     within_AB = blocks_AbB[torch.arange(len(block_A), device=block_A.device), block_A].double().cumsum(dim=1)
     ids_A = block_A * size + _first_above(within_AB, target_A - before_A)
-    return ids_A, logprobs_AV.gather(1, ids_A[:, None])[:, 0]
+    return ids_A, chances_AV.gather(1, ids_A[:, None])[:, 0].log()
 
 
 def _first_above(sums_AX: Tensor, target_A: Tensor) -> Tensor:
