@@ -7,9 +7,13 @@ import torch
 from peft import LoraConfig, get_peft_model
 from peft.tuners.lora import Linear
 from torch import nn
-from torch_build import ISOLATED, fresh_model, new_learner
+from torch_build import ISOLATED, ROUTING, fresh_model, new_learner, tiny_base, tiny_folder
 
+from counterpoint.algorithms.aggregation import token
+from counterpoint.algorithms.loss import Loss, clip
 from counterpoint.learners._lora import fuse_adapters
+from counterpoint.learners.peft import Peft
+from counterpoint.testing.tiny import tiny_calls, tiny_config, tiny_samples
 
 
 class Small(nn.Module):
@@ -204,3 +208,15 @@ def test_the_learners_layers_are_fused_and_the_base_that_others_hold_is_not():
     kinds = {type(one).__name__ for one in learner._model.modules() if isinstance(one, Linear)}
     assert kinds == {"_FusedLinear"}
     assert not [one for one in model.modules() if isinstance(one, Linear)]
+
+
+@pytest.mark.parametrize("table", [{}, {"learner": {"gradient_checkpointing": True}}, {"model": {"forward": "plain"}}])
+def test_a_learner_on_a_base_of_half_precision_is_near_to_one_of_single_precision(table):
+    joint = []
+    for dtype in (torch.bfloat16, torch.float32):
+        learner = Peft(fresh_model().to(dtype), ROUTING.policies, tiny_config(tiny_folder(), table))
+        made = tiny_samples(tiny_calls(tiny_base().chat, ROUTING, seed=0), seed=0)
+        parts = learner.backward(made, Loss(clip, token)).values()
+        joint.append(sum(part.gradient.flat for part in parts))
+    assert joint[0].dtype == torch.float32
+    assert (joint[0] - joint[1]).norm() < 0.05 * joint[1].norm()
