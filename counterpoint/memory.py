@@ -24,6 +24,7 @@ from counterpoint.forwards._hidden import hidden_states
 from counterpoint.forwards.packed import Packed, inputs_of
 from counterpoint.learners._batch import micro_batches
 from counterpoint.learners._checkpointing import checkpoint_layers
+from counterpoint.learners._lora import fuse_adapters
 from counterpoint.samplers._engine import MAX_CACHE_TOKENS, MAX_ROWS, PROBABILITIES_AT_ONCE
 
 ENGINE_LIMITS = {"max_cache_tokens": MAX_CACHE_TOKENS, "max_rows": MAX_ROWS}
@@ -194,9 +195,7 @@ def _adapted(model: Any, rank: int) -> Any:
         # PEFT still asks transformers by this name, and no user of ours can change that.
         warnings.filterwarnings("ignore", message="`is_gradient_checkpointing` is deprecated")
         adapted: Any = get_peft_model(model, LoraConfig(r=rank, target_modules="all-linear", task_type="CAUSAL_LM"))
-    for parameter in adapted.parameters():
-        if parameter.requires_grad:
-            parameter.data = parameter.data.to(model.dtype)  # in which the learner computes, whatever it stores
+    fuse_adapters(adapted)
     return adapted.get_base_model().eval()
 
 

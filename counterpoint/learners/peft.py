@@ -25,8 +25,8 @@ from counterpoint.forwards import forward_of
 from counterpoint.forwards.base import Scored
 from counterpoint.learners._batch import Budget, pad_values
 from counterpoint.learners._checkpointing import checkpoint_layers
+from counterpoint.learners._lora import fuse_adapters
 from counterpoint.learners._optim import adamw, learning_rate, load_moments, save_moments
-from counterpoint.learners._precision import compute_like_base, like_base
 from counterpoint.learners.base import NO_RATES, Contribution, Contributions, Gradient, Moved, Source
 from counterpoint.learners.gradient import FlatGradient, flatten
 from counterpoint.policy import Adapter, Policy, digest
@@ -58,9 +58,8 @@ class Peft:
                 _seed(config.run.seed, name)
                 self._peft.add_adapter(name, self._lora(name))
         self._model = self._peft.get_base_model().eval()
-        compute_like_base(self._model)
-        with like_base(self._model):
-            self._forward = forward_of(self._model, self._settings[first].model.forward)
+        fuse_adapters(self._model)
+        self._forward = forward_of(self._model, self._settings[first].model.forward)
         self._budget = Budget(self._forward, config.learner.max_tokens_per_micro_batch)
         if config.learner.gradient_checkpointing:
             checkpoint_layers(self._model, self._forward)
@@ -165,8 +164,7 @@ class Peft:
         return found
 
     def _score(self, calls: Sequence[Call]) -> Scored:
-        with like_base(self._model):
-            return self._forward.score(self._model, calls)
+        return self._forward.score(self._model, calls)
 
     def _contribution(self, policy: str, pairs: Sequence[tuple[Sample, float]], loss: Loss) -> Contribution:
         """Of samples with their weight a token."""
