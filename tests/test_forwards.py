@@ -2,9 +2,12 @@
 
 import asyncio
 import copy
+import gc
 import json
 import random
 import re
+import weakref
+from contextlib import contextmanager
 from dataclasses import replace
 
 import pytest
@@ -21,6 +24,7 @@ from counterpoint.forwards._attention import ATTENTION, FlashLayout, ForestLayou
 from counterpoint.forwards._forest import forest_of, new_tokens
 from counterpoint.forwards._head import chosen_logprobs
 from counterpoint.forwards._norm import fuse_norms, is_rms_norm
+from counterpoint.forwards._replay import Replay
 from counterpoint.forwards.base import pad
 from counterpoint.forwards.packed import Packed
 from counterpoint.forwards.plain import Plain, completion_logits, prefill
@@ -232,7 +236,7 @@ def test_every_shared_prefix_goes_through_the_model_once(monkeypatch):
 def decoding_as_on_a_gpu(monkeypatch):
     """Shapes that stay from step to step; nothing is recorded, since there is no GPU."""
     monkeypatch.setattr(decoding_part, "_on_a_gpu", lambda model: True)
-    monkeypatch.setattr(decoding_part, "Replay", lambda compute: compute)
+    monkeypatch.setattr(decoding_part, "Replay", lambda: lambda compute, given: compute(given))
 
 
 def test_on_a_gpu_calls_that_go_on_predict_what_whole_sequences_predict(decoding_as_on_a_gpu, monkeypatch):
@@ -265,6 +269,82 @@ def goes_on_as_whole_sequences_do(way):
             whole = torch.tensor([[*prompts[rows[row]], *said[row][:step]]])
             assert torch.allclose(logits[place], BASE.model(input_ids=whole).logits[0, -1], atol=1e-4)
     assert len(going) < len(rows)
+
+
+@torch.no_grad()
+def test_what_calls_remember_is_gone_with_them(monkeypatch):
+    """Without waiting for the garbage collector: it may hold gigabytes."""
+    monkeypatch.setattr(decoding_part, "_on_a_gpu", lambda model: True)
+    model = packed_model()
+    decoding = Packed().start(model, tiny_prompts(BASE.chat, 2), [0, 1], 8)
+    decoding.logits(torch.tensor([5, 6]))
+    alive = weakref.ref(decoding)
+    gc.disable()
+    try:
+        del decoding
+        assert alive() is None
+    finally:
+        gc.enable()
+
+
+class Recorder:
+    """Stands in for CUDA's graphs: what was recorded is computed again with what its tensors hold then."""
+
+    def __init__(self):
+        self.replayed = 0
+
+    def replay(self):
+        self.replayed += 1
+        self.again()
+
+
+@pytest.fixture
+def recorders(monkeypatch):
+    """Every graph that is recorded."""
+    made = []
+
+    @contextmanager
+    def recording(graph, capture_error_mode):
+        assert not gc.isenabled()
+        made.append(graph)
+        yield
+
+    monkeypatch.setattr(torch.cuda, "CUDAGraph", Recorder)
+    monkeypatch.setattr(torch.cuda, "graph", recording)
+    return made
+
+
+def test_a_step_is_computed_as_it_is_then_recorded_then_replayed(recorders):
+    seen = []
+
+    def doubled(given):
+        seen.append(given)
+        if recorders and not hasattr(recorders[-1], "again"):
+            found = 2 * given
+            recorders[-1].again = lambda: torch.mul(given, 2, out=found)
+            return found
+        return 2 * given
+
+    replay = Replay()
+    for number in range(5):
+        assert replay(doubled, torch.tensor([number])).tolist() == [2 * number]
+    assert len(recorders) == 1
+    assert len(seen) == 2  # as it is, and to be recorded
+    assert recorders[0].replayed == 4
+    assert gc.isenabled()
+
+
+def test_what_cannot_be_recorded_is_computed_as_it_is_and_logged(recorders, caplog):
+    def reads(given):
+        if not gc.isenabled():
+            raise RuntimeError("operation not permitted when stream is capturing")
+        return given + 1
+
+    replay = Replay()
+    assert [replay(reads, torch.tensor([number])).item() for number in range(4)] == [1, 2, 3, 4]
+    assert len(recorders) == 1
+    assert caplog.text.count("cannot be recorded") == 1
+    assert gc.isenabled()
 
 
 @torch.no_grad()

@@ -49,7 +49,7 @@ class PackedDecoding:
 
     def logits(self, last_A: Tensor) -> Tensor:
         self._make_room()
-        logits_AV = self._step(last_A)
+        logits_AV = self._replay(self._logits, last_A) if self._whole else self._logits(last_A)
         self._said += 1
         self._said_1 += 1
         return logits_AV
@@ -125,7 +125,7 @@ class PackedDecoding:
         self._ragged = bool(unseen_PL.any())
         self._unseen_PL = torch.from_numpy(unseen_PL).to(device)
         self._lengths_A = torch.from_numpy(self._lengths_P[self._prompt_of]).to(device)
-        self._step = Replay(self._logits) if self._whole else self._logits
+        self._replay = Replay()
 
     def _together(self, of_calls: Tensor) -> Tensor:
         """(A, Hk, R, x) -> (P, Hk, G * R, x), zero where a prompt has fewer calls than others."""
@@ -149,7 +149,7 @@ class PackedDecoding:
         if self._said == room:
             for layer, said in self._own.items():
                 self._own[layer] = said.wider(min(room, self._most - room))
-            self._step = Replay(self._logits) if self._whole else self._logits
+            self._replay = Replay()
 
 
 @dataclass(frozen=True, slots=True)

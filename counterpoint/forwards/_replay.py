@@ -1,36 +1,64 @@
 """Steps on a GPU recorded once and replayed: the GPU then waits for no Python between one kernel and the next."""
 
-from collections.abc import Callable
+import gc
+import logging
+import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor
 
 _AS_IT_IS = 1
 """Steps before one is recorded, which wants everything to be warm."""
+_LOG = logging.getLogger(__name__)
+
+Compute = Callable[[Tensor], Tensor]
 
 
 class Replay:
-    """`compute` with the same results. Its work must have the same shapes each time and read no tensor on the CPU."""
+    """Some computation, always of the same shapes, with the same results: at first as it is, then replayed.
 
-    def __init__(self, compute: Callable[[Tensor], Tensor]) -> None:
-        self._compute = compute
-        self._steps = 0
+    Where it cannot be recorded, since it reads a tensor on the CPU for example, it is logged and goes on as it is.
+    """
+
+    def __init__(self) -> None:
+        self._as_it_is: float = _AS_IT_IS
         self._graph: torch.cuda.CUDAGraph | None = None
 
-    def __call__(self, given: Tensor) -> Tensor:
-        """What it gives is overwritten by the next call."""
-        if self._graph is None and self._steps < _AS_IT_IS:
-            self._steps += 1
-            return self._compute(given)
-        if self._graph is None:
-            self._graph = self._recorded(given)
+    def __call__(self, compute: Compute, given: Tensor) -> Tensor:
+        """What `compute` makes of `given`. It is overwritten by the next call."""
+        if self._as_it_is:
+            self._as_it_is -= 1
+            return compute(given)
+        if self._graph is None and not self._record(compute, given):
+            self._as_it_is = math.inf
+            return compute(given)
+        assert self._graph is not None
         self._given.copy_(given)
         self._graph.replay()
         return self._found
 
-    def _recorded(self, given: Tensor) -> torch.cuda.CUDAGraph:
-        graph = torch.cuda.CUDAGraph()
-        self._given = given.clone()
-        with torch.cuda.graph(graph):
-            self._found = self._compute(self._given)
-        return graph
+    def _record(self, compute: Compute, given: Tensor) -> bool:
+        """Whether it could be done. `compute` is not kept: a cycle would keep everything that it holds alive."""
+        graph, self._given = torch.cuda.CUDAGraph(), given.clone()
+        try:
+            with _no_garbage_collection(), torch.cuda.graph(graph, capture_error_mode="thread_local"):
+                self._found = compute(self._given)
+        except RuntimeError as error:
+            _LOG.warning("decoding steps cannot be recorded and take longer: %s", str(error).split("\n")[0])
+            return False
+        self._graph = graph
+        return True
+
+
+@contextmanager
+def _no_garbage_collection() -> Iterator[None]:
+    """A graph that is thrown away while another is recorded would spoil it."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
