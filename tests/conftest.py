@@ -17,6 +17,12 @@ def _path_of_its_own(monkeypatch):
     monkeypatch.setattr(sys, "path", [*sys.path])
 
 
+def pytest_collection_modifyitems(items):
+    """Files with slow tests come first: the last of several processes would be alone with them in the end."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
+
+
 def micro_run(path, **table):
     """Two steps of a shared policy on the shipped micro model, small enough for any test."""
     config = config_from(

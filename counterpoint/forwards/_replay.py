@@ -43,7 +43,11 @@ class Replay:
         """Whether it could be done. `compute` is not kept: a cycle would keep everything that it holds alive."""
         graph, self._given = torch.cuda.CUDAGraph(), given.clone()
         try:
-            with _no_garbage_collection(), torch.cuda.graph(graph, capture_error_mode="thread_local"):
+            with (
+                _no_garbage_collection(),
+                torch.cuda.device(given.device),
+                torch.cuda.graph(graph, capture_error_mode="thread_local"),
+            ):
                 self._found = compute(self._given)
         except RuntimeError as error:
             _LOG.warning("decoding steps cannot be recorded and take longer: %s", str(error).split("\n")[0])
