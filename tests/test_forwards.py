@@ -19,6 +19,7 @@ from counterpoint.errors import LearnerError, ModelError
 from counterpoint.forwards import _attention as attention_part
 from counterpoint.forwards import _decoding as decoding_part
 from counterpoint.forwards import _head as head_part
+from counterpoint.forwards import _replay as replay_part
 from counterpoint.forwards import forward_of
 from counterpoint.forwards._attention import ATTENTION, FlashLayout, ForestLayout, _grouped
 from counterpoint.forwards._forest import forest_of, new_tokens
@@ -236,7 +237,7 @@ def test_every_shared_prefix_goes_through_the_model_once(monkeypatch):
 def decoding_as_on_a_gpu(monkeypatch):
     """Shapes that stay from step to step; nothing is recorded, since there is no GPU."""
     monkeypatch.setattr(decoding_part, "_on_a_gpu", lambda model: True)
-    monkeypatch.setattr(decoding_part, "Replay", lambda: lambda compute, given: compute(given))
+    monkeypatch.setattr(replay_part, "_AS_IT_IS", 10**9)
 
 
 def test_on_a_gpu_calls_that_go_on_predict_what_whole_sequences_predict(decoding_as_on_a_gpu, monkeypatch):
@@ -333,6 +334,10 @@ def test_a_step_is_computed_as_it_is_then_recorded_then_replayed(recorders):
     assert len(seen) == 2  # as it is, and to be recorded
     assert recorders[0].replayed == 4
     assert gc.isenabled()
+    replay.forget()
+    for number in range(3):
+        assert replay(doubled, torch.tensor([number, 7])).tolist() == [2 * number, 14]
+    assert len(recorders) == 2
 
 
 def test_what_cannot_be_recorded_is_computed_as_it_is_and_logged(recorders, caplog):
@@ -342,6 +347,8 @@ def test_what_cannot_be_recorded_is_computed_as_it_is_and_logged(recorders, capl
         return given + 1
 
     replay = Replay()
+    assert [replay(reads, torch.tensor([number])).item() for number in range(4)] == [1, 2, 3, 4]
+    replay.forget()
     assert [replay(reads, torch.tensor([number])).item() for number in range(4)] == [1, 2, 3, 4]
     assert len(recorders) == 1
     assert caplog.text.count("cannot be recorded") == 1
@@ -439,9 +446,10 @@ def test_norms_are_known_by_what_they_give(number):
     for norm in norms:
         norm.weight.data.uniform_(0.5, 1.5)
         assert is_rms_norm(norm)
-    other = model_of(Gemma2Config(**SMALL, head_dim=8)).model.norm  # multiplies with 1 + its weight
-    other.weight.data.uniform_(0.5, 1.5)
+    other = copy.deepcopy(norms[0])
+    other.forward = lambda given: (1 + other.weight) * given / (given.pow(2).mean(-1, keepdim=True) + 1e-6).sqrt()
     assert not is_rms_norm(other)
+    assert not is_rms_norm(model_of(Gemma2Config(**SMALL, head_dim=8)).model.norm)
     assert not any(is_rms_norm(module) for module in model.modules() if module not in norms)
 
 

@@ -43,6 +43,7 @@ class PackedDecoding:
         self._own = {
             layer: _no_reply(memory, len(rows), room, zero=self._whole) for layer, memory in self._prompts.items()
         }
+        self._replay = Replay()
         self._said = 0
         self._said_1 = torch.zeros(1, dtype=torch.long, device=model.device)
         self._group()
@@ -125,7 +126,7 @@ class PackedDecoding:
         self._ragged = bool(unseen_PL.any())
         self._unseen_PL = torch.from_numpy(unseen_PL).to(device)
         self._lengths_A = torch.from_numpy(self._lengths_P[self._prompt_of]).to(device)
-        self._replay = Replay()
+        self._replay.forget()
 
     def _together(self, of_calls: Tensor) -> Tensor:
         """(A, Hk, R, x) -> (P, Hk, G * R, x), zero where a prompt has fewer calls than others."""
@@ -149,7 +150,7 @@ class PackedDecoding:
         if self._said == room:
             for layer, said in self._own.items():
                 self._own[layer] = said.wider(min(room, self._most - room))
-            self._replay = Replay()
+            self._replay.forget()
 
 
 @dataclass(frozen=True, slots=True)

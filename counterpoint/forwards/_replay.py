@@ -39,6 +39,12 @@ class Replay:
         self._graph.replay()
         return self._found
 
+    def forget(self) -> None:
+        """The shapes change: what was recorded is thrown away. What could not be recorded is not tried again."""
+        self._graph = None
+        if self._as_it_is != math.inf:
+            self._as_it_is = _AS_IT_IS
+
     def _record(self, compute: Compute, given: Tensor) -> bool:
         """Whether it could be done. `compute` is not kept: a cycle would keep everything that it holds alive."""
         graph, self._given = torch.cuda.CUDAGraph(), given.clone()
