@@ -101,7 +101,12 @@ class UpdateConfig(Section):
 
     def clock(self, step: int) -> int:
         """How many of the training steps up to and with `step` are its own."""
-        return sum(self.due(one) for one in range(1, step + 1))
+        return self._before(step - self.start) - self._before(-self.start)
+
+    def _before(self, place: int) -> int:
+        """Its own steps before a place in the pattern, counted from where the pattern begins; negative before it."""
+        periods, rest = divmod(place, self.period)
+        return periods * self.steps + min(rest, self.steps)
 
     @model_validator(mode="after")
     def _fits_its_period(self) -> Self:
