@@ -101,12 +101,8 @@ class UpdateConfig(Section):
 
     def clock(self, step: int) -> int:
         """How many of the training steps up to and with `step` are its own."""
-        return self._before(step - self.start) - self._before(-self.start)
-
-    def _before(self, place: int) -> int:
-        """Its own steps before a place in the pattern, counted from where the pattern begins; negative before it."""
-        periods, rest = divmod(place, self.period)
-        return periods * self.steps + min(rest, self.steps)
+        periods, rest = divmod(step, self.period)
+        return periods * self.steps + sum(self.due(one) for one in range(1, rest + 1))
 
     @model_validator(mode="after")
     def _fits_its_period(self) -> Self:
@@ -256,8 +252,8 @@ class AlgorithmConfig(Section):
 
 
 class LearnerConfig(Section):
-    max_tokens_per_micro_batch: Annotated[int, Field(ge=1)] = 16384
-    """Tokens that go through the model at once; bounds memory, changes no number beyond rounding."""
+    max_tokens_per_micro_batch: Annotated[int, Field(ge=1)] = 4096
+    """Tokens that go through the model at once; changes no number beyond rounding. A GPU wants more, if they fit."""
     gradient_checkpointing: bool = False
     """Layers are computed again in the backward pass: a third more time, far less memory."""
 

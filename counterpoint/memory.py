@@ -19,7 +19,7 @@ from counterpoint.episode import Call
 from counterpoint.errors import ModelError
 from counterpoint.forwards._attention import ATTENTION
 from counterpoint.forwards._forest import forest_of
-from counterpoint.forwards._head import logits_at_once
+from counterpoint.forwards._head import rows_at_once
 from counterpoint.forwards._hidden import hidden_states
 from counterpoint.forwards.packed import Packed, inputs_of
 from counterpoint.learners._batch import micro_batches
@@ -105,7 +105,7 @@ def footprint(model: ModelConfig, rank: int, *, checkpointing: bool) -> Footprin
         cached=layout.cached(size),
         in_hand=_IN_HAND * max(layer.out_features for layer in linear) * size,
         logit=head.out_features * _FLOAT32,
-        logits=logits_at_once(model.device) * _FLOAT32,
+        logits=rows_at_once(model.device, head.out_features) * head.out_features * _FLOAT32,
     )
 
 

@@ -164,9 +164,9 @@ def test_branches_of_like_shape_stand_together_and_each_stands_once():
 # The head
 
 
-@pytest.mark.parametrize("at_once", [1, 100, 2**24])
+@pytest.mark.parametrize("at_once", [1, 3, 512])
 def test_chosen_log_probabilities_and_their_slopes_are_those_of_autograd(monkeypatch, at_once):
-    monkeypatch.setattr(head_part, "logits_at_once", lambda device: at_once)
+    monkeypatch.setattr(head_part, "rows_at_once", lambda device, vocabulary: at_once)
     torch.manual_seed(0)
     head = torch.nn.Linear(8, 30, bias=True).requires_grad_(False)
     hidden, targets = torch.randn(13, 8, requires_grad=True), torch.randint(0, 30, (13,))
@@ -182,12 +182,20 @@ def test_chosen_log_probabilities_and_their_slopes_are_those_of_autograd(monkeyp
 
 
 def test_the_logits_of_all_tokens_are_never_held(monkeypatch):
-    monkeypatch.setattr(head_part, "logits_at_once", lambda device: 60)
+    monkeypatch.setattr(head_part, "rows_at_once", lambda device, vocabulary: 2)
     head = torch.nn.Linear(8, 30)
     seen = []
     head.register_forward_hook(lambda module, inputs, output: seen.append(tuple(output.shape)))
     chosen_logprobs(torch.randn(7, 8, requires_grad=True), head, torch.zeros(7, dtype=torch.long), torch.ones(7))
     assert seen == [(2, 30), (2, 30), (2, 30), (1, 30)]
+
+
+@pytest.mark.parametrize(
+    ("device", "vocabulary", "rows"),
+    [("cpu", 525, 512), ("cpu", 151_936, 110), ("cpu", 2**25, 1), ("cuda", 151_936, 883), ("cuda", 2**28, 1)],
+)
+def test_the_logits_held_at_a_time_are_bounded_for_any_vocabulary(device, vocabulary, rows):
+    assert head_part.rows_at_once(device, vocabulary) == rows
 
 
 # Scoring

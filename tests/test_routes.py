@@ -201,9 +201,9 @@ def test_the_clock_of_a_policy_counts_its_own_steps():
 
 @pytest.mark.parametrize("period", range(1, 7))
 def test_the_clock_counts_the_steps_that_are_due(period):
-    for start in range(2 * period + 2):
+    for before in range(2 * period + 2):
         for steps in range(1, period + 1):
-            turns = UpdateConfig(period=period, start=start, steps=steps)
+            turns = UpdateConfig(period=period, start=before, steps=steps)
             due = [turns.due(step) for step in range(1, 30)]
             assert [turns.clock(step) for step in range(30)] == [sum(due[:step]) for step in range(30)]
 

@@ -9,9 +9,14 @@ import torch
 from torch import Tensor
 
 
-def logits_at_once(device: str) -> int:
-    """Entries of the matrix of logits that are held at a time: 64 MiB in float32, 512 on a GPU."""
-    return 2**27 if device.startswith("cuda") else 2**24
+def rows_at_once(device: str, vocabulary: int) -> int:
+    """Tokens whose logits are held at a time: in float32 at most 512 MiB of them on a GPU, 64 MiB on a CPU.
+
+    On a CPU few enough that those of a small vocabulary stay in its cache from one pass over them to the next.
+    """
+    if device.startswith("cuda"):
+        return max(1, 2**27 // vocabulary)
+    return min(512, max(1, 2**24 // vocabulary))
 
 
 def chosen_logprobs(hidden_ME: Tensor, head: torch.nn.Linear, targets_M: Tensor, temperatures_M: Tensor) -> Tensor:
@@ -19,7 +24,7 @@ def chosen_logprobs(hidden_ME: Tensor, head: torch.nn.Linear, targets_M: Tensor,
 
     Gradients flow to `hidden_ME` alone: the head is frozen.
     """
-    rows = max(1, logits_at_once(hidden_ME.device.type) // head.out_features)
+    rows = rows_at_once(hidden_ME.device.type, head.out_features)
     if hidden_ME.requires_grad and torch.is_grad_enabled():
         found: Tensor = _Chosen.apply(hidden_ME, head, targets_M, temperatures_M, rows)  # type: ignore[no-untyped-call]
         return found
