@@ -112,6 +112,7 @@ def test_what_is_kept_of_a_token_by_hand():
     one = footprint(ModelConfig(path=str(tiny_folder())), rank=4, checkpointing=False)
     assert one.cached == 2 * 2 * 16 * 4
     assert one.logit == 259 * 4
+    assert one.logits == 512 * 259 * 4
     assert one.adapter == 4 * 2 * 4 * (64 + 2 * 48 + 64 + 3 * 96)
     assert one.kept > one.cached
 
