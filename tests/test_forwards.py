@@ -7,7 +7,7 @@ import json
 import random
 import re
 import weakref
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import replace
 
 import pytest
@@ -310,17 +310,24 @@ class Recorder:
 @pytest.fixture
 def recorders(monkeypatch):
     """Every graph that is recorded."""
-    made = []
+    made, devices = [], []
+
+    @contextmanager
+    def on(device):
+        devices.append(device)
+        yield
+        devices.pop()
 
     @contextmanager
     def recording(graph, capture_error_mode):
         assert not gc.isenabled()
+        assert devices == [torch.device("cpu")]
         made.append(graph)
         yield
 
     monkeypatch.setattr(torch.cuda, "CUDAGraph", Recorder)
     monkeypatch.setattr(torch.cuda, "graph", recording)
-    monkeypatch.setattr(torch.cuda, "device", lambda device: nullcontext())
+    monkeypatch.setattr(torch.cuda, "device", on)
     return made
 
 
