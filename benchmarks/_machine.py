@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from benchmarks.base import Setting
-from counterpoint.plan import measured_rate
+from counterpoint.plan.plan import measured_rate
 
 PACKAGES = ("counterpoint", "torch", "transformers", "peft", "numpy")
 BUSY_FROM = 0.15

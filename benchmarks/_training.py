@@ -12,7 +12,7 @@ from transformers.utils import logging as transformers_logging
 from counterpoint.config import Config
 from counterpoint.recipe import config_from
 from counterpoint.run import Run
-from counterpoint.train import train
+from counterpoint.training import train
 
 NEVER = 10**6
 _PATIENCE = 1800

@@ -20,13 +20,13 @@ from time import perf_counter
 import torch
 
 from benchmarks._models import SHAPES, folder_of
-from counterpoint.plan import gigabytes, plan
+from counterpoint.plan.plan import gigabytes, plan
 from counterpoint.recipe import load_config
 from counterpoint.run import Run
 from counterpoint.task import Problem, Score, Task
 from counterpoint.tasks import TASKS
 from counterpoint.tasks.base import Splits
-from counterpoint.train import train
+from counterpoint.training import train
 
 ON_A_GPU = [
     "model.dtype='bfloat16'",

@@ -24,10 +24,10 @@ from rich.console import Console
 from rich.table import Table
 
 from counterpoint.config import Spec
+from counterpoint.judges.programs.grader import Grader
+from counterpoint.judges.programs.suite import CallSuite, StdinSuite, Suite
 from counterpoint.sandboxes import build_sandbox
 from counterpoint.sandboxes.base import STANDARD, Script, Verdict
-from counterpoint.tasks._grading import Grader
-from counterpoint.tasks._suite import CallSuite, StdinSuite, Suite
 
 RIGHT = "a, b = map(int, input().split())\nprint(a + b)\n"
 WRONG = "a, b = map(int, input().split())\nprint(a - b - 1)\n"

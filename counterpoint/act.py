@@ -8,8 +8,8 @@ from counterpoint.algorithms.base import Algorithm
 from counterpoint.config import Config
 from counterpoint.episode import Group
 from counterpoint.errors import EndpointError
+from counterpoint.play import Limits, Stage, rollout
 from counterpoint.policy import Routing
-from counterpoint.rollout import Limits, Stage, rollout
 from counterpoint.task import Task
 from counterpoint.tasks.base import batch
 from counterpoint.workflows.single import single

@@ -340,9 +340,16 @@ class Config(Section):
 
 
 def check_options(
-    where: str, function: Callable[..., Any], options: Mapping[str, Any], *, skip: Collection[str] = ()
+    where: str,
+    function: Callable[..., Any],
+    options: Mapping[str, Any],
+    *,
+    skip: Collection[str] = (),
+    only: Collection[str] | None = None,
 ) -> dict[str, Any]:
-    """Every keyword option of `function` with its value: the given one, checked, or the default.
+    """Every option of `function` with its value: the given one, checked, or the default.
+
+    Options are its keyword-only parameters but for those in `skip`, or just the parameters in `only`.
 
     Raises ConfigError if an option is unknown, of the wrong type, outside the range its annotation gives, or missing.
     """
@@ -352,14 +359,21 @@ def check_options(
             Any if parameter.annotation is empty else parameter.annotation,
             ... if parameter.default is empty else parameter.default,
         )
-        for name, parameter in inspect.signature(function, eval_str=True).parameters.items()
-        if parameter.kind is inspect.Parameter.KEYWORD_ONLY and name not in skip
+        for name, parameter in _signature(where, function).parameters.items()
+        if (name in only if only is not None else parameter.kind is parameter.KEYWORD_ONLY and name not in skip)
     }
     model = create_model(where, __base__=Section, **fields)
     try:
         return dict(model.model_validate(dict(options)))
     except ValidationError as error:
         raise ConfigError(explain(error, model, where)) from None
+
+
+def _signature(where: str, function: Callable[..., Any]) -> inspect.Signature:
+    try:
+        return inspect.signature(function, eval_str=True)
+    except (NameError, TypeError, SyntaxError) as error:
+        raise ConfigError(f"{where}: its annotations cannot be read: {error}") from error
 
 
 def explain(error: ValidationError, model: type[BaseModel], where: str = "", *, beside: Collection[str] = ()) -> str:

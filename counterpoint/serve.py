@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from counterpoint.config import explain
 from counterpoint.episode import Answer, Call, Choice, Episode
 from counterpoint.errors import ConfigError, EndpointError, unknown
-from counterpoint.rollout import Limits, Stage, rollout
+from counterpoint.play import Limits, Stage, rollout
 from counterpoint.task import Problem, Score, Task, not_judged
 
 _GREEDY = 1e-6

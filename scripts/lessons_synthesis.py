@@ -14,11 +14,11 @@ from transcript import Lessons, Transcript, turns
 from counterpoint.episode import Message
 from counterpoint.task import Problem
 from counterpoint.tasks._fence import BLOCK_FORMAT, last_block
-from counterpoint.tasks._functions import Function, table
-from counterpoint.tasks.synthesis import Drawn, Options, draw
-from counterpoint.workflow import assistant, user
+from counterpoint.tasks.synthesis.functions import Function, table
+from counterpoint.tasks.synthesis.task import Drawn, Options, draw
 from counterpoint.workflows import _prompts as prompts
 from counterpoint.workflows._parse import read_verdict
+from counterpoint.workflows.base import assistant, user
 
 
 class Mistakes(NamedTuple):

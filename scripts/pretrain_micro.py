@@ -28,9 +28,9 @@ from transformers import PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
 from counterpoint.episode import Message
 from counterpoint.task import Task
 from counterpoint.tasks.arithmetic import arithmetic, steps_of
-from counterpoint.workflow import assistant, user
 from counterpoint.workflows import _prompts as prompts
 from counterpoint.workflows._parse import read_verdict
+from counterpoint.workflows.base import assistant, user
 
 END = "<|im_end|>"
 PAD = "<|endoftext|>"

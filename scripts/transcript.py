@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 from counterpoint.episode import Message
-from counterpoint.workflow import assistant, user
+from counterpoint.workflows.base import assistant, user
 
 
 class Transcript(NamedTuple):

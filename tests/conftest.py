@@ -8,7 +8,7 @@ import pytest
 
 from counterpoint.recipe import config_from
 from counterpoint.run import Run
-from counterpoint.train import train
+from counterpoint.training import train
 
 
 @pytest.fixture(autouse=True)

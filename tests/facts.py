@@ -11,13 +11,13 @@ from counterpoint.chat import Chat
 from counterpoint.diagnostics.base import Step
 from counterpoint.episode import Answer, Call, CallKey, Choice, Claim, Episode, Group, Message
 from counterpoint.learners.base import Contributions
+from counterpoint.play import Limits, Stage
 from counterpoint.policy import Routing
-from counterpoint.rollout import Limits, Stage
 from counterpoint.samplers.scripted import Scripted
 from counterpoint.task import RIGHT, WRONG, Problem, Score, Task
 from counterpoint.testing.characters import END, OTHER_END, CharacterTokenizer
 from counterpoint.testing.characters import MERGED as MERGED
-from counterpoint.workflow import Workflow
+from counterpoint.workflows.base import Workflow
 
 
 class CharTokenizer(CharacterTokenizer):

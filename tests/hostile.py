@@ -12,8 +12,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Literal
 
+from counterpoint.judges.programs.suite import AssertSuite, CallSuite, StdinSuite, Suite
 from counterpoint.sandboxes.base import Allowance, Verdict
-from counterpoint.tasks._suite import AssertSuite, CallSuite, StdinSuite, Suite
 
 AC, WA, RE = Verdict.ACCEPTED, Verdict.WRONG_ANSWER, Verdict.RUNTIME_ERROR
 TLE, MLE, OLE = Verdict.TIME_LIMIT, Verdict.MEMORY_LIMIT, Verdict.OUTPUT_LIMIT
@@ -188,7 +188,10 @@ _READING = [
     ),
     _refused("reads_the_other_packages", 'print(7 if open("$SITE/pydantic/main.py").read() else 0)'),
     _refused("imports_the_other_packages", "import pydantic\nprint(7)", says="ModuleNotFoundError", outside="never"),
-    _refused("reads_the_repository", 'print(7 if "Suite" in open("$REPO/counterpoint/tasks/_suite.py").read() else 0)'),
+    _refused(
+        "reads_the_repository",
+        'print(7 if "Suite" in open("$REPO/counterpoint/judges/programs/suite.py").read() else 0)',
+    ),
     _refused("reads_these_tests", 'print(7 if "7" in open("$REPO/tests/hostile.py").read() else 0)'),
     _refused(
         "imports_the_project",

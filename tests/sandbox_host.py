@@ -27,9 +27,9 @@ from string import Template
 from hostile import FAIR, HOSTILE, Program
 
 from counterpoint.errors import TaskError
+from counterpoint.judges.programs.grader import Grader
 from counterpoint.sandboxes.base import Allowance, Execution, Job, Sandbox, Tier, Verdict
 from counterpoint.sandboxes.fork_server import fork_server
-from counterpoint.tasks._grading import Grader
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 USER = 64020

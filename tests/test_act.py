@@ -14,7 +14,7 @@ from counterpoint.errors import EndpointError
 from counterpoint.recipe import config_from
 from counterpoint.task import Problem
 from counterpoint.tasks.base import batch
-from counterpoint.workflow import Role, workflow
+from counterpoint.workflows.base import Role, workflow
 
 TASKS = [make_task(f"What is {number}?", key="2", id=f"t{number}") for number in range(12)]
 

@@ -4,7 +4,8 @@ import asyncio
 
 import pytest
 
-from counterpoint.tasks._answers import boxes, last_box, same_number, same_text_or_number
+from counterpoint.judges.text import same_number, same_text_or_number
+from counterpoint.tasks._answers import boxes, last_box
 
 
 def same(answer: str, key: str) -> bool:

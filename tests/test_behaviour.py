@@ -33,9 +33,9 @@ from counterpoint.diagnostics.behaviour import (
 )
 from counterpoint.episode import Answer, CallKey, Choice, Unreadable, Verdict
 from counterpoint.errors import ConfigError, WorkflowError
-from counterpoint.evaluate import count, evaluate
+from counterpoint.evaluation import count, evaluate
 from counterpoint.task import Problem
-from counterpoint.workflow import Role, workflow
+from counterpoint.workflows.base import Role, workflow
 
 RIGHT, WRONG = ("2", 1.0), ("3", 0.0)
 

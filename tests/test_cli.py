@@ -185,7 +185,7 @@ def test_an_empty_task_file_is_refused(refused, tmp_path):
 def test_a_role_that_is_never_called_is_refused(refused, tmp_path):
     (tmp_path / "my_flow.py").write_text(
         "from counterpoint.task import Problem\n"
-        "from counterpoint.workflow import Role, workflow\n\n\n"
+        "from counterpoint.workflows.base import Role, workflow\n\n\n"
         "@workflow\n"
         "async def lonely(problem: Problem, *, solver: Role, critic: Role) -> str | None:\n"
         "    return (await solver(problem.text)).answers('1')\n"

@@ -10,7 +10,7 @@ from conftest import micro_run
 from counterpoint.errors import SandboxError
 from counterpoint.run import Run
 from counterpoint.sandboxes._slot import Slot
-from counterpoint.train import train
+from counterpoint.training import train
 
 CODE = {"task": {"name": "synthesis", "train": 64, "validation": 4, "test": 6}, "model": {"path": "micro-coder"}}
 

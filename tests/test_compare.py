@@ -6,8 +6,8 @@ from fractions import Fraction
 
 import pytest
 
+from counterpoint.judges.programs.compare import same_output, same_value
 from counterpoint.sandboxes.inside.codec import decode, encode
-from counterpoint.tasks._compare import same_output, same_value
 
 COMPARISONS = ("lines", "lcb_strict", "tokens", "exact")
 NAN, INFINITE = float("nan"), float("inf")

@@ -11,7 +11,7 @@ from conftest import micro_run
 from counterpoint import controls
 from counterpoint.cli.evaluate import affordable
 from counterpoint.errors import ConfigError
-from counterpoint.evaluate import Evaluation
+from counterpoint.evaluation import Evaluation
 from counterpoint.policy import routing
 from counterpoint.recipe import config_from
 from counterpoint.workflows import load_workflow

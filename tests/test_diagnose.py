@@ -9,11 +9,11 @@ import sys
 import pytest
 from conftest import micro_run
 
-from counterpoint.alarm import Alarm
+from counterpoint.analysis.alarm import Alarm
+from counterpoint.analysis.signatures import SIGNATURES
 from counterpoint.policy import Routing
 from counterpoint.run import Run
-from counterpoint.signatures import SIGNATURES
-from counterpoint.train import peak_of, train
+from counterpoint.training import peak_of, train
 
 
 def diagnose(path, *options):

@@ -14,8 +14,8 @@ import pytest
 
 from counterpoint.testing import workflow_conformance
 from counterpoint.testing.workflow_conformance import check_workflow
-from counterpoint.workflow import Reply, Workflow
 from counterpoint.workflows import WORKFLOWS
+from counterpoint.workflows.base import Reply, Workflow
 
 ROOT = Path(__file__).parent.parent
 PAGE = (ROOT / "docs" / "workflows.md").read_text()

@@ -20,7 +20,7 @@ from counterpoint.run import Run
 from counterpoint.samplers.base import Request
 from counterpoint.samplers.by_policy import ByPolicy
 from counterpoint.samplers.endpoint import Endpoint
-from counterpoint.train import train
+from counterpoint.training import train
 
 
 def ask(url: str, count: int = 1, **settings):

@@ -8,10 +8,10 @@ import pytest
 from conftest import micro_run
 from facts import make_call, make_episode, make_group, vote
 
+from counterpoint.analysis.passes import Attempt, majority_at, pass_at
 from counterpoint.cli.main import main
 from counterpoint.episode import Answer, CallKey, Choice, Unreadable, Verdict
-from counterpoint.evaluate import count
-from counterpoint.passes import Attempt, majority_at, pass_at
+from counterpoint.evaluation import count
 
 TASK = {"name": "arithmetic", "train": 64, "validation": 4, "test": 12}
 

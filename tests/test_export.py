@@ -18,7 +18,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from counterpoint import controls
 from counterpoint.cli.main import main
 from counterpoint.errors import ConfigError, RunError
-from counterpoint.export import export
+from counterpoint.export.export import export
 from counterpoint.models import micro_model
 from counterpoint.run import Run
 from counterpoint.runtimes import open_runtime
@@ -266,7 +266,7 @@ def test_a_checkpoint_that_was_not_evaluated_has_a_card_without_its_figures(trai
 
 def test_a_name_on_the_hub_is_kept_with_its_revision(trained, tmp_path, monkeypatch):
     run = copy_with(trained, tmp_path / "one", "[policy.generator.model]", 'path = "us/ours"', 'revision = "v2"')
-    from counterpoint import export as module
+    from counterpoint.export import export as module
 
     real = module.load_chat(trained.config.model)
     tokenizer = AutoTokenizer.from_pretrained(BASE)

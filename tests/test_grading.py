@@ -7,13 +7,13 @@ import pytest
 
 from counterpoint.config import Spec
 from counterpoint.errors import SandboxError, TaskError
+from counterpoint.judges.programs.grader import Grader, Judgement, program_task
+from counterpoint.judges.programs.suite import AssertSuite, CallSuite, StdinSuite, from_key, to_key
 from counterpoint.sandboxes.base import STANDARD as ALLOWANCE
 from counterpoint.sandboxes.base import Ending, Execution, FunctionCall, Script, Tier, Verdict, fault
 from counterpoint.sandboxes.inside import exits
 from counterpoint.task import Problem
 from counterpoint.tasks import load_tasks
-from counterpoint.tasks._grading import Grader, Judgement, program_task
-from counterpoint.tasks._suite import AssertSuite, CallSuite, StdinSuite, from_key, to_key
 
 pytestmark = pytest.mark.alone
 

@@ -215,7 +215,7 @@ def test_a_judge_that_is_not_started_or_was_cancelled_says_nothing_false():
 SWEEP = """
 import json, sys
 sys.path.insert(0, sys.argv[1])
-import _gym_worker as worker
+import worker
 from reasoning_gym.factory import DATASETS
 found, made = {}, []
 for name in sorted(DATASETS):

@@ -12,11 +12,11 @@ from importlib.metadata import PackageNotFoundError, files
 import pytest
 
 from counterpoint.config import Spec
+from counterpoint.judges.programs.grader import Grader
+from counterpoint.judges.programs.suite import from_key
 from counterpoint.sandboxes import build_sandbox
 from counterpoint.sandboxes.base import Verdict
-from counterpoint.tasks._grading import Grader
-from counterpoint.tasks._suite import from_key
-from counterpoint.tasks.programs import programs
+from counterpoint.tasks.programs.task import programs
 
 OTHER = {
     ast.Add: ast.Sub,

@@ -13,10 +13,10 @@ from counterpoint.algorithms.aggregation import token
 from counterpoint.algorithms.credit import outcome, own
 from counterpoint.algorithms.loss import Loss, reinforce
 from counterpoint.episode import Unreadable
-from counterpoint.evaluate import count
+from counterpoint.evaluation import count
 from counterpoint.learners.peft import Peft
+from counterpoint.play import rollout
 from counterpoint.policy import Routing
-from counterpoint.rollout import rollout
 from counterpoint.testing.tiny import tiny_calls, tiny_config, tiny_samples
 from counterpoint.workflows import WORKFLOWS
 

@@ -6,7 +6,7 @@ import pytest
 
 from counterpoint.recipe import load_config
 from counterpoint.run import Run
-from counterpoint.train import train
+from counterpoint.training import train
 
 BASES = {
     "voting_arithmetic": (0.25, 0.60),

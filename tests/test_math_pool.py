@@ -9,8 +9,8 @@ import time
 import pytest
 
 from counterpoint.errors import ConfigError
-from counterpoint.tasks import _math_judge, _math_pool
-from counterpoint.tasks._math_judge import MathJudge
+from counterpoint.judges.mathematics import judge, pool
+from counterpoint.judges.mathematics.judge import MathJudge
 
 pytestmark = pytest.mark.alone
 
@@ -30,7 +30,7 @@ def stand_in(tmp_path, monkeypatch, program):
     """Another program in place of the one that compares."""
     file = tmp_path / "worker.py"
     file.write_text(program)
-    monkeypatch.setattr(_math_pool, "_PROGRAM", file)
+    monkeypatch.setattr(pool, "_PROGRAM", file)
 
 
 def test_hundreds_of_answers_at_once_leave_the_loop_free_and_nothing_running():
@@ -154,8 +154,8 @@ def test_what_cannot_start_has_not_judged(tmp_path, monkeypatch, program, reason
 
 
 def test_silence_on_a_busy_machine_is_not_judged(tmp_path, monkeypatch):
-    monkeypatch.setattr(_math_pool, "_PATIENCE", 0.0)
-    monkeypatch.setattr(_math_pool, "_LEAST_PATIENCE", 0.2)
+    monkeypatch.setattr(pool, "_PATIENCE", 0.0)
+    monkeypatch.setattr(pool, "_LEAST_PATIENCE", 0.2)
     program = (
         "import sys, time\nprint('{\"ready\": true}', flush=True)\n"
         "for line in sys.stdin:\n    print('{\"read\": true}', flush=True)\n    time.sleep(60)\n"
@@ -217,7 +217,7 @@ def test_a_process_inherits_no_secrets_and_no_files(tmp_path, monkeypatch):
 
 
 def test_a_judge_without_math_verify_says_what_to_install(monkeypatch):
-    monkeypatch.setattr(_math_judge, "find_spec", lambda name: None)
+    monkeypatch.setattr(judge, "find_spec", lambda name: None)
 
     async def entered():
         async with MathJudge():

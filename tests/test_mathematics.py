@@ -11,10 +11,10 @@ import pytest
 
 from counterpoint.config import check_options
 from counterpoint.errors import ConfigError, TaskError
-from counterpoint.tasks._math_sets import SETS, read_row
 from counterpoint.tasks._overlap import overlapping
 from counterpoint.tasks._splits import split_of
-from counterpoint.tasks.mathematics import mathematics, study_test
+from counterpoint.tasks.mathematics.sets import SETS, read_row
+from counterpoint.tasks.mathematics.task import mathematics, study_test
 
 family = sys.modules[mathematics.__module__]
 

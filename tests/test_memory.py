@@ -11,9 +11,9 @@ from transformers import Gemma2Config, Gemma2ForCausalLM, Qwen3Config, Qwen3ForC
 
 from counterpoint.config import ModelConfig
 from counterpoint.errors import ModelError
-from counterpoint.memory import footprint
 from counterpoint.models import micro_model
-from counterpoint.plan import plan
+from counterpoint.plan.memory import footprint
+from counterpoint.plan.plan import plan
 from counterpoint.recipe import load_config
 
 # Takes a step of sampler and learner with replies that never end; prints how many bytes the process had before, and at
@@ -29,8 +29,8 @@ from counterpoint.algorithms.base import Sample
 from counterpoint.algorithms.loss import Loss, clip
 from counterpoint.base_model import load_base_model
 from counterpoint.learners.peft import Peft
-from counterpoint.plan import plan
-from counterpoint.memory import _calls
+from counterpoint.plan.plan import plan
+from counterpoint.plan.memory import _calls
 from counterpoint.recipe import load_config
 from counterpoint.samplers._engine import Engine
 from counterpoint.samplers.base import Request

@@ -10,7 +10,7 @@ from torch_build import session_folder, tiny_folder, trained
 from counterpoint.base_model import load_chat
 from counterpoint.config import Spec
 from counterpoint.episode import calls_of, read_episodes
-from counterpoint.plan import plan
+from counterpoint.plan.plan import plan
 from counterpoint.run import Run
 from counterpoint.task import Problem, Task
 from counterpoint.tasks import TASKS

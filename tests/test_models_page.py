@@ -13,7 +13,7 @@ from torch_build import session_folder
 
 from counterpoint.config import LongPrompts, ModelConfig, Thinking
 from counterpoint.models import MICRO_MODELS
-from counterpoint.plan import plan
+from counterpoint.plan.plan import plan
 from counterpoint.presets import PRESETS, preset
 from counterpoint.recipe import config_from, load_config
 from counterpoint.testing.tiny_qwen3 import tiny_qwen3_folder

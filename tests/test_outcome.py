@@ -5,7 +5,7 @@ from statistics import fmean
 
 import pytest
 
-from counterpoint.outcome import Interval, difference, interval, outcome, smooth
+from counterpoint.analysis.summary import Interval, difference, interval, outcome, smooth
 
 
 def row(step, split, outcomes, roles=None, numbers=None):

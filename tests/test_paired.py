@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from scipy.stats import permutation_test
 
+from counterpoint.analysis.paired import compare, sign_flip
+from counterpoint.analysis.summary import interval
 from counterpoint.errors import RunError
-from counterpoint.outcome import interval
-from counterpoint.paired import compare, sign_flip
 
 
 def slow_p(differences):

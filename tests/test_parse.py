@@ -3,8 +3,8 @@
 import pytest
 
 from counterpoint.episode import CallKey, Unreadable
-from counterpoint.workflow import Reply
 from counterpoint.workflows._parse import read_index, read_strategies, read_verdict
+from counterpoint.workflows.base import Reply
 
 
 @pytest.mark.parametrize(

@@ -10,15 +10,15 @@ from facts import make_call, make_episode, make_group, make_step
 from counterpoint.algorithms.advantage import grpo
 from counterpoint.algorithms.base import in_loss
 from counterpoint.algorithms.credit import outcome
+from counterpoint.analysis.history import History
+from counterpoint.analysis.signatures import diagnose
 from counterpoint.diagnostics import build_diagnostics
 from counterpoint.episode import Answer, Choice, Verdict
-from counterpoint.history import History
 from counterpoint.learners.base import Contribution, Moved, Source
 from counterpoint.learners.gradient import FlatGradient
 from counterpoint.policy import Routing
 from counterpoint.recipe import config_from
-from counterpoint.signatures import diagnose
-from counterpoint.train import policy_numbers
+from counterpoint.training import policy_numbers
 
 STEPS, TASKS, ROLLOUTS, SIZE = 40, 8, 6, 200
 SHARED = Routing({"voter": "all", "judge": "all"})

@@ -16,14 +16,14 @@ import pytest
 
 from counterpoint.config import check_options
 from counterpoint.errors import ConfigError, TaskError
+from counterpoint.judges.programs.suite import AssertSuite, CallSuite, StdinSuite, from_key
 from counterpoint.sandboxes.base import STANDARD
 from counterpoint.task import RIGHT
 from counterpoint.tasks import _packed_tests, _program_tests
-from counterpoint.tasks._program_layouts import layout_of, read
-from counterpoint.tasks._program_tests import Reading
 from counterpoint.tasks._splits import split_of
-from counterpoint.tasks._suite import AssertSuite, CallSuite, StdinSuite, from_key
-from counterpoint.tasks.programs import programs
+from counterpoint.tasks.programs.layouts import layout_of, read
+from counterpoint.tasks.programs.task import programs
+from counterpoint.tasks.programs.unit_tests import Reading
 
 PLAIN = Reading()
 

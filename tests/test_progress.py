@@ -5,8 +5,8 @@ from io import StringIO
 import pytest
 from rich.console import Console
 
+from counterpoint.analysis.summary import Course, Interval, Outcome
 from counterpoint.cli.progress import print_outcome, step_line
-from counterpoint.outcome import Course, Interval, Outcome
 
 NUMBERS = {"episode/score": 0.5, "episode/errors": 0.0, "episode/not_judged": 0.0, "time/step": 1.0}
 

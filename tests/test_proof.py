@@ -16,7 +16,7 @@ from counterpoint.samplers._engine import Engine
 from counterpoint.samplers.in_process import InProcess
 from counterpoint.task import RIGHT
 from counterpoint.testing.tiny import tiny_calls
-from counterpoint.train import train
+from counterpoint.training import train
 
 
 class Fixed:

@@ -10,7 +10,7 @@ import polars as pl
 import pytest
 from torch_build import session_folder
 
-from counterpoint.plan import plan
+from counterpoint.plan.plan import plan
 from counterpoint.recipe import load_config
 from counterpoint.testing.tiny_qwen3 import tiny_qwen3_folder
 

@@ -12,7 +12,7 @@ from torch_build import LOCAL_RUNTIME, session_folder, start, tiny_folder, train
 from counterpoint.errors import RunError
 from counterpoint.learners.peft import Peft
 from counterpoint.run import Run
-from counterpoint.train import Watch
+from counterpoint.training import Watch
 
 STEPS = {
     "task": {"validation": 2, "test": 2},

@@ -11,13 +11,13 @@ from counterpoint.config import Spec
 from counterpoint.diagnostics.behaviour import episode_numbers
 from counterpoint.episode import Answer, CallKey, Choice, Unreadable, Verdict
 from counterpoint.errors import WorkflowError
-from counterpoint.rollout import call_seed, rollout
+from counterpoint.play import call_seed, rollout
 from counterpoint.samplers._wave import Wave
 from counterpoint.samplers.base import Completion
 from counterpoint.samplers.scripted import Scripted
 from counterpoint.task import Problem, Score
-from counterpoint.workflow import Part, Role, workflow
 from counterpoint.workflows import load_workflow
+from counterpoint.workflows.base import Part, Role, workflow
 
 SOON = 0.02
 """Seconds that are over soon."""

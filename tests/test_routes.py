@@ -17,19 +17,19 @@ from counterpoint.config import UpdateConfig
 from counterpoint.episode import calls_of, read_episodes
 from counterpoint.errors import ConfigError, LearnerError, WorkflowError
 from counterpoint.learners.peft import Peft
-from counterpoint.plan import plan
+from counterpoint.plan.plan import plan
+from counterpoint.play import Stage, rollout
 from counterpoint.policy import routing, settings_of
 from counterpoint.recipe import config_from
-from counterpoint.rollout import Stage, rollout
 from counterpoint.run import Run
 from counterpoint.runtimes import open_runtime
 from counterpoint.task import Problem
 from counterpoint.tasks import load_tasks
 from counterpoint.testing.reference import plain_logprobs
 from counterpoint.testing.tiny import tiny_calls, tiny_config, tiny_samples
-from counterpoint.train import train
-from counterpoint.workflow import Role, workflow
+from counterpoint.training import train
 from counterpoint.workflows import load_workflow
+from counterpoint.workflows.base import Role, workflow
 
 FROZEN = {"policy": {"conductor": {"trainable": False}}}
 

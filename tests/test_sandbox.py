@@ -22,11 +22,11 @@ from hostile import CALL, EXAM, FAIR, FORBIDDEN, HIDDEN, HOSTILE, STDIN, SWEEP, 
 from sandbox_host import World, adopt_orphans, children, descendants, fault, judge_all
 
 from counterpoint.errors import SandboxError
+from counterpoint.judges.programs.grader import Grader
+from counterpoint.judges.programs.suite import AssertSuite, CallSuite, StdinSuite
 from counterpoint.sandboxes.base import STANDARD, Allowance, Exam, FunctionCall, Script, Verdict
 from counterpoint.sandboxes.fork_server import fork_server
 from counterpoint.sandboxes.inside.codec import CodecError, decode
-from counterpoint.tasks._grading import Grader
-from counterpoint.tasks._suite import AssertSuite, CallSuite, StdinSuite
 from counterpoint.testing.sandbox_conformance import sandbox_checks
 
 pytestmark = [

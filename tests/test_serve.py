@@ -21,7 +21,7 @@ from counterpoint.errors import ConfigError, RunError
 from counterpoint.serve import Service, _completion
 from counterpoint.task import Problem
 from counterpoint.tasks.base import Splits
-from counterpoint.workflow import Role, workflow
+from counterpoint.workflows.base import Role, workflow
 
 SUM = "What is 7 + 12 - 3?"
 

@@ -12,7 +12,7 @@ import pytest
 from facts import make_episode, make_group
 
 import counterpoint
-from counterpoint import train
+from counterpoint import training
 from counterpoint.diagnostics.behaviour import episode_numbers
 
 PACKAGE = Path(counterpoint.__file__).parent
@@ -30,7 +30,7 @@ def length(node):
 
 
 def test_the_loop_reads_in_about_sixty_lines():
-    source = inspect.getsource(train.train)
+    source = inspect.getsource(training.train)
     assert len(source.splitlines()) <= 88
     loop = source[source.index("for index in") :]
     assert len([line for line in loop.splitlines() if line.strip()]) <= 60
@@ -75,7 +75,7 @@ print({ENGINES})
 def test_what_describes_a_run_or_a_workflow_starts_without_an_engine():
     code = f"""
 import sys
-import counterpoint.workflows, counterpoint.tasks, counterpoint.run, counterpoint.config, counterpoint.outcome
+import counterpoint.workflows, counterpoint.tasks, counterpoint.run, counterpoint.config, counterpoint.analysis.summary
 print({ENGINES})
 """
     assert run_python(code).strip() == "[]"

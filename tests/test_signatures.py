@@ -7,12 +7,12 @@ from statistics import fmean
 import numpy as np
 import pytest
 
-from counterpoint.history import History, Series
-from counterpoint.outcome import CLIFF_DROP, cliff_warning, outcome
+from counterpoint.analysis.history import History, Series
+from counterpoint.analysis.signatures import SIGNATURES, diagnose
+from counterpoint.analysis.signatures.base import Thresholds, fall_from_the_best
+from counterpoint.analysis.signatures.capture import captured
+from counterpoint.analysis.summary import CLIFF_DROP, cliff_warning, outcome
 from counterpoint.policy import Routing
-from counterpoint.signatures import SIGNATURES, diagnose
-from counterpoint.signatures.base import Thresholds, fall_from_the_best
-from counterpoint.signatures.capture import captured
 
 SHARED = Routing({"voter": "all", "judge": "all"})
 ISOLATED = Routing({"voter": "voter", "judge": "judge"})

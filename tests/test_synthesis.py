@@ -10,9 +10,9 @@ import pytest
 from counterpoint.errors import TaskError
 from counterpoint.task import RIGHT, WRONG
 from counterpoint.tasks._fence import last_block
-from counterpoint.tasks._functions import FAMILIES, Function, behaviour, literal, table
 from counterpoint.tasks._splits import split_of
-from counterpoint.tasks.synthesis import Options, draw, synthesis
+from counterpoint.tasks.synthesis.functions import FAMILIES, Function, behaviour, literal, table
+from counterpoint.tasks.synthesis.task import Options, draw, synthesis
 
 SMALL = {"train": 60, "validation": 10, "test": 12}
 EVERY = ("numbers", "lists", "strings")

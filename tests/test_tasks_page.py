@@ -10,7 +10,7 @@ import pytest
 from counterpoint.config import check_options
 from counterpoint.recipe import config_from
 from counterpoint.tasks import TASKS
-from counterpoint.tasks._program_layouts import Layout
+from counterpoint.tasks.programs.layouts import Layout
 
 PAGE = (Path(__file__).parent.parent / "docs" / "tasks.md").read_text()
 RECIPES = re.findall(r"```toml\n(.*?)```", PAGE, flags=re.DOTALL)

@@ -15,10 +15,10 @@ from counterpoint.cli.show import show_episodes
 from counterpoint.config import EndpointConfig
 from counterpoint.episode import calls_of, read_episodes
 from counterpoint.errors import ConfigError
-from counterpoint.plan import plan
+from counterpoint.plan.plan import plan
+from counterpoint.play import Stage, rollout
 from counterpoint.policy import Routing, routing
 from counterpoint.recipe import config_from
-from counterpoint.rollout import Stage, rollout
 from counterpoint.run import Run
 from counterpoint.runtimes import open_runtime
 from counterpoint.samplers.base import Request

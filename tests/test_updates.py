@@ -24,7 +24,7 @@ from counterpoint.policy import routing
 from counterpoint.run import Run
 from counterpoint.testing.reference import plain_gradient, plain_logprobs, wanting_gradients
 from counterpoint.testing.tiny import tiny_calls, tiny_samples
-from counterpoint.train import train
+from counterpoint.training import train
 
 BASE = tiny_base()
 

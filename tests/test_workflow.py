@@ -11,10 +11,10 @@ from pydantic import Field
 from counterpoint.config import Spec
 from counterpoint.episode import Answer, CallKey, Choice, Proposal, Unreadable, Verdict
 from counterpoint.errors import ConfigError, WorkflowError
-from counterpoint.rollout import rollout
+from counterpoint.play import rollout
 from counterpoint.task import Problem
-from counterpoint.workflow import Part, Reply, Role, Roles, assistant, user, workflow
 from counterpoint.workflows import load_workflow
+from counterpoint.workflows.base import Part, Reply, Role, Roles, assistant, user, workflow
 
 
 def make_reply(role: str = "generator", slot: int = 0) -> Reply:
@@ -373,7 +373,7 @@ def test_a_cast_that_can_be_is_taken(cast):
 
 OWN = """
 from counterpoint.task import Problem
-from counterpoint.workflow import Role, workflow
+from counterpoint.workflows.base import Role, workflow
 
 @workflow
 async def echo(problem: Problem, *, parrot: Role, times: int = 1) -> str | None:

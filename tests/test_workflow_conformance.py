@@ -15,8 +15,8 @@ from counterpoint.task import Problem
 from counterpoint.testing import workflow_conformance as suite
 from counterpoint.testing.characters import END, MERGED, MERGED_TEXT, CharacterTokenizer, character_chat, spell
 from counterpoint.testing.workflow_conformance import Trial, check_workflow
-from counterpoint.workflow import Part, Role, assistant, user, workflow
 from counterpoint.workflows import WORKFLOWS, load_workflow
+from counterpoint.workflows.base import Part, Role, assistant, user, workflow
 
 SHIPPED = [
     {"name": "single"},

@@ -11,7 +11,7 @@ from facts import MERGED, RIGHT, WRONG, assistant, make_chat, make_limits, make_
 from counterpoint.config import Spec
 from counterpoint.episode import Answer, CallKey, Choice, Proposal, Unreadable, Verdict
 from counterpoint.errors import ConfigError
-from counterpoint.rollout import rollout
+from counterpoint.play import rollout
 from counterpoint.samplers.scripted import Scripted
 from counterpoint.task import Problem, Task, not_judged
 from counterpoint.workflows import WORKFLOWS, load_workflow

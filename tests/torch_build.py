@@ -24,8 +24,8 @@ from counterpoint.samplers.base import Completion, Request, Sampler
 from counterpoint.task import Problem
 from counterpoint.tasks.arithmetic import steps_of
 from counterpoint.testing.tiny import tiny_config, tiny_model_folder
-from counterpoint.train import train
-from counterpoint.workflow import Part, Reply, Role, workflow
+from counterpoint.training import train
+from counterpoint.workflows.base import Part, Reply, Role, workflow
 
 torch.set_num_threads(1)
 

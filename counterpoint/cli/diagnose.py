@@ -5,12 +5,12 @@ from pathlib import Path
 
 from rich.console import Console
 
+from counterpoint.analysis.history import History, history_of
+from counterpoint.analysis.signatures import SIGNATURES, diagnose
+from counterpoint.analysis.signatures.base import Finding, Thresholds
+from counterpoint.analysis.summary import outcome
 from counterpoint.cli.out import check_out, write_out
-from counterpoint.history import History, history_of
-from counterpoint.outcome import outcome
 from counterpoint.run import Run
-from counterpoint.signatures import SIGNATURES, diagnose
-from counterpoint.signatures.base import Finding, Thresholds
 
 
 def report(path: Path, out: Path | None) -> None:

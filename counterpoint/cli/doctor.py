@@ -14,11 +14,11 @@ from rich.console import Console
 from transformers.utils import logging as transformers_logging
 
 from counterpoint.base_model import load_base_model
-from counterpoint.cli.threads import rates, slow
 from counterpoint.config import Config, ModelConfig
 from counterpoint.errors import CounterpointError, SandboxError
 from counterpoint.interventions import INTERVENTIONS
 from counterpoint.models import MICRO_MODELS
+from counterpoint.plan.threads import rates, slow
 from counterpoint.recipe import RECIPE_FOLDERS, load_config
 from counterpoint.sandboxes import build_sandbox
 from counterpoint.sandboxes._canaries import CANARIES

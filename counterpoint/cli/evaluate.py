@@ -14,22 +14,22 @@ from rich.table import Table
 from transformers.utils import logging as transformers_logging
 
 from counterpoint import controls
+from counterpoint.analysis.paired import compare
+from counterpoint.analysis.passes import Passes, passes
+from counterpoint.analysis.summary import BEHAVIOUR, interval
 from counterpoint.cli.out import check_out, write_out
 from counterpoint.cli.progress import percent, role_lines, with_interval
 from counterpoint.cli.train import with_threads
 from counterpoint.config import Config
 from counterpoint.errors import ConfigError, RunError, unknown
-from counterpoint.evaluate import Evaluation, evaluate
-from counterpoint.outcome import BEHAVIOUR, interval
-from counterpoint.paired import compare
-from counterpoint.passes import Passes, passes
+from counterpoint.evaluation import Evaluation, evaluate
+from counterpoint.play import Stage
 from counterpoint.policy import routing
 from counterpoint.recipe import config_from, load_config, override_table
-from counterpoint.rollout import Stage
 from counterpoint.run import Run
 from counterpoint.runtimes import open_runtime
 from counterpoint.tasks import load_tasks
-from counterpoint.train import limits_of
+from counterpoint.training import limits_of
 from counterpoint.workflows import load_workflow
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from rich.console import Console
 from transformers.utils import logging as transformers_logging
 
-from counterpoint.export import export
+from counterpoint.export.export import export
 from counterpoint.run import Run
 
 

@@ -15,7 +15,7 @@ WORKFLOW = r'''"""One role solves a problem, another reviews the solution; what 
 import re
 
 from counterpoint.task import Problem
-from counterpoint.workflow import Role, user, workflow
+from counterpoint.workflows.base import Role, user, workflow
 
 VERDICT = re.compile(r"\\boxed\{(correct|incorrect)\}")
 

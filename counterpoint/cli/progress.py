@@ -9,7 +9,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from counterpoint.outcome import Course, Interval, Outcome
+from counterpoint.analysis.summary import Course, Interval, Outcome
 
 
 class Progress:

@@ -15,15 +15,15 @@ from transformers.utils import logging as transformers_logging
 from counterpoint.cli.train import with_threads
 from counterpoint.controls import routes_of
 from counterpoint.errors import ConfigError, CounterpointError, EndpointError
+from counterpoint.play import Stage
 from counterpoint.recipe import load_config
-from counterpoint.rollout import Stage
 from counterpoint.run import Run
 from counterpoint.runtimes import open_runtime
 from counterpoint.serve import Service
 from counterpoint.task import Problem
 from counterpoint.tasks import load_tasks
 from counterpoint.tasks.base import Splits
-from counterpoint.train import limits_of
+from counterpoint.training import limits_of
 from counterpoint.workflows import load_workflow
 
 _PLACE = "/v1/chat/completions"

@@ -9,6 +9,7 @@ from rich.padding import Padding
 from rich.rule import Rule
 from rich.text import Text
 
+from counterpoint.analysis.summary import BEHAVIOUR
 from counterpoint.cli.progress import role_lines, team_line
 from counterpoint.episode import (
     Answer,
@@ -23,7 +24,6 @@ from counterpoint.episode import (
     read_episodes,
 )
 from counterpoint.errors import ConfigError, RunError, unknown
-from counterpoint.outcome import BEHAVIOUR
 from counterpoint.run import Run
 
 OUTCOMES = ("any", "right", "wrong", "failed", "split")

@@ -9,16 +9,16 @@ from pathlib import Path
 from rich.console import Console
 from transformers.utils import logging as transformers_logging
 
-from counterpoint.cli.facts import facts
+from counterpoint.analysis.history import history_of
+from counterpoint.analysis.signatures import diagnose
 from counterpoint.cli.profile import print_profile
 from counterpoint.cli.progress import Progress, print_behaviour, print_outcome
-from counterpoint.cli.threads import warning
 from counterpoint.config import Config
-from counterpoint.history import history_of
-from counterpoint.plan import plan
+from counterpoint.plan.plan import plan
+from counterpoint.plan.provenance import facts
+from counterpoint.plan.threads import warning
 from counterpoint.run import Run
-from counterpoint.signatures import diagnose
-from counterpoint.train import train
+from counterpoint.training import train
 
 
 def start(config: Config, out: Path | None, recipe: str, overrides: Sequence[str], *, profile: bool) -> None:

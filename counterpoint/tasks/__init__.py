@@ -6,15 +6,15 @@ from dataclasses import replace
 
 from counterpoint.config import Spec, check_options
 from counterpoint.errors import ConfigError, unknown
+from counterpoint.judges.programs.grader import Grader
 from counterpoint.sandboxes import build_sandbox
-from counterpoint.tasks._grading import Grader
 from counterpoint.tasks.arithmetic import arithmetic
 from counterpoint.tasks.base import Splits
 from counterpoint.tasks.gym import gym
-from counterpoint.tasks.mathematics import mathematics
-from counterpoint.tasks.programs import programs
+from counterpoint.tasks.mathematics.task import mathematics
+from counterpoint.tasks.programs.task import programs
 from counterpoint.tasks.questions import questions
-from counterpoint.tasks.synthesis import synthesis
+from counterpoint.tasks.synthesis.task import synthesis
 
 TASKS: dict[str, Callable[..., Splits]] = {
     "arithmetic": arithmetic,

@@ -6,8 +6,9 @@ from typing import Annotated
 from pydantic import Field
 
 from counterpoint.errors import TaskError
+from counterpoint.judges.text import same_number
 from counterpoint.task import Problem, Task
-from counterpoint.tasks._answers import BOXED_FORMAT, last_box, same_number
+from counterpoint.tasks._answers import BOXED_FORMAT, last_box
 from counterpoint.tasks._splits import Split, problem_id, split_of
 from counterpoint.tasks.base import Splits
 

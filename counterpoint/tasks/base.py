@@ -2,39 +2,13 @@
 
 import hashlib
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Self
 
 from counterpoint.errors import TaskError
+from counterpoint.judges.base import Judging
 from counterpoint.task import Task
-
-
-class Judging:
-    """What judges the answers to a set of tasks: entered before the first, left after the last. By itself nothing."""
-
-    async def __aenter__(self) -> Self:
-        """It is ready. Raises SandboxError if it cannot be trusted."""
-        await self.start()
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await self.close()
-
-    async def start(self) -> None:
-        """It is ready."""
-
-    async def close(self) -> None:
-        """Nothing of it is left running."""
-
-    def facts(self) -> Mapping[str, str]:
-        """What it is, for a run's metadata."""
-        return {}
-
-    def numbers(self) -> dict[str, float]:
-        """What it had to do since this was last asked, by the names of `docs/metrics.md`."""
-        return {}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

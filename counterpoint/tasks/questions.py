@@ -5,8 +5,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from counterpoint.errors import TaskError
+from counterpoint.judges.text import same_text_or_number
 from counterpoint.task import Problem, Task
-from counterpoint.tasks._answers import BOXED_FORMAT, last_box, same_text_or_number
+from counterpoint.tasks._answers import BOXED_FORMAT, last_box
 from counterpoint.tasks._splits import problem_id, split_of
 from counterpoint.tasks.base import Splits
 

@@ -4,13 +4,13 @@ import asyncio
 import re
 
 from counterpoint.episode import Episode
+from counterpoint.play import Limits, Stage, rollout
 from counterpoint.policy import Routing
-from counterpoint.rollout import Limits, Stage, rollout
 from counterpoint.samplers.scripted import Script, Scripted
 from counterpoint.task import RIGHT, WRONG, Problem, Score, Task
 from counterpoint.tasks.arithmetic import arithmetic
 from counterpoint.testing.characters import character_chat
-from counterpoint.workflow import Workflow
+from counterpoint.workflows.base import Workflow
 
 _LIMITS = Limits(temperature=1.0, max_tokens=10**6, max_prompt_tokens=10**9, timeout=30.0, judge_timeout=30.0)
 

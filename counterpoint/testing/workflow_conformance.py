@@ -14,14 +14,14 @@ from typing import Any, NamedTuple
 
 from counterpoint.episode import Call, CallKey, Episode, Message
 from counterpoint.errors import SamplerError, WorkflowError
+from counterpoint.play import Limits, Stage, rollout
 from counterpoint.policy import Adapter, Routing
-from counterpoint.rollout import Limits, Stage, rollout
 from counterpoint.samplers.base import Completion, Request, Session
 from counterpoint.samplers.scripted import Script
 from counterpoint.task import WRONG, Problem, Score, Task
 from counterpoint.testing.by_hand import a_calculation, a_program
 from counterpoint.testing.characters import END, character_chat, spell
-from counterpoint.workflow import Reply, Role, Workflow, user
+from counterpoint.workflows.base import Reply, Role, Workflow, user
 
 SITUATIONS = (
     r"\boxed{1}",

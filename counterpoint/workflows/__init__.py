@@ -6,7 +6,7 @@ from pathlib import Path
 
 from counterpoint.config import Spec
 from counterpoint.errors import ConfigError, WorkflowError, unknown
-from counterpoint.workflow import Workflow
+from counterpoint.workflows.base import Workflow
 from counterpoint.workflows.best_of import best_of
 from counterpoint.workflows.debate import debate
 from counterpoint.workflows.evaluator_optimizer import evaluator_optimizer

@@ -2,8 +2,8 @@
 
 from counterpoint.episode import Message
 from counterpoint.task import Problem
-from counterpoint.workflow import Reply, Role, user
 from counterpoint.workflows import _prompts as prompts
+from counterpoint.workflows.base import Reply, Role, user
 
 
 async def solve(role: Role, problem: Problem) -> Reply:

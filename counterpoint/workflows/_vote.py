@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Sequence
 
-from counterpoint.workflow import Reply
+from counterpoint.workflows.base import Reply
 
 
 def most_frequent(replies: Sequence[Reply]) -> str | None:

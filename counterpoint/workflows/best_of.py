@@ -7,10 +7,10 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from counterpoint.task import Problem
-from counterpoint.workflow import Part, Reply, Role, workflow
 from counterpoint.workflows import _prompts as prompts
 from counterpoint.workflows._parse import read_verdict
 from counterpoint.workflows._solve import solve
+from counterpoint.workflows.base import Part, Reply, Role, workflow
 
 
 def _cast(options: Mapping[str, Any]) -> dict[str, Part]:

@@ -7,11 +7,11 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from counterpoint.task import Problem
-from counterpoint.workflow import Part, Reply, Role, user, workflow
 from counterpoint.workflows import _prompts as prompts
 from counterpoint.workflows._parse import read_index
 from counterpoint.workflows._solve import answer, solve
 from counterpoint.workflows._vote import most_frequent
+from counterpoint.workflows.base import Part, Reply, Role, user, workflow
 
 
 def _cast(options: Mapping[str, Any]) -> dict[str, Part]:

@@ -6,10 +6,10 @@ from pydantic import Field
 
 from counterpoint.episode import Message
 from counterpoint.task import Problem
-from counterpoint.workflow import Reply, Role, assistant, user, workflow
 from counterpoint.workflows import _prompts as prompts
 from counterpoint.workflows._parse import read_verdict
 from counterpoint.workflows._solve import answer, solve
+from counterpoint.workflows.base import Reply, Role, assistant, user, workflow
 
 
 @workflow

@@ -7,9 +7,9 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from counterpoint.task import Problem
-from counterpoint.workflow import Part, Role, workflow
 from counterpoint.workflows._solve import solve
 from counterpoint.workflows._vote import most_frequent
+from counterpoint.workflows.base import Part, Role, workflow
 
 
 def _cast(options: Mapping[str, Any]) -> dict[str, Part]:

@@ -7,10 +7,10 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from counterpoint.task import Problem
-from counterpoint.workflow import Part, Role, user, workflow
 from counterpoint.workflows import _prompts as prompts
 from counterpoint.workflows._parse import read_strategies
 from counterpoint.workflows._solve import answer
+from counterpoint.workflows.base import Part, Role, user, workflow
 
 
 def _cast(options: Mapping[str, Any]) -> dict[str, Part]:

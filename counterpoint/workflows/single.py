@@ -1,8 +1,8 @@
 """One generator, one call: the control against which every other workflow is compared."""
 
 from counterpoint.task import Problem
-from counterpoint.workflow import Role, workflow
 from counterpoint.workflows._solve import solve
+from counterpoint.workflows.base import Role, workflow
 
 
 @workflow

@@ -8,10 +8,10 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from counterpoint.task import Problem
-from counterpoint.workflow import Part, Role, Roles, workflow
 from counterpoint.workflows import _prompts as prompts
 from counterpoint.workflows._parse import read_index
 from counterpoint.workflows._solve import solve
+from counterpoint.workflows.base import Part, Role, Roles, workflow
 
 
 def _cast(options: Mapping[str, Any]) -> dict[str, Part]:

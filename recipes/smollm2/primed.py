@@ -12,8 +12,8 @@ from pydantic import Field
 
 from counterpoint.episode import Message
 from counterpoint.task import Problem
-from counterpoint.workflow import Part, Reply, Role, assistant, user, workflow
 from counterpoint.workflows import _prompts as prompts
+from counterpoint.workflows.base import Part, Reply, Role, assistant, user, workflow
 from counterpoint.workflows.evaluator_optimizer import evaluator_optimizer
 from counterpoint.workflows.orchestrator_workers import orchestrator_workers
 from counterpoint.workflows.voting import voting

@@ -1,0 +1,1 @@
+"""What a run has recorded, read and summarised; free of torch."""

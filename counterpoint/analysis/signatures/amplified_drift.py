@@ -1,0 +1,48 @@
+"""Parallel calls of a role that push together, and on and on, before accuracy falls."""
+
+from counterpoint.analysis.history import History
+from counterpoint.analysis.signatures.base import Finding, Signature, Thresholds
+from counterpoint.analysis.summary import CLIFF_DROP, outcome
+
+
+def find(history: History, limits: Thresholds) -> list[Finding]:
+    found = outcome(history.evaluations)
+    if found is None or found.team.drop.value < CLIFF_DROP or found.team.drop.low <= 0.0:
+        return []
+    test = history.evaluated("accuracy").between(found.peak_step, history.last)
+    fell = [step for step, accuracy in zip(*test, strict=True) if accuracy < found.team.peak.low]
+    end = fell[0] if fell else found.peak_step
+    span = (max(end - limits.window, 0) + 1, end)
+    findings = []
+    for policy in history.policies:
+        for role in history.roles_of(policy):
+            name = f"gradient/{policy}/{role}"
+            coherence = history.series(f"{name}/coherence").between(*span).mean()
+            amplification = history.series(f"{name}/amplification").between(*span).mean()
+            persistence = history.series(f"{name}/persistence").between(*span).mean()
+            if coherence is None or amplification is None or persistence is None:
+                continue
+            if coherence >= limits.coherence and persistence >= limits.persistence:
+                evidence = (
+                    f"{name}/amplification {amplification:.2f}, threshold {limits.coherence} x the number of slots"
+                    f" (coherence {coherence:.2f})",
+                    f"{name}/persistence {persistence:.2f}, threshold {limits.persistence}",
+                    f"test accuracy fell {found.team.drop.value:.3f} from the peak at step {found.peak_step}",
+                )
+                where = f"{role} on {policy}"
+                findings.append(Finding(signature="amplified drift", where=where, steps=span, evidence=evidence))
+    return findings
+
+
+AMPLIFIED_DRIFT = Signature(
+    name="amplified drift",
+    find=find,
+    meaning=(
+        "The parallel calls of one role on the same prompt add up to nearly as many times one call's gradient as there"
+        " are calls, in a direction that does not change: the study's same-role amplification."
+    ),
+    advice=(
+        'Divide the role\'s gradient by its amplification, use a policy a slot (policies.sharing = "slots"), or make'
+        " fewer parallel calls."
+    ),
+)

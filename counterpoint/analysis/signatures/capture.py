@@ -1,0 +1,71 @@
+"""Capture of a shared policy by one role."""
+
+from counterpoint.analysis.history import History
+from counterpoint.analysis.signatures.base import Finding, Signature, Thresholds, at_the_start, fall_from_the_best
+
+
+def find(history: History, limits: Thresholds) -> list[Finding]:
+    found = []
+    for policy in history.policies:
+        ends = range(limits.window, history.last + 1)
+        caught = [one for end in ends if (one := captured(history, limits, policy, end)) is not None]
+        found += caught[-1:]
+    return found
+
+
+def captured(history: History, limits: Thresholds, policy: str, end: int) -> Finding | None:
+    """The capture of a policy in the window of steps that ends with `end`; None if there is none."""
+    span = (end - limits.window + 1, end)
+    roles = history.roles_of(policy)
+    dominance = history.series(f"gradient/{policy}/dominance").between(*span).mean()
+    if len(roles) < 2 or dominance is None or dominance < limits.dominance:
+        return None
+    updated = history.series(f"gradient/{policy}/dominance").between(*span)
+    shares = {
+        role: sum(history.series(f"gradient/{policy}/{role}/share").between(*span).values) / len(updated.steps)
+        for role in roles
+    }
+    captor = max(shares, key=lambda role: shares[role])
+    if shares[captor] < limits.dominance:  # the dominant role changes
+        return None
+    alignment = history.series(f"gradient/{policy}/{captor}/alignment").between(*span).mean() or 0.0
+    if alignment < limits.alignment:
+        return None
+    drifts = [text for role in roles if role != captor for text in drift(history, limits, role, span)]
+    if not drifts:
+        return None
+    measured = (
+        f"gradient/{policy}/dominance {dominance:.2f}, threshold {limits.dominance}",
+        f"gradient/{policy}/{captor}/alignment {alignment:.2f}, threshold {limits.alignment}",
+    )
+    where = f"{policy} by {captor}"
+    return Finding(signature="capture", where=where, steps=span, evidence=(*measured, *drifts))
+
+
+def drift(history: History, limits: Thresholds, role: str, span: tuple[int, int]) -> list[str]:
+    """How a role has changed for the worse up to the end of a window, in words; empty if it has not."""
+    found = []
+    accuracy = history.series(f"role/{role}/accuracy").between(1, span[1])
+    fall = fall_from_the_best(accuracy, limits.window)
+    if fall.counts(limits):
+        found.append(f"role/{role}/accuracy fell {fall.amount:.3f} from its best, threshold {limits.decline}")
+    for name, least in (("tokens", limits.growth_tokens), ("unreadable", limits.decline)):
+        metric = f"role/{role}/{name}"
+        before, after = at_the_start(history, metric, limits), history.series(metric).between(*span).mean()
+        if before is not None and after is not None and after >= max(limits.growth * before, before + least):
+            found.append(f"{metric} went from {before:.3g} to {after:.3g}, threshold {limits.growth:g} times")
+    return found
+
+
+CAPTURE = Signature(
+    name="capture",
+    find=find,
+    meaning=(
+        "One role has nearly all of the gradient mass of a policy that others use too, decides where it goes, and"
+        " another role gets worse. The study found shared policies captured by the role with the most gradient mass."
+    ),
+    advice=(
+        'Balance the roles of the policy (algorithm.role_weights = "balance", or the intervention `balance`), or give'
+        " the role that suffers a policy of its own."
+    ),
+)

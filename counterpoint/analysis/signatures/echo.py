@@ -1,0 +1,31 @@
+"""A role that copies its prompt."""
+
+from counterpoint.analysis.history import History
+from counterpoint.analysis.signatures.base import Finding, Signature, Thresholds, at_the_start, now, window
+
+
+def find(history: History, limits: Thresholds) -> list[Finding]:
+    findings = []
+    for role in history.roles:
+        metric = f"role/{role}/echo"
+        before, after = at_the_start(history, metric, limits), now(history, metric, limits)
+        if before is None or after is None:
+            continue
+        if after >= limits.echo and after - before >= limits.echo_rise:
+            evidence = (
+                f"{metric} went from {before:.2f} to {after:.2f}, thresholds {limits.echo} and a rise of"
+                f" {limits.echo_rise}",
+            )
+            findings.append(Finding(signature="echo", where=role, steps=window(history, limits), evidence=evidence))
+    return findings
+
+
+ECHO = Signature(
+    name="echo",
+    find=find,
+    meaning="The role copies what stands in its prompt, which costs nothing where those before it are right.",
+    advice=(
+        "See whether it still helps (episode/helped against episode/hurt). Credit it for what it adds"
+        ' (algorithm.credit = "help_hurt"), or take it out of the workflow.'
+    ),
+)

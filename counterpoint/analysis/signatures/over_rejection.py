@@ -1,0 +1,27 @@
+"""A judge that rejects what is right."""
+
+from counterpoint.analysis.history import History
+from counterpoint.analysis.signatures.base import Finding, Signature, Thresholds, now, window
+
+
+def find(history: History, limits: Thresholds) -> list[Finding]:
+    findings = []
+    for role in history.roles:
+        rate = now(history, f"role/{role}/false_rejection", limits)
+        if rate is not None and rate >= limits.false_rejection:
+            evidence = (f"role/{role}/false_rejection {rate:.2f}, threshold {limits.false_rejection}",)
+            findings.append(
+                Finding(signature="over-rejection", where=role, steps=window(history, limits), evidence=evidence)
+            )
+    return findings
+
+
+OVER_REJECTION = Signature(
+    name="over-rejection",
+    find=find,
+    meaning="The role rejects at least half of the right answers it is shown: they are written again, some worse.",
+    advice=(
+        'Credit it for its own verdicts (algorithm.credit = "own"), look at role/<generator>/spoiled for what its'
+        " rejections cost, and allow fewer rounds."
+    ),
+)

@@ -1,0 +1,27 @@
+"""A judge that approves what is wrong."""
+
+from counterpoint.analysis.history import History
+from counterpoint.analysis.signatures.base import Finding, Signature, Thresholds, now, window
+
+
+def find(history: History, limits: Thresholds) -> list[Finding]:
+    findings = []
+    for role in history.roles:
+        rate = now(history, f"role/{role}/false_approval", limits)
+        if rate is not None and rate >= limits.false_approval:
+            evidence = (f"role/{role}/false_approval {rate:.2f}, threshold {limits.false_approval}",)
+            findings.append(
+                Finding(signature="rubber stamp", where=role, steps=window(history, limits), evidence=evidence)
+            )
+    return findings
+
+
+RUBBER_STAMP = Signature(
+    name="rubber stamp",
+    find=find,
+    meaning="The role approves at least half of the wrong answers it is shown: its verdicts no longer protect anybody.",
+    advice=(
+        'Credit it for its own verdicts (algorithm.credit = "own", or "mix"), compare within the role'
+        ' (algorithm.advantage = "role"), and give it a policy of its own.'
+    ),
+)

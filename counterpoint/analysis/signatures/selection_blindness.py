@@ -1,0 +1,36 @@
+"""Right answers that are there and are not chosen."""
+
+from counterpoint.analysis.history import History
+from counterpoint.analysis.signatures.base import Finding, Signature, Thresholds
+
+EVALUATIONS = 3
+"""That the gap is a mean over, at the start and now."""
+
+
+def find(history: History, limits: Thresholds) -> list[Finding]:
+    choosers = [role for role, claims in history.claims.items() if "choice" in claims]
+    team, oracle = history.evaluated("accuracy"), history.evaluated("episode/oracle")
+    gaps = [most - there for most, there in zip(oracle.values, team.values, strict=True)]
+    if not choosers or len(gaps) <= EVALUATIONS:
+        return []
+    before, after = (sum(part) / len(part) for part in (gaps[:EVALUATIONS], gaps[-EVALUATIONS:]))
+    if after < limits.selection_gap or after < before:
+        return []
+    evidence = (
+        f"test: some answer right minus team right is {after:.3f} over the last {EVALUATIONS} evaluations, threshold"
+        f" {limits.selection_gap}",
+        f"it was {before:.3f} over the first {EVALUATIONS}: it does not shrink",
+    )
+    steps = (team.steps[-EVALUATIONS], team.steps[-1])
+    return [Finding(signature="selection blindness", where=", ".join(choosers), steps=steps, evidence=evidence)]
+
+
+SELECTION_BLINDNESS = Signature(
+    name="selection blindness",
+    find=find,
+    meaning="A right answer is there much more often than one is chosen, and training does not change that.",
+    advice=(
+        'Credit the choosing role for its own choices (algorithm.credit = "own"), check that it can tell the candidates'
+        " apart at all (role/<role>/selection against one over the number of candidates), or compare with `majority`."
+    ),
+)

@@ -1,0 +1,123 @@
+"""Play a workflow over held-out tasks and count."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from statistics import fmean
+from typing import Any
+
+from counterpoint.analysis.passes import Attempt, Attempts
+from counterpoint.diagnostics.base import Numbers
+from counterpoint.diagnostics.behaviour import episode_numbers
+from counterpoint.episode import Answer, Group, Unreadable, calls_of
+from counterpoint.errors import EndpointError, WorkflowError
+from counterpoint.play import Limits, Stage, rollout
+from counterpoint.task import RIGHT_FROM, Task
+
+Outcomes = Mapping[str, Sequence[float]]
+"""Task id -> outcomes in [0, 1] on it; tasks without one are absent."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evaluation:
+    """What became of every task of a split."""
+
+    split: str
+    outcomes: Outcomes
+    """The success of each episode that could be judged; an episode that failed counts 0."""
+    roles: Mapping[str, Outcomes]
+    """Role -> the scores of its claims."""
+    numbers: Numbers
+    """Team and role behaviour, by the names of `docs/metrics.md`."""
+    attempts: Attempts = field(default_factory=dict)
+    """The answer of each episode that could be judged; one that failed has none."""
+    role_attempts: Mapping[str, Attempts] = field(default_factory=dict)
+    """Role -> what it answered in its first turn, where nothing it said before can have helped; roles that do not
+    answer are absent."""
+
+    @property
+    def accuracy(self) -> float:
+        """Mean over tasks of the mean success of their episodes."""
+        return fmean(fmean(values) for values in self.outcomes.values())
+
+    def metrics(self) -> Numbers:
+        """Its numbers under `eval/<split>/`."""
+        return {f"eval/{self.split}/accuracy": self.accuracy} | {
+            f"eval/{self.split}/{name}": value for name, value in self.numbers.items()
+        }
+
+    def row(self, step: int) -> dict[str, Any]:
+        """Everything but the answers, as one line of `evaluations.jsonl`."""
+        kept = ("split", "outcomes", "roles", "numbers")
+        return {"step": step, "accuracy": self.accuracy, **{name: getattr(self, name) for name in kept}}
+
+    def answers(self) -> dict[str, Any]:
+        """The attempts of the team and of each role, as plain values."""
+        return {"team": _plain(self.attempts), "roles": {who: _plain(made) for who, made in self.role_attempts.items()}}
+
+
+async def evaluate(
+    stage: Stage, tasks: Sequence[Task], limits: Limits, *, split: str, samples: int, seed: int
+) -> Evaluation:
+    """Play every task `samples` times. The same seed gives every version of the policies the same luck.
+
+    Raises WorkflowError if no episode could be judged (EndpointError if that is why), or if a role was not called in
+    any episode though none failed and every reply could be read.
+    """
+    groups = await rollout(stage, tasks, limits, size=samples, seed=f"{seed}/evaluate/{split}")
+    evaluation = count(groups, split)
+    silent = [role for role in stage.workflow.roles if f"role/{role}/calls" not in evaluation.numbers]
+    excused = any(isinstance(call.claim, Unreadable) for _, call in calls_of(groups)) or any(
+        episode.error for group in groups for episode in group.episodes
+    )
+    if silent and not excused:
+        raise WorkflowError(
+            f"role {silent[0]!r} of workflow {stage.workflow.name!r} was not called in any of"
+            f" {len(tasks) * samples} episodes: call it, or take it out of the signature"
+        )
+    return evaluation
+
+
+def count(groups: Sequence[Group], split: str) -> Evaluation:
+    """The evaluation that these episodes amount to."""
+    outcomes = {group.task: [one.success for one in group.episodes if one.success is not None] for group in groups}
+    judged = {task: values for task, values in outcomes.items() if values}
+    if not judged:
+        first = groups[0].episodes[0]
+        if first.error_kind == "endpoint":
+            raise EndpointError(f"no answer to the {len(groups)} {split} tasks could be had; first: {first.error}")
+        raise WorkflowError(
+            f"no answer to the {len(groups)} {split} tasks could be judged; first: {first.score.reason}"
+        )
+    roles: dict[str, dict[str, list[float]]] = {}
+    for episode, call in calls_of(groups):
+        if call.score is not None:
+            roles.setdefault(call.key.role, {}).setdefault(episode.task, []).append(call.score)
+    return Evaluation(
+        split=split,
+        outcomes=judged,
+        roles=roles,
+        numbers=episode_numbers(groups),
+        attempts={group.task: attempts for group in groups if (attempts := _attempts(group))},
+        role_attempts=_role_attempts(groups),
+    )
+
+
+def _attempts(group: Group) -> list[Attempt]:
+    judged = [(one.answer, one.success) for one in group.episodes if one.success is not None]
+    return [Attempt(answer, success >= RIGHT_FROM) for answer, success in judged]
+
+
+def _role_attempts(groups: Sequence[Group]) -> dict[str, Attempts]:
+    found: dict[str, dict[str, list[Attempt]]] = {}
+    answering = {call.key.role for _, call in calls_of(groups) if isinstance(call.claim, Answer)}
+    for episode, call in calls_of(groups):
+        role, turn = call.key.role, call.key.turn
+        first = min(one.key.turn for one in episode.calls if one.key.role == role)
+        if role in answering and turn == first and call.score is not None:
+            text = call.claim.text if isinstance(call.claim, Answer) else None
+            found.setdefault(role, {}).setdefault(episode.task, []).append(Attempt(text, call.score >= RIGHT_FROM))
+    return dict(found)
+
+
+def _plain(attempts: Attempts) -> dict[str, list[dict[str, Any]]]:
+    return {task: [one._asdict() for one in made] for task, made in attempts.items()}

@@ -1,0 +1,1 @@
+"""A trained policy taken out of a run, with its model card."""

@@ -1,0 +1,209 @@
+"""The model card of an exported policy: every figure in it is read from the run's directory."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+from counterpoint.analysis.summary import Course, Interval, interval, outcome
+from counterpoint.config import ModelConfig, PolicySettings, Spec
+from counterpoint.models import MICRO_MODELS
+from counterpoint.policy import Policy
+from counterpoint.run import Run
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Subject:
+    """What a card is about."""
+
+    run: Run
+    policy: Policy
+    settings: PolicySettings
+    step: int
+    """The checkpoint that it was taken from."""
+    merged: bool
+    """Whether the folder holds a whole model; else an adapter."""
+    folder: str
+    """The name of the folder that the card lies in."""
+    base: str
+    """What transformers loads the base by: a folder, or a name on the hub."""
+    stop_ids: Sequence[int]
+    """Any of these ends a reply."""
+
+
+def card(subject: Subject) -> str:
+    """The text of `README.md`: front matter, what it was trained on and with, how it does, how to load it."""
+    parts = [_front_matter(subject), _introduction(subject), _training(subject), _results(subject), _loading(subject)]
+    return "\n\n".join(parts) + "\n"
+
+
+def _front_matter(subject: Subject) -> str:
+    model = subject.settings.model
+    about = {
+        "base_model": model.path,
+        "base_model_relation": "finetune" if subject.merged else "adapter",
+        "library_name": "transformers" if subject.merged else "peft",
+        "pipeline_tag": "text-generation",
+        "tags": ["counterpoint", "multi-agent", "reinforcement-learning", subject.run.config.workflow.name]
+        + ([] if subject.merged else ["lora"]),
+    }
+    # JSON is YAML: names that a user chose cannot break out of it.
+    return "\n".join(["---", *(f"{key}: {json.dumps(value)}" for key, value in about.items()), "---"])
+
+
+def _introduction(subject: Subject) -> str:
+    config, roles = subject.run.config, " and ".join(f"`{role}`" for role in subject.policy.roles)
+    kind = "The whole model, adapter merged," if subject.merged else "A LoRA adapter"
+    plural = "roles" if len(subject.policy.roles) > 1 else "role"
+    return (
+        f"# {subject.policy.name}\n\n{kind} for the {plural} {roles} of the multi-agent workflow"
+        f" `{config.workflow.name}`, trained with counterpoint. It answers the prompts of that workflow; by itself"
+        " it is not a chat assistant."
+    )
+
+
+def _training(subject: Subject) -> str:
+    config, settings, facts = subject.run.config, subject.settings, subject.run.facts
+    algorithm, rollouts, model = config.algorithm, config.rollout, settings.model
+    names = {
+        key: _named(getattr(algorithm, key))
+        for key in ("credit", "advantage", "loss", "aggregation", "correction", "kl")
+    }
+    revision = f", revision `{model.revision}`" if is_on_hub(model.path) else ""
+    rows = {
+        "base": f"`{model.path}`{revision}, {model.dtype}",
+        "task": _named(config.task),
+        **{f"{split} split, SHA-256": f"`{digest}`" for split, digest in facts.get("tasks", {}).items()},
+        "workflow": _named(config.workflow),
+        "sharing": _sharing(config.policies.sharing),
+        "algorithm": ", ".join(f"{key} {value}" for key, value in names.items()),
+        "steps": f"{subject.step} of {config.run.steps}, each {rollouts.tasks_per_step} problems x"
+        f" {rollouts.group_size} episodes",
+        "trained": _trained(settings),
+        "adapter": f"rank {settings.rank}, alpha {settings.alpha:g}, all linear layers",
+        "sampling": f"temperature {rollouts.temperature:g}, at most {rollouts.max_tokens} tokens a call",
+        "seed": str(config.run.seed),
+        "versions": ", ".join(f"{name} {version}" for name, version in facts.get("versions", {}).items()),
+        "commit": f"`{facts['commit']}`" if facts.get("commit") else "",
+    }
+    lines = [f"| {name} | {value} |" for name, value in rows.items() if value]
+    return "\n".join(["## Training", "", "| | |", "|---|---|", *lines])
+
+
+def _trained(settings: PolicySettings) -> str:
+    start = f", from the adapter `{settings.adapter}`" if settings.adapter else ""
+    if not settings.trainable:
+        return f"not in this run: frozen{start}"
+    return f"AdamW, learning rate {settings.learning_rate:g}{start}"
+
+
+def _results(subject: Subject) -> str:
+    """Accuracy on the test split: this checkpoint's, and those of the run's course."""
+    rows = subject.run.evaluations()
+    here = next((row for row in reversed(rows) if row["split"] == "test" and row["step"] == subject.step), None)
+    course = outcome(rows)
+    columns: dict[str, dict[str, Interval]] = {}
+    if course is not None:
+        courses = {"team": course.team, **course.roles}
+        columns["base"] = _stage(courses, "base")
+        columns[f"peak (step {course.peak_step})"] = _stage(courses, "peak")
+        steps = ", ".join(map(str, course.terminal_steps))
+        columns[f"terminal (steps {steps})"] = _stage(courses, "terminal")
+    if here is not None:
+        columns[f"this checkpoint (step {subject.step})"] = _accuracies(here)
+    if not columns:
+        return "## Results\n\nThe run holds no evaluation of this checkpoint."
+    shown = [name for name in ("team", *subject.policy.roles) if any(name in column for column in columns.values())]
+    table = [["", *columns], ["---"] * (1 + len(columns))]
+    table += [[name, *(_shown(column.get(name)) for column in columns.values())] for name in shown]
+    count = next(iter(columns.values()))["team"].n
+    return "\n".join(
+        [
+            "## Results",
+            "",
+            f"Accuracy on {count} test problems in the workflow it was trained in, %, with 95 % intervals (bootstrap"
+            f" over problems; {subject.run.config.evaluation.samples} sampled at temperature"
+            f" {subject.run.config.evaluation.temperature:g} a problem). Validation accuracy picks the peak.",
+            "",
+            *("| " + " | ".join(cells) + " |" for cells in table),
+        ]
+    )
+
+
+def _accuracies(row: Mapping[str, Any]) -> dict[str, Interval]:
+    outcomes = {"team": row["outcomes"], **row["roles"]}
+    return {name: interval([fmean(values) for values in found.values()]) for name, found in outcomes.items()}
+
+
+def _stage(courses: Mapping[str, Course], name: str) -> dict[str, Interval]:
+    return {who: getattr(course, name) for who, course in courses.items()}
+
+
+def _shown(found: Interval | None) -> str:
+    if found is None:
+        return "-"
+    value, low, high = (100 * part for part in found[:3])
+    return f"{value:.1f} [{low:.1f}, {high:.1f}]"
+
+
+def _loading(subject: Subject) -> str:
+    """Code that runs as it stands beside the folder, where the base can be had."""
+    model, folder = subject.settings.model, json.dumps(subject.folder)
+    shipped = model.path in MICRO_MODELS
+    dtype = f"dtype=torch.{model.dtype}"
+    if subject.merged:
+        loaded = [f"model = AutoModelForCausalLM.from_pretrained({folder}, {dtype})"]
+    else:
+        place = f"str(micro_model({json.dumps(model.path)}))" if shipped else json.dumps(subject.base)
+        loaded = [
+            f"base = AutoModelForCausalLM.from_pretrained({place}{_source(model)}, {dtype})",
+            f"model = PeftModel.from_pretrained(base, {folder})",
+        ]
+    options = "".join(f", {name}={value!r}" for name, value in model.template_options.items())
+    return "\n".join(
+        [
+            "## Use",
+            "",
+            "```python",
+            "import torch",
+            *([] if subject.merged else ["from peft import PeftModel"]),
+            "from transformers import AutoModelForCausalLM, AutoTokenizer",
+            *(["", "from counterpoint.models import micro_model"] if shipped and not subject.merged else []),
+            "",
+            *loaded,
+            f"tokenizer = AutoTokenizer.from_pretrained({folder})",
+            'messages = [{"role": "user", "content": "..."}]',
+            "prompt = tokenizer.apply_chat_template(",
+            f'    messages, add_generation_prompt=True, return_tensors="pt", return_dict=True{options}',
+            ")",
+            f"reply = model.generate(**prompt, max_new_tokens={subject.run.config.rollout.max_tokens}, do_sample=False,"
+            f" eos_token_id={list(subject.stop_ids)})",
+            'print(tokenizer.decode(reply[0, prompt["input_ids"].shape[1] :]))',
+            "```",
+        ]
+    )
+
+
+def is_on_hub(path: str) -> bool:
+    """Whether a model's path has the form of a name on the hub: neither shipped nor a place on a machine."""
+    named_as_file = path in MICRO_MODELS or path.startswith(("package:", "/", ".", "~")) or path.endswith(".gguf")
+    return not named_as_file and not Path(path).is_dir()
+
+
+def _source(model: ModelConfig) -> str:
+    """More of the arguments with which transformers loads the base."""
+    if model.path.endswith(".gguf"):
+        return f", gguf_file={json.dumps(Path(model.path).name)}"
+    return f", revision={json.dumps(model.revision)}" if is_on_hub(model.path) else ""
+
+
+def _named(spec: Spec) -> str:
+    """`voting (votes = 3)`."""
+    options = ", ".join(f"{name} = {json.dumps(value)}" for name, value in spec.options.items())
+    return f"{spec.name} ({options})" if options else spec.name
+
+
+def _sharing(sharing: str | Mapping[str, str | Sequence[str]]) -> str:
+    return sharing if isinstance(sharing, str) else f"`{json.dumps(sharing)}`"

@@ -1,0 +1,208 @@
+"""A family: named members that a recipe chooses from, and members of the user's own, `module:name`.
+
+Every family of this package is one `Family`, a table of names in its `__init__.py`. A member is imported when it is
+asked for, so a table costs nothing, and whatever is wrong with a name or an option is one line.
+"""
+
+import importlib
+import inspect
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from hashlib import sha256
+from importlib.machinery import PathFinder
+from pathlib import Path
+from types import ModuleType
+from typing import Any, Generic, TypeVar
+
+from counterpoint.config import Spec, check_options
+from counterpoint.errors import ConfigError, unknown
+
+T = TypeVar("T")
+GIVEN = "given"
+"""The module part of a name that stands for a Python object: it is known in this process alone."""
+_OWN = "my_module:my_{kind}"
+
+_folders: list[str] = []
+_given: dict[str, Any] = {}
+_loaded: dict[str, str] = {}
+"""Module of the user's own -> the digest of the source that was executed."""
+
+
+def look_in(folder: Path) -> None:
+    """Modules of the user's own are looked for in `folder` too, before the current directory."""
+    place = str(folder.resolve())
+    if place in _folders:
+        _folders.remove(place)
+    _folders.insert(0, place)
+
+
+def name_of(member: Any, kind: str) -> str:
+    """The name by which a recipe of this process knows a Python object.
+
+    `module:name` where any process can import it, else `given:name`, which only this process can resolve.
+    """
+    own = getattr(member, "__qualname__", None) or getattr(member, "name", None) or type(member).__name__
+    module = getattr(member, "__module__", None)
+    if isinstance(module, str) and module != "__main__" and isinstance(own, str) and "." not in own:
+        if getattr(sys.modules.get(module), own, None) is member:
+            return f"{module}:{own}"
+    name = f"{own}".rpartition(".")[2].strip("<>") or kind
+    _given[name] = member
+    return f"{GIVEN}:{name}"
+
+
+def is_own(name: str) -> bool:
+    """Whether a name is that of a member of the user's own."""
+    return ":" in name
+
+
+def source_of(name: str) -> tuple[str, str]:
+    """Where a member of the user's own comes from, and the SHA-256 of its source; of an object that has none, "".
+
+    Raises ConfigError if it cannot be imported.
+    """
+    module, _, attribute = name.partition(":")
+    if module != GIVEN:
+        path = _imported(module, name).__file__ or ""
+        return path, sha256(Path(path).read_bytes()).hexdigest() if path else ""
+    member = _find_given(attribute)
+    try:
+        text = inspect.getsource(member if callable(member) else type(member))
+    except (OSError, TypeError):
+        return "", ""
+    return "", sha256(text.encode()).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class Family(Generic[T]):
+    """The members of one family.
+
+    A member is a function or class that makes a `T` from its options, or a `T` itself.
+    """
+
+    kind: str
+    """What a member is called in a message, such as "task"."""
+    members: Mapping[str, str]
+    """Name -> `module:attribute`."""
+    takes: type | None = None
+    """The type of members that are used as they are, instead of being called."""
+    keyword_only: bool = True
+    """Whether only keyword-only parameters are options: those before the `*` then get what the member is called with."""
+
+    def __iter__(self) -> Any:
+        return iter(self.members)
+
+    def find(self, name: str) -> Any:
+        """The member of that name. Raises ConfigError with the nearest name if there is none."""
+        if is_own(name):
+            return self._own(name)
+        if name not in self.members:
+            raise ConfigError(unknown(self.kind, name, self.members) + f", or {_OWN.format(kind=self.kind)}")
+        module, _, attribute = self.members[name].partition(":")
+        return getattr(importlib.import_module(module), attribute)
+
+    def build(self, spec: Spec, where: str = "", **context: Any) -> T:
+        """What the member that `spec` names makes of its options, and of those in `context` that it has a parameter for.
+
+        Raises ConfigError if there is no such member, or an option is unknown, missing or out of range.
+        """
+        member = self.find(spec.name)
+        if self.takes is not None and isinstance(member, self.takes):
+            self._refuse_options(spec, where)
+            return member  # type: ignore[no-any-return]  # a member is what its family says
+        return self._bound(member, spec, where, context)()  # type: ignore[no-any-return]
+
+    def bind(self, spec: Spec, where: str = "", **context: Any) -> Callable[..., Any]:
+        """The member with its options, and what it wants of the `context`, bound to it. Raises ConfigError."""
+        return self._bound(self.find(spec.name), spec, where, context)
+
+    def _bound(self, member: Any, spec: Spec, where: str, context: Mapping[str, Any]) -> Callable[..., Any]:
+        place = where or f"{self.kind}.{spec.name}"
+        if not callable(member):
+            raise ConfigError(f"{place} = {spec.name!r} is a {type(member).__name__}, which makes no {self.kind}")
+        parameters = inspect.signature(member).parameters
+        known = {name: value for name, value in context.items() if name in parameters}
+        options = [
+            name
+            for name, one in parameters.items()
+            if name not in known
+            and (one.kind is one.KEYWORD_ONLY or (not self.keyword_only and one.kind is one.POSITIONAL_OR_KEYWORD))
+        ]
+        if spec.options and not options:
+            raise ConfigError(f"{place} = {spec.name!r} takes no options; {', '.join(spec.options)} given")
+        checked = check_options(place, member, spec.options, only=options)
+        return partial(member, **checked, **known)
+
+    def _own(self, name: str) -> Any:
+        module, _, attribute = name.partition(":")
+        if module == GIVEN:
+            return _find_given(attribute)
+        found = _imported(module, name)
+        if not hasattr(found, attribute):
+            there = [
+                key
+                for key, value in vars(found).items()
+                if not key.startswith("_") and (callable(value) or (self.takes and isinstance(value, self.takes)))
+            ]
+            raise ConfigError(f"{self.kind} {name!r}: " + unknown(f"name in {module}", attribute, there))
+        return getattr(found, attribute)
+
+    def _refuse_options(self, spec: Spec, where: str) -> None:
+        if spec.options:
+            given = ", ".join(spec.options)
+            raise ConfigError(
+                f"{where or self.kind} = {spec.name!r} is made already and takes no options; {given} given"
+            )
+
+
+def _find_given(attribute: str) -> Any:
+    if attribute not in _given:
+        raise ConfigError(
+            f"{GIVEN}:{attribute} was given as a Python object, which this process does not have: pass it again, or"
+            " put it into a module and name it module:name"
+        )
+    return _given[attribute]
+
+
+def _imported(module: str, name: str) -> ModuleType:
+    """The user's module, executed again if its source is not the one that was executed. Raises ConfigError."""
+    places = [*_folders, str(Path.cwd())]
+    for place in reversed(places):
+        if place not in sys.path:
+            sys.path.insert(0, place)
+    top = module.partition(".")[0]
+    try:
+        spec = PathFinder.find_spec(top, [*places, *sys.path])
+        known = sys.modules.get(module)
+        if known is not None and spec is not None and top == module and _is_stale(module, known, spec.origin):
+            del sys.modules[module]
+            importlib.invalidate_caches()
+        found = importlib.import_module(module)
+    except Exception as error:  # whatever the user's module raises while it is executed
+        raise ConfigError(
+            f"{name!r}: module {module!r} cannot be imported: {type(error).__name__}: {error}"
+            f" (looked for beside the recipe and in {Path.cwd()})"
+        ) from error
+    _loaded.setdefault(module, _digest(found.__file__))
+    return found
+
+
+def _is_stale(module: str, known: ModuleType, origin: str | None) -> bool:
+    """Whether what would be imported now is another file, or another text, than what was executed."""
+    if module not in _loaded or origin is None:
+        return False
+    stale = known.__file__ != origin or _loaded[module] != _digest(origin)
+    if stale:
+        del _loaded[module]
+    return stale
+
+
+def _digest(path: str | None) -> str:
+    return sha256(Path(path).read_bytes()).hexdigest() if path and Path(path).is_file() else ""
+
+
+def table(package: str, members: Sequence[str]) -> dict[str, str]:
+    """The table of members that are the functions of their file's name: `name` is `package.name:name`."""
+    return {name: f"{package}.{name}:{name}" for name in members}

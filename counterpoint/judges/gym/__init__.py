@@ -1,0 +1,1 @@
+"""Answers scored by reasoning-gym."""

