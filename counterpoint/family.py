@@ -14,7 +14,7 @@ from hashlib import sha256
 from importlib.machinery import PathFinder
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar, cast
 
 from counterpoint.config import Spec, check_options
 from counterpoint.errors import ConfigError, unknown
@@ -45,9 +45,8 @@ def name_of(member: Any, kind: str) -> str:
     """
     own = getattr(member, "__qualname__", None) or getattr(member, "name", None) or type(member).__name__
     module = getattr(member, "__module__", None)
-    if isinstance(module, str) and module != "__main__" and isinstance(own, str) and "." not in own:
-        if getattr(sys.modules.get(module), own, None) is member:
-            return f"{module}:{own}"
+    if module != "__main__" and getattr(sys.modules.get(str(module)), str(own), None) is member:
+        return f"{module}:{own}"
     name = f"{own}".rpartition(".")[2].strip("<>") or kind
     _given[name] = member
     return f"{GIVEN}:{name}"
@@ -89,7 +88,7 @@ class Family(Generic[T]):
     takes: type | None = None
     """The type of members that are used as they are, instead of being called."""
     keyword_only: bool = True
-    """Whether only keyword-only parameters are options: those before the `*` then get what the member is called with."""
+    """Whether only keyword-only parameters are options; those before the `*` then get what the member is called with."""
 
     def __iter__(self) -> Any:
         return iter(self.members)
@@ -104,15 +103,15 @@ class Family(Generic[T]):
         return getattr(importlib.import_module(module), attribute)
 
     def build(self, spec: Spec, where: str = "", **context: Any) -> T:
-        """What the member that `spec` names makes of its options, and of those in `context` that it has a parameter for.
+        """The product of the member that `spec` names, called with its options.
 
-        Raises ConfigError if there is no such member, or an option is unknown, missing or out of range.
+        It also gets those values of `context` that it has a parameter for. Raises ConfigError if there is no such member, or an option is unknown, missing or out of range.
         """
         member = self.find(spec.name)
         if self.takes is not None and isinstance(member, self.takes):
             self._refuse_options(spec, where)
-            return member  # type: ignore[no-any-return]  # a member is what its family says
-        return self._bound(member, spec, where, context)()  # type: ignore[no-any-return]
+            return cast(T, member)
+        return cast(T, self._bound(member, spec, where, context)())
 
     def bind(self, spec: Spec, where: str = "", **context: Any) -> Callable[..., Any]:
         """The member with its options, and what it wants of the `context`, bound to it. Raises ConfigError."""
