@@ -7,7 +7,7 @@ asked for, so a table costs nothing, and whatever is wrong with a name or an opt
 import importlib
 import inspect
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from hashlib import sha256
@@ -23,6 +23,8 @@ T = TypeVar("T")
 GIVEN = "given"
 """The module part of a name that stands for a Python object: it is known in this process alone."""
 _OWN = "my_module:my_{kind}"
+_KEYWORD_ONLY = (inspect.Parameter.KEYWORD_ONLY,)
+_ANY = (inspect.Parameter.KEYWORD_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 
 _folders: list[str] = []
 _given: dict[str, Any] = {}
@@ -87,11 +89,10 @@ class Family(Generic[T]):
     """Name -> `module:attribute`."""
     takes: type | None = None
     """The type of members that are used as they are, instead of being called."""
-    keyword_only: bool = True
-    """Whether only keyword-only parameters are options; those before the `*` then get what the member is called with."""
 
-    def __iter__(self) -> Any:
-        return iter(self.members)
+    def shipped(self) -> dict[str, Any]:
+        """Name -> member, for those that are not the user's own."""
+        return {name: self.find(name) for name in self.members}
 
     def find(self, name: str) -> Any:
         """The member of that name. Raises ConfigError with the nearest name if there is none."""
@@ -105,30 +106,31 @@ class Family(Generic[T]):
     def build(self, spec: Spec, where: str = "", **context: Any) -> T:
         """The product of the member that `spec` names, called with its options.
 
-        It also gets those values of `context` that it has a parameter for. Raises ConfigError if there is no such member, or an option is unknown, missing or out of range.
+        It also gets those values of `context` that it has a parameter for. Raises ConfigError if there is no such
+        member, or an option is unknown, missing or out of range.
         """
         member = self.find(spec.name)
         if self.takes is not None and isinstance(member, self.takes):
             self._refuse_options(spec, where)
             return cast(T, member)
-        return cast(T, self._bound(member, spec, where, context)())
+        return cast(T, self._bound(member, spec, where, context, _ANY)())
 
     def bind(self, spec: Spec, where: str = "", **context: Any) -> Callable[..., Any]:
-        """The member with its options, and what it wants of the `context`, bound to it. Raises ConfigError."""
-        return self._bound(self.find(spec.name), spec, where, context)
+        """The member with its options, its keyword-only parameters, and its part of the `context` bound to it.
 
-    def _bound(self, member: Any, spec: Spec, where: str, context: Mapping[str, Any]) -> Callable[..., Any]:
+        Its other parameters are left to whoever calls it. Raises ConfigError as `build` does.
+        """
+        return self._bound(self.find(spec.name), spec, where, context, _KEYWORD_ONLY)
+
+    def _bound(
+        self, member: Any, spec: Spec, where: str, context: Mapping[str, Any], kinds: Collection[Any]
+    ) -> Callable[..., Any]:
         place = where or f"{self.kind}.{spec.name}"
         if not callable(member):
             raise ConfigError(f"{place} = {spec.name!r} is a {type(member).__name__}, which makes no {self.kind}")
         parameters = inspect.signature(member).parameters
         known = {name: value for name, value in context.items() if name in parameters}
-        options = [
-            name
-            for name, one in parameters.items()
-            if name not in known
-            and (one.kind is one.KEYWORD_ONLY or (not self.keyword_only and one.kind is one.POSITIONAL_OR_KEYWORD))
-        ]
+        options = [name for name, one in parameters.items() if name not in known and one.kind in kinds]
         if spec.options and not options:
             raise ConfigError(f"{place} = {spec.name!r} takes no options; {', '.join(spec.options)} given")
         checked = check_options(place, member, spec.options, only=options)

@@ -9,12 +9,12 @@ from counterpoint.analysis.alarm import Alarm
 from counterpoint.analysis.summary import Outcome, outcome, smooth
 from counterpoint.clock import Clock, timed
 from counterpoint.config import Config
-from counterpoint.diagnostics import build_diagnostics
 from counterpoint.diagnostics.base import Numbers, Step
+from counterpoint.diagnostics.build import build_diagnostics
 from counterpoint.errors import EndpointError
 from counterpoint.evaluation import evaluate
-from counterpoint.interventions import build_interventions
 from counterpoint.interventions.base import Update
+from counterpoint.interventions.build import build_interventions
 from counterpoint.learn import anchored, mean_of, together, trainable
 from counterpoint.learners.base import Moved
 from counterpoint.play import Limits, Stage

@@ -21,7 +21,6 @@ from facts import (
 from counterpoint.algorithms.advantage import grpo
 from counterpoint.algorithms.credit import outcome
 from counterpoint.config import Spec
-from counterpoint.diagnostics import build_diagnostics
 from counterpoint.diagnostics._likeness import agreement, distinct, echo
 from counterpoint.diagnostics.behaviour import (
     Behaviour,
@@ -31,6 +30,7 @@ from counterpoint.diagnostics.behaviour import (
     refinement,
     selection,
 )
+from counterpoint.diagnostics.build import build_diagnostics
 from counterpoint.episode import Answer, CallKey, Choice, Unreadable, Verdict
 from counterpoint.errors import ConfigError, WorkflowError
 from counterpoint.evaluation import count, evaluate
@@ -171,7 +171,7 @@ def test_a_recipe_names_its_diagnostics():
     ("spec", "message"),
     [
         (Spec(name="behavior"), r"unknown diagnostic 'behavior'; did you mean 'behaviour'\?"),
-        (Spec(name="behaviour", every=2), r"unknown key in \[diagnostics.behaviour\] 'every'"),
+        (Spec(name="behaviour", every=2), "diagnostics.behaviour = 'behaviour' takes no options; every given"),
         (Spec(name="role_gradients", every=-1), r"diagnostics.role_gradients.every = -1"),
         (Spec(name="persistence", memory=1.0), r"diagnostics.persistence.memory = 1.0"),
         (Spec(name="distance", calls=0), r"diagnostics.distance.calls = 0"),

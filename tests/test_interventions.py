@@ -12,8 +12,9 @@ from counterpoint.algorithms import build_loss
 from counterpoint.algorithms.base import in_loss
 from counterpoint.config import Spec
 from counterpoint.errors import ConfigError, RunError
-from counterpoint.interventions import INTERVENTIONS, build_interventions
+from counterpoint.interventions import INTERVENTIONS
 from counterpoint.interventions.base import Interventions, Stop, Update
+from counterpoint.interventions.build import build_interventions
 from counterpoint.learners.base import Contribution, Source, coherence
 from counterpoint.learners.gradient import FlatGradient
 from counterpoint.learners.peft import Peft
@@ -57,7 +58,7 @@ def sample(reward=1.0, role="voter", logprobs=(-0.5,), **fields):
 
 
 def test_every_intervention_says_what_it_is():
-    for name, member in INTERVENTIONS.items():
+    for name, member in INTERVENTIONS.shipped().items():
         assert member.name == name
         assert len(member.__doc__.splitlines()) > 1
 

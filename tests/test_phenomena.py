@@ -12,7 +12,7 @@ from counterpoint.algorithms.base import in_loss
 from counterpoint.algorithms.credit import outcome
 from counterpoint.analysis.history import History
 from counterpoint.analysis.signatures import diagnose
-from counterpoint.diagnostics import build_diagnostics
+from counterpoint.diagnostics.build import build_diagnostics
 from counterpoint.episode import Answer, Choice, Verdict
 from counterpoint.learners.base import Contribution, Moved, Source
 from counterpoint.learners.gradient import FlatGradient

@@ -45,7 +45,7 @@ def examine() -> int:
 def print_interventions() -> None:
     """Print every intervention: its name, its options with their defaults, and what it does."""
     console = Console(highlight=False)
-    for name, member in INTERVENTIONS.items():
+    for name, member in INTERVENTIONS.shipped().items():
         parameters = inspect.signature(member).parameters.values()
         options = ", ".join(
             f"{one.name}" if one.default is inspect.Parameter.empty else f"{one.name} = {one.default}"

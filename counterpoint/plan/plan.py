@@ -13,10 +13,10 @@ from counterpoint.algorithms import build_algorithm, build_batches, build_loss
 from counterpoint.base_model import BaseSize, base_size, load_chat
 from counterpoint.chat import Chat
 from counterpoint.config import Config, ModelConfig, PolicySettings
-from counterpoint.diagnostics import build_diagnostics
+from counterpoint.diagnostics.build import build_diagnostics
 from counterpoint.episode import Episode
 from counterpoint.errors import ModelError, WorkflowError
-from counterpoint.interventions import build_interventions
+from counterpoint.interventions.build import build_interventions
 from counterpoint.learn import trainable
 from counterpoint.plan.memory import Memory, Turn, memory_of
 from counterpoint.play import Stage, rollout
