@@ -45,13 +45,20 @@ def name_of(member: Any, kind: str) -> str:
 
     `module:name` where any process can import it, else `given:name`, which only this process can resolve.
     """
-    own = getattr(member, "__qualname__", None) or getattr(member, "name", None) or type(member).__name__
-    module = getattr(member, "__module__", None)
+    declared = getattr(member, "play", member)  # a workflow is known by its function
+    own, module = getattr(declared, "__qualname__", ""), getattr(declared, "__module__", None)
     if module != "__main__" and getattr(sys.modules.get(str(module)), str(own), None) is member:
         return f"{module}:{own}"
-    name = f"{own}".rpartition(".")[2].strip("<>") or kind
-    _given[name] = member
-    return f"{GIVEN}:{name}"
+    name = f"{GIVEN}:{own.rpartition('.')[2] if own.isidentifier() else kind}"
+    give(name, member)
+    return name
+
+
+def give(name: str, member: Any) -> None:
+    """In this process `name`, such as `given:score`, stands for a Python object. Other names are left as they are."""
+    module, _, attribute = name.partition(":")
+    if module == GIVEN:
+        _given[attribute] = member
 
 
 def is_own(name: str) -> bool:

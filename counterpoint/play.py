@@ -9,7 +9,7 @@ from statistics import fmean
 
 from counterpoint.chat import Chat, Spoken, without_middle
 from counterpoint.clock import timed
-from counterpoint.config import LongPrompts
+from counterpoint.config import Config, LongPrompts
 from counterpoint.episode import (
     Answer,
     Call,
@@ -43,6 +43,19 @@ class Limits:
     """Seconds for an episode, not counting those in which it waits for the sampler."""
     judge_timeout: float
     """Seconds for one verdict."""
+
+    @classmethod
+    def of(cls, config: Config, temperature: float) -> "Limits":
+        """The limits that a recipe sets, at a temperature."""
+        rollouts = config.rollout
+        return cls(
+            temperature=temperature,
+            max_tokens=rollouts.max_tokens,
+            max_prompt_tokens=rollouts.max_prompt_tokens,
+            long_prompts=rollouts.long_prompts,
+            timeout=rollouts.timeout,
+            judge_timeout=rollouts.judge_timeout,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,7 +8,6 @@ from counterpoint.algorithms.base import Sample, in_loss
 from counterpoint.analysis.alarm import Alarm
 from counterpoint.analysis.summary import Outcome, outcome, smooth
 from counterpoint.clock import Clock, timed
-from counterpoint.config import Config
 from counterpoint.diagnostics.base import Numbers, Step
 from counterpoint.diagnostics.build import build_diagnostics
 from counterpoint.errors import EndpointError
@@ -18,30 +17,29 @@ from counterpoint.interventions.build import build_interventions
 from counterpoint.learn import anchored, mean_of, together, trainable
 from counterpoint.learners.base import Moved
 from counterpoint.play import Limits, Stage
-from counterpoint.policy import routing, settings_of
 from counterpoint.proof import calls_to_check, check_logprobs, check_moves, check_published, check_restored
 from counterpoint.run import Run, Stateful
 from counterpoint.runtimes import open_runtime
-from counterpoint.tasks import load_tasks
+from counterpoint.stage import Setup, set_up
 from counterpoint.tasks.base import Splits
-from counterpoint.workflows import load_workflow
 
 Watch = Callable[[int, Mapping[str, float]], None]
 """Told the numbers of each step, and of each evaluation, once they are written down."""
 
 
-async def train(run: Run, watch: Watch = lambda step, numbers: None) -> Outcome | None:
+async def train(run: Run, watch: Watch = lambda step, numbers: None, setup: Setup | None = None) -> Outcome | None:
     """Train the policies of one workflow from the run's last checkpoint, or from the base, to its last step.
 
-    Raises CounterpointError; the run can then be resumed from its last checkpoint.
+    `setup` is that of the run's recipe, looked up if it is not given. Raises CounterpointError; the run can then be
+    resumed from its last checkpoint.
     """
     config = run.config
-    workflow, tasks = load_workflow(config.workflow), load_tasks(config.task, config.sandbox)
-    routes = routing(config.policies.sharing, workflow.slots)
-    settings = settings_of(routes, config)
+    setup = setup or set_up(config)
+    workflow, tasks, routes = setup.workflow, setup.tasks, setup.routing
+    settings = setup.settings
     algorithm = build_algorithm(config, workflow.roles, trainable(settings))
     diagnostics, interventions = build_diagnostics(config.diagnostics), build_interventions(config, workflow.roles)
-    batches, limits = build_batches(config), limits_of(config, config.rollout.temperature)
+    batches, limits = build_batches(config), Limits.of(config, config.rollout.temperature)
     loss = interventions.loss(build_loss(config))
     run.pin({"tasks": tasks.fingerprints(), "routing": dict(routes.policy_of)})
 
@@ -133,7 +131,7 @@ async def examine(run: Run, stage: Stage, tasks: Splits, *, step: int, rolled_ba
     While an endpoint is out of reach an evaluation is missed, but for the first, which raises EndpointError.
     """
     config = run.config
-    limits = limits_of(config, config.evaluation.temperature)
+    limits = Limits.of(config, config.evaluation.temperature)
     numbers: Numbers = {}
     for split in ("validation", "test"):
         members, seed = tasks.named()[split], config.run.seed
@@ -149,18 +147,6 @@ async def examine(run: Run, stage: Stage, tasks: Splits, *, step: int, rolled_ba
         run.add_evaluation({**found.row(step), "rolled_back": rolled_back})
         numbers |= found.metrics()
     return numbers
-
-
-def limits_of(config: Config, temperature: float) -> Limits:
-    """The limits that a recipe sets, at a temperature."""
-    return Limits(
-        temperature=temperature,
-        max_tokens=config.rollout.max_tokens,
-        max_prompt_tokens=config.rollout.max_prompt_tokens,
-        long_prompts=config.rollout.long_prompts,
-        timeout=config.rollout.timeout,
-        judge_timeout=config.rollout.judge_timeout,
-    )
 
 
 def policy_numbers(

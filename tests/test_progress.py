@@ -6,7 +6,8 @@ import pytest
 from rich.console import Console
 
 from counterpoint.analysis.summary import Course, Interval, Outcome
-from counterpoint.cli.progress import print_outcome, step_line
+from counterpoint.cli.tables import print_outcome
+from counterpoint.progress import step_line
 
 NUMBERS = {"episode/score": 0.5, "episode/errors": 0.0, "episode/not_judged": 0.0, "time/step": 1.0}
 

@@ -78,10 +78,19 @@ def evaluate(
     ] = None,
 ) -> None:
     """Measure accuracy, for the team and for each role; compare a run with a control."""
-    from counterpoint.cli.evaluate import Ask, Control, measure
+    from counterpoint.cli.evaluate import measure
+    from counterpoint.controlled import Ask, Control
+    from counterpoint.run import Run
 
-    ask = Ask(split=split, samples=samples, step=step)
-    measure(target, overrides or [], ask, Control(swap, ablate, solo, transfer, against), out)
+    one, _, other = (swap or "").partition(",")
+    control = Control(
+        swap=(one, other) if swap else None,
+        ablate=ablate,
+        solo=solo,
+        transfer=Run.read(transfer) if transfer else None,
+        against=Run.read(against) if against else None,
+    )
+    measure(target, overrides or [], Ask(split, samples, step), control, out)
 
 
 @app.command()

@@ -10,21 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from transformers.utils import logging as transformers_logging
 
-from counterpoint.cli.train import with_threads
-from counterpoint.controls import routes_of
+from counterpoint.api import open_stage
 from counterpoint.errors import ConfigError, CounterpointError, EndpointError
-from counterpoint.play import Stage
-from counterpoint.recipe import load_config
 from counterpoint.run import Run
-from counterpoint.runtimes import open_runtime
 from counterpoint.serve import Service
 from counterpoint.task import Problem
-from counterpoint.tasks import load_tasks
 from counterpoint.tasks.base import Splits
-from counterpoint.training import limits_of
-from counterpoint.workflows import load_workflow
 
 _PLACE = "/v1/chat/completions"
 _LARGEST = 2**20
@@ -81,7 +73,6 @@ class Handler(BaseHTTPRequestHandler):
 
 def serve_run(path: Path, overrides: Sequence[str], step: int | None, host: str, port: int) -> None:
     """The workflow of the run at `path`, with the policies of a checkpoint, answers until it is interrupted."""
-    transformers_logging.disable_progress_bar()
     stack = AsyncExitStack()
     with asyncio.Runner() as runner, suppress(KeyboardInterrupt):
         service = runner.run(stack.enter_async_context(_opened(path, overrides, step)))
@@ -96,17 +87,9 @@ def serve_run(path: Path, overrides: Sequence[str], step: int | None, host: str,
 
 @asynccontextmanager
 async def _opened(path: Path, overrides: Sequence[str], step: int | None) -> AsyncIterator[Service]:
-    run = Run.read(path)
-    config = with_threads(load_config(path / "config.toml", overrides))
-    step = run.saved_step(step)
-    like, routes = _like(load_tasks(config.task, config.sandbox)), routes_of(config)
-    async with open_runtime(config, routes) as runtime:
-        runtime.learner.load(run.checkpoint_path(step))
-        await runtime.sampler.load(runtime.learner.adapters())
-        workflow = load_workflow(config.workflow)
-        stage = Stage(workflow=workflow, routing=routes, sampler=runtime.sampler, chats=runtime.chats)
-        limits = limits_of(config, config.evaluation.temperature)
-        yield Service(name=run.path.resolve().name, stage=stage, limits=limits, like=like)
+    async with open_stage(Run.read(path), *overrides, step=step) as stage:
+        like = _like(stage.tasks)
+        yield Service(name=path.resolve().name, stage=stage, limits=stage.limits, like=like)
 
 
 def _like(splits: Splits) -> Problem:

@@ -10,7 +10,7 @@ from rich.rule import Rule
 from rich.text import Text
 
 from counterpoint.analysis.summary import BEHAVIOUR
-from counterpoint.cli.progress import role_lines, team_line
+from counterpoint.cli.tables import role_lines, team_line
 from counterpoint.episode import (
     Answer,
     Call,

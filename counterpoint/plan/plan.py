@@ -1,6 +1,5 @@
 """What a recipe will do, before it does it: everything that can be checked and counted without weights."""
 
-import asyncio
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -16,19 +15,15 @@ from counterpoint.config import Config, ModelConfig, PolicySettings
 from counterpoint.diagnostics.build import build_diagnostics
 from counterpoint.episode import Episode
 from counterpoint.errors import ModelError, WorkflowError
+from counterpoint.event_loop import run_to_end
 from counterpoint.interventions.build import build_interventions
 from counterpoint.learn import trainable
 from counterpoint.plan.memory import Memory, Turn, memory_of
-from counterpoint.play import Stage, rollout
-from counterpoint.policy import Routing, routing, settings_of
+from counterpoint.play import Limits, Stage, rollout
 from counterpoint.samplers.by_policy import ByPolicy
 from counterpoint.samplers.scripted import Scripted
-from counterpoint.task import Task
-from counterpoint.tasks import load_tasks
+from counterpoint.stage import Setup, set_up
 from counterpoint.tasks.base import batch
-from counterpoint.training import limits_of
-from counterpoint.workflows import load_workflow
-from counterpoint.workflows.base import Workflow
 
 REHEARSAL_REPLIES = tuple(
     "\n".join([r"\boxed{1}", *(f"Strategy {number}: {number}" for number in range(1, count + 1))])
@@ -44,21 +39,28 @@ _MATRIX = 1024
 class Plan:
     """A recipe that holds together, and its arithmetic."""
 
-    config: Config
-    workflow: Workflow
-    routes: Routing
-    settings: Mapping[str, PolicySettings]
-    """Of every policy."""
-    splits: dict[str, int]
-    """Tasks a split."""
+    setup: Setup
     sizes: Mapping[str, BaseSize]
     """Of the base of each policy that has one here."""
     rehearsal: Episode
     """The episode with most calls among some with scripted replies, as long as may be: it stands for those to come."""
 
     @property
+    def config(self) -> Config:
+        return self.setup.config
+
+    @property
+    def settings(self) -> Mapping[str, PolicySettings]:
+        return self.setup.settings
+
+    @property
     def roles(self) -> tuple[str, ...]:
-        return self.workflow.roles
+        return self.setup.workflow.roles
+
+    @property
+    def splits(self) -> dict[str, int]:
+        """The number of tasks in each split."""
+        return {split: len(members) for split, members in self.setup.tasks.named().items()}
 
     @property
     def calls_per_step(self) -> int:
@@ -101,13 +103,13 @@ class Plan:
 
     def lines(self) -> list[str]:
         """The plan as a person reads it."""
-        runs = self.config.run
+        runs, routes = self.config.run, self.setup.routing.policy_of
         rate = measured_rate(runs.threads)
         floor = self.operations_per_step() / rate
         return [
             f"cell        {self.config.cell}",
             f"roles       {', '.join(self.roles)}",
-            "routing     " + ", ".join(f"{role} -> {_listed(found)}" for role, found in self.routes.policy_of.items()),
+            "routing     " + ", ".join(f"{role} -> {_listed(found)}" for role, found in routes.items()),
             *(f"policy      {name}: {self._describe(name)}" for name in self.settings),
             "tasks       " + ", ".join(f"{count} {split}" for split, count in self.splits.items()),
             f"a step      {self._arithmetic()}",
@@ -157,35 +159,28 @@ class Plan:
 
 def plan(config: Config) -> Plan:
     """The plan of a recipe. Raises CounterpointError for whatever would keep it from starting."""
-    workflow, tasks = load_workflow(config.workflow), load_tasks(config.task, config.sandbox)
-    routes = routing(config.policies.sharing, workflow.slots)
-    settings = settings_of(routes, config)
-    build_algorithm(config, workflow.roles, trainable(settings))
+    setup = set_up(config)
+    build_algorithm(config, setup.workflow.roles, trainable(setup.settings))
     build_loss(config)
     build_batches(config)
     build_diagnostics(config.diagnostics)
-    build_interventions(config, workflow.roles)
-    batch(tasks.train, step=1, size=config.rollout.tasks_per_step, seed=config.run.seed)
+    build_interventions(config, setup.workflow.roles)
+    batch(setup.tasks.train, step=1, size=config.rollout.tasks_per_step, seed=config.run.seed)
     return Plan(
-        config=config,
-        workflow=workflow,
-        routes=routes,
-        settings=settings,
-        splits={split: len(members) for split, members in tasks.named().items()},
-        sizes={name: base_size(own.model) for name, own in settings.items() if own.endpoint is None},
-        rehearsal=_rehearsed(config, workflow, routes, settings, tasks.train[0]),
+        setup=setup,
+        sizes={name: base_size(own.model) for name, own in setup.settings.items() if own.endpoint is None},
+        rehearsal=_rehearsed(setup),
     )
 
 
-def _rehearsed(
-    config: Config, workflow: Workflow, routes: Routing, settings: Mapping[str, PolicySettings], task: Task
-) -> Episode:
+def _rehearsed(setup: Setup) -> Episode:
     """The episode with most calls among those in which every role says one of the scripted replies."""
-    models = {name: own.model if own.endpoint is None else config.model for name, own in settings.items()}
+    config = setup.config
+    models = {name: own.model if own.endpoint is None else config.model for name, own in setup.settings.items()}
     # What is scripted is all text: where a model is asked to reason, it would be all reasoning.
     loaded = [(model, replace(load_chat(model), thinking="shown")) for model in _distinct(list(models.values()))]
     chats = {name: next(chat for other, chat in loaded if other == model) for name, model in models.items()}
-    play = partial(_played, config, workflow, routes, chats, task)
+    play = partial(_played, setup, chats)
     episodes = [play(reply) for reply in REHEARSAL_REPLIES]
     for reply in REHEARSAL_REPLIES:
         with suppress(WorkflowError):  # of so long replies a prompt may be too long
@@ -193,12 +188,11 @@ def _rehearsed(
     return max(episodes, key=lambda episode: (len(episode.calls), sum(call.tokens for call in episode.calls)))
 
 
-def _played(
-    config: Config, workflow: Workflow, routes: Routing, chats: Mapping[str, Chat], task: Task, reply: str
-) -> Episode:
+def _played(setup: Setup, chats: Mapping[str, Chat], reply: str) -> Episode:
     scripted = {name: Scripted(partial(_say, reply=reply), chat) for name, chat in chats.items()}
-    stage = Stage(workflow=workflow, routing=routes, sampler=ByPolicy(scripted), chats=chats)
-    (group,) = asyncio.run(rollout(stage, [task], limits_of(config, 1.0), size=1, seed="rehearsal"))
+    stage = Stage(workflow=setup.workflow, routing=setup.routing, sampler=ByPolicy(scripted), chats=chats)
+    limits, task = Limits.of(setup.config, 1.0), setup.tasks.train[0]
+    (group,) = run_to_end(rollout(stage, [task], limits, size=1, seed="rehearsal"))
     return group.episodes[0]
 
 

@@ -1,20 +1,25 @@
-"""What a run should know about where it came from."""
+"""The provenance of a run: command, time, versions, commit, hardware, and the source of the user's own members."""
 
 import os
 import platform
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from pydantic import BaseModel
+
+from counterpoint.config import Config, Spec
+from counterpoint.family import is_own, source_of
+
 PACKAGES = ("counterpoint", "torch", "transformers", "peft", "numpy", "polars")
 
 
-def facts(recipe: str, overrides: Sequence[str]) -> dict[str, Any]:
-    """Command, time, versions, commit and hardware."""
+def facts(recipe: str, overrides: Sequence[str], config: Config) -> dict[str, Any]:
+    """The provenance of a run that begins now, as `run.json` has it."""
     return {
         "recipe": recipe,
         "overrides": list(overrides),
@@ -27,7 +32,29 @@ def facts(recipe: str, overrides: Sequence[str]) -> dict[str, Any]:
             "cores": len(os.sched_getaffinity(0)),
             "memory_bytes": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
         },
+        "sources": sources(config),
     }
+
+
+def sources(config: Config) -> dict[str, dict[str, str]]:
+    """Name -> file and SHA-256, for every member of the user's own that the recipe names. Raises ConfigError."""
+    found = {}
+    for name in dict.fromkeys(spec.name for spec in _specs(config) if is_own(spec.name)):
+        file, digest = source_of(name)
+        found[name] = {"file": file, "sha256": digest}
+    return found
+
+
+def _specs(section: Any) -> Iterator[Spec]:
+    """Every member of a family that is named anywhere in a section."""
+    if isinstance(section, Spec):
+        yield section
+    elif isinstance(section, BaseModel):
+        for name in type(section).model_fields:
+            yield from _specs(getattr(section, name))
+    elif isinstance(section, list):
+        for one in section:
+            yield from _specs(one)
 
 
 def _commit() -> str | None:

@@ -1,9 +1,12 @@
 """Whether several torch threads are worth having on this machine now: beside other work they can be slower than one."""
 
 import math
+import os
 from time import perf_counter
 
 import torch
+
+from counterpoint.config import Config
 
 SLOWER = 0.9
 """Several threads that reach less than this part of one thread's speed are a problem."""
@@ -61,3 +64,22 @@ def slow(single: float, several: float, threads: int) -> str | None:
         f"{threads} threads reach {several / single:.0%} of the speed of one: other work keeps the cores busy;"
         " train with run.threads=1"
     )
+
+
+def with_threads(config: Config) -> Config:
+    """The recipe with `run.threads = 0` resolved: the cores that this process may use, or 1 if these are slower now."""
+    if config.run.threads:
+        return config
+    cores = len(os.sched_getaffinity(0))
+    threads = 1 if warning(cores) else cores
+    return config.model_copy(update={"run": config.run.model_copy(update={"threads": threads})})
+
+
+def about_threads(given: Config, resolved: Config) -> str | None:
+    """One line if the threads that the recipe names are slower than one, or one was chosen because more would be."""
+    if given.run.threads:
+        found = warning(resolved.run.threads)
+        return None if found is None else f"WARNING: {found}"
+    if resolved.run.threads == 1 < len(os.sched_getaffinity(0)):
+        return "one torch thread: other work keeps the cores busy, and several would be slower; run.threads=N chooses"
+    return None

@@ -1,84 +1,13 @@
-"""One live line a step, one printed line an evaluation, one table at the end."""
+"""Tables and lines about a run, as the command line prints them."""
 
 from collections.abc import Mapping, Sequence
-from time import perf_counter
 
 from rich import box
 from rich.console import Console
-from rich.live import Live
 from rich.table import Table
-from rich.text import Text
 
 from counterpoint.analysis.summary import Course, Interval, Outcome
-
-
-class Progress:
-    """Shows the numbers of a run as they come: on a terminal the steps share one line, elsewhere each has its own."""
-
-    def __init__(self, console: Console, roles: Sequence[str], first_step: int, steps: int) -> None:
-        self._console = console
-        self._roles = roles
-        self._first = first_step
-        self._steps = steps
-        self._live = Live(console=console, auto_refresh=False, transient=True) if console.is_terminal else None
-        self._began = perf_counter()
-
-    def __enter__(self) -> "Progress":
-        if self._live is not None:
-            self._live.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._live is not None:
-            self._live.stop()
-
-    def __call__(self, step: int, numbers: Mapping[str, float]) -> None:
-        if "eval/missed" in numbers:
-            self._console.print(f"eval at {step}: missed, an endpoint is out of reach", markup=False, style="bold")
-        elif "eval/test/accuracy" in numbers:
-            if step == self._first:  # the time left is that of steps, and of the evaluations among them
-                self._began = perf_counter()
-            self._console.print(Text(evaluation_line(step, self._roles, numbers), style="bold"), soft_wrap=True)
-        elif self._live is not None:
-            self._live.update(Text(self._step_line(step, numbers)), refresh=True)
-        else:
-            self._console.print(self._step_line(step, numbers), markup=False, soft_wrap=True)
-
-    def _step_line(self, step: int, numbers: Mapping[str, float]) -> str:
-        left = (perf_counter() - self._began) / (step - self._first) * (self._steps - step)
-        return f"{step_line(step, self._steps, self._roles, numbers)} | {clock(left)} left"
-
-
-def step_line(step: int, steps: int, roles: Sequence[str], numbers: Mapping[str, float]) -> str:
-    """What happened in a training step, on the sampled training problems."""
-    parts = [f"step {step:{len(str(steps))}}/{steps}", f"team {percent(numbers.get('episode/score'))}"]
-    parts += [
-        f"{role} {percent(numbers.get(f'role/{role}/accuracy'))}"
-        f" (gradient {percent(numbers.get(f'role/{role}/gradient_share'))})"
-        for role in roles
-    ]
-    signals = [numbers[key] for role in roles if (key := f"role/{role}/without_signal") in numbers]
-    if signals:
-        parts.append(f"signal {percent(1 - sum(signals) / len(signals))}")
-    lost = int(numbers.get("episode/errors", 0) + numbers.get("episode/not_judged", 0))
-    if lost:
-        parts.append(f"{lost} failed or not judged")
-    raised = [name for name, value in numbers.items() if name.startswith("warning/") and value]
-    if raised:
-        parts.append(f"WARNING: {', '.join(name.removeprefix('warning/') for name in raised)}")
-    parts.append(f"{numbers['time/step']:.1f} s")
-    return " | ".join(parts)
-
-
-def evaluation_line(step: int, roles: Sequence[str], numbers: Mapping[str, float]) -> str:
-    """What an evaluation found."""
-    parts = [
-        f"eval at {step}: test {percent(numbers['eval/test/accuracy'])}",
-        f"validation {percent(numbers['eval/validation/accuracy'])}",
-        *(f"{role} {percent(numbers.get(f'eval/test/role/{role}/accuracy'))}" for role in roles),
-        f"any answer right {percent(numbers['eval/test/episode/oracle'])}",
-    ]
-    return " | ".join(parts)
+from counterpoint.progress import percent
 
 
 def print_outcome(console: Console, outcome: Outcome) -> None:
@@ -160,19 +89,7 @@ def _amount(name: str, value: float | None) -> str:
     return percent(value)
 
 
-def percent(value: float | None) -> str:
-    """A part of one, as a percentage; a dash where there is none."""
-    return "  -" if value is None else f"{100 * value:3.0f}%"
-
-
 def with_interval(interval: Interval, sign: str = "") -> str:
     """`45.3 [39.1, 51.6]`, in percent."""
     value, low, high = (100 * part for part in interval[:3])
     return f"{value:{sign}.1f} [{low:.1f}, {high:.1f}]"
-
-
-def clock(seconds: float) -> str:
-    """`1:05`, or `2:01:05`."""
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"

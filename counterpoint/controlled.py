@@ -1,0 +1,216 @@
+"""A checkpoint evaluated as it is and under controls, paired task by task."""
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import fmean
+from typing import NamedTuple
+
+import polars as pl
+
+from counterpoint import controls
+from counterpoint.analysis.paired import Comparison, compare
+from counterpoint.analysis.summary import Interval, interval
+from counterpoint.config import Config
+from counterpoint.errors import ConfigError, RunError, unknown
+from counterpoint.evaluation import Evaluation, Outcomes, evaluate
+from counterpoint.run import Run
+from counterpoint.stage import Sources, bases_of, open_stage, set_up
+from counterpoint.tasks import load_tasks
+
+AS_IT_IS = "run"
+
+
+class Ask(NamedTuple):
+    """The episodes to be played."""
+
+    split: str = "test"
+    samples: int = 1
+    """Episodes per task."""
+    step: int | None = None
+    """The checkpoint; None for the last one."""
+
+
+class Control(NamedTuple):
+    """The control that a run is compared with: at most one of these."""
+
+    swap: tuple[str, str] | None = None
+    """Two roles, each of which is served by the other's policy."""
+    ablate: str | None = None
+    """A role that is served by the base of its policy."""
+    solo: bool = False
+    """Each role alone, once and as often as the team's tokens allow."""
+    transfer: Run | None = None
+    """The run whose workflow and tasks are played; the control is the base in every role."""
+    against: Run | None = None
+    """Another run, on the same tasks."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """One evaluation, and its difference to the run's own."""
+
+    name: str
+    """`run` for the run, or the model, as it is."""
+    step: int
+    """The checkpoint of which run's policies were played; 0 for a base model."""
+    evaluation: Evaluation
+    difference: Comparison | None = None
+    """This evaluation minus the run's, paired by task; None for the run itself."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evaluations:
+    """The evaluation that was asked for, and those it is compared with."""
+
+    rows: tuple[Row, ...]
+    """The run as it is, then its controls."""
+
+    @property
+    def run(self) -> Evaluation:
+        """The run, or the model, as it is."""
+        return self.rows[0].evaluation
+
+    @property
+    def accuracy(self) -> Interval:
+        """The team's accuracy with its 95 % interval over tasks."""
+        return over_tasks(self.run.outcomes)
+
+    @property
+    def roles(self) -> dict[str, Interval]:
+        """Each role's accuracy with its 95 % interval over tasks."""
+        return {role: over_tasks(outcomes) for role, outcomes in self.run.roles.items()}
+
+    def frame(self) -> pl.DataFrame:
+        """One row per evaluation and part (team, then each role): accuracy, interval, tasks, difference, p-value."""
+        return pl.DataFrame([one for row in self.rows for one in _parts(row)], schema=_SCHEMA)
+
+
+_SCHEMA = {
+    "evaluation": pl.String,
+    "part": pl.String,
+    "accuracy": pl.Float64,
+    "low": pl.Float64,
+    "high": pl.Float64,
+    "tasks": pl.Int64,
+    "difference": pl.Float64,
+    "difference_low": pl.Float64,
+    "difference_high": pl.Float64,
+    "p_value": pl.Float64,
+}
+
+
+async def evaluations_of_base(config: Config, ask: Ask) -> AsyncIterator[Row]:
+    """The one evaluation of a recipe whose policies are as training starts them. Raises CounterpointError."""
+    setup = set_up(config)
+    yield Row(name=AS_IT_IS, step=0, evaluation=await _played(config, bases_of(setup), ask))
+
+
+async def evaluations_of(run: Run, config: Config, ask: Ask, control: Control) -> AsyncIterator[Row]:
+    """The run's checkpoint as it is, then each of its controls, as each is done.
+
+    `config` is the run's recipe, perhaps changed. Raises ConfigError if more than one control is asked for, or one does
+    not fit; RunError if the run has no such checkpoint.
+    """
+    if sum(map(bool, control)) > 1:
+        raise ConfigError("one control at a time: swap, ablate, solo, transfer or against")
+    step = run.saved_step(ask.step)
+    checkpoint = run.checkpoint_path(step)
+    as_it_is = (config, controls.kept(config, checkpoint))
+    if control.transfer is not None:
+        as_it_is = controls.transferred(config, checkpoint, control.transfer.config)
+    others = _controls(config, checkpoint, as_it_is, ask, control)
+    own = await _played(*as_it_is, ask)
+    yield Row(name=AS_IT_IS, step=step, evaluation=own)
+
+    async def played(name: str, changed: Config, sources: Sources, at: int = step) -> Row:
+        found = await _played(changed, sources, ask)
+        return Row(name=name, step=at, evaluation=found, difference=compare(found.outcomes, own.outcomes))
+
+    for name, (changed, sources, at) in others.items():
+        yield await played(name, changed, sources, step if at is None else at)
+    for role in own.roles if control.solo else ():
+        once = await played(f"{role} alone", *controls.alone(config, checkpoint, role, 1))
+        yield once
+        count = affordable(own, once.evaluation)
+        if count > 1:
+            name = f"the majority of {count} answers of {role}, at the team's tokens"
+            yield await played(name, *controls.alone(config, checkpoint, role, count))
+
+
+def affordable(team: Evaluation, alone: Evaluation) -> int:
+    """How many answers of one role cost as many generated tokens as the team's calls; rounded down, at least 1."""
+    return max(1, int(_spent(team) / _spent(alone)))
+
+
+def over_tasks(outcomes: Outcomes) -> Interval:
+    """The mean over tasks of their mean outcome, with its interval."""
+    return interval([fmean(values) for values in outcomes.values()])
+
+
+_Others = dict[str, tuple[Config, Sources, int | None]]
+"""Name -> recipe, policies, and the step of another run that they are from."""
+
+
+def _controls(
+    config: Config, checkpoint: Path, as_it_is: tuple[Config, Sources], ask: Ask, control: Control
+) -> _Others:
+    """The controls that are known before the run itself has been played."""
+    if control.swap is not None:
+        one, other = control.swap
+        return {f"with {one} and {other} swapped": (*controls.swapped(config, checkpoint, one, other), None)}
+    if control.ablate is not None:
+        return {f"with the base as {control.ablate}": (*controls.ablated(config, checkpoint, control.ablate), None)}
+    if control.transfer is not None:
+        return {"with the base in every role": (as_it_is[0], dict.fromkeys(as_it_is[1]), 0)}
+    if control.against is not None:
+        return {f"against {control.against.path}": _other_run(control.against, config, ask)}
+    return {}
+
+
+def _other_run(other: Run, config: Config, ask: Ask) -> tuple[Config, Sources, int]:
+    """Another run as it is. Raises RunError unless its tasks of that split are the same as those of `config`."""
+    theirs = other.config
+    prints = [load_tasks(one.task, one.sandbox).fingerprints() for one in (config, theirs)]
+    if ask.split not in prints[0]:
+        raise ConfigError(unknown("split", ask.split, prints[0]))
+    if prints[0][ask.split] != prints[1][ask.split]:
+        raise RunError(f"{other.path} has other {ask.split} tasks than this run: the two cannot be paired")
+    changed = theirs.model_copy(update={"run": theirs.run.model_copy(update={"threads": config.run.threads})})
+    step = other.saved_step(ask.step)
+    return changed, controls.kept(theirs, other.checkpoint_path(step)), step
+
+
+async def _played(config: Config, sources: Sources, ask: Ask) -> Evaluation:
+    setup = set_up(config)
+    tasks = setup.tasks.named()
+    if ask.split not in tasks:
+        raise ConfigError(unknown("split", ask.split, tasks))
+    async with open_stage(setup, sources) as stage:
+        return await evaluate(
+            stage, tasks[ask.split], stage.limits, split=ask.split, samples=ask.samples, seed=config.run.seed
+        )
+
+
+def _spent(found: Evaluation) -> float:
+    """Generated tokens per episode, of all roles."""
+    roles = [name.split("/")[1] for name in found.numbers if name.startswith("role/") and name.endswith("/calls")]
+    return sum(found.numbers[f"role/{role}/calls"] * found.numbers[f"role/{role}/tokens"] for role in roles)
+
+
+def _parts(row: Row) -> list[dict[str, object]]:
+    parts = {"team": row.evaluation.outcomes, **row.evaluation.roles}
+    found: list[dict[str, object]] = []
+    for part, outcomes in parts.items():
+        own = over_tasks(outcomes)
+        line = {"evaluation": row.name, "part": part, "accuracy": own.value, "low": own.low, "high": own.high}
+        found.append({**line, "tasks": own.n})
+    if row.difference is not None:
+        both = row.difference
+        found[0] |= {
+            "difference": both.difference.value,
+            "difference_low": both.difference.low,
+            "difference_high": both.difference.high,
+            "p_value": both.p_value,
+        }
+    return found

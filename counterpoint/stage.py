@@ -1,0 +1,92 @@
+"""From a recipe to a stage on which its workflow can be played: names looked up first, then engines opened."""
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from counterpoint.config import Config, PolicySettings
+from counterpoint.play import Limits, Stage
+from counterpoint.policy import Routing, routing, settings_of
+from counterpoint.runtimes import open_runtime
+from counterpoint.tasks import load_tasks
+from counterpoint.tasks.base import Splits
+from counterpoint.workflows import load_workflow
+from counterpoint.workflows.base import Workflow
+
+Sources = Mapping[str, Path | None]
+"""Policy -> the folder that holds its adapter; None for its base."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Setup:
+    """A recipe with every name looked up, before any weights are read."""
+
+    config: Config
+    workflow: Workflow
+    tasks: Splits
+    routing: Routing
+    settings: Mapping[str, PolicySettings]
+    """The settings of every policy."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OpenStage(Stage):
+    """A stage with the tasks and limits of its recipe, for as long as its engines are open."""
+
+    config: Config
+    tasks: Splits
+
+    @property
+    def limits(self) -> Limits:
+        """The recipe's limits, at its evaluation temperature."""
+        return Limits.of(self.config, self.config.evaluation.temperature)
+
+
+def set_up(config: Config) -> Setup:
+    """The recipe's workflow, tasks and routing. Raises CounterpointError if one of them is wrong."""
+    workflow = load_workflow(config.workflow)
+    routes = routing(config.policies.sharing, workflow.slots)
+    return Setup(
+        config=config,
+        workflow=workflow,
+        tasks=load_tasks(config.task, config.sandbox),
+        routing=routes,
+        settings=settings_of(routes, config),
+    )
+
+
+def bases_of(setup: Setup) -> Sources:
+    """Every policy as training starts it: its base, or the adapter that the recipe names for it."""
+    return {name: Path(own.adapter).expanduser() if own.adapter else None for name, own in setup.settings.items()}
+
+
+@asynccontextmanager
+async def open_stage(setup: Setup, sources: Sources) -> AsyncIterator[OpenStage]:
+    """The stage of a recipe, its policies loaded from `sources`; its engines and its judge are closed afterwards.
+
+    There is a sampler and no learner, so the base is in memory once. Raises CounterpointError if a model or an adapter
+    cannot be loaded, or the judge cannot start.
+    """
+    config = setup.config
+    from tempfile import TemporaryDirectory
+
+    from counterpoint import controls
+
+    async with setup.tasks.judging, open_runtime(config, setup.routing) as runtime:
+        learner = runtime.learner
+        with TemporaryDirectory() as folder:
+            fresh = Path(folder) / "fresh"
+            fresh.mkdir()
+            learner.save(fresh)
+            trained = {policy: sources.get(policy) for policy in learner.digests()}
+            learner.load(controls.assembled(trained, fresh, Path(folder) / "assembled"))
+        await runtime.sampler.load(learner.adapters())
+        yield OpenStage(
+            workflow=setup.workflow,
+            routing=setup.routing,
+            sampler=runtime.sampler,
+            chats=runtime.chats,
+            config=config,
+            tasks=setup.tasks,
+        )
