@@ -339,6 +339,18 @@ class Config(Section):
         return "-".join(name.rpartition(":")[2] for name in names) + f"-s{self.run.seed}"
 
 
+def every_key(section: type[BaseModel] = Config, above: str = "") -> list[str]:
+    """Every key of the recipe, dotted, but for those of one policy's own table."""
+    keys = []
+    for name, field in section.model_fields.items():
+        inner = field.annotation
+        if isinstance(inner, type) and issubclass(inner, Section):
+            keys += every_key(inner, f"{above}{name}.")
+        else:
+            keys.append(f"{above}{name}")
+    return keys
+
+
 def check_options(
     where: str,
     function: Callable[..., Any],

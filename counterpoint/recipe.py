@@ -10,6 +10,7 @@ from pydantic import BaseModel, ValidationError
 
 from counterpoint.config import Config, Spec, explain
 from counterpoint.errors import ConfigError, unknown
+from counterpoint.family import look_in
 from counterpoint.presets import preset
 
 _PACKAGE = Path(__file__).parent
@@ -20,14 +21,15 @@ RECIPE_FOLDERS = (Path("recipes"), _PACKAGE / "recipes", _PACKAGE.parent / "reci
 def load_config(recipe: str | Path, overrides: Sequence[str] = ()) -> Config:
     """The recipe, on the preset that it names, with the overrides (`section.key=value`) applied in their order.
 
-    `recipe` is a TOML file, a folder with a `run.toml`, or the name of a folder in `recipes/`.
-    Raises ConfigError that names the bad key or value and what is allowed.
+    `recipe` is a TOML file, a folder with a `run.toml`, or the name of a folder in `recipes/`; a module that it names is
+    looked for beside it too. Raises ConfigError that names the bad key or value and what is allowed.
     """
     path = find_recipe(str(recipe))
     try:
         table = tomllib.loads(path.read_text())
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} is not TOML: {error}") from error
+    look_in(path.parent)
     return config_from(override_table(table, overrides))
 
 
@@ -64,8 +66,13 @@ def find_recipe(name: str) -> Path:
     for candidate in candidates:
         if candidate.is_file():
             return candidate
-    known = {path.parent.name for folder in RECIPE_FOLDERS for path in folder.glob("*/run.toml")}
-    raise ConfigError(unknown("recipe", name, known) + " (or the path of a TOML file)")
+    raise ConfigError(unknown("recipe", name, recipes()) + " (or the path of a TOML file)")
+
+
+def recipes() -> dict[str, Path]:
+    """Name -> file of every recipe that can be named, those of the current directory first."""
+    files = {path.parent.name: path for folder in reversed(RECIPE_FOLDERS) for path in folder.glob("*/run.toml")}
+    return dict(sorted(files.items()))
 
 
 def _laid_over(table: Mapping[str, Any], upper: Mapping[str, Any]) -> dict[str, Any]:

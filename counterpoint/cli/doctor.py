@@ -19,7 +19,7 @@ from counterpoint.errors import CounterpointError, SandboxError
 from counterpoint.interventions import INTERVENTIONS
 from counterpoint.models import MICRO_MODELS
 from counterpoint.plan.threads import rates, slow
-from counterpoint.recipe import RECIPE_FOLDERS, load_config
+from counterpoint.recipe import load_config, recipes
 from counterpoint.sandboxes import build_sandbox
 from counterpoint.sandboxes._canaries import CANARIES
 from counterpoint.sandboxes.base import Tier
@@ -122,10 +122,10 @@ def _sandbox() -> tuple[bool, str]:
 
 
 def _recipes() -> tuple[bool, str]:
-    paths = {path.parent.name: path for folder in RECIPE_FOLDERS for path in folder.glob("*/run.toml")}
-    for name, path in sorted(paths.items()):
+    paths = recipes()
+    for name, path in paths.items():
         try:
             load_config(path)
         except CounterpointError as error:
             return False, f"recipe {name}: {error}"
-    return bool(paths), f"recipes: {', '.join(sorted(paths)) or 'none found'}"
+    return bool(paths), f"recipes: {', '.join(paths) or 'none found'}"

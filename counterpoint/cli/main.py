@@ -6,28 +6,63 @@ from typing import Annotated
 
 import typer
 
+from counterpoint import __version__
+from counterpoint.config import every_key
 from counterpoint.errors import CounterpointError
-from counterpoint.recipe import load_config
+from counterpoint.recipe import load_config, recipes
 
 app = typer.Typer(
     name="counterpoint",
     help="Train multi-agent LLM workflows with reinforcement learning; see role by role why it works or falls apart.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
 )
 
 init = typer.Typer(help="Write files of your own to start from.", no_args_is_help=True)
 app.add_typer(init, name="init")
 
-Overrides = Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Such as run.seed=1.")]
+
+def _recipe_names(incomplete: str) -> list[str]:
+    return [name for name in recipes() if name.startswith(incomplete)]
+
+
+def _keys(incomplete: str) -> list[str]:
+    return [f"{key}=" for key in every_key() if key.startswith(incomplete)]
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"counterpoint {__version__}")
+        raise typer.Exit
+
+
+Overrides = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="[KEY=VALUE]...", help="Such as run.seed=1.", autocompletion=_keys),
+]
 RunPath = Annotated[Path, typer.Argument(metavar="RUN", help="A run directory.")]
 Into = Annotated[Path, typer.Option(metavar="DIR", help="Where the files go; made if need be.")]
 
 
+@app.callback()
+def about(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Train multi-agent LLM workflows with reinforcement learning; see role by role why it works or falls apart."""
+
+
 @app.command()
 def train(
-    recipe: Annotated[str, typer.Argument(metavar="RECIPE", help="A name in recipes/, a folder, or a TOML file.")],
+    recipe: Annotated[
+        str,
+        typer.Argument(
+            metavar="RECIPE",
+            help="A name that `counterpoint recipes` lists, a folder, or a TOML file.",
+            autocompletion=_recipe_names,
+        ),
+    ],
     overrides: Overrides = None,
     out: Annotated[Path | None, typer.Option(help="Where the run goes; runs/<cell> if not given.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be done, and do none of it.")] = False,
@@ -146,6 +181,14 @@ def diagnose(
     from counterpoint.cli.diagnose import report
 
     report(run, out)
+
+
+@app.command("recipes")
+def list_recipes() -> None:
+    """List the recipes that can be named, with what each trains."""
+    from counterpoint.cli.recipes import print_recipes
+
+    print_recipes()
 
 
 @app.command()
