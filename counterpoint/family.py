@@ -49,7 +49,8 @@ def name_of(member: Any, kind: str) -> str:
     own, module = getattr(declared, "__qualname__", ""), getattr(declared, "__module__", None)
     if module != "__main__" and getattr(sys.modules.get(str(module)), str(own), None) is member:
         return f"{module}:{own}"
-    name = f"{GIVEN}:{own.rpartition('.')[2] if own.isidentifier() else kind}"
+    last = own.rpartition(".")[2]
+    name = f"{GIVEN}:{last if last.isidentifier() else kind}"
     give(name, member)
     return name
 
@@ -160,9 +161,7 @@ class Family(Generic[T]):
     def _refuse_options(self, spec: Spec, where: str) -> None:
         if spec.options:
             given = ", ".join(spec.options)
-            raise ConfigError(
-                f"{where or self.kind} = {spec.name!r} is made already and takes no options; {given} given"
-            )
+            raise ConfigError(f"{where or self.kind} = {spec.name!r} is an object and takes no options; {given} given")
 
 
 def _find_given(attribute: str) -> Any:

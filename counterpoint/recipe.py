@@ -21,8 +21,8 @@ RECIPE_FOLDERS = (Path("recipes"), _PACKAGE / "recipes", _PACKAGE.parent / "reci
 def load_config(recipe: str | Path, overrides: Sequence[str] = ()) -> Config:
     """The recipe, on the preset that it names, with the overrides (`section.key=value`) applied in their order.
 
-    `recipe` is a TOML file, a folder with a `run.toml`, or the name of a folder in `recipes/`; a module that it names is
-    looked for beside it too. Raises ConfigError that names the bad key or value and what is allowed.
+    `recipe` is a TOML file, a folder with a `run.toml`, or the name of a folder in `recipes/`; a module that it names
+    is looked for beside it too. Raises ConfigError that names the bad key or value and what is allowed.
     """
     path = find_recipe(str(recipe))
     try:
