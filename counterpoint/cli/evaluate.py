@@ -14,9 +14,10 @@ from rich.table import Table
 from transformers.utils import logging as transformers_logging
 
 from counterpoint import controls
+from counterpoint.analysis.intervals import interval
 from counterpoint.analysis.paired import compare
 from counterpoint.analysis.passes import Passes, passes
-from counterpoint.analysis.summary import BEHAVIOUR, interval
+from counterpoint.analysis.summary import BEHAVIOUR
 from counterpoint.cli.out import check_out, write_out
 from counterpoint.cli.progress import percent, role_lines, with_interval
 from counterpoint.cli.train import with_threads

@@ -88,7 +88,7 @@ def _train(run: Run, first_step: int) -> None:
     if found is not None:
         print_outcome(console, found)
         print_behaviour(console, found)
-    profile = run.profile()
+    profile = run.profile_rows()
     if profile:
         print_profile(console, profile)
     console.print(f"\nrun: {run.path}", markup=False)
