@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from counterpoint.analysis.signatures.base import Finding, Signature
-    from counterpoint.analysis.summary import Outcome
-    from counterpoint.api import diagnose, dry_run, evaluate, open_stage, resume, rollout, train
+    from counterpoint.analysis.summary import Summary
+    from counterpoint.api import diagnose, dry_run, evaluate, list_runs, open_stage, resume, rollout, train
     from counterpoint.config import Config
     from counterpoint.controlled import Evaluations
     from counterpoint.diagnostics.base import Diagnostic, Step
@@ -33,8 +33,17 @@ __version__ = "0.2.0"
 
 _HOMES = {
     "counterpoint.analysis.signatures.base": ("Finding", "Signature"),
-    "counterpoint.analysis.summary": ("Outcome",),
-    "counterpoint.api": ("diagnose", "dry_run", "evaluate", "open_stage", "resume", "rollout", "train"),
+    "counterpoint.analysis.summary": ("Summary",),
+    "counterpoint.api": (
+        "diagnose",
+        "dry_run",
+        "evaluate",
+        "list_runs",
+        "open_stage",
+        "resume",
+        "rollout",
+        "train",
+    ),
     "counterpoint.config": ("Config",),
     "counterpoint.controlled": ("Evaluations",),
     "counterpoint.diagnostics.base": ("Diagnostic", "Step"),
@@ -59,7 +68,6 @@ __all__ = [
     "Finding",
     "Group",
     "Intervention",
-    "Outcome",
     "Part",
     "Problem",
     "Reply",
@@ -71,12 +79,14 @@ __all__ = [
     "Splits",
     "Step",
     "Stop",
+    "Summary",
     "Task",
     "Update",
     "check_workflow",
     "diagnose",
     "dry_run",
     "evaluate",
+    "list_runs",
     "load_config",
     "open_stage",
     "resume",

@@ -5,11 +5,14 @@ A recipe is named as on the command line, or is a `Config`; single keys are over
 the Python object instead.
 """
 
+import logging
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any, TypedDict, Unpack
 
+import polars as pl
 from rich.console import Console
 
 from counterpoint.analysis.history import history_of
@@ -23,19 +26,22 @@ from counterpoint.errors import ConfigError
 from counterpoint.event_loop import run_to_end
 from counterpoint.family import give, name_of
 from counterpoint.plan.plan import Plan, plan
-from counterpoint.plan.provenance import facts
+from counterpoint.plan.provenance import facts, sources
 from counterpoint.plan.threads import with_threads
 from counterpoint.play import Limits
 from counterpoint.play import rollout as play
 from counterpoint.progress import Progress
 from counterpoint.recipe import config_from, load_config, override_table
 from counterpoint.run import Run
+from counterpoint.runs import RunHeader
+from counterpoint.runs import list_runs as headers
 from counterpoint.stage import OpenStage, bases_of, set_up
 from counterpoint.stage import open_stage as open_set_up
 from counterpoint.task import Task
 from counterpoint.training import Watch
 from counterpoint.training import train as train_run
 
+_LOG = logging.getLogger(__name__)
 Recipe = str | Path | Config
 Target = str | Path | Run
 """A run, its directory, or a base model."""
@@ -70,6 +76,10 @@ _PLACES = {
     "advantage": ("algorithm", "advantage"),
     "loss": ("algorithm", "loss"),
     "sampler": ("sampler",),
+}
+_HEADER_SCHEMA: dict[str, Any] = {
+    field.name: pl.Float64 if "float" in str(field.type) else pl.Int64 if "int" in str(field.type) else pl.String
+    for field in fields(RunHeader)
 }
 _LISTS = ("diagnostics", "interventions", "signatures")
 
@@ -185,6 +195,12 @@ def diagnose(run: str | Path | Run) -> list[Finding]:
     return find_signatures(history_of(Run.read(_path(run))))
 
 
+def list_runs(folder: str | Path = "runs") -> pl.DataFrame:
+    """One row per run in a folder: path, state, recipe, steps, accuracy and more. Raises RunError."""
+    rows = [{**asdict(one), "path": str(one.path)} for one in headers(Path(folder))]
+    return pl.DataFrame(rows, schema=_HEADER_SCHEMA)
+
+
 def config_of(recipe: Recipe, *overrides: str, **objects: Unpack[Objects]) -> Config:
     """The recipe with its overrides, and with Python objects in place of names. Raises ConfigError."""
     if not isinstance(recipe, Config):
@@ -205,7 +221,7 @@ def create(
 ) -> Run:
     """A new run directory for a plan, locked; `recipe` and `overrides` are what the user gave. Raises RunError."""
     config = planned.config
-    run = Run.create(Path(out or Path("runs") / config.cell), config, facts(str(recipe), overrides, config))
+    run = Run.create(Path(out or Path("runs") / config.cell), config, facts(str(recipe), overrides))
     if profile:
         run.start_profile()
     return run
@@ -217,6 +233,8 @@ def carry_on(run: Run, planned: Plan, *, progress: bool = True, watch: Watch | N
     console = Console(highlight=False)
     saved = run.checkpoints()
     first = saved[-1] if saved else 0
+    for name in run.pin_sources(sources(run.config), first):
+        _LOG.warning("the source of %s is not the one that the run was trained with up to step %d", name, first)
     shown = Progress(console, planned.roles, first, run.config.run.steps)
     if not progress:
         run_to_end(train_run(run, watch or _nothing, planned.setup))

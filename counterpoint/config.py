@@ -303,6 +303,8 @@ class Config(Section):
     diagnostics: list[Named] = [Spec(name=name) for name in ("behaviour", "role_gradients", "persistence", "distance")]
     """What is looked at in each step; `docs/metrics.md` says what the numbers are."""
     interventions: list[Named] = []
+    signatures: list[Named] = []
+    """Failure signatures of your own, `module:NAME`, looked for besides the shipped ones."""
     evaluation: EvaluationConfig = EvaluationConfig()
     run: RunConfig = RunConfig()
 

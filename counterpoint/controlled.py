@@ -9,8 +9,8 @@ from typing import NamedTuple
 import polars as pl
 
 from counterpoint import controls
+from counterpoint.analysis.intervals import Interval, interval
 from counterpoint.analysis.paired import Comparison, compare
-from counterpoint.analysis.summary import Interval, interval
 from counterpoint.config import Config
 from counterpoint.errors import ConfigError, RunError, unknown
 from counterpoint.evaluation import Evaluation, Outcomes, evaluate

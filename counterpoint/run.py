@@ -1,246 +1,49 @@
-"""A run is a directory: everything needed to read it, to compare it, and to go on with it after being killed.
+"""A run is a directory that holds everything needed to read it, to compare it, and to resume it after a kill.
 
     config.toml                         the recipe, every default written out
-    run.json                            versions, commit, hardware, task fingerprints, roles
-    metrics.jsonl                       one line a step
-    profile.jsonl                       where its time went, in a run that was started with --profile
-    episodes/000120.parquet             what was said at step 120
-    samples/000120.parquet              what credit and advantage made of it
-    evaluations.jsonl                   one line an evaluation, with the outcome of every task
+    run.json                            versions, commit, hardware, task fingerprints, routing
+    metrics.jsonl                       one line per step
+    profile.jsonl                       where the time of each step went, in a run started with --profile
+    episodes/000120.parquet             the episodes of step 120, every call with its tokens
+    samples/000120.parquet              the reward and the advantage of each of their calls
+    evaluations.jsonl                   one line per evaluation, with the outcome of every task
     checkpoints/000120/<policy>/        a PEFT adapter and its optimizer; beside it `state.json` and interventions
-    summary.json                        base, peak, terminal
-    run.lock                            held while a process works on the run
+    summary.json                        accuracy at the base, at the peak and at the end
+    run.lock                            locked while a process works on the run
 
-A checkpoint is written beside its place and renamed, so it is whole or absent. Lines are appended, and a torn last line
-is what a kill leaves behind; `restore` takes away whatever came after the checkpoint from which the run goes on.
+`docs/run_directory.md` describes every file and column. A checkpoint is written beside its place and renamed, so it is
+whole or absent. Lines are appended, and a kill may leave a torn last line; `restore` removes whatever came after the
+checkpoint from which the run is resumed.
 """
 
-import fcntl
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
 import polars as pl
 
+from counterpoint.analysis.frames import calls_frame, evaluations_frame, numbers_frame, outcomes_frame
+from counterpoint.analysis.summary import Summary
 from counterpoint.clock import timed
 from counterpoint.config import Config
-from counterpoint.episode import Group, write_episodes
+from counterpoint.episode import Group, read_episodes, write_episodes
 from counterpoint.errors import RunError
+from counterpoint.family import look_in
+from counterpoint.files import RowReader, append_row, is_locked, lock, partial_of, read_rows, sync, write_whole
 from counterpoint.recipe import load_config
 
 FORMAT = 3
 METRICS = "metrics.jsonl"
 EVALUATIONS = "evaluations.jsonl"
 PROFILE = "profile.jsonl"
-
-
-class Stateful(Protocol):
-    """A part of training that a checkpoint holds."""
-
-    def save(self, folder: Path) -> None: ...
-    def load(self, folder: Path) -> None: ...
-
-
-class Run:
-    """One run directory. Made by `create` or `open`, which lock it, and given back by `close`."""
-
-    def __init__(self, path: Path, config: Config, lock: int | None) -> None:
-        self.path = path
-        self.config = config
-        self._lock = lock
-
-    @classmethod
-    def create(cls, path: Path, config: Config, facts: Mapping[str, Any]) -> "Run":
-        """A new run at `path`, locked. Raises RunError if something is there already."""
-        if path.exists() and (not path.is_dir() or any(path.iterdir())):
-            if (path / "config.toml").is_file():
-                raise RunError(
-                    f"{path} already holds a run: go on with `counterpoint resume {path}`, or choose another"
-                )
-            raise RunError(f"{path} exists and is not empty: choose another directory for the run")
-        path.mkdir(parents=True, exist_ok=True)
-        lock = _lock(path)
-        for folder in ("episodes", "samples", "checkpoints"):
-            (path / folder).mkdir()
-        _write(path / "run.json", json.dumps({"format": FORMAT, **facts}, indent=2) + "\n")
-        _write(path / "config.toml", config.toml())
-        return cls(path, config, lock)
-
-    @classmethod
-    def open(cls, path: Path) -> "Run":
-        """An existing run, locked, to go on with.
-
-        Raises RunError if it is not a run, another process works on it, or another version began it.
-        """
-        run = cls.read(path)
-        if run.facts.get("format") != FORMAT:
-            raise RunError(
-                f"{path} is a run of format {run.facts.get('format')}, which can be read but not gone on with: this"
-                f" version writes format {FORMAT}"
-            )
-        return cls(path, run.config, _lock(path))
-
-    @classmethod
-    def read(cls, path: Path) -> "Run":
-        """An existing run, to look at only. Raises RunError if it is not one."""
-        if not (path / "config.toml").is_file() or not (path / "run.json").is_file():
-            raise RunError(f"{path} is not a run directory: it has no config.toml and run.json")
-        return cls(path, load_config(path / "config.toml"), None)
-
-    def close(self) -> None:
-        """Another process may work on the run from here on."""
-        if self._lock is not None:
-            os.close(self._lock)
-            self._lock = None
-
-    def __enter__(self) -> "Run":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    @property
-    def facts(self) -> dict[str, Any]:
-        """What `run.json` says."""
-        return dict(json.loads((self.path / "run.json").read_text()))
-
-    def pin(self, facts: Mapping[str, Any]) -> None:
-        """`run.json` says so too. Raises RunError if it said otherwise before: then this would be another run."""
-        known = self.facts
-        for name, value in json.loads(json.dumps(facts)).items():
-            if name in known and known[name] != value:
-                raise RunError(f"{self.path}: {name} changed since the run began: {known[name]} then, {value} now")
-        _write(self.path / "run.json", json.dumps({**known, **facts}, indent=2) + "\n")
-
-    def note(self, facts: Mapping[str, Any]) -> None:
-        """`run.json` says so from here on, whatever it said before."""
-        _write(self.path / "run.json", json.dumps({**self.facts, **facts}, indent=2) + "\n")
-
-    def add_metrics(self, step: int, numbers: Mapping[str, float]) -> None:
-        self._append(METRICS, {"step": step, **numbers})
-
-    def add_evaluation(self, row: Mapping[str, Any]) -> None:
-        self._append(EVALUATIONS, row)
-
-    def start_profile(self) -> None:
-        """From here on, resumed or not, the run keeps a profile: where the time of each step went."""
-        (self.path / PROFILE).touch()
-
-    def add_profile(self, step: int, seconds: Mapping[str, float]) -> None:
-        """Written down if the run keeps a profile."""
-        if (self.path / PROFILE).exists():
-            self._append(PROFILE, {"step": step, **seconds})
-
-    @timed("record")
-    def add_episodes(self, step: int, groups: Sequence[Group]) -> None:
-        write_episodes(self.path / "episodes" / f"{step:06d}.parquet", step, groups)
-
-    @timed("record")
-    def add_samples(self, step: int, rows: Sequence[Mapping[str, Any]]) -> None:
-        path = self.path / "samples" / f"{step:06d}.parquet"
-        partial = path.with_name(f".{path.name}.partial")
-        pl.DataFrame(rows, schema=SAMPLE_SCHEMA).write_parquet(partial, compression="zstd")
-        partial.replace(path)
-
-    def metrics(self) -> list[dict[str, Any]]:
-        """Every whole line of `metrics.jsonl`."""
-        return list(_lines(self.path / METRICS))
-
-    def profile(self) -> list[dict[str, Any]]:
-        """Every whole line of `profile.jsonl`; none if the run keeps no profile."""
-        return list(_lines(self.path / PROFILE))
-
-    def evaluations(self) -> list[dict[str, Any]]:
-        """Every whole line of `evaluations.jsonl`."""
-        return list(_lines(self.path / EVALUATIONS))
-
-    @timed("checkpoint")
-    def checkpoint(self, step: int, parts: Mapping[str, Stateful], state: Mapping[str, Any]) -> None:
-        """`checkpoints/<step>` holds every part and `state`, on disk and whole."""
-        final = self.checkpoint_path(step)
-        partial = final.with_name(f".{final.name}.partial")
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir(parents=True)
-        for name, part in parts.items():
-            folder = partial if name == "learner" else partial / name
-            folder.mkdir(exist_ok=True)
-            part.save(folder)
-        _write(partial / "state.json", json.dumps({"format": FORMAT, "step": step, **state}, indent=2) + "\n")
-        for file in partial.rglob("*"):
-            _sync(file)
-        partial.rename(final)
-        _sync(final.parent)
-
-    def checkpoint_path(self, step: int) -> Path:
-        return self.path / "checkpoints" / f"{step:06d}"
-
-    def checkpoints(self) -> list[int]:
-        """The steps that have a checkpoint, in order."""
-        return sorted(int(path.name) for path in (self.path / "checkpoints").iterdir() if path.name.isdecimal())
-
-    def saved_step(self, step: int | None) -> int:
-        """The step of a checkpoint: this one, or the last. Raises RunError if it does not have it."""
-        saved = self.checkpoints()
-        if not saved or (step is not None and step not in saved):
-            known = ", ".join(map(str, saved)) or "none"
-            which = "checkpoint" if step is None else f"checkpoint of step {step}"
-            raise RunError(f"{self.path} has no {which}; there are: {known}")
-        return saved[-1] if step is None else step
-
-    def restore(self, parts: Mapping[str, Stateful]) -> int | None:
-        """The parts are as they were at the last checkpoint, whose step is returned; what came after it is gone.
-
-        None if there is no checkpoint: then the directory is as it was when the run was created.
-        """
-        saved = self.checkpoints()
-        step = saved[-1] if saved else None
-        self._truncate(-1 if step is None else step)
-        if step is not None:
-            self.load_checkpoint(step, parts)
-        return step
-
-    def steps_left(self, step: int) -> range:
-        """The steps to be done after `step`; none if the run was stopped there."""
-        stopped = step in self.checkpoints() and self.checkpoint_state(step)["stopped"] is not None
-        return range(0) if stopped else range(step + 1, self.config.run.steps + 1)
-
-    def load_checkpoint(self, step: int, parts: Mapping[str, Stateful]) -> None:
-        """The parts are as they were at `step`. Raises RunError if there is no such checkpoint."""
-        folder = self.checkpoint_path(step)
-        if not folder.is_dir():
-            known = ", ".join(map(str, self.checkpoints())) or "none"
-            raise RunError(f"{self.path} has no checkpoint of step {step}; there are: {known}")
-        for name, part in parts.items():
-            part.load(folder if name == "learner" else folder / name)
-
-    def checkpoint_state(self, step: int) -> dict[str, Any]:
-        """What was saved beside the parts."""
-        return dict(json.loads((self.checkpoint_path(step) / "state.json").read_text()))
-
-    def write_summary(self, summary: Mapping[str, Any]) -> None:
-        _write(self.path / "summary.json", json.dumps(summary, indent=2) + "\n")
-
-    def _append(self, name: str, row: Mapping[str, Any]) -> None:
-        with (self.path / name).open("a") as file:
-            file.write(json.dumps(row) + "\n")
-
-    def _truncate(self, step: int) -> None:
-        profile = [PROFILE] if (self.path / PROFILE).exists() else []
-        for name in (METRICS, EVALUATIONS, *profile):
-            kept = [row for row in _lines(self.path / name) if row["step"] <= step]
-            _write(self.path / name, "".join(json.dumps(row) + "\n" for row in kept))
-        for folder in ("episodes", "samples"):
-            for file in (self.path / folder).glob("*.parquet*"):
-                if file.name.startswith(".") or int(file.stem) > step:
-                    file.unlink()
-        for leftover in (self.path / "checkpoints").glob(".*"):
-            shutil.rmtree(leftover)
-        (self.path / "summary.json").unlink(missing_ok=True)
-
-
+_CONFIG = "config.toml"
+_FACTS = "run.json"
+_LOCK = "run.lock"
+_SUMMARY = "summary.json"
+_FOLDERS = ("episodes", "samples", "checkpoints")
 SAMPLE_SCHEMA: dict[str, Any] = {
     "task": pl.String,
     "rollout": pl.Int32,
@@ -254,39 +57,346 @@ SAMPLE_SCHEMA: dict[str, Any] = {
 }
 
 
-def _lock(path: Path) -> int:
-    descriptor = os.open(path / "run.lock", os.O_RDWR | os.O_CREAT, 0o644)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(descriptor)
-        raise RunError(f"{path} is in use: another process works on this run") from None
-    return descriptor
+class Stateful(Protocol):
+    """A part of training whose state a checkpoint holds."""
+
+    def save(self, folder: Path) -> None: ...
+    def load(self, folder: Path) -> None: ...
 
 
-def _lines(path: Path) -> Iterator[dict[str, Any]]:
-    """The rows of a JSON Lines file; a last line without its end is not a row yet."""
-    if not path.is_file():
-        return
-    for number, line in enumerate(path.read_text().splitlines(keepends=True), start=1):
-        if not line.endswith("\n"):
-            return
+class Run:
+    """One run directory. `create` and `open` lock it until `close`; `read` opens it to be looked at only."""
+
+    def __init__(self, path: Path, config: Config, descriptor: int | None) -> None:
+        self.path = path
+        self.config = config
+        self._descriptor = descriptor
+
+    @classmethod
+    def create(cls, path: Path, config: Config, facts: Mapping[str, Any]) -> "Run":
+        """A new run at `path`, locked.
+
+        The directory is new, empty, or what is left of a `create` that was killed. Raises RunError if it is anything
+        else, or another process creates a run there at this moment.
+        """
+        _refuse_occupied(path)
+        path.mkdir(parents=True, exist_ok=True)
+        descriptor = _lock(path)
         try:
-            yield json.loads(line)
-        except json.JSONDecodeError as error:
-            raise RunError(f"{path}, line {number} is damaged: {error}") from error
+            _refuse_occupied(path)  # another process may have created a run before this one got the lock
+            for folder in _FOLDERS:
+                (path / folder).mkdir(exist_ok=True)
+            write_whole(path / _FACTS, json.dumps({"format": FORMAT, **facts}, indent=2) + "\n")
+            write_whole(path / _CONFIG, config.toml())  # the last file: with it, and not before, there is a run
+        except BaseException:
+            os.close(descriptor)
+            raise
+        return cls(path, config, descriptor)
+
+    @classmethod
+    def open(cls, path: Path) -> "Run":
+        """An existing run, locked, to be resumed.
+
+        Raises RunError if it is not a run, another process works on it, or another version of the format wrote it.
+        """
+        run = cls.read(path)
+        if run.facts.get("format") != FORMAT:
+            raise RunError(
+                f"{path} is a run of format {run.facts.get('format')}, which can be read but not resumed: this version"
+                f" writes format {FORMAT}"
+            )
+        return cls(path, run.config, _lock(path))
+
+    @classmethod
+    def read(cls, path: Path) -> "Run":
+        """An existing run, without locking it. Raises RunError if it is not one."""
+        if _is_unfinished(path):
+            if is_locked(path / _LOCK):
+                raise RunError(f"{path} holds no run yet: another process is creating it at this moment")
+            raise RunError(
+                f"{path} holds no run yet: the process that was creating it ended before it wrote {_CONFIG}; start the"
+                f" run anew with `counterpoint train RECIPE --out {path}`"
+            )
+        if not (path / _CONFIG).is_file() or not (path / _FACTS).is_file():
+            raise RunError(f"{path} is not a run directory: it has no {_CONFIG} and {_FACTS}")
+        run = cls(path, load_config(path / _CONFIG), None)
+        for name, source in run.facts.get("sources", {}).items():
+            if source["file"]:
+                look_in(Path(source["file"]).parents[name.partition(":")[0].count(".")])
+        return run
+
+    def close(self) -> None:
+        """The lock is released: another process may work on the run."""
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
+
+    def __enter__(self) -> "Run":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @property
+    def is_locked(self) -> bool:
+        """Whether a process works on the run now, be it this one."""
+        return is_locked(self.path / _LOCK)
+
+    # What is known about the run
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """The content of `run.json`."""
+        return dict(json.loads((self.path / _FACTS).read_text()))
+
+    def pin(self, facts: Mapping[str, Any]) -> None:
+        """`run.json` holds these facts too. Raises RunError if one had another value: that is another run."""
+        known = self.facts
+        for name, value in json.loads(json.dumps(facts)).items():
+            if name in known and known[name] != value:
+                raise RunError(f"{self.path}: {name} changed since the run began: {known[name]} then, {value} now")
+        self.note(facts)
+
+    def note(self, facts: Mapping[str, Any]) -> None:
+        """`run.json` holds these facts, whatever values they had before."""
+        write_whole(self.path / _FACTS, json.dumps({**self.facts, **facts}, indent=2) + "\n")
+
+    def pin_sources(self, sources: Mapping[str, tuple[str, str]], step: int) -> list[str]:
+        """The names of the user's own members whose source changed since the run last ran; none in a new run.
+
+        `sources` maps each name to its file and the SHA-256 of its source; `step` is the one from which the run goes
+        on. `run.json` then holds them under `sources`, and each change under `source_changes`.
+        """
+        known = self.facts
+        before = {name: source["sha256"] for name, source in known.get("sources", {}).items()}
+        changed = [name for name, (_, digest) in sources.items() if before.get(name, digest) != digest]
+        changes = [{"name": name, "step": step, "before": before[name], "after": sources[name][1]} for name in changed]
+        facts: dict[str, Any] = {}
+        if sources:
+            now = {name: {"file": file, "sha256": digest} for name, (file, digest) in sources.items()}
+            facts["sources"] = {**known.get("sources", {}), **now}
+        if changes:
+            facts["source_changes"] = [*known.get("source_changes", []), *changes]
+        if facts:
+            self.note(facts)
+        return changed
+
+    # Writing
+
+    def add_metrics(self, step: int, numbers: Mapping[str, float]) -> None:
+        self._append(METRICS, {"step": step, **numbers})
+
+    def add_evaluation(self, row: Mapping[str, Any]) -> None:
+        self._append(EVALUATIONS, row)
+
+    def start_profile(self) -> None:
+        """The run keeps a profile from now on, also after it is resumed: where the time of each step went."""
+        (self.path / PROFILE).touch()
+
+    def add_profile(self, step: int, seconds: Mapping[str, float]) -> None:
+        """The profile, if the run keeps one, has a row for this step."""
+        if (self.path / PROFILE).exists():
+            self._append(PROFILE, {"step": step, **seconds})
+
+    @timed("record")
+    def add_episodes(self, step: int, groups: Sequence[Group]) -> None:
+        write_episodes(self._episodes_path(step), step, groups)
+
+    @timed("record")
+    def add_samples(self, step: int, rows: Sequence[Mapping[str, Any]]) -> None:
+        path = self._samples_path(step)
+        pl.DataFrame(rows, schema=SAMPLE_SCHEMA).write_parquet(partial_of(path), compression="zstd")
+        partial_of(path).replace(path)
+
+    def write_summary(self, summary: Mapping[str, Any]) -> None:
+        write_whole(self.path / _SUMMARY, json.dumps(summary, indent=2) + "\n")
+
+    # Reading
+
+    def metrics(self) -> pl.DataFrame:
+        """One row per training step: `step`, and a column per number of `docs/metrics.md`; null where it is missing."""
+        return numbers_frame(self.metric_rows())
+
+    def evaluations(self) -> pl.DataFrame:
+        """One row per (step, split): step, split, accuracy, rolled_back, tasks, and a column per number."""
+        return evaluations_frame(self.evaluation_rows())
+
+    def outcomes(self) -> pl.DataFrame:
+        """One row per (step, split, role, task) of the evaluations: outcomes and their mean; role null for the team."""
+        return outcomes_frame(self.evaluation_rows())
+
+    def profile(self) -> pl.DataFrame:
+        """One row per step: seconds per part of the step; no rows if the run keeps no profile."""
+        return numbers_frame(self.profile_rows())
+
+    def metric_rows(self) -> list[dict[str, Any]]:
+        """The complete lines of `metrics.jsonl`."""
+        return read_rows(self.path / METRICS)
+
+    def evaluation_rows(self) -> list[dict[str, Any]]:
+        """The complete lines of `evaluations.jsonl`."""
+        return read_rows(self.path / EVALUATIONS)
+
+    def profile_rows(self) -> list[dict[str, Any]]:
+        """The complete lines of `profile.jsonl`; none if the run keeps no profile."""
+        return read_rows(self.path / PROFILE)
+
+    def follow_evaluations(self) -> RowReader:
+        """A reader of `evaluations.jsonl` while it grows."""
+        return RowReader(self.path / EVALUATIONS)
+
+    def steps_with_episodes(self) -> list[int]:
+        """The steps whose episodes are recorded, in order."""
+        return sorted(int(file.stem) for file in (self.path / "episodes").glob("[0-9]*.parquet"))
+
+    def episodes(self, step: int) -> list[Group]:
+        """The episodes of a training step, by task. Raises RunError if the run has none of that step."""
+        return read_episodes(self._recorded(step))
+
+    def calls(self, step: int) -> pl.DataFrame:
+        """One row per call of a training step: step, task, rollout, solo, and the fields of the call.
+
+        Joins with `samples` on task, rollout, role, slot and turn. Raises RunError if the run has none of that step.
+        """
+        return calls_frame(pl.read_parquet(self._recorded(step)))
+
+    def samples(self, step: int) -> pl.DataFrame:
+        """One row per call that got credit in a training step: its reward, advantage, signal and in_loss.
+
+        Without rows if the run was killed before credit was given. Raises RunError if it has no such step.
+        """
+        self._recorded(step)
+        path = self._samples_path(step)
+        return pl.read_parquet(path) if path.is_file() else pl.DataFrame(schema=SAMPLE_SCHEMA)
+
+    @property
+    def summary(self) -> Summary | None:
+        """The content of `summary.json`; None before the run ended, or if it ended without an evaluation."""
+        path = self.path / _SUMMARY
+        plain = json.loads(path.read_text()) if path.is_file() else {}
+        return Summary.from_dict(plain) if plain else None
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether the run has done its last step, or an intervention stopped it."""
+        return (self.path / _SUMMARY).is_file()
+
+    # Checkpoints
+
+    @timed("checkpoint")
+    def checkpoint(self, step: int, parts: Mapping[str, Stateful], state: Mapping[str, Any]) -> None:
+        """`checkpoints/<step>` holds every part and `state`, on disk and whole."""
+        final = self.checkpoint_path(step)
+        partial = partial_of(final)
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(parents=True)
+        for name, part in parts.items():
+            folder = partial if name == "learner" else partial / name
+            folder.mkdir(exist_ok=True)
+            part.save(folder)
+        write_whole(partial / "state.json", json.dumps({"format": FORMAT, "step": step, **state}, indent=2) + "\n")
+        for file in partial.rglob("*"):
+            sync(file)
+        partial.rename(final)
+        sync(final.parent)
+
+    def checkpoint_path(self, step: int) -> Path:
+        return self.path / "checkpoints" / f"{step:06d}"
+
+    def checkpoints(self) -> list[int]:
+        """The steps that have a checkpoint, in order."""
+        return sorted(int(path.name) for path in (self.path / "checkpoints").iterdir() if path.name.isdecimal())
+
+    def saved_step(self, step: int | None) -> int:
+        """The step of a checkpoint: the given one, or the last if None. Raises RunError if there is no such one."""
+        saved = self.checkpoints()
+        if not saved or (step is not None and step not in saved):
+            known = ", ".join(map(str, saved)) or "none"
+            which = "checkpoint" if step is None else f"checkpoint of step {step}"
+            raise RunError(f"{self.path} has no {which}; there are: {known}")
+        return saved[-1] if step is None else step
+
+    def restore(self, parts: Mapping[str, Stateful]) -> int | None:
+        """The parts have the state of the last checkpoint, whose step is returned; what came after it is deleted.
+
+        None if there is no checkpoint: then the directory is as it was when the run was created.
+        """
+        saved = self.checkpoints()
+        step = saved[-1] if saved else None
+        self._truncate(-1 if step is None else step)
+        if step is not None:
+            self.load_checkpoint(step, parts)
+        return step
+
+    def steps_left(self, step: int) -> range:
+        """The steps that remain after `step`; none if the run was stopped there."""
+        stopped = step in self.checkpoints() and self.checkpoint_state(step)["stopped"] is not None
+        return range(0) if stopped else range(step + 1, self.config.run.steps + 1)
+
+    def load_checkpoint(self, step: int, parts: Mapping[str, Stateful]) -> None:
+        """The parts have the state that was saved at `step`. Raises RunError if there is no such checkpoint."""
+        folder = self.checkpoint_path(self.saved_step(step))
+        for name, part in parts.items():
+            part.load(folder if name == "learner" else folder / name)
+
+    def checkpoint_state(self, step: int) -> dict[str, Any]:
+        """The content of the checkpoint's `state.json`: digests of the adapters, and why the run was stopped."""
+        return dict(json.loads((self.checkpoint_path(step) / "state.json").read_text()))
+
+    def _append(self, name: str, row: Mapping[str, Any]) -> None:
+        append_row(self.path / name, row)
+
+    def _episodes_path(self, step: int) -> Path:
+        return self.path / "episodes" / f"{step:06d}.parquet"
+
+    def _samples_path(self, step: int) -> Path:
+        return self.path / "samples" / f"{step:06d}.parquet"
+
+    def _recorded(self, step: int) -> Path:
+        """The episodes file of a step. Raises RunError if there is none."""
+        path = self._episodes_path(step)
+        if not path.is_file():
+            steps = self.steps_with_episodes()
+            known = f"there are: {steps[0]} to {steps[-1]}" if steps else "there are none yet"
+            raise RunError(f"{self.path} has no episodes of step {step}; {known}")
+        return path
+
+    def _truncate(self, step: int) -> None:
+        profile = [PROFILE] if (self.path / PROFILE).exists() else []
+        for name in (METRICS, EVALUATIONS, *profile):
+            kept = [row for row in read_rows(self.path / name) if row["step"] <= step]
+            write_whole(self.path / name, "".join(json.dumps(row) + "\n" for row in kept))
+        for folder in ("episodes", "samples"):
+            for file in (self.path / folder).glob("*.parquet*"):
+                if file.name.startswith(".") or int(file.stem) > step:
+                    file.unlink()
+        for leftover in (self.path / "checkpoints").glob(".*"):
+            shutil.rmtree(leftover)
+        (self.path / _SUMMARY).unlink(missing_ok=True)
 
 
-def _write(path: Path, text: str) -> None:
-    """`path` holds `text`: all of it or what it held before."""
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(text)
-    partial.replace(path)
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
+def _lock(path: Path) -> int:
     try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        return lock(path / _LOCK)
+    except BlockingIOError:
+        raise RunError(f"{path} is in use: another process works on this run") from None
+
+
+def _refuse_occupied(path: Path) -> None:
+    """Raises RunError if a run cannot be created at `path` because something is there."""
+    if (path / _CONFIG).is_file() and (path / _FACTS).is_file():
+        raise RunError(f"{path} already holds a run: resume it with `counterpoint resume {path}`, or choose another")
+    is_free = not path.exists() or (path.is_dir() and not any(path.iterdir()))
+    if not is_free and not _is_unfinished(path):
+        raise RunError(f"{path} exists and is not empty: choose another directory for the run")
+
+
+def _is_unfinished(path: Path) -> bool:
+    """Whether `path` holds what `create` makes, and nothing else, but not yet the file that makes it a run."""
+    if not (path / _LOCK).is_file() or (path / _CONFIG).exists():
+        return False
+    made = {_LOCK, _FACTS, partial_of(path / _FACTS).name, partial_of(path / _CONFIG).name}
+    return all(
+        entry.name in made or (entry.name in _FOLDERS and entry.is_dir() and not any(entry.iterdir()))
+        for entry in path.iterdir()
+    )

@@ -6,7 +6,7 @@ from counterpoint.act import Patience, act
 from counterpoint.algorithms import build_algorithm, build_batches, build_loss
 from counterpoint.algorithms.base import Sample, in_loss
 from counterpoint.analysis.alarm import Alarm
-from counterpoint.analysis.summary import Outcome, outcome, smooth
+from counterpoint.analysis.summary import Summary, peak_of_accuracy, summarize
 from counterpoint.clock import Clock, timed
 from counterpoint.diagnostics.base import Numbers, Step
 from counterpoint.diagnostics.build import build_diagnostics
@@ -27,7 +27,7 @@ Watch = Callable[[int, Mapping[str, float]], None]
 """Told the numbers of each step, and of each evaluation, once they are written down."""
 
 
-async def train(run: Run, watch: Watch = lambda step, numbers: None, setup: Setup | None = None) -> Outcome | None:
+async def train(run: Run, watch: Watch = lambda step, numbers: None, setup: Setup | None = None) -> Summary | None:
     """Train the policies of one workflow from the run's last checkpoint, or from the base, to its last step.
 
     `setup` is that of the run's recipe, looked up if it is not given. Raises CounterpointError; the run can then be
@@ -113,16 +113,15 @@ async def train(run: Run, watch: Watch = lambda step, numbers: None, setup: Setu
             if last:
                 break
 
-    found = outcome(run.evaluations())
+    found = summarize(run.evaluation_rows())
     run.write_summary({} if found is None else found.as_dict())
     return found
 
 
 def peak_of(run: Run) -> int:
     """The checkpoint with the best smoothed validation accuracy; the base if no other was evaluated."""
-    accuracy = {row["step"]: row["accuracy"] for row in run.evaluations() if row["split"] == "validation"}
-    smoothed = dict(zip(accuracy, smooth(list(accuracy.values())), strict=True))
-    return max((step for step in run.checkpoints() if step in smoothed), key=lambda step: smoothed[step], default=0)
+    accuracy = {row["step"]: row["accuracy"] for row in run.evaluation_rows() if row["split"] == "validation"}
+    return peak_of_accuracy(accuracy, run.checkpoints())
 
 
 async def examine(run: Run, stage: Stage, tasks: Splits, *, step: int, rolled_back: bool = False) -> Numbers:

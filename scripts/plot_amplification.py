@@ -23,7 +23,7 @@ def amplifications(run: Run) -> list[tuple[int, str, int, float]]:
         return [(1, sharing, 0, 1.0)]
     return [
         (votes, sharing, row["step"], value)
-        for row in run.metrics()
+        for row in run.metric_rows()
         for name, value in row.items()
         if re.fullmatch(r"gradient/[\w-]+/generator/amplification", name)
     ]

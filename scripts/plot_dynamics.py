@@ -29,7 +29,7 @@ def values(run: Run, pattern: str) -> pl.DataFrame:
     """(step, who, value) of every metric that fits."""
     rows = [
         (row["step"], found[1], value)
-        for row in run.metrics()
+        for row in run.metric_rows()
         for name, value in row.items()
         if (found := re.fullmatch(pattern, name))
     ]

@@ -21,11 +21,11 @@ def accuracies(run: Run) -> pl.DataFrame:
     A role whose accuracy is the team's by definition, such as one that has the last word, is left out.
     """
     rows = []
-    for row in run.metrics():
+    for row in run.metric_rows():
         rows.append((row["step"], "team", row.get("episode/score"), "training problems, as sampled"))
         for role in roles(run):
             rows.append((row["step"], role, row.get(f"role/{role}/accuracy"), "training problems, as sampled"))
-    for row in run.evaluations():
+    for row in run.evaluation_rows():
         if row["split"] == "test":
             rows.append((row["step"], "team", row["accuracy"], "test problems"))
             for role in roles(run):
@@ -40,7 +40,7 @@ def shares(run: Run) -> pl.DataFrame:
     """(step, who, share): each role's part of the sum of gradient norms."""
     rows = [
         (row["step"], role, row[f"role/{role}/gradient_share"])
-        for row in run.metrics()
+        for row in run.metric_rows()
         for role in roles(run)
         if f"role/{role}/gradient_share" in row
     ]

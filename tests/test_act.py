@@ -138,13 +138,13 @@ def test_a_run_keeps_the_episodes_played_alone_and_trains_on_none_of_them(tmp_pa
     run = trained(start(tmp_path / "run", {"algorithm": {"credit": credit, "advantage": "role"}, "run": {"steps": 1}}))
     groups = read_episodes(run.path / "episodes" / "000001.parquet")
     assert [(len(group.episodes), len(group.solos)) for group in groups] == [(4, 4)] * 3
-    assert run.metrics()[0]["role/soprano/calls"] == 2, "what was played alone is in no number of the team"
-    assert "role/generator/calls" not in run.metrics()[0]
+    assert run.metric_rows()[0]["role/soprano/calls"] == 2, "what was played alone is in no number of the team"
+    assert "role/generator/calls" not in run.metric_rows()[0]
 
 
 def test_a_run_with_resampling_counts_its_tasks(tmp_path):
     run = trained(start(tmp_path / "run", {"algorithm": {"resample": 2}, "run": {"steps": 2}}))
-    for row in run.metrics():
+    for row in run.metric_rows():
         groups = read_episodes(run.path / "episodes" / f"{row['step']:06d}.parquet")
         assert row["episode/tasks"] == len(groups) >= 3
 

@@ -23,7 +23,7 @@ def test_a_run_says_where_its_programs_were_confined(coding_run):
 
 
 def test_the_metrics_tell_what_became_of_programs(coding_run):
-    for row in coding_run.metrics():
+    for row in coding_run.metric_rows():
         verdicts = [name for name in row if name.startswith("episode/part/") and name.count("/") == 2]
         shares = {name.rpartition("/")[2]: row[name] for name in verdicts}
         tests_passed = shares.pop("tests_passed")
@@ -36,7 +36,7 @@ def test_the_metrics_tell_what_became_of_programs(coding_run):
 
 def comparable(run):
     skipped = ("time/", "sandbox/")
-    return [{name: value for name, value in row.items() if not name.startswith(skipped)} for row in run.metrics()]
+    return [{name: value for name, value in row.items() if not name.startswith(skipped)} for row in run.metric_rows()]
 
 
 def test_a_run_on_programs_goes_on_to_the_same_numbers(tmp_path):
@@ -46,7 +46,7 @@ def test_a_run_on_programs_goes_on_to_the_same_numbers(tmp_path):
     with Run.open(tmp_path / "again") as again:
         asyncio.run(train(again))
     assert comparable(again) == comparable(whole)
-    assert again.evaluations() == whole.evaluations()
+    assert again.evaluation_rows() == whole.evaluation_rows()
     assert again.facts == whole.facts
     episodes = [pl.read_parquet(run.path / "episodes" / "000002.parquet") for run in (whole, again)]
     assert episodes[0].equals(episodes[1])

@@ -122,7 +122,7 @@ def evaluated(trained, folder, *options):
 
 def test_a_run_as_it_is_has_the_numbers_of_its_last_evaluation(trained, tmp_path):
     _, found = evaluated(trained, tmp_path)
-    last = [row for row in trained.evaluations() if row["split"] == "test"][-1]
+    last = [row for row in trained.evaluation_rows() if row["split"] == "test"][-1]
     assert found["outcomes"] == last["outcomes"]
 
 

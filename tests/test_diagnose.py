@@ -47,7 +47,7 @@ def sick(tiny_run, tmp_path):
     """A run whose aggregator approves nothing and whose files end in the middle of a line."""
     path = tmp_path / "sick"
     shutil.copytree(tiny_run.path, path)
-    (row, *_) = tiny_run.metrics()
+    (row, *_) = tiny_run.metric_rows()
     rows = [json.dumps({**row, "step": step, "role/aggregator/false_rejection": 0.9}) for step in range(1, 31)]
     (path / "metrics.jsonl").write_text("\n".join(rows) + '\n{"step": 31, "role/agg')
     (path / "summary.json").unlink()
@@ -71,7 +71,7 @@ def test_a_folder_that_is_no_run_or_has_not_begun_is_an_error_in_a_line(tmp_path
 
 
 def test_every_step_has_its_warnings(tiny_run):
-    for row in tiny_run.metrics():
+    for row in tiny_run.metric_rows():
         assert {name: value for name, value in row.items() if name.startswith("warning/")} == {
             "warning/cliff": 0.0,
             "warning/capture/shared": 0.0,
@@ -86,7 +86,7 @@ def test_the_alarm_goes_on_from_what_the_directory_holds(sick):
         for step, accuracy in enumerate(fall)
     ]
     (sick / "evaluations.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    rows = run.metrics()
+    rows = run.metric_rows()
     captured = {"gradient/all/dominance": 0.95, "gradient/all/generator/alignment": 0.97}
     captured |= {"gradient/all/generator/share": 0.95, "gradient/all/aggregator/share": 0.05}
     texts = [{**row, **captured, "role/aggregator/tokens": 5.0 if row["step"] < 11 else 60.0} for row in rows]
@@ -102,7 +102,7 @@ def test_a_run_that_is_warned_ends_with_the_weights_of_its_peak(tmp_path, monkey
     )
     assert run.checkpoints() == [0, 1, 2, 3]
     digests = [run.checkpoint_state(step)["digests"] for step in run.checkpoints()]
-    before = [row for row in run.evaluations() if row["step"] < 3]
+    before = [row for row in run.evaluation_rows() if row["step"] < 3]
     accuracy = [row["accuracy"] for row in before if row["split"] == "validation"]
     means = [
         sum(accuracy[max(0, place - 1) : place + 2]) / len(accuracy[max(0, place - 1) : place + 2])
@@ -111,9 +111,9 @@ def test_a_run_that_is_warned_ends_with_the_weights_of_its_peak(tmp_path, monkey
     assert digests[3] == digests[means.index(max(means))]
     assert digests[2] != digests[1] != digests[0]
     assert run.checkpoint_state(3)["stopped"] == "validation accuracy fell off its peak"
-    assert {row["rolled_back"] for row in run.evaluations() if row["step"] == 3} == {True}
+    assert {row["rolled_back"] for row in run.evaluation_rows() if row["step"] == 3} == {True}
     at_peak = {row["split"]: row["outcomes"] for row in before if row["step"] == means.index(max(means))}
-    assert {row["split"]: row["outcomes"] for row in run.evaluations() if row["step"] == 3} == at_peak
+    assert {row["split"]: row["outcomes"] for row in run.evaluation_rows() if row["step"] == 3} == at_peak
     with Run.open(run.path) as again:
         asyncio.run(train(again))
     assert again.checkpoints() == [0, 1, 2, 3]

@@ -187,7 +187,7 @@ def test_the_role_of_a_server_is_in_every_episode_and_in_no_loss(outage):
     }
     assert all(call.messages for call in asked)
     assert set(pl.read_parquet(run.path / "samples" / "000001.parquet")["role"]) == {"soprano", "alto"}
-    metrics = run.metrics()[0]
+    metrics = run.metric_rows()[0]
     assert metrics["role/conductor/tokens"] == 7
     assert "role/conductor/entropy" not in metrics
     assert "policy/conductor/trained" not in metrics
@@ -196,7 +196,7 @@ def test_the_role_of_a_server_is_in_every_episode_and_in_no_loss(outage):
 
 def test_while_the_server_is_gone_episodes_fail_with_their_kind_and_the_run_goes_on(outage):
     run, _ = outage
-    metrics = {row["step"]: row for row in run.metrics()}
+    metrics = {row["step"]: row for row in run.metric_rows()}
     assert sorted(metrics) == [1, 2, 3, 4, 5, 6]
     for step in (3, 4):
         groups = read_episodes(run.path / "episodes" / f"{step:06d}.parquet")
@@ -211,9 +211,9 @@ def test_while_the_server_is_gone_episodes_fail_with_their_kind_and_the_run_goes
 
 def test_evaluations_are_missed_and_not_taken_for_failures(outage):
     run, _ = outage
-    steps = [row["step"] for row in run.evaluations() if row["split"] == "test"]
+    steps = [row["step"] for row in run.evaluation_rows() if row["split"] == "test"]
     assert steps == [0, 1, 4, 5, 6]  # it was gone before the evaluation of step 2, and back before that of step 4
-    assert all(row["numbers"]["episode/errors"] == 0 for row in run.evaluations())
+    assert all(row["numbers"]["episode/errors"] == 0 for row in run.evaluation_rows())
 
 
 def test_a_server_that_stays_away_ends_the_run_which_can_be_resumed(tmp_path):
@@ -230,7 +230,7 @@ def test_a_server_that_stays_away_ends_the_run_which_can_be_resumed(tmp_path):
         server.start()
         with Run.open(path) as again:
             asyncio.run(train(again))
-        assert again.metrics()[-1]["episode/errors"] == 0
+        assert again.metric_rows()[-1]["episode/errors"] == 0
         assert again.checkpoints()[-1] == 4
 
 

@@ -160,7 +160,7 @@ def test_the_figures_of_the_card_are_those_of_the_run(trained, exported):
     for name, course in (("team", summary), ("generator", summary["roles"]["generator"])):
         cells = [cell.strip() for cell in rows[name].strip("|").split("|")]
         assert cells[1:4] == [plainly(course[stage]) for stage in ("base", "peak", "terminal")]
-    last = [row for row in trained.evaluations() if row["split"] == "test"][-1]
+    last = [row for row in trained.evaluation_rows() if row["split"] == "test"][-1]
     assert [cell.strip() for cell in rows["team"].strip("|").split("|")][4].startswith(f"{100 * last['accuracy']:.1f} ")
     assert f"peak (step {summary['peak_step']})" in text
     assert not any(name.startswith("aggregator") for name in rows)

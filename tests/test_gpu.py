@@ -99,7 +99,7 @@ def test_a_norm_is_one_kernel_and_gives_the_same():
 
 def test_a_micro_model_is_trained_on_a_gpu_with_the_proofs_of_the_cpu(tmp_path):
     run = micro_run(tmp_path / "run", model={"path": "micro-medium", "device": "cuda"})
-    assert len(run.metrics()) == 2
-    for row in run.metrics():
+    assert len(run.metric_rows()) == 2
+    for row in run.metric_rows():
         assert row["policy/shared/mismatch"] < 1e-4
         assert row["policy/shared/gradient_norm"] > 0

@@ -115,7 +115,7 @@ def test_learning_rates_follow_training_steps_and_not_updates_or_roles(tmp_path)
             "algorithm": {"updates": 2, "without_signal": "keep"},
         }
         run = trained(start(tmp_path / sharing, table))
-        found = [[value for name, value in row.items() if name.endswith("learning_rate")] for row in run.metrics()]
+        found = [[value for name, value in row.items() if name.endswith("learning_rate")] for row in run.metric_rows()]
         rates[sharing] = [set(values) for values in found]
     assert rates["shared"] == rates["isolated"] == [{0.01 / 3}, {0.02 / 3}, {0.01}]
 

@@ -47,8 +47,8 @@ def test_a_team_of_micro_models_gets_better(tmp_path, recipe, sharing):
     config = load_config(recipe, [*overrides, *fewer, "task.validation=32"])
     with Run.create(tmp_path / "run", config, {}) as run:
         asyncio.run(train(run))
-        test = {row["step"]: row for row in run.evaluations() if row["split"] == "test"}
-        metrics = run.metrics()
+        test = {row["step"]: row for row in run.evaluation_rows() if row["split"] == "test"}
+        metrics = run.metric_rows()
     low, high = BASES[recipe]
     assert low < test[0]["accuracy"] < high
     assert test[10]["accuracy"] - test[0]["accuracy"] > GAINS[recipe]

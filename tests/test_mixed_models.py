@@ -77,7 +77,7 @@ def test_a_small_solver_is_trained_under_a_larger_judge_that_is_frozen(tmp_path,
     run = trained(Run.create(tmp_path / "run", config, {}))
     assert digests(run, 2)["judge"] == digests(run, 0)["judge"]
     assert digests(run, 2)["solver"] != digests(run, 0)["solver"]
-    rows = run.metrics()
+    rows = run.metric_rows()
     assert all(row[f"policy/{name}/mismatch"] < 1e-4 for row in rows for name in ("solver", "judge"))
     assert [row["policy/judge/trained"] for row in rows] == [0.0, 0.0]
     assert any(row["policy/solver/trained"] for row in rows)
@@ -102,7 +102,7 @@ def test_each_role_reads_and_writes_with_the_tokens_of_its_own_model(tmp_path, t
 def test_roles_are_trained_each_on_a_base_of_its_own(tmp_path):
     run = trained(Run.create(tmp_path / "run", config_of(rank=2, learning_rate=0.02), {}))
     assert all(digests(run, 2)[name] != digests(run, 0)[name] for name in ROLES.values())
-    rows = run.metrics()
+    rows = run.metric_rows()
     for name, folder, rank, rate in (("solver", tiny_folder(), 4, 0.01), ("judge", larger(), 2, 0.02)):
         assert all(row[f"policy/{name}/mismatch"] < 1e-4 for row in rows)
         assert {row[f"policy/{name}/learning_rate"] for row in rows if row[f"policy/{name}/trained"]} == {rate}

@@ -5,7 +5,8 @@ from statistics import fmean
 
 import pytest
 
-from counterpoint.analysis.summary import Interval, difference, interval, outcome, smooth
+from counterpoint.analysis.intervals import Interval, difference, interval
+from counterpoint.analysis.summary import smooth, summarize
 
 
 def row(step, split, outcomes, roles=None, numbers=None):
@@ -53,7 +54,7 @@ def test_validation_picks_the_peak_and_the_test_split_reports_it():
         {"a": 0.1, "b": 0.3},
         {"a": 0.6, "b": 0.0},
     ]
-    found = outcome(course(validation, test))
+    found = summarize(course(validation, test))
     assert found.peak_step == 30  # though the test split was at its best before, smoothed or not
     assert found.team.base.value == pytest.approx(0.1)
     assert found.team.peak.value == pytest.approx(0.4)
@@ -65,19 +66,19 @@ def test_validation_picks_the_peak_and_the_test_split_reports_it():
 
 def test_a_lone_spike_of_validation_is_not_the_peak():
     validation = [0.2, 0.1, 0.9, 0.1, 0.5, 0.6, 0.5, 0.4]
-    found = outcome(course(validation, [{"a": 0.5}] * 8))
+    found = summarize(course(validation, [{"a": 0.5}] * 8))
     assert found.peak_step == 50
 
 
 def test_where_smoothing_leaves_two_alike_the_better_one_is_the_peak():
     rise, fall = ([{"a": 0.0}, {"a": 1.0}], [{"a": 1.0}, {"a": 0.0}])
-    assert outcome(course([0.1, 0.5], rise)).peak_step == 10
-    assert outcome(course([0.5, 0.1], fall)).peak_step == 0
-    assert outcome(course([0.5, 0.5], fall)).peak_step == 0
+    assert summarize(course([0.1, 0.5], rise)).peak_step == 10
+    assert summarize(course([0.5, 0.1], fall)).peak_step == 0
+    assert summarize(course([0.5, 0.5], fall)).peak_step == 0
 
 
 def test_a_run_that_never_gets_better_has_its_peak_at_the_base():
-    found = outcome(course([0.9, 0.2, 0.1], [{"a": 1.0, "b": 0.5}, {"a": 0.5, "b": 0.5}, {"a": 0.0, "b": 0.5}]))
+    found = summarize(course([0.9, 0.2, 0.1], [{"a": 1.0, "b": 0.5}, {"a": 0.5, "b": 0.5}, {"a": 0.0, "b": 0.5}]))
     assert found.peak_step == 0
     assert found.team.gain == Interval(0.0, 0.0, 0.0, 2)
     assert found.terminal_steps == [10, 20]
@@ -85,7 +86,7 @@ def test_a_run_that_never_gets_better_has_its_peak_at_the_base():
 
 
 def test_the_base_is_never_part_of_the_terminal():
-    found = outcome(course([0.5, 0.5], [{"a": 1.0}, {"a": 0.0}]))
+    found = summarize(course([0.5, 0.5], [{"a": 1.0}, {"a": 0.0}]))
     assert found.terminal_steps == [10]
     assert found.team.terminal.value == 0.0
 
@@ -93,16 +94,16 @@ def test_the_base_is_never_part_of_the_terminal():
 def test_the_rows_may_come_in_any_order():
     rows = course([0.1, 0.5, 0.6, 0.5], [{"a": 0.2}, {"a": 1.0}, {"a": 0.7}, {"a": 0.4}])
     shuffled = random.Random(0).sample(rows, len(rows))
-    assert outcome(shuffled) == outcome(rows)
+    assert summarize(shuffled) == summarize(rows)
 
 
 def test_there_is_no_outcome_before_the_first_evaluation_after_the_base():
     rows = course([0.1, 0.5], [{"a": 0.2}, {"a": 1.0}])
-    assert outcome([]) is None
-    assert outcome(rows[:2]) is None
-    assert outcome(rows[:3]) is None  # the second one has validation only
-    assert outcome(rows[2:]) is None  # no base
-    assert outcome(rows) is not None
+    assert summarize([]) is None
+    assert summarize(rows[:2]) is None
+    assert summarize(rows[:3]) is None  # the second one has validation only
+    assert summarize(rows[2:]) is None  # no base
+    assert summarize(rows) is not None
 
 
 def test_differences_are_paired_by_task_over_the_tasks_that_both_have():
@@ -120,7 +121,7 @@ def test_a_difference_that_is_the_same_for_every_task_is_certain():
 
 
 def test_several_samples_of_a_task_weigh_as_one_task():
-    found = outcome(course([0.1, 0.5], [{"a": 0.0, "b": 0.0}, {"a": [1.0, 1.0, 1.0, 0.0], "b": [0.0]}]))
+    found = summarize(course([0.1, 0.5], [{"a": 0.0, "b": 0.0}, {"a": [1.0, 1.0, 1.0, 0.0], "b": [0.0]}]))
     assert found.team.peak.value == pytest.approx((0.75 + 0.0) / 2)
     assert found.team.peak.n == 2
 
@@ -152,7 +153,7 @@ def test_each_role_has_a_course_of_its_own():
         {"generator": {"a": [1.0, 1.0]}},  # no aggregator was judged here
         {"generator": {"a": [1.0, 0.5]}, "aggregator": {"a": [1.0]}},
     ]
-    found = outcome(course([0.1, 0.5, 0.6], [{"a": 0.0}, {"a": 1.0}, {"a": 0.5}], roles))
+    found = summarize(course([0.1, 0.5, 0.6], [{"a": 0.0}, {"a": 1.0}, {"a": 0.5}], roles))
     assert list(found.roles) == ["generator"]
     generator = found.roles["generator"]
     assert (found.peak_step, generator.base.value, generator.peak.value) == (20, 0.5, 0.75)
@@ -160,7 +161,7 @@ def test_each_role_has_a_course_of_its_own():
 
 
 def test_the_summary_holds_plain_values():
-    plain = outcome(course([0.1, 0.5], [{"a": 0.0}, {"a": 1.0}], [{"solver": {"a": [0.5]}}] * 2)).as_dict()
+    plain = summarize(course([0.1, 0.5], [{"a": 0.0}, {"a": 1.0}], [{"solver": {"a": [0.5]}}] * 2)).as_dict()
     assert set(plain) == {
         "peak_step",
         "terminal_steps",
@@ -190,7 +191,7 @@ def test_behaviour_is_read_off_the_test_split_at_the_same_steps():
         for step, accuracy, measured in steps
         for entry in (row(step, "validation", {"v": accuracy}), row(step, "test", {"a": 0.5}, numbers=measured))
     ]
-    found = outcome(rows)
+    found = summarize(rows)
     assert found.peak_step == 20
     assert found.behaviour == {
         "role/judge/precision": (0.5, 0.7, pytest.approx(0.8)),
@@ -203,7 +204,7 @@ def test_behaviour_is_read_off_the_test_split_at_the_same_steps():
 def test_a_run_that_was_rolled_back_ends_where_it_went_back_to():
     rows = course([0.1, 0.8, 0.8, 0.4, 0.3], [{"a": value} for value in (0.2, 0.85, 0.85, 0.5, 0.4)])
     rows += [{**row(50, split, {"a": 0.85}), "rolled_back": True} for split in ("validation", "test")]
-    found = outcome(rows)
+    found = summarize(rows)
     assert found.terminal_steps == [50]
     assert found.peak_step in (10, 20)
     assert found.team.terminal.value == 0.85

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from scipy.stats import permutation_test
 
+from counterpoint.analysis.intervals import interval
 from counterpoint.analysis.paired import compare, sign_flip
-from counterpoint.analysis.summary import interval
 from counterpoint.errors import RunError
 
 

@@ -6,8 +6,8 @@ from statistics import fmean
 
 import pytest
 
+from counterpoint.analysis.intervals import interval
 from counterpoint.analysis.passes import Attempt, majority_at, pass_at, passes, powers_of_two
-from counterpoint.analysis.summary import interval
 
 
 def drawn(attempts, k):

@@ -5,7 +5,8 @@ from io import StringIO
 import pytest
 from rich.console import Console
 
-from counterpoint.analysis.summary import Course, Interval, Outcome
+from counterpoint.analysis.intervals import Interval
+from counterpoint.analysis.summary import Course, Summary
 from counterpoint.cli.tables import print_outcome
 from counterpoint.progress import step_line
 
@@ -27,7 +28,7 @@ def course(value):
 @pytest.mark.parametrize("width", [60, 80, 200])
 def test_the_summary_has_every_number_however_narrow_the_console(width):
     roles = {role: course(0.1 * place) for place, role in enumerate(("orchestrator", "worker", "synthesizer", "x"), 2)}
-    found = Outcome(
+    found = Summary(
         peak_step=100, terminal_steps=[1], team=course(0.95), cliff=False, slope=None, roles=roles, behaviour={}
     )
     console = Console(file=StringIO(), width=width)

@@ -39,7 +39,7 @@ def unbroken() -> Run:
     """The run that nothing interrupts, made once a session."""
     run = trained(started(session_folder() / "unbroken"))
     for policy in ("soprano", "alto", "conductor"):
-        trained_in = [row["step"] for row in run.metrics() if row[f"policy/{policy}/trained"]]
+        trained_in = [row["step"] for row in run.metric_rows() if row[f"policy/{policy}/trained"]]
         assert min(trained_in) <= 3 < max(trained_in), "a comparison across step 3 needs momentum to carry across it"
     return run
 
@@ -53,14 +53,14 @@ def files(run: Run) -> list[str]:
 
 
 def without_times(run: Run) -> list[dict[str, float]]:
-    return [{name: value for name, value in row.items() if not name.startswith("time/")} for row in run.metrics()]
+    return [{name: value for name, value in row.items() if not name.startswith("time/")} for row in run.metric_rows()]
 
 
 def assert_same(run: Run, other: Run) -> None:
     """Everything but the clock is the same, bit for bit."""
     assert files(run) == files(other)
     assert without_times(run) == without_times(other)
-    assert run.evaluations() == other.evaluations()
+    assert run.evaluation_rows() == other.evaluation_rows()
     for name in ("config.toml", "run.json", "summary.json"):
         assert (run.path / name).read_bytes() == (other.path / name).read_bytes(), name
     for folder in ("episodes", "samples"):
@@ -205,8 +205,8 @@ def test_whatever_came_after_the_checkpoint_is_gone_before_the_run_goes_on(tmp_p
         assert run.restore({}) == 3
         for folder in ("episodes", "samples"):
             assert sorted(file.stem for file in (run.path / folder).iterdir()) == ["000001", "000002", "000003"]
-        assert [row["step"] for row in run.metrics()] == [1, 2, 3]
-        assert {row["step"] for row in run.evaluations()} == {0, 3}
+        assert [row["step"] for row in run.metric_rows()] == [1, 2, 3]
+        assert {row["step"] for row in run.evaluation_rows()} == {0, 3}
 
 
 def test_the_comparison_sees_a_resumed_run_that_forgot_its_momentum(tmp_path, monkeypatch):

@@ -63,8 +63,8 @@ def test_a_frozen_policy_speaks_and_never_moves(frozen):
     assert digests(frozen, 3)["soprano"] != digests(frozen, 0)["soprano"]
     assert sum(call.policy == "conductor" for call in calls(frozen, 1)) == 12
     assert set(samples(frozen, 1)["role"]) == {"soprano", "alto"}
-    assert frozen.metrics()[0]["policy/conductor/trained"] == 0.0
-    assert not any(name.startswith("gradient/conductor") for row in frozen.metrics() for name in row)
+    assert frozen.metric_rows()[0]["policy/conductor/trained"] == 0.0
+    assert not any(name.startswith("gradient/conductor") for row in frozen.metric_rows() for name in row)
 
 
 def test_freezing_a_role_changes_nothing_for_the_others_in_the_first_step(plain, frozen):
@@ -109,7 +109,7 @@ def test_slots_have_a_policy_each(tmp_path):
         ("conductor", 0, "conductor"),
     }
     assert len(set(digests(run, 2).values())) == 4
-    assert "policy/soprano-1/trained" in run.metrics()[0]
+    assert "policy/soprano-1/trained" in run.metric_rows()[0]
 
 
 def test_slots_can_be_given_policies_in_a_table(tmp_path):
@@ -117,7 +117,7 @@ def test_slots_can_be_given_policies_in_a_table(tmp_path):
     run = trained(start(tmp_path / "run", {"policies": {"sharing": table}, "run": {"steps": 1}}))
     spoke = {(call.key.role, call.key.slot, call.policy) for call in calls(run, 1)}
     assert {("soprano", 0, "high"), ("soprano", 1, "low"), ("alto", 0, "low"), ("conductor", 0, "high")} == spoke
-    assert {"gradient/high/soprano/norm", "gradient/low/soprano/norm"} <= set(run.metrics()[0])
+    assert {"gradient/high/soprano/norm", "gradient/low/soprano/norm"} <= set(run.metric_rows()[0])
 
 
 @pytest.mark.parametrize(
@@ -147,7 +147,7 @@ def test_a_slot_that_the_cast_does_not_have_fails_its_episode():
 def test_policies_can_have_bases_of_their_own(tmp_path):
     table = {"policy": {"conductor": {"model": {"path": str(other_folder())}, "rank": 2}}}
     run = trained(start(tmp_path / "run", {**table, "run": {"steps": 2}}))
-    assert all(row[f"policy/{name}/mismatch"] < 1e-4 for row in run.metrics() for name in ("soprano", "conductor"))
+    assert all(row[f"policy/{name}/mismatch"] < 1e-4 for row in run.metric_rows() for name in ("soprano", "conductor"))
     mine, other = (load_base_model(run.config.policy_settings(name).model) for name in ("soprano", "conductor"))
     for name, base in (("soprano", mine), ("conductor", other)):
         spoken = [call for call in calls(run, 1) if call.policy == name and call.version == 0]
@@ -187,9 +187,9 @@ def test_a_policy_is_trained_in_its_own_steps_alone(tmp_path):
         for policy in ("soprano", "alto")
     }
     assert moved == {"soprano": [1, 3], "alto": [3, 4]}
-    rates = {row["step"]: row.get("policy/alto/learning_rate") for row in run.metrics()}
+    rates = {row["step"]: row.get("policy/alto/learning_rate") for row in run.metric_rows()}
     assert rates == {1: None, 2: None, 3: pytest.approx(0.005), 4: pytest.approx(0.01)}, "its warm-up is its own"
-    assert {row["policy/alto/trained"] for row in run.metrics() if row["step"] < 3} == {0.0}
+    assert {row["policy/alto/trained"] for row in run.metric_rows() if row["step"] < 3} == {0.0}
 
 
 def test_the_clock_of_a_policy_counts_its_own_steps():

@@ -76,7 +76,7 @@ def steps_kept(run, folder):
 def test_a_new_run_holds_its_recipe_and_what_is_known_about_it(run):
     assert Run.read(run.path).config == CONFIG
     assert run.facts == {"format": 3, **FACTS}
-    assert run.metrics() == run.evaluations() == []
+    assert run.metric_rows() == run.evaluation_rows() == []
     assert run.checkpoints() == []
 
 
@@ -163,7 +163,7 @@ def test_numbers_come_back_bit_for_bit(run):
     numbers = {"a": 0.1, "b": 1 / 3, "c": 1e-300, "d": -0.0, "e": 12345678901234567.0}
     run.add_metrics(1, numbers)
     run.add_metrics(2, {"a": float("inf")})
-    assert run.metrics() == [{"step": 1, **numbers}, {"step": 2, "a": float("inf")}]
+    assert run.metric_rows() == [{"step": 1, **numbers}, {"step": 2, "a": float("inf")}]
 
 
 def test_episodes_and_samples_of_a_step_come_back(run):
@@ -183,14 +183,14 @@ def test_a_torn_last_line_is_not_a_line_yet(run):
     run.add_metrics(1, {"a": 1.0})
     with (run.path / "metrics.jsonl").open("a") as file:
         file.write('{"step": 2, "a": 2')
-    assert [line["step"] for line in run.metrics()] == [1]
+    assert [line["step"] for line in run.metric_rows()] == [1]
 
 
 def test_a_line_that_is_torn_just_before_its_end_is_not_a_line_yet(run):
     run.add_metrics(1, {"a": 1.0})
     with (run.path / "metrics.jsonl").open("a") as file:
         file.write('{"step": 2, "a": 2}')
-    assert [line["step"] for line in run.metrics()] == [1]
+    assert [line["step"] for line in run.metric_rows()] == [1]
 
 
 def test_a_damaged_line_is_named(run):
@@ -199,7 +199,7 @@ def test_a_damaged_line_is_named(run):
     path = run.path / "metrics.jsonl"
     path.write_text(path.read_text().replace('{"step": 2', '{"step" 2'))
     with pytest.raises(RunError, match=r"metrics\.jsonl, line 2 is damaged"):
-        run.metrics()
+        run.metric_rows()
 
 
 def test_restoring_takes_the_last_checkpoint_and_removes_what_came_after_it(run):
@@ -223,8 +223,8 @@ def test_restoring_takes_the_last_checkpoint_and_removes_what_came_after_it(run)
         learner, interventions = Part(), Part()
         assert again.restore({"learner": learner, "interventions": interventions}) == 2
         assert (learner.value, interventions.value) == (2, -2)
-        assert [line["step"] for line in again.metrics()] == [0, 1, 2]
-        assert [line["step"] for line in again.evaluations()] == [0, 1, 2]
+        assert [line["step"] for line in again.metric_rows()] == [0, 1, 2]
+        assert [line["step"] for line in again.evaluation_rows()] == [0, 1, 2]
         assert steps_kept(again, "episodes") == steps_kept(again, "samples") == [0, 1, 2]
         assert tree(again.path) == before
 
@@ -245,7 +245,7 @@ def test_restoring_without_a_checkpoint_starts_from_nothing(run):
     learner = Part(7)
     assert run.restore({"learner": learner}) is None
     assert learner.value == 7
-    assert run.metrics() == run.evaluations() == []
+    assert run.metric_rows() == run.evaluation_rows() == []
     assert steps_kept(run, "episodes") == steps_kept(run, "samples") == []
 
 

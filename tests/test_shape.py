@@ -96,10 +96,10 @@ def metric_names(tiny_run, refining_run, proposing_run, coding_run, mathematics_
     failed = [replace(make_episode(error="gone"), error_kind=kind) for kind in ("overflow", "endpoint")]
     names = set(episode_numbers([make_group(*failed)]))
     for run in (tiny_run, refining_run, proposing_run, coding_run, mathematics_run):
-        names |= {name for row in run.metrics() for name in row if name != "step"}
-        names |= {name for row in run.profile() for name in row if name != "step"}
-        names |= {name for row in run.evaluations() for name in row["numbers"]}
-        names |= {f"eval/{row['split']}/accuracy" for row in run.evaluations()}
+        names |= {name for row in run.metric_rows() for name in row if name != "step"}
+        names |= {name for row in run.profile_rows() for name in row if name != "step"}
+        names |= {name for row in run.evaluation_rows() for name in row["numbers"]}
+        names |= {f"eval/{row['split']}/accuracy" for row in run.evaluation_rows()}
     return sorted(names)
 
 

@@ -11,7 +11,7 @@ from counterpoint.analysis.history import History, Series
 from counterpoint.analysis.signatures import SIGNATURES, diagnose
 from counterpoint.analysis.signatures.base import Thresholds, fall_from_the_best
 from counterpoint.analysis.signatures.capture import captured
-from counterpoint.analysis.summary import CLIFF_DROP, cliff_warning, outcome
+from counterpoint.analysis.summary import CLIFF_DROP, cliff_warning, summarize
 from counterpoint.policy import Routing
 
 SHARED = Routing({"voter": "all", "judge": "all"})
@@ -324,7 +324,7 @@ def ends_in_a_cliff(validation, right, source):
             rows.append(
                 {"step": step, "split": split, "accuracy": found, "outcomes": outcomes, "roles": {}, "numbers": {}}
             )
-    return outcome(rows).cliff
+    return summarize(rows).cliff
 
 
 def test_a_cliff_is_warned_of():

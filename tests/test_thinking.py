@@ -346,7 +346,7 @@ def test_it_trains_and_every_step_is_proven(tmp_path, thinking):
     """Voices whose luck is the length of their text; what they reason is trained with it."""
     run = Run.create(tmp_path / "run", qwen3_config(thinking, **CHOIR), {})
     trained(run)
-    rows = run.metrics()
+    rows = run.metric_rows()
     assert len(rows) == 3
     assert all(row["policy/soprano/mismatch"] < 1e-4 for row in rows)
     assert any(row["policy/soprano/trained"] for row in rows)
@@ -375,7 +375,7 @@ def test_a_prompt_that_is_cut_still_begins_and_ends_as_qwen3s_does(tmp_path, cap
         prompt = decoded(chat, call.prompt_ids)
         assert prompt.startswith("<|im_start|>user\n")
         assert prompt.endswith(f"<|im_end|>\n<|im_start|>assistant\n{ending}")
-    assert run.metrics()[0]["role/evaluator/cut_prompts"] == 1.0
+    assert run.metric_rows()[0]["role/evaluator/cut_prompts"] == 1.0
     show_episodes(run.path, 1, None, 1, "any")
     assert f"64 ({calls[0].cut} left out of the middle) + " in capsys.readouterr().out
 

@@ -74,7 +74,7 @@ def test_a_checkpoint_holds_an_adapter_and_an_optimizer_a_policy(run):
 
 
 def test_metrics_have_a_line_a_step_and_are_finite(run):
-    rows = run.metrics()
+    rows = run.metric_rows()
     assert [row["step"] for row in rows] == [1, 2, 3, 4]
     for row in rows:
         assert all(math.isfinite(value) for value in row.values())
@@ -114,7 +114,7 @@ def test_advantages_are_those_of_grpo_over_the_recorded_rewards(run):
 
 def test_versions_count_the_steps_in_which_a_policy_was_trained(run):
     steps = defaultdict(int)
-    for row in run.metrics():
+    for row in run.metric_rows():
         groups = read_episodes(run.path / "episodes" / f"{row['step']:06d}.parquet")
         for _, call in calls_of(groups):
             assert call.version == steps[call.policy]
@@ -124,7 +124,7 @@ def test_versions_count_the_steps_in_which_a_policy_was_trained(run):
 
 
 def test_evaluations_are_of_both_splits_at_the_same_steps(run):
-    rows = run.evaluations()
+    rows = run.evaluation_rows()
     assert [(row["step"], row["split"]) for row in rows] == [
         (step, split) for step in (0, 2, 4) for split in ("validation", "test")
     ]
@@ -136,22 +136,24 @@ def test_evaluations_are_of_both_splits_at_the_same_steps(run):
 
 
 def test_every_run_starts_from_the_same_evaluation_of_the_base():
-    first = [[(row["split"], row["outcomes"]) for row in finished(sharing).evaluations()[:2]] for sharing in POLICIES]
+    first = [
+        [(row["split"], row["outcomes"]) for row in finished(sharing).evaluation_rows()[:2]] for sharing in POLICIES
+    ]
     assert first[0] == first[1] == first[2]
 
 
 def test_role_gradients_are_reported_under_every_sharing():
-    shared = [row for row in finished("shared").metrics() if row["policy/shared/trained"]]
+    shared = [row for row in finished("shared").metric_rows() if row["policy/shared/trained"]]
     for row in shared:
         shares = [row[f"gradient/shared/{role}/share"] for role in ROLES]
         assert math.fsum(shares) == pytest.approx(1.0)
         assert row["gradient/shared/dominance"] == pytest.approx(max(shares))
         assert -1.0001 <= row["gradient/shared/alto+soprano/cosine"] <= 1.0001
         assert row["gradient/shared/norm"] == pytest.approx(row["policy/shared/gradient_norm"], rel=1e-5)
-    table = [row for row in finished("table").metrics() if row["policy/voices/trained"]]
+    table = [row for row in finished("table").metric_rows() if row["policy/voices/trained"]]
     assert all("gradient/voices/alto+soprano/cosine" in row for row in table)
     assert all("gradient/stick/conductor/alignment" in row for row in table if row["policy/stick/trained"])
-    isolated = finished("isolated").metrics()
+    isolated = finished("isolated").metric_rows()
     assert not any(name.endswith("/cosine") for row in isolated for name in row)
 
 
@@ -178,8 +180,8 @@ def test_a_checkpointed_adapter_loads_with_plain_peft_and_says_the_same(run):
 def test_one_role_alone_trains_too(tmp_path):
     run = trained(start(tmp_path / "run", {**SOLO, "policies": {"sharing": "shared"}}))
     assert run.checkpoints() == [0, 2, 3]
-    assert any(row["policy/shared/trained"] for row in run.metrics())
-    assert {name for row in run.metrics() for name in row if name.endswith("/share")} == {
+    assert any(row["policy/shared/trained"] for row in run.metric_rows())
+    assert {name for row in run.metric_rows() for name in row if name.endswith("/share")} == {
         "gradient/shared/soprano/share"
     }
 
@@ -190,7 +192,7 @@ def test_the_shipped_workflows_train_a_model_that_is_never_right_and_leave_it_as
         run = trained(start(tmp_path / workflow, table))
         first, last = (run.checkpoint_state(step)["digests"] for step in (0, 2))
         assert first == last
-        for row in run.metrics():
+        for row in run.metric_rows():
             assert {value for name, value in row.items() if name.endswith("/trained")} == {0.0}
             assert row["role/generator/without_signal"] == 1.0
             assert row["role/generator/unreadable"] == 1.0
@@ -199,7 +201,7 @@ def test_the_shipped_workflows_train_a_model_that_is_never_right_and_leave_it_as
 def test_the_same_recipe_gives_the_same_numbers(tmp_path):
     again = trained(start(tmp_path / "run", {"policies": {"sharing": "isolated"}, "run": {"steps": 4}}))
     numbers = [
-        [{name: value for name, value in row.items() if not name.startswith("time/")} for row in run.metrics()]
+        [{name: value for name, value in row.items() if not name.startswith("time/")} for row in run.metric_rows()]
         for run in (again, finished("isolated"))
     ]
     assert numbers[0] == numbers[1]
@@ -213,7 +215,7 @@ def test_the_same_recipe_gives_the_same_numbers(tmp_path):
 
 def test_without_proof_calls_a_run_still_says_who_was_trained(tmp_path):
     run = trained(start(tmp_path / "run", {"run": {"steps": 1, "proof_calls": 0}}))
-    (row,) = run.metrics()
+    (row,) = run.metric_rows()
     assert {f"policy/{role}/trained" for role in ROLES} <= set(row)
     assert not any(name.endswith("/mismatch") for name in row)
 
@@ -224,8 +226,8 @@ def test_who_watches_is_told_what_is_written_down(tmp_path):
         start(tmp_path / "run", {"run": {"steps": 2}}), watch=lambda step, numbers: told.append((step, numbers))
     )
     assert [step for step, _ in told] == [0, 1, 2, 2]
-    assert [{"step": step, **numbers} for step, numbers in told[1:3]] == run.metrics()
-    assert told[0][1]["eval/test/accuracy"] == run.evaluations()[1]["accuracy"]
+    assert [{"step": step, **numbers} for step, numbers in told[1:3]] == run.metric_rows()
+    assert told[0][1]["eval/test/accuracy"] == run.evaluation_rows()[1]["accuracy"]
 
 
 def test_no_two_calls_of_a_run_share_their_luck(tmp_path):

@@ -247,21 +247,21 @@ def test_every_policy_takes_as_many_updates_as_the_recipe_says(tmp_path):
     run = trained(start(tmp_path / "run", {"algorithm": {"updates": 3}, "run": {"steps": 2}}))
     trained_policies = [
         (row["step"], policy)
-        for row in run.metrics()
+        for row in run.metric_rows()
         for policy in ("soprano", "alto", "conductor")
         if row[f"policy/{policy}/trained"]
     ]
     assert trained_policies
     for step, policy in trained_policies:
-        assert run.metrics()[step - 1][f"policy/{policy}/updates"] == 3
-    assert any(name.endswith("/clipped") for name in run.metrics()[0])
+        assert run.metric_rows()[step - 1][f"policy/{policy}/updates"] == 3
+    assert any(name.endswith("/clipped") for name in run.metric_rows()[0])
 
 
 def test_by_calls_who_speaks_more_takes_more_updates(tmp_path):
     """The study's mini-batches: the sopranos speak twice an episode, the others once."""
     table = {"algorithm": {"calls_per_update": 12, "without_signal": "keep"}, "run": {"steps": 1}}
     run = trained(start(tmp_path / "run", table))
-    (row,) = run.metrics()
+    (row,) = run.metric_rows()
     assert [row[f"policy/{name}/updates"] for name in ("soprano", "alto", "conductor")] == [2, 1, 1]
 
 

@@ -1,22 +1,37 @@
-"""What a run has recorded so far, as series over its steps."""
+"""The recorded numbers of a run as series over its steps."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from statistics import fmean
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
-from counterpoint.episode import calls_of, read_episodes
+from counterpoint.config import Config, Spec
+from counterpoint.episode import Group, calls_of
 from counterpoint.errors import RunError
 from counterpoint.policy import Routing
-from counterpoint.run import Run
 
 Row = Mapping[str, Any]
 LOOKS = 4
-"""Steps, from the first to the last, whose episodes tell what the roles claim."""
+"""Steps, spread from the first to the last, whose episodes tell which kinds of claims each role makes."""
+
+
+class Recorded(Protocol):
+    """A run that can be read, as `counterpoint.run.Run`, which this package does not know."""
+
+    path: Path
+    config: Config
+
+    @property
+    def facts(self) -> dict[str, Any]: ...
+    def metric_rows(self) -> list[dict[str, Any]]: ...
+    def evaluation_rows(self) -> list[dict[str, Any]]: ...
+    def steps_with_episodes(self) -> list[int]: ...
+    def episodes(self, step: int) -> list[Group]: ...
 
 
 class Series(NamedTuple):
-    """A number over the steps that have it, in order."""
+    """The values of one number at the steps that have it, in order."""
 
     steps: tuple[int, ...]
     values: tuple[float, ...]
@@ -27,28 +42,30 @@ class Series(NamedTuple):
         return Series(tuple(step for step, _ in kept), tuple(value for _, value in kept))
 
     def mean(self) -> float | None:
-        """None if no step has it."""
+        """The mean of the values; None if no step has one."""
         return fmean(self.values) if self.values else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class History:
-    """Everything that failure signatures are read from."""
+    """Everything from which failure signatures are read."""
 
     metrics: Sequence[Row]
-    """The lines of `metrics.jsonl`, a training step each."""
+    """The rows of `metrics.jsonl`, one per training step."""
     evaluations: Sequence[Row]
-    """The lines of `evaluations.jsonl`."""
+    """The rows of `evaluations.jsonl`."""
     routing: Routing
     claims: Mapping[str, frozenset[str]]
     """Role -> the kinds of claims it makes: answer, verdict, choice, proposal, unreadable."""
+    signatures: Sequence[Spec] = ()
+    """The failure signatures of the user's own that the run's recipe names."""
 
     def series(self, name: str) -> Series:
-        """A number of the training steps."""
+        """The values of a number of `metrics.jsonl`."""
         return _series((row["step"], row.get(name)) for row in self.metrics)
 
     def evaluated(self, name: str, split: str = "test") -> Series:
-        """A number of the evaluations of a split; `accuracy` is the team's."""
+        """The values of a number of the evaluations of a split; `accuracy` is the team's."""
         rows = (row for row in self.evaluations if row["split"] == split)
         return _series(
             (row["step"], row["accuracy"] if name == "accuracy" else row["numbers"].get(name)) for row in rows
@@ -61,14 +78,16 @@ class History:
 
     @property
     def roles(self) -> list[str]:
+        """The roles of the workflow."""
         return list(self.routing.policy_of)
 
     @property
     def policies(self) -> list[str]:
+        """The policies of the run."""
         return [policy.name for policy in self.routing.policies]
 
     def roles_of(self, policy: str) -> list[str]:
-        """The roles that speak with a policy."""
+        """The roles whose calls a policy generates."""
         return [
             role
             for role, found in self.routing.policy_of.items()
@@ -76,8 +95,8 @@ class History:
         ]
 
 
-def history_of(run: Run) -> History:
-    """What the run's directory holds now: of a finished run, a running one, or one that was killed.
+def history_of(run: Recorded) -> History:
+    """The history that a run's directory holds now: of a finished run, a running one, or one that was killed.
 
     Raises RunError if it has not begun, or if its files are damaged.
     """
@@ -86,18 +105,19 @@ def history_of(run: Run) -> History:
         raise RunError(f"{run.path} has not begun: its run.json does not say which policies it has")
     policy_of = {role: found if isinstance(found, str) else tuple(found) for role, found in routing.items()}
     return History(
-        metrics=run.metrics(),
-        evaluations=run.evaluations(),
+        metrics=run.metric_rows(),
+        evaluations=run.evaluation_rows(),
         routing=Routing(policy_of),
         claims=_claims(run),
+        signatures=run.config.signatures,
     )
 
 
-def _claims(run: Run) -> dict[str, frozenset[str]]:
+def _claims(run: Recorded) -> dict[str, frozenset[str]]:
     found: dict[str, set[str]] = {}
-    paths = sorted((run.path / "episodes").glob("*.parquet"))
-    for path in [paths[place * (len(paths) - 1) // (LOOKS - 1)] for place in range(LOOKS)] if paths else []:
-        for _, call in calls_of(read_episodes(path)):
+    steps = run.steps_with_episodes()
+    for step in dict.fromkeys(steps[place * (len(steps) - 1) // (LOOKS - 1)] for place in range(LOOKS) if steps):
+        for _, call in calls_of(run.episodes(step)):
             kinds = found.setdefault(call.key.role, set())
             if call.claim is not None:
                 kinds.add(type(call.claim).__name__.lower())

@@ -7,29 +7,31 @@ from typing import Any
 
 import numpy as np
 
-from counterpoint.analysis.summary import Interval, difference
+from counterpoint.analysis.intervals import Interval, difference
 from counterpoint.errors import RunError
 
 EXACT = 14
-"""So many differences that are not 0 are tried with all signs; more of them with random ones."""
+"""The largest number of nonzero differences for which every combination of signs is tried."""
 DRAWS = 20_000
+"""Random combinations of signs that are tried with more differences."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Comparison:
-    """One minus other, over the tasks that both have."""
+    """The difference of two evaluations, one minus the other, over the tasks that both have."""
 
     difference: Interval
-    """Of the means, with its paired bootstrap interval over tasks."""
+    """The difference of the means, with its paired bootstrap interval over tasks."""
     p_value: float
-    """Two-sided, of the hypothesis that it does not matter which is which."""
+    """Two-sided p-value of the hypothesis that the two evaluations are exchangeable."""
 
     def as_dict(self) -> dict[str, Any]:
+        """Plain values: value, low, high, n and p_value."""
         return {**self.difference._asdict(), "p_value": self.p_value}
 
 
 def compare(one: Mapping[str, Sequence[float]], other: Mapping[str, Sequence[float]]) -> Comparison:
-    """The comparison of the outcomes of tasks, each the mean of its values. Raises RunError if none is in both."""
+    """The comparison of two maps from task to outcomes, whose mean counts. Raises RunError if no task is in both."""
     means = [{task: fmean(values) for task, values in found.items()} for found in (one, other)]
     both = [means[0][task] - means[1][task] for task in means[0] if task in means[1]]
     if not both:
@@ -38,10 +40,10 @@ def compare(one: Mapping[str, Sequence[float]], other: Mapping[str, Sequence[flo
 
 
 def sign_flip(differences: Sequence[float]) -> float:
-    """The part of all ways to give the differences signs in which their sum is at least as far from 0: Fisher's test.
+    """The p-value of Fisher's sign-flip test: the fraction of sign combinations whose sum is at least as far from 0.
 
-    All of them where at most 14 differences are not 0; else the estimate (b + 1) / (m + 1) from m = 20,000 random ones,
-    the same ones every time.
+    All combinations are tried if at most 14 differences are not 0; otherwise the result is the estimate
+    (b + 1) / (m + 1), with b of m = 20,000 random combinations that far from 0, the same ones in every call.
     """
     sizes = np.abs([value for value in differences if value != 0.0])
     observed = abs(sum(differences))

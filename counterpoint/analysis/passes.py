@@ -1,4 +1,4 @@
-"""What several attempts at a problem are worth: pass@k and majority@k, without bias, from n attempts that were made."""
+"""pass@k and majority@k: unbiased estimates from n >= k attempts at each problem."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -10,14 +10,14 @@ from typing import Any, NamedTuple
 import numpy as np
 from scipy.stats import binom
 
-from counterpoint.analysis.summary import Interval, interval
+from counterpoint.analysis.intervals import Interval, interval
 
 
 class Attempt(NamedTuple):
     """One of several independent answers to a problem."""
 
     answer: str | None
-    """None where there is none: it is wrong, and has no vote."""
+    """None if there is no answer: the attempt is wrong and has no vote."""
     right: bool
 
 
@@ -27,12 +27,12 @@ Attempts = Mapping[str, Sequence[Attempt]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Passes:
-    """What k attempts are worth, over tasks, for several k."""
+    """pass@k and majority@k over tasks, for several k."""
 
     any_right: Mapping[int, Interval]
-    """k -> pass@k: that at least one of k attempts is right."""
+    """k -> pass@k: the probability that at least one of k attempts is right."""
     majority: Mapping[int, Interval]
-    """k -> majority@k: that the answer which most of k attempts give is right."""
+    """k -> majority@k: the probability that the most frequent answer of k attempts is right."""
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values: `{"pass": {"1": {value, low, high, n}, ...}, "majority": ...}`."""
@@ -44,7 +44,10 @@ class Passes:
 
 
 def passes(attempts: Attempts, samples: int) -> Passes:
-    """For k = 1, 2, 4, ... up to `samples`, over the tasks with at least k attempts: the interval's n counts them."""
+    """pass@k and majority@k for k = 1, 2, 4, ... up to `samples`, each over the tasks with at least k attempts.
+
+    The n of an interval is the number of these tasks, so different k may be over different tasks.
+    """
     any_right: dict[int, Interval] = {}
     majority: dict[int, Interval] = {}
     for k in powers_of_two(samples):
@@ -68,9 +71,9 @@ def pass_at(attempts: int, right: int, k: int) -> float:
 def majority_at(attempts: Sequence[Attempt], k: int) -> float:
     """The probability that the most frequent answer among k of the attempts is right, exactly.
 
-    The k are drawn without replacement. Answers are the same if they are up to case and white space, as in the workflow
-    `majority`; attempts without one have no vote, and if none of the k has one they are wrong. Each of several answers
-    that are given equally often is as likely to be taken.
+    The k are drawn without replacement. Answers are the same if they differ only in case and white space, as in the
+    workflow `majority`. Attempts without an answer have no vote; if none of the k has one, they are wrong. Of several
+    answers that are given equally often, each is taken with the same probability.
     """
     groups: dict[str, list[bool]] = {}
     for answer, right in attempts:
@@ -119,6 +122,6 @@ def _at_most(votes: int, others: Sequence[int], most: int, rate: float) -> np.nd
 
 @lru_cache(maxsize=1024)
 def _binomial(size: int, rate: float) -> np.ndarray:
-    """The probability of 0, 1, ..., `size` of so many."""
+    """The binomial probabilities of 0, 1, ..., `size` successes in `size` draws at `rate`."""
     found: np.ndarray = binom.pmf(np.arange(size + 1), size, rate)
     return found

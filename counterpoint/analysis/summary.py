@@ -1,24 +1,25 @@
-"""What became of a run: base, peak and terminal accuracy. Validation picks the peak, the test split reports it."""
+"""The summary of a run: accuracy at the base, the peak and the end. Validation picks the peak, test reports it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import accumulate
 from statistics import fmean
 from typing import Any, NamedTuple
 
 import numpy as np
-from scipy.stats import bootstrap
+
+from counterpoint.analysis.intervals import Interval, PerTask, difference, interval
 
 SMOOTH = 3
-"""Evaluations over which validation accuracy is smoothed before its maximum is taken, centred."""
+"""Width, in evaluations, of the centred mean that validation accuracy is smoothed with before its maximum is taken."""
 LAST = 3
 """Evaluations over which terminal accuracy is the mean."""
 CLIFF_DROP = 0.05
-"""Least drop, in parts of one, of a terminal accuracy cliff."""
+"""Least drop of accuracy, as a fraction, that counts as a terminal accuracy cliff."""
 WARNING_ERRORS = 3.0
-"""Standard errors below its best at which validation accuracy is a warning. (With 2, one healthy run in five was.)"""
+"""Standard errors below its best from which validation accuracy is a warning. (With 2, one healthy run in five was.)"""
 WARNING_ROW = 3
-"""Evaluations in a row after which it is."""
+"""Consecutive evaluations below that bound after which a warning is given."""
 BEHAVIOUR = (
     "selection",
     "precision",
@@ -32,26 +33,12 @@ BEHAVIOUR = (
     "calls",
     "tokens",
 )
-"""What is told of each role beside its accuracy; `docs/metrics.md` defines it."""
-CONFIDENCE = 0.95
-RESAMPLES = 4000
-
-PerTask = Mapping[str, float]
-
-
-class Interval(NamedTuple):
-    """A value and its percentile bootstrap interval over tasks."""
-
-    value: float
-    low: float
-    high: float
-    n: int
-    """Tasks."""
+"""The numbers of each role that a summary holds beside its accuracy; `docs/metrics.md` defines them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Course:
-    """A quantity over a run, on the test split."""
+    """The accuracy of the team or of a role over a run, on the test split."""
 
     base: Interval
     peak: Interval
@@ -62,48 +49,74 @@ class Course:
     """peak - terminal, paired by task."""
 
 
-class Stages(NamedTuple):
-    """A number of the test evaluations, where a run began, peaked and ended; None where there was nothing to count."""
+class Milestones(NamedTuple):
+    """A number of the test evaluations at the base, the peak and the end of a run; None where it is undefined."""
 
     base: float | None
     peak: float | None
     terminal: float | None
-    """Mean over the last evaluations."""
+    """The mean over the last evaluations."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Outcome:
-    """A run's course, for the team and for each role."""
+class Summary:
+    """Base, peak and terminal accuracy of a run, for the team and for each role."""
 
     peak_step: int
+    """The evaluation with the best smoothed validation accuracy."""
     terminal_steps: list[int]
+    """The evaluations that terminal accuracy is the mean of."""
     team: Course
     roles: dict[str, Course]
     cliff: bool
-    """Whether it ends in a terminal accuracy cliff: a drop of at least 5 points, its interval above 0, and each of the
-    last three evaluations below the peak's interval."""
+    """Whether the run ends in a terminal accuracy cliff: a drop of at least 5 points whose interval is above 0, with
+    each of the last three evaluations below the peak's interval."""
     slope: float | None
-    """Least-squares slope of test accuracy over the last third of the evaluations, a step; None for fewer than two."""
-    behaviour: dict[str, Stages]
-    """Metric -> its stages, for what `BEHAVIOUR` names."""
+    """Least-squares slope of test accuracy per step, over the last third of the evaluations; None if fewer than two."""
+    behaviour: dict[str, Milestones]
+    """Metric -> its values at the base, the peak and the end, for the metrics that `BEHAVIOUR` names."""
+
+    @property
+    def gain(self) -> Interval:
+        """The team's accuracy at the peak minus that of the base."""
+        return self.team.gain
+
+    @property
+    def drop(self) -> Interval:
+        """The team's accuracy at the peak minus its terminal accuracy."""
+        return self.team.drop
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values for `summary.json`: every interval is `{value, low, high, n}`."""
         return {
             "peak_step": self.peak_step,
             "terminal_steps": self.terminal_steps,
-            **_plain(self.team),
+            **_course_as_dict(self.team),
             "cliff": self.cliff,
             "slope": self.slope,
-            "roles": {role: _plain(course) for role, course in self.roles.items()},
-            "behaviour": {name: stages._asdict() for name, stages in self.behaviour.items()},
+            "roles": {role: _course_as_dict(course) for role, course in self.roles.items()},
+            "behaviour": {name: values._asdict() for name, values in self.behaviour.items()},
         }
 
+    @classmethod
+    def from_dict(cls, plain: Mapping[str, Any]) -> "Summary":
+        """The summary that `as_dict` wrote."""
+        return cls(
+            peak_step=plain["peak_step"],
+            terminal_steps=list(plain["terminal_steps"]),
+            team=_course_from_dict(plain),
+            roles={role: _course_from_dict(course) for role, course in plain["roles"].items()},
+            cliff=plain["cliff"],
+            slope=plain["slope"],
+            behaviour={name: Milestones(**values) for name, values in plain["behaviour"].items()},
+        )
 
-def outcome(evaluations: Sequence[Mapping[str, Any]]) -> Outcome | None:
-    """The outcome that the rows of `evaluations.jsonl` amount to; None before the first one after step 0.
 
-    Of a run that was rolled back, the evaluation after that is the terminal one, and no candidate for the peak.
+def summarize(evaluations: Sequence[Mapping[str, Any]]) -> Summary | None:
+    """The summary of a run, from the rows of its `evaluations.jsonl`; None before the first evaluation after step 0.
+
+    Of a run that was rolled back, the evaluation after the roll-back is the terminal one, and no candidate for the
+    peak.
     """
     validation = {row["step"]: row for row in evaluations if row["split"] == "validation"}
     test = {row["step"]: row for row in evaluations if row["split"] == "test"}
@@ -111,36 +124,45 @@ def outcome(evaluations: Sequence[Mapping[str, Any]]) -> Outcome | None:
     if len(steps) < 2 or steps[0] != 0:
         return None
     trained = [step for step in steps if not test[step].get("rolled_back")]
-    accuracy = [validation[step]["accuracy"] for step in trained]
-    smoothed = smooth(accuracy)
-    peak_step = trained[max(range(len(trained)), key=lambda place: (smoothed[place], accuracy[place]))]
+    peak_step = peak_of_accuracy({step: validation[step]["accuracy"] for step in trained}, trained)
     last = [step for step in steps if step > 0][-LAST:] if trained == steps else steps[-1:]
     rows = (test[0], test[peak_step], [test[step] for step in last])
     roles = set.intersection(*(set(test[step]["roles"]) for step in (0, peak_step, *last)))
     team = _course(*(_outcomes(row) for row in rows))
-    final = [test[step]["accuracy"] for step in last]
-    return Outcome(
+    return Summary(
         peak_step=peak_step,
         terminal_steps=last,
         team=team,
-        cliff=is_cliff(team, final),
+        cliff=is_cliff(team, [test[step]["accuracy"] for step in last]),
         slope=slope(steps, [test[step]["accuracy"] for step in steps]),
         roles={role: _course(*(_outcomes(row, role) for row in rows)) for role in test[0]["roles"] if role in roles},
         behaviour=_behaviour(test[0]["numbers"], test[peak_step]["numbers"], [test[step]["numbers"] for step in last]),
     )
 
 
-def is_cliff(team: Course, last: Sequence[float]) -> bool:
-    """Whether a course ends in a terminal accuracy cliff, with the accuracy of the last evaluations on the test split.
+def peak_of_accuracy(accuracy: Mapping[int, float], among: Collection[int]) -> int:
+    """The step of the highest smoothed accuracy, of those in `among` that were evaluated; 0 if none was.
 
-    Fewer than three evaluations after the base tell nothing.
+    `accuracy` maps every evaluated step to its validation accuracy. Of steps whose smoothed accuracy is equal, the one
+    with the higher accuracy is the peak, and of those the first.
+    """
+    steps = sorted(accuracy)
+    smoothed = dict(zip(steps, smooth([accuracy[step] for step in steps]), strict=True))
+    candidates = [step for step in steps if step in among]
+    return max(candidates, key=lambda step: (smoothed[step], accuracy[step]), default=0)
+
+
+def is_cliff(team: Course, last: Sequence[float]) -> bool:
+    """Whether a course ends in a terminal accuracy cliff; `last` is the test accuracy of the last evaluations.
+
+    With fewer than three evaluations after the base it does not.
     """
     fell = team.drop.value >= CLIFF_DROP and team.drop.low > 0.0
     return fell and len(last) == LAST and max(last) < team.peak.low
 
 
 def slope(steps: Sequence[int], accuracy: Sequence[float]) -> float | None:
-    """Least-squares slope over the last third of the evaluations, rounded up, a step; None for fewer than two."""
+    """Least-squares slope per step over the last third of the evaluations, rounded up; None if fewer than two."""
     count = -(-len(steps) // 3)
     if count < 2:
         return None
@@ -148,7 +170,7 @@ def slope(steps: Sequence[int], accuracy: Sequence[float]) -> float | None:
 
 
 def cliff_warning(accuracy: Sequence[float], tasks: int) -> bool:
-    """Whether validation accuracy, one evaluation after another, looks like the beginning of a cliff.
+    """Whether validation accuracy, in the order of the evaluations, looks like the beginning of a cliff.
 
     s_k = mean of the last three evaluations, b its highest value so far. True if s is below b by more than three
     standard errors, sqrt(p (1 - p) / tasks), p = (tasks b + 1) / (tasks + 2), at each of the last three evaluations.
@@ -162,36 +184,15 @@ def cliff_warning(accuracy: Sequence[float], tasks: int) -> bool:
 
 
 def _standard_error(accuracy: float, tasks: int) -> float:
-    """Of an accuracy on so many tasks; by Laplace's estimate, so that it is not 0 at 0 and 1."""
+    """The standard error of an accuracy on that many tasks; by Laplace's estimate, so that it is not 0 at 0 and 1."""
     estimate = (tasks * accuracy + 1) / (tasks + 2)
     return float((estimate * (1.0 - estimate) / tasks) ** 0.5)
 
 
 def smooth(values: Sequence[float], width: int = SMOOTH) -> list[float]:
-    """Centred moving average; at the ends over the values that there are."""
+    """The centred moving average; at the ends it is the mean of the values that exist."""
     half = width // 2
     return [fmean(values[max(0, place - half) : place + half + 1]) for place in range(len(values))]
-
-
-def interval(values: Sequence[float]) -> Interval:
-    """Mean with its bootstrap interval; a single value has no width."""
-    mean = fmean(values)
-    if len(values) < 2:
-        return Interval(mean, mean, mean, len(values))
-    found = bootstrap(
-        (np.asarray(values),),
-        np.mean,
-        confidence_level=CONFIDENCE,
-        n_resamples=RESAMPLES,
-        method="percentile",
-        rng=np.random.default_rng(0),
-    ).confidence_interval
-    return Interval(mean, float(found.low), float(found.high), len(values))
-
-
-def difference(after: PerTask, before: PerTask) -> Interval:
-    """After - before, over the tasks that both have, paired."""
-    return interval([after[task] - before[task] for task in after if task in before])
 
 
 def _course(base: PerTask, peak: PerTask, terminal: PerTask) -> Course:
@@ -206,10 +207,10 @@ def _course(base: PerTask, peak: PerTask, terminal: PerTask) -> Course:
 
 def _behaviour(
     base: Mapping[str, float], peak: Mapping[str, float], last: Sequence[Mapping[str, float]]
-) -> dict[str, Stages]:
+) -> dict[str, Milestones]:
     names = dict.fromkeys(name for numbers in (base, peak, *last) for name in numbers)
     return {
-        name: Stages(base.get(name), peak.get(name), _mean([numbers[name] for numbers in last if name in numbers]))
+        name: Milestones(base.get(name), peak.get(name), _mean([numbers[name] for numbers in last if name in numbers]))
         for name in names
         if name == "episode/oracle" or (name.startswith("role/") and name.rpartition("/")[2] in BEHAVIOUR)
     }
@@ -229,5 +230,9 @@ def _outcomes(rows: Mapping[str, Any] | Sequence[Mapping[str, Any]], role: str |
     return {task: fmean(values) for task, values in gathered.items()}
 
 
-def _plain(course: Course) -> dict[str, Any]:
+def _course_as_dict(course: Course) -> dict[str, Any]:
     return {name: Interval(*value)._asdict() for name, value in asdict(course).items()}
+
+
+def _course_from_dict(plain: Mapping[str, Any]) -> Course:
+    return Course(**{name: Interval(**plain[name]) for name in ("base", "peak", "terminal", "gain", "drop")})

@@ -9,9 +9,10 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from counterpoint.analysis.intervals import interval
 from counterpoint.analysis.paired import Comparison
 from counterpoint.analysis.passes import Passes, passes
-from counterpoint.analysis.summary import BEHAVIOUR, interval
+from counterpoint.analysis.summary import BEHAVIOUR
 from counterpoint.api import evaluation_rows
 from counterpoint.cli.out import check_out, write_out
 from counterpoint.cli.tables import role_lines, with_interval

@@ -183,6 +183,16 @@ def diagnose(
     report(run, out)
 
 
+@app.command()
+def runs(
+    folder: Annotated[Path, typer.Argument(metavar="[DIR]", help="The folder that holds the runs.")] = Path("runs"),
+) -> None:
+    """List the runs in a folder: state, steps, recipe, sharing, accuracy."""
+    from counterpoint.cli.runs import print_runs
+
+    print_runs(folder)
+
+
 @app.command("recipes")
 def list_recipes() -> None:
     """List the recipes that can be named, with what each trains."""

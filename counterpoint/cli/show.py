@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import polars as pl
 from rich.console import Console
 from rich.padding import Padding
 from rich.rule import Rule
@@ -21,7 +20,6 @@ from counterpoint.episode import (
     Proposal,
     Unreadable,
     Verdict,
-    read_episodes,
 )
 from counterpoint.errors import ConfigError, RunError, unknown
 from counterpoint.run import Run
@@ -38,14 +36,14 @@ def show_episodes(path: Path, step: int | None, task: str | None, limit: int, ou
     number = _step(run, step)
     episodes = [
         episode
-        for group in read_episodes(run.path / "episodes" / f"{number:06d}.parquet")
+        for group in run.episodes(number)
         for episode in group.episodes
         if episode.task.startswith(task or "") and _is(episode, outcome)
     ]
-    samples = _samples(run.path / "samples" / f"{number:06d}.parquet")
+    samples = _samples(run, number)
     console = Console(highlight=False)
     console.print(f"step {number}: {len(episodes)} episodes match, {min(limit, len(episodes))} shown")
-    numbers = {row["step"]: row for row in run.metrics()}.get(number, {})
+    numbers = {row["step"]: row for row in run.metric_rows()}.get(number, {})
     for line in (team_line(numbers), *role_lines(numbers, ("accuracy", *BEHAVIOUR))):
         console.print(line, markup=False, soft_wrap=True)
     for episode in episodes[:limit]:
@@ -53,14 +51,10 @@ def show_episodes(path: Path, step: int | None, task: str | None, limit: int, ou
 
 
 def _step(run: Run, step: int | None) -> int:
-    steps = sorted(int(file.stem) for file in (run.path / "episodes").glob("[0-9]*.parquet"))
+    steps = run.steps_with_episodes()
     if not steps:
         raise RunError(f"{run.path} has no episodes yet")
-    if step is None:
-        return steps[-1]
-    if step not in steps:
-        raise RunError(f"{run.path} has no episodes of step {step}; there are: {steps[0]} to {steps[-1]}")
-    return step
+    return steps[-1] if step is None else step
 
 
 def _is(episode: Episode, outcome: str) -> bool:
@@ -78,13 +72,11 @@ def _is(episode: Episode, outcome: str) -> bool:
             return True
 
 
-def _samples(path: Path) -> dict[SampleKey, dict[str, float]]:
-    """(task, rollout, call) -> reward, advantage, signal; empty if credit never came so far."""
-    if not path.is_file():
-        return {}
+def _samples(run: Run, step: int) -> dict[SampleKey, dict[str, float]]:
+    """(task, rollout, call) -> reward, advantage, signal; empty if the run was killed before credit was given."""
     return {
         (row["task"], row["rollout"], CallKey(row["role"], row["slot"], row["turn"])): row
-        for row in pl.read_parquet(path).iter_rows(named=True)
+        for row in run.samples(step).iter_rows(named=True)
     }
 
 

@@ -6,11 +6,12 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from counterpoint.analysis.summary import Course, Interval, Outcome
+from counterpoint.analysis.intervals import Interval
+from counterpoint.analysis.summary import Course, Summary
 from counterpoint.progress import percent
 
 
-def print_outcome(console: Console, outcome: Outcome) -> None:
+def print_outcome(console: Console, outcome: Summary) -> None:
     """The summary: base, peak and terminal accuracy on the test split, a column for the team and each role.
 
     As many columns beside each other as the console has room for, the others below.
@@ -30,7 +31,7 @@ def _natural_width(console: Console, table: Table) -> int:
     return console.measure(table, options=console.options.update(max_width=10_000)).maximum
 
 
-def _courses_table(outcome: Outcome, courses: Mapping[str, Course], title: str | None) -> Table:
+def _courses_table(outcome: Summary, courses: Mapping[str, Course], title: str | None) -> Table:
     table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
     for column in ("", *courses):
         table.add_column(column, justify="left" if column == "" else "right", no_wrap=True)
@@ -47,7 +48,7 @@ def _courses_table(outcome: Outcome, courses: Mapping[str, Course], title: str |
     return table
 
 
-def print_behaviour(console: Console, outcome: Outcome) -> None:
+def print_behaviour(console: Console, outcome: Summary) -> None:
     """What the roles did, at the base, the peak and the end: a row a number that says something anywhere."""
     table = Table(title="behaviour on the test tasks", title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
     for column in ("", "base", "peak", "terminal"):

@@ -8,7 +8,6 @@ from rich.console import Console
 
 from counterpoint.analysis.history import history_of
 from counterpoint.analysis.signatures import diagnose
-from counterpoint.analysis.summary import outcome
 from counterpoint.api import carry_on, create, plan_of
 from counterpoint.cli.profile import print_profile
 from counterpoint.cli.tables import print_behaviour, print_outcome
@@ -58,11 +57,11 @@ def _train(console: Console, run: Run, planned: Plan) -> None:
     except KeyboardInterrupt:
         console.print(f"interrupted; to continue: counterpoint resume {run.path}", markup=False, soft_wrap=True)
         sys.exit(130)
-    found = outcome(run.evaluations())
+    found = run.summary
     if found is not None:
         print_outcome(console, found)
         print_behaviour(console, found)
-    profile = run.profile()
+    profile = run.profile_rows()
     if profile:
         print_profile(console, profile)
     console.print(f"\nrun: {run.path}", markup=False)

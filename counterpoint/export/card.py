@@ -7,7 +7,8 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from counterpoint.analysis.summary import Course, Interval, interval, outcome
+from counterpoint.analysis.intervals import Interval, interval
+from counterpoint.analysis.summary import Course, summarize
 from counterpoint.config import ModelConfig, PolicySettings, Spec
 from counterpoint.models import MICRO_MODELS
 from counterpoint.policy import Policy
@@ -101,9 +102,9 @@ def _trained(settings: PolicySettings) -> str:
 
 def _results(subject: Subject) -> str:
     """Accuracy on the test split: this checkpoint's, and those of the run's course."""
-    rows = subject.run.evaluations()
+    rows = subject.run.evaluation_rows()
     here = next((row for row in reversed(rows) if row["split"] == "test" and row["step"] == subject.step), None)
-    course = outcome(rows)
+    course = summarize(rows)
     columns: dict[str, dict[str, Interval]] = {}
     if course is not None:
         courses = {"team": course.team, **course.roles}

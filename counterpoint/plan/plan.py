@@ -9,6 +9,7 @@ from time import perf_counter
 import torch
 
 from counterpoint.algorithms import build_algorithm, build_batches, build_loss
+from counterpoint.analysis.signatures import build_signatures
 from counterpoint.base_model import BaseSize, base_size, load_chat
 from counterpoint.chat import Chat
 from counterpoint.config import Config, ModelConfig, PolicySettings
@@ -165,6 +166,7 @@ def plan(config: Config) -> Plan:
     build_batches(config)
     build_diagnostics(config.diagnostics)
     build_interventions(config, setup.workflow.roles)
+    build_signatures(config.signatures)
     batch(setup.tasks.train, step=1, size=config.rollout.tasks_per_step, seed=config.run.seed)
     return Plan(
         setup=setup,

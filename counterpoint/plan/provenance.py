@@ -18,7 +18,7 @@ from counterpoint.family import is_own, source_of
 PACKAGES = ("counterpoint", "torch", "transformers", "peft", "numpy", "polars")
 
 
-def facts(recipe: str, overrides: Sequence[str], config: Config) -> dict[str, Any]:
+def facts(recipe: str, overrides: Sequence[str]) -> dict[str, Any]:
     """The provenance of a run that begins now, as `run.json` has it."""
     return {
         "recipe": recipe,
@@ -32,17 +32,12 @@ def facts(recipe: str, overrides: Sequence[str], config: Config) -> dict[str, An
             "cores": len(os.sched_getaffinity(0)),
             "memory_bytes": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
         },
-        "sources": sources(config),
     }
 
 
-def sources(config: Config) -> dict[str, dict[str, str]]:
+def sources(config: Config) -> dict[str, tuple[str, str]]:
     """Name -> file and SHA-256, for every member of the user's own that the recipe names. Raises ConfigError."""
-    found = {}
-    for name in dict.fromkeys(spec.name for spec in _specs(config) if is_own(spec.name)):
-        file, digest = source_of(name)
-        found[name] = {"file": file, "sha256": digest}
-    return found
+    return {name: source_of(name) for name in dict.fromkeys(spec.name for spec in _specs(config)) if is_own(name)}
 
 
 def _specs(section: Any) -> Iterator[Spec]:

@@ -1,42 +1,102 @@
-"""Failure signatures: what can be read from a run about why it fell apart."""
+"""Failure signatures: what a run's recorded numbers tell about why it fell apart.
+
+A member is a `Signature`, or a function that makes one from its keyword-only options. A recipe names those of the
+user's own: `signatures = ["my_module:MY_SIGNATURE"]`.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from counterpoint.analysis.history import History
-from counterpoint.analysis.signatures.amplified_drift import AMPLIFIED_DRIFT
 from counterpoint.analysis.signatures.base import Finding, Signature, Thresholds
-from counterpoint.analysis.signatures.capture import CAPTURE
-from counterpoint.analysis.signatures.cliff import CLIFF
-from counterpoint.analysis.signatures.echo import ECHO
-from counterpoint.analysis.signatures.entropy_collapse import ENTROPY_COLLAPSE
-from counterpoint.analysis.signatures.lazy_role import LAZY_ROLE
-from counterpoint.analysis.signatures.length_takeover import LENGTH_TAKEOVER
-from counterpoint.analysis.signatures.no_signal import NO_SIGNAL
-from counterpoint.analysis.signatures.over_rejection import OVER_REJECTION
-from counterpoint.analysis.signatures.rubber_stamp import RUBBER_STAMP
-from counterpoint.analysis.signatures.selection_blindness import SELECTION_BLINDNESS
-from counterpoint.analysis.signatures.silent_no_op import SILENT_NO_OP
-from counterpoint.analysis.signatures.voter_collapse import VOTER_COLLAPSE
+from counterpoint.config import Spec
+from counterpoint.errors import ConfigError, RunError
+from counterpoint.family import Family
 
-SIGNATURES: dict[str, Signature] = {
-    member.name: member
-    for member in (
-        CLIFF,
-        CAPTURE,
-        AMPLIFIED_DRIFT,
-        LENGTH_TAKEOVER,
-        ECHO,
-        RUBBER_STAMP,
-        OVER_REJECTION,
-        SELECTION_BLINDNESS,
-        VOTER_COLLAPSE,
-        ENTROPY_COLLAPSE,
-        LAZY_ROLE,
-        NO_SIGNAL,
-        SILENT_NO_OP,
-    )
-}
+_HERE = "counterpoint.analysis.signatures"
+SIGNATURES: Family[Signature] = Family(
+    kind="signature",
+    takes=Signature,
+    members={
+        name: f"{_HERE}.{module}:{module.upper()}"
+        for name, module in {
+            "cliff": "cliff",
+            "capture": "capture",
+            "amplified drift": "amplified_drift",
+            "length takeover": "length_takeover",
+            "echo": "echo",
+            "rubber stamp": "rubber_stamp",
+            "over-rejection": "over_rejection",
+            "selection blindness": "selection_blindness",
+            "voter collapse": "voter_collapse",
+            "entropy collapse": "entropy_collapse",
+            "lazy role": "lazy_role",
+            "no signal": "no_signal",
+            "silent no-op": "silent_no_op",
+        }.items()
+    },
+)
 
 
-def diagnose(history: History, limits: Thresholds | None = None) -> list[Finding]:
-    """Every signature that shows in what a run has recorded, in the order of `SIGNATURES`."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Diagnosis:
+    """The result of looking for every signature in a history."""
+
+    signatures: Mapping[str, Signature]
+    """Name -> every signature that was looked for: the shipped ones, then those of the user's own."""
+    findings: Sequence[Finding]
+    errors: Mapping[str, str]
+    """Name -> the message about a signature that could not be looked for, because it raised."""
+
+    def check(self) -> None:
+        """Raises RunError if a signature could not be looked for."""
+        if self.errors:
+            raise RunError("; ".join(self.errors.values()))
+
+
+def build_signatures(extra: Sequence[Spec] = ()) -> dict[str, Signature]:
+    """Name -> the shipped signatures and those that `extra` names.
+
+    Raises ConfigError if there is no such signature, an option is wrong, or two have the same name.
+    """
+    found = {name: SIGNATURES.build(Spec(name=name)) for name in SIGNATURES.members}
+    for spec in extra:
+        made = SIGNATURES.build(spec, where="signatures")
+        if not isinstance(made, Signature):
+            raise ConfigError(f"signatures: {spec.name!r} makes a {type(made).__name__}, which is not a Signature")
+        if made.name in found:
+            raise ConfigError(f"signatures: {spec.name!r} has the name {made.name!r}, which another signature has")
+        found[made.name] = made
+    return found
+
+
+def examine(history: History, limits: Thresholds | None = None, extra: Sequence[Spec] = ()) -> Diagnosis:
+    """Look for every shipped signature, those that the run's recipe names, and `extra`.
+
+    A signature that raises does not keep the others from being looked for. Raises ConfigError as `build_signatures`.
+    """
     limits = limits or Thresholds()
-    return [finding for signature in SIGNATURES.values() for finding in signature.find(history, limits)]
+    signatures = build_signatures((*history.signatures, *extra))
+    findings: list[Finding] = []
+    errors: dict[str, str] = {}
+    for name, signature in signatures.items():
+        try:
+            findings += _findings(signature, history, limits)
+        except Exception as error:  # whatever the user's function raises
+            errors[name] = f"signature {name!r} raised {type(error).__name__}: {error}"
+    return Diagnosis(signatures=signatures, findings=findings, errors=errors)
+
+
+def diagnose(history: History, limits: Thresholds | None = None, extra: Sequence[Spec] = ()) -> list[Finding]:
+    """Every finding of `examine`, in the order of the signatures. Raises RunError if a signature raised."""
+    found = examine(history, limits, extra)
+    found.check()
+    return list(found.findings)
+
+
+def _findings(signature: Signature, history: History, limits: Thresholds) -> list[Finding]:
+    found = list(signature.find(history, limits))
+    for one in found:
+        if not isinstance(one, Finding) or one.signature != signature.name:
+            raise TypeError(f"its `find` must return findings of {signature.name!r}; it returned {one!r}")
+    return found

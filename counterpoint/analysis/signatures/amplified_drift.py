@@ -1,12 +1,12 @@
-"""Parallel calls of a role that push together, and on and on, before accuracy falls."""
+"""Parallel calls of a role whose gradients add up, in the same direction step after step, before accuracy falls."""
 
 from counterpoint.analysis.history import History
 from counterpoint.analysis.signatures.base import Finding, Signature, Thresholds
-from counterpoint.analysis.summary import CLIFF_DROP, outcome
+from counterpoint.analysis.summary import CLIFF_DROP, summarize
 
 
 def find(history: History, limits: Thresholds) -> list[Finding]:
-    found = outcome(history.evaluations)
+    found = summarize(history.evaluations)
     if found is None or found.team.drop.value < CLIFF_DROP or found.team.drop.low <= 0.0:
         return []
     test = history.evaluated("accuracy").between(found.peak_step, history.last)
@@ -38,11 +38,12 @@ AMPLIFIED_DRIFT = Signature(
     name="amplified drift",
     find=find,
     meaning=(
-        "The parallel calls of one role on the same prompt add up to nearly as many times one call's gradient as there"
-        " are calls, in a direction that does not change: the study's same-role amplification."
+        "The gradients of a role's parallel calls on the same prompt nearly all point in the same direction, so that"
+        " their sum is almost the number of calls times one call's gradient, and that direction does not change from"
+        " step to step: the study's same-role amplification."
     ),
     advice=(
-        'Divide the role\'s gradient by its amplification, use a policy a slot (policies.sharing = "slots"), or make'
-        " fewer parallel calls."
+        "Divide the role's gradient by its amplification (the intervention `limit_amplification`), use one policy per"
+        ' slot (policies.sharing = "slots"), or make fewer parallel calls.'
     ),
 )

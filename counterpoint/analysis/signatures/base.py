@@ -1,4 +1,4 @@
-"""What a failure signature is: a pattern in what a run recorded, with its evidence, its meaning, and what to try."""
+"""Failure signatures: patterns in a run's recorded numbers, each with its evidence, its meaning and advice."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,24 +10,24 @@ from counterpoint.analysis.history import History, Series
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Thresholds:
-    """From where on something counts: every one of them, with its default."""
+    """The thresholds of all shipped signatures."""
 
     window: int = 20
-    """Training steps that "now" is a mean over."""
+    """Last training steps over which the current value of a number is averaged."""
     start: int = 5
-    """Training steps that "at the start" is a mean over."""
+    """First training steps over which the value of a number at the start is averaged."""
     least: int = 10
-    """Training steps before anything is said about them."""
+    """Training steps that a run must have before its numbers are judged."""
     dominance: float = 0.8
     alignment: float = 0.9
     decline: float = 0.05
-    """Fall of an accuracy, in parts of one, that counts."""
+    """Least fall of an accuracy that counts, as a fraction."""
     errors: float = 4.0
-    """And by how many of its standard errors, at least: the best of many windows is high by chance alone."""
+    """Least fall in its standard errors: the best of many windows is high by chance alone."""
     growth: float = 2.0
-    """Factor by which a length or a rate has grown when it counts."""
+    """Least factor by which a length or a rate must grow."""
     growth_tokens: float = 8.0
-    """And by how many tokens, at least."""
+    """Least growth in tokens."""
     coherence: float = 0.8
     persistence: float = 0.5
     echo: float = 0.5
@@ -37,69 +37,74 @@ class Thresholds:
     selection_gap: float = 0.1
     agreement: float = 0.9
     entropy: float = 0.02
-    """Nats a token."""
+    """Nats per token, below which entropy has collapsed."""
     entropy_part: float = 0.1
-    """Part of the entropy at the start."""
+    """Fraction of the entropy at the start, below which it has collapsed."""
     solved: float = 0.95
-    """Accuracy from which there is nothing left to learn: little entropy and little signal are then no failure."""
+    """Accuracy above which little is left to learn: low entropy and few groups with a signal are then no failure."""
     idle: float = 0.01
-    """Part of the episodes in which later roles changed what became of the first answer, below which they are idle."""
+    """Fraction of episodes in which later roles change whether the team is right, below which they are lazy."""
     missed: float = 0.02
-    """And part of the episodes in which some answer was right and the team was not: what they could have changed."""
+    """Least fraction of episodes in which some answer was right and the team was not: what they could have changed."""
     without_signal: float = 0.9
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
-    """A signature that was found, and where."""
+    """A signature that a run shows."""
 
     signature: str
     where: str
     """The team, a policy, or a role."""
     steps: tuple[int, int]
-    """The training steps in which it shows, first and last."""
+    """The first and the last training step in which it shows."""
     evidence: tuple[str, ...]
-    """Each a metric with its value, and what it was compared with."""
+    """Metrics with their values and thresholds, one per entry."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Signature:
+    """A failure signature: a member of the family, or made by one from its options."""
+
     name: str
     find: Callable[[History, Thresholds], list[Finding]]
-    """Wherever it shows; an empty list if it does not, or if too little was recorded to tell."""
+    """One finding per policy or role that shows it; empty if none does, or if too little was recorded to tell."""
     meaning: str
+    """The failure, in one or two sentences."""
     advice: str
+    """Possible remedies, in one or two sentences."""
 
 
 def now(history: History, name: str, limits: Thresholds) -> float | None:
-    """Mean over the last `window` training steps; None if there are too few, or none of them has it."""
+    """The mean over the last `window` training steps; None if there are too few steps, or none has the number."""
     return _long_enough(history, limits, history.series(name).between(*window(history, limits)))
 
 
 def at_the_start(history: History, name: str, limits: Thresholds) -> float | None:
-    """Mean over the first `start` training steps."""
+    """The mean over the first `start` training steps; None as for `now`."""
     return _long_enough(history, limits, history.series(name).between(1, limits.start))
 
 
 def window(history: History, limits: Thresholds) -> tuple[int, int]:
-    """The steps that "now" is made of, first and last; they never reach into the start."""
+    """The first and the last step of the window that `now` averages; it never overlaps with the start."""
     return max(history.last - limits.window, limits.start) + 1, history.last
 
 
 class Fall(NamedTuple):
-    """How far the mean of the last values is below the highest mean of as many in a row."""
+    """The fall of a series from its best window to its last."""
 
     amount: float
+    """The highest mean of a window minus the mean of the last window."""
     error: float
     """Its standard error, from the spread within the two windows."""
 
     def counts(self, limits: Thresholds) -> bool:
-        """Whether it is large, and larger than chance makes it."""
+        """Whether the fall is at least `decline`, and at least `errors` of its standard errors."""
         return self.amount >= max(limits.decline, limits.errors * self.error)
 
 
 def fall_from_the_best(series: Series, width: int) -> Fall:
-    """Of a series over windows of `width` values; no fall if it has fewer."""
+    """The fall of a series over windows of `width` values; 0 if it has fewer values."""
     windows = [series.values[end - width : end] for end in range(width, len(series.values) + 1)]
     if not windows:
         return Fall(0.0, 0.0)

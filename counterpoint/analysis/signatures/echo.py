@@ -1,4 +1,4 @@
-"""A role that copies its prompt."""
+"""A role whose replies repeat its prompt."""
 
 from counterpoint.analysis.history import History
 from counterpoint.analysis.signatures.base import Finding, Signature, Thresholds, at_the_start, now, window
@@ -23,9 +23,9 @@ def find(history: History, limits: Thresholds) -> list[Finding]:
 ECHO = Signature(
     name="echo",
     find=find,
-    meaning="The role copies what stands in its prompt, which costs nothing where those before it are right.",
+    meaning="The role's replies repeat its prompt, which costs nothing as long as the roles before it are right.",
     advice=(
-        "See whether it still helps (episode/helped against episode/hurt). Credit it for what it adds"
-        ' (algorithm.credit = "help_hurt"), or take it out of the workflow.'
+        "Compare episode/helped with episode/hurt to see whether the role still helps. Credit it for what it adds"
+        ' (algorithm.credit = "help_hurt"), or remove it from the workflow.'
     ),
 )

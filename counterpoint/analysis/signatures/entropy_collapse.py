@@ -14,8 +14,8 @@ def find(history: History, limits: Thresholds) -> list[Finding]:
             continue
         if after <= min(limits.entropy, limits.entropy_part * before):
             evidence = (
-                f"{metric} went from {before:.3f} to {after:.4f} nats a token, thresholds {limits.entropy} and"
-                f" {limits.entropy_part:g} of the start",
+                f"{metric} went from {before:.3f} to {after:.4f} nats per token, thresholds {limits.entropy} and"
+                f" {limits.entropy_part:g} times the value at the start",
             )
             findings.append(
                 Finding(signature="entropy collapse", where=role, steps=window(history, limits), evidence=evidence)
@@ -26,9 +26,9 @@ def find(history: History, limits: Thresholds) -> list[Finding]:
 ENTROPY_COLLAPSE = Signature(
     name="entropy collapse",
     find=find,
-    meaning="The role says the same thing every time, though it is not always right: its groups compare nothing.",
+    meaning="The role gives nearly the same reply every time, though not always a right one: groups hold no contrast.",
     advice=(
-        'The intervention `entropy_floor` with algorithm.without_signal = "keep", a lower learning rate, a larger clip'
-        " bound upwards (`high`), or a KL to the base."
+        'Use the intervention `entropy_floor` with algorithm.without_signal = "keep", a lower learning rate, a larger'
+        " upper clip bound (`high`), or a KL penalty to the base."
     ),
 )

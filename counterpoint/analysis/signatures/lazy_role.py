@@ -14,7 +14,7 @@ def find(history: History, limits: Thresholds) -> list[Finding]:
         return []
     evidence = (
         f"episode/helped {helped:.3f} + episode/hurt {hurt:.3f}, threshold {limits.idle}",
-        f"episode/oracle {oracle:.3f} - episode/score {team:.3f}, threshold {limits.missed}: there was something to do",
+        f"episode/oracle {oracle:.3f} - episode/score {team:.3f}, threshold {limits.missed}: there was room",
     )
     return [Finding(signature="lazy role", where="team", steps=window(history, limits), evidence=evidence)]
 
@@ -22,10 +22,10 @@ def find(history: History, limits: Thresholds) -> list[Finding]:
 LAZY_ROLE = Signature(
     name="lazy role",
     find=find,
-    meaning="What becomes of the team's first answer is never changed by the roles after it: they could be left out.",
+    meaning="The roles after the first answer never change whether the team is right: they could be left out.",
     advice=(
-        "Compare with each role alone at the same tokens (`counterpoint evaluate RUN --solo`), and with the base in the"
-        " role's place (`--ablate ROLE`). If nothing is lost, a single agent is the cheaper workflow; otherwise credit"
-        " the role for what it changes (help_hurt)."
+        "Compare with each role alone on the same number of tokens (`counterpoint evaluate RUN --solo`), and with the"
+        " base model in the role's place (`--ablate ROLE`). If nothing is lost, a single agent is the cheaper workflow;"
+        ' otherwise credit the role for what it changes (algorithm.credit = "help_hurt").'
     ),
 )

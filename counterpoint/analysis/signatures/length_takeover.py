@@ -25,11 +25,11 @@ LENGTH_TAKEOVER = Signature(
     name="length takeover",
     find=find,
     meaning=(
-        "A role whose part is a verdict, a choice or a plan now writes far more than at the start: often it solves the"
-        " problem itself, and the roles around it become decoration."
+        "A role that should give a verdict, a choice or a plan now writes much longer replies than at the start. Often"
+        " it solves the problem itself, and the other roles no longer matter."
     ),
     advice=(
-        "Read its replies (`counterpoint show`). A length penalty (algorithm.overlong), credit for its own claim"
-        ' (algorithm.credit = "own") instead of for the team\'s answer.'
+        "Read its replies (`counterpoint show`). Use a length penalty (algorithm.overlong), or credit the role for its"
+        ' own claim instead of the team\'s answer (algorithm.credit = "own").'
     ),
 )

@@ -22,9 +22,10 @@ def find(history: History, limits: Thresholds) -> list[Finding]:
 NO_SIGNAL = Signature(
     name="no signal",
     find=find,
-    meaning="Nearly all groups have equal rewards: there is nothing to learn from, however long the run goes on.",
+    meaning="In nearly all groups every reward is the same: nothing can be learned from them, however long the run is.",
     advice=(
-        "Tasks of another difficulty, a larger group_size, more temperature, or algorithm.resample (dynamic sampling)."
-        " If every reward is 0, read the replies first: a format that nobody can read looks the same."
+        "Use easier or harder tasks, a larger rollout.group_size, a higher temperature, or dynamic sampling"
+        " (algorithm.resample). If every reward is 0, read the replies first: an answer format that cannot be parsed"
+        " looks the same."
     ),
 )

@@ -19,9 +19,9 @@ def find(history: History, limits: Thresholds) -> list[Finding]:
 OVER_REJECTION = Signature(
     name="over-rejection",
     find=find,
-    meaning="The role rejects at least half of the right answers it is shown: they are written again, some worse.",
+    meaning="The role rejects at least half of the right answers that it judges: they are rewritten, some wrongly.",
     advice=(
-        'Credit it for its own verdicts (algorithm.credit = "own"), look at role/<generator>/spoiled for what its'
-        " rejections cost, and allow fewer rounds."
+        'Credit it for its own verdicts (algorithm.credit = "own"), see in role/<generator>/spoiled what its'
+        " rejections cost, or allow fewer rounds."
     ),
 )

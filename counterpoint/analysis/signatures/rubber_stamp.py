@@ -19,9 +19,9 @@ def find(history: History, limits: Thresholds) -> list[Finding]:
 RUBBER_STAMP = Signature(
     name="rubber stamp",
     find=find,
-    meaning="The role approves at least half of the wrong answers it is shown: its verdicts no longer protect anybody.",
+    meaning="The role approves at least half of the wrong answers that it judges: its verdicts filter out few errors.",
     advice=(
-        'Credit it for its own verdicts (algorithm.credit = "own", or "mix"), compare within the role'
-        ' (algorithm.advantage = "role"), and give it a policy of its own.'
+        'Credit it for its own verdicts (algorithm.credit = "own" or "mix"), compute advantages'
+        ' within the role (algorithm.advantage = "role"), or give it a policy of its own.'
     ),
 )

@@ -4,7 +4,7 @@ from counterpoint.analysis.history import History
 from counterpoint.analysis.signatures.base import Finding, Signature, Thresholds
 
 EVALUATIONS = 3
-"""That the gap is a mean over, at the start and now."""
+"""Evaluations over which the gap is averaged, at the start and at the end."""
 
 
 def find(history: History, limits: Thresholds) -> list[Finding]:
@@ -28,9 +28,10 @@ def find(history: History, limits: Thresholds) -> list[Finding]:
 SELECTION_BLINDNESS = Signature(
     name="selection blindness",
     find=find,
-    meaning="A right answer is there much more often than one is chosen, and training does not change that.",
+    meaning="Some candidate is right much more often than the chosen one, and training does not change that.",
     advice=(
-        'Credit the choosing role for its own choices (algorithm.credit = "own"), check that it can tell the candidates'
-        " apart at all (role/<role>/selection against one over the number of candidates), or compare with `majority`."
+        'Credit the choosing role for its own choices (algorithm.credit = "own"), check that it chooses better'
+        " than at random (role/<role>/selection against one over the number of candidates), or compare with the"
+        " workflow `majority`."
     ),
 )

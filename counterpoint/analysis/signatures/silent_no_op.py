@@ -23,9 +23,9 @@ def find(history: History, limits: Thresholds) -> list[Finding]:
 SILENT_NO_OP = Signature(
     name="silent no-op",
     find=find,
-    meaning="There was something to learn, and the weights of a policy are those it began with.",
+    meaning="The loss had calls of a policy, but the policy's weights are those that it began with.",
     advice=(
-        "Look at policy/<policy>/learning_rate and gradient_norm, and at the warm-up; whether every advantage is 0, or"
-        " the loss clips everything (loss/<policy>/<role>/clipped)."
+        "Check policy/<policy>/learning_rate and gradient_norm, and the warm-up; then whether every advantage is 0, and"
+        " whether the loss clips every token (loss/<policy>/<role>/clipped)."
     ),
 )

@@ -24,9 +24,9 @@ def find(history: History, limits: Thresholds) -> list[Finding]:
 VOTER_COLLAPSE = Signature(
     name="voter collapse",
     find=find,
-    meaning="The parallel calls have become one voter, many times over: a vote among them decides nothing.",
+    meaning="The parallel calls nearly always agree, and less often is one of them right: voting decides nothing.",
     advice=(
         'Give the voters policies of their own (sharing = "slots", or voters = "distinct"), raise the temperature, or'
-        " hold the role near the base."
+        " hold the role near the base with a KL penalty (the intervention `anchor_roles`)."
     ),
 )

@@ -1,0 +1,100 @@
+"""The runs in a folder: what each is and how far it came, without reading its episodes."""
+
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from counterpoint.errors import CounterpointError, RunError
+from counterpoint.run import Run
+
+State = Literal["running", "finished", "stopped", "killed", "not begun", "unreadable"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunHeader:
+    """A run in a few words; what an unreadable or not yet created run does not say is empty or None."""
+
+    path: Path
+    state: State
+    """running: a process works on it; finished: it did all its steps; stopped: an intervention ended it; killed: it
+    has to be resumed; not begun: the base was not evaluated yet; unreadable: `problem` says why."""
+    recipe: str = ""
+    """The recipe's name as it was given to `train`."""
+    workflow: str = ""
+    task: str = ""
+    model: str = ""
+    """The base model's path."""
+    sharing: str = ""
+    """The name of the sharing, or its table as JSON."""
+    seed: int | None = None
+    steps: int = 0
+    """Training steps that are recorded."""
+    planned: int | None = None
+    """Training steps that the recipe asks for."""
+    base: float | None = None
+    """The team's validation accuracy before training."""
+    last: float | None = None
+    """The team's validation accuracy at the last evaluation."""
+    problem: str = ""
+
+
+def list_runs(folder: Path) -> list[RunHeader]:
+    """The headers of all runs in `folder`, by path; of `folder` itself if it is a run.
+
+    A run that cannot be read is listed as such. Raises RunError if there is no such folder.
+    """
+    if not folder.is_dir():
+        raise RunError(f"{folder} is not a folder: name one that holds runs")
+    return [read_header(path) for path in sorted(_run_folders(folder))]
+
+
+def read_header(path: Path) -> RunHeader:
+    """The header of the run at `path`."""
+    if not (path / "config.toml").is_file():
+        return RunHeader(path=path, state="not begun")
+    try:
+        return _header(Run.read(path))
+    except (CounterpointError, OSError, ValueError, KeyError) as error:
+        return RunHeader(path=path, state="unreadable", problem=str(error))
+
+
+def _header(run: Run) -> RunHeader:
+    config, facts = run.config, run.facts
+    sharing = config.policies.sharing
+    metrics = run.metric_rows()
+    accuracy = [row["accuracy"] for row in run.evaluation_rows() if row["split"] == "validation"]
+    return RunHeader(
+        path=run.path,
+        state=_state(run, begun=bool(metrics or accuracy)),
+        recipe=str(facts.get("recipe", "")),
+        workflow=config.workflow.name,
+        task=config.task.name,
+        model=config.model.path,
+        sharing=sharing if isinstance(sharing, str) else json.dumps(sharing),
+        seed=config.run.seed,
+        steps=metrics[-1]["step"] if metrics else 0,
+        planned=config.run.steps,
+        base=accuracy[0] if accuracy else None,
+        last=accuracy[-1] if accuracy else None,
+    )
+
+
+def _state(run: Run, *, begun: bool) -> State:
+    if run.is_locked:
+        return "running"
+    if run.is_finished:
+        last = run.checkpoints()[-1:]
+        return "stopped" if last and run.checkpoint_state(last[0])["stopped"] is not None else "finished"
+    return "killed" if begun else "not begun"
+
+
+def _run_folders(folder: Path) -> Iterator[Path]:
+    """Every run directory in `folder`; they are not searched for others."""
+    for place, folders, files in os.walk(folder):
+        if "run.lock" in files or {"run.json", "config.toml"} <= set(files):
+            folders.clear()
+            yield Path(place)
+        folders[:] = [name for name in folders if not name.startswith(".")]
