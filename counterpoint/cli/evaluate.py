@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
-from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
 from rich import box
@@ -27,7 +26,7 @@ from counterpoint.play import Stage
 from counterpoint.policy import routing
 from counterpoint.recipe import config_from, load_config, override_table
 from counterpoint.run import Run
-from counterpoint.runtimes import open_runtime
+from counterpoint.runtimes import open_sampler
 from counterpoint.tasks import load_tasks
 from counterpoint.training import limits_of
 from counterpoint.workflows import load_workflow
@@ -169,16 +168,8 @@ async def _play(config: Config, sources: controls.Sources, ask: Ask) -> Evaluati
     if ask.split not in tasks:
         raise ConfigError(unknown("split", ask.split, tasks))
     routes = routing(config.policies.sharing, workflow.slots)
-    async with splits.judging, open_runtime(config, routes) as runtime:
-        learner = runtime.learner
-        with TemporaryDirectory() as folder:
-            fresh = Path(folder) / "fresh"
-            fresh.mkdir()
-            learner.save(fresh)
-            trained = {policy: sources.get(policy) for policy in learner.digests()}
-            learner.load(controls.assembled(trained, fresh, Path(folder) / "assembled"))
-        await runtime.sampler.load(learner.adapters())
-        stage = Stage(workflow=workflow, routing=routes, sampler=runtime.sampler, chats=runtime.chats)
+    async with splits.judging, open_sampler(config, routes, sources) as opened:
+        stage = Stage(workflow=workflow, routing=routes, sampler=opened.sampler, chats=opened.chats)
         limits = limits_of(config, config.evaluation.temperature)
         members, seed = tasks[ask.split], config.run.seed
         return await evaluate(stage, members, limits, split=ask.split, samples=ask.samples, seed=seed)

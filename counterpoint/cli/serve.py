@@ -13,12 +13,12 @@ from rich.console import Console
 from transformers.utils import logging as transformers_logging
 
 from counterpoint.cli.train import with_threads
-from counterpoint.controls import routes_of
+from counterpoint.controls import kept, routes_of
 from counterpoint.errors import ConfigError, CounterpointError, EndpointError
 from counterpoint.play import Stage
 from counterpoint.recipe import load_config
 from counterpoint.run import Run
-from counterpoint.runtimes import open_runtime
+from counterpoint.runtimes import open_sampler
 from counterpoint.serve import Service
 from counterpoint.task import Problem
 from counterpoint.tasks import load_tasks
@@ -100,11 +100,9 @@ async def _opened(path: Path, overrides: Sequence[str], step: int | None) -> Asy
     config = with_threads(load_config(path / "config.toml", overrides))
     step = run.saved_step(step)
     like, routes = _like(load_tasks(config.task, config.sandbox)), routes_of(config)
-    async with open_runtime(config, routes) as runtime:
-        runtime.learner.load(run.checkpoint_path(step))
-        await runtime.sampler.load(runtime.learner.adapters())
+    async with open_sampler(config, routes, kept(config, run.checkpoint_path(step))) as opened:
         workflow = load_workflow(config.workflow)
-        stage = Stage(workflow=workflow, routing=routes, sampler=runtime.sampler, chats=runtime.chats)
+        stage = Stage(workflow=workflow, routing=routes, sampler=opened.sampler, chats=opened.chats)
         limits = limits_of(config, config.evaluation.temperature)
         yield Service(name=run.path.resolve().name, stage=stage, limits=limits, like=like)
 

@@ -21,6 +21,7 @@ from counterpoint.learn import trainable
 from counterpoint.plan.memory import Memory, Turn, memory_of
 from counterpoint.play import Stage, rollout
 from counterpoint.policy import Routing, routing, settings_of
+from counterpoint.runtimes import check_runtime
 from counterpoint.samplers.by_policy import ByPolicy
 from counterpoint.samplers.scripted import Scripted
 from counterpoint.task import Task
@@ -165,6 +166,7 @@ def plan(config: Config) -> Plan:
     build_batches(config)
     build_diagnostics(config.diagnostics)
     build_interventions(config, workflow.roles)
+    check_runtime(config)
     batch(tasks.train, step=1, size=config.rollout.tasks_per_step, seed=config.run.seed)
     return Plan(
         config=config,
