@@ -12,8 +12,8 @@ import torch
 from peft import LoraConfig, get_peft_model
 from torch import Tensor
 
+from counterpoint.adapter import Adapter
 from counterpoint.algorithms.base import Sample
-from counterpoint.policy import Adapter
 from counterpoint.samplers.base import Request
 
 

@@ -15,6 +15,7 @@ from typing import Any, TypedDict, Unpack
 import polars as pl
 from rich.console import Console
 
+from counterpoint.adapter import Sources
 from counterpoint.analysis.history import history_of
 from counterpoint.analysis.signatures import diagnose as find_signatures
 from counterpoint.analysis.signatures.base import Finding
@@ -35,7 +36,7 @@ from counterpoint.recipe import config_from, load_config, override_table
 from counterpoint.run import Run
 from counterpoint.runs import RunHeader
 from counterpoint.runs import list_runs as headers
-from counterpoint.stage import OpenStage, bases_of, set_up
+from counterpoint.stage import OpenStage, set_up
 from counterpoint.stage import open_stage as open_set_up
 from counterpoint.task import Task
 from counterpoint.training import Watch
@@ -170,13 +171,11 @@ async def open_stage(
     if run is None:
         assert not isinstance(source, Run)
         config = with_threads(config_of(source, *overrides, **objects))
-        setup = set_up(config)
-        policies = bases_of(setup)
+        policies: Sources = {}
     else:
         config = with_threads(config_of(run.config, *overrides, **objects))
-        setup = set_up(config)
         policies = kept(config, run.checkpoint_path(run.saved_step(step)))
-    async with open_set_up(setup, policies) as stage:
+    async with open_set_up(set_up(config), policies) as stage:
         yield stage
 
 
@@ -252,7 +251,7 @@ async def evaluation_rows(
     run = target if isinstance(target, Run) else _run_at(target)
     if run is not None:
         config = with_threads(config_of(run.config, *overrides, **objects))
-        rows = evaluations_of(run, config, ask, control)
+        rows = evaluations_of(run, config, ask, control, overrides)
     else:
         if ask.step is not None or any(control):
             raise ConfigError(f"a step and controls need a run directory; {str(target)!r} is a model")

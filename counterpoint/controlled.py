@@ -1,6 +1,6 @@
 """A checkpoint evaluated as it is and under controls, paired task by task."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
@@ -9,13 +9,15 @@ from typing import NamedTuple
 import polars as pl
 
 from counterpoint import controls
+from counterpoint.adapter import Sources
 from counterpoint.analysis.intervals import Interval, interval
 from counterpoint.analysis.paired import Comparison, compare
 from counterpoint.config import Config
 from counterpoint.errors import ConfigError, RunError, unknown
 from counterpoint.evaluation import Evaluation, Outcomes, evaluate
+from counterpoint.recipe import load_config
 from counterpoint.run import Run
-from counterpoint.stage import Sources, bases_of, open_stage, set_up
+from counterpoint.stage import open_stage, set_up
 from counterpoint.tasks import load_tasks
 
 AS_IT_IS = "run"
@@ -102,15 +104,16 @@ _SCHEMA = {
 
 async def evaluations_of_base(config: Config, ask: Ask) -> AsyncIterator[Row]:
     """The one evaluation of a recipe whose policies are as training starts them. Raises CounterpointError."""
-    setup = set_up(config)
-    yield Row(name=AS_IT_IS, step=0, evaluation=await _played(config, bases_of(setup), ask))
+    yield Row(name=AS_IT_IS, step=0, evaluation=await _played(config, {}, ask))
 
 
-async def evaluations_of(run: Run, config: Config, ask: Ask, control: Control) -> AsyncIterator[Row]:
+async def evaluations_of(
+    run: Run, config: Config, ask: Ask, control: Control, overrides: Sequence[str] = ()
+) -> AsyncIterator[Row]:
     """The run's checkpoint as it is, then each of its controls, as each is done.
 
-    `config` is the run's recipe, perhaps changed. Raises ConfigError if more than one control is asked for, or one does
-    not fit; RunError if the run has no such checkpoint.
+    `config` is the run's recipe, perhaps changed; the recipe of another run is changed by `overrides`. Raises
+    ConfigError if more than one control is asked for, or one does not fit; RunError if the run has no such checkpoint.
     """
     if sum(map(bool, control)) > 1:
         raise ConfigError("one control at a time: swap, ablate, solo, transfer or against")
@@ -118,8 +121,8 @@ async def evaluations_of(run: Run, config: Config, ask: Ask, control: Control) -
     checkpoint = run.checkpoint_path(step)
     as_it_is = (config, controls.kept(config, checkpoint))
     if control.transfer is not None:
-        as_it_is = controls.transferred(config, checkpoint, control.transfer.config)
-    others = _controls(config, checkpoint, as_it_is, ask, control)
+        as_it_is = controls.transferred(config, checkpoint, _config(control.transfer, overrides))
+    others = _controls(config, checkpoint, as_it_is, ask, control, overrides)
     own = await _played(*as_it_is, ask)
     yield Row(name=AS_IT_IS, step=step, evaluation=own)
 
@@ -153,7 +156,12 @@ _Others = dict[str, tuple[Config, Sources, int | None]]
 
 
 def _controls(
-    config: Config, checkpoint: Path, as_it_is: tuple[Config, Sources], ask: Ask, control: Control
+    config: Config,
+    checkpoint: Path,
+    as_it_is: tuple[Config, Sources],
+    ask: Ask,
+    control: Control,
+    overrides: Sequence[str],
 ) -> _Others:
     """The controls that are known before the run itself has been played."""
     if control.swap is not None:
@@ -164,13 +172,17 @@ def _controls(
     if control.transfer is not None:
         return {"with the base in every role": (as_it_is[0], dict.fromkeys(as_it_is[1]), 0)}
     if control.against is not None:
-        return {f"against {control.against.path}": _other_run(control.against, config, ask)}
+        return {f"against {control.against.path}": _other_run(control.against, config, ask, overrides)}
     return {}
 
 
-def _other_run(other: Run, config: Config, ask: Ask) -> tuple[Config, Sources, int]:
+def _config(run: Run, overrides: Sequence[str]) -> Config:
+    return load_config(run.path / "config.toml", overrides)
+
+
+def _other_run(other: Run, config: Config, ask: Ask, overrides: Sequence[str]) -> tuple[Config, Sources, int]:
     """Another run as it is. Raises RunError unless its tasks of that split are the same as those of `config`."""
-    theirs = other.config
+    theirs = _config(other, overrides)
     prints = [load_tasks(one.task, one.sandbox).fingerprints() for one in (config, theirs)]
     if ask.split not in prints[0]:
         raise ConfigError(unknown("split", ask.split, prints[0]))

@@ -1,12 +1,13 @@
-"""Controls: the same tasks played with policies exchanged, taken away, alone, or from another run.
+"""Controls: the same tasks with policies exchanged, removed, alone, or from another run.
 
-Every control is an ordinary recipe whose policies begin as adapters of some checkpoints; a policy without one is its
-base. So everything that can be trained can be a control.
+A control is an ordinary recipe, and for each of its policies the folder of an adapter, or None for the policy's base.
+So every workflow that can be trained can be a control.
 """
 
 from collections.abc import Mapping
 from pathlib import Path
 
+from counterpoint.adapter import Sources
 from counterpoint.config import Config
 from counterpoint.errors import ConfigError, unknown
 from counterpoint.policy import Routing, routing
@@ -14,37 +15,35 @@ from counterpoint.recipe import config_from
 from counterpoint.workflows import load_workflow
 
 BASE = "base-of-{role}"
-Sources = Mapping[str, Path | None]
-"""Policy -> the folder with its adapter; None for its base."""
 
 
 def kept(config: Config, checkpoint: Path) -> Sources:
-    """No control: every policy as it was saved."""
+    """The run itself, without a control: every policy as it was saved."""
     return {policy.name: checkpoint / policy.name for policy in routes_of(config).policies}
 
 
 def swapped(config: Config, checkpoint: Path, one: str, other: str) -> tuple[Config, Sources]:
-    """Each of two roles speaks with the other's policy: what the policies have specialised in is lost.
+    """Two roles exchange their policies, so that whatever the policies have specialised in is lost.
 
-    Raises ConfigError if a role does not exist, speaks with several policies, or if both speak with the same one.
+    Raises ConfigError if a role does not exist or has several policies, or if both have the same one.
     """
     routes = routes_of(config)
     mine, theirs = _only_policy(routes, one), _only_policy(routes, other)
     if mine == theirs:
-        raise ConfigError(f"roles {one!r} and {other!r} speak with the same policy {mine!r}: there is nothing to swap")
+        raise ConfigError(f"roles {one!r} and {other!r} have the same policy {mine!r}: there is nothing to swap")
     changed = with_policies(config, {**_sharing(routes), one: theirs, other: mine}, {})
     return changed, {policy.name: checkpoint / policy.name for policy in routes.policies}
 
 
 def ablated(config: Config, checkpoint: Path, role: str) -> tuple[Config, Sources]:
-    """One role played by the base of its policy, the others as they were. Raises ConfigError if there is no such role.
+    """One role with the base of its policy, the others as they were. Raises ConfigError if there is no such role.
 
-    It gets a policy of its own for it, with the settings of the one it had.
+    The role gets a new policy, with the settings of the one it had.
     """
     routes = routes_of(config)
     mine = _policies(routes, role)[0]
     if config.policy_settings(mine).endpoint is not None:
-        raise ConfigError(f"role {role!r} is played by an endpoint: there is no base to take its place")
+        raise ConfigError(f"role {role!r} has a policy of an endpoint: there is no base to take its place")
     name = BASE.format(role=role)
     changed = with_policies(config, {**_sharing(routes), role: name}, {name: mine})
     left = routes_of(changed).policies
@@ -52,9 +51,9 @@ def ablated(config: Config, checkpoint: Path, role: str) -> tuple[Config, Source
 
 
 def alone(config: Config, checkpoint: Path, role: str, samples: int) -> tuple[Config, Sources]:
-    """The policy of a role answers by itself, with the majority of `samples` answers where there are several.
+    """The policy of a role answers alone; of several `samples` the majority counts.
 
-    Of a role with a policy a slot, that of slot 0. Raises ConfigError if there is no such role.
+    For a role with one policy per slot it is that of slot 0. Raises ConfigError if there is no such role.
     """
     mine = _policies(routes_of(config), role)[0]
     workflow: dict[str, object] = {"name": "majority", "samples": samples} if samples > 1 else {"name": "single"}
@@ -63,9 +62,9 @@ def alone(config: Config, checkpoint: Path, role: str, samples: int) -> tuple[Co
 
 
 def transferred(config: Config, checkpoint: Path, target: Config) -> tuple[Config, Sources]:
-    """The policies of this run in another's workflow and task: each role there speaks as the role of that name here.
+    """The policies of this run in another run's workflow and task, each for the role of the same name.
 
-    Roles that this run does not have are played by the base of `model`. Raises ConfigError if it has none of them.
+    Roles that this run does not have get the base of `model`. Raises ConfigError if it has none of the roles.
     """
     here, roles = routes_of(config), load_workflow(target.workflow).roles
     found = {role: _policies(here, role)[0] for role in roles if role in here.policy_of}
@@ -81,14 +80,6 @@ def transferred(config: Config, checkpoint: Path, target: Config) -> tuple[Confi
     }
 
 
-def assembled(sources: Sources, fresh: Path, folder: Path) -> Path:
-    """`folder` holds every policy: a link to where it comes from, or to what `fresh` has of it."""
-    folder.mkdir()
-    for policy, source in sources.items():
-        (folder / policy).symlink_to((source or fresh / policy).resolve())
-    return folder
-
-
 def routes_of(config: Config) -> Routing:
     """The routing of a recipe."""
     return routing(config.policies.sharing, load_workflow(config.workflow).slots)
@@ -97,14 +88,14 @@ def routes_of(config: Config) -> Routing:
 def with_policies(
     config: Config, sharing: Mapping[str, str | list[str]], like: Mapping[str, str], **tables: dict[str, object]
 ) -> Config:
-    """The recipe with another routing: policy `p` of it has the settings of policy `like[p]`, or its own."""
+    """The recipe with another routing. Policy `p` has the settings of policy `like[p]`, or its own."""
     table = config.model_dump(exclude_none=True)
     named = {name for found in sharing.values() for name in ([found] if isinstance(found, str) else found)}
     known = table.pop("policy")
     settings = {name: known[like.get(name, name)] for name in sorted(named) if like.get(name, name) in known}
     policies = {**table.pop("policies"), "sharing": dict(sharing), "adapter": ""}
     without_adapters = {name: {**own, "adapter": ""} if "adapter" in own else own for name, own in settings.items()}
-    # What acts on training has nothing to do here, and may name roles that are not there.
+    # Interventions act on training alone, and may name roles that this workflow does not have.
     return config_from({**table, "policies": policies, "policy": without_adapters, "interventions": [], **tables})
 
 
@@ -115,7 +106,7 @@ def _sharing(routes: Routing) -> dict[str, str | list[str]]:
 def _only_policy(routes: Routing, role: str) -> str:
     found = _policies(routes, role)
     if len(found) > 1:
-        raise ConfigError(f"role {role!r} speaks with {len(found)} policies, one a slot: it cannot be swapped")
+        raise ConfigError(f"role {role!r} has {len(found)} policies, one per slot: it cannot be swapped")
     return found[0]
 
 

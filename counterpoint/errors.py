@@ -28,6 +28,10 @@ class ModelError(CounterpointError):
     """A base model or its tokenizer cannot be found, read or used."""
 
 
+class AdapterError(CounterpointError):
+    """The files of an adapter are missing, damaged, or do not fit their base."""
+
+
 class SamplerError(CounterpointError):
     """A sampler cannot give a completion for what it was asked."""
 

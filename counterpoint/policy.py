@@ -1,10 +1,8 @@
-"""Which weights a role speaks with."""
+"""Policies, and the routing that says which of them generates for which role."""
 
-import hashlib
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from counterpoint.config import Config, PolicySettings
 from counterpoint.errors import ConfigError, unknown
@@ -12,7 +10,7 @@ from counterpoint.errors import ConfigError, unknown
 SHARED_POLICY = "shared"
 SHARINGS = ("shared", "isolated", "slots")
 RESERVED = ("interventions", "algorithm", "diagnostics")
-"""Names that stand beside the policies in a checkpoint."""
+"""Names that a checkpoint uses for other things than policies."""
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
 
 Sharing = str | Mapping[str, str | Sequence[str]]
@@ -24,7 +22,7 @@ class Policy:
 
     name: str
     roles: tuple[str, ...]
-    """The roles that speak with it, in the workflow's order."""
+    """The roles for which it generates, in the workflow's order."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,13 +33,13 @@ class Routing:
     """Role -> its policy, or the policy of each of its slots."""
 
     def policy_for(self, role: str, slot: int) -> str:
-        """The policy with which `role` speaks in `slot`. Raises ConfigError if that slot has none."""
+        """The policy that generates for `role` in `slot`. Raises ConfigError if that slot has none."""
         found = self.policy_of[role]
         if isinstance(found, str):
             return found
         if slot >= len(found):
             raise ConfigError(
-                f"role {role!r} spoke in slot {slot}, but only slots 0 to {len(found) - 1} have a policy: the"
+                f"role {role!r} was called in slot {slot}, but only slots 0 to {len(found) - 1} have a policy: the"
                 " workflow's cast must say how many of its calls run side by side"
             )
         return found[slot]
@@ -57,18 +55,19 @@ class Routing:
 
 
 def routing(sharing: Sharing, slots: Mapping[str, int]) -> Routing:
-    """The routing that `sharing` means for roles with so many slots each.
+    """The routing that `sharing` stands for; `slots` says how many slots each role has.
 
-    "shared", "isolated" (a policy a role), "slots" (a policy a role and slot, `<role>-<slot>`), or a table that names
-    every role with its policy or with one a slot. Raises ConfigError if the table leaves a role out, names one that
-    does not exist, has too few or too many policies for its slots, or the word is none of the three.
+    "shared" (one policy for all roles), "isolated" (one policy per role), "slots" (one policy per role and slot, named
+    `<role>-<slot>`), or a table that gives every role its policy or a list of policies, one per slot. Raises
+    ConfigError if the table leaves a role out, names one that does not exist, or has too few or too many policies for
+    its slots, or if the word is none of the three.
     """
     routes = _routing_by_word(sharing, slots) if isinstance(sharing, str) else _routing_by_table(sharing, slots)
     for policy in routes.policies:
         if not _NAME.fullmatch(policy.name) or policy.name in RESERVED:
             raise ConfigError(
-                f"policies.sharing: policy {policy.name!r} must be letters, digits, - and _, a letter first, and not"
-                f" {', '.join(RESERVED)}"
+                f"policies.sharing: policy {policy.name!r} is not a possible name; allowed: a letter, then letters,"
+                f" digits, - and _, but not {', '.join(RESERVED)}"
             )
     return routes
 
@@ -104,26 +103,6 @@ def _routing_by_table(sharing: Mapping[str, str | Sequence[str]], slots: Mapping
             raise ConfigError(f"policies.sharing names no policy for role {role!r}")
         named = sharing[role]
         if not isinstance(named, str) and len(named) != count:
-            raise ConfigError(f"policies.sharing.{role} names {len(named)} policies; the role has {count} slots")
+            raise ConfigError(f"policies.sharing.{role} names {len(named)} policies, but the role has {count} slots")
     table = {role: sharing[role] for role in slots}
     return Routing({role: named if isinstance(named, str) else tuple(named) for role, named in table.items()})
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Adapter:
-    """The weights of a policy at a version, as values that nobody changes."""
-
-    policy: str
-    version: int
-    scale: float
-    """The adapter adds scale * B A to the base weight."""
-    tensors: Mapping[str, Any]
-    """PEFT's names (`base_model.model.<module>.lora_A.weight`) -> torch tensors."""
-
-
-def digest(named: Iterable[tuple[str, bytes]]) -> str:
-    """SHA-256 over names and raw values, in the order of the names: equal if and only if the weights are."""
-    sha = hashlib.sha256()
-    for name, raw in sorted(named):
-        sha.update(name.encode() + b"\0" + raw)
-    return sha.hexdigest()

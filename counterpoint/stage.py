@@ -3,19 +3,16 @@
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from pathlib import Path
 
+from counterpoint.adapter import Sources
 from counterpoint.config import Config, PolicySettings
 from counterpoint.play import Limits, Stage
 from counterpoint.policy import Routing, routing, settings_of
-from counterpoint.runtimes import open_runtime
+from counterpoint.runtimes import open_sampler
 from counterpoint.tasks import load_tasks
 from counterpoint.tasks.base import Splits
 from counterpoint.workflows import load_workflow
 from counterpoint.workflows.base import Workflow
-
-Sources = Mapping[str, Path | None]
-"""Policy -> the folder that holds its adapter; None for its base."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,37 +53,23 @@ def set_up(config: Config) -> Setup:
     )
 
 
-def bases_of(setup: Setup) -> Sources:
-    """Every policy as training starts it: its base, or the adapter that the recipe names for it."""
-    return {name: Path(own.adapter).expanduser() if own.adapter else None for name, own in setup.settings.items()}
-
-
 @asynccontextmanager
 async def open_stage(setup: Setup, sources: Sources) -> AsyncIterator[OpenStage]:
-    """The stage of a recipe, its policies loaded from `sources`; its engines and its judge are closed afterwards.
+    """The stage of a recipe; its engines and its judge are closed afterwards.
+
+    A policy that `sources` gives no folder starts as in training: from its base, or from the adapter that the recipe
+    names.
 
     There is a sampler and no learner, so the base is in memory once. Raises CounterpointError if a model or an adapter
     cannot be loaded, or the judge cannot start.
     """
     config = setup.config
-    from tempfile import TemporaryDirectory
-
-    from counterpoint import controls
-
-    async with setup.tasks.judging, open_runtime(config, setup.routing) as runtime:
-        learner = runtime.learner
-        with TemporaryDirectory() as folder:
-            fresh = Path(folder) / "fresh"
-            fresh.mkdir()
-            learner.save(fresh)
-            trained = {policy: sources.get(policy) for policy in learner.digests()}
-            learner.load(controls.assembled(trained, fresh, Path(folder) / "assembled"))
-        await runtime.sampler.load(learner.adapters())
+    async with setup.tasks.judging, open_sampler(config, setup.routing, sources) as opened:
         yield OpenStage(
             workflow=setup.workflow,
             routing=setup.routing,
-            sampler=runtime.sampler,
-            chats=runtime.chats,
+            sampler=opened.sampler,
+            chats=opened.chats,
             config=config,
             tasks=setup.tasks,
         )

@@ -17,7 +17,7 @@ from counterpoint.interventions.build import build_interventions
 from counterpoint.learn import anchored, mean_of, together, trainable
 from counterpoint.learners.base import Moved
 from counterpoint.play import Limits, Stage
-from counterpoint.proof import calls_to_check, check_logprobs, check_moves, check_published, check_restored
+from counterpoint.proof import Proof
 from counterpoint.run import Run, Stateful
 from counterpoint.runtimes import open_runtime
 from counterpoint.stage import Setup, set_up
@@ -49,15 +49,15 @@ async def train(run: Run, watch: Watch = lambda step, numbers: None, setup: Setu
         stage = Stage(workflow=workflow, routing=routes, sampler=sampler, chats=runtime.chats)
         parts: dict[str, Stateful] = {"learner": learner, "algorithm": algorithm}
         parts |= {"interventions": interventions, "diagnostics": diagnostics}
-        start = run.restore(parts)
+        proof, start = Proof(learner, sampler), run.restore(parts)
         if start is not None:
-            check_restored(run.checkpoint_state(start)["digests"], learner.digests())
+            proof.restored(run.checkpoint_state(start)["digests"])
         await sampler.load(learner.adapters())
-        check_published(learner.digests(), sampler.digests())
+        proof.published()
         clock = Clock.started()
         if start is None:
             watch(0, await examine(run, stage, tasks, step=0))
-            run.checkpoint(0, parts, {"digests": learner.digests(), "stopped": None})
+            run.checkpoint(0, parts, {"digests": proof.digests, "stopped": None})
             run.add_profile(0, clock.read("keep"))
         patience, alarm = Patience(config.run.patience), Alarm(run, routes)
 
@@ -66,8 +66,7 @@ async def train(run: Run, watch: Watch = lambda step, numbers: None, setup: Setu
             groups = await act(stage, tasks.train, limits, config, algorithm, step=index)
             run.add_episodes(index, groups)
             patience.judge(groups)
-            checked = calls_to_check(groups, learner.digests(), config.run.proof_calls)
-            mismatch = check_logprobs(learner, checked, config.run.proof_tolerance)
+            mismatch = proof.logprobs(groups, config.run)
             clock.lap("act")
 
             # 2. Judge: what each call was worth.
@@ -77,7 +76,6 @@ async def train(run: Run, watch: Watch = lambda step, numbers: None, setup: Setu
             clock.lap("judge")
 
             # 3. Learn: for each update one gradient a (policy, role), kept apart until the step.
-            before = learner.digests()
             looks: list[Numbers] = []
             moves: list[dict[str, Moved]] = []
             for count, part in enumerate(anchored(learner, batches(due, f"{config.run.seed}/{index}"), loss)):
@@ -86,16 +84,16 @@ async def train(run: Run, watch: Watch = lambda step, numbers: None, setup: Setu
                 looks.append(diagnostics.look(Step(index, groups, samples, gradients, learner.base_logprobs, count)))
                 moves.append(learner.step(*interventions.update(Update(gradients), index), step=index))
             moved = together(moves)
-            check_moves(before, learner.digests(), moved)
+            proof.moved(moved)
             clock.lap("learn")
 
             # 4. Publish: from here on the sampler speaks with the new weights.
             await sampler.load(learner.adapters())
-            check_published(learner.digests(), sampler.digests())
+            proof.published()
             clock.lap("publish")
 
             # 5. Keep: numbers each step, evaluations and checkpoints when due.
-            numbers = merged(mean_of(looks), policy_numbers(before, due, moved, mismatch), clock.laps())
+            numbers = merged(mean_of(looks), policy_numbers(proof.policies, due, moved, mismatch), clock.laps())
             numbers |= merged(tasks.judging.numbers(), alarm.look(index, numbers))
             stop = interventions.stop(numbers)
             last = stop is not None or index == config.run.steps
@@ -103,12 +101,13 @@ async def train(run: Run, watch: Watch = lambda step, numbers: None, setup: Setu
             watch(index, numbers)
             back = stop is not None and stop.roll_back
             if back:
-                run.load_checkpoint(peak_of(run), {"learner": learner})
+                run.load_checkpoint(peak := peak_of(run), {"learner": learner})
+                proof.restored(run.checkpoint_state(peak)["digests"])
                 await sampler.load(learner.adapters())
             if last or index % config.evaluation.every == 0:
                 watch(index, await examine(run, stage, tasks, step=index, rolled_back=back))
             if last or index % config.run.save_every == 0:
-                run.checkpoint(index, parts, {"digests": learner.digests(), "stopped": stop and stop.reason})
+                run.checkpoint(index, parts, {"digests": proof.digests, "stopped": stop and stop.reason})
             run.add_profile(index, clock.read("keep"))
             if last:
                 break

@@ -8,6 +8,7 @@ import torch
 from torch_build import fresh_model, tiny_base, tiny_folder
 
 from counterpoint.learners.base import NO_RATES
+from counterpoint.learners.gradient import FlatGradient
 from counterpoint.learners.peft import Peft
 from counterpoint.samplers._engine import Engine
 from counterpoint.samplers.in_process import InProcess
@@ -24,8 +25,8 @@ class ForgetsTemperature(Engine):
 
 
 class SpeaksAsTheFirst(Engine):
-    def _merge(self, policy):
-        return super()._merge("one" if policy == "two" else policy)
+    def _use(self, policy):
+        return super()._use("one" if policy == "two" else policy)
 
 
 class SeedsByPlace(Engine):
@@ -61,10 +62,10 @@ class KeepsItsVersion(Engine):
 class KeepsItsWeights(Engine):
     """Takes the merged weights of a policy that was loaded again for the new ones."""
 
-    def _merge(self, policy):
+    def _use(self, policy):
         first = self.__dict__.setdefault("first", {}).setdefault(policy, self._adapters[policy])
         current, self._adapters[policy] = self._adapters[policy], first
-        super()._merge(policy)
+        super()._use(policy)
         self._adapters[policy] = current
         return current.version
 
@@ -75,8 +76,8 @@ class NamesNothing(Engine):
 
 
 class LetsTheBaseSpeak(Engine):
-    def _merge(self, policy):
-        return super()._merge(policy) if policy in self._adapters else 0
+    def _use(self, policy):
+        return super()._use(policy) if policy in self._adapters else 0
 
 
 @pytest.mark.parametrize(
@@ -148,8 +149,9 @@ class TakesTheAdapterForTheBase(Peft):
 
 class LeavesTheAdapterOff(Peft):
     def base_logprobs(self, calls):
-        self._peft.base_model.disable_adapter_layers()
-        return self._scored(calls)
+        self._adapters._peft.base_model.disable_adapter_layers()
+        with torch.no_grad():
+            return self._passes.scored(calls)
 
 
 class LosesAStray(Peft):
@@ -178,7 +180,7 @@ class MovesEverybody(Peft):
 
     def step(self, contributions, rates=NO_RATES, *, step):
         moved = super().step(contributions, step=step)
-        for policy, optimizer in self._optimizers.items():
+        for policy, optimizer in self._optimizers.adamw.items():
             if policy not in moved:
                 for parameter in self._parameters[policy].values():
                     parameter.grad = torch.zeros_like(parameter)
@@ -211,14 +213,14 @@ class SlowsEverybody(Peft):
 class ForgetsItsMoments(Peft):
     def load(self, folder):
         super().load(folder)
-        for optimizer in self._optimizers.values():
+        for optimizer in self._optimizers.adamw.values():
             optimizer.state.clear()
 
 
 class ForgetsItsVersions(Peft):
     def load(self, folder):
         super().load(folder)
-        self._versions = dict.fromkeys(self._versions, 0)
+        self._optimizers.versions = dict.fromkeys(self._parameters, 0)
 
 
 class LendsItsWeights(Peft):
@@ -227,13 +229,17 @@ class LendsItsWeights(Peft):
 
 
 class AnswersForAnybody(Peft):
-    def _speak_as(self, policy):
-        super()._speak_as(policy if policy in self._parameters else "left")
+    def logprobs(self, calls):
+        return super().logprobs([c if c.policy in self._parameters else replace(c, policy="left") for c in calls])
 
 
 class StepsIntoTheUnknown(Peft):
-    def _move(self, policy, parameters, joint, step, factor):
-        return super()._move(policy, parameters, type(joint)(torch.nan_to_num(joint.flat)), step, factor)
+    def step(self, contributions, rates=NO_RATES, *, step):
+        finite = {
+            source: one._replace(gradient=FlatGradient(torch.nan_to_num(one.gradient.vector())))
+            for source, one in contributions.items()
+        }
+        return super().step(finite, rates, step=step)
 
 
 @pytest.mark.parametrize(

@@ -34,10 +34,10 @@ def test_two_roles_exchange_their_policies():
 @pytest.mark.parametrize(
     ("sharing", "roles", "message"),
     [
-        ("shared", ("generator", "aggregator"), "speak with the same policy 'shared': there is nothing to swap"),
+        ("shared", ("generator", "aggregator"), "have the same policy 'shared': there is nothing to swap"),
         ("isolated", ("generator", "judge"), "unknown role 'judge'"),
         ("isolated", ("generator", ""), "unknown role ''"),
-        ("slots", ("generator", "aggregator"), "role 'generator' speaks with 3 policies, one a slot"),
+        ("slots", ("generator", "aggregator"), "role 'generator' has 3 policies, one per slot"),
     ],
 )
 def test_what_cannot_be_swapped_is_refused(sharing, roles, message):
@@ -70,7 +70,7 @@ def test_a_role_with_a_policy_a_slot_is_replaced_in_all_of_them():
 
 def test_an_endpoint_has_no_base():
     table = {"aggregator": {"endpoint": {"url": "http://localhost:1/v1", "model": "m"}}}
-    with pytest.raises(ConfigError, match="role 'aggregator' is played by an endpoint"):
+    with pytest.raises(ConfigError, match="role 'aggregator' has a policy of an endpoint"):
         controls.ablated(recipe(policy=table), AT, "aggregator")
 
 

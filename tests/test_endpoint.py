@@ -10,11 +10,11 @@ from chat_server import chat_server
 from facts import user
 from torch_build import start, trained
 
+from counterpoint.adapter import Adapter
 from counterpoint.cli.main import main
 from counterpoint.config import EndpointConfig
 from counterpoint.episode import calls_of, read_episodes
 from counterpoint.errors import ConfigError, EndpointError, SamplerError
-from counterpoint.policy import Adapter
 from counterpoint.recipe import config_from
 from counterpoint.run import Run
 from counterpoint.samplers.base import Request

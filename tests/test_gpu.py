@@ -72,7 +72,7 @@ def test_recorded_steps_say_what_steps_as_they_are_say(monkeypatch, stops):
 
 def test_in_half_precision_sampler_and_learner_agree_nearly():
     ours = Ours(middling(), Setting(device="cuda"), _work.single(_work.TINY, 600))
-    assert ours.engine._forward.name == ours.learner._forward.name == "packed"
+    assert ours.engine._forward.name == ours.learner._passes.forward.name == "packed"
     asked = _work.requests(SIZE, 600)
     said = ours.engine.compute(asked)
     call = tiny_calls(tiny_base().chat, ROUTING, count=1)[0]

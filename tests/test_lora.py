@@ -205,7 +205,7 @@ def test_it_computes_without_values():
 def test_the_learners_layers_are_fused_and_the_base_that_others_hold_is_not():
     model = fresh_model()
     learner = new_learner(ISOLATED)
-    kinds = {type(one).__name__ for one in learner._model.modules() if isinstance(one, Linear)}
+    kinds = {type(one).__name__ for one in learner._adapters.model.modules() if isinstance(one, Linear)}
     assert kinds == {"_FusedLinear"}
     assert not [one for one in model.modules() if isinstance(one, Linear)]
 

@@ -141,7 +141,7 @@ def test_checkpointed_layers_are_computed_twice_and_give_the_same_gradient():
     for checkpointing in (False, True):
         learner = trained(new_learner(ROUTING, {"learner": {"gradient_checkpointing": checkpointing}}), ROUTING)
         count = layers[checkpointing] = []
-        for module in learner._model.model.layers:
+        for module in learner._adapters.model.model.layers:
             module.self_attn.register_forward_hook(lambda *_, count=count: count.append(1))
         found[checkpointing] = joint_of(learner.backward(samples(ROUTING), LOSS), "shared")
     assert relative_error(found[True], found[False]) < 1e-6
@@ -163,14 +163,14 @@ def test_both_ways_to_compute_give_the_same_gradient(way):
 
 def test_a_learner_that_runs_out_of_memory_goes_on_with_smaller_batches(monkeypatch, caplog):
     learner, reference = new_learner(ROUTING), new_learner(ROUTING)
-    score = learner._forward.score
+    score = learner._passes.forward.score
 
     def scarce(model, batch):
         if len(batch) > 4:
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB.")
         return score(model, batch)
 
-    monkeypatch.setattr(learner._forward, "score", scarce)
+    monkeypatch.setattr(learner._passes.forward, "score", scarce)
     gradients = [joint_of(one.backward(samples(ROUTING), LOSS), "shared") for one in (learner, reference)]
     assert relative_error(*gradients) < 2e-6
     assert "out of memory" in caplog.text

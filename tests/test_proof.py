@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from torch_build import ISOLATED, LOCAL_RUNTIME, start, tiny_base, trained
+from torch_build import IN_PROCESS, ISOLATED, PEFT, start, tiny_base, trained
 
 from counterpoint.episode import Call, Episode, Group
 from counterpoint.errors import ProofError
@@ -78,7 +78,7 @@ def test_a_policy_with_few_calls_has_each_checked_once():
 def test_exactly_the_trained_policies_may_have_moved():
     before = {"writer": "1", "critic": "1"}
     check_moves(before, {"writer": "2", "critic": "1"}, {"writer"})
-    with pytest.raises(ProofError, match="policy 'writer' was trained, but its weights are what they were"):
+    with pytest.raises(ProofError, match="policy 'writer' was trained, but its weights are the same"):
         check_moves(before, {"writer": "1", "critic": "1"}, {"writer"})
     with pytest.raises(ProofError, match="policy 'critic' had no signal in this step, but its weights have changed"):
         check_moves(before, {"writer": "2", "critic": "2"}, {"writer"})
@@ -103,9 +103,9 @@ def test_a_run_whose_checkpoint_was_changed_does_not_go_on(tmp_path):
 
 def test_the_sampler_must_speak_with_every_policys_weights():
     check_published({"writer": "1", "critic": "2"}, {"writer": "1", "critic": "2"})
-    with pytest.raises(ProofError, match="policy 'critic': the learner holds 2, the sampler speaks with 3"):
+    with pytest.raises(ProofError, match="policy 'critic': the learner holds 2, the sampler generates with 3"):
         check_published({"writer": "1", "critic": "2"}, {"writer": "1", "critic": "3"})
-    with pytest.raises(ProofError, match="policy 'critic': the learner holds 2, the sampler speaks with nothing"):
+    with pytest.raises(ProofError, match="policy 'critic': the learner holds 2, the sampler generates with nothing"):
         check_published({"writer": "1", "critic": "2"}, {"writer": "1"})
 
 
@@ -171,14 +171,14 @@ class Drifts(Peft):
 @pytest.mark.parametrize(
     ("sampler", "message"),
     [
-        (DamagesOne, "policy 'conductor': the learner holds .* the sampler speaks with"),
-        (LoadsOnce, "policy 'soprano': the learner holds .* the sampler speaks with"),
+        (DamagesOne, "policy 'conductor': the learner holds .* the sampler generates with"),
+        (LoadsOnce, "policy 'soprano': the learner holds .* the sampler generates with"),
         (LoadsOnceAndLies, "policy '(soprano|alto|conductor)': the sampler gave token .* they differ by more"),
         (MixesPoliciesUp, "policy 'alto': the sampler gave token .* they differ by more"),
     ],
 )
 def test_a_run_stops_when_its_sampler_does_not_speak_with_the_learners_weights(tmp_path, monkeypatch, sampler, message):
-    monkeypatch.setattr(LOCAL_RUNTIME, "InProcess", sampler)
+    monkeypatch.setattr(IN_PROCESS, "InProcess", sampler)
     with pytest.raises(ProofError, match=message):
         trained(start(tmp_path / "run"))
 
@@ -186,11 +186,11 @@ def test_a_run_stops_when_its_sampler_does_not_speak_with_the_learners_weights(t
 @pytest.mark.parametrize(
     ("learner", "message"),
     [
-        (Ignores, "policy '.*' was trained, but its weights are what they were"),
+        (Ignores, "policy '.*' was trained, but its weights are the same"),
         (Drifts, "policy 'conductor' had no signal in this step, but its weights have changed"),
     ],
 )
 def test_a_run_stops_when_its_learner_does_not_do_what_it_says(tmp_path, monkeypatch, learner, message):
-    monkeypatch.setattr(LOCAL_RUNTIME, "Peft", learner)
+    monkeypatch.setattr(PEFT, "Peft", learner)
     with pytest.raises(ProofError, match=message):
         trained(start(tmp_path / "run"))

@@ -123,9 +123,9 @@ def test_slots_can_be_given_policies_in_a_table(tmp_path):
 @pytest.mark.parametrize(
     ("named", "message"),
     [
-        (["a"], "policies.sharing.soprano names 1 policies; the role has 2 slots"),
-        (["a", "b", "c"], "policies.sharing.soprano names 3 policies; the role has 2 slots"),
-        (["a", "b/c"], "policy 'b/c' must be letters"),
+        (["a"], "policies.sharing.soprano names 1 policies, but the role has 2 slots"),
+        (["a", "b", "c"], "policies.sharing.soprano names 3 policies, but the role has 2 slots"),
+        (["a", "b/c"], "policy 'b/c' is not a possible name"),
     ],
 )
 def test_a_table_must_fit_the_slots(named, message):
@@ -140,7 +140,7 @@ def test_a_slot_that_the_cast_does_not_have_fails_its_episode():
         return "2"
 
     stage, _ = make_stage(crowd, lambda policy, prompt: "hm", {"voice": ("one",)})
-    with pytest.raises(WorkflowError, match="role 'voice' spoke in slot 1, but only slots 0 to 0 have a policy"):
+    with pytest.raises(WorkflowError, match="role 'voice' was called in slot 1, but only slots 0 to 0 have a policy"):
         asyncio.run(rollout(stage, [make_task()], make_limits(), size=1, seed="s"))
 
 

@@ -3,8 +3,8 @@
 import asyncio
 import atexit
 import copy
+import importlib
 import shutil
-import sys
 import tempfile
 from asyncio import gather
 from collections.abc import Mapping
@@ -14,12 +14,12 @@ from typing import Any
 
 import torch
 
+from counterpoint.adapter import Adapter
 from counterpoint.base_model import BaseModel, load_base_model
 from counterpoint.episode import Call
 from counterpoint.learners.peft import Peft
-from counterpoint.policy import Adapter, Routing
+from counterpoint.policy import Routing
 from counterpoint.run import Run
-from counterpoint.runtimes import local
 from counterpoint.samplers.base import Completion, Request, Sampler
 from counterpoint.task import Problem
 from counterpoint.tasks.arithmetic import steps_of
@@ -29,8 +29,9 @@ from counterpoint.workflows.base import Part, Reply, Role, workflow
 
 torch.set_num_threads(1)
 
-LOCAL_RUNTIME = sys.modules[local.__module__]
-"""The module, whose name the function it defines has taken."""
+IN_PROCESS = importlib.import_module("counterpoint.samplers.in_process")
+PEFT = importlib.import_module("counterpoint.learners.peft")
+"""The modules in which the runtime looks for the sampler and the learner."""
 
 ROUTING = Routing({"writer": "shared", "critic": "shared"})
 ISOLATED = Routing({"writer": "writer", "critic": "critic"})

@@ -10,15 +10,13 @@ from typing import Any
 from peft import PeftModel
 from transformers import PreTrainedTokenizerBase
 
+from counterpoint.adapter import ADAPTER_CONFIG, ADAPTER_FILE
 from counterpoint.base_model import DTYPES, load_base_model, load_chat
 from counterpoint.config import PolicySettings
 from counterpoint.errors import ConfigError, ModelError, RunError, unknown
 from counterpoint.export.card import Subject, card, is_on_hub
-from counterpoint.learners.peft import ADAPTER_FILE
 from counterpoint.policy import Policy, Routing
 from counterpoint.run import Run
-
-ADAPTER_CONFIG = "adapter_config.json"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

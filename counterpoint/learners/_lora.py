@@ -1,6 +1,6 @@
-"""Adapted linear layers computed in as few passes over their values as can be.
+"""Adapted linear layers of the learner, computed in few passes over their values.
 
-Adapters are stored in float32, multiplied in the numbers of their base, and have gradients in float32.
+Adapters are stored in float32, multiplied in the dtype of their base, and have gradients in float32.
 
 Shapes: N tokens, I values in, O values out, R values between (the rank).
 """
@@ -11,18 +11,19 @@ import torch
 from peft.tuners.lora import Linear
 from torch import Tensor
 from torch.autograd.function import once_differentiable
-from torch.nn.functional import linear
+
+from counterpoint.forwards.adapted import adapted_linear
 
 
 def fuse_adapters(model: Any) -> None:
-    """The adapted linear layers of `model` compute base and adapter as one; what they give stays the same."""
+    """PEFT's adapted linear layers in `model` compute base and adapter together from here on, with the same result."""
     for module in model.modules():
         if type(module) is Linear and type(module.get_base_layer()) is torch.nn.Linear:
             module.__class__ = _FusedLinear
 
 
 class _FusedLinear(Linear):  # type: ignore[misc]  # PEFT has no types
-    """PEFT's layer, which goes PEFT's way wherever more is asked for than one plain adapter on a frozen base."""
+    """PEFT's layer, which leaves everything but a single plain adapter on a frozen base to PEFT's own forward pass."""
 
     def forward(self, x: Tensor, *args: Any, **options: Any) -> Tensor:
         name = None if args or options else _alone(self)
@@ -35,7 +36,7 @@ class _FusedLinear(Linear):  # type: ignore[misc]  # PEFT has no types
 
 
 def _alone(layer: Any) -> str | None:
-    """The one adapter that the layer has to add to its frozen base; None if that is not all that it has to do."""
+    """The name of the one adapter that the layer adds to its frozen base; None if the layer has anything else to do."""
     active = [name for name in layer.active_adapters if name in layer.lora_A]
     if layer.disable_adapters or layer.merged or len(active) != 1:
         return None
@@ -46,15 +47,18 @@ def _alone(layer: Any) -> str | None:
 
 
 class _Adapted(torch.autograd.Function):
-    """y = x W^T + bias + scale * (x A^T) B^T, of which x, x A^T, and the weights are kept."""
+    """y = x W^T + bias + scale * (x A^T) B^T. For the backward pass x, x A^T and the weights are kept.
+
+    With g = dl/dy: dl/dx = g W + scale * (g B) A, dl/dA = scale * (g B)^T x, dl/dB = scale * g^T (x A^T). The base is
+    frozen, so W and the bias have no gradient, and autograd would keep the result of each of the four products.
+    """
 
     @staticmethod
     def forward(
         ctx: Any, x: Tensor, weight_OI: Tensor, bias_O: Tensor | None, a_RI: Tensor, b_OR: Tensor, scale: float
     ) -> Tensor:
         x_NI = x.reshape(-1, x.shape[-1])
-        between_NR = x_NI @ a_RI.to(x.dtype).T
-        y_NO = linear(x_NI, weight_OI, bias_O).addmm_(between_NR, b_OR.to(x.dtype).T, alpha=scale)
+        y_NO, between_NR = adapted_linear(x_NI, weight_OI, bias_O, a_RI, b_OR, scale)
         ctx.save_for_backward(x_NI, between_NR, weight_OI, a_RI, b_OR)
         ctx.scale = scale
         return y_NO.view(*x.shape[:-1], -1)
@@ -65,6 +69,7 @@ class _Adapted(torch.autograd.Function):
         x_NI, between_NR, weight_OI, a_RI, b_OR = ctx.saved_tensors
         of_x, _, _, of_a, of_b, _ = ctx.needs_input_grad
         gradient_NO = gradient.reshape(-1, gradient.shape[-1])
+        # scale * g B stands in both dl/dx and dl/dA, so it is computed once.
         pull_NR = (gradient_NO @ b_OR.to(gradient.dtype)).mul_(ctx.scale)
         found_x = found_RI = found_OR = None
         if of_x:

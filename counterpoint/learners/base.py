@@ -1,32 +1,38 @@
-"""What a learner is: samples in, gradients out; gradients in, weights changed."""
+"""The learner's interface: samples in, gradients out; gradients in, weights changed."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import reduce
 from pathlib import Path
 from types import MappingProxyType
-from typing import NamedTuple, Protocol, Self
+from typing import Any, NamedTuple, Protocol
 
+from counterpoint.adapter import Adapter
 from counterpoint.algorithms.base import Sample
 from counterpoint.algorithms.loss import Loss
 from counterpoint.episode import Call
-from counterpoint.policy import Adapter
 
 
 class Source(NamedTuple):
-    """Whose contribution to which policy's gradient."""
+    """A role's contribution to a policy's gradient."""
 
     policy: str
     role: str
 
 
 class Gradient(Protocol):
-    """A value: nothing here changes it."""
+    """An immutable gradient over the parameters of one policy.
 
-    def dot(self, other: Self) -> float: ...
+    `other` may be of another class, such as one that was read from a file: its `vector` is what counts.
+    """
+
+    def dot(self, other: "Gradient") -> float: ...
     def norm(self) -> float: ...
-    def scaled(self, factor: float) -> Self: ...
-    def plus(self, other: Self) -> Self: ...
+    def scaled(self, factor: float) -> "Gradient": ...
+    def plus(self, other: "Gradient") -> "Gradient": ...
+    def vector(self) -> Any:
+        """All its values as one float32 torch tensor, which must not be changed. This is what is saved."""
+        ...
 
 
 def cosine(one: Gradient, other: Gradient) -> float:
@@ -46,11 +52,11 @@ class Contribution(NamedTuple):
 
     gradient: Gradient
     weight: float
-    """The source's part of the policy's token weights: with means over tokens or calls, those of a policy sum to 1."""
+    """The sum of the loss's token weights over the source; for means over tokens or calls a policy's sum to 1."""
     loss: float
     """Its part of the policy's loss."""
     facts: Mapping[str, float] = MappingProxyType({})
-    """Means over its tokens, weighted as in the loss: `clipped`, `corrected`, and `kl` where one is asked for."""
+    """Means over its tokens, weighted as in the loss: `clipped`, `corrected`, and `kl` if the loss has such a term."""
     slots: Mapping[int, Gradient] = MappingProxyType({})
     """Slot -> its part of the gradient, where slots were kept apart."""
 
@@ -61,7 +67,7 @@ NO_RATES: Mapping[str, float] = MappingProxyType({})
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Moved:
-    """What a step did to a policy."""
+    """The effect of a training step on a policy."""
 
     norm: float
     """Of the joint gradient, before the clip."""
@@ -73,8 +79,10 @@ class Moved:
 
 
 class Learner(Protocol):
+    """Computes gradients of a loss for its policies, and updates their weights."""
+
     def backward(self, samples: Sequence[Sample], loss: Loss, *, slots_apart: bool = False) -> Contributions:
-        """The contribution of every (policy, role) that has samples in the loss. Weights stay as they are.
+        """The contribution of every (policy, role) that has samples in the loss. No weight changes.
 
         The contributions of a policy add up to the gradient of its loss over all its samples in the loss; with
         `slots_apart` each also has its parts by slot, which add up to it. Raises LearnerError if a sample is of a
@@ -87,12 +95,10 @@ class Learner(Protocol):
     ) -> dict[str, Moved]:
         """Every policy whose contributions do not sum to zero has taken one optimizer step.
 
-        `rates` are factors, above 0, of the learning rates of some policies in this step.
-
-        The others have not changed by a bit: momentum does not move them either.
-
-        `step` is the training step, counted from 1, from which each policy's clock follows; there may be several
-        updates in one. Raises LearnerError if a gradient is not finite.
+        The weights of the other policies are bit-identical to before: momentum does not move them either. `rates` are
+        factors, above 0, of the learning rates of some policies in this step. `step` is the training step, counted from
+        1, from which each policy's clock follows; there may be several updates in one. Raises LearnerError if a
+        gradient is not finite.
         """
         ...
 
@@ -101,7 +107,7 @@ class Learner(Protocol):
         ...
 
     def base_logprobs(self, calls: Sequence[Call]) -> list[list[float]]:
-        """The same under the base of the call's policy, without its adapter."""
+        """Log-probability (nats) of each completion token under the base of the call's policy, without its adapter."""
         ...
 
     def adapters(self) -> list[Adapter]:
@@ -113,9 +119,9 @@ class Learner(Protocol):
         ...
 
     def save(self, folder: Path) -> None:
-        """`folder` holds a PEFT adapter per policy and everything else a later `load` needs to go on."""
+        """`folder` holds a PEFT adapter per policy and everything else that `load` needs to resume."""
         ...
 
     def load(self, folder: Path) -> None:
-        """The learner is, bit for bit, the one that was saved. Raises LearnerError if the folder does not fit."""
+        """The learner is bit-identical to the one that was saved. Raises LearnerError if the folder does not fit."""
         ...

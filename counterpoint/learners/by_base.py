@@ -3,12 +3,12 @@
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+from counterpoint.adapter import Adapter
 from counterpoint.algorithms.base import Sample
 from counterpoint.algorithms.loss import Loss
 from counterpoint.episode import Call
 from counterpoint.errors import LearnerError, unknown
 from counterpoint.learners.base import NO_RATES, Contribution, Contributions, Learner, Moved, Source
-from counterpoint.policy import Adapter
 
 
 class ByBase:

@@ -8,11 +8,12 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from counterpoint.errors import LearnerError
 from counterpoint.learners.base import Gradient
 
+Parameters = Mapping[str, torch.nn.Parameter]
+"""Name as in a PEFT file -> float32 parameter."""
 _PIECE = 2**20
-"""Values that are widened to float64 at once: over millions of them a float32 sum is off in the fourth digit."""
+"""The number of values that are widened to float64 at once. A float32 sum of millions is off in the fourth digit."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -21,8 +22,8 @@ class FlatGradient:
 
     flat: Tensor
 
-    def dot(self, other: "FlatGradient") -> float:
-        theirs = other.flat.to(self.flat.device)
+    def dot(self, other: Gradient) -> float:
+        theirs = other.vector().to(self.flat.device)
         pieces = zip(torch.split(self.flat, _PIECE), torch.split(theirs, _PIECE), strict=True)
         return sum(float(torch.dot(one.double(), two.double())) for one, two in pieces)
 
@@ -32,28 +33,28 @@ class FlatGradient:
     def scaled(self, factor: float) -> "FlatGradient":
         return FlatGradient(self.flat * factor)
 
-    def plus(self, other: "FlatGradient") -> "FlatGradient":
-        return FlatGradient(self.flat + other.flat.to(self.flat.device))
+    def plus(self, other: Gradient) -> "FlatGradient":
+        return FlatGradient(self.flat + other.vector().to(self.flat.device))
+
+    def vector(self) -> Tensor:
+        return self.flat
 
     def split(self, like: Sequence[Tensor]) -> list[Tensor]:
-        """Its pieces, in the shapes of `like`."""
+        """Its pieces, in the shapes of `like`, one after the other."""
         pieces = torch.split(self.flat, [tensor.numel() for tensor in like])
         return [piece.view_as(tensor) for piece, tensor in zip(pieces, like, strict=True)]
 
 
 def flatten(tensors: Sequence[Tensor]) -> Tensor:
+    """The values of all tensors as one vector."""
     return torch.cat([tensor.reshape(-1) for tensor in tensors])
 
 
 def save_gradients(path: Path, gradients: Mapping[str, Gradient]) -> None:
-    """`path` holds the gradients by name. Raises LearnerError if one of them is not of this kind."""
-    strange = [name for name, gradient in gradients.items() if not isinstance(gradient, FlatGradient)]
-    if strange:
-        raise LearnerError(f"the gradient of {strange[0]} cannot be saved: it is not a FlatGradient")
-    flat = {name: one.flat.cpu() for name, one in gradients.items() if isinstance(one, FlatGradient)}
-    save_file(flat, path, metadata={"format": "pt"})
+    """`path` (safetensors) holds the gradients by name."""
+    save_file({name: one.vector().cpu() for name, one in gradients.items()}, path, metadata={"format": "pt"})
 
 
 def load_gradients(path: Path) -> dict[str, FlatGradient]:
-    """The gradients that `save_gradients` wrote, in memory of the CPU."""
+    """The gradients that `save_gradients` wrote, on the CPU."""
     return {name: FlatGradient(flat) for name, flat in load_file(path).items()}

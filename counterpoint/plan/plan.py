@@ -21,6 +21,7 @@ from counterpoint.interventions.build import build_interventions
 from counterpoint.learn import trainable
 from counterpoint.plan.memory import Memory, Turn, memory_of
 from counterpoint.play import Limits, Stage, rollout
+from counterpoint.runtimes import check_runtime
 from counterpoint.samplers.by_policy import ByPolicy
 from counterpoint.samplers.scripted import Scripted
 from counterpoint.stage import Setup, set_up
@@ -167,6 +168,7 @@ def plan(config: Config) -> Plan:
     build_diagnostics(config.diagnostics)
     build_interventions(config, setup.workflow.roles)
     build_signatures(config.signatures)
+    check_runtime(config)
     batch(setup.tasks.train, step=1, size=config.rollout.tasks_per_step, seed=config.run.seed)
     return Plan(
         setup=setup,

@@ -1,22 +1,36 @@
-"""Engines are chosen here and nowhere else."""
+"""The runtimes that a recipe can name, and the openings that everything else uses."""
 
-from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 
+from counterpoint.adapter import Sources
 from counterpoint.config import Config
-from counterpoint.errors import ConfigError, unknown
+from counterpoint.family import Family
 from counterpoint.policy import Routing
-from counterpoint.runtimes.base import Runtime
-from counterpoint.runtimes.local import local
+from counterpoint.runtimes.base import Generation, Place, Runtime
+from counterpoint.samplers import SAMPLERS
 
-RUNTIMES: dict[str, Callable[[Config, Routing], AbstractAsyncContextManager[Runtime]]] = {"local": local}
-SAMPLERS = ("in_process",)
+RUNTIMES: Family[Place] = Family("runtime", {"local": "counterpoint.runtimes.local:Local"})
 
 
 def open_runtime(config: Config, routing: Routing) -> AbstractAsyncContextManager[Runtime]:
-    """The runtime that the recipe names, to be entered. Raises ConfigError."""
-    if config.runtime.name not in RUNTIMES:
-        raise ConfigError(unknown("runtime", config.runtime.name, RUNTIMES))
-    if config.sampler.name not in SAMPLERS:
-        raise ConfigError(unknown("sampler", config.sampler.name, SAMPLERS))
-    return RUNTIMES[config.runtime.name](config, routing)
+    """Sampler and learner of a recipe, to be entered. Raises ConfigError if its runtime or sampler does not exist."""
+    check_runtime(config)
+    return RUNTIMES.build(config.runtime, config=config, routing=routing).training()
+
+
+def open_sampler(config: Config, routing: Routing, sources: Sources) -> AbstractAsyncContextManager[Generation]:
+    """The sampler of a recipe alone, to be entered; every policy is loaded.
+
+    `sources` maps a policy to the folder of its adapter. A policy whose source is None, or that has none, starts as it
+    would in training: from the adapter that its settings name, or as exactly its base. No learner is built, and the
+    base is held once. Raises ConfigError if the runtime or sampler does not exist; on entering, AdapterError if a
+    folder holds no adapter, SamplerError if an adapter does not fit, ModelError if a base cannot be loaded.
+    """
+    check_runtime(config)
+    return RUNTIMES.build(config.runtime, config=config, routing=routing).generation(sources)
+
+
+def check_runtime(config: Config) -> None:
+    """Raises ConfigError if a recipe's runtime or sampler does not exist, or has wrong options. Reads no weights."""
+    RUNTIMES.bind(config.runtime, config=config, routing=None)
+    SAMPLERS.bind(config.sampler, bases=())

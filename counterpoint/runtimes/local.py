@@ -1,94 +1,151 @@
 """Sampler and learner in this process, around the frozen bases of the policies; endpoints where they are."""
 
+import inspect
 import os
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
 
 import torch
 
-from counterpoint.base_model import BaseModel, load_base_model
-from counterpoint.config import Config, EndpointConfig, ModelConfig, check_options
+from counterpoint.adapter import Adapter, Sources
+from counterpoint.base_model import load_base_model, load_chat
+from counterpoint.chat import Chat
+from counterpoint.config import Config, EndpointConfig, ModelConfig, PolicySettings
 from counterpoint.errors import ConfigError
 from counterpoint.learners.base import Learner
-from counterpoint.learners.by_base import ByBase
-from counterpoint.learners.peft import Peft
 from counterpoint.policy import Policy, Routing, settings_of
-from counterpoint.runtimes.base import Runtime
-from counterpoint.samplers._engine import Engine
+from counterpoint.runtimes.base import Generation, Runtime
+from counterpoint.samplers import SAMPLERS
 from counterpoint.samplers.base import Sampler
 from counterpoint.samplers.by_policy import ByPolicy
-from counterpoint.samplers.in_process import InProcess
 
 
-@asynccontextmanager
-async def local(config: Config, routing: Routing) -> AsyncIterator[Runtime]:
-    """For each base one copy for the learner's adapters, and one for the sampler to merge them into.
+class Local:
+    """Everything in this process."""
 
-    Raises ModelError if a base cannot be loaded, ConfigError if the sampler's options are wrong or an endpoint needs
-    what is not installed.
-    """
-    options = check_options("sampler.in_process", Engine.__init__, config.sampler.options, skip={"self", "forward"})
-    torch.set_num_threads(config.run.threads or available_cores())
-    endpoints = {
-        name: settings.endpoint
-        for name, settings in settings_of(routing, config).items()
-        if settings.endpoint is not None
-    }
-    bases = _bases([policy for policy in routing.policies if policy.name not in endpoints], config)
-    engines: dict[str, Engine] = {}
-    for base in bases:
-        forward = config.policy_settings(base.policies[0].name).model.forward
-        engine = Engine(base.loaded.model, base.loaded.chat.stop_ids, forward=forward, **options)
-        engines |= {policy.name: engine for policy in base.policies}
-    learners: list[Learner] = [Peft(base.loaded.model, base.policies, config) for base in bases]
-    async with AsyncExitStack() as stack:
-        yield Runtime(
-            sampler=await _sampler(engines, endpoints, stack),
-            learner=learners[0] if len(learners) == 1 else ByBase(learners),
-            chats={policy.name: base.loaded.chat for base in bases for policy in base.policies},
-        )
+    def __init__(self, config: Config, routing: Routing) -> None:
+        """Raises ConfigError if the recipe has settings for a policy that does not exist."""
+        self._config = config
+        self._settings = settings_of(routing, config)
+        self._policies = [policy for policy in routing.policies if self._settings[policy.name].endpoint is None]
+
+    @asynccontextmanager
+    async def training(self) -> AsyncIterator[Runtime]:
+        """For each base a learner with its policies' adapters, and what the sampler makes of it.
+
+        Raises ModelError if a base cannot be loaded, ConfigError if an endpoint needs what is not installed.
+        """
+        torch.set_num_threads(self._config.run.threads or available_cores())
+        bases = self._bases(has_learner=True)
+        async with AsyncExitStack() as stack:
+            # The sampler first: learners put their adapters into the bases, which it must find as they are.
+            sampler = self._sampler(bases, stack)
+            yield Runtime(sampler=sampler, learner=_learner(bases, self._config), chats=_chats(bases))
+
+    @asynccontextmanager
+    async def generation(self, sources: Sources) -> AsyncIterator[Generation]:
+        """The sampler alone. Raises as `training`, and AdapterError or SamplerError if an adapter cannot be loaded."""
+        torch.set_num_threads(self._config.run.threads or available_cores())
+        bases = self._bases(has_learner=False)
+        # Before the bases are loaded, which takes longer: a folder without an adapter is found at once.
+        adapters = [
+            _adapter(policy.name, self._settings[policy.name], sources.get(policy.name)) for policy in self._policies
+        ]
+        async with AsyncExitStack() as stack:
+            sampler = self._sampler(bases, stack)
+            await sampler.load(adapters)
+            yield Generation(sampler=sampler, chats=_chats(bases))
+
+    def _bases(self, *, has_learner: bool) -> list["LocalBase"]:
+        """Every distinct base once."""
+        models: list[tuple[ModelConfig, list[Policy]]] = []
+        for policy in self._policies:
+            model = self._settings[policy.name].model
+            known = next((members for other, members in models if other == model), None)
+            if known is None:
+                models.append((model, [policy]))
+            else:
+                known.append(policy)
+        return [LocalBase(model, tuple(members), has_learner) for model, members in models]
+
+    def _sampler(self, bases: Sequence["LocalBase"], stack: AsyncExitStack) -> Sampler:
+        """A sampler for every policy, which `stack` closes."""
+        samplers: dict[str, Sampler] = {}
+        if bases:
+            mine: Sampler = SAMPLERS.build(self._config.sampler, bases=bases)
+            _close_with(stack, mine)
+            samplers |= {name: mine for base in bases for name in base.policies}
+        endpoints = {name: own.endpoint for name, own in self._settings.items() if own.endpoint is not None}
+        for name, endpoint in endpoints.items():
+            samplers[name] = _endpoint(name, endpoint)
+            _close_with(stack, samplers[name])
+        return ByPolicy(samplers) if endpoints else next(iter(samplers.values()))
+
+
+@dataclass(frozen=True)
+class LocalBase:
+    """A base model in this process, loaded when it is first asked for."""
+
+    config: ModelConfig
+    members: tuple[Policy, ...]
+    has_learner: bool
+
+    @property
+    def policies(self) -> tuple[str, ...]:
+        return tuple(policy.name for policy in self.members)
+
+    @cached_property
+    def chat(self) -> Chat:
+        return load_chat(self.config)
+
+    @cached_property
+    def model(self) -> Any:
+        return load_base_model(self.config).model
 
 
 def available_cores() -> int:
-    """Cores that this process may use."""
+    """The number of cores that this process may use."""
     return len(os.sched_getaffinity(0))
 
 
-@dataclass(frozen=True, slots=True)
-class _Base:
-    """A base model and the policies on it."""
+def _learner(bases: Sequence[LocalBase], config: Config) -> Learner:
+    # Here and not above: a sampler alone does without PEFT, which takes some 30 MB.
+    from counterpoint.learners.by_base import ByBase
+    from counterpoint.learners.peft import Peft
 
-    loaded: BaseModel
-    policies: Sequence[Policy]
-
-
-def _bases(policies: Sequence[Policy], config: Config) -> list[_Base]:
-    """Every distinct base, loaded once."""
-    models: list[tuple[ModelConfig, list[Policy]]] = []
-    for policy in policies:
-        model = config.policy_settings(policy.name).model
-        known = next((members for other, members in models if other == model), None)
-        if known is None:
-            models.append((model, [policy]))
-        else:
-            known.append(policy)
-    return [_Base(load_base_model(model), members) for model, members in models]
+    learners: list[Learner] = [Peft(base.model, base.members, config) for base in bases]
+    return learners[0] if len(learners) == 1 else ByBase(learners)
 
 
-async def _sampler(
-    engines: Mapping[str, Engine], endpoints: Mapping[str, EndpointConfig], stack: AsyncExitStack
-) -> Sampler:
-    """One that speaks for every policy; `stack` closes the endpoints' connections."""
-    samplers: dict[str, Sampler] = {}
-    if engines:
-        samplers |= dict.fromkeys(engines, InProcess(next(iter(engines.values())), engines))
-    for name, config in endpoints.items():
-        try:
-            from counterpoint.samplers.endpoint import Endpoint
-        except ImportError as error:
-            raise ConfigError(f"policy {name!r}: pip install 'counterpoint[endpoint]' first ({error})") from error
-        endpoint = Endpoint(name, config)
-        stack.push_async_callback(endpoint.close)
-        samplers[name] = endpoint
-    return ByPolicy(samplers) if endpoints else next(iter(samplers.values()))
+def _adapter(policy: str, settings: PolicySettings, source: Path | None) -> Adapter:
+    """The adapter in `source`; else the one that the policy starts from, as the learner scales it; else its base."""
+    from counterpoint.learners._optim import version_in
+
+    if source is not None:
+        return Adapter.read(source, policy=policy, version=version_in(source))
+    if settings.adapter:
+        folder = Path(settings.adapter).expanduser()
+        return Adapter.read(folder, policy=policy, scale=settings.alpha / settings.rank)
+    return Adapter.base(policy)
+
+
+def _chats(bases: Sequence[LocalBase]) -> Mapping[str, Chat]:
+    return {name: base.chat for base in bases for name in base.policies}
+
+
+def _endpoint(policy: str, config: EndpointConfig) -> Sampler:
+    try:
+        from counterpoint.samplers.endpoint import Endpoint
+    except ImportError as error:
+        raise ConfigError(f"policy {policy!r}: pip install 'counterpoint[endpoint]' first ({error})") from error
+    return Endpoint(policy, config)
+
+
+def _close_with(stack: AsyncExitStack, sampler: Sampler) -> None:
+    close = getattr(sampler, "close", None)
+    if inspect.iscoroutinefunction(close):
+        stack.push_async_callback(close)

@@ -1,36 +1,36 @@
-"""One frozen base that speaks for many policies: prompts computed once, adapters merged, finished rows dropped.
+"""One frozen base that generates for many policies: distinct prompts computed once, finished rows dropped.
 
-Shapes: C calls, A calls still going, L prompt tokens, T completion tokens, V vocabulary.
+Shapes: C calls, A calls that are not finished yet, T completion tokens, V vocabulary.
 """
 
-import copy
 import math
-from collections.abc import Iterator, Sequence
-from typing import Annotated
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import torch
-from pydantic import Field
 from torch import Tensor
 from torch.nn.functional import pad
 from transformers import PreTrainedModel
 
+from counterpoint.adapter import Adapter
 from counterpoint.errors import SamplerError, unknown
 from counterpoint.forwards import Choice, forward_of
 from counterpoint.forwards.base import Decoding
-from counterpoint.policy import Adapter, digest
+from counterpoint.samplers._weights import Merged, Weights
 from counterpoint.samplers.base import Completion, Request
 
 MAX_ROWS = 1024
+"""Calls that are generated at once, at most, unless the recipe says otherwise."""
 MAX_CACHE_TOKENS = 2**17
+"""Tokens whose keys and values are held at once, at most, unless the recipe says otherwise."""
 PROBABILITIES_AT_ONCE = 2**24
-_PEFT_PREFIX = "base_model.model."
+"""Probabilities that are computed at once while tokens are chosen, at most."""
 _KEEP_BELOW = 0.75
-"""Finished rows are dropped when fewer than this part of the rows still goes on."""
+"""Finished rows are dropped once less than this fraction of the rows is unfinished."""
 
 
 class Engine:
-    """Speaks for every policy with one copy of the base, into which the policy's adapter is merged when it speaks."""
+    """Generates for every policy on one base."""
 
     def __init__(
         self,
@@ -38,49 +38,46 @@ class Engine:
         stop_ids: frozenset[int],
         *,
         forward: Choice = "auto",
-        max_rows: Annotated[int, Field(ge=1)] = MAX_ROWS,
-        max_cache_tokens: Annotated[int, Field(ge=1)] = MAX_CACHE_TOKENS,
+        max_rows: int = MAX_ROWS,
+        max_cache_tokens: int = MAX_CACHE_TOKENS,
+        weights: Callable[[PreTrainedModel], Weights] = Merged,
     ) -> None:
-        """`model` is the frozen base; its weights are read, never written.
+        """`model` is the frozen base; its weights are read, never written. `weights` says where adapters go.
 
-        At most `max_rows` calls go at once, and no more than have `max_cache_tokens` tokens of prompts and replies.
+        At most `max_rows` calls are generated at once, and no more than have `max_cache_tokens` tokens of prompts and
+        replies.
         """
-        self._base = {name: parameter.detach() for name, parameter in model.named_parameters()}
-        self._model = copy.deepcopy(model)
+        self._weights = weights(model)
+        self._model = self._weights.model
         self._forward = forward_of(self._model, forward)
-        self._weights = dict(self._model.named_parameters())
         self._stops = torch.tensor(sorted(stop_ids), device=model.device)
         self._max_rows = max_rows
         self._max_cache_tokens = max_cache_tokens
         self._adapters: dict[str, Adapter] = {}
-        self._merged: tuple[str, int] | None = None
-        self._changed: set[str] = set()
-        """Weights into which an adapter was ever merged: the next policy may not adapt all of them."""
+        self._in_use: tuple[str, int] | None = None
+        """The policy, and the version of it, with whose weights the model computes."""
 
     def load(self, adapters: Sequence[Adapter]) -> None:
-        """From here on every policy in `adapters` speaks with those weights."""
+        """Every policy in `adapters` generates with those weights from here on."""
         self._adapters |= {adapter.policy: adapter for adapter in adapters}
-        self._merged = None
+        self._in_use = None
 
     def digests(self) -> dict[str, str]:
-        """The digest of the weights with which each policy speaks now."""
-        return {
-            policy: digest((name, tensor.cpu().numpy().tobytes()) for name, tensor in adapter.tensors.items())
-            for policy, adapter in self._adapters.items()
-        }
+        """The digest of the weights with which each policy generates now."""
+        return {policy: adapter.digest for policy, adapter in self._adapters.items()}
 
     def compute(self, requests: Sequence[Request]) -> list[Completion]:
-        """A completion a request. Raises SamplerError if a policy has no weights here."""
+        """One completion per request, in their order. Raises SamplerError if a policy has no weights here."""
         completions: dict[int, Completion] = {}
         for policy in sorted({request.policy for request in requests}):
             mine = [index for index, request in enumerate(requests) if request.policy == policy]
             for chunk in self._chunks([requests[index] for index in mine]):
-                spoken = self._speak(policy, [requests[mine[place]] for place in chunk])
-                completions |= {mine[place]: said for place, said in zip(chunk, spoken, strict=True)}
+                found = self._generate(policy, [requests[mine[place]] for place in chunk])
+                completions |= {mine[place]: one for place, one in zip(chunk, found, strict=True)}
         return [completions[index] for index in range(len(requests))]
 
     def _chunks(self, requests: Sequence[Request]) -> Iterator[range]:
-        """As many neighbours at a time as there is room for, each distinct prompt counted once."""
+        """Consecutive requests, as many at a time as there is room for, each distinct prompt counted once."""
         first, tokens, prompts = 0, 0, set[tuple[int, ...]]()
         for place, request in enumerate(requests):
             needed = request.max_tokens + (0 if request.prompt_ids in prompts else len(request.prompt_ids))
@@ -93,8 +90,8 @@ class Engine:
         yield range(first, len(requests))
 
     @torch.no_grad()
-    def _speak(self, policy: str, requests: Sequence[Request]) -> list[Completion]:
-        version = self._merge(policy)
+    def _generate(self, policy: str, requests: Sequence[Request]) -> list[Completion]:
+        version = self._use(policy)
         prompts = list(dict.fromkeys(request.prompt_ids for request in requests))
         if min(map(len, prompts)) < 2:
             raise SamplerError(f"policy {policy!r}: a prompt needs at least two tokens")
@@ -116,6 +113,7 @@ class Engine:
     def _decode(
         self, decoding: Decoding, requests: Sequence[Request]
     ) -> tuple[list[list[int]], list[list[float]], list[int]]:
+        """Token ids and their log-probabilities (C, T), and how many of each row are its completion."""
         device = self._model.device
         limits_C = torch.tensor([request.max_tokens for request in requests], device=device)
         temperatures_C = torch.tensor([request.temperature for request in requests], device=device)
@@ -128,6 +126,8 @@ class Engine:
         rows_A = torch.arange(len(requests), device=device)
         last_A = torch.tensor([request.prompt_ids[-1] for request in requests], device=device)
         going_A = torch.ones_like(rows_A, dtype=torch.bool)
+        # A finished row goes on being computed until enough others are finished too, since dropping rows copies the
+        # caches of those that stay; `going_A` keeps what it would say out of the results.
         for step in range(width):
             logits_AV = decoding.logits(last_A)
             last_A, picked_A = _picked(logits_AV, temperatures_C[rows_A], uniforms_CT[rows_A, step])
@@ -145,34 +145,48 @@ class Engine:
                 going_A = going_A[going_A]
         return ids_CT.tolist(), logprobs_CT.tolist(), lengths_C.tolist()
 
-    def _merge(self, policy: str) -> int:
-        """The model speaks with `policy`'s weights: W = W_base + scale * B A, always from the untouched base."""
+    def _use(self, policy: str) -> int:
+        """The model computes with the weights of `policy`, whose version is returned."""
         if policy not in self._adapters:
             raise SamplerError(unknown("policy", policy, self._adapters))
         adapter = self._adapters[policy]
-        if self._merged != (policy, adapter.version):
-            for name in self._changed:
-                self._weights[name].data.copy_(self._base[name])
-            for name, a_RI in adapter.tensors.items():
-                if name.endswith(".lora_A.weight"):
-                    b_OR = adapter.tensors[name.replace(".lora_A.", ".lora_B.")]
-                    module = name.removeprefix(_PEFT_PREFIX).removesuffix(".lora_A.weight")
-                    base_OI = self._base[f"{module}.weight"]
-                    merged_OI = base_OI.float() + adapter.scale * (b_OR.float() @ a_RI.float())
-                    self._weights[f"{module}.weight"].data.copy_(merged_OI)
-                    self._changed.add(f"{module}.weight")
-            self._merged = (policy, adapter.version)
+        if self._in_use != (policy, adapter.version):
+            self._weights.use(adapter)
+            self._in_use = (policy, adapter.version)
         return adapter.version
 
 
+def generating_bytes(
+    *,
+    prompts: int,
+    rows: int,
+    said: int,
+    cached: int,
+    logit: int,
+    in_hand: int,
+) -> int:
+    """Bytes that generating takes beside the weights.
+
+    It is for `prompts` tokens of distinct prompts and `rows` calls of `said` tokens, where a token takes `cached` bytes
+    of keys and values, `in_hand` bytes while it goes through a layer, and `logit` bytes of float32 logits.
+    """
+    caches = cached * (prompts + rows * said)
+    choosing = 2 * rows * logit + 4 * min(rows * logit, 4 * PROBABILITIES_AT_ONCE)
+    return caches + max(choosing, prompts * in_hand)
+
+
 def _uniforms(requests: Sequence[Request], width: int) -> np.ndarray:
-    """A number in [0, 1) a token (C, width), each row from its call's own seed."""
+    """A number in [0, 1) for each token (C, width), float64, every row from its request's own seed.
+
+    They are drawn before anything is generated, by a counter-based generator: so a completion depends on its request
+    alone, and not on which others are generated beside it.
+    """
     rows = [np.random.Generator(np.random.Philox(key=request.seed)).random(width) for request in requests]
     return np.stack(rows)
 
 
 def _picked(logits_AV: Tensor, temperatures_A: Tensor, uniforms_A: Tensor) -> tuple[Tensor, Tensor]:
-    """What `_pick` picks, some rows at a time, so that little more than the logits is ever there."""
+    """The result of `_pick`, computed some rows at a time, so that little more than the logits is ever in memory."""
     rows = max(1, PROBABILITIES_AT_ONCE // logits_AV.shape[1])
     parts = zip(*(torch.split(one, rows) for one in (logits_AV, temperatures_A, uniforms_A)), strict=True)
     picked = [_pick(logits / warmth[:, None], uniforms) for logits, warmth, uniforms in parts]
@@ -180,15 +194,18 @@ def _picked(logits_AV: Tensor, temperatures_A: Tensor, uniforms_A: Tensor) -> tu
 
 
 def _pick(logits_AV: Tensor, uniforms_A: Tensor) -> tuple[Tensor, Tensor]:
-    """A token a row by inverse transform sampling, and its log-probability (float32).
+    """One token per row by inverse transform sampling, and its log-probability (float32).
 
-    The sum up to the token is taken by blocks of the vocabulary (b blocks of B tokens), then within one: a running sum
-    over a whole vocabulary would take as long as a layer of the model.
+    The token is the first whose running sum of probabilities exceeds uniform * total. The sum up to the token is taken
+    by blocks of the vocabulary (b blocks of B tokens), then within one: a running sum over a whole vocabulary would take
+    as long as a layer of the model.
     """
     chances_AV = torch.softmax(logits_AV, dim=-1)
     size = math.isqrt(logits_AV.shape[1]) + 1
     blocks_AbB = torch.unflatten(pad(chances_AV, (0, -logits_AV.shape[1] % size)), 1, (-1, size))
     sums_Ab = blocks_AbB.sum(dim=2).double().cumsum(dim=1)
+    # A fraction of the sum as it was computed: probabilities in float32 do not sum to exactly 1, and a target above
+    # their sum would have no token. In float64, since a float32 sum could not tell unlikely tokens apart.
     target_A = uniforms_A * sums_Ab[:, -1]
     block_A = _first_above(sums_Ab, target_A)
     before_A = pad(sums_Ab, (1, 0)).gather(1, block_A[:, None])[:, 0]
@@ -198,7 +215,10 @@ def _pick(logits_AV: Tensor, uniforms_A: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _first_above(sums_AX: Tensor, target_A: Tensor) -> Tensor:
-    """Where a running sum first exceeds the target, which counts as just below the whole where it is not."""
+    """The first place where a running sum exceeds the target. A target beyond the whole sum counts as just below it.
+
+    The target within a block is a difference, whose rounding may take it to the end of the block.
+    """
     whole_A = sums_AX[:, -1]
     below_A = torch.minimum(target_A, torch.nextafter(whole_A, torch.zeros_like(whole_A)))
     return torch.searchsorted(sums_AX, below_A[:, None], right=True)[:, 0]

@@ -1,4 +1,4 @@
-"""Batch by wave: compute when every open session waits, so that batches are as large as can be, and always the same."""
+"""Batching by wave: requests are computed once every open session waits, in batches that are large and reproducible."""
 
 import asyncio
 from collections.abc import Callable, Iterator, Sequence
@@ -8,22 +8,22 @@ from counterpoint.errors import SamplerError
 from counterpoint.samplers.base import Completion, Request
 
 _QUIET_PASSES = 8
-"""Passes of the event loop without a new request before a wave is taken to be complete: enough for nested gathers."""
+"""Passes of the event loop without a new request before a wave counts as complete: enough for nested gathers."""
 
 Compute = Callable[[Sequence[Request]], list[Completion]]
 
 
 class Wave:
-    """Collects requests and computes them together, in an order that does not depend on who asked first."""
+    """Collects requests and computes them together, in an order that does not depend on which came first."""
 
     def __init__(self, compute: Compute) -> None:
         self._compute = compute
         self._open: dict[int, int] = {}
-        """Session -> requests it waits for."""
+        """Session -> the number of requests that it waits for."""
         self._opened = 0
         self._requests: list[tuple[int, Request, asyncio.Future[Completion]]] = []
         self._events = 0
-        """Grows with whatever may make a wave complete or incomplete."""
+        """Grows with every event that may make a wave complete or incomplete."""
         self._settling = False
 
     @contextmanager
@@ -82,17 +82,17 @@ class Wave:
         if not wave:
             return
         try:
-            spoken = list(zip(wave, self._compute([request for request, _ in wave]), strict=True))
-        except Exception as error:  # whatever it is, everybody who waits must hear of it
+            found = list(zip(wave, self._compute([request for request, _ in wave]), strict=True))
+        except Exception as error:  # whatever it is: every waiting session must get it, or it would wait forever
             for _, future in wave:
                 future.set_exception(error)
             return
-        for (_, future), completion in spoken:
+        for (_, future), completion in found:
             future.set_result(completion)
 
 
 class WaveSession:
-    """One episode's line to a wave."""
+    """One episode's access to a wave."""
 
     def __init__(self, wave: Wave, number: int) -> None:
         self._wave = wave

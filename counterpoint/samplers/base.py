@@ -1,21 +1,65 @@
-"""What a sampler is: prompt tokens in, completion tokens and their log-probabilities out."""
+"""The sampler's interface: prompt tokens in, completion tokens and their log-probabilities out.
+
+A sampler of your own is a function or class that is called with the bases that it serves, and whose keyword-only
+parameters are its options:
+
+    def my_sampler(bases: Sequence[Base], *, servers: int = 1) -> Sampler: ...
+
+A recipe names it by `sampler = "my_module:my_sampler"`, or by a table with that `name` and its options. What it returns
+must keep the promises of `Sampler`; `counterpoint.testing.sampler_conformance` checks them. If it has a method `async
+def close(self)`, that is awaited when the run ends.
+"""
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
+from counterpoint.adapter import Adapter
+from counterpoint.chat import Chat
+from counterpoint.config import ModelConfig
 from counterpoint.episode import Message
-from counterpoint.policy import Adapter
+
+
+class Base(Protocol):
+    """A frozen base model, and the policies on it that a sampler serves."""
+
+    @property
+    def config(self) -> ModelConfig:
+        """The model as the recipe describes it."""
+        ...
+
+    @property
+    def policies(self) -> Sequence[str]:
+        """The names of the policies on it."""
+        ...
+
+    @property
+    def chat(self) -> Chat:
+        """Its tokenizer, chat template and stop tokens."""
+        ...
+
+    @property
+    def has_learner(self) -> bool:
+        """Whether a learner computes with `model` too. Then it must not be changed; a sampler may copy it."""
+        ...
+
+    @property
+    def model(self) -> Any:
+        """The model, loaded when it is first asked for: a sampler that never asks takes no memory for it here.
+
+        A learner will put its adapters into it, so ask for it at once and copy what must stay. Raises ModelError.
+        """
+        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """One call to be made. Equal requests at equal weights give equal completions."""
+    """A call to be made. Equal requests at equal weights have equal completions."""
 
     policy: str
     prompt_ids: tuple[int, ...]
-    """Empty for a policy whose tokenizer is out of reach: then the messages are what is asked."""
+    """Empty for a policy of an endpoint, whose tokenizer is not known here: then `messages` is the prompt."""
     messages: tuple[Message, ...] = ()
     max_tokens: int
     temperature: float
@@ -24,39 +68,41 @@ class Request:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Completion:
-    """What was sampled, and from which version of the weights."""
+    """The sampled tokens, and the version of the weights that they were sampled from."""
 
     ids: tuple[int, ...]
-    """The stop token included where there is one; never empty, but for an endpoint's."""
+    """With the stop token, if there is one. Empty only for an endpoint."""
     logprobs: tuple[float, ...]
-    """Nats, under the distribution sampled from: temperature applied, nothing cut off. One for each id."""
+    """One for each id, in nats, under the distribution sampled from: with the temperature, without top-k or top-p."""
     finish: Literal["stop", "length"]
     version: int
     text: str | None = None
-    """What was said, where there are no ids; without what was reasoned before."""
+    """The reply, without its reasoning, where there are no ids."""
     reasoning: str = ""
-    """What was reasoned before that, where there are no ids."""
+    """The reasoning before the reply, where there are no ids."""
     tokens: int | None = None
-    """By the endpoint's count, where there are no ids."""
+    """The number of tokens by the endpoint's count, where there are no ids."""
 
 
 class Session(Protocol):
     """One episode's line to the sampler."""
 
     async def sample(self, request: Request) -> Completion:
-        """Raises SamplerError if the request cannot be served; never answers with other weights than asked for."""
+        """The completion of a request, by the weights of its policy. Raises SamplerError if it cannot be served."""
         ...
 
 
 class Sampler(Protocol):
+    """Generates completions for its policies."""
+
     def session(self) -> AbstractContextManager[Session]:
-        """Open for as long as one episode plays: a sampler may wait for all open sessions before it computes."""
+        """Open for as long as one episode is played. A sampler may wait for all open sessions before it computes."""
         ...
 
     async def load(self, adapters: Sequence[Adapter]) -> None:
-        """From here on every policy in `adapters` speaks with those weights."""
+        """Every policy in `adapters` generates with those weights from here on; the other policies are unchanged."""
         ...
 
     def digests(self) -> dict[str, str]:
-        """The digest of the weights with which each policy speaks now."""
+        """For each policy the digest of the weights with which it generates now, as `Adapter.digest` has it."""
         ...

@@ -3,13 +3,13 @@
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 
+from counterpoint.adapter import Adapter
 from counterpoint.errors import SamplerError, unknown
-from counterpoint.policy import Adapter
 from counterpoint.samplers.base import Completion, Request, Sampler, Session
 
 
 class ByPolicy:
-    """Asks the sampler of the policy that is to speak."""
+    """Passes each request to the sampler of its policy."""
 
     def __init__(self, samplers: Mapping[str, Sampler]) -> None:
         self._samplers = dict(samplers)

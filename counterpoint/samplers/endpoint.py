@@ -1,4 +1,4 @@
-"""Ask a server with OpenAI's chat completions interface. Its weights are not ours: what it says is never trained on."""
+"""A server with OpenAI's chat completions interface. Its weights are out of reach: its replies are never trained on."""
 
 import asyncio
 import os
@@ -8,21 +8,21 @@ from typing import Any, Literal
 
 from openai import AsyncOpenAI, OpenAIError
 
+from counterpoint.adapter import Adapter
 from counterpoint.chat import parted
 from counterpoint.clock import timed
 from counterpoint.config import EndpointConfig
 from counterpoint.errors import EndpointError
-from counterpoint.policy import Adapter
 from counterpoint.samplers.base import Completion, Request, Session
 
 _LONGEST_PAUSE = 60.0
-"""Seconds that the client waits before another attempt, at most, when a server asks it to."""
+"""The longest time, in seconds, that the client waits before another attempt when a server asks it to."""
 _SEEDS = 2**31
 """Servers take seeds below this."""
 
 
 class Endpoint:
-    """One model of one server. Attempts that failed leave no trace: a request has one completion, or an error."""
+    """One model of one server. A request has one completion or an error, however many attempts it took."""
 
     def __init__(self, policy: str, config: EndpointConfig) -> None:
         self._name = f"policy {policy!r}: {config.model} at {config.url}"
@@ -40,7 +40,7 @@ class Endpoint:
         yield self
 
     async def sample(self, request: Request) -> Completion:
-        """Raises EndpointError if the server is out of reach, too slow, refuses, or says nothing that can be used."""
+        """Raises EndpointError if the server is out of reach, too slow, refuses, or gives no usable reply."""
         longest = (self._config.retries + 1) * (self._config.timeout + _LONGEST_PAUSE)
         async with self._places:
             try:
@@ -53,13 +53,13 @@ class Endpoint:
         return self._completion(reply)
 
     async def load(self, adapters: Sequence[Adapter]) -> None:
-        """Nothing: there are no adapters for what an endpoint plays."""
+        """Does nothing: a policy of an endpoint has no adapter."""
 
     def digests(self) -> dict[str, str]:
         return {}
 
     async def close(self) -> None:
-        """The connections are given back."""
+        """Its connections are closed."""
         await self._client.close()
 
     async def _ask(self, request: Request) -> Any:
@@ -96,7 +96,7 @@ class Endpoint:
         )
 
     def _parted(self, message: Mapping[str, Any]) -> tuple[str, str | None]:
-        """The reasoning and the text of a message, which the server may have parted itself; None if it has no text."""
+        """The reasoning and the text of a message, which the server may have separated already; None if it has no text."""
         said = message["content"]
         apart = message.get("reasoning_content") or message.get("reasoning")
         if isinstance(apart, str):  # cut off while it reasoned, it has no content

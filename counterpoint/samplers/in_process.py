@@ -1,23 +1,53 @@
-"""Sample in this process with transformers: every open episode's calls in one wave, on as many bases as there are."""
+"""Sampling in this process with transformers: the calls of all open episodes in one wave, on any number of bases."""
 
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from types import MappingProxyType
+from typing import Annotated
 
+from pydantic import Field
+
+from counterpoint.adapter import Adapter
 from counterpoint.clock import timed
-from counterpoint.policy import Adapter
-from counterpoint.samplers._engine import Engine
+from counterpoint.samplers._engine import MAX_CACHE_TOKENS, MAX_ROWS, Engine
 from counterpoint.samplers._wave import Wave, WaveSession
-from counterpoint.samplers.base import Completion, Request
+from counterpoint.samplers._weights import Beside, Merged
+from counterpoint.samplers.base import Base, Completion, Request
 
 NO_ENGINES: Mapping[str, Engine] = MappingProxyType({})
 
 
+def in_process(
+    bases: Sequence[Base],
+    *,
+    max_rows: Annotated[int, Field(ge=1)] = MAX_ROWS,
+    max_cache_tokens: Annotated[int, Field(ge=1)] = MAX_CACHE_TOKENS,
+) -> "InProcess":
+    """Generates with transformers, in this process.
+
+    At most `max_rows` calls are generated at once, and no more than have `max_cache_tokens` tokens of prompts and
+    replies. Beside a learner, adapters are merged into a copy of each base; alone, they are computed beside the base
+    itself, which takes half the memory. Raises ModelError if a base cannot be loaded.
+    """
+    engines: dict[str, Engine] = {}
+    for base in bases:
+        engine = Engine(
+            base.model,
+            base.chat.stop_ids,
+            forward=base.config.forward,
+            max_rows=max_rows,
+            max_cache_tokens=max_cache_tokens,
+            weights=Merged if base.has_learner else Beside,
+        )
+        engines |= dict.fromkeys(base.policies, engine)
+    return InProcess(next(iter(engines.values())), engines)
+
+
 class InProcess:
-    """Speaks for every policy with the engine of its base."""
+    """Generates for every policy with the engine of its base."""
 
     def __init__(self, engine: Engine, engine_of: Mapping[str, Engine] = NO_ENGINES) -> None:
-        """`engine` speaks for the policies that are not in `engine_of`."""
+        """`engine` generates for the policies that are not in `engine_of`."""
         self._default = engine
         self._engine_of = dict(engine_of)
         self._wave = Wave(self._compute)
@@ -37,8 +67,8 @@ class InProcess:
         completions: dict[int, Completion] = {}
         for engine in self._engines():
             mine = [index for index, request in enumerate(requests) if self._engine(request.policy) is engine]
-            spoken = engine.compute([requests[index] for index in mine])
-            completions |= dict(zip(mine, spoken, strict=True))
+            found = engine.compute([requests[index] for index in mine])
+            completions |= dict(zip(mine, found, strict=True))
         return [completions[index] for index in range(len(requests))]
 
     def _engine(self, policy: str) -> Engine:

@@ -1,11 +1,11 @@
-"""Say what was written beforehand: for tests, documentation, and trying a workflow without a model."""
+"""Replies from a script: for tests, documentation, and trying a workflow without a model."""
 
 import asyncio
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
+from counterpoint.adapter import Adapter
 from counterpoint.chat import Chat
-from counterpoint.policy import Adapter
 from counterpoint.samplers.base import Completion, Request, Session
 
 Script = Callable[[str, str], str]
@@ -13,7 +13,7 @@ Script = Callable[[str, str], str]
 
 
 class Scripted:
-    """Answers every request with what the script says; log-probabilities are 0, as of one who never hesitates."""
+    """Answers every request with the script's reply, with log-probability 0 for each token."""
 
     def __init__(self, script: Script, chat: Chat) -> None:
         self._script = script

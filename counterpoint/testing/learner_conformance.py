@@ -14,6 +14,7 @@ from pathlib import Path
 
 from torch import Tensor
 
+from counterpoint.adapter import Adapter
 from counterpoint.algorithms.aggregation import token
 from counterpoint.algorithms.base import Sample
 from counterpoint.algorithms.loss import Loss, reinforce
@@ -21,7 +22,7 @@ from counterpoint.base_model import BaseModel
 from counterpoint.chat import Chat
 from counterpoint.errors import LearnerError
 from counterpoint.learners.base import Gradient, Learner, Source
-from counterpoint.policy import Adapter, Routing
+from counterpoint.policy import Routing
 from counterpoint.testing.reference import adapter_digest, dot, largest_difference, plain_gradient, plain_logprobs
 from counterpoint.testing.tiny import tiny_calls, tiny_samples
 

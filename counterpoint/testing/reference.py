@@ -11,10 +11,8 @@ import torch
 from torch import Tensor
 from torch.func import functional_call
 
+from counterpoint.adapter import Adapter, digest_of
 from counterpoint.episode import Call
-from counterpoint.policy import Adapter, digest
-
-_PREFIX = "base_model.model."
 
 
 def plain_logprobs(model: Any, calls: Sequence[Call], adapter: Adapter | None = None) -> list[Tensor]:
@@ -70,14 +68,11 @@ def largest_difference(found: Sequence[Sequence[float]], expected: Sequence[Tens
 
 def adapter_digest(adapter: Adapter) -> str:
     """The digest that its policy must have."""
-    return digest((name, tensor.detach().cpu().numpy().tobytes()) for name, tensor in adapter.tensors.items())
+    return digest_of(adapter.tensors)
 
 
 def _weights(model: Any, adapter: Adapter | None) -> dict[str, Tensor]:
     weights = dict(model.named_parameters())
-    for name, down in ({} if adapter is None else adapter.tensors).items():
-        if name.endswith(".lora_A.weight") and adapter is not None:
-            up = adapter.tensors[name.replace(".lora_A.", ".lora_B.")]
-            place = name.removeprefix(_PREFIX).replace(".lora_A.weight", ".weight")
-            weights[place] = weights[place] + adapter.scale * (up @ down)
+    for module, a_RI, b_OR in () if adapter is None else adapter.layers():
+        weights[f"{module}.weight"] = weights[f"{module}.weight"] + (adapter.scale if adapter else 0.0) * (b_OR @ a_RI)
     return weights

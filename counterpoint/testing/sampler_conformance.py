@@ -9,11 +9,11 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 
+from counterpoint.adapter import Adapter
 from counterpoint.base_model import BaseModel
 from counterpoint.chat import Chat
 from counterpoint.episode import Call, CallKey
 from counterpoint.errors import SamplerError
-from counterpoint.policy import Adapter
 from counterpoint.samplers.base import Completion, Request, Sampler
 from counterpoint.testing.reference import adapter_digest, largest_difference, plain_logprobs
 from counterpoint.testing.tiny import tiny_adapters, tiny_prompts

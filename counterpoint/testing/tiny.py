@@ -9,11 +9,12 @@ import torch
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
 
+from counterpoint.adapter import Adapter, tensor_names
 from counterpoint.algorithms.base import Sample
 from counterpoint.chat import Chat
 from counterpoint.config import Config
 from counterpoint.episode import Call, CallKey, Message
-from counterpoint.policy import Adapter, Routing
+from counterpoint.policy import Routing
 from counterpoint.recipe import config_from
 
 STOP = "<|im_end|>"
@@ -75,9 +76,9 @@ def tiny_adapters(
     for policy in policies:
         tensors = {}
         for name, layer in layers.items():
-            prefix = f"base_model.model.{name}"
-            tensors[f"{prefix}.lora_A.weight"] = 0.1 * torch.randn(rank, layer.in_features, generator=generator)
-            tensors[f"{prefix}.lora_B.weight"] = 0.1 * torch.randn(layer.out_features, rank, generator=generator)
+            name_A, name_B = tensor_names(name)
+            tensors[name_A] = 0.1 * torch.randn(rank, layer.in_features, generator=generator)
+            tensors[name_B] = 0.1 * torch.randn(layer.out_features, rank, generator=generator)
         adapters.append(Adapter(policy=policy, version=version, scale=scale, tensors=tensors))
     return adapters
 

@@ -12,10 +12,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
+from counterpoint.adapter import Adapter
 from counterpoint.episode import Call, CallKey, Episode, Message
 from counterpoint.errors import SamplerError, WorkflowError
 from counterpoint.play import Limits, Stage, rollout
-from counterpoint.policy import Adapter, Routing
+from counterpoint.policy import Routing
 from counterpoint.samplers.base import Completion, Request, Session
 from counterpoint.samplers.scripted import Script
 from counterpoint.task import WRONG, Problem, Score, Task

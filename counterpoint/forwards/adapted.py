@@ -1,0 +1,48 @@
+"""Linear layers with an adapter beside their weight: y = x W^T + bias + scale * (x A^T) B^T.
+
+Shapes: N tokens, I values in, O values out, R values between (the rank).
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.functional import linear
+
+
+def adapted_linear(
+    x_NI: Tensor, weight_OI: Tensor, bias_O: Tensor | None, a_RI: Tensor, b_OR: Tensor, scale: float
+) -> tuple[Tensor, Tensor]:
+    """Y (N, O) and x A^T (N, R), in the dtype of `x_NI`, to which the adapter is rounded first."""
+    between_NR = x_NI @ a_RI.to(x_NI.dtype).T
+    # The adapter is added in place, by the product itself: a separate sum would read and write y once more.
+    y_NO = linear(x_NI, weight_OI, bias_O).addmm_(between_NR, b_OR.to(x_NI.dtype).T, alpha=scale)
+    return y_NO, between_NR
+
+
+class AdaptedLinear(torch.nn.Linear):
+    """A linear layer whose adapter can be exchanged; without one it is a plain layer. For inference only."""
+
+    adapter: tuple[Tensor, Tensor, float] | None
+    """A, B and the scale."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.adapter is None:
+            return super().forward(x)
+        y_NO, _ = adapted_linear(x.reshape(-1, x.shape[-1]), self.weight, self.bias, *self.adapter)
+        return y_NO.view(*x.shape[:-1], -1)
+
+
+def make_adaptable(model: Any) -> dict[str, AdaptedLinear]:
+    """Every linear layer of `model` but its head can have an adapter from here on; they are returned by their path.
+
+    The layers stay the same objects, with the same weights: nothing is copied.
+    """
+    head = model.get_output_embeddings()
+    found: dict[str, AdaptedLinear] = {}
+    for path, module in model.named_modules():
+        if type(module) in (torch.nn.Linear, AdaptedLinear) and module is not head:
+            module.__class__ = AdaptedLinear
+            module.adapter = None
+            found[path] = module
+    return found

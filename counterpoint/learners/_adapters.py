@@ -1,0 +1,157 @@
+"""The adapters of several policies on one frozen base: made, switched between, read and written.
+
+Shapes: R rank, I inputs and O outputs of an adapted linear layer.
+"""
+
+import json
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from copy import copy
+from pathlib import Path
+from typing import Any
+
+import torch
+from peft import LoraConfig, get_peft_model
+from peft.tuners.lora import LoraLayer
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from counterpoint.adapter import Adapter, digest, digest_of, read_tensors, tensor_names
+from counterpoint.config import PolicySettings
+from counterpoint.errors import AdapterError, LearnerError, unknown
+from counterpoint.learners._lora import fuse_adapters
+from counterpoint.learners.gradient import Parameters
+
+
+class Adapters:
+    """One LoRA adapter per policy on all linear layers of a base, dropout 0."""
+
+    def __init__(self, model: PreTrainedModel, settings: Mapping[str, PolicySettings], *, seed: int) -> None:
+        """The adapters are put into `model`.
+
+        B begins as zero, so that a policy begins as exactly its base, unless its settings name an adapter to start
+        from. A depends on `seed` and the policy's name alone. Raises LearnerError if an adapter to start from is
+        missing or does not fit.
+        """
+        self._settings = settings
+        self._peft = _with_adapters(model, settings, seed)
+        self.model = self._peft.get_base_model().eval()
+        fuse_adapters(self.model)
+        self.parameters: dict[str, Parameters] = {name: _parameters_of(self.model, name) for name in settings}
+        for name, own in settings.items():
+            if own.adapter:
+                self._start_from(name, Path(own.adapter).expanduser())
+
+    def use(self, policy: str) -> None:
+        """The model computes with the weights of `policy` from here on. Raises LearnerError if there is no such one."""
+        if policy not in self.parameters:
+            raise LearnerError(unknown("policy", policy, self.parameters))
+        self._peft.set_adapter(policy)
+
+    def left_out(self) -> AbstractContextManager[None]:
+        """While it is open the model computes as its base. Call `use` afterwards, before anything is differentiated."""
+        without: AbstractContextManager[None] = self._peft.disable_adapter()
+        return without
+
+    def copies(self, versions: Mapping[str, int]) -> list[Adapter]:
+        """The adapter of every policy, its tensors copied."""
+        return [
+            Adapter(
+                policy=policy,
+                version=versions[policy],
+                scale=self._settings[policy].alpha / self._settings[policy].rank,
+                tensors={name: tensor.detach().clone() for name, tensor in parameters.items()},
+                settings=self._peft_settings(policy),
+            )
+            for policy, parameters in self.parameters.items()
+        ]
+
+    def digests(self) -> dict[str, str]:
+        """The digest of every policy's weights, as they are now."""
+        return {policy: digest_of(parameters) for policy, parameters in self.parameters.items()}
+
+    def load(self, policy: str, folder: Path) -> None:
+        """The weights of `policy` are those in `folder`. Raises AdapterError, or LearnerError if they do not fit."""
+        tensors = read_tensors(folder)
+        self._check_fits(policy, folder, tensors)
+        for name, parameter in self.parameters[policy].items():
+            parameter.data.copy_(tensors[name])
+
+    def _start_from(self, policy: str, folder: Path) -> None:
+        try:
+            self.load(policy, folder)
+        except AdapterError as error:
+            raise LearnerError(f"policy.{policy}.adapter = {str(folder)!r} has no adapter: {error}") from error
+
+    def _check_fits(self, policy: str, place: Path, tensors: Mapping[str, Tensor]) -> None:
+        mine = {name: tuple(tensor.shape) for name, tensor in self.parameters[policy].items()}
+        theirs = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+        if mine != theirs:
+            raise LearnerError(f"{place} holds an adapter for another base model or of another rank")
+
+    def _peft_settings(self, policy: str) -> dict[str, Any]:
+        config = copy(self._peft.peft_config[policy])
+        # PEFT keeps a set, whose order differs from process to process; checkpoints must not.
+        config.target_modules = sorted(config.target_modules)
+        return dict(json.loads(json.dumps(config.to_dict(), default=sorted)))
+
+
+def with_adapter(model: Any, settings: LoraConfig, name: str) -> Any:
+    """PEFT's model around `model`, with one adapter."""
+    with _without_peft_warnings():
+        return get_peft_model(model, settings, adapter_name=name)
+
+
+def lora(*, rank: int, alpha: float, base: str) -> LoraConfig:
+    """PEFT's settings of an adapter on all linear layers of the base at `base`."""
+    return LoraConfig(
+        r=rank,
+        lora_alpha=alpha,
+        lora_dropout=0.0,
+        target_modules="all-linear",
+        task_type="CAUSAL_LM",
+        base_model_name_or_path=base,
+    )
+
+
+def _with_adapters(model: PreTrainedModel, settings: Mapping[str, PolicySettings], seed: int) -> Any:
+    """PEFT's model with an adapter for every policy. The state of torch's generator stays as it was."""
+    first, *others = settings
+    loras = {name: lora(rank=own.rank, alpha=own.alpha, base=own.model.path) for name, own in settings.items()}
+    with torch.random.fork_rng(), _without_peft_warnings():
+        _seed(seed, first)
+        made = with_adapter(model, loras[first], first)
+        for name in others:
+            _seed(seed, name)
+            made.add_adapter(name, loras[name])
+    return made
+
+
+@contextmanager
+def _without_peft_warnings() -> Iterator[None]:
+    with warnings.catch_warnings():
+        # PEFT still asks transformers by this name, and no user of ours can change that.
+        warnings.filterwarnings("ignore", message="`is_gradient_checkpointing` is deprecated")
+        # Names such as "a" confuse PEFT when it loads several adapters; here they are loaded by their own names.
+        warnings.filterwarnings("ignore", message="Adapter name .* should not be contained in the prefix")
+        yield
+
+
+def _parameters_of(model: Any, policy: str) -> Parameters:
+    """The adapter's parameters, made float32, found through the layers: PEFT's own names contain the policy's."""
+    found: dict[str, torch.nn.Parameter] = {}
+    for path, module in model.named_modules():
+        if isinstance(module, LoraLayer):
+            name_A, name_B = tensor_names(path)
+            found[name_A] = module.lora_A[policy].weight
+            found[name_B] = module.lora_B[policy].weight
+    if not found:
+        raise LearnerError(f"policy {policy!r}: the base model has no linear layer to adapt")
+    for parameter in found.values():
+        parameter.data = parameter.data.float()
+    return found
+
+
+def _seed(seed: int, policy: str) -> None:
+    torch.manual_seed(int(digest([(f"{seed}/{policy}", b"")])[:15], 16))

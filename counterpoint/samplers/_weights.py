@@ -1,0 +1,69 @@
+"""Two ways in which one frozen base serves many policies: adapters merged into a copy, or kept beside the base.
+
+Shapes: R rank, I inputs and O outputs of an adapted linear layer.
+"""
+
+import copy
+from typing import Any, Protocol
+
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from counterpoint.adapter import Adapter
+from counterpoint.errors import SamplerError
+from counterpoint.forwards.adapted import make_adaptable
+
+
+class Weights(Protocol):
+    """A model whose adapter can be exchanged."""
+
+    model: Any
+
+    def use(self, adapter: Adapter) -> None:
+        """The model computes with this adapter from here on, whichever was in use before."""
+        ...
+
+
+class Merged:
+    """A copy of the base whose weights are W + scale * B A: as fast as the base, for twice its memory."""
+
+    def __init__(self, model: PreTrainedModel) -> None:
+        """`model` is the frozen base; its weights are read, never written."""
+        self._base: dict[str, Tensor] = {name: one.detach() for name, one in model.named_parameters()}
+        self.model: Any = copy.deepcopy(model)
+        self._weights = dict(self.model.named_parameters())
+        self._changed: set[str] = set()
+        """Weights into which an adapter was ever merged. The next policy may not adapt all of them."""
+
+    def use(self, adapter: Adapter) -> None:
+        # From the untouched base every time: subtracting the last adapter again would leave its rounding behind.
+        for name in self._changed:
+            self._weights[name].data.copy_(self._base[name])
+        for module, a_RI, b_OR in adapter.layers():
+            name = f"{module}.weight"
+            merged_OI = self._base[name].float() + adapter.scale * (b_OR.float() @ a_RI.float())
+            self._weights[name].data.copy_(merged_OI)
+            self._changed.add(name)
+
+
+class Beside:
+    """The base itself, with adapters computed beside its layers, W x + scale * B (A x): for no memory of its own."""
+
+    def __init__(self, model: PreTrainedModel) -> None:
+        """`model` is the frozen base, with which nobody else computes: its layers get the adapters."""
+        self.model: Any = model
+        self._layers = make_adaptable(model)
+
+    def use(self, adapter: Adapter) -> None:
+        """Raises SamplerError if the adapter does not fit the base."""
+        for layer in self._layers.values():
+            layer.adapter = None
+        for module, a_RI, b_OR in adapter.layers():
+            layer = self._layers.get(module)
+            if layer is None or (b_OR.shape[0], a_RI.shape[1]) != tuple(layer.weight.shape):
+                raise SamplerError(
+                    f"policy {adapter.policy!r}: its adapter is for another base model: it adapts {module}, which is no"
+                    f" linear layer of {a_RI.shape[1]} inputs and {b_OR.shape[0]} outputs here"
+                )
+            device = layer.weight.device
+            layer.adapter = (a_RI.to(device), b_OR.to(device), adapter.scale)
