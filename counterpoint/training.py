@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from counterpoint.act import Patience, act
-from counterpoint.algorithms import build_algorithm, build_batches, build_loss
+from counterpoint.algorithms.build import build_algorithm, build_batches, build_loss
 from counterpoint.algorithms.base import Sample, in_loss
 from counterpoint.analysis.alarm import Alarm
 from counterpoint.analysis.summary import Outcome, outcome, smooth
