@@ -226,8 +226,8 @@ class RolloutConfig(Section):
 
 class AlgorithmConfig(Section):
     name: str = ""
-    """The named algorithm that gave the parts that the recipe leaves out: grpo, dapo, dr_grpo, rloo, reinforce_pp, gspo,
-    cispo, sapo, dr_mas, at_grpo, spiral, study, or your own `module:name`. Empty: the defaults below."""
+    """The named algorithm whose parts fill in what the recipe leaves out: grpo, dapo, dr_grpo, rloo, reinforce_pp,
+    gspo, cispo, sapo, dr_mas, at_grpo, spiral, study, or your own `module:name`. Empty: the defaults below."""
     credit: Named = Spec(name="outcome")
     """The reward of each call: outcome, own, mix, help_hurt, or your own `module:name`."""
     advantage: Named = Spec(name="grpo")

@@ -23,8 +23,8 @@ RECIPE_FOLDERS = (Path("recipes"), _PACKAGE / "recipes", _PACKAGE.parent / "reci
 def load_config(recipe: str | Path, overrides: Sequence[str] = ()) -> Config:
     """The recipe, on the preset that it names, with the overrides (`section.key=value`) applied in their order.
 
-    `recipe` is a TOML file, a folder with a `run.toml`, or the name of a folder in `recipes/`. Modules of the user's own
-    are found beside it.
+    `recipe` is a TOML file, a folder with a `run.toml`, or the name of a folder in `recipes/`. Modules of the user's
+    own are found beside it.
     Raises ConfigError that names the bad key or value and what is allowed.
     """
     path = find_recipe(str(recipe))
@@ -39,9 +39,9 @@ def load_config(recipe: str | Path, overrides: Sequence[str] = ()) -> Config:
 def override_table(table: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
     """The table with every `section.key=value` set in it; `preset=NAME` lays a preset over it.
 
-    A named algorithm, `algorithm=NAME` or `algorithm.name=NAME`, replaces the whole `[algorithm]` of the recipe; wherever
-    it stands among the overrides, those of single keys of the algorithm apply to it. Raises ConfigError if an override is
-    malformed, or there is no such preset.
+    A named algorithm, `algorithm=NAME` or `algorithm.name=NAME`, replaces the whole `[algorithm]` of the recipe;
+    wherever it stands among the overrides, those of single keys of the algorithm apply to it. Raises ConfigError if an
+    override is malformed, or there is no such preset.
     """
     changed = copy.deepcopy(dict(table))
     for override in sorted(overrides, key=lambda one: not _names_algorithm(one)):
@@ -73,8 +73,9 @@ def config_from(table: Mapping[str, Any]) -> Config:
 def _on_named_algorithm(own: Mapping[str, Any]) -> dict[str, Any]:
     """`[algorithm]` with the parts that it leaves out filled in from the algorithm that it names, if it names one.
 
-    A loss other than that of the named algorithm brings the aggregation of its own paper. A complete table, such as that
-    in a run's config.toml, takes nothing from the named algorithm, so a run can be resumed if that was changed since.
+    A loss other than that of the named algorithm brings the aggregation of its own paper. A complete table, such as
+    that in a run's config.toml, takes nothing from the named algorithm: a run resumes to the same even if the algorithm
+    of that name has changed since.
     """
     name = own.get("name")
     if not isinstance(name, str) or not name:

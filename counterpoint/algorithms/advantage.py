@@ -52,16 +52,14 @@ def by_episode(credits: Sequence[Credit], *, baseline: Baseline, scale: Scale) -
         known = first.setdefault((credit.task, credit.rollout), credit)
         if known.reward != credit.reward:
             raise ConfigError(
-                f"task {credit.task}, rollout {credit.rollout}: an advantage over episodes needs one reward per episode,"
-                f" but {known.call.key} has {known.reward} and {credit.call.key} has {credit.reward}; use an advantage"
+                f"task {credit.task}, rollout {credit.rollout}: an advantage over episodes needs one reward per"
+                f" episode, but {known.call.key} has {known.reward} and {credit.call.key} has {credit.reward}; use an advantage"
                 " over calls, such as role"
             )
     compared = _compare(list(first.values()), [task for task, _ in first], baseline=baseline, scale=scale)
     found = {(sample.task, sample.rollout): sample for sample in compared}
-    return [
-        credit.sample(found[credit.task, credit.rollout].advantage, signal=found[credit.task, credit.rollout].signal)
-        for credit in credits
-    ]
+    samples = [found[credit.task, credit.rollout] for credit in credits]
+    return [credit.sample(same.advantage, signal=same.signal) for credit, same in zip(credits, samples, strict=True)]
 
 
 def grpo(credits: Sequence[Credit]) -> list[Sample]:

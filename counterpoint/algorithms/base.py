@@ -29,7 +29,7 @@ class Credit:
         return self.episode.rollout
 
     def sample(self, advantage: float, *, signal: bool = True) -> "Sample":
-        """The sample of this call. Without signal its advantage must be 0, and by default it is left out of the loss."""
+        """The sample of this call. Without signal its advantage should be 0, and it is left out of the loss."""
         return Sample(
             task=self.task,
             rollout=self.rollout,

@@ -33,8 +33,8 @@ def checked_advantage(name: str, rule: Callable[..., Any]) -> AdvantageRule:
         _refuse_others(f"algorithm.advantage = {name!r}", found, Sample)
         if [_place(one) for one in found] != [_place(one) for one in credits]:
             raise ConfigError(
-                f"algorithm.advantage = {name!r} must return one sample for each of the {len(credits)} credits, in their"
-                f" order; it returned {len(found)}"
+                f"algorithm.advantage = {name!r} must return one sample per credit, in their order: {len(credits)}"
+                f" credits; it returned {len(found)}"
             )
         for one in found:
             _refuse_infinite(f"algorithm.advantage = {name!r}", one.call.key, one.advantage)
@@ -44,7 +44,7 @@ def checked_advantage(name: str, rule: Callable[..., Any]) -> AdvantageRule:
 
 
 def checked_loss(name: str, loss: Callable[..., Any]) -> TokenLoss:
-    """`loss`, which raises ConfigError if it does not return one value per token, of the shape of the log-probabilities."""
+    """`loss`, which raises ConfigError if its result has not the shape (C, T) of the log-probabilities."""
 
     def token_loss(tokens: Tokens) -> Tensor:
         found = loss(tokens)

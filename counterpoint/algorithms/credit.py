@@ -1,4 +1,4 @@
-"""Credit: the reward of each call, from its episode. A call that gets no credit is left out, which is not a reward of 0.
+"""Credit: the reward of each call, from its episode. A call without credit is left out, which is not a reward of 0.
 
 Symbols: R_i the reward of episode i, lambda, alpha, beta, gamma weights, [x] 1 if x holds and else 0.
 """

@@ -1,4 +1,4 @@
-"""Estimates of KL(policy, base) per token, from tokens that the policy sampled, and the terms that they add to the loss.
+"""Estimates of KL(policy, base) per token, from tokens that the policy sampled, and the terms they add to the loss.
 
 Shapes: C calls, T tokens. Symbols: l the log-probability under the policy, l_ref under the base (the same model without
 its adapter), d = l - l_ref. The estimates are those of http://joschu.net/blog/kl-approx.html.

@@ -1,9 +1,9 @@
 """The loss of a policy: a value per token, times the weight of each token in the policy's whole update.
 
-Shapes: C calls, T tokens; C1 one value per call. Symbols: l a token's log-probability, l_old its old one, rho =
-exp(l - l_old) the ratio, A the call's advantage. The weights carry every denominator, computed once per policy over the
-whole optimizer step, so a loss over any part of the calls (a role, a micro-batch) is a plain weighted sum, and the parts
-add up to the whole.
+Shapes: C calls, T tokens; C1 one value per call. Symbols: l a token's log-probability, l_old its old one, rho = exp(l -
+l_old) the ratio, A the call's advantage. The weights carry every denominator, computed once per policy over the whole
+optimizer step, so a loss over any part of the calls (a role, a micro-batch) is a plain weighted sum, and the parts add
+up to the whole.
 """
 
 from collections.abc import Callable, Mapping
@@ -75,7 +75,9 @@ class Loss:
         loss_CT = plain_CT * corrected.weights_CT
         if self.kl is not None:
             if tokens.base_CT is None:
-                raise LearnerError("the loss has a KL to the base, but the log-probabilities of the base were not computed")
+                raise LearnerError(
+                    "the loss has a KL to the base, but the log-probabilities of the base were not computed"
+                )
             kl = self.kl(tokens.logprobs_CT, tokens.base_CT)
             loss_CT = loss_CT + kl.loss_CT
             facts["kl"] = kl.value_CT

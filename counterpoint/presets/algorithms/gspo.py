@@ -6,8 +6,8 @@ from typing import Any
 def gspo() -> dict[str, Any]:
     """Group sequence policy optimization (arXiv 2507.18071).
 
-    For: long replies and mixtures of experts, where the ratios of single tokens are noise. Ratio and clip are those of a
-    whole call, hence the narrow clip, and every call weighs the same. Four updates per step. No KL.
+    For: long replies and mixtures of experts, where the ratios of single tokens are noise. Ratio and clip are those of
+    a whole call, hence the narrow clip, and every call weighs the same. Four updates per step. No KL.
     """
     return {
         "credit": "outcome",
