@@ -5,8 +5,8 @@ from typing import Any
 
 from benchmarks._work import POLICY, config_for
 from benchmarks.base import Setting
-from counterpoint.algorithms import build_loss
 from counterpoint.algorithms.base import Sample
+from counterpoint.algorithms.build import build_loss
 from counterpoint.learners.base import Contributions
 from counterpoint.learners.peft import Peft
 from counterpoint.policy import Policy

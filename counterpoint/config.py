@@ -49,6 +49,9 @@ LongPrompts = Literal["refuse", "cut"]
 _SHORTEST_CUT = 64
 """Tokens whose halves hold what a template puts around a conversation."""
 _ENABLE_THINKING = "enable_thinking"
+_PAPER = "paper"
+_PAPER_AGGREGATION = {"gspo": "call", "sapo": "call", "reinforce_pp": "call", "dr_grpo": "constant"}
+"""Loss or advantage -> the aggregation of its paper, where that is not the mean over tokens."""
 
 
 class ModelConfig(Section):
@@ -222,33 +225,55 @@ class RolloutConfig(Section):
 
 
 class AlgorithmConfig(Section):
+    name: str = ""
+    """The named algorithm whose parts fill in what the recipe leaves out: grpo, dapo, dr_grpo, rloo, reinforce_pp,
+    gspo, cispo, sapo, dr_mas, at_grpo, spiral, study, or your own `module:name`. Empty: the defaults below."""
     credit: Named = Spec(name="outcome")
-    """What a call was worth: outcome, own, mix, help_hurt."""
+    """The reward of each call: outcome, own, mix, help_hurt, or your own `module:name`."""
     advantage: Named = Spec(name="grpo")
-    """Against what it is compared: grpo, dr_grpo, rloo, reinforce_pp, role, role_slot, role_turn, prompt, rae,
-    hierarchical, grouped."""
+    """The comparison of rewards: grpo, dr_grpo, rloo, reinforce_pp, role, role_slot, role_turn, prompt, rae,
+    hierarchical, grouped, or your own `module:name`."""
     loss: Named = Spec(name="clip")
-    """reinforce, clip, gspo, cispo, sapo."""
-    aggregation: Named = Spec(name="token")
-    """What the policy's loss is a mean over: token, call, constant."""
+    """The loss of each token: reinforce, clip, gspo, cispo, sapo, or your own `module:name`."""
+    aggregation: Named = Spec(name=_PAPER)
+    """The weight of each token: token, call, constant. "paper" is what the paper of the loss or advantage has: call for
+    gspo, sapo and reinforce_pp, constant for dr_grpo, token for all others."""
     role_weights: Literal["calls", "balance"] = "calls"
-    """"calls": every call weighs 1. "balance": every role of a policy weighs the same, however often it speaks."""
-    anchor: Literal["learner", "sampler"] = "learner"
-    """Whose log-probabilities are the old ones of the ratio: the learner's before the step, or the sampler's."""
+    """"calls": every call weighs 1. "balance": every role of a policy weighs the same, however many calls it has."""
+    old_logprobs: Literal["learner", "sampler"] = "learner"
+    """The old log-probabilities of the ratio: those of the learner before the step, or those of the sampler."""
     correction: Named = Spec(name="none")
     """Of the difference between sampler and learner: none, truncated (token weights), sequence (mask)."""
     kl: Named = Spec(name="none")
-    """To the base: none, k1, k2, k3, each with a weight."""
+    """KL to the base: none, k1, k2, k3, each with a weight."""
     updates: Annotated[int, Field(ge=1)] = 1
-    """Optimizer steps a policy and training step, over as many mini-batches in which its roles have equal parts."""
+    """Optimizer steps per policy and training step, over as many mini-batches with equal parts of each role."""
     calls_per_update: Annotated[int, Field(ge=0)] = 0
-    """If not 0, an optimizer step for so many calls of a policy, so that those who speak more take more steps."""
+    """If not 0, one optimizer step per so many calls of a policy: policies with more calls take more steps."""
     without_signal: Literal["drop", "keep"] = "drop"
     """Groups that compare nothing are left out of the loss, or stay in its denominators with advantage 0."""
     resample: Annotated[int, Field(ge=0, le=16)] = 0
-    """How often, at most, tasks without signal are replaced by others in the same step (dynamic sampling, DAPO)."""
+    """Most times that tasks without signal are replaced by others in the same step (dynamic sampling, DAPO)."""
     overlong: Named = Spec(name="keep")
-    """What becomes of replies that reached max_tokens: keep, mask (out of the loss), soft (a penalty on the reward)."""
+    """Replies that reached max_tokens: keep, mask (out of the loss), soft (a penalty on the reward)."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _aggregates_as_the_paper_does(cls, table: Any) -> Any:
+        if not isinstance(table, dict) or _name_in(table, "aggregation", _PAPER) != _PAPER:
+            return table
+        names = (_name_in(table, "loss", "clip"), _name_in(table, "advantage", "grpo"))
+        found = next((_PAPER_AGGREGATION[name] for name in names if name in _PAPER_AGGREGATION), "token")
+        given = table.get("aggregation")
+        return {**table, "aggregation": {**(given if isinstance(given, dict) else {}), "name": found}}
+
+
+def _name_in(table: dict[str, Any], key: str, default: str) -> Any:
+    """The member that the table names at `key`, or the default."""
+    value = table.get(key, default)
+    if isinstance(value, dict):
+        return value.get("name", default)
+    return value.name if isinstance(value, Spec) else value
 
 
 class LearnerConfig(Section):

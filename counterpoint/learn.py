@@ -25,7 +25,7 @@ def anchored(learner: Learner, batches: Sequence[Sequence[Sample]], loss: Loss) 
 
     With one update and the learner's own these are those of the update itself, and need no computation.
     """
-    if loss.anchor == "sampler":
+    if loss.old_logprobs == "sampler":
         return [[replace(sample, old=sample.call.logprobs) for sample in batch] for batch in batches]
     if len(batches) == 1:
         return [list(batch) for batch in batches]

@@ -8,13 +8,15 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from counterpoint.config import Config, Spec, explain
+from counterpoint.config import AlgorithmConfig, Config, Spec, explain
 from counterpoint.errors import ConfigError, unknown
-from counterpoint.family import look_in
+from counterpoint.family import is_own, look_in
 from counterpoint.presets import preset
+from counterpoint.presets.algorithms import ALGORITHMS
 
 _PACKAGE = Path(__file__).parent
 _PRESET = "preset"
+_ALGORITHM = "algorithm"
 RECIPE_FOLDERS = (Path("recipes"), _PACKAGE / "recipes", _PACKAGE.parent / "recipes")
 
 
@@ -25,38 +27,79 @@ def load_config(recipe: str | Path, overrides: Sequence[str] = ()) -> Config:
     is looked for beside it too. Raises ConfigError that names the bad key or value and what is allowed.
     """
     path = find_recipe(str(recipe))
+    look_in(path.parent)
     try:
         table = tomllib.loads(path.read_text())
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} is not TOML: {error}") from error
-    look_in(path.parent)
     return config_from(override_table(table, overrides))
 
 
 def override_table(table: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
     """The table with every `section.key=value` set in it; `preset=NAME` lays a preset over it.
 
-    Raises ConfigError if an override is malformed, or there is no such preset.
+    A named algorithm, `algorithm=NAME` or `algorithm.name=NAME`, replaces the whole `[algorithm]` of the recipe;
+    wherever it stands among the overrides, those of single keys of the algorithm apply to it. Raises ConfigError if an
+    override is malformed, or there is no such preset.
     """
     changed = copy.deepcopy(dict(table))
-    for override in overrides:
+    for override in sorted(overrides, key=lambda one: not _names_algorithm(one)):
         key, value = _parsed(override)
         if key == _PRESET:
             changed = _laid_over(changed, preset(value))
+        elif _names_algorithm(override):
+            changed[_ALGORITHM] = value if isinstance(value, Mapping) else {"name": value}
         else:
             _set(changed, key, value, override)
     return changed
 
 
 def config_from(table: Mapping[str, Any]) -> Config:
-    """The recipe that a plain table describes: where it names a preset, that is beneath it. Raises ConfigError."""
+    """The recipe that a plain table describes, on the preset and the algorithm that it names. Raises ConfigError."""
     own = dict(table)
     if _PRESET in own:
         own = _laid_over(preset(own.pop(_PRESET)), own)
+    if isinstance(own.get(_ALGORITHM), str):
+        own[_ALGORITHM] = {"name": own[_ALGORITHM]}
+    if isinstance(own.get(_ALGORITHM), Mapping):
+        own[_ALGORITHM] = _on_named_algorithm(own[_ALGORITHM])
     try:
         return Config.model_validate(own)
     except ValidationError as error:
         raise ConfigError(explain(error, Config, beside=[_PRESET])) from None
+
+
+def _on_named_algorithm(own: Mapping[str, Any]) -> dict[str, Any]:
+    """`[algorithm]` with the parts that it leaves out filled in from the algorithm that it names, if it names one.
+
+    A loss other than that of the named algorithm brings the aggregation of its own paper. A complete table, such as
+    that in a run's config.toml, takes nothing from the named algorithm: a run resumes to the same even if the algorithm
+    of that name has changed since.
+    """
+    name = own.get("name")
+    if not isinstance(name, str) or not name:
+        return dict(own)
+    if set(AlgorithmConfig.model_fields) <= set(own):
+        if not is_own(name):
+            ALGORITHMS.find(name)
+        return dict(own)
+    parts = ALGORITHMS.build(Spec(name=name), _ALGORITHM)
+    if not isinstance(parts, Mapping):
+        raise ConfigError(f"algorithm {name!r} must return a table of keys of [algorithm], not {type(parts).__name__}")
+    under = {key: _as_table(value, key) for key, value in parts.items()}
+    over = {key: _as_table(value, key) for key, value in own.items()}
+    if "name" in over.get("loss", {}) and over["loss"]["name"] != under.get("loss", {}).get("name"):
+        under.pop("aggregation", None)
+    return _laid_over(under, over)
+
+
+def _as_table(value: Any, key: str) -> Any:
+    """A part of `[algorithm]` that is named by a bare string, as a table with that name."""
+    return {"name": value} if isinstance(value, str) and _is_spec([_ALGORITHM, key]) else value
+
+
+def _names_algorithm(override: str) -> bool:
+    return override.partition("=")[0].strip() in (_ALGORITHM, f"{_ALGORITHM}.name")
 
 
 def find_recipe(name: str) -> Path:
@@ -110,14 +153,14 @@ def _set(table: dict[str, Any], key: str, value: Any, override: str) -> None:
 
 
 def _is_spec(path: Sequence[str]) -> bool:
-    """Whether the recipe has a member of a family at this place."""
+    """Whether the recipe has a table with a name at this place, for which a bare string can stand."""
     model: type[BaseModel] = Config
     for part in path:
         field = model.model_fields.get(part)
         if field is None or not (isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel)):
             return False
         model = field.annotation
-    return model is Spec
+    return "name" in model.model_fields
 
 
 def _value(text: str) -> Any:

@@ -3,8 +3,8 @@
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from counterpoint.act import Patience, act
-from counterpoint.algorithms import build_algorithm, build_batches, build_loss
 from counterpoint.algorithms.base import Sample, in_loss
+from counterpoint.algorithms.build import build_algorithm, build_batches, build_loss
 from counterpoint.analysis.alarm import Alarm
 from counterpoint.analysis.summary import Summary, peak_of_accuracy, summarize
 from counterpoint.clock import Clock, timed

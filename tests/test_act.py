@@ -8,7 +8,7 @@ from facts import make_call, make_episode, make_group, make_limits, make_stage, 
 from torch_build import start, trained
 
 from counterpoint.act import Patience, act, alone, spare
-from counterpoint.algorithms import build_algorithm
+from counterpoint.algorithms.build import build_algorithm
 from counterpoint.episode import Answer, read_episodes
 from counterpoint.errors import EndpointError
 from counterpoint.recipe import config_from

@@ -8,8 +8,8 @@ import torch
 from facts import make_credit_sample
 from torch_build import fresh_model, tiny_base, tiny_folder
 
-from counterpoint.algorithms import build_loss
 from counterpoint.algorithms.base import in_loss
+from counterpoint.algorithms.build import build_loss
 from counterpoint.config import Spec
 from counterpoint.errors import ConfigError, RunError
 from counterpoint.interventions import INTERVENTIONS

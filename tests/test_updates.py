@@ -230,7 +230,7 @@ def test_with_several_updates_the_ratio_is_taken_to_the_weights_before_the_first
 def test_anchored_on_the_sampler_the_ratio_is_taken_to_what_it_said():
     learner = moved_learner()
     made = with_old(samples(), learner)
-    (found,) = anchored(learner, [made], Loss(clip, token, anchor="sampler"))
+    (found,) = anchored(learner, [made], Loss(clip, token, old_logprobs="sampler"))
     assert [one.old for one in found] == [one.call.logprobs for one in made]
 
 

@@ -1,4 +1,7 @@
-"""Advantage: reward minus a baseline over a group, perhaps over its spread. The group key is an explicit choice."""
+"""Advantage: the reward minus the baseline of a group, divided by its standard deviation or not.
+
+Symbols: R the reward of a call or episode. The group key is always explicit.
+"""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -9,14 +12,14 @@ from pydantic import Field
 
 from counterpoint.algorithms.base import Baselines, Credit, Sample
 from counterpoint.episode import Proposal, Unreadable
-from counterpoint.errors import WorkflowError
+from counterpoint.errors import ConfigError, WorkflowError
 
 Part = Literal["task", "role", "slot", "turn", "prompt", "proposal"]
 Baseline = Literal["mean", "others"]
 Scale = Literal["std", "none"]
 
 EPSILON = 1e-6
-"""Added to a standard deviation before dividing by it."""
+"""Added to a standard deviation that is a divisor."""
 NO_SPREAD = 1e-8
 """A group whose rewards differ by less carries no signal."""
 
@@ -28,7 +31,7 @@ def grouped(
     baseline: Baseline = "mean",
     scale: Scale = "std",
 ) -> list[Sample]:
-    """Compare calls that agree on every part of `by`.
+    """Compares the calls that agree on every part of `by`.
 
     mean, std:    A = (R - mean(R)) / (std(R) + 1e-6), std with n - 1
     mean, none:   A = R - mean(R)
@@ -40,24 +43,23 @@ def grouped(
 
 
 def by_episode(credits: Sequence[Credit], *, baseline: Baseline, scale: Scale) -> list[Sample]:
-    """Compare the episodes of a task, each counted once however many calls it made; its calls share its advantage.
+    """Compares the episodes of a task, each counted once however many calls it has; its calls share its advantage.
 
-    Raises ValueError if the calls of an episode have different rewards: then episodes cannot be compared.
+    Raises ConfigError if the calls of an episode have different rewards: then episodes cannot be compared.
     """
     first: dict[tuple[str, int], Credit] = {}
     for credit in credits:
         known = first.setdefault((credit.task, credit.rollout), credit)
         if known.reward != credit.reward:
-            raise ValueError(
-                f"task {credit.task}, rollout {credit.rollout}: an advantage over episodes needs one reward an episode,"
-                f" but {known.call.key} has {known.reward} and {credit.call.key} has {credit.reward}"
+            raise ConfigError(
+                f"task {credit.task}, rollout {credit.rollout}: an advantage over episodes needs one reward per"
+                f" episode, but {known.call.key} has {known.reward} and {credit.call.key} has {credit.reward}; use an advantage"
+                " over calls, such as role"
             )
     compared = _compare(list(first.values()), [task for task, _ in first], baseline=baseline, scale=scale)
-    verdict = {(sample.task, sample.rollout): sample for sample in compared}
-    return [
-        _sample(credit, verdict[credit.task, credit.rollout].advantage, verdict[credit.task, credit.rollout].signal)
-        for credit in credits
-    ]
+    found = {(sample.task, sample.rollout): sample for sample in compared}
+    samples = [found[credit.task, credit.rollout] for credit in credits]
+    return [credit.sample(same.advantage, signal=same.signal) for credit, same in zip(credits, samples, strict=True)]
 
 
 def grpo(credits: Sequence[Credit]) -> list[Sample]:
@@ -66,7 +68,7 @@ def grpo(credits: Sequence[Credit]) -> list[Sample]:
 
 
 def dr_grpo(credits: Sequence[Credit]) -> list[Sample]:
-    """A = R - mean(R) over the episodes of a task: not divided by the spread (Dr. GRPO, arXiv 2503.20783)."""
+    """A = R - mean(R) over the episodes of a task, without a divisor (Dr. GRPO, arXiv 2503.20783)."""
     return by_episode(credits, baseline="mean", scale="none")
 
 
@@ -80,7 +82,8 @@ def reinforce_pp(credits: Sequence[Credit]) -> list[Sample]:
 
     The second mean and deviation (n - 1) are over all calls with signal that the policy made in the step
     (REINFORCE++ with a baseline, arXiv 2501.03262). A policy for whose calls the second comparison compares nothing has
-    no signal. Raises ValueError as `by_episode` does.
+    no signal. The paper normalizes over tokens; the aggregation `call` keeps the weighted mean at 0 here. Raises
+    ConfigError as `by_episode` does.
     """
     samples = dr_grpo(credits)
     found: dict[int, Sample] = {}
@@ -99,17 +102,17 @@ def role(credits: Sequence[Credit]) -> list[Sample]:
 
 
 def role_slot(credits: Sequence[Credit]) -> list[Sample]:
-    """As `role`, each of its parallel calls against its like (arXiv 2605.24202, for voting on math)."""
+    """As `role`, over the calls of one slot: parallel calls are not compared with each other (arXiv 2605.24202)."""
     return grouped(credits, by=["task", "role", "slot"])
 
 
 def role_turn(credits: Sequence[Credit]) -> list[Sample]:
-    """As `role`, each of its rounds against its like (mmGRPO, arXiv 2508.04660)."""
+    """As `role`, over the calls of one turn (mmGRPO, arXiv 2508.04660)."""
     return grouped(credits, by=["task", "role", "turn"])
 
 
 def prompt(credits: Sequence[Credit]) -> list[Sample]:
-    """As `role_turn`, but only calls that answered the very same prompt (AT-GRPO, arXiv 2510.11062)."""
+    """As `role_turn`, over the calls with exactly the same prompt (AT-GRPO, arXiv 2510.11062)."""
     return grouped(credits, by=["task", "role", "turn", "prompt"])
 
 
@@ -119,9 +122,10 @@ def rae(
     """A = R - b_r, then b_r <- decay b_r + (1 - decay) mean(R), b_r of the call's role, at first 0.
 
     The mean is over the calls of the role in the step, so their order does not matter; the baseline is used before it
-    is moved (role-conditioned advantage estimation, SPIRAL, arXiv 2506.24119). Every call has signal.
+    is moved; the paper moves it first, which makes A smaller by the factor `decay` (role-conditioned advantage
+    estimation, SPIRAL, arXiv 2506.24119). Every call has signal.
     """
-    samples = [_sample(credit, credit.reward - baselines.get(credit.call.key.role, 0.0), True) for credit in credits]
+    samples = [credit.sample(credit.reward - baselines.get(credit.call.key.role, 0.0)) for credit in credits]
     for name in dict.fromkeys(credit.call.key.role for credit in credits):
         mean = fmean(credit.reward for credit in credits if credit.call.key.role == name)
         baselines[name] = decay * baselines.get(name, 0.0) + (1 - decay) * mean
@@ -129,11 +133,10 @@ def rae(
 
 
 def hierarchical(credits: Sequence[Credit]) -> list[Sample]:
-    """A = R - mean(R): who followed a proposal against all that followed the same one, everybody else against their
-    like on the task (prime-rl's proposer and solver).
+    """A = R - mean(R) over the calls of a role that followed the same proposal (prime-rl's proposer and solver).
 
-    Raises WorkflowError if nobody proposed anything in any episode, though all of one could be read: then there is no
-    hierarchy in this workflow.
+    Calls that followed no proposal are compared with those of their role on the task. Raises WorkflowError if no
+    episode has a proposal, though one of them is readable throughout: then the workflow has no hierarchy.
     """
     claims = [[type(call.claim) for call in credit.episode.calls] for credit in credits]
     if not any(Proposal in found for found in claims) and any(Unreadable not in found for found in claims):
@@ -159,7 +162,7 @@ def _compare(credits: Sequence[Credit], keys: Sequence[object], *, baseline: Bas
     for indices in members.values():
         values = advantages([credits[index].reward for index in indices], baseline=baseline, scale=scale)
         for place, index in enumerate(indices):
-            samples[index] = _sample(credits[index], values[place] if values else 0.0, values is not None)
+            samples[index] = credits[index].sample(values[place] if values else 0.0, signal=values is not None)
     return [samples[index] for index in range(len(credits))]
 
 
@@ -177,20 +180,8 @@ def _key(credit: Credit, by: Sequence[Part]) -> tuple[object, ...]:
 
 
 def _proposal(credit: Credit) -> tuple[tuple[int, ...], str] | None:
-    """The proposal that the call followed, as it was written; None if it followed none."""
+    """The tokens and text of the proposal that the call followed; None if it followed none."""
     for other in credit.episode.calls:
         if isinstance(other.claim, Proposal) and credit.call.key in other.claim.followed_by:
             return other.completion_ids, other.text
     return None
-
-
-def _sample(credit: Credit, advantage: float, signal: bool) -> Sample:
-    return Sample(
-        task=credit.task,
-        rollout=credit.rollout,
-        call=credit.call,
-        reward=credit.reward,
-        advantage=advantage,
-        signal=signal,
-        in_loss=signal,
-    )

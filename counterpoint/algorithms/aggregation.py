@@ -1,6 +1,6 @@
-"""What a policy's loss is a mean over: the weight of each token in the policy's whole update.
+"""Aggregation: the weight of each token in the loss of a policy's whole update.
 
-Symbols: C the calls of the update, L_c the tokens of call c, R the roles that speak in it, n_r the calls of role r.
+Symbols: C the calls of the update, L_c the tokens of call c, R the roles in it, n_r the calls of role r.
 """
 
 from collections.abc import Callable, Sequence
@@ -25,7 +25,7 @@ def call(samples: Sequence[Sample]) -> list[float]:
 def constant(samples: Sequence[Sample], *, max_tokens: int) -> list[float]:
     """Mean over calls of the sum over tokens / L_max: every token weighs 1 / (C L_max) (Dr. GRPO, arXiv 2503.20783).
 
-    L_max is the longest that a reply may be. The weights of an update sum to its mean length / L_max, not to 1.
+    L_max is `rollout.max_tokens`. The weights of an update sum to its mean length / L_max, not to 1.
     """
     return [1.0 / (len(samples) * max_tokens) for _ in samples]
 
@@ -46,5 +46,5 @@ def balanced(samples: Sequence[Sample], aggregation: Aggregation) -> list[float]
 
 
 def nominal(samples: Sequence[Sample], aggregation: Aggregation, *, calls: int) -> list[float]:
-    """As if the update had `calls` calls: a smaller one, such as a remainder, has a smaller gradient in proportion."""
+    """`aggregation`, times C / `calls`: an update of fewer calls has a proportionally smaller gradient."""
     return [weight * len(samples) / calls for weight in aggregation(samples)]

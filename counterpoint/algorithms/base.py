@@ -1,4 +1,4 @@
-"""Facts become samples here: credit says what a call was worth, advantage compares it, the loss uses it."""
+"""Credit, sample and algorithm: credit rewards each call, the advantage compares rewards, the loss uses the result."""
 
 import json
 from collections.abc import Callable, Collection, Sequence
@@ -14,7 +14,7 @@ BASELINES_FILE = "baselines.json"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Credit:
-    """A call that was worth something, and how much."""
+    """A call and its reward."""
 
     episode: Episode
     call: Call
@@ -28,10 +28,22 @@ class Credit:
     def rollout(self) -> int:
         return self.episode.rollout
 
+    def sample(self, advantage: float, *, signal: bool = True) -> "Sample":
+        """The sample of this call. Without signal its advantage should be 0, and it is left out of the loss."""
+        return Sample(
+            task=self.task,
+            rollout=self.rollout,
+            call=self.call,
+            reward=self.reward,
+            advantage=advantage,
+            signal=signal,
+            in_loss=signal,
+        )
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sample:
-    """A call as training sees it."""
+    """A call with its reward and its advantage, as training uses it."""
 
     task: str
     rollout: int
@@ -39,18 +51,18 @@ class Sample:
     reward: float
     advantage: float
     signal: bool
-    """Whether its group had any: a group of one, or of equal rewards, compares nothing; its advantage is 0."""
+    """False if its group compares nothing, being a group of one or of equal rewards; its advantage is then 0."""
     in_loss: bool = True
-    """Whether the loss and its denominators are made of it."""
+    """True if it counts in the loss and in its denominators."""
     old: tuple[float, ...] | None = None
-    """Log-probabilities (nats) that the ratio is taken to; None for those under the weights as they are."""
+    """The old log-probabilities of the ratio, in nats; None for those under the weights before the update."""
 
     @property
     def tokens(self) -> int:
         return len(self.call.completion_ids)
 
     def row(self) -> dict[str, Any]:
-        """As it stands in a run's `samples/`."""
+        """Its row in a run's `samples/`."""
         return {
             "task": self.task,
             "rollout": self.rollout,
@@ -63,31 +75,34 @@ class Sample:
 
 
 CreditRule = Callable[[Sequence[Group]], list[Credit]]
+"""The groups of a step -> the reward of each call; a call that is left out is not trained on."""
 AdvantageRule = Callable[[Sequence[Credit]], list[Sample]]
+"""The credits of all trainable policies in a step -> one sample per credit, in their order."""
 Baselines = dict[str, float]
-"""Role -> moving average of its reward: what an advantage rule remembers from step to step."""
+"""Role -> moving average of its reward: the memory of an advantage rule, saved with each checkpoint."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Algorithm:
-    """How episodes become samples; what samples do to weights is the loss."""
+    """The rules by which episodes become samples. The loss turns samples into gradients."""
 
     credit: CreditRule
     advantage: AdvantageRule
     trainable: Collection[str]
-    """The policies that are trained: calls of others are compared with nothing and make no samples."""
+    """The policies that are trained. Calls of other policies are not compared and make no samples."""
     overlong: Overlong
-    """What the length of a reply takes off its reward, and whether it keeps it out of the loss."""
+    """The treatment of replies that are too long."""
     keeps_without_signal: bool
-    """Whether samples without signal stay in the denominators of the loss."""
+    """True if samples without signal stay in the denominators of the loss."""
     solo: str | None
-    """The role that plays each task alone as well, to compare with."""
+    """The role that also solves each task alone, for comparison; None if no role does."""
     baselines: Baselines
 
     def samples(self, groups: Sequence[Group]) -> list[Sample]:
-        """One sample a credited call of a trainable policy, in the order of play. Moves the baselines, if any.
+        """One sample per credited call of a trainable policy, in the order of play. Moves the baselines, if any.
 
-        Raises WorkflowError if the advantage rule needs what the workflow does not do.
+        Raises WorkflowError if the advantage rule does not apply to the workflow, and ConfigError if a member of the
+        user's own returns something else than its family requires.
         """
         credits = [
             replace(credit, reward=credit.reward - self.overlong.penalty(credit.call))
@@ -97,16 +112,16 @@ class Algorithm:
         return [replace(sample, in_loss=self._in_loss(sample)) for sample in self.advantage(credits)]
 
     def without_signal(self, groups: Sequence[Group]) -> set[str]:
-        """The tasks none of whose calls has signal. Not for a rule with baselines: asking would move them."""
+        """The tasks none of whose calls has signal. Not for a rule with baselines, which this would move."""
         found = {sample.task for sample in self.samples(groups) if sample.signal}
         return {group.task for group in groups} - found
 
     def save(self, folder: Path) -> None:
-        """`folder` holds the baselines."""
+        """Writes the baselines into `folder`."""
         (folder / BASELINES_FILE).write_text(json.dumps(self.baselines, indent=2) + "\n")
 
     def load(self, folder: Path) -> None:
-        """The baselines are those that were saved."""
+        """Replaces the baselines by those saved in `folder`."""
         self.baselines.clear()
         self.baselines.update(json.loads((folder / BASELINES_FILE).read_text()))
 
@@ -115,5 +130,5 @@ class Algorithm:
 
 
 def in_loss(samples: Sequence[Sample]) -> list[Sample]:
-    """The samples that a loss and its denominators are made of."""
+    """The samples that count in the loss and in its denominators."""
     return [sample for sample in samples if sample.in_loss]

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from counterpoint.algorithms.base import Sample
 
 Batches = Callable[[Sequence[Sample], str], list[list[Sample]]]
-"""(samples in the loss, a seed) -> one list an update, at least one; a policy may be missing from the later ones."""
+"""(samples in the loss, a seed) -> one list per update, at least one; a policy may be missing from the later ones."""
 
 
 def stratified(samples: Sequence[Sample], seed: str, *, updates: int) -> list[list[Sample]]:
@@ -28,7 +28,7 @@ def stratified(samples: Sequence[Sample], seed: str, *, updates: int) -> list[li
 
 
 def by_calls(samples: Sequence[Sample], seed: str, *, calls: int) -> list[list[Sample]]:
-    """Mini-batches of `calls` samples a policy, the last one smaller: who speaks more takes more optimizer steps.
+    """Mini-batches of `calls` samples per policy, the last one smaller: more calls mean more optimizer steps.
 
     A policy's samples are taken by total length, from short to long and back, as in the study (arXiv 2605.24202), so
     its mini-batches differ in the roles they hold.

@@ -1,6 +1,6 @@
-"""What is done about log-probabilities that sampler and learner do not agree on.
+"""Correction of the difference between the log-probabilities of sampler and learner, by importance sampling.
 
-Shapes: C calls, T tokens. Symbols: w = exp(l_old - mu), mu the sampler's log-probability.
+Shapes: C calls, T tokens; C1 one value per call. Symbols: w = exp(l_old - mu), mu the sampler's log-probability.
 """
 
 from collections.abc import Callable
@@ -13,24 +13,24 @@ from torch import Tensor
 
 class Corrected(NamedTuple):
     weights_CT: Tensor
-    """What each token's loss is multiplied by."""
+    """The factor of each token's loss."""
     changed_CT: Tensor
-    """1 where a weight was cut or masked, else 0."""
+    """1 where a weight was truncated or masked, else 0."""
 
 
 Correction = Callable[[Tensor, Tensor, Tensor], Corrected]
-"""(old_CT, sampled_CT, mask_CT) -> weights; no gradient flows through it."""
+"""(old_CT, sampled_CT, mask_CT) -> weights, through which no gradient flows."""
 
 
 def uncorrected(old_CT: Tensor, sampled_CT: Tensor, mask_CT: Tensor) -> Corrected:
-    """1."""
+    """Every weight is 1."""
     return Corrected(torch.ones_like(old_CT), torch.zeros_like(old_CT))
 
 
 def truncated(
     old_CT: Tensor, sampled_CT: Tensor, mask_CT: Tensor, *, cap: Annotated[float, Field(ge=1)] = 2.0
 ) -> Corrected:
-    """min(w, cap) a token (truncated importance sampling)."""
+    """min(w, cap) per token (truncated importance sampling)."""
     ratio_CT = torch.exp((old_CT - sampled_CT).detach())
     return Corrected(ratio_CT.clamp(max=cap), (ratio_CT > cap).float())
 
@@ -43,7 +43,7 @@ def sequence(
     low: Annotated[float, Field(gt=0, le=1)] = 0.5,
     high: Annotated[float, Field(ge=1)] = 2.0,
 ) -> Corrected:
-    """1 for the tokens of a call whose geometric mean of w lies in [low, high], 0 for those of the others."""
+    """1 for the tokens of a call whose geometric mean of w lies in [low, high], else 0 (sequence mask)."""
     counts_C1 = mask_CT.sum(dim=1, keepdim=True).clamp(min=1)
     mean_C1 = torch.exp(((old_CT - sampled_CT).detach() * mask_CT).sum(dim=1, keepdim=True) / counts_C1)
     kept_C1 = ((mean_C1 >= low) & (mean_C1 <= high)).float()

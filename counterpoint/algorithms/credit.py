@@ -1,4 +1,4 @@
-"""Credit: the reward of each call, from the facts of its episode. A call without a reward is left out, not given 0.
+"""Credit: the reward of each call, from its episode. A call without credit is left out, which is not a reward of 0.
 
 Symbols: R_i the reward of episode i, lambda, alpha, beta, gamma weights, [x] 1 if x holds and else 0.
 """
@@ -14,9 +14,9 @@ from counterpoint.task import RIGHT_FROM
 
 
 def outcome(groups: Sequence[Group]) -> list[Credit]:
-    """Every call of an episode is worth the episode's reward R_i (GRPO, arXiv 2402.03300; Flow-GRPO, 2510.05592).
+    """The reward of every call is that of its episode, R_i (GRPO, arXiv 2402.03300; Flow-GRPO, 2510.05592).
 
-    Episodes that failed or could not be judged give no credit.
+    Calls of episodes that failed or could not be judged get no credit.
     """
     return [
         Credit(episode=episode, call=call, reward=episode.score.reward)
@@ -26,11 +26,11 @@ def outcome(groups: Sequence[Group]) -> list[Credit]:
 
 
 def own(groups: Sequence[Group]) -> list[Credit]:
-    """A call is worth what its own claim was worth (arXiv 2605.24202, "per-agent reward"; AstraFlow, 2605.15565).
+    """The reward of a call is the score of its own claim (arXiv 2605.24202, "per-agent reward"; AstraFlow, 2605.15565).
 
-    1 if its answer was right, its verdict matched the truth, or its choice was right, else 0; a proposal is worth the
-    mean of the answers that followed it; an unreadable claim is 0. Calls without a claim, or with one that could not
-    be judged, give no credit.
+    1 if its answer was right, its verdict matched the truth, or its choice was right, else 0; for a proposal the mean
+    score of the answers that followed it; 0 for an unreadable claim. Calls without a claim, or with one that could not
+    be judged, get no credit.
     """
     return [
         Credit(episode=episode, call=call, reward=call.score)
@@ -48,8 +48,8 @@ def mix(
 ) -> list[Credit]:
     """Alpha R_i + beta own + gamma [readable], alpha = team, beta = own, gamma = format.
 
-    A call that claims nothing has no own part, and counts as readable. Where the episode or the claim could not be
-    judged, there is no credit (AT-GRPO, arXiv 2510.11062; M-GRPO, 2511.13288).
+    A call that claims nothing has own = 0 and counts as readable. Where the episode or the claim could not be judged,
+    there is no credit (AT-GRPO, arXiv 2510.11062; M-GRPO, 2511.13288).
     """
     return [
         Credit(
@@ -71,9 +71,9 @@ def help_hurt(
 ) -> list[Credit]:
     """R_i + lambda ([team right, solo wrong] - [team wrong, solo right]) for the `roles` that advise, R_i for others.
 
-    `solo` is the role that answers the task alone in an extra episode, rollout i of which stands beside episode i
-    (CCPO, arXiv 2603.21563). Where that one could not be judged, nothing is added. Raises ValueError if a group was not
-    played alone as often as together.
+    `solo` is the role that answers the task alone in extra episodes, of which rollout i is compared with episode i
+    (CCPO, arXiv 2603.21563). Where that one could not be judged, nothing is added. Raises ValueError if a group has not
+    as many episodes of one alone as of the whole workflow.
     """
     added = {
         (group.task, episode.rollout): weight * _helped(episode, alone)

@@ -1,7 +1,7 @@
 """The loss of a policy: a value per token, times the weight of each token in the policy's whole update.
 
-Shapes: C calls, T tokens. Symbols: l a token's log-probability, l_old the one that the ratio is taken to, rho =
-exp(l - l_old), A the call's advantage. The weights carry every denominator, computed once per policy over the whole
+Shapes: C calls, T tokens; C1 one value per call. Symbols: l a token's log-probability, l_old its old one, rho = exp(l -
+l_old) the ratio, A the call's advantage. The weights carry every denominator, computed once per policy over the whole
 optimizer step, so a loss over any part of the calls (a role, a micro-batch) is a plain weighted sum, and the parts add
 up to the whole.
 """
@@ -16,56 +16,58 @@ from torch import Tensor
 
 from counterpoint.algorithms.aggregation import Aggregation
 from counterpoint.algorithms.correction import Correction, uncorrected
-from counterpoint.algorithms.kl import Anchor
+from counterpoint.algorithms.kl import KlTerm
 from counterpoint.errors import LearnerError
 
 
 class Tokens(NamedTuple):
-    """What a loss is a function of. Where `mask_CT` is 0 there is padding, and the log-probabilities are 0."""
+    """The arguments of a loss. Where `mask_CT` is 0 there is padding, and the log-probabilities are 0."""
 
     logprobs_CT: Tensor
-    """Under the weights being trained; gradients flow through it alone."""
+    """Under the weights being trained; gradients flow through these alone."""
     old_CT: Tensor
+    """The old log-probabilities of the ratio."""
     sampled_CT: Tensor
-    """As the sampler gave them."""
+    """Those that the sampler reported."""
     base_CT: Tensor | None
-    """Under the base without adapter; None where no KL is asked for."""
+    """Under the base without adapter; None without a KL."""
     mask_CT: Tensor
     advantages_C1: Tensor
 
 
 TokenLoss = Callable[[Tokens], Tensor]
-"""Tokens -> loss_CT, before masks and weights."""
+"""Tokens -> loss_CT, before masks and weights. A member of `LOSSES` is one, with its options keyword-only."""
 LOG_RATIO_LIMIT = 20.0
-"""A log-ratio is cut to this before it is exponentiated, so that no float32 overflows."""
+"""Bound on a log-ratio before it is exponentiated, so that no float32 overflows."""
 
 
 class TokenValues(NamedTuple):
     loss_CT: Tensor
     facts: Mapping[str, Tensor]
-    """Name -> a value a token (C, T): `clipped` and `corrected` 0 or 1, `kl` in nats where one is asked for."""
+    """Name -> one value per token (C, T): `clipped` and `corrected` 0 or 1, and `kl` in nats if there is a KL."""
 
 
 @dataclass(frozen=True, slots=True)
 class Loss:
-    """Everything that the weights of a policy are trained to make small."""
+    """The whole objective of a policy, which training minimizes."""
 
     token_loss: TokenLoss
     aggregation: Aggregation
     correction: Correction = uncorrected
-    kl: Anchor | None = None
-    kl_of: Mapping[str, Anchor] = field(default_factory=dict)
-    """Role -> the KL that takes the place of `kl` in its loss."""
-    anchor: Literal["learner", "sampler"] = "learner"
+    kl: KlTerm | None = None
+    kl_of: Mapping[str, KlTerm] = field(default_factory=dict)
+    """Role -> the KL that replaces `kl` in the loss of its calls."""
+    old_logprobs: Literal["learner", "sampler"] = "learner"
+    """Whose log-probabilities are the old ones of the ratio: the learner's before the step, or the sampler's."""
 
     def of(self, role: str) -> "Loss":
         """The loss of a role's tokens."""
         return replace(self, kl=self.kl_of.get(role, self.kl), kl_of={})
 
     def per_token(self, tokens: Tokens) -> TokenValues:
-        """The loss of each token, correction and KL included, and what is worth knowing about it.
+        """The loss of each token, correction and KL included, with its diagnostic values.
 
-        Raises LearnerError if a KL is asked for without the base's log-probabilities.
+        Raises LearnerError if there is a KL, but `tokens` lacks the base's log-probabilities.
         """
         plain_CT = self.token_loss(tokens)
         corrected = self.correction(tokens.old_CT, tokens.sampled_CT, tokens.mask_CT)
@@ -73,7 +75,9 @@ class Loss:
         loss_CT = plain_CT * corrected.weights_CT
         if self.kl is not None:
             if tokens.base_CT is None:
-                raise LearnerError("a KL to the base is asked for, but its log-probabilities were not computed")
+                raise LearnerError(
+                    "the loss has a KL to the base, but the log-probabilities of the base were not computed"
+                )
             kl = self.kl(tokens.logprobs_CT, tokens.base_CT)
             loss_CT = loss_CT + kl.loss_CT
             facts["kl"] = kl.value_CT
@@ -81,7 +85,7 @@ class Loss:
 
 
 def reinforce(tokens: Tokens) -> Tensor:
-    """-A l."""
+    """-A l (REINFORCE)."""
     return -tokens.advantages_C1 * tokens.logprobs_CT
 
 
@@ -105,10 +109,10 @@ def gspo(
     low: Annotated[float, Field(gt=0, lt=1)] = 3e-4,
     high: Annotated[float, Field(gt=0)] = 4e-4,
 ) -> Tensor:
-    """`clip` on s = exp(mean_t(l - l_old)), the ratio of the whole call, the gradient going through each token.
+    """`clip` on s = exp(mean_t(l - l_old)), the ratio of the whole call, with a gradient through each token.
 
     The token's ratio is stop_gradient(s) exp(l - stop_gradient(l)): its value is s, its gradient s times that of l
-    (GSPO-token, arXiv 2507.18071).
+    (GSPO-token, arXiv 2507.18071). The paper's aggregation is `call`.
     """
     counts_C1 = tokens.mask_CT.sum(dim=1, keepdim=True).clamp(min=1)
     mean_C1 = ((tokens.logprobs_CT - tokens.old_CT) * tokens.mask_CT).sum(dim=1, keepdim=True) / counts_C1
@@ -127,7 +131,10 @@ def sapo(
     positive: Annotated[float, Field(gt=0)] = 1.0,
     negative: Annotated[float, Field(gt=0)] = 1.05,
 ) -> Tensor:
-    """-sigmoid(kappa (rho - 1)) (4 / kappa) A, kappa = `positive` where A > 0, else `negative` (arXiv 2511.20347)."""
+    """-sigmoid(kappa (rho - 1)) (4 / kappa) A, kappa = `positive` where A > 0, else `negative`.
+
+    SAPO, arXiv 2511.20347; the paper's aggregation is `call`.
+    """
     one_C1 = torch.ones_like(tokens.advantages_C1)
     kappa_C1 = torch.where(tokens.advantages_C1 > 0, positive * one_C1, negative * one_C1)
     gate_CT = torch.sigmoid(kappa_C1 * (_ratio(tokens) - 1)) * 4 / kappa_C1

@@ -8,7 +8,7 @@ from time import perf_counter
 
 import torch
 
-from counterpoint.algorithms import build_algorithm, build_batches, build_loss
+from counterpoint.algorithms.build import build_algorithm, build_batches, build_loss
 from counterpoint.analysis.signatures import build_signatures
 from counterpoint.base_model import BaseSize, base_size, load_chat
 from counterpoint.chat import Chat
