@@ -31,7 +31,7 @@ from counterpoint.episode import Group, write_episodes
 from counterpoint.errors import RunError
 from counterpoint.recipe import load_config
 
-FORMAT = 3
+FORMAT = 4
 METRICS = "metrics.jsonl"
 EVALUATIONS = "evaluations.jsonl"
 PROFILE = "profile.jsonl"

@@ -3,16 +3,16 @@
 import pytest
 from facts import END, MERGED, OTHER_END, assistant, ids_of, make_chat, user
 
-from counterpoint.chat import Chat, Spoken
+from counterpoint.chat import Chat, Sampled
 
 FIRST = [user("What is 3 * 4?")]
 FIRST_IDS = ids_of("<|im_start|>user\nWhat is 3 * 4?<|im_end|>\n<|im_start|>assistant\n")
 NEXT = ids_of("\n<|im_start|>user\nSure?<|im_end|>\n<|im_start|>assistant\n")
 
 
-def spoken(completion: tuple[int, ...], chat: Chat, messages=FIRST) -> Spoken:
+def spoken(completion: tuple[int, ...], chat: Chat, messages=FIRST) -> Sampled:
     said = assistant(chat.text(completion))
-    return Spoken((*messages, said), completion)
+    return Sampled((*messages, said), completion)
 
 
 def test_a_first_prompt_is_the_template_as_tokens():
@@ -70,7 +70,7 @@ def test_a_third_turn_extends_the_second_and_not_the_first():
     chat = make_chat()
     first = spoken((MERGED, END), chat)
     asked = [*first.messages, user("Sure?")]
-    second = Spoken((*asked, assistant("yes 12")), (*ids_of("yes "), MERGED, END))
+    second = Sampled((*asked, assistant("yes 12")), (*ids_of("yes "), MERGED, END))
     for known in ([first, second], [second, first]):
         third = chat.prompt([*second.messages, user("Sure?")], known)
         assert third == FIRST_IDS + first.ids + NEXT + second.ids + NEXT
