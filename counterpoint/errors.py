@@ -152,7 +152,7 @@ def _lines(frames: list[traceback.FrameSummary], shown: list[bool], middle: set[
             for place in places:
                 yield _shown(frames[place])
         elif kind == "folded":
-            packages = sorted({_package(frames[place].filename) or "" for place in places})
+            packages = sorted({_package(frames[place]) or "" for place in places})
             yield f"  ... {_counted(len(places))} in {', '.join(packages)}"
         else:
             yield f"  ... {_counted(len(places))} left out"
@@ -178,14 +178,14 @@ def _shown_path(file: str) -> str:
 
 
 def _is_own(frame: traceback.FrameSummary) -> bool:
-    return _package(frame.filename) is None
+    return _package(frame) is None
 
 
-def _package(file: str) -> str | None:
-    """The package that a source file belongs to, "python" for the standard library; None for the user's own files."""
-    path = Path(file)
-    if file.startswith("<frozen"):
-        return "python"
+def _package(frame: traceback.FrameSummary) -> str | None:
+    """The package whose code a frame runs, "python" for the standard library; None for the user's own files."""
+    path = Path(frame.filename)
+    if frame.filename.startswith("<frozen") or (frame.filename == "<string>" and frame.name == "__init__"):
+        return "python"  # the latter is what a dataclass generates
     if path.is_relative_to(_PACKAGE):
         return _PACKAGE.name
     for place, part in enumerate(path.parts):

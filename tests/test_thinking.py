@@ -224,7 +224,7 @@ def play(workflow, script, thinking):
 @pytest.mark.parametrize("transcripts", ["private", "joint"])
 @pytest.mark.parametrize(("thinking", "seen"), [("off", False), ("on", False), ("shown", True)])
 def test_no_role_sees_what_another_reasons(transcripts, thinking, seen):
-    refining = WORKFLOWS["evaluator_optimizer"].with_options({"transcripts": transcripts})
+    refining = WORKFLOWS.find("evaluator_optimizer").with_options({"transcripts": transcripts})
     calls, prompts = play(refining, lambda policy, prompt: "secret\n</think>\n\n2", thinking)
     assert len(prompts) == 6
     assert any("secret" in prompt for prompt in prompts) == seen
@@ -235,13 +235,13 @@ def test_no_role_sees_what_another_reasons(transcripts, thinking, seen):
 
 
 def test_a_reply_that_never_ends_its_reasoning_says_nothing():
-    calls, prompts = play(WORKFLOWS["voting"], lambda policy, prompt: "<think>2, or", "on")
+    calls, prompts = play(WORKFLOWS.find("voting"), lambda policy, prompt: "<think>2, or", "on")
     assert {(call.reasoning, call.text, call.score) for call in calls} == {("<think>2, or", "", 0.0)}
     assert not any("2, or" in prompt for prompt in prompts)
 
 
 def test_claims_are_read_from_the_text():
-    calls, _ = play(WORKFLOWS["single"], lambda policy, prompt: "3, no\n</think>\n2", "on")
+    calls, _ = play(WORKFLOWS.find("single"), lambda policy, prompt: "3, no\n</think>\n2", "on")
     assert (calls[0].claim.text, calls[0].score) == ("2", 1.0)
 
 

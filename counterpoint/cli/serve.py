@@ -14,7 +14,7 @@ from transformers.utils import logging as transformers_logging
 
 from counterpoint.cli.train import with_threads
 from counterpoint.controls import routes_of
-from counterpoint.errors import ConfigError, CounterpointError, EndpointError
+from counterpoint.errors import ConfigError, CounterpointError, EndpointError, EngineError
 from counterpoint.play import Stage
 from counterpoint.recipe import load_config
 from counterpoint.run import Run
@@ -31,7 +31,7 @@ _LARGEST = 2**20
 """Bytes of a request."""
 _LONGEST = 1000
 """Characters of a complaint, which may quote the request."""
-_STATUS: Mapping[type[Exception], int] = {ConfigError: 400, EndpointError: 502}
+_STATUS: Mapping[type[Exception], int] = {ConfigError: 400, EngineError: 500, EndpointError: 502}
 """Of errors; any other is the workflow's, and the same request would meet it again."""
 
 
