@@ -1,4 +1,4 @@
-"""Facts: what was said in an episode, by whom, and what it was worth. Frozen, and kept on disk as Parquet."""
+"""The record of an episode: every call, its claim and its score. Frozen, and kept on disk as Parquet."""
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
@@ -11,7 +11,7 @@ import polars as pl
 from counterpoint.errors import RunError
 from counterpoint.task import Score
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 
 
 class Message(TypedDict):
@@ -22,13 +22,13 @@ class Message(TypedDict):
 
 
 class CallKey(NamedTuple):
-    """Which call within an episode."""
+    """The identity of a call within its episode."""
 
     role: str
     slot: int
-    """Numbers the calls of one role that run side by side in one turn, from 0."""
+    """The number of the call among those of its role that run in parallel in one turn, from 0."""
     turn: int
-    """Rounds of this role that had finished when the call started, from 0."""
+    """The number of rounds of this role that had finished when the call started."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,12 +74,12 @@ _CLAIMS = {kind.__name__.lower(): kind for kind in (Answer, Verdict, Choice, Pro
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Call:
-    """One model call by one role: exactly what went in and what came out."""
+    """One model call by one role: its exact input and output."""
 
     key: CallKey
     policy: str
     version: int
-    """The version of the policy's weights that spoke."""
+    """The version of the policy's weights that generated the reply."""
     messages: tuple[Message, ...]
     prompt_ids: tuple[int, ...]
     completion_ids: tuple[int, ...]
@@ -87,19 +87,19 @@ class Call:
     logprobs: tuple[float, ...]
     """Log-probability of each completion id (nats) under the distribution it was sampled from."""
     text: str
-    """What it said, as the other roles may see it."""
+    """The reply as the other roles may see it, without its reasoning."""
     finish: Literal["stop", "length"]
     seed: int
     temperature: float
     reasoning: str = ""
-    """What it said before that and kept for itself; the completion ids hold it too."""
+    """The reasoning before the text, which no other role sees; the completion ids include it."""
     cut: int = 0
-    """How many ids were left out of the middle of the prompt, which the messages make longer than is allowed."""
+    """The number of ids left out of the middle of a prompt that was longer than allowed."""
     claim: Claim | None = None
     score: float | None = None
-    """Whether the claim was right, in [0, 1]: an unreadable claim is 0; None if there is none or it was not judged."""
+    """The value of the claim in [0, 1]: 0 if it is unreadable, None if there is no claim or it was not judged."""
     counted_tokens: int | None = None
-    """The length of the completion by an endpoint's count, where there are no ids."""
+    """The length of the completion as an endpoint counts it, where there are no ids."""
 
     @property
     def tokens(self) -> int:
@@ -107,8 +107,13 @@ class Call:
         return len(self.completion_ids) if self.counted_tokens is None else self.counted_tokens
 
 
-ErrorKind = Literal["workflow", "overflow", "timeout", "endpoint"]
-"""Why an episode failed: its workflow raised, a prompt was too long, its time ran out, an endpoint did not answer."""
+ErrorKind = Literal["workflow", "overflow", "timeout", "task", "endpoint", "judge"]
+"""Whose error it is.
+
+`workflow`: the workflow raised. `overflow`: it asked with a prompt that is too long. `timeout`: it did not finish in
+time. `task`: the task could not read an answer in a reply. `endpoint`: a server did not answer. `judge`: the workflow
+finished, but the judge raised or took too long. An engine that dies ends the rollout (`EngineError`) and is no kind.
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,20 +123,23 @@ class Episode:
     task: str
     """The problem's id."""
     rollout: int
-    """Which of the group's episodes on this task, from 0."""
+    """The number of the episode within its group, from 0."""
     problem: str
     calls: tuple[Call, ...]
     answer: str | None
     score: Score
     error: str | None = None
-    """Why the workflow did not finish; its score is then not judged."""
+    """The reason for which the workflow did not finish; then the answer is not judged."""
     error_kind: ErrorKind | None = None
+    """Whose `error` it is; `judge` where there is none, but the judge failed (`score.reason` says how)."""
+    traceback: str = ""
+    """Where the error was raised, folded (see `counterpoint.errors.folded_traceback`); empty without an error."""
 
     @property
     def success(self) -> float | None:
-        """Its value in an accuracy: the reward; 0 if the workflow failed; None if that says nothing about the team.
+        """The value of the episode in an accuracy: its reward, or 0 if the workflow failed.
 
-        It says nothing where the answer could not be judged, and where an endpoint did not answer.
+        None if the answer could not be judged or an endpoint did not answer: neither says anything about the team.
         """
         if self.error is None:
             return self.score.reward
@@ -140,16 +148,16 @@ class Episode:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Group:
-    """All episodes of one task in one step."""
+    """The episodes of one task in one step."""
 
     task: str
     episodes: tuple[Episode, ...] = field(repr=False)
     solos: tuple[Episode, ...] = field(default=(), repr=False)
-    """The same task played by one role alone, to compare with; rollout i of these stands beside rollout i of those."""
+    """The same task solved by one role alone, for comparison; rollout i here belongs to rollout i of `episodes`."""
 
 
 def calls_of(groups: Iterable[Group]) -> list[tuple[Episode, Call]]:
-    """Every call with its episode, in the order played."""
+    """Every call with its episode, in the order of the groups."""
     return [(episode, call) for group in groups for episode in group.episodes for call in episode.calls]
 
 
@@ -188,18 +196,26 @@ _EPISODE: dict[str, Any] = {
     "reason": pl.String,
     "error": pl.String,
     "error_kind": pl.String,
+    "traceback": pl.String,
     "calls": pl.List(_CALL),
 }
 
 
-_SINCE_3: dict[str, Any] = {"reasoning": "", "cut": 0}
-"""What calls of schema 2 did not have."""
-_CALL_2 = pl.Struct([column for column in _CALL.fields if column.name not in _SINCE_3])
-_SCHEMAS = {SCHEMA_VERSION: pl.Schema(_EPISODE), 2: pl.Schema({**_EPISODE, "calls": pl.List(_CALL_2)})}
+_CALL_SINCE_3: dict[str, Any] = {"reasoning": "", "cut": 0}
+"""The columns of a call that schema 2 lacks, with the values they then have."""
+_EPISODE_SINCE_4: dict[str, Any] = {"traceback": ""}
+"""The columns of an episode that schema 3 lacks, with the values they then have."""
+_CALL_2 = pl.Struct([column for column in _CALL.fields if column.name not in _CALL_SINCE_3])
+_EPISODE_3 = {name: kind for name, kind in _EPISODE.items() if name not in _EPISODE_SINCE_4}
+_SCHEMAS = {
+    2: pl.Schema({**_EPISODE_3, "calls": pl.List(_CALL_2)}),
+    3: pl.Schema(_EPISODE_3),
+    SCHEMA_VERSION: pl.Schema(_EPISODE),
+}
 
 
 def write_episodes(path: Path, step: int, groups: Iterable[Group]) -> None:
-    """`path` holds one row an episode, its calls nested; written beside and renamed, so it is whole or absent."""
+    """Write one row per episode, with its calls nested. `path` is replaced at once, so it is whole or absent."""
     rows = [
         _episode_row(step, episode, solo)
         for group in groups
@@ -212,16 +228,16 @@ def write_episodes(path: Path, step: int, groups: Iterable[Group]) -> None:
 
 
 def read_episodes(path: Path) -> list[Group]:
-    """The groups that `write_episodes` wrote, of schema 2 or 3. Raises RunError if the file is not such a file."""
+    """The groups that `write_episodes` wrote, now or in schema 2 or 3. Raises RunError if `path` holds no episodes."""
     try:
         frame = pl.read_parquet(path)
     except (OSError, pl.exceptions.PolarsError) as error:
         raise RunError(f"{path} cannot be read as episodes: {error}") from error
     if not any(frame.schema == schema and frame["schema"].eq(version).all() for version, schema in _SCHEMAS.items()):
-        raise RunError(f"{path} does not hold episodes of schema {' or '.join(map(str, sorted(_SCHEMAS)))}")
+        raise RunError(f"{path} does not hold episodes of schema {', '.join(map(str, _SCHEMAS))}")
     groups: dict[str, tuple[list[Episode], list[Episode]]] = {}
     for row in frame.iter_rows(named=True):
-        groups.setdefault(row["task"], ([], []))[row["solo"]].append(_episode(row))
+        groups.setdefault(row["task"], ([], []))[row["solo"]].append(_episode({**_EPISODE_SINCE_4, **row}))
     return [Group(task=task, episodes=tuple(played), solos=tuple(solos)) for task, (played, solos) in groups.items()]
 
 
@@ -263,6 +279,7 @@ def _episode_row(step: int, episode: Episode, solo: bool) -> dict[str, Any]:
         "reason": episode.score.reason,
         "error": episode.error,
         "error_kind": episode.error_kind,
+        "traceback": episode.traceback,
         "calls": [_call_row(call) for call in episode.calls],
     }
 
@@ -293,11 +310,12 @@ def _episode(row: Mapping[str, Any]) -> Episode:
         task=row["task"],
         rollout=row["rollout"],
         problem=row["problem"],
-        calls=tuple(_call({**_SINCE_3, **call}) for call in row["calls"]),
+        calls=tuple(_call({**_CALL_SINCE_3, **call}) for call in row["calls"]),
         answer=row["answer"],
         score=Score(reward=row["reward"], parts=json.loads(row["parts"]), reason=row["reason"]),
         error=row["error"],
         error_kind=row["error_kind"],
+        traceback=row["traceback"],
     )
 
 

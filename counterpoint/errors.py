@@ -1,11 +1,39 @@
-"""What can go wrong, by the boundary at which it went wrong."""
+"""Every error of this package, one class for each boundary at which something can fail, and how a traceback is told.
 
-from collections.abc import Iterable
+CounterpointError
+├── ConfigError             a recipe, an override or an option
+├── TaskError               a set of tasks, or the task's own reading of an answer
+├── WorkflowError           the declaration or the use of a workflow
+│   └── PromptLengthError   a prompt longer than the recipe allows
+├── ModelError              a base model or its tokenizer
+├── SamplerError            a request that a sampler cannot serve
+│   └── EndpointError       a remote server that plays a policy
+├── EngineError             the engine that generates replies died: this ends a run, no episode is blamed
+├── LearnerError            gradients and weights
+├── ProofError              a training step that did not do what it claims
+├── SandboxError            the confinement of programs
+└── RunError                a run directory
+"""
+
+import sysconfig
+import traceback
+from collections.abc import Iterable, Iterator
 from difflib import get_close_matches
+from itertools import groupby
+from pathlib import Path
+
+MOST_FRAMES = 16
+"""Frames of the user's files that a traceback shows, the first half and the last half of them."""
+LONGEST_TRACEBACK = 4000
+"""Characters of a traceback; what is longer loses its middle."""
+_LONGEST_LINE = 160
+_MOST_CAUSES = 4
+_PACKAGE = Path(__file__).parent
+_STANDARD_LIBRARY = tuple(Path(sysconfig.get_path(name)) for name in ("stdlib", "platstdlib"))
 
 
 class CounterpointError(Exception):
-    """The root: its message says what is wrong and what is allowed."""
+    """The root of the tree: its message names what is wrong and what is allowed."""
 
 
 class ConfigError(CounterpointError):
@@ -13,7 +41,7 @@ class ConfigError(CounterpointError):
 
 
 class TaskError(CounterpointError):
-    """A set of tasks is missing, empty, malformed, or overlaps with another."""
+    """A set of tasks is missing, empty, malformed or overlaps with another, or a task cannot read an answer."""
 
 
 class WorkflowError(CounterpointError):
@@ -21,7 +49,7 @@ class WorkflowError(CounterpointError):
 
 
 class PromptLengthError(WorkflowError):
-    """A workflow asked with a prompt that is longer than the recipe allows."""
+    """A workflow asked for a reply to a prompt that is longer than the recipe allows."""
 
 
 class ModelError(CounterpointError):
@@ -33,11 +61,19 @@ class AdapterError(CounterpointError):
 
 
 class SamplerError(CounterpointError):
-    """A sampler cannot give a completion for what it was asked."""
+    """A sampler cannot serve a request."""
 
 
 class EndpointError(SamplerError):
-    """A server that plays a policy did not answer, or not in a way that can be used."""
+    """A server that plays a policy did not answer, or its answer cannot be used."""
+
+
+class EngineError(CounterpointError):
+    """The engine that generates replies died, for a reason that no workflow, judge or task can be blamed for.
+
+    Its `__cause__` is the engine's own error, such as CUDA out of memory. It ends a rollout and with it a run, which
+    can be resumed from its last checkpoint; it is never recorded as the failure of an episode.
+    """
 
 
 class LearnerError(CounterpointError):
@@ -45,11 +81,11 @@ class LearnerError(CounterpointError):
 
 
 class ProofError(CounterpointError):
-    """A step did not do what it claims: the weights, the sampler and the log-probabilities disagree."""
+    """A training step did not do what it claims: the weights, the sampler and the log-probabilities disagree."""
 
 
 class SandboxError(CounterpointError):
-    """A sandbox cannot run or cannot confine programs; it says nothing about a program."""
+    """A sandbox cannot run programs or cannot confine them; it says nothing about a program."""
 
 
 class RunError(CounterpointError):
@@ -62,3 +98,108 @@ def unknown(kind: str, name: str, allowed: Iterable[str]) -> str:
     near = get_close_matches(name, names, n=1)
     hint = f"did you mean {near[0]!r}? " if near else ""
     return f"unknown {kind} {name!r}; {hint}allowed: {', '.join(names) or 'none yet'}"
+
+
+def told(error: BaseException) -> str:
+    """The type and the message of an error, as the last line of a traceback has them."""
+    return f"{type(error).__name__}: {error}"
+
+
+def first_of(error: Exception) -> Exception:
+    """The error itself; of a group, which an `asyncio.TaskGroup` raises, the first error in it."""
+    while isinstance(error, ExceptionGroup):
+        error = error.exceptions[0]
+    return error
+
+
+def folded_traceback(error: BaseException) -> str:
+    """The traceback of an error for the person whose file raised it, without the last line (see `told`).
+
+    Frames of the user's own files are shown with file, line and source; each run of frames of this package, of other
+    packages and of Python itself is one line that counts them. If no frame is the user's, the innermost is shown. Its
+    causes come below, each after a line `caused by ...`. At most `LONGEST_TRACEBACK` characters.
+    """
+    chain = [error]
+    while len(chain) <= _MOST_CAUSES and (cause := _cause(chain[-1])) is not None and cause not in chain:
+        chain.append(cause)
+    frames = [list(traceback.extract_tb(one.__traceback__)) for one in chain]
+    innermost = not any(_is_own(frame) for found in frames for frame in found)
+    parts = [_frames(frames[0], innermost)]
+    for one, found in zip(chain[1:], frames[1:], strict=True):
+        parts += [f"caused by {told(one)}".rstrip(": "), _frames(found, False)]
+    return _without_middle("\n".join(part for part in parts if part))
+
+
+def place_of(error: BaseException) -> str:
+    """`file:line` of the innermost frame in a file of the user's own; empty if there is none."""
+    own = [frame for frame in traceback.extract_tb(error.__traceback__) if _is_own(frame)]
+    return f"{_shown_path(own[-1].filename)}:{own[-1].lineno}" if own else ""
+
+
+def _cause(error: BaseException) -> BaseException | None:
+    return error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+
+
+def _frames(frames: list[traceback.FrameSummary], innermost: bool) -> str:
+    shown = [_is_own(frame) or (innermost and frame is frames[-1]) for frame in frames]
+    own = [place for place, is_shown in enumerate(shown) if is_shown]
+    middle = own[MOST_FRAMES // 2 : max(MOST_FRAMES // 2, len(own) - MOST_FRAMES // 2)]
+    return "\n".join(_lines(frames, shown, set(middle)))
+
+
+def _lines(frames: list[traceback.FrameSummary], shown: list[bool], middle: set[int]) -> Iterator[str]:
+    """The lines of a traceback: `middle` are the places of frames that would be shown if there were fewer."""
+    kinds = ["left out" if place in middle else "shown" if own else "folded" for place, own in enumerate(shown)]
+    for kind, run in groupby(range(len(frames)), key=lambda place: kinds[place]):
+        places = list(run)
+        if kind == "shown":
+            for place in places:
+                yield _shown(frames[place])
+        elif kind == "folded":
+            packages = sorted({_package(frames[place]) or "" for place in places})
+            yield f"  ... {_counted(len(places))} in {', '.join(packages)}"
+        else:
+            yield f"  ... {_counted(len(places))} left out"
+
+
+def _counted(count: int) -> str:
+    return f"{count} frame{'s' if count > 1 else ''}"
+
+
+def _shown(frame: traceback.FrameSummary) -> str:
+    source = (frame.line or "").strip()[:_LONGEST_LINE]
+    return f'  File "{_shown_path(frame.filename)}", line {frame.lineno}, in {frame.name}' + (
+        f"\n    {source}" if source else ""
+    )
+
+
+def _shown_path(file: str) -> str:
+    """The path from the current directory where the file is below it."""
+    try:
+        return str(Path(file).relative_to(Path.cwd()))
+    except (ValueError, OSError):
+        return file
+
+
+def _is_own(frame: traceback.FrameSummary) -> bool:
+    return _package(frame) is None
+
+
+def _package(frame: traceback.FrameSummary) -> str | None:
+    """The package whose code a frame runs, "python" for the standard library; None for the user's own files."""
+    path = Path(frame.filename)
+    if frame.filename.startswith("<frozen") or (frame.filename == "<string>" and frame.name == "__init__"):
+        return "python"  # the latter is what a dataclass generates
+    if path.is_relative_to(_PACKAGE):
+        return _PACKAGE.name
+    for place, part in enumerate(path.parts):
+        if part in ("site-packages", "dist-packages"):
+            return Path(path.parts[place + 1]).stem if place + 1 < len(path.parts) else part
+    return "python" if any(path.is_relative_to(folder) for folder in _STANDARD_LIBRARY) else None
+
+
+def _without_middle(text: str) -> str:
+    if len(text) <= LONGEST_TRACEBACK:
+        return text
+    half = (LONGEST_TRACEBACK - len("\n  ...\n")) // 2
+    return f"{text[:half]}\n  ...\n{text[-half:]}"

@@ -153,7 +153,11 @@ class Family(Generic[T]):
             there = [
                 key
                 for key, value in vars(found).items()
-                if not key.startswith("_") and (callable(value) or (self.takes and isinstance(value, self.takes)))
+                if not key.startswith("_")
+                and (
+                    (callable(value) and getattr(value, "__module__", None) == module)
+                    or (self.takes and isinstance(value, self.takes))
+                )
             ]
             raise ConfigError(f"{self.kind} {name!r}: " + unknown(f"name in {module}", attribute, there))
         return getattr(found, attribute)

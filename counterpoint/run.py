@@ -35,7 +35,7 @@ from counterpoint.family import look_in
 from counterpoint.files import RowReader, append_row, is_locked, lock, partial_of, read_rows, sync, write_whole
 from counterpoint.recipe import load_config
 
-FORMAT = 3
+FORMAT = 4
 METRICS = "metrics.jsonl"
 EVALUATIONS = "evaluations.jsonl"
 PROFILE = "profile.jsonl"

@@ -1,18 +1,20 @@
 """Between messages and tokens: what was sampled or sent once is never encoded again."""
 
+from dataclasses import replace
+
 import pytest
 from facts import END, MERGED, OTHER_END, assistant, ids_of, make_chat, user
 
-from counterpoint.chat import Chat, Spoken
+from counterpoint.chat import _MOST_CHARACTERS, Chat, Sampled, _Rendered
 
 FIRST = [user("What is 3 * 4?")]
 FIRST_IDS = ids_of("<|im_start|>user\nWhat is 3 * 4?<|im_end|>\n<|im_start|>assistant\n")
 NEXT = ids_of("\n<|im_start|>user\nSure?<|im_end|>\n<|im_start|>assistant\n")
 
 
-def spoken(completion: tuple[int, ...], chat: Chat, messages=FIRST) -> Spoken:
+def spoken(completion: tuple[int, ...], chat: Chat, messages=FIRST) -> Sampled:
     said = assistant(chat.text(completion))
-    return Spoken((*messages, said), completion)
+    return Sampled((*messages, said), completion)
 
 
 def test_a_first_prompt_is_the_template_as_tokens():
@@ -70,7 +72,7 @@ def test_a_third_turn_extends_the_second_and_not_the_first():
     chat = make_chat()
     first = spoken((MERGED, END), chat)
     asked = [*first.messages, user("Sure?")]
-    second = Spoken((*asked, assistant("yes 12")), (*ids_of("yes "), MERGED, END))
+    second = Sampled((*asked, assistant("yes 12")), (*ids_of("yes "), MERGED, END))
     for known in ([first, second], [second, first]):
         third = chat.prompt([*second.messages, user("Sure?")], known)
         assert third == FIRST_IDS + first.ids + NEXT + second.ids + NEXT
@@ -123,3 +125,39 @@ def test_text_that_looks_like_the_template_does_not_confuse_it():
     earlier = spoken((MERGED, END), chat, messages)
     prompt = chat.prompt([*earlier.messages, user("Sure?")], [earlier])
     assert prompt == chat.prompt(messages) + earlier.ids + NEXT
+
+
+def test_a_conversation_of_n_turns_renders_n_prompts():
+    chat = make_chat()
+    messages, replies = [user("0")], []
+    for turn in range(1, 11):
+        before = len(chat.tokenizer.templates)
+        ids = chat.prompt(messages, replies)
+        assert len(chat.tokenizer.templates) == before + 1
+        assert ids == make_chat().prompt(messages, replies), "the same ids as without what was rendered before"
+        messages = [*messages, assistant(f"it is {turn}")]
+        replies.append(Sampled(tuple(messages), (*ids_of(f"it is {turn}"), END)))
+        messages = [*messages, user(str(turn))]
+
+
+def test_prompts_that_were_rendered_long_ago_are_forgotten():
+    rendered = _Rendered()
+    half = "x" * (_MOST_CHARACTERS // 2)
+    calls = []
+
+    def render(key):
+        calls.append(key)
+        return half
+
+    one, two, three = ((("user", name),) for name in "abc")
+    for key in (one, two, one, three, one, two):
+        assert rendered.get(key, render) == half
+    assert calls == [one, two, three, two], "the least recently used goes first"
+
+
+def test_a_chat_with_other_options_renders_for_itself():
+    chat = make_chat()
+    chat.prompt(FIRST)
+    other = replace(chat, template_options=(("enable_thinking", False),))
+    other.prompt(FIRST)
+    assert chat.tokenizer.templates[-1]["enable_thinking"] is False

@@ -23,7 +23,7 @@ from counterpoint.episode import (
 from counterpoint.errors import RunError
 
 LATER = ("reasoning", "cut")
-"""What schema 2 did not have."""
+"""The columns of a call that schema 2 lacks."""
 ODD = 'π "quoted"\n\u2028 \U0001f600 \\boxed{½}\x00'
 CLAIMS = [
     None,
@@ -85,7 +85,7 @@ def test_groups_come_back_from_parquet_as_they_were(tmp_path):
     groups = [
         make_group(make_episode(*calls), scored),
         make_group(
-            make_episode(task="u", answer=None, error="ValueError: " + ODD),
+            replace(make_episode(task="u", answer=None, error="ValueError: " + ODD), traceback=ODD, error_kind="task"),
             make_episode(task="u", rollout=1, reward=None, answer=None),
             make_episode(make_call(), task="u", rollout=2, reward=0.0),
         ),
@@ -131,15 +131,15 @@ def test_the_file_is_a_flat_table_for_others_to_read(tmp_path):
 def test_a_file_of_another_schema_is_refused(tmp_path):
     path = tmp_path / "other.parquet"
     pl.DataFrame({"a": [1]}).write_parquet(path)
-    with pytest.raises(RunError, match=r"other\.parquet does not hold episodes of schema 2 or 3"):
+    with pytest.raises(RunError, match=r"other\.parquet does not hold episodes of schema 2, 3, 4"):
         read_episodes(path)
 
 
 def test_a_file_of_a_later_schema_version_is_refused(tmp_path):
     path = tmp_path / "later.parquet"
     write_episodes(path, 1, [make_group(make_episode(make_call()))])
-    pl.read_parquet(path).with_columns(pl.lit(4, dtype=pl.Int32).alias("schema")).write_parquet(path)
-    with pytest.raises(RunError, match="schema 2 or 3"):
+    pl.read_parquet(path).with_columns(pl.lit(5, dtype=pl.Int32).alias("schema")).write_parquet(path)
+    with pytest.raises(RunError, match="schema 2, 3, 4"):
         read_episodes(path)
 
 
@@ -151,8 +151,17 @@ def test_a_file_of_schema_2_is_read_as_what_it_was_written_for(tmp_path):
     frame = pl.read_parquet(path).with_columns(pl.lit(2, dtype=pl.Int32).alias("schema"))
     fields = [field.name for field in frame.schema["calls"].inner.fields if field.name not in LATER]
     older = pl.col("calls").list.eval(pl.struct(*(pl.element().struct.field(name) for name in fields)))
-    frame.with_columns(older).write_parquet(path)
+    frame.with_columns(older).drop("traceback").write_parquet(path)
     assert read_episodes(path) == groups
+
+
+def test_a_file_of_schema_3_is_read_without_tracebacks(tmp_path):
+    path = tmp_path / "older.parquet"
+    failed = replace(make_episode(make_call(), error="KeyError: 'odd'"), error_kind="workflow")
+    write_episodes(path, 1, [make_group(replace(failed, traceback="  File ..."))])
+    three = pl.lit(3, dtype=pl.Int32).alias("schema")
+    pl.read_parquet(path).with_columns(three).drop("traceback").write_parquet(path)
+    assert read_episodes(path) == [make_group(failed)]
 
 
 @pytest.mark.parametrize("content", [b"", b"not parquet", None], ids=["empty", "text", "absent"])

@@ -22,7 +22,7 @@ from counterpoint.workflows import WORKFLOWS
 
 
 def play(name, script, tasks, *, options=None, **limits):
-    stage, sampler = make_stage(WORKFLOWS[name].with_options(options or {}), script)
+    stage, sampler = make_stage(WORKFLOWS.find(name).with_options(options or {}), script)
     limits = make_limits(**{"max_tokens": 600, "max_prompt_tokens": 10**6, **limits})
     return asyncio.run(rollout(stage, tasks, limits, size=1, seed="s")), sampler
 

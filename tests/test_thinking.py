@@ -10,7 +10,7 @@ from facts import END, assistant, ids_of, make_chat, make_limits, make_task, use
 from torch_build import CHOIR, session_folder, trained
 
 from counterpoint.base_model import load_chat
-from counterpoint.chat import Chat, Spoken, parted
+from counterpoint.chat import Chat, Sampled, parted
 from counterpoint.cli.show import show_episodes
 from counterpoint.config import EndpointConfig
 from counterpoint.episode import calls_of, read_episodes
@@ -183,7 +183,7 @@ def test_its_template_writes_tools_as_the_real_one():
 def test_without_thinking_a_later_prompt_of_qwen3_is_a_sample_of_its_own():
     """Its template writes an empty thought before a reply, and leaves it out once the reply is history."""
     chat = qwen3_chat("off")
-    said = Spoken((*QUESTION, assistant("5")), (*encoded(chat, "5"), min(chat.stop_ids)))
+    said = Sampled((*QUESTION, assistant("5")), (*encoded(chat, "5"), min(chat.stop_ids)))
     later = chat.prompt([*said.messages, user("Sure?")], [said])
     assert later == chat.prompt([*said.messages, user("Sure?")])
     assert later[: len(chat.prompt(QUESTION))] != chat.prompt(QUESTION)
@@ -193,15 +193,15 @@ def test_without_thinking_a_later_prompt_of_qwen3_is_a_sample_of_its_own():
 def test_with_thinking_a_reply_that_did_not_think_is_extended():
     chat = qwen3_chat("on")
     (stop,) = encoded(chat, "<|im_end|>")
-    said = Spoken((*QUESTION, assistant("5")), (*encoded(chat, "5"), stop))
+    said = Sampled((*QUESTION, assistant("5")), (*encoded(chat, "5"), stop))
     later = chat.prompt([*said.messages, user("Sure?")], [said])
     assert later[: len(chat.prompt(QUESTION)) + 2] == (*chat.prompt(QUESTION), *said.ids)
 
 
 def test_ids_that_say_more_than_the_message_do_not_come_back():
     chat = replace(make_chat(), thinking="on")
-    said = Spoken((*QUESTION, assistant("5")), (*ids_of("secret</think>5"), END))
-    plain = Spoken((*QUESTION, assistant("5")), (*ids_of("5"), END))
+    said = Sampled((*QUESTION, assistant("5")), (*ids_of("secret</think>5"), END))
+    plain = Sampled((*QUESTION, assistant("5")), (*ids_of("5"), END))
     later = [*said.messages, user("Sure?")]
     assert chat.prompt(later, [said]) == chat.prompt(later) == chat.prompt(later, [plain])
     assert "secret" not in chat.text(chat.prompt(later, [said]))
@@ -224,7 +224,7 @@ def play(workflow, script, thinking):
 @pytest.mark.parametrize("transcripts", ["private", "joint"])
 @pytest.mark.parametrize(("thinking", "seen"), [("off", False), ("on", False), ("shown", True)])
 def test_no_role_sees_what_another_reasons(transcripts, thinking, seen):
-    refining = WORKFLOWS["evaluator_optimizer"].with_options({"transcripts": transcripts})
+    refining = WORKFLOWS.find("evaluator_optimizer").with_options({"transcripts": transcripts})
     calls, prompts = play(refining, lambda policy, prompt: "secret\n</think>\n\n2", thinking)
     assert len(prompts) == 6
     assert any("secret" in prompt for prompt in prompts) == seen
@@ -235,13 +235,13 @@ def test_no_role_sees_what_another_reasons(transcripts, thinking, seen):
 
 
 def test_a_reply_that_never_ends_its_reasoning_says_nothing():
-    calls, prompts = play(WORKFLOWS["voting"], lambda policy, prompt: "<think>2, or", "on")
+    calls, prompts = play(WORKFLOWS.find("voting"), lambda policy, prompt: "<think>2, or", "on")
     assert {(call.reasoning, call.text, call.score) for call in calls} == {("<think>2, or", "", 0.0)}
     assert not any("2, or" in prompt for prompt in prompts)
 
 
 def test_claims_are_read_from_the_text():
-    calls, _ = play(WORKFLOWS["single"], lambda policy, prompt: "3, no\n</think>\n2", "on")
+    calls, _ = play(WORKFLOWS.find("single"), lambda policy, prompt: "3, no\n</think>\n2", "on")
     assert (calls[0].claim.text, calls[0].score) == ("2", 1.0)
 
 

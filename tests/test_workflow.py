@@ -181,7 +181,10 @@ def test_a_proposal_names_the_calls_that_followed_it():
 
 def test_a_proposal_that_nobody_followed_is_refused_and_can_still_be_unreadable():
     reply = make_reply("planner")
-    with pytest.raises(WorkflowError, match=r"role='planner'.*a proposal that nobody follows is unreadable, not a"):
+    with pytest.raises(
+        WorkflowError,
+        match=r"role 'planner', slot 0, turn 0: a proposal without followers must be claimed as unreadable",
+    ):
         reply.proposes([])
     assert reply.claim is None
     reply.unreadable("no plan")
@@ -380,7 +383,9 @@ async def echo(problem: Problem, *, parrot: Role, times: int = 1) -> str | None:
     reply = await parrot(problem.text * times)
     return reply.answers(reply.text)
 
-async def bare(problem: Problem, *, parrot: Role) -> str | None: ...
+async def bare(problem: Problem, *, parrot: Role, times: int = 1) -> str | None: ...
+async def _vague(problem: Problem, *, parrot: str = '') -> str | None: ...
+NUMBER = 42
 """
 
 
@@ -410,14 +415,21 @@ def test_a_workflow_of_ones_own_is_found_in_the_current_directory_and_played():
 @pytest.mark.parametrize(
     ("name", "error", "message"),
     [
-        ("own_birds:ecko", WorkflowError, r"unknown workflow in own_birds: 'ecko'; did you mean 'echo'\?"),
-        ("own_birds:bare", WorkflowError, r"'bare'; .*allowed: echo \(declare it with @workflow\)"),
-        ("own_bird:echo", ConfigError, r"module 'own_bird' cannot be imported: No module named 'own_bird'"),
+        ("own_birds:ecko", ConfigError, r"unknown name in own_birds 'ecko'; did you mean 'echo'\? allowed: bare, echo"),
+        ("own_birds:NUMBER", WorkflowError, "'own_birds:NUMBER' is a int, not a workflow: declare an `async def` with"),
+        ("own_birds:_vague", WorkflowError, "workflow '_vague' has no role"),
+        ("own_bird:echo", ConfigError, r"module 'own_bird' cannot be imported: .*No module named 'own_bird'"),
     ],
 )
 def test_a_workflow_of_ones_own_that_cannot_be_found_is_named(name, error, message):
     with pytest.raises(error, match=message):
         load_workflow(Spec(name=name))
+
+
+@pytest.mark.usefixtures("own_module")
+def test_an_async_function_without_the_decorator_is_declared():
+    bare = load_workflow(Spec(name="own_birds:bare", times=3))
+    assert (bare.name, bare.roles, bare.options) == ("bare", ("parrot",), {"times": 3})
 
 
 @pytest.mark.usefixtures("own_module")

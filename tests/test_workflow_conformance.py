@@ -61,7 +61,7 @@ def test_none_that_ships_is_left_out():
 )
 def test_the_scenes_lead_to_every_kind_of_claim_on_a_calculation_and_on_a_program(name, kinds):
     for problem in (suite.a_calculation(), suite.a_program()):
-        trial = Trial(WORKFLOWS[name], problem=problem)
+        trial = Trial(WORKFLOWS.find(name), problem=problem)
         performances = asyncio.run(trial.performances())
         claims = [call.claim for one in performances for call in one.episode.calls]
         assert {type(claim) for claim in claims} == {*kinds, Unreadable}
@@ -228,8 +228,12 @@ async def shields_its_calls(problem: Problem, *, solver: Role) -> str | None:
 
 
 BROKEN = [
-    (replies_to_itself, suite.conversations_end_with_the_user, "'solver' is to reply to what 'assistant' said"),
-    (asks_nothing, suite.conversations_end_with_the_user, "'solver' is to reply to what 'nobody' said"),
+    (
+        replies_to_itself,
+        suite.conversations_end_with_the_user,
+        "'solver' is asked to reply to a message of 'assistant'",
+    ),
+    (asks_nothing, suite.conversations_end_with_the_user, "'solver' is asked to reply to a message of 'nobody'"),
     (means_two_things, suite.a_reply_makes_one_claim, r"It is right.*a second claim about one reply: WorkflowError"),
     (reads_a_number, suite.no_reply_does_harm, "every reply being .*the workflow failed: ValueError: invalid literal"),
     (fills_a_template, suite.no_reply_does_harm, r"the workflow failed: (KeyError|IndexError|ValueError)"),
@@ -239,19 +243,27 @@ BROKEN = [
     (
         has_more_slots,
         suite.slots_are_those_declared,
-        "'solver' spoke in slot 1 of turn 0, but its cast declares 1 slot",
+        "'solver' was called in slot 1 of turn 0, but its cast declares 1 slot",
     ),
-    (counts_slots_from_one, suite.slots_are_those_declared, "'solver' spoke in slot 2 of turn 0, .* declares 2 slots"),
-    (looks_behind_the_scene, suite.the_key_stays_hidden, "a prompt of role 'solver' holds the task's key"),
-    (claims_what_it_can_read, suite.claiming_roles_always_claim, r"nothing is claimed about what solver said: .*unrea"),
+    (
+        counts_slots_from_one,
+        suite.slots_are_those_declared,
+        "'solver' was called in slot 2 of turn 0, .* declares 2 slots",
+    ),
+    (looks_behind_the_scene, suite.the_key_stays_hidden, "a prompt of role 'solver' contains the task's key"),
+    (
+        claims_what_it_can_read,
+        suite.claiming_roles_always_claim,
+        r"there is no claim about the reply of solver: .*unrea",
+    ),
     (counts_its_runs, suite.equal_arguments_give_equal_episodes, "played again, .*: solver, slot 0, turn 0 differs"),
-    (guesses, suite.equal_arguments_give_equal_episodes, "it is another episode: its answer is"),
+    (guesses, suite.equal_arguments_give_equal_episodes, "the episode differs: its answer is"),
     (takes_the_fastest, suite.equal_arguments_give_equal_episodes, "answered in another order, .*: its answer is"),
     (lets_places_be_counted, suite.equal_arguments_give_equal_episodes, "answered in another order, .*critic, slot"),
     (
         keeps_notes_for_all,
         suite.episodes_do_not_mix,
-        "beside others, it is another episode: solver, slot 0, turn 1 dif",
+        "beside others, the episode differs: solver, slot 0, turn 1 dif",
     ),
     (does_not_wait, suite.nothing_is_left_running, "1 asyncio tasks still run after the episode"),
     (takes_silence_for_an_answer, suite.a_silent_role_is_a_timeout, r"is not recorded as timed out \(None\)"),
@@ -314,10 +326,10 @@ def test_hostile_replies_disturb_the_script_here_and_there():
 
 def test_a_problem_of_ones_own_is_played():
     problem = make_problem("Who?", id="mine")
-    trial = Trial(WORKFLOWS["single"], problem=problem)
+    trial = Trial(WORKFLOWS.find("single"), problem=problem)
     performances = asyncio.run(trial.performances())
     assert {one.episode.problem for one in performances} == {"Who?"}
-    check_workflow(WORKFLOWS["single"], problem=problem)
+    check_workflow(WORKFLOWS.find("single"), problem=problem)
 
 
 def test_a_message_says_which_problem_and_which_replies():
@@ -325,7 +337,7 @@ def test_a_message_says_which_problem_and_which_replies():
         asyncio.run(suite.no_reply_does_harm(Trial(reads_a_number)))
     assert str(failure.value).startswith("on 'What is ")
     assert "every reply being 'Strategy 1: count forward" in str(failure.value)
-    assert "solver said: 'Strategy 1" in str(failure.value)
+    assert "solver: 'Strategy 1" in str(failure.value)
 
 
 def test_a_reply_can_spell_out_a_control_token_and_ends_no_message():

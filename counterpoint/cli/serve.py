@@ -12,7 +12,7 @@ from typing import Any
 from rich.console import Console
 
 from counterpoint.api import open_stage
-from counterpoint.errors import ConfigError, CounterpointError, EndpointError
+from counterpoint.errors import ConfigError, CounterpointError, EndpointError, EngineError
 from counterpoint.run import Run
 from counterpoint.serve import Service
 from counterpoint.task import Problem
@@ -23,7 +23,7 @@ _LARGEST = 2**20
 """Bytes of a request."""
 _LONGEST = 1000
 """Characters of a complaint, which may quote the request."""
-_STATUS: Mapping[type[Exception], int] = {ConfigError: 400, EndpointError: 502}
+_STATUS: Mapping[type[Exception], int] = {ConfigError: 400, EngineError: 500, EndpointError: 502}
 """Of errors; any other is the workflow's, and the same request would meet it again."""
 
 

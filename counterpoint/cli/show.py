@@ -25,11 +25,16 @@ from counterpoint.errors import ConfigError, RunError, unknown
 from counterpoint.run import Run
 
 OUTCOMES = ("any", "right", "wrong", "failed", "split")
+_KINDS = {"overflow": "workflow: a prompt is too long", "timeout": "workflow: out of time"}
+"""How an error's kind is written where its name alone does not say whose error it is."""
 SampleKey = tuple[str, int, CallKey]
 
 
 def show_episodes(path: Path, step: int | None, task: str | None, limit: int, outcome: str) -> None:
-    """Print episodes of one step of the run at `path`."""
+    """Print the first `limit` episodes of a step that match; the last step if `step` is None.
+
+    Raises ConfigError for an unknown outcome, RunError if `path` is no run or has no episodes of that step.
+    """
     if outcome not in OUTCOMES:
         raise ConfigError(unknown("--outcome", outcome, OUTCOMES))
     run = Run.read(path)
@@ -84,13 +89,15 @@ def _print_episode(console: Console, episode: Episode, samples: Mapping[SampleKe
     console.print(Rule(f"{episode.task}, rollout {episode.rollout}", align="left"))
     console.print(Text(f"problem   {episode.problem}"))
     console.print(Text(f"answer    {episode.answer if episode.answer is not None else '(none)'}   {_verdict(episode)}"))
+    if episode.traceback:
+        console.print(Text(episode.traceback, style="dim"), soft_wrap=True)
     for call in episode.calls:
         _print_call(console, call, samples.get((episode.task, episode.rollout, call.key)))
 
 
 def _verdict(episode: Episode) -> str:
     if episode.error is not None:
-        return f"FAILED: {episode.error}"
+        return f"FAILED ({_KINDS.get(episode.error_kind or '', episode.error_kind)}): {episode.error}"
     if episode.score.reward is None:
         return f"NOT JUDGED: {episode.score.reason}"
     return f"reward {episode.score.reward:g}" + (f" ({episode.score.reason})" if episode.score.reason else "")
@@ -112,7 +119,7 @@ def _print_call(console: Console, call: Call, sample: Mapping[str, float] | None
     for message in call.messages:
         console.print(Padding(Text(f"{message['role']}: {message['content']}", style="dim"), (0, 0, 0, 4)))
     if call.reasoning:
-        thoughts = f"| thinks, seen by nobody else:\n{call.reasoning.strip()}".replace("\n", "\n| ")
+        thoughts = f"| reasoning, which no other role sees:\n{call.reasoning.strip()}".replace("\n", "\n| ")
         console.print(Padding(Text(thoughts, style="dim italic"), (0, 0, 0, 2)))
     console.print(Padding(Text(call.text), (0, 0, 0, 2)))
     console.print(Text(f"  -> {_claim(call.claim)}{_score(call)}; {credit}", style="italic"), soft_wrap=True)
@@ -125,7 +132,7 @@ def _name(key: CallKey) -> str:
 def _claim(claim: Claim | None) -> str:
     match claim:
         case None:
-            return "claims nothing"
+            return "no claim"
         case Answer(text=text):
             return f"answers {text}"
         case Verdict(about=about, correct=correct):

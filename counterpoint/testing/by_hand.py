@@ -1,9 +1,10 @@
-"""Episodes whose replies are written by hand, without a model: to see, and to test, what a workflow makes of them."""
+"""Episodes whose replies are written by hand, to try and to test a workflow without a model."""
 
 import asyncio
 import re
 
 from counterpoint.episode import Episode
+from counterpoint.errors import EngineError, WorkflowError
 from counterpoint.play import Limits, Stage, rollout
 from counterpoint.policy import Routing
 from counterpoint.samplers.scripted import Script, Scripted
@@ -16,9 +17,10 @@ _LIMITS = Limits(temperature=1.0, max_tokens=10**6, max_prompt_tokens=10**9, tim
 
 
 def play_by_hand(workflow: Workflow, script: Script, *, key: str, problem: Problem | None = None) -> Episode:
-    """One episode in which each role says `script(role, prompt)`; the answer `key` is right, every other is wrong.
+    """One episode in which each role replies `script(role, prompt)`; the answer `key` is right, every other is wrong.
 
-    The problem is a calculation if none is given. Raises WorkflowError if the workflow fails.
+    The problem is a calculation if none is given. Raises WorkflowError if the workflow fails or asks for more replies
+    than the script has, and whatever else the script raises.
     """
     chat = character_chat()
     stage = Stage(
@@ -28,7 +30,12 @@ def play_by_hand(workflow: Workflow, script: Script, *, key: str, problem: Probl
         chats=dict.fromkeys(workflow.roles, chat),
     )
     task = Task(problem=problem or a_calculation(), key=key, judge=_same_text)
-    (group,) = asyncio.run(rollout(stage, [task], _LIMITS, size=1, seed="by hand"))
+    try:
+        (group,) = asyncio.run(rollout(stage, [task], _LIMITS, size=1, seed="by hand"))
+    except EngineError as error:  # here the engine is the script
+        if error.__cause__ is None or isinstance(error.__cause__.__cause__, StopIteration):
+            raise WorkflowError(f"workflow {workflow.name!r} asks for more replies than the script has") from None
+        raise error.__cause__ from None
     return group.episodes[0]
 
 

@@ -1,8 +1,8 @@
-"""Does a workflow keep its promises? Run these on one of your own; an AssertionError says what is broken.
+"""The conformance suite of workflows. Run it on one of your own; an AssertionError names the promise that is broken.
 
     check_workflow(my_workflow)
 
-No model is needed: replies are scripted, a character is a token. Each check can also be run alone:
+No model is needed: replies are scripted, and a token is a character. Each check can also be run alone:
 `asyncio.run(slots_are_those_declared(Trial(my_workflow)))`.
 """
 
@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from counterpoint.adapter import Adapter
 from counterpoint.episode import Call, CallKey, Episode, Message
-from counterpoint.errors import SamplerError, WorkflowError
+from counterpoint.errors import WorkflowError
 from counterpoint.play import Limits, Stage, rollout
 from counterpoint.policy import Routing
 from counterpoint.samplers.base import Completion, Request, Session
@@ -32,7 +32,7 @@ SITUATIONS = (
     "Here it is:\n```python\ndef one():\n    return 1\n```",
     "I think that it is one.",
 )
-"""What roles say in workflows that ship: a number, verdicts, strategies, a program, plain text."""
+"""Replies that the workflows of this package expect: a number, verdicts, strategies, a program, plain text."""
 HOSTILE = (
     "",
     " \n\t ",
@@ -50,25 +50,25 @@ HOSTILE = (
     "```python\nprint(1)",
     r"{} {0} {name} {{ %s %(x)d \1 \g<0> $x",
 )
-"""What no workflow expects, and every one will hear."""
+"""Replies that no workflow expects, and every workflow will get."""
 KEY = "the key that nobody may see"
 SOON = 0.05
-"""Seconds of its own after which an episode with a silent role has timed out."""
+"""Seconds of its own time after which an episode with a silent role has timed out."""
 PATIENCE = 10.0
-"""Seconds after which an episode that should have timed out is given up."""
+"""Seconds after which an episode that should have timed out is abandoned."""
 CALLS_A_SLOT = 100
-"""An episode with more calls for each declared slot is taken for one that does not end."""
+"""An episode with more calls per declared slot is taken for one that does not end."""
 _MIXTURES = 24
 _SHOWN = 60
 _CHAT = character_chat()
 _BYSTANDER = "bystander"
 
 Say = Callable[[Request], str]
-"""What a role replies to a request."""
+"""Request -> reply."""
 
 
 class Scene(NamedTuple):
-    """One episode to be played: a problem, and what the roles will say."""
+    """One episode to be played: a problem, and the replies of the roles."""
 
     name: str
     problem: Problem
@@ -76,14 +76,14 @@ class Scene(NamedTuple):
 
 
 class Performance(NamedTuple):
-    """A scene as it was played."""
+    """The episode that a scene led to."""
 
     scene: Scene
     episode: Episode
     asked: Sequence[tuple[str, Sequence[Message]]]
-    """Every role that was called, with the conversation that it was to reply to."""
+    """Every role that was called, with the conversation that it was asked to reply to."""
     left_running: int
-    """How many asyncio tasks that the workflow had started were not done when it ended."""
+    """The number of asyncio tasks started by the workflow that were not done when it ended."""
 
     @property
     def called(self) -> set[str]:
@@ -92,7 +92,7 @@ class Performance(NamedTuple):
 
 
 class Trial:
-    """A workflow with its scenes, each played once, by itself."""
+    """A workflow and its scenes, each of which is played once, by itself."""
 
     def __init__(self, workflow: Workflow, script: Script | None = None, *, problem: Problem | None = None) -> None:
         self.workflow = workflow
@@ -101,21 +101,21 @@ class Trial:
         self._performances: list[Performance] = []
 
     async def performances(self) -> list[Performance]:
-        """Every scene, played. Played once a trial, however often this is asked."""
+        """Every scene, played once per trial, however often this is called."""
         for scene in self.scenes[len(self._performances) :]:
             watch = _Watch()
-            episode = await _perform(self.workflow, scene, watch)
+            episode = await _play(self.workflow, scene, watch)
             self._performances.append(Performance(scene, episode, watch.asked, watch.left_running))
         return self._performances
 
 
 def check_workflow(workflow: Workflow, script: Script | None = None, *, problem: Problem | None = None) -> None:
-    """Every promise of a workflow, with the options that it has.
+    """Check every promise of a workflow with the options that it has. Raises AssertionError if one is broken.
 
-    Roles say what workflows that ship expect to hear, then what none expects, then both in turn. If that does not lead
-    `workflow` through all its roles, give a `script(role, prompt) -> reply` that does: it is played too, by itself and
-    with calls here and there in which a role says something else. Played with `problem`, or with a calculation and a
-    program to write.
+    Roles give the replies that the workflows of this package expect, then replies that no workflow expects, then a
+    mixture of both. If none of these lead `workflow` through all its roles, give a `script(role, prompt) -> reply` that
+    does: it is played too, as it is and with other replies at some of the calls. The problem is `problem`, or first a
+    calculation and then a program to write.
     """
 
     async def suite() -> None:
@@ -127,30 +127,32 @@ def check_workflow(workflow: Workflow, script: Script | None = None, *, problem:
 
 
 async def conversations_end_with_the_user(trial: Trial) -> None:
-    """Whatever a role is asked to reply to ends with a user's message. Turns need not alternate."""
+    """Every conversation that a role is asked to reply to ends with a user's message. Roles need not alternate."""
     for one in await trial.performances():
         for role, messages in one.asked:
             last = messages[-1]["role"] if messages else "nobody"
-            assert last == "user", f"{_where(one)}: role {role!r} is to reply to what {last!r} said, not a user"
+            assert last == "user", (
+                f"{_where(one)}: role {role!r} is asked to reply to a message of {last!r}, not of a user"
+            )
 
 
 async def a_reply_makes_one_claim(trial: Trial) -> None:
-    """No reply is said to mean two things."""
+    """At most one claim is made about a reply."""
     for one in await trial.performances():
         error = one.episode.error or ""
         assert "a reply makes one claim" not in error, f"{_where(one)}: a second claim about one reply: {error}"
 
 
 async def no_reply_does_harm(trial: Trial) -> None:
-    """Whatever is replied, the workflow ends by itself with an answer that is text or None, and raises nothing."""
+    """Whatever the replies, the workflow ends with an answer that is text or None, and raises nothing."""
     for one in await trial.performances():
-        assert one.episode.error is None, f"{_where(one)}: the workflow failed: {one.episode.error}"
+        assert one.episode.error is None, f"{_where(one)}: the workflow failed: {_error(one.episode)}"
         answer = one.episode.answer
         assert answer is None or isinstance(answer, str), f"{_where(one)}: the answer is a {type(answer).__name__}"
 
 
 async def every_role_is_called(trial: Trial) -> None:
-    """Each declared role speaks in at least one scene."""
+    """Each declared role is called in at least one scene."""
     called = {role for one in await trial.performances() for role in one.called}
     silent = [role for role in trial.workflow.roles if role not in called]
     assert not silent, (
@@ -160,68 +162,68 @@ async def every_role_is_called(trial: Trial) -> None:
 
 
 async def slots_are_those_declared(trial: Trial) -> None:
-    """No more calls of a role run side by side than its cast says: a policy a slot needs to know."""
+    """No more calls of a role run in parallel than its cast declares; sharing by slots depends on it."""
     slots = trial.workflow.slots
     for one in await trial.performances():
         for call in one.episode.calls:
             role, slot, turn = call.key
             assert slot < slots[role], (
-                f"{_where(one)}: role {role!r} spoke in slot {slot} of turn {turn}, but its cast declares"
+                f"{_where(one)}: role {role!r} was called in slot {slot} of turn {turn}, but its cast declares"
                 f" {slots[role]} slot{'s' if slots[role] > 1 else ''}"
             )
 
 
 async def the_key_stays_hidden(trial: Trial) -> None:
-    """No prompt holds the task's key."""
+    """No prompt contains the task's key."""
     for one in await trial.performances():
         for role, messages in one.asked:
             shown = any(KEY in message["content"] for message in messages)
-            assert not shown, f"{_where(one)}: a prompt of role {role!r} holds the task's key"
+            assert not shown, f"{_where(one)}: a prompt of role {role!r} contains the task's key"
 
 
 async def claiming_roles_always_claim(trial: Trial) -> None:
-    """A role with a claim about some reply has one about each: what cannot be read is said to be unreadable."""
+    """A role with a claim about one reply has a claim about each; one that cannot be read is claimed as unreadable."""
     performances = await trial.performances()
     claiming = {call.key.role for one in performances for call in one.episode.calls if call.claim is not None}
     for one in performances:
         silent = [call for call in one.episode.calls if call.claim is None and call.key.role in claiming]
         assert not silent or one.episode.error, (
-            f"{_where(one)}: nothing is claimed about what {_said(silent[0])}, though this role's replies are claimed"
-            " elsewhere: say reply.unreadable(...)"
+            f"{_where(one)}: there is no claim about the reply of {_said(silent[0])}, though there is one about other"
+            " replies of this role: call reply.unreadable(...)"
         )
 
 
 async def equal_arguments_give_equal_episodes(trial: Trial) -> None:
-    """The same replies make the same episode, in whatever order calls made side by side are answered."""
+    """Equal replies give equal episodes, in whatever order parallel calls are answered."""
     for one in await trial.performances():
         for in_turn, when in (
             (True, "played again"),
-            (False, "with calls made side by side answered in another order"),
+            (False, "with parallel calls answered in another order"),
         ):
-            again = await _perform(trial.workflow, one.scene, _Watch(), in_turn=in_turn)
+            again = await _play(trial.workflow, one.scene, _Watch(), in_turn=in_turn)
             difference = _difference(one.episode, again)
-            assert difference is None, f"{_where(one)}: {when}, it is another episode: {difference}"
+            assert difference is None, f"{_where(one)}: {when}, the episode differs: {difference}"
 
 
 async def episodes_do_not_mix(trial: Trial) -> None:
-    """An episode is the same whether it is played by itself or beside others."""
+    """An episode is the same whether it is played alone or beside others."""
     alone = await trial.performances()
-    together = await asyncio.gather(*(_perform(trial.workflow, one.scene, _Watch()) for one in alone))
+    together = await asyncio.gather(*(_play(trial.workflow, one.scene, _Watch()) for one in alone))
     for one, beside in zip(alone, together, strict=True):
         difference = _difference(one.episode, beside)
-        assert difference is None, f"{_where(one)}: played beside others, it is another episode: {difference}"
+        assert difference is None, f"{_where(one)}: played beside others, the episode differs: {difference}"
 
 
 async def nothing_is_left_running(trial: Trial) -> None:
-    """When an episode is over, so is everything that it started."""
+    """No asyncio task that an episode started outlives it."""
     for one in await trial.performances():
         assert not one.left_running, (
-            f"{_where(one)}: {one.left_running} asyncio tasks still run after the episode: await what is started"
+            f"{_where(one)}: {one.left_running} asyncio tasks still run after the episode: await all of them"
         )
 
 
 async def a_silent_role_is_a_timeout(trial: Trial) -> None:
-    """If a role never replies, the episode is recorded as timed out, and nothing of it is left running."""
+    """If a role never replies, the episode is recorded as timed out, and none of its tasks is left running."""
     performances = await trial.performances()
     for role in trial.workflow.roles:
         scene = next((one.scene for one in performances if role in one.called), None)
@@ -231,7 +233,7 @@ async def a_silent_role_is_a_timeout(trial: Trial) -> None:
 
 async def _time_out(workflow: Workflow, scene: Scene, role: str) -> None:
     watch, before = _Watch(silent=role), asyncio.all_tasks()
-    performance = asyncio.ensure_future(_perform(workflow, scene, watch, seconds=SOON))
+    performance = asyncio.ensure_future(_play(workflow, scene, watch, seconds=SOON))
     await asyncio.wait({performance}, timeout=PATIENCE)
     for task in asyncio.all_tasks() - before - {performance}:
         task.cancel()
@@ -262,7 +264,7 @@ CHECKS: tuple[Check, ...] = (
 
 
 def _scenes(problem: Problem, script: Script | None) -> Iterator[Scene]:
-    """The problem with every role saying one thing, with the script, and with something else at every other call."""
+    """The problem with one reply everywhere, with the script, and with mixtures of replies."""
     leading: Say = _by_seed(SITUATIONS)
     if script is not None:
         leading = _by_script(script)
@@ -288,14 +290,14 @@ def _by_seed(replies: Sequence[str]) -> Say:
 
 
 def _disturbed(say: Say) -> Say:
-    """Every fourth reply, by chance, is hostile."""
+    """One reply in four, at random, is hostile."""
     hostile = _by_seed(HOSTILE)
     return lambda request: (hostile if request.seed // 1000 % 4 == 0 else say)(request)
 
 
 @dataclass(slots=True)
 class _Watch:
-    """What is seen of an episode, and which role keeps silent in it until it is released."""
+    """What is observed of an episode, and the role that does not reply in it until it is released."""
 
     silent: str | None = None
     released: asyncio.Event = field(default_factory=asyncio.Event)
@@ -305,7 +307,7 @@ class _Watch:
 
 @dataclass(frozen=True, slots=True)
 class _Watched:
-    """A role that is watched."""
+    """A role whose calls are recorded."""
 
     role: Role
     watch: _Watch
@@ -320,12 +322,12 @@ class _Watched:
         self.watch.asked.append((self.name, [user(messages)] if isinstance(messages, str) else list(messages)))
         if self.name == self.watch.silent:
             await self.watch.released.wait()
-            raise WorkflowError(f"{self.name} was silent for too long")
+            raise WorkflowError(f"{self.name} did not reply for too long")
         return await self.role(messages, slot=slot, turn=turn)
 
 
 def _watched(workflow: Workflow, watch: _Watch) -> Workflow:
-    """The workflow with its roles watched; for the bystander's problem it ends at once."""
+    """The workflow with the calls of its roles recorded; it ends at once on the bystander's problem."""
 
     async def play(problem: Problem, **given: Any) -> str | None:
         if problem.id == _BYSTANDER:
@@ -347,12 +349,12 @@ def _each(roles: Any, watch: _Watch) -> Any:
 
 
 @dataclass(slots=True)
-class _Speaker:
-    """Answers every call of one episode as the scene says, letter by letter; log-probabilities are 0."""
+class _Replies:
+    """A sampler that gives the replies of one scene, a character per token; log-probabilities are 0."""
 
     say: Say
     in_turn: bool
-    """Answer in the order of the calls; else some later calls before earlier ones."""
+    """Answer in the order of the calls; otherwise answer some later calls before earlier ones."""
     calls_left: int
 
     @contextmanager
@@ -361,7 +363,7 @@ class _Speaker:
 
     async def sample(self, request: Request) -> Completion:
         if self.calls_left == 0:
-            raise SamplerError("so many calls that it does not seem to end, whatever is replied")
+            raise WorkflowError("so many calls that it does not seem to end, whatever the replies")
         self.calls_left -= 1
         for _ in range(1 if self.in_turn else 1 + request.seed % 7):
             await asyncio.sleep(0)
@@ -369,20 +371,20 @@ class _Speaker:
         return Completion(ids=ids, logprobs=(0.0,) * len(ids), finish="stop", version=0)
 
     async def load(self, adapters: Sequence[Adapter]) -> None:
-        """Nobody listens."""
+        """Nothing: replies are scripted."""
 
     def digests(self) -> dict[str, str]:
         return {}
 
 
-async def _perform(
+async def _play(
     workflow: Workflow, scene: Scene, watch: _Watch, *, in_turn: bool = True, seconds: float = 30.0
 ) -> Episode:
-    """The scene, played beside one episode that ends at once: one that fails beside nobody would fail the rollout."""
+    """Play a scene beside an episode that ends at once, since a rollout in which all episodes fail raises."""
     stage = Stage(
         workflow=_watched(workflow, watch),
         routing=Routing({role: role for role in workflow.roles}),
-        sampler=_Speaker(scene.say, in_turn, CALLS_A_SLOT * sum(workflow.slots.values())),
+        sampler=_Replies(scene.say, in_turn, CALLS_A_SLOT * sum(workflow.slots.values())),
         chats=dict.fromkeys(workflow.roles, _CHAT),
     )
     limits = Limits(temperature=1.0, max_tokens=10**6, max_prompt_tokens=10**9, timeout=seconds, judge_timeout=seconds)
@@ -397,7 +399,7 @@ async def _wrong(answer: str, key: str) -> Score:
 
 
 def _difference(one: Episode, other: Episode) -> str | None:
-    """Where the two first differ, the order in which calls were started aside; None if they do not."""
+    """The first difference, apart from the order in which calls were started; None if there is none."""
     if (one.answer, one.error) != (other.answer, other.error):
         return (
             f"its answer is {other.answer!r} instead of {one.answer!r}, its error {other.error} instead of {one.error}"
@@ -405,7 +407,7 @@ def _difference(one: Episode, other: Episode) -> str | None:
     mine, theirs = _by_key(one.calls), _by_key(other.calls)
     for key in sorted({*mine, *theirs}):
         if mine.get(key) != theirs.get(key):
-            what = "is called in one of them only" if not (key in mine and key in theirs) else "differs"
+            what = "was called in one of them only" if not (key in mine and key in theirs) else "differs"
             return f"{key.role}, slot {key.slot}, turn {key.turn} {what}"
     return None
 
@@ -420,7 +422,11 @@ def _where(one: Performance) -> str:
 
 
 def _said(call: Call) -> str:
-    return f"{call.key.role} said: {_short(call.text)}"
+    return f"{call.key.role}: {_short(call.text)}"
+
+
+def _error(episode: Episode) -> str:
+    return f"{episode.error}\n{episode.traceback}".rstrip()
 
 
 def _short(text: str) -> str:

@@ -1,4 +1,4 @@
-"""What workflows read out of replies. A parser never guesses: what is not plainly there is None."""
+"""Parsers of replies. A parser never guesses: a reply that does not plainly say it is read as None."""
 
 import re
 from collections.abc import Sequence
@@ -14,21 +14,21 @@ _STRATEGY = re.compile(rf"^{_MARK}strategy[ \t]+(\d{{1,4}}){_MARK}[:.](?!\d){_MA
 
 
 def read_index(text: str) -> int | None:
-    r"""The number in `\boxed{number}`, counted from 0; None without a box, or with several that do not agree."""
+    r"""The number in `\boxed{number}`, counted from 0; None without a box, or with several that disagree."""
     number = _agreed(text, [int(found) for found in _BOXED_INTEGER.findall(text)])
     return None if number is None else number - 1
 
 
 def read_verdict(text: str) -> bool | None:
-    r"""Whether `\boxed{correct}` or `\boxed{incorrect}` is written; None without a box, or with any other beside it."""
+    r"""True for `\boxed{correct}`, False for `\boxed{incorrect}`; None without a box, or with boxes that disagree."""
     words = [plain or styled for plain, styled in _BOXED_WORD.findall(text)]
     return _agreed(text, [word.lower() == "correct" for word in words])
 
 
 def read_strategies(text: str, most: int) -> list[str]:
-    """What follows `Strategy 1:`, `Strategy 2:` and so on, at most `most` of them.
+    """The texts after `Strategy 1:`, `Strategy 2:` and so on, at most `most` of them.
 
-    Empty if they are not numbered 1, 2, 3, ... in this order, or if one of them says nothing.
+    Empty if they are not numbered 1, 2, 3, ... in this order, or if one of them is empty.
     """
     headings = list(_STRATEGY.finditer(text))
     ends = [*(heading.start() for heading in headings[1:]), len(text)]
@@ -40,6 +40,6 @@ def read_strategies(text: str, most: int) -> list[str]:
 
 
 def _agreed(text: str, found: Sequence[_Value]) -> _Value | None:
-    """What all boxes in the text say; None if one says something else, or there is none."""
+    """The common value of all boxes in the text; None if they disagree or there is none."""
     values = set(found)
     return values.pop() if len(values) == 1 and len(found) == text.count(_BOX) else None

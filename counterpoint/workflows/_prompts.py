@@ -1,4 +1,4 @@
-"""Every prompt of the workflows in this family, as text."""
+"""The prompts of the workflows of this package, as text."""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,4 @@
-"""One role works on the problem by itself."""
+"""One role solves the problem by itself."""
 
 from counterpoint.episode import Message
 from counterpoint.task import Problem

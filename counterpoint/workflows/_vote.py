@@ -1,4 +1,4 @@
-"""The answer that most replies give."""
+"""The majority vote."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -7,10 +7,10 @@ from counterpoint.workflows.base import Reply
 
 
 def most_frequent(replies: Sequence[Reply]) -> str | None:
-    """The answer given most often, answers being the same if they are up to case and white space.
+    """The most frequent answer; answers that differ only in case and white space are the same.
 
-    Of several given equally often, the one that was given first in the order of `replies`; replies without an answer
-    have no vote. None if no reply has one.
+    Of several equally frequent ones, the first in the order of `replies`; replies without an answer have no vote. None
+    if no reply has an answer.
     """
     answers = [reply.answer for reply in replies if reply.answer is not None]
     votes = Counter(map(_normal, answers))

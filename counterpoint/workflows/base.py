@@ -16,7 +16,7 @@ Play = Callable[..., Awaitable[str | None]]
 
 
 class Reply:
-    """What a role said. A workflow tells what it means by making one claim about it."""
+    """The reply of a role. A workflow says what it means by making one claim about it."""
 
     __slots__ = ("_claim", "conversation", "key", "reasoning", "text")
 
@@ -24,9 +24,9 @@ class Reply:
         self.key = key
         self.text = text
         self.reasoning = reasoning
-        """What the role thought before that; empty where it does not think, or its thoughts are part of the text."""
+        """The model's reasoning before the text; empty where it does not reason, or the text includes it."""
         self.conversation = tuple(conversation)
-        """The messages that led to the reply, and its text: go on from here to extend the same tokens."""
+        """The messages that led to the reply, and the reply: a call that continues them extends the same tokens."""
         self._claim: Claim | None = None
 
     @property
@@ -35,13 +35,13 @@ class Reply:
 
     @property
     def answer(self) -> str | None:
-        """The answer it was said to give; None if it gave none."""
+        """The answer that the workflow claimed for it; None without such a claim."""
         return self._claim.text if isinstance(self._claim, Answer) else None
 
     def answers(self, text: str | None) -> str | None:
-        """The reply gives this answer to the problem; None makes it unreadable.
+        """Claim that the reply gives this answer to the problem; None makes it unreadable. Returns `text`.
 
-        Raises WorkflowError if it is not text.
+        Raises WorkflowError if it is not text, or if the reply already has a claim.
         """
         if text is not None:
             check_text("an answer", text)
@@ -49,12 +49,15 @@ class Reply:
         return text
 
     def judges(self, other: "Reply", correct: bool | None) -> bool | None:
-        """The reply says whether the answer of `other` is right; None makes it unreadable."""
+        """Claim that the reply calls the answer of `other` right or wrong; None: unreadable. Returns `correct`."""
         self._set(Unreadable("no verdict") if correct is None else Verdict(other.key, correct))
         return correct
 
     def chooses(self, candidates: Sequence["Reply"], index: int | None) -> str | None:
-        """The reply chooses candidate `index` (from 0); its answer is returned. None or out of range: unreadable."""
+        """Claim that the reply chooses candidate `index`, counted from 0. Returns the answer of that candidate.
+
+        An index that is None or out of range makes the reply unreadable.
+        """
         if index is None or not 0 <= index < len(candidates):
             self._set(Unreadable("no choice" if index is None else f"no candidate {index + 1}"))
             return None
@@ -62,22 +65,26 @@ class Reply:
         return candidates[index].answer
 
     def proposes(self, followers: Sequence["Reply"]) -> None:
-        """The reply proposed what `followers` did: it is worth what their answers are worth, on average.
+        """Claim that the reply proposed what `followers` did: its score is the mean score of their answers.
 
-        Raises WorkflowError if nobody followed it: a proposal that cannot be followed is unreadable.
+        Raises WorkflowError without followers: a proposal that cannot be followed is unreadable.
         """
         if not followers:
-            raise WorkflowError(f"{self.key}: a proposal that nobody follows is unreadable, not a proposal")
+            raise WorkflowError(f"{_named(self.key)}: a proposal without followers must be claimed as unreadable")
         self._set(Proposal(tuple(follower.key for follower in followers)))
 
     def unreadable(self, reason: str) -> None:
-        """The reply should have claimed something, but could not be read."""
+        """Claim that the reply should have said something that could not be read in it."""
         self._set(Unreadable(reason))
 
     def _set(self, claim: Claim) -> None:
         if self._claim is not None:
-            raise WorkflowError(f"{self.key}: a reply makes one claim; this one already has {self._claim}")
+            raise WorkflowError(f"{_named(self.key)}: a reply makes one claim; this one already has {self._claim}")
         self._claim = claim
+
+
+def _named(key: CallKey) -> str:
+    return f"role {key.role!r}, slot {key.slot}, turn {key.turn}"
 
 
 def check_text(what: str, text: object) -> None:
@@ -91,17 +98,17 @@ def check_text(what: str, text: object) -> None:
 
 
 def user(text: str) -> Message:
-    """What a role is told."""
+    """A message to a role."""
     return Message(role="user", content=text)
 
 
 def assistant(text: str) -> Message:
-    """What a role has said."""
+    """A message that a role wrote."""
     return Message(role="assistant", content=text)
 
 
 class Role(Protocol):
-    """What a workflow calls to make one part speak."""
+    """The handle by which a workflow calls a role."""
 
     @property
     def name(self) -> str: ...
@@ -111,39 +118,40 @@ class Role(Protocol):
     ) -> Reply:
         """The reply to a prompt, or to a conversation that ends with a user's message.
 
-        `slot` and `turn` are counted unless given. Raises WorkflowError if (slot, turn) was used before.
+        `slot` and `turn` are counted unless given. Raises WorkflowError if this slot and turn was called before,
+        PromptLengthError if the prompt is too long, EndpointError if a server that plays the role does not answer.
         """
         ...
 
 
 Roles = Sequence[Role]
-"""A parameter that may stand for several roles, how many its `Part` says."""
+"""The annotation of a parameter that stands for several roles; its `Part` says how many."""
 
 
 class Part(NamedTuple):
-    """What a parameter of a workflow stands for under given options."""
+    """The roles that a parameter of a workflow stands for under given options."""
 
     roles: int = 1
-    """How many roles: 1 has the parameter's name, several are `<name>_1`, `<name>_2`, ...; 0 takes no part."""
+    """The number of roles: one has the parameter's name, several are `<name>_1`, `<name>_2`, ...; 0 leaves it out."""
     slots: int = 1
-    """How many calls of one such role may run side by side."""
+    """The number of calls of one such role that may run in parallel."""
 
 
 Takes = Literal["one", "one or none", "several"]
 Casting = Callable[[Mapping[str, Any]], Mapping[str, Part]]
-"""Options -> the part of each parameter that is not just one role with one slot."""
+"""Options -> the part of each parameter that is not one role with one slot."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Workflow:
-    """A declared workflow: its roles and options are read off the signature of `play`."""
+    """A declared workflow: its roles and options are read from the signature of `play`."""
 
     name: str
     play: Play
     options: Mapping[str, Any]
     """Every option with its value."""
     parameters: Mapping[str, Takes]
-    """Every parameter that stands for roles -> how many of them it takes."""
+    """Parameter that stands for roles -> the number of roles that it accepts."""
     casting: Casting
 
     @property
@@ -159,7 +167,7 @@ class Workflow:
 
     @property
     def slots(self) -> dict[str, int]:
-        """Role -> how many of its calls may run side by side."""
+        """Role -> the number of its calls that may run in parallel."""
         parts = self._parts()
         return {role: parts[name].slots for name, roles in self.cast.items() for role in roles}
 
@@ -175,7 +183,7 @@ class Workflow:
         return changed
 
     async def __call__(self, problem: Problem, roles: Mapping[str, Role]) -> str | None:
-        """Play once. Raises whatever the workflow raises."""
+        """Play the workflow once; returns its answer. Raises whatever the workflow raises."""
         handles = {name: [roles[role] for role in members] for name, members in self.cast.items()}
         given = {
             name: members if self.parameters[name] == "several" else next(iter(members), None)
@@ -194,9 +202,9 @@ def workflow(*, cast: Casting) -> Callable[[Play], Workflow]: ...
 def workflow(play: Play | None = None, *, cast: Casting = lambda options: {}) -> Workflow | Callable[[Play], Workflow]:
     """Declare `async def name(problem, *, some_role: Role, ..., option=default) -> answer` as a workflow.
 
-    A parameter annotated `Role` is a role, `Roles` is several, `Role | None` is one that some options do without; for
-    the last two, and for a role whose calls run side by side, `@workflow(cast=...)` says what the options make of them.
-    Raises WorkflowError if it is not async, has no role, a positional one, or an option without a default.
+    A parameter annotated `Role` is a role, `Roles` is several, `Role | None` is one that some options leave out; for
+    the last two, and for a role whose calls run in parallel, `@workflow(cast=...)` says what the options make of them.
+    Raises WorkflowError if the function is not async, has no role, a positional one, or an option without a default.
     """
     if play is None:
         return lambda declared: _declare(declared, cast)
@@ -234,7 +242,7 @@ def _declare(play: Play, casting: Casting) -> Workflow:
 
 
 def _takes(hint: object) -> Takes | None:
-    """How many roles a parameter with this annotation takes; None if it is an option."""
+    """The number of roles that a parameter with this annotation accepts; None if it is an option."""
     if hint is Role:
         return "one"
     if hint == Role | None:

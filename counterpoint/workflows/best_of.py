@@ -1,4 +1,4 @@
-"""Several drafts in parallel, each judged on its own: the control for refining one draft with the same evaluator."""
+"""Several drafts in parallel, each judged by itself: the control for refining one draft with the same evaluator."""
 
 from asyncio import gather
 from collections.abc import Mapping
@@ -21,7 +21,7 @@ def _cast(options: Mapping[str, Any]) -> dict[str, Part]:
 async def best_of(
     problem: Problem, *, generator: Role, evaluator: Role, samples: Annotated[int, Field(ge=1, le=256)] = 3
 ) -> str | None:
-    """Draft `samples` answers, judge each; the first that is approved counts, or the first of all if none is."""
+    """Draft `samples` answers and judge each; the first approved one counts, or the first of all if none is."""
     judged = await gather(*(_judged(generator, evaluator, problem, slot) for slot in range(samples)))
     return max(judged, key=lambda pair: pair[1] is True)[0].answer
 

@@ -1,4 +1,4 @@
-"""Several solve the problem, read each other's solutions and solve it again; then a judge or the majority decides."""
+"""Debaters solve the problem, read each other's solutions and solve it again; then a judge or the majority decides."""
 
 from asyncio import gather
 from collections.abc import Mapping, Sequence
@@ -29,9 +29,9 @@ async def debate(
     rounds: Annotated[int, Field(ge=0, le=16)] = 1,
     decision: Literal["judge", "majority"] = "judge",
 ) -> str | None:
-    """`debaters` solutions, each reconsidered `rounds` times in view of the others' (arXiv 2305.14325); one is chosen.
+    """Write `debaters` solutions, reconsider each `rounds` times given the others (arXiv 2305.14325), choose one.
 
-    With `decision = "majority"` there is no judge: the answer given most often counts.
+    With `decision = "majority"` there is no judge, and the most frequent answer counts.
     """
     replies = await gather(*(solve(debater, problem) for _ in range(debaters)))
     for _ in range(rounds):

@@ -21,26 +21,26 @@ async def evaluator_optimizer(
     rounds: Annotated[int, Field(ge=1, le=16)] = 3,
     transcripts: Literal["private", "joint"] = "private",
 ) -> str | None:
-    """Draft, judge, refine until the evaluator approves, or has judged `rounds` times; the last draft counts.
+    """Draft, judge, and refine until the evaluator approves or has judged `rounds` times; the last draft counts.
 
-    With private transcripts each role has a conversation of its own, in which it alone is the assistant. With a joint
-    one both speak as the assistant of the same conversation: solution, review, solution, ... (arXiv 2605.24202, first
-    variant); the requests in between are not kept in it.
+    With private transcripts each role has its own conversation, in which it alone is the assistant. With a joint one
+    both write as the assistant of the same conversation: solution, review, solution, ... (arXiv 2605.24202, first
+    variant); the requests in between are not part of it.
     """
-    told = _Joint(problem) if transcripts == "joint" else _Private(problem)
+    transcript = _Joint(problem) if transcripts == "joint" else _Private(problem)
     draft = await solve(generator, problem)
     for judged in range(1, rounds + 1):
-        review = await evaluator(told.to_judge(draft))
-        told.reviewed(draft, review)
+        review = await evaluator(transcript.to_judge(draft))
+        transcript.reviewed(draft, review)
         approved = review.judges(draft, read_verdict(review.text))
         if approved or judged == rounds:
             break
-        draft = await answer(generator, problem, told.to_refine(draft, review))
+        draft = await answer(generator, problem, transcript.to_refine(draft, review))
     return draft.answer
 
 
 class _Private:
-    """What each role has heard and said itself."""
+    """One conversation per role, of what it was sent and what it wrote."""
 
     def __init__(self, problem: Problem) -> None:
         self._problem = problem
@@ -59,17 +59,17 @@ class _Private:
 
 
 class _Joint:
-    """What was drafted and how it was reviewed, in one conversation."""
+    """One conversation of drafts and reviews."""
 
     def __init__(self, problem: Problem) -> None:
         self._problem = problem
-        self._said = [user(prompts.solve(problem))]
+        self._messages = [user(prompts.solve(problem))]
 
     def to_judge(self, draft: Reply) -> list[Message]:
-        return [*self._said, assistant(draft.text), user(prompts.judge_above())]
+        return [*self._messages, assistant(draft.text), user(prompts.judge_above())]
 
     def reviewed(self, draft: Reply, review: Reply) -> None:
-        self._said += [assistant(draft.text), assistant(review.text)]
+        self._messages += [assistant(draft.text), assistant(review.text)]
 
     def to_refine(self, draft: Reply, review: Reply) -> list[Message]:
-        return [*self._said, user(prompts.refine_above(self._problem))]
+        return [*self._messages, user(prompts.refine_above(self._problem))]

@@ -1,4 +1,4 @@
-"""Several drafts in parallel and the answer given most often: the control of the same number of samples."""
+"""Several drafts in parallel and the most frequent answer: the control with the same number of samples."""
 
 from asyncio import gather
 from collections.abc import Mapping
@@ -20,5 +20,5 @@ def _cast(options: Mapping[str, Any]) -> dict[str, Part]:
 async def majority(
     problem: Problem, *, generator: Role, samples: Annotated[int, Field(ge=1, le=1024)] = 4
 ) -> str | None:
-    """Draft `samples` answers independently; the one given most often counts (self-consistency, arXiv 2203.11171)."""
+    """Draft `samples` answers independently; the most frequent one counts (self-consistency, arXiv 2203.11171)."""
     return most_frequent(await gather(*(solve(generator, problem) for _ in range(samples))))

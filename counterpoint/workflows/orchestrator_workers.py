@@ -1,4 +1,4 @@
-"""One role proposes strategies, workers follow one each, another role writes the final solution."""
+"""One role proposes strategies, workers follow one each, and another role writes the final solution."""
 
 from asyncio import gather
 from collections.abc import Mapping
@@ -28,7 +28,7 @@ async def orchestrator_workers(
 ) -> str | None:
     """Propose up to `workers` strategies, follow each in parallel, then write a final solution.
 
-    A proposal of fewer strategies has fewer workers; one that cannot be read has none, and the episode no answer.
+    A proposal with fewer strategies gets fewer workers; one that cannot be read gets none, and there is no answer.
     """
     plan = await orchestrator(prompts.propose(problem, workers))
     strategies = read_strategies(plan.text, workers)

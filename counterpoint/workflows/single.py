@@ -1,4 +1,4 @@
-"""One generator, one call: the control against which every other workflow is compared."""
+"""One call of one role: the control to which every other workflow is compared."""
 
 from counterpoint.task import Problem
 from counterpoint.workflows._solve import solve

@@ -30,7 +30,7 @@ async def voting(
 ) -> str | None:
     """Draft `votes` answers independently, then let the aggregator choose one.
 
-    The drafts are parallel calls of one role, or, with `voters = "distinct"`, of a role each.
+    The drafts are parallel calls of one role, or, with `voters = "distinct"`, one call of each of `votes` roles.
     """
     drafts = await gather(*(solve(voter, problem) for voter in islice(cycle(generator), votes)))
     reply = await aggregator(prompts.choose(problem, [draft.text for draft in drafts]))

@@ -1,0 +1,148 @@
+"""The calls of an episode: who is called, with which prompt, and the record of it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from counterpoint.chat import Chat, Sampled, without_middle
+from counterpoint.episode import Call, CallKey, Message
+from counterpoint.errors import PromptLengthError, WorkflowError
+from counterpoint.play._clock import Clock
+from counterpoint.play._engine import Engine
+from counterpoint.play.base import Limits, Stage, call_seed
+from counterpoint.samplers.base import Completion, Request, Session
+from counterpoint.workflows.base import Reply, assistant, check_text
+
+
+@dataclass(frozen=True, slots=True)
+class Exchange:
+    """A call without its claim, and the reply on which the workflow may make one."""
+
+    call: Call
+    reply: Reply
+
+
+class Calls:
+    """The calls of one episode so far, and the roles that make more of them."""
+
+    def __init__(self, stage: Stage, engine: Engine, session: Session, clock: Clock, limits: Limits, seed: str) -> None:
+        self._stage = stage
+        self._engine = engine
+        self._session = session
+        self._clock = clock
+        self._limits = limits
+        self._seed = seed
+        self._taken: dict[CallKey, int] = {}
+        self._finished: list[Exchange] = []
+
+    def roles(self) -> dict[str, "_Role"]:
+        return {role: _Role(role, self) for role in self._stage.workflow.roles}
+
+    def by_start(self) -> list[Exchange]:
+        """The finished calls, in the order in which they were started."""
+        return sorted(self._finished, key=lambda one: self._taken[one.call.key])
+
+    async def make(self, role: str, messages: str | Sequence[Message], slot: int | None, turn: int | None) -> Reply:
+        key = self._take(role, slot, turn)
+        policy = self._stage.routing.policy_for(role, key.slot)
+        chat = self._stage.chats.get(policy)
+        asked = _as_messages(messages)
+        prompt_ids, cut = ((), 0) if chat is None else self._prompt(key, chat, asked)
+        request = Request(
+            policy=policy,
+            prompt_ids=prompt_ids,
+            messages=tuple(asked),
+            max_tokens=self._limits.max_tokens,
+            temperature=self._limits.temperature,
+            seed=call_seed(self._seed, *key),
+        )
+        with self._clock.paused():
+            completion = await self._engine.sample(self._session, request)
+        reasoning, text = _reasoning_and_text(completion, chat)
+        reply = Reply(key, text, [*_copied(asked), assistant(text)], reasoning=reasoning)
+        self._finished.append(Exchange(_call(key, request, cut, completion, reply), reply))
+        return reply
+
+    def _prompt(self, key: CallKey, chat: Chat, messages: Sequence[Message]) -> tuple[tuple[int, ...], int]:
+        """The ids of the prompt, and the number of ids that are left out of its middle."""
+        ids, most = chat.prompt(messages, self._replies(key, chat)), self._limits.max_prompt_tokens
+        if len(ids) <= most:
+            return ids, 0
+        if self._limits.long_prompts == "refuse":
+            raise PromptLengthError(
+                f"{key.role}: a prompt of {len(ids)} tokens is longer than rollout.max_prompt_tokens = {most};"
+                " rollout.long_prompts = 'cut' would leave out its middle"
+            )
+        return without_middle(ids, most), len(ids) - most
+
+    def _take(self, role: str, slot: int | None, turn: int | None) -> CallKey:
+        finished = [one.call.key.turn for one in self._finished if one.call.key.role == role]
+        turn = turn if turn is not None else max(finished, default=-1) + 1
+        parallel = {key.slot for key in self._taken if key.role == role and key.turn == turn}
+        free = next(number for number in range(len(parallel) + 1) if number not in parallel)
+        key = CallKey(role, free if slot is None else slot, turn)
+        if key in self._taken:
+            raise WorkflowError(f"{role}: slot {key.slot} of turn {key.turn} was already called in this episode")
+        self._taken[key] = len(self._taken)
+        return key
+
+    def _replies(self, key: CallKey, chat: Chat) -> list[Sampled]:
+        """The replies of this episode with the same tokenizer, whatever the policy: the ids must not depend on sharing.
+
+        Those of the calling role and slot come first: of two slots with the same text, each continues its own ids.
+        """
+        same = [one for one in self._finished if self._stage.chats.get(one.call.policy) is chat]
+        same.sort(key=lambda one: one.call.key[:2] != key[:2])
+        return [Sampled(one.reply.conversation, one.call.completion_ids) for one in same]
+
+
+def _reasoning_and_text(completion: Completion, chat: Chat | None) -> tuple[str, str]:
+    if completion.text is not None or chat is None:
+        return completion.reasoning, completion.text or ""
+    return chat.parted(chat.text(completion.ids))
+
+
+def _call(key: CallKey, request: Request, cut: int, completion: Completion, reply: Reply) -> Call:
+    return Call(
+        key=key,
+        policy=request.policy,
+        version=completion.version,
+        messages=request.messages,
+        prompt_ids=request.prompt_ids,
+        cut=cut,
+        completion_ids=completion.ids,
+        logprobs=completion.logprobs,
+        counted_tokens=completion.tokens,
+        reasoning=reply.reasoning,
+        text=reply.text,
+        finish=completion.finish,
+        seed=request.seed,
+        temperature=request.temperature,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Role:
+    """The handle by which a workflow calls a role."""
+
+    name: str
+    calls: Calls
+
+    async def __call__(
+        self, messages: str | Sequence[Message], *, slot: int | None = None, turn: int | None = None
+    ) -> Reply:
+        return await self.calls.make(self.name, messages, slot, turn)
+
+
+def _as_messages(messages: str | Sequence[Message]) -> list[Message]:
+    if isinstance(messages, str):
+        messages = [Message(role="user", content=messages)]
+    if not messages or messages[-1]["role"] != "user":
+        raise WorkflowError("a conversation that a role is asked to reply to must end with a user's message")
+    for message in messages:
+        check_text("a message", message["content"])
+    return _copied(messages)
+
+
+def _copied(messages: Sequence[Message]) -> list[Message]:
+    """Copies, so that a workflow that changes its own messages does not change the record."""
+    return [Message(role=message["role"], content=message["content"]) for message in messages]

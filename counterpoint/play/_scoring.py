@@ -1,0 +1,86 @@
+"""The score of an answer and of every claim of an episode, by the judge of its task."""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from statistics import fmean
+
+from counterpoint.episode import Answer, Call, CallKey, Choice, Claim, Proposal, Unreadable, Verdict
+from counterpoint.errors import folded_traceback, place_of, told
+from counterpoint.task import RIGHT_FROM, Score, Task, not_judged
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """The score of an answer, and whether the judge failed on it."""
+
+    score: Score
+    failed: bool = False
+    """The judge raised, took too long or returned something other than a Score; then the score is not judged."""
+    traceback: str = ""
+    """Where the judge raised, folded; empty unless it did."""
+
+
+class TaskJudge:
+    """Scores answers to one task, each distinct answer once; an answer that is not judged in time is not judged."""
+
+    def __init__(self, task: Task, timeout: float) -> None:
+        """`timeout` is in seconds and bounds one score; a judge that bounds its own time (`Task.bounded`) is exempt."""
+        self._task = task
+        self._timeout = timeout
+        self._judged: dict[str | None, asyncio.Task[Judged]] = {}
+
+    async def judge(self, answer: str | None) -> Judged:
+        """The score of `answer`; None stands for no answer."""
+        if answer not in self._judged:
+            self._judged[answer] = asyncio.ensure_future(self._verify(answer))
+        return await self._judged[answer]
+
+    async def reward(self, answer: str | None) -> float | None:
+        """The reward of `answer` in [0, 1]; None if it was not judged."""
+        return (await self.judge(answer)).score.reward
+
+    async def _verify(self, answer: str | None) -> Judged:
+        try:
+            async with asyncio.timeout(None if self._task.bounded else self._timeout) as clock:
+                score = await self._task.verify(answer)
+        except Exception as error:  # a judge that raises has not judged, whatever it raised
+            if clock.expired():
+                reason = f"the judge took longer than {self._timeout:g} s"
+            else:
+                place = place_of(error)
+                reason = f"the judge raised {told(error)}" + (f" ({place})" if place else "")
+            return Judged(not_judged(reason), failed=True, traceback=folded_traceback(error))
+        if not isinstance(score, Score):
+            return Judged(not_judged(f"the judge returned a {type(score).__name__} instead of a Score"), failed=True)
+        return Judged(score)
+
+
+async def scored(calls: Sequence[Call], judge: TaskJudge) -> tuple[Call, ...]:
+    """The calls of an episode with the score of each claim."""
+    claims = {call.key: call.claim for call in calls}
+    return tuple([replace(call, score=await _score_of(call.claim, claims, judge)) for call in calls])
+
+
+async def _score_of(claim: Claim | None, claims: Mapping[CallKey, Claim | None], judge: TaskJudge) -> float | None:
+    """The score of a claim in [0, 1]; None if there is no claim, or if what it rests on was not judged."""
+    match claim:
+        case None:
+            return None
+        case Unreadable():
+            return 0.0
+        case Answer(text=text):
+            return await judge.reward(text)
+        case Choice(candidates=candidates, index=index):
+            return await judge.reward(_answer(claims.get(candidates[index])))
+        case Proposal(followed_by=followers):
+            rewards = [await judge.reward(_answer(claims.get(follower))) for follower in followers]
+            judged = [reward for reward in rewards if reward is not None]
+            return fmean(judged) if judged else None
+        case Verdict(about=about, correct=correct):
+            truth = await judge.reward(_answer(claims.get(about)))
+            return None if truth is None else float((truth >= RIGHT_FROM) == correct)
+
+
+def _answer(claim: Claim | None) -> str | None:
+    return claim.text if isinstance(claim, Answer) else None
