@@ -85,8 +85,8 @@ class Family(Generic[T]):
     """What a member is called in a message, such as "task"."""
     members: Mapping[str, str]
     """Name -> `module:attribute`."""
-    takes: type | None = None
-    """The type of members that are used as they are, instead of being called."""
+    takes: type | tuple[type, ...] | None = None
+    """The type or types of members that are used as they are, instead of being called."""
     keyword_only: bool = True
     """Whether only keyword-only parameters are options; those before the `*` then get what the member is called with."""
 

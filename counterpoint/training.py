@@ -36,7 +36,7 @@ async def train(run: Run, watch: Watch = lambda step, numbers: None) -> Outcome 
     Raises CounterpointError; the run can then be resumed from its last checkpoint.
     """
     config = run.config
-    workflow, tasks = load_workflow(config.workflow), load_tasks(config.task, config.sandbox)
+    workflow, tasks = load_workflow(config.workflow), load_tasks(config.task, config.sandbox, config.judge)
     routes = routing(config.policies.sharing, workflow.slots)
     settings = settings_of(routes, config)
     algorithm = build_algorithm(config, workflow.roles, trainable(settings))
@@ -46,7 +46,7 @@ async def train(run: Run, watch: Watch = lambda step, numbers: None) -> Outcome 
     run.pin({"tasks": tasks.fingerprints(), "routing": dict(routes.policy_of)})
 
     async with tasks.judging, open_runtime(config, routes) as runtime:
-        run.note(tasks.judging.facts())
+        run.note({**tasks.notes, **tasks.judging.facts()})
         sampler, learner = runtime.sampler, runtime.learner
         stage = Stage(workflow=workflow, routing=routes, sampler=sampler, chats=runtime.chats)
         parts: dict[str, Stateful] = {"learner": learner, "algorithm": algorithm}

@@ -164,7 +164,7 @@ def _target(target: str, overrides: Sequence[str]) -> tuple[Run | None, Config]:
 async def _play(config: Config, sources: controls.Sources, ask: Ask) -> Evaluation:
     """The split played with policies from these sources; without any, with the bases."""
     workflow = load_workflow(config.workflow)
-    splits = load_tasks(config.task, config.sandbox)
+    splits = load_tasks(config.task, config.sandbox, config.judge)
     tasks = splits.named()
     if ask.split not in tasks:
         raise ConfigError(unknown("split", ask.split, tasks))

@@ -99,7 +99,7 @@ async def _opened(path: Path, overrides: Sequence[str], step: int | None) -> Asy
     run = Run.read(path)
     config = with_threads(load_config(path / "config.toml", overrides))
     step = run.saved_step(step)
-    like, routes = _like(load_tasks(config.task, config.sandbox)), routes_of(config)
+    like, routes = _like(load_tasks(config.task, config.sandbox, config.judge)), routes_of(config)
     async with open_runtime(config, routes) as runtime:
         runtime.learner.load(run.checkpoint_path(step))
         await runtime.sampler.load(runtime.learner.adapters())

@@ -157,7 +157,7 @@ class Plan:
 
 def plan(config: Config) -> Plan:
     """The plan of a recipe. Raises CounterpointError for whatever would keep it from starting."""
-    workflow, tasks = load_workflow(config.workflow), load_tasks(config.task, config.sandbox)
+    workflow, tasks = load_workflow(config.workflow), load_tasks(config.task, config.sandbox, config.judge)
     routes = routing(config.policies.sharing, workflow.slots)
     settings = settings_of(routes, config)
     build_algorithm(config, workflow.roles, trainable(settings))
