@@ -315,6 +315,9 @@ class Config(Section):
     task: Named = Spec(name="arithmetic")
     sandbox: Named = Spec(name="fork_server")
     """Where the programs of code tasks run: fork_server, bubblewrap, remote."""
+    judge: Named = Spec(name="task")
+    """Who scores answers: task (each task's own judge), text, number, mathematics, or a function of the user's own,
+    `my_module:my_judge`, with its options and with seconds, workers and at_once."""
     workflow: Named = Spec(name="voting")
     model: ModelConfig = ModelConfig()
     policies: PoliciesConfig = PoliciesConfig()

@@ -183,7 +183,7 @@ def _config(run: Run, overrides: Sequence[str]) -> Config:
 def _other_run(other: Run, config: Config, ask: Ask, overrides: Sequence[str]) -> tuple[Config, Sources, int]:
     """Another run as it is. Raises RunError unless its tasks of that split are the same as those of `config`."""
     theirs = _config(other, overrides)
-    prints = [load_tasks(one.task, one.sandbox).fingerprints() for one in (config, theirs)]
+    prints = [load_tasks(one.task, one.sandbox, one.judge).fingerprints() for one in (config, theirs)]
     if ask.split not in prints[0]:
         raise ConfigError(unknown("split", ask.split, prints[0]))
     if prints[0][ask.split] != prints[1][ask.split]:

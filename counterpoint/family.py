@@ -95,8 +95,8 @@ class Family(Generic[T]):
     """What a member is called in a message, such as "task"."""
     members: Mapping[str, str]
     """Name -> `module:attribute`."""
-    takes: type | None = None
-    """The type of members that are used as they are, instead of being called."""
+    takes: type | tuple[type, ...] | None = None
+    """The type or types of members that are used as they are, instead of being called."""
 
     def shipped(self) -> dict[str, Any]:
         """Name -> member, for those that are not the user's own."""

@@ -47,7 +47,7 @@ def set_up(config: Config) -> Setup:
     return Setup(
         config=config,
         workflow=workflow,
-        tasks=load_tasks(config.task, config.sandbox),
+        tasks=load_tasks(config.task, config.sandbox, config.judge),
         routing=routes,
         settings=settings_of(routes, config),
     )

@@ -1,8 +1,12 @@
 """A task is a problem that anyone may see and a key that only `verify` sees."""
 
+import asyncio
+import inspect
+import numbers
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
+from typing import Any
 
 from counterpoint.errors import TaskError
 
@@ -18,25 +22,26 @@ class Problem:
     answer_format: str
     """One sentence that tells a model how to write its answer."""
     extract: Callable[[str], str | None] = field(repr=False, compare=False)
-    """Read the answer out of a reply; None where there is none."""
+    """Reads the answer out of a reply; None where there is none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Score:
-    """A verdict on an answer. A reward of None means that it could not be judged, which is not 0."""
+    """The score of an answer. A reward of None means that it could not be judged, which is not 0."""
 
     reward: float | None
     """In [0, 1]; None when not judged."""
     parts: Mapping[str, float] = field(default_factory=lambda: MappingProxyType({}))
-    """Named components, for reading; `reward` is what training uses."""
+    """Named components, for reading; training uses `reward` alone."""
     reason: str = ""
-    """Why it could not be judged, or what the judge had to say."""
+    """Why it could not be judged, or a remark of the judge."""
 
     def __post_init__(self) -> None:
         if self.reward is not None and not 0.0 <= self.reward <= 1.0:
             raise TaskError(f"a reward of {self.reward} is outside [0, 1]")
 
 
+_LONGEST_SHOWN = 100
 RIGHT_FROM = 1.0
 """An answer with at least this reward is right, where it must be right or wrong."""
 RIGHT = Score(reward=1.0)
@@ -44,8 +49,36 @@ WRONG = Score(reward=0.0)
 
 
 def not_judged(reason: str) -> Score:
-    """A score that says nothing about the answer, and why."""
+    """A score that says nothing about the answer, with the reason."""
     return Score(reward=None, reason=reason)
+
+
+Scored = Score | float | bool | None
+"""A judge's result: a score, a reward in [0, 1], right or wrong, or None for an answer that it cannot judge."""
+JudgeFunction = Callable[[str, str], Scored | Awaitable[Scored]]
+"""`judge(answer, key)`, plain or async."""
+
+
+def as_score(value: Any) -> Score:
+    """The score that a judge's result stands for: True is 1, False is 0, a number in [0, 1] is the reward.
+
+    Anything else is not judged, with a reason that names what it is. Scalars of numpy and torch are numbers.
+    """
+    if isinstance(value, Score):
+        return value
+    if value is None:
+        return not_judged("returned None")
+    plain = value.item() if getattr(value, "shape", None) == () and hasattr(value, "item") else value
+    if not isinstance(plain, numbers.Real):
+        shown = repr(value)
+        shown = shown if len(shown) <= _LONGEST_SHOWN else f"{shown[:_LONGEST_SHOWN]}..."
+        return not_judged(
+            f"returned {shown}, a {type(value).__name__}, instead of a number in [0, 1], True, False, None or a Score"
+        )
+    reward = float(plain)
+    if not 0.0 <= reward <= 1.0:
+        return not_judged(f"returned {plain}, which is outside [0, 1]")
+    return Score(reward=reward)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,15 +87,21 @@ class Task:
 
     problem: Problem
     key: str = field(repr=False)
-    judge: Callable[[str, str], Awaitable[Score]] = field(repr=False, compare=False)
-    """`judge(answer, key)`; it may raise or hang, whoever calls `verify` bounds it."""
+    judge: JudgeFunction = field(repr=False, compare=False)
+    """It may raise or hang: the caller of `verify` bounds it."""
     bounded: bool = False
     """The judge bounds its own time, and how long an answer waits for its turn says nothing about the answer."""
     unanswered: Score = field(default=WRONG, compare=False)
-    """What no answer at all is worth."""
+    """The score of a missing answer."""
 
     async def verify(self, answer: str | None) -> Score:
-        """The score of `answer`; of none it is `unanswered`."""
+        """The score of `answer`; `unanswered` for None.
+
+        A plain judge runs in a thread, which nothing can stop; `load_tasks` puts it into a process that can be killed.
+        """
         if answer is None:
             return self.unanswered
-        return await self.judge(answer, self.key)
+        if inspect.iscoroutinefunction(self.judge):
+            return as_score(await self.judge(answer, self.key))
+        value = await asyncio.to_thread(self.judge, answer, self.key)
+        return as_score(await value if inspect.isawaitable(value) else value)

@@ -44,7 +44,7 @@ async def train(run: Run, watch: Watch = lambda step, numbers: None, setup: Setu
     run.pin({"tasks": tasks.fingerprints(), "routing": dict(routes.policy_of)})
 
     async with tasks.judging, open_runtime(config, routes) as runtime:
-        run.note(tasks.judging.facts())
+        run.note({**tasks.notes, **tasks.judging.facts()})
         sampler, learner = runtime.sampler, runtime.learner
         stage = Stage(workflow=workflow, routing=routes, sampler=sampler, chats=runtime.chats)
         parts: dict[str, Stateful] = {"learner": learner, "algorithm": algorithm}

@@ -4,14 +4,15 @@ import asyncio
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 from importlib.util import find_spec
-from pathlib import Path
 
 import pytest
 
 from counterpoint.errors import ConfigError, TaskError
+from counterpoint.judges.gym.judge import PROGRAM
 from counterpoint.task import WRONG
 from counterpoint.tasks._answers import last_box
 from counterpoint.tasks.gym import gym
@@ -177,20 +178,21 @@ def test_an_answer_that_takes_too_long_or_too_much_is_wrong_and_the_next_is_judg
     assert after.reward == 1.0
 
 
-def test_a_killed_process_is_replaced():
+def test_a_killed_process_is_replaced_and_no_answer_is_lost():
     splits = gym(dataset="chain_sum", **SMALL)
 
     async def judged():
         async with splits.judging as judge:
             first = await splits.test[0].verify(reference(splits.test[0]))
-            judge._process.kill()
-            await judge._process.wait()
-            lost = await splits.test[1].verify(reference(splits.test[1]))
-            return first, lost, await splits.test[1].verify(reference(splits.test[1]))
+            (process,) = judge._pool.processes()
+            os.kill(process, signal.SIGKILL)
+            second = await splits.test[1].verify(reference(splits.test[1]))
+            return first, second, process, judge._pool.processes()
 
-    first, lost, again = asyncio.run(judged())
-    assert first.reward == again.reward == 1.0
-    assert lost.reward in (0.0, None)
+    first, second, process, after = asyncio.run(judged())
+    assert first.reward == second.reward == 1.0
+    assert process not in after
+    assert len(after) == 1
 
 
 def test_a_judge_that_is_not_started_or_was_cancelled_says_nothing_false():
@@ -208,7 +210,7 @@ def test_a_judge_that_is_not_started_or_was_cancelled_says_nothing_false():
             return early, await task.verify(reference(task))
 
     early, after = asyncio.run(judged())
-    assert early.reward is None
+    assert early.reward == 1.0
     assert after.reward == 1.0
 
 
@@ -245,7 +247,7 @@ print(json.dumps(found))
 @pytest.fixture(scope="module")
 def swept():
     """Data set -> [reference answer, its score] of three entries, as the worker scores them."""
-    command = [sys.executable, "-W", "ignore", "-c", SWEEP, str(Path(module.__file__).parent)]
+    command = [sys.executable, "-W", "ignore", "-c", SWEEP, str(PROGRAM.parent)]
     environment = {**os.environ, "PYTHONHASHSEED": "0"}
     done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=300, check=False)
     assert done.returncode == 0, done.stderr

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from counterpoint.judges.mathematics import pool
+from counterpoint.judges.mathematics import judge as judge_module
 from counterpoint.judges.mathematics.judge import MathJudge, _question, settled
 from counterpoint.judges.mathematics.text import clean, number, unfit
 
@@ -632,7 +632,7 @@ HOSTILE = [
 def compare_directly(questions, seconds=5, memory=2048):
     """What the process says, past everything that is checked before it is asked."""
     lines = "".join(json.dumps({"tolerance": 0.0, **question}) + "\n" for question in questions)
-    command = [sys.executable, "-P", pool._PROGRAM, str(seconds), str(memory)]
+    command = [sys.executable, "-P", judge_module._PROGRAM, str(seconds), str(memory)]
     done = subprocess.run(command, input=lines.encode(), capture_output=True, timeout=120)
     return [json.loads(line) for line in done.stdout.splitlines()], done.returncode
 
@@ -664,7 +664,7 @@ def test_what_sympy_would_evaluate_is_refused_in_the_process(tmp_path):
     for attempt in attempts:
         program = (
             f"import runpy, sys\nmade = compile({attempt!r}, {str(tmp_path / 'code.py')!r}, 'exec')\n"
-            f"worker = runpy.run_path({str(pool._PROGRAM)!r}, run_name='worker')\n"
+            f"worker = runpy.run_path({str(judge_module._PROGRAM)!r}, run_name='worker')\n"
             "worker['_warm_up'](); sys.addaudithook(worker['_guard'])\n"
             "try:\n    exec(made)\nexcept Exception as error:\n    print(type(error).__name__)\n"
         )

@@ -9,7 +9,8 @@ import time
 import pytest
 
 from counterpoint.errors import ConfigError
-from counterpoint.judges.mathematics import judge, pool
+from counterpoint.judges import _process
+from counterpoint.judges.mathematics import judge
 from counterpoint.judges.mathematics.judge import MathJudge
 
 pytestmark = pytest.mark.alone
@@ -30,7 +31,7 @@ def stand_in(tmp_path, monkeypatch, program):
     """Another program in place of the one that compares."""
     file = tmp_path / "worker.py"
     file.write_text(program)
-    monkeypatch.setattr(pool, "_PROGRAM", file)
+    monkeypatch.setattr(judge, "_PROGRAM", file)
 
 
 def test_hundreds_of_answers_at_once_leave_the_loop_free_and_nothing_running():
@@ -154,8 +155,8 @@ def test_what_cannot_start_has_not_judged(tmp_path, monkeypatch, program, reason
 
 
 def test_silence_on_a_busy_machine_is_not_judged(tmp_path, monkeypatch):
-    monkeypatch.setattr(pool, "_PATIENCE", 0.0)
-    monkeypatch.setattr(pool, "_LEAST_PATIENCE", 0.2)
+    monkeypatch.setattr(_process, "_PATIENCE", 0.0)
+    monkeypatch.setattr(_process, "_LEAST_PATIENCE", 0.2)
     program = (
         "import sys, time\nprint('{\"ready\": true}', flush=True)\n"
         "for line in sys.stdin:\n    print('{\"read\": true}', flush=True)\n    time.sleep(60)\n"

@@ -266,7 +266,7 @@ def test_overlaps_are_dropped_from_training_and_told(overlapping_files):
     splits = mathematics(sets=overlapping_files)
     assert len(splits.train) + len(splits.validation) == 60
     assert len(splits.test) == 4
-    notes = splits.judging.facts()
+    notes = splits.notes
     told = [notes[f"overlap_{split}_test"] for split in ("train", "validation")]
     assert sum(int(note.split()[0]) for note in told) == 2
     assert sum(int(note.split(", ")[1].split()[0]) for note in told) == 1
@@ -286,7 +286,7 @@ def test_overlaps_can_be_kept_but_never_the_same_text(overlapping_files):
 def test_without_overlaps_nothing_is_dropped_and_that_is_told(tmp_path):
     splits = mathematics(path=file_of(tmp_path), overlap="refuse")
     assert sum(len(tasks) for tasks in splits.named().values()) == 60
-    notes = {name: note for name, note in splits.judging.facts().items() if name.startswith("overlap")}
+    notes = {name: note for name, note in splits.notes.items() if name.startswith("overlap")}
     assert {*notes} == {"overlap_validation_test", "overlap_train_test", "overlap_train_validation"}
     assert all(note.startswith("0 of ") for note in notes.values())
 

@@ -44,7 +44,7 @@ def luck() -> Splits:
 
 @pytest.fixture(autouse=True)
 def _task_of_its_own(monkeypatch):
-    monkeypatch.setitem(TASKS, "luck", luck)
+    monkeypatch.setitem(TASKS.members, "luck", f"{__name__}:luck")
 
 
 def config_of(transcripts="private", **judge):

@@ -19,8 +19,9 @@ from counterpoint.errors import ConfigError, TaskError
 from counterpoint.judges.programs.suite import AssertSuite, CallSuite, StdinSuite, from_key
 from counterpoint.sandboxes.base import STANDARD
 from counterpoint.task import RIGHT
-from counterpoint.tasks import _packed_tests, _program_tests
+from counterpoint.tasks import _packed_tests
 from counterpoint.tasks._splits import split_of
+from counterpoint.tasks.programs import unit_tests
 from counterpoint.tasks.programs.layouts import layout_of, read
 from counterpoint.tasks.programs.task import programs
 from counterpoint.tasks.programs.unit_tests import Reading
@@ -434,8 +435,8 @@ def test_values_that_cannot_cross_are_refused():
 
 
 def test_too_much_text_is_refused(monkeypatch):
-    monkeypatch.setattr(_program_tests, "MAX_TEXT", 100)
-    monkeypatch.setattr(_program_tests, "MAX_SUITE", 250)
+    monkeypatch.setattr(unit_tests, "MAX_TEXT", 100)
+    monkeypatch.setattr(unit_tests, "MAX_SUITE", 250)
     assert "more than 100 characters" in why_not("deepcoder", deepcoder([stdin_case("x" * 101, "1")]))
     many = deepcoder([stdin_case(f"{number}" * 90, "1") for number in range(4)])
     assert "more than 250 characters; keep fewer with task.longest" in why_not("deepcoder", many)

@@ -1,14 +1,25 @@
-"""What judges answers: ready before the first of them, closed after the last."""
+"""The interface of a judge: ready before the first answer, closed after the last, and one score per answer.
 
-from collections.abc import Mapping
-from typing import Self
+A member of this family is one of these:
+
+* a function `(answer, key) -> reward`, or `(answer, key, problem) -> reward`, plain or async, whose keyword-only
+  parameters are its options: it runs in a process of its own (`judges/function/`);
+* a class derived from `Judge` whose keyword-only parameters are its options, or such a judge itself: it runs in this
+  process.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import ClassVar, Self
+
+from counterpoint.task import Score
 
 
 class Judging:
-    """What judges the answers to a set of tasks: entered before the first, left after the last. By itself nothing."""
+    """What has to run while the answers to a set of tasks are judged. This one is for tasks that need nothing."""
 
     async def __aenter__(self) -> Self:
-        """It is ready. Raises SandboxError if it cannot be trusted."""
+        """Start it. Raises SandboxError if a sandbox cannot be trusted, ConfigError or TaskError if it cannot start."""
         await self.start()
         return self
 
@@ -16,15 +27,55 @@ class Judging:
         await self.close()
 
     async def start(self) -> None:
-        """It is ready."""
+        """Answers can be judged from here on."""
 
     async def close(self) -> None:
         """Nothing of it is left running."""
 
     def facts(self) -> Mapping[str, str]:
-        """What it is, for a run's metadata."""
+        """Its name and versions, for a run's metadata."""
         return {}
 
     def numbers(self) -> dict[str, float]:
-        """What it had to do since this was last asked, by the names of `docs/metrics.md`."""
+        """Its work since this was last called, by the names of `docs/metrics.md`."""
         return {}
+
+
+class Judge(Judging, ABC):
+    """Scores answers. `judge(answer, key)` may be awaited by many tasks at the same time."""
+
+    bounded: ClassVar[bool] = False
+    """It bounds its own time. Otherwise `rollout.judge_timeout` does, which cannot stop what never awaits."""
+
+    @abstractmethod
+    async def judge(self, answer: str, key: str) -> Score:
+        """The score of one answer."""
+
+    def for_problem(self, problem: str) -> Callable[[str, str], Awaitable[Score]]:
+        """The judge of the answers to one problem, whose text it may use."""
+        return self.judge
+
+
+class Together(Judging):
+    """Several of them, started and closed as one."""
+
+    def __init__(self, parts: Sequence[Judging]) -> None:
+        self._parts = parts
+
+    async def start(self) -> None:
+        try:
+            for part in self._parts:
+                await part.start()
+        except BaseException:
+            await self.close()
+            raise
+
+    async def close(self) -> None:
+        for part in self._parts:
+            await part.close()
+
+    def facts(self) -> Mapping[str, str]:
+        return {name: fact for part in self._parts for name, fact in part.facts().items()}
+
+    def numbers(self) -> dict[str, float]:
+        return {name: number for part in self._parts for name, number in part.numbers().items()}

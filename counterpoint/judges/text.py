@@ -1,8 +1,10 @@
-"""Compares answers as text and as rational numbers."""
+"""Judges that compare answers as text and as rational numbers."""
 
 import re
 from fractions import Fraction
+from typing import ClassVar
 
+from counterpoint.judges.base import Judge
 from counterpoint.task import RIGHT, WRONG, Score
 
 _MAX_DIGITS = 400
@@ -21,6 +23,24 @@ async def same_text_or_number(answer: str, key: str) -> Score:
     if _normal(answer) == _normal(key):
         return RIGHT
     return await same_number(answer, key)
+
+
+class NumberJudge(Judge):
+    """The judge "number": right is the same rational number."""
+
+    bounded: ClassVar[bool] = True
+
+    async def judge(self, answer: str, key: str) -> Score:
+        return await same_number(answer, key)
+
+
+class TextJudge(Judge):
+    """The judge "text": right is the same number, or the same text up to case and white space."""
+
+    bounded: ClassVar[bool] = True
+
+    async def judge(self, answer: str, key: str) -> Score:
+        return await same_text_or_number(answer, key)
 
 
 def _number(text: str) -> Fraction | None:

@@ -1,43 +1,101 @@
-"""Where problems come from and how their answers are judged."""
+"""Where problems come from: the task sets that a recipe can name, and those of the user's own."""
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
+from typing import Any
 
-from counterpoint.config import Spec, check_options
-from counterpoint.errors import ConfigError, unknown
+from counterpoint.config import Spec
+from counterpoint.errors import CounterpointError, TaskError
+from counterpoint.family import Family, is_own
+from counterpoint.judges import build_judge
+from counterpoint.judges.base import Judge, Together
+from counterpoint.judges.function.judge import FunctionJudge, is_async
 from counterpoint.judges.programs.grader import Grader
 from counterpoint.sandboxes import build_sandbox
-from counterpoint.tasks.arithmetic import arithmetic
-from counterpoint.tasks.base import Splits
-from counterpoint.tasks.gym import gym
-from counterpoint.tasks.mathematics.task import mathematics
-from counterpoint.tasks.programs.task import programs
-from counterpoint.tasks.questions import questions
-from counterpoint.tasks.synthesis.task import synthesis
+from counterpoint.task import Task
+from counterpoint.tasks.base import Splits, splits_of
 
-TASKS: dict[str, Callable[..., Splits]] = {
-    "arithmetic": arithmetic,
-    "gym": gym,
-    "mathematics": mathematics,
-    "programs": programs,
-    "questions": questions,
-    "synthesis": synthesis,
-}
+TASKS: Family[Any] = Family(
+    "task",
+    {
+        "arithmetic": "counterpoint.tasks.arithmetic:arithmetic",
+        "gym": "counterpoint.tasks.gym:gym",
+        "mathematics": "counterpoint.tasks.mathematics.task:mathematics",
+        "programs": "counterpoint.tasks.programs.task:programs",
+        "questions": "counterpoint.tasks.questions:questions",
+        "synthesis": "counterpoint.tasks.synthesis.task:synthesis",
+    },
+    takes=(Splits, list, tuple),
+)
 _DEFAULT_SANDBOX = Spec(name="fork_server")
+_OWN_JUDGE = Spec(name="task")
 
 
-def load_tasks(spec: Spec, sandbox: Spec = _DEFAULT_SANDBOX) -> Splits:
-    """The splits that a recipe names, with its options. Raises ConfigError or TaskError.
+def load_tasks(spec: Spec, sandbox: Spec = _DEFAULT_SANDBOX, judge: Spec = _OWN_JUDGE) -> Splits:
+    """The splits that a recipe names, judged by the judge that it names. Raises ConfigError or TaskError.
 
-    A member that takes a `judge` has its programs judged in that sandbox, which is not started yet: see
-    `Splits.judging`.
+    A member that takes a `judge` has its programs judged in that sandbox. With any other `judge` than "task" every
+    task of every split is scored by that one. No sandbox and no judge runs yet: see `Splits.judging`.
     """
-    if spec.name not in TASKS:
-        raise ConfigError(unknown("task", spec.name, TASKS))
-    member = TASKS[spec.name]
-    options = check_options(f"task.{spec.name}", member, spec.options, skip=("judge",))
-    if "judge" not in inspect.signature(member).parameters:
-        return member(**options)
-    grader = Grader(build_sandbox(sandbox))
-    return replace(member(**options, judge=grader.judge), judging=grader)
+    chosen = build_judge(judge)
+    splits = _loaded(spec, sandbox)
+    return _own_judges_bounded(splits) if chosen is None else _judged_by(chosen, splits)
+
+
+def _loaded(spec: Spec, sandbox: Spec) -> Splits:
+    member = TASKS.find(spec.name)
+    grader, given = None, dict[str, Any]()
+    if callable(member) and "judge" in inspect.signature(member).parameters:
+        grader = Grader(build_sandbox(sandbox))
+        given = {"judge": grader.judge}
+    try:
+        splits = splits_of(TASKS.build(spec, **given), spec.name)
+    except CounterpointError:
+        raise
+    except Exception as error:  # whatever the user's function raises
+        if not is_own(spec.name):
+            raise
+        raise TaskError(f"task {spec.name!r} raised {type(error).__name__}: {error}") from error
+    return splits if grader is None else replace(splits, judging=grader)
+
+
+def _judged_by(judge: Judge, splits: Splits) -> Splits:
+    """The same problems, every answer scored by `judge`; a missing one is wrong."""
+
+    def judged(tasks: Sequence[Task]) -> tuple[Task, ...]:
+        return tuple(
+            Task(problem=task.problem, key=task.key, judge=judge.for_problem(task.problem.text), bounded=judge.bounded)
+            for task in tasks
+        )
+
+    train, validation, test = (judged(tasks) for tasks in splits.named().values())
+    return replace(splits, train=train, validation=validation, test=test, judging=judge)
+
+
+def _own_judges_bounded(splits: Splits) -> Splits:
+    """Plain functions that the user's tasks have as judges run in processes that can be killed, as `judge` would."""
+    plain = [
+        task.judge
+        for tasks in splits.named().values()
+        for task in tasks
+        if not task.bounded and not is_async(task.judge)
+    ]
+    if not plain:
+        return splits
+    functions = [*dict.fromkeys(plain)]
+    places = {function: which for which, function in enumerate(functions)}
+    judge = FunctionJudge("the task's judge", functions)
+
+    def bounded(tasks: Sequence[Task]) -> tuple[Task, ...]:
+        return tuple(
+            replace(task, judge=partial(judge.score, places[task.judge], task.problem.text), bounded=True)
+            if task.judge in places
+            else task
+            for task in tasks
+        )
+
+    train, validation, test = (bounded(tasks) for tasks in splits.named().values())
+    judging = Together([splits.judging, judge])
+    return replace(splits, train=train, validation=validation, test=test, judging=judging)

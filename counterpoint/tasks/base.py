@@ -1,14 +1,23 @@
-"""What a member of this family is: a function `(**options) -> Splits`."""
+"""The interface of a task set: a function of keyword-only options that returns `Splits`.
+
+It may also return a list of tasks, or of (question, answer) pairs, or of rows with a `question` and an `answer`: these
+are divided into splits by their text (see `splits_of`). A member may be such an object itself.
+"""
 
 import hashlib
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
+from types import MappingProxyType
+from typing import Any
 
 from counterpoint.errors import TaskError
 from counterpoint.judges.base import Judging
-from counterpoint.task import Task
+from counterpoint.judges.text import same_text_or_number
+from counterpoint.task import JudgeFunction, Problem, Task
+from counterpoint.tasks._answers import BOXED_FORMAT, last_box
+from counterpoint.tasks._splits import Split, problem_id, split_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,6 +28,9 @@ class Splits:
     validation: tuple[Task, ...]
     test: tuple[Task, ...]
     judging: Judging = field(default_factory=Judging, compare=False)
+    """What has to run while answers are judged: `async with splits.judging`."""
+    notes: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}), compare=False)
+    """Facts about the tasks, for a run's metadata."""
 
     def __post_init__(self) -> None:
         seen: dict[str, str] = {}
@@ -35,14 +47,84 @@ class Splits:
         return {"train": self.train, "validation": self.validation, "test": self.test}
 
     def fingerprints(self) -> dict[str, str]:
-        """A SHA-256 a split, over ids, texts and keys in order: equal if and only if the tasks are the same."""
+        """One SHA-256 per split, over ids, texts and keys in order: equal if and only if the tasks are the same."""
         return {split: _fingerprint(tasks) for split, tasks in self.named().items()}
 
 
-def batch(tasks: Sequence[Task], *, step: int, size: int, seed: int) -> tuple[Task, ...]:
-    """The tasks of a step: a function of (seed, step) alone, all different, order reshuffled each epoch.
+def task_of(
+    text: str,
+    key: object,
+    *,
+    judge: JudgeFunction = same_text_or_number,
+    answer_format: str = BOXED_FORMAT,
+    extract: Callable[[str], str | None] = last_box,
+    id: str = "",
+) -> Task:
+    r"""The task to answer the question `text`, with the right answer `key`, which is kept as text.
 
-    Every task comes once an epoch; where `size` does not divide their number, the last few of the order wait for the
+    An answer is read from the last `\boxed{...}` of a reply and is right if it is the same number, or the same text up
+    to case and white space. `judge(answer, key)` may be any function, plain or async, that returns a reward in [0, 1],
+    True, False, None (not judged) or a `Score`. The id is that of the text. Raises TaskError if the text is empty.
+    """
+    if not text.strip():
+        raise TaskError("a task needs a text: this one is empty")
+    name = id or problem_id("task", text)
+    problem = Problem(id=name, text=text, answer_format=answer_format, extract=extract)
+    return Task(problem=problem, key=str(key), judge=judge)
+
+
+def splits_of(made: object, source: str) -> Splits:
+    """The splits that `source` made: `Splits` as they are, or a list divided by text, 80 % train, 10 % each other.
+
+    A list holds tasks, pairs (question, answer), or mappings with the keys `question` and `answer`. Raises TaskError if
+    it is something else, or too short for three splits.
+    """
+    if isinstance(made, Splits):
+        return made
+    if isinstance(made, str | bytes | Mapping) or not isinstance(made, Iterable):
+        raise TaskError(
+            f"task {source!r} gave a {type(made).__name__} instead of Splits, or a list of tasks or questions"
+        )
+    tasks = [_task_from(row, f"task {source!r}, number {number}") for number, row in enumerate(made, start=1)]
+    return divided(tasks, f"task {source!r}")
+
+
+def divided(tasks: Sequence[Task], source: str) -> Splits:
+    """Each task in the split that its text alone decides. Raises TaskError if a split is empty."""
+    found: dict[Split, list[Task]] = {"train": [], "validation": [], "test": []}
+    for task in tasks:
+        found[split_of(task.problem.text)].append(task)
+    for split, members in found.items():
+        if not members:
+            raise TaskError(
+                f"{source} has too few questions: none falls into the {split} split, of {len(tasks)} in all; the text of"
+                " a question decides its split (80 % train, 10 % validation, 10 % test)"
+            )
+    return Splits(train=tuple(found["train"]), validation=tuple(found["validation"]), test=tuple(found["test"]))
+
+
+def _task_from(row: Any, place: str) -> Task:
+    match row:
+        case Task():
+            return row
+        case {"question": str(question), "answer": str() | int() | float() as answer}:
+            return task_of(question, answer)
+        case (str(question), str() | int() | float() as answer):
+            return task_of(question, answer)
+    shown = repr(row)
+    raise TaskError(
+        f"{place} is {shown[:_LONGEST_SHOWN]}: allowed are a Task, (question, answer), or"
+        ' {"question": ..., "answer": ...}'
+    )
+
+
+_LONGEST_SHOWN = 80
+
+
+def batch(tasks: Sequence[Task], *, step: int, size: int, seed: int) -> tuple[Task, ...]:
+    """The tasks of a step: a function of (seed, step) alone, all different, their order reshuffled in each epoch.
+
+    Every task comes once per epoch; where `size` does not divide their number, the last few of the order wait for the
     next epoch. `step` counts from 1. Raises TaskError if `size` exceeds the number of tasks.
     """
     if size > len(tasks):

@@ -1,4 +1,4 @@
-"""Any data set of reasoning-gym: generated problems with a scorer of their own, no network."""
+"""The data sets of reasoning-gym: generated problems, each data set with its own scorer, without network."""
 
 import json
 import subprocess
@@ -9,11 +9,14 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from counterpoint.errors import ConfigError, TaskError, unknown
-from counterpoint.judges.gym.judge import GymJudge, command, environment
+from counterpoint.judges._process import Program
+from counterpoint.judges.gym.judge import PROGRAM, GymJudge
 from counterpoint.task import Problem, Task
 from counterpoint.tasks._answers import BOXED_FORMAT, last_box
 from counterpoint.tasks._splits import problem_id
 from counterpoint.tasks.base import Splits
+
+_MAKING_SECONDS = 1800.0
 
 
 def gym(
@@ -29,10 +32,11 @@ def gym(
     r"""Problems of the reasoning-gym data set of that name; `options` are its difficulty parameters.
 
     The splits come from different seeds, and no text is in two of them or twice in one. An answer, read from the last
-    `\boxed{...}`, is worth what the data set's own scorer gives, partial scores included; it may take so many seconds
-    of processor time. The same options give the same tasks with the same version of reasoning-gym. Raises ConfigError
-    if reasoning-gym is not installed, or if it has no such data set or option, TaskError if there are not so many
-    problems.
+    `\boxed{...}`, gets the reward that the data set's own scorer gives, partial scores included; scoring it may take
+    `judge_seconds` of processor time. The same options give the same tasks with the same version of reasoning-gym.
+
+    Raises ConfigError if reasoning-gym is not installed, or has no such data set or option, and TaskError if the
+    options allow too few problems.
     """
     if find_spec("reasoning_gym") is None:
         raise ConfigError("task 'gym' needs reasoning-gym, which is missing: `pip install 'counterpoint[gym]'`")
@@ -54,9 +58,19 @@ def _made(asked: Mapping[str, Any]) -> list[dict[str, Any]]:
         question = json.dumps(asked)
     except TypeError as error:
         raise ConfigError(f"task.gym.options cannot be handed to {name!r}: {error}") from error
-    done = subprocess.run(
-        command("make"), input=question.encode() + b"\n", capture_output=True, env=environment(), cwd="/", check=False
-    )
+    program = Program(name="reasoning-gym", file=PROGRAM, arguments=("make",), patience=_MAKING_SECONDS)
+    try:
+        done = subprocess.run(
+            program.command,
+            input=question.encode() + b"\n",
+            capture_output=True,
+            env=dict(program.environment),
+            cwd=program.folder,
+            check=False,
+            timeout=program.patience,
+        )
+    except subprocess.TimeoutExpired:
+        raise TaskError(f"gym: {name}: its problems were not made within {_MAKING_SECONDS:g} s") from None
     rows = [json.loads(line) for line in done.stdout.splitlines()]
     last = rows.pop() if rows else {}
     if "unknown" in last:

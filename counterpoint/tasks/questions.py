@@ -1,21 +1,19 @@
-"""Questions and answers from a JSON Lines file of one's own."""
+"""Questions and answers from a JSON Lines file of the user's own."""
 
 import json
 from collections.abc import Iterator
 from pathlib import Path
 
 from counterpoint.errors import TaskError
-from counterpoint.judges.text import same_text_or_number
-from counterpoint.task import Problem, Task
-from counterpoint.tasks._answers import BOXED_FORMAT, last_box
-from counterpoint.tasks._splits import problem_id, split_of
-from counterpoint.tasks.base import Splits
+from counterpoint.tasks._answers import BOXED_FORMAT
+from counterpoint.tasks._splits import problem_id
+from counterpoint.tasks.base import Splits, divided, task_of
 
 
 def questions(
     *, path: str, question: str = "question", answer: str = "answer", answer_format: str = BOXED_FORMAT
 ) -> Splits:
-    r"""One task a line of the file at `path`, whose columns `question` and `answer` hold text or numbers.
+    r"""One task per line of the file at `path`, whose columns `question` and `answer` hold text or numbers.
 
     An answer, read from the last `\boxed{...}` of a reply, is right if it is the same number or the same text as the
     key, up to case and white space. Which split a problem is in depends on its text alone: about 80 % are in train,
@@ -25,17 +23,13 @@ def questions(
     file = Path(path).expanduser()
     if not file.is_file():
         raise TaskError(f"task.path = {path!r}: there is no such file")
-    tasks: dict[str, list[Task]] = {"train": [], "validation": [], "test": []}
+    tasks = []
     for number, row in _rows(file):
         text, key = (_text(file, number, row, column) for column in (question, answer))
-        problem = Problem(id=problem_id("question", text), text=text, answer_format=answer_format, extract=last_box)
-        tasks[split_of(text)].append(Task(problem=problem, key=key, judge=same_text_or_number))
-    if not any(tasks.values()):
+        tasks.append(task_of(text, key, answer_format=answer_format, id=problem_id("question", text)))
+    if not tasks:
         raise TaskError(f"{path} is empty: a task file needs at least one line")
-    for split, found in tasks.items():
-        if not found:
-            raise TaskError(f"{path} has too few questions: none falls into the {split} split")
-    return Splits(train=tuple(tasks["train"]), validation=tuple(tasks["validation"]), test=tuple(tasks["test"]))
+    return divided(tasks, path)
 
 
 def _rows(file: Path) -> Iterator[tuple[int, dict[str, object]]]:

@@ -8,11 +8,14 @@ from dataclasses import dataclass
 from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
-from typing import Final
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Final
+
+from pydantic import Field
 
 from counterpoint.errors import ConfigError
-from counterpoint.judges.base import Judging
-from counterpoint.judges.mathematics.pool import Pool, Question, Told
+from counterpoint.judges._process import Heard, Pool, Program, patience
+from counterpoint.judges.base import Judge
 from counterpoint.judges.mathematics.text import (
     DOTS,
     LONGEST,
@@ -31,6 +34,7 @@ from counterpoint.judges.mathematics.text import (
 )
 from counterpoint.task import RIGHT, WRONG, Score, not_judged
 
+_PROGRAM: Final = Path(__file__).with_name("worker.py")
 _REMEMBERED: Final = 50_000
 _SIGNS: Final = {
     **dict.fromkeys(("all real numbers", "all reals", "the real numbers"), r"\mathbb{R}"),
@@ -39,35 +43,45 @@ _SIGNS: Final = {
 }
 
 
-class MathJudge(Judging):
-    """Judges `(answer, key)`; the same pair is judged once. Processes are started by the first answer that needs one.
+class MathJudge(Judge):
+    """The judge "mathematics": right is the same mathematical value. The same pair of answer and key is judged once.
 
-    What an answer does to its judge is its own doing: one that takes too much time or memory to read, is too long, too
-    deep or a tower of powers is wrong, with the reason, because not judging it would pay. Not judged is an answer whose
-    key cannot be read in time, or to which no process could be given. Where a key cannot be read as mathematics at all,
-    an answer is right if it is the same text.
+    An answer has `seconds` of processor time and `memory` MiB in one of `workers` processes if text and rational
+    numbers do not suffice; the first such answer starts a process. `tolerance` is the relative error allowed to
+    numbers.
+
+    The effect of an answer on its judge counts against the answer: one that takes too much time or memory to read, is
+    too long, too deep or a tower of powers is wrong, with the reason, because not judging it would pay. Not judged is
+    an answer whose key cannot be read in time, or for which no process starts. Where a key cannot be read as
+    mathematics at all, an answer is right if it is the same text.
     """
+
+    bounded: ClassVar[bool] = True
 
     def __init__(
         self,
         *,
-        workers: int = 2,
-        seconds: float = 5.0,
-        memory: int = 2048,
-        tolerance: float = 0.0,
-        notes: Mapping[str, str] | None = None,
+        workers: Annotated[int, Field(ge=1, le=256)] = 2,
+        seconds: Annotated[float, Field(gt=0, le=600)] = 5.0,
+        memory: Annotated[int, Field(ge=512, le=2**20)] = 2048,
+        tolerance: Annotated[float, Field(ge=0, lt=1)] = 0.0,
     ) -> None:
-        self._pool = Pool(workers=workers, seconds=seconds, memory=memory)
+        program = Program(
+            name="mathematics", file=_PROGRAM, patience=patience(seconds), arguments=(str(seconds), str(memory))
+        )
+        self._pool = Pool(program, workers=workers)
+        self._seconds = seconds
         self._tolerance = tolerance
-        self._notes = dict(notes or {})
         self._known: OrderedDict[tuple[str, str], Score] = OrderedDict()
-        self._asked: dict[tuple[str, str], Future[Told]] = {}
+        self._asked: dict[tuple[str, str], Future[Heard]] = {}
         self._tally = _Tally()
 
     async def start(self) -> None:
-        """It is ready. Raises ConfigError if math-verify is not installed."""
+        """Raises ConfigError if math-verify is not installed."""
         if find_spec("math_verify") is None:
-            raise ConfigError("task 'mathematics' judges with math-verify, which is missing: `pip install math-verify`")
+            raise ConfigError(
+                "judge 'mathematics' compares with math-verify, which is missing: `pip install math-verify`"
+            )
 
     async def close(self) -> None:
         """No process is left; answers that were still to be judged are not judged."""
@@ -75,17 +89,17 @@ class MathJudge(Judging):
         self._asked.clear()
 
     def facts(self) -> Mapping[str, str]:
-        """The versions of what compares, and what is to be known of the tasks."""
+        """The versions of the libraries that compare."""
         libraries = ("math-verify", "latex2sympy2-extended", "sympy")
-        return {f"judge_{name.replace('-', '_')}": _version(name) for name in libraries} | self._notes
+        return {f"judge_{name.replace('-', '_')}": _version(name) for name in libraries}
 
     def numbers(self) -> dict[str, float]:
-        """What there was to do since the last time this was asked."""
+        """The answers judged since this was last called, by how they were judged."""
         tally, self._tally = self._tally, _Tally()
         return tally.numbers()
 
     async def judge(self, answer: str, key: str) -> Score:
-        """Right or wrong; not judged if the machine or the key did not let it be found out."""
+        """Right or wrong; not judged if the machine or the key did not allow to find out."""
         self._tally.answers += 1
         pair = (answer, key)
         if pair in self._known:
@@ -103,19 +117,33 @@ class MathJudge(Judging):
     async def _compared(self, pair: tuple[str, str]) -> Score:
         if pair not in self._asked:
             self._tally.compared += 1
-            self._asked[pair] = self._pool.ask(_question(*pair, self._tolerance))
+            self._asked[pair] = self._pool.ask(_question(*pair, self._tolerance), lines=2)
         future = self._asked[pair]
         try:
-            told = await asyncio.shield(asyncio.wrap_future(future))
+            heard = await asyncio.shield(asyncio.wrap_future(future))
         finally:
             if future.done():
                 self._asked.pop(pair, None)
-        if told.right is None:
-            return not_judged(told.reason)
-        if told.right:
-            return RIGHT
-        self._tally.cut_short += told.reason.startswith("the answer")
-        return Score(reward=0.0, reason=told.reason)
+        if not heard.end:
+            facts = heard.lines[1]
+            return RIGHT if facts["right"] else Score(reward=0.0, reason=str(facts["reason"]))
+        return self._cut_short(heard)
+
+    def _cut_short(self, heard: Heard) -> Score:
+        """The score of an answer during which its process ended; the first line says that the key has been read."""
+        match heard.end:
+            case "closed":
+                return not_judged(heard.message)
+            case "unstarted":
+                return not_judged(f"the process that compares answers did not start: {heard.message}")
+            case "silent":
+                return not_judged(f"the machine was too busy: {heard.message}")
+        late = f"took longer than {self._seconds:g} s of processor time"
+        why = late if heard.late else f"ended the process ({heard.status})"
+        if not heard.lines:
+            return not_judged(f"the key {why}")
+        self._tally.cut_short += 1
+        return Score(reward=0.0, reason=f"the answer {why}")
 
 
 def settled(answer: str, key: str, tolerance: float = 0.0) -> Score | None:
@@ -178,7 +206,7 @@ def _by_number(found: str, right: str, tolerance: float) -> Score | None:
     return RIGHT if any(abs(v - w) <= allowed for v in readings for w in wanteds) else WRONG
 
 
-def _question(answer: str, key: str, tolerance: float) -> Question:
+def _question(answer: str, key: str, tolerance: float) -> dict[str, Any]:
     found, right = _same_side(_plain(answer), _plain(key))
     if quantity(found).unit == "deg" and r"\pi" in right:
         found = radians(found)
@@ -187,7 +215,7 @@ def _question(answer: str, key: str, tolerance: float) -> Question:
     # What is given an order is read with the order of the key, though the key has none.
     if is_pair(found) and is_list(right) and r"\pm" not in right:
         right = f"({right})" if not right.startswith("(") else right
-    return Question(answer=_without_unit(found), key=_without_unit(right), tolerance=tolerance)
+    return {"answer": _without_unit(found), "key": _without_unit(right), "tolerance": tolerance}
 
 
 def _without_unit(text: str) -> str:
@@ -205,7 +233,7 @@ def _version(name: str) -> str:
 
 @dataclass(slots=True)
 class _Tally:
-    """What there was to do."""
+    """How many answers came, and how they were judged."""
 
     answers: int = 0
     known: int = 0

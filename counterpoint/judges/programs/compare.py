@@ -1,7 +1,6 @@
-"""Whether what a program gave is right: functions of bytes and values that nobody has to trust.
+"""Comparison of a program's output or value with the right one: functions of bytes and values that nobody trusts.
 
-No answer makes them raise, run for longer than its length allows, or forget the order, the case or the number of what
-it holds.
+No answer makes them raise or run for longer than its length allows. Order, case and number of elements always count.
 """
 
 import math

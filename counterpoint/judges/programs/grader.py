@@ -3,30 +3,29 @@
 import asyncio
 import re
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from time import perf_counter
+from typing import ClassVar
 
 from counterpoint.errors import SandboxError, TaskError
-from counterpoint.judges.base import Judging
+from counterpoint.judges.base import Judge
 from counterpoint.judges.programs.suite import StdinSuite, Suite, from_key, to_key
 from counterpoint.judges.programs.verdict import checker_job, checker_verdict, jobs_of, verdict
 from counterpoint.sandboxes.base import Execution, Job, Sandbox, Verdict
-from counterpoint.task import Problem, Score, Task, not_judged
+from counterpoint.task import JudgeFunction, Problem, Score, Task, not_judged
 
 _REMEMBERED = 20_000
 SUSPICIOUS = re.compile(
     r"_getframe|f_back|f_locals|ctypes|/proc\b|gc\.get_|__eq__|__subclasses__|_exit\b|inside\.|os\.write\(\s*3"
 )
-"""What a correct solution hardly ever needs; if it is in an accepted one, somebody should look at it."""
-
-
+"""Text that a correct solution hardly ever needs; an accepted program that has it deserves a look."""
 _ADDRESS = re.compile(r"0x[0-9a-fA-F]+")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Judgement:
-    """What became of a program."""
+    """The verdict on a program."""
 
     verdict: Verdict
     passed: int = 0
@@ -35,7 +34,7 @@ class Judgement:
     reason: str = ""
 
     def score(self, program: str) -> Score:
-        """1 for an accepted program, else 0; none where nothing can be said about it."""
+        """1 for an accepted program, else 0; not judged where the verdict is not about the program."""
         if self.verdict in (Verdict.NOT_JUDGED, Verdict.INVALID_TASK):
             return not_judged(f"{self.verdict}: {self.reason}")
         accepted = self.verdict is Verdict.ACCEPTED
@@ -46,11 +45,7 @@ class Judgement:
         return Score(reward=float(accepted), parts=parts, reason=reason)
 
 
-Judge = Callable[[str, str], Awaitable[Score]]
-"""What a member of the family is given to judge with: `judge(program, key)`."""
-
-
-def program_task(problem: Problem, suite: Suite | str, judge: Judge) -> Task:
+def program_task(problem: Problem, suite: Suite | str, judge: JudgeFunction) -> Task:
     """The task to write a program for this suite, or key of one. Raises TaskError if the suite cannot judge."""
     key = suite if isinstance(suite, str) else to_key(suite)
     return Task(problem=problem, key=key, judge=judge, bounded=True, unanswered=_NO_PROGRAM)
@@ -59,8 +54,10 @@ def program_task(problem: Problem, suite: Suite | str, judge: Judge) -> Task:
 _NO_PROGRAM = Judgement(verdict=Verdict.NO_PROGRAM, tests=1).score("")
 
 
-class Grader(Judging):
+class Grader(Judge):
     """Judges programs in a sandbox. The same program of one task is judged once."""
+
+    bounded: ClassVar[bool] = True
 
     def __init__(self, sandbox: Sandbox) -> None:
         self._sandbox = sandbox
@@ -80,12 +77,12 @@ class Grader(Judging):
         return {f"sandbox_{name}": value for name, value in self._sandbox.facts().items()}
 
     def numbers(self) -> dict[str, float]:
-        """What there was to do since the last time this was asked."""
+        """The programs judged and the tests run since this was last called."""
         tally, self._tally = self._tally, _Tally()
         return tally.numbers()
 
     async def judge(self, answer: str, key: str) -> Score:
-        """The score of a program by the tests of `key`, which is a suite as `_suite.to_key` writes it."""
+        """The score of a program by the tests of `key`, which is a suite as `suite.to_key` writes it."""
         asked = (key, answer)
         self._tally.programs += 1
         if asked not in self._known:
@@ -107,7 +104,7 @@ class Grader(Judging):
         return await self.grade(program, suite)
 
     async def grade(self, program: str, suite: Suite) -> Judgement:
-        """What became of the program: accepted if it passed every test, else the verdict of the first that failed.
+        """The verdict on the program: accepted if it passed every test, else that of the first test that failed.
 
         Tests run in their order, further ones ahead only where a slot would else be idle, none after the first failure.
         """
@@ -139,7 +136,7 @@ class Grader(Judging):
         return None
 
     def _fill(self) -> None:
-        """Every slot has a test to run, if there is one left."""
+        """Every slot is given a test to run, if there is one left."""
         while len(self._running) < self._sandbox.slots:
             open_trials = [trial for trial in self._trials if trial.has_more()]
             if not open_trials:
@@ -202,12 +199,12 @@ class _Trial:
         return self._failed is None and not self.judgement.done() and self.next < len(self.jobs)
 
     def take(self) -> int:
-        """The number of the next test, which is taken."""
+        """Takes the next test and returns its number."""
         self.next += 1
         return self.next - 1
 
     def record(self, index: int, outcome: Verdict, detail: str) -> None:
-        """Test `index` came out so. The first failure in their order decides, whichever was found first."""
+        """Records the outcome of test `index`. The first failure in the order of tests decides, not in time."""
         if self.judgement.done():
             return
         if outcome is Verdict.ACCEPTED:
@@ -217,7 +214,7 @@ class _Trial:
         self._decide()
 
     def give_up(self, reason: str) -> None:
-        """Nothing can be said about the program."""
+        """Ends the trial without a verdict on the program."""
         if not self.judgement.done():
             self.judgement.set_result(Judgement(verdict=Verdict.NOT_JUDGED, reason=reason))
 
@@ -234,7 +231,7 @@ class _Trial:
 
 @dataclass(slots=True)
 class _Tally:
-    """What there was to do."""
+    """How many programs came, and the tests that were run for them."""
 
     programs: int = 0
     known: int = 0
@@ -261,6 +258,6 @@ class _Tally:
 
 
 def _last_line(execution: Execution) -> str:
-    """What the program said last on standard error, without addresses: for people to read, it decides nothing."""
+    """The last line of the program's standard error, without addresses: for people to read, it decides nothing."""
     lines = execution.stderr[-2000:].decode(errors="replace").strip().splitlines()
     return _ADDRESS.sub("0x...", lines[-1][:200]) if lines else ""

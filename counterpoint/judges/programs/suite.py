@@ -1,4 +1,4 @@
-"""How a program is judged: the hidden tests of a task, which are its key."""
+"""Test suites: the hidden tests of a programming task, which are its key."""
 
 import json
 from collections.abc import Mapping
@@ -11,7 +11,7 @@ from counterpoint.sandboxes.base import STANDARD, Allowance
 from counterpoint.sandboxes.inside.codec import CodecError, Value, packed, unpacked
 
 Comparison = Literal["lines", "lcb_strict", "tokens", "exact"]
-"""How an output is compared with the right one; see `_compare`."""
+"""The ways to compare an output with the right one; see `compare.same_output`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,11 +43,11 @@ class CallSuite:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AssertSuite:
-    """Functions that stand an exam: text of asserts that is run beside the program, not with it."""
+    """Functions that have to pass an exam: a text of asserts, run in another process than the program."""
 
     function: str
     exams: tuple[str, ...]
-    """Each a whole text, in the order in which they are run."""
+    """One whole text per exam, in the order in which they are run."""
     allowance: Allowance = STANDARD
 
 
@@ -55,7 +55,7 @@ Suite = StdinSuite | CallSuite | AssertSuite
 
 
 def check(suite: Suite) -> None:
-    """Raises TaskError if no program can be judged by it: it has no tests, or its function no proper name."""
+    """Raises TaskError if the suite cannot judge a program: it has no tests, or its function has no proper name."""
     if not (suite.exams if isinstance(suite, AssertSuite) else suite.tests):
         raise TaskError("it has no tests")
     if not isinstance(suite, StdinSuite) and not suite.function.isidentifier():
@@ -80,7 +80,7 @@ def to_key(suite: Suite) -> str:
 
 @lru_cache(maxsize=4096)
 def from_key(key: str) -> Suite:
-    """The suite that a key says. Raises TaskError if it is not one or cannot judge."""
+    """The suite that a key encodes. Raises TaskError if it encodes none or one that cannot judge."""
     try:
         table = json.loads(key)
         suite = _KINDS[table.pop("kind")](table)
@@ -116,7 +116,7 @@ def _with_allowance(table: dict[str, Any]) -> dict[str, Any]:
 
 
 def _fields(record: object) -> Mapping[str, Any]:
-    """What a record holds besides its allowance."""
+    """The fields of a record except its allowance."""
     names = [name for name in type(record).__dataclass_fields__ if name != "allowance"]  # type: ignore[attr-defined]
     return {name: getattr(record, name) for name in names}
 

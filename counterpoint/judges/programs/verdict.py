@@ -1,4 +1,4 @@
-"""From a test to a job, and from what the job left behind to a verdict: pure functions, on the parent's side."""
+"""From a test to a job, and from the result of the job to a verdict: pure functions, in the parent's process."""
 
 from collections.abc import Sequence
 
@@ -24,7 +24,7 @@ exec(compile(checker, "checker.py", "exec"), {"__name__": "__main__"})
 
 
 def jobs_of(suite: Suite, program: str) -> Sequence[Job]:
-    """A job a test, in order. Nothing of what is expected is in one, but for the exam's own process."""
+    """One job per test, in order. None holds the expected result, except an exam, in its own process."""
     match suite:
         case StdinSuite():
             return [Script(source=program, stdin=given.encode()) for given, _ in suite.tests]
@@ -35,7 +35,7 @@ def jobs_of(suite: Suite, program: str) -> Sequence[Job]:
 
 
 def verdict(suite: Suite, index: int, execution: Execution) -> Verdict:
-    """What became of test `index`, but for a checker, which has still to be asked about an accepted output."""
+    """The verdict on test `index`. An accepted output has yet to pass the suite's checker, if it has one."""
     failed = fault(execution, suite.allowance)
     match suite:
         case AssertSuite():
@@ -58,7 +58,7 @@ def checker_job(suite: StdinSuite, index: int, execution: Execution) -> Script |
 
 
 def checker_verdict(execution: Execution, allowance: Allowance) -> Verdict:
-    """Accepted if the checker's last word is 1; one that stumbles over an output has not accepted it."""
+    """Accepted if the checker's last word is 1; a checker that fails on an output has not accepted it."""
     words = (_text(execution.stdout) or "").split()
     return _accepted_if(fault(execution, allowance) is None and words[-1:] in (["1"], ["1.0"]))
 

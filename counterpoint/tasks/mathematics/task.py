@@ -53,7 +53,7 @@ def mathematics(
     memory: Annotated[int, Field(ge=512, le=2**20)] = 2048,
     workers: Annotated[int, Field(ge=1, le=256)] = 2,
 ) -> Splits:
-    r"""One task a row of the file or folder at `path`, or of the `sets` that are named for train, validation and test.
+    r"""One task per row of the file or folder at `path`, or of the `sets` named for train, validation and test.
 
     A set is gsm8k, gsm8k_test, math_500, dapo_math, deepscaler, aime_2024, aime_2025, amc, olympiad_bench, minerva, or
     a path, of which `problem` and `answer` name the columns; `answer_in` says where in its column an answer is. Known
@@ -65,7 +65,7 @@ def mathematics(
     `test` keep at most as many problems, drawn by `seed`.
 
     Problems of train that overlap with validation or test in 13 words on end, and of validation with test, are dropped,
-    refused or kept as `overlap` says; the same text is never kept. How many is among the facts of `judging`. The study
+    refused or kept as `overlap` says; the same text is never kept. Their numbers are in `Splits.notes`. The study
     kept them.
 
     An answer, the last `\boxed{...}`, has `seconds` of processor time and `memory` MiB in one of `workers` processes if
@@ -84,10 +84,10 @@ def mathematics(
     if refused and (invalid == "refuse" or not entries):
         raise TaskError(_complaint(refused, len(refused) + len(entries)))
     entries, notes = _apart(entries, overlap)
-    judge = MathJudge(workers=workers, seconds=seconds, memory=memory, tolerance=tolerance, notes=notes)
+    judge = MathJudge(workers=workers, seconds=seconds, memory=memory, tolerance=tolerance)
     limits: dict[Split, int | None] = {"train": train, "validation": validation, "test": test}
     drawn = {name: _tasks(entries, name, limits[name], seed, judge) for name in _IN_ORDER}
-    return Splits(train=drawn["train"], validation=drawn["validation"], test=drawn["test"], judging=judge)
+    return Splits(train=drawn["train"], validation=drawn["validation"], test=drawn["test"], judging=judge, notes=notes)
 
 
 def study_test(rows: int) -> frozenset[int]:

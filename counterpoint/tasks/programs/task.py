@@ -10,9 +10,9 @@ from typing import Annotated, Final, Literal
 from pydantic import Field
 
 from counterpoint.errors import ConfigError, TaskError
-from counterpoint.judges.programs.grader import Judge, program_task
+from counterpoint.judges.programs.grader import program_task
 from counterpoint.judges.programs.suite import CallSuite, Comparison, StdinSuite
-from counterpoint.task import Problem, Task
+from counterpoint.task import JudgeFunction, Problem, Task
 from counterpoint.tasks._fence import last_block
 from counterpoint.tasks._sources import Row, rows_of
 from counterpoint.tasks._splits import Split, problem_id, split_of
@@ -31,7 +31,7 @@ _IN_ORDER: Final[tuple[Split, ...]] = ("test", "validation", "train")
 
 def programs(
     *,
-    judge: Judge,
+    judge: JudgeFunction,
     path: str = "",
     dataset: str = "",
     subset: str = "",
@@ -111,7 +111,7 @@ def _coherent(splits: Mapping[Split, str] | None) -> None:
 
 
 def _entries(
-    rows: Iterable[Row], layout: Layout | None, reading: Reading, judge: Judge, named: Mapping[Split, str]
+    rows: Iterable[Row], layout: Layout | None, reading: Reading, judge: JudgeFunction, named: Mapping[Split, str]
 ) -> tuple[list[_Entry], list[_Refused]]:
     entries: list[_Entry] = []
     refused: list[_Refused] = []
@@ -174,7 +174,7 @@ def _drawn(tasks: tuple[Task, ...], count: int | None, seed: int, split: Split) 
     return tuple(tasks[index] for index in sorted(chosen))
 
 
-def _task(exercise: Exercise, reading: Reading, judge: Judge) -> Task:
+def _task(exercise: Exercise, reading: Reading, judge: JudgeFunction) -> Task:
     text = _problem_text(exercise, reading.show_tests)
     answer_format = _PROGRAM_FORMAT if isinstance(exercise.suite, StdinSuite) else _FUNCTION_FORMAT
     id_ = problem_id("program", exercise.statement)

@@ -10,8 +10,8 @@ from typing import Annotated, Literal, NamedTuple
 from pydantic import Field
 
 from counterpoint.errors import TaskError
-from counterpoint.judges.programs.grader import Judge, program_task
-from counterpoint.task import Problem, Task
+from counterpoint.judges.programs.grader import program_task
+from counterpoint.task import JudgeFunction, Problem, Task
 from counterpoint.tasks._fence import BLOCK_FORMAT, last_block
 from counterpoint.tasks._splits import Split, problem_id, split_of
 from counterpoint.tasks.base import Splits
@@ -62,7 +62,7 @@ def synthesis(
     test: Annotated[int, Field(ge=1)] = 256,
     held_out: HeldOut = "problems",
     seed: int = 0,
-    judge: Judge,
+    judge: JudgeFunction,
 ) -> Splits:
     """Problems such as `f([3, 1, 2]) == [1, 2]`, four times: which function of `steps` operations is it?
 
@@ -153,7 +153,7 @@ def _attempt(known: _Known, options: Options, source: random.Random) -> Drawn | 
     return Drawn(known.function, tuple(inputs[place] for place in shown), tuple(inputs[place] for place in hidden))
 
 
-def _task(drawn: Drawn, judge: Judge) -> Task:
+def _task(drawn: Drawn, judge: JudgeFunction) -> Task:
     text = drawn.text
     problem = Problem(id=problem_id("synthesis", text), text=text, answer_format=BLOCK_FORMAT, extract=last_block)
     return program_task(problem, drawn.key, judge)
