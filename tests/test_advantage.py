@@ -25,7 +25,7 @@ from counterpoint.algorithms.advantage import (
 )
 from counterpoint.algorithms.base import Credit, in_loss
 from counterpoint.episode import CallKey, Proposal, Unreadable
-from counterpoint.errors import WorkflowError
+from counterpoint.errors import ConfigError, WorkflowError
 
 PARTS = ["task", "role", "slot", "turn", "prompt", "proposal"]
 OVER_EPISODES = {"grpo": grpo, "dr_grpo": dr_grpo, "rloo": rloo, "reinforce_pp": reinforce_pp}
@@ -504,7 +504,7 @@ def test_no_credits_give_no_samples(rule):
 @pytest.mark.parametrize("rule", OVER_EPISODES.values(), ids=OVER_EPISODES)
 def test_an_episode_with_two_rewards_cannot_be_compared_as_one(rule):
     credits = [make_credit(1.0), make_credit(0.0, "critic"), make_credit(0.0, rollout=1)]
-    with pytest.raises(ValueError, match=r"task t, rollout 0: .*one reward an episode.* 1\.0 and .* 0\.0"):
+    with pytest.raises(ConfigError, match=r"task t, rollout 0: .*one reward per episode.* 1\.0 and .* 0\.0"):
         rule(credits)
 
 

@@ -12,6 +12,7 @@ import torch
 from facts import make_call, make_episode, make_group
 
 from counterpoint.algorithms import (
+    ADVANTAGES,
     AGGREGATIONS,
     CORRECTIONS,
     CREDITS,
@@ -20,11 +21,9 @@ from counterpoint.algorithms import (
     OVER_CALLS,
     OVER_EPISODES,
     OVERLONG,
-    build_algorithm,
-    build_batches,
-    build_loss,
 )
 from counterpoint.algorithms.base import Sample, in_loss
+from counterpoint.algorithms.build import build_algorithm, build_batches, build_loss
 from counterpoint.algorithms.loss import Tokens
 from counterpoint.config import AlgorithmConfig
 from counterpoint.episode import Answer, Proposal, Unreadable, Verdict
@@ -35,7 +34,7 @@ ROLES = ("generator", "critic", "planner", "judge")
 TRAINED = frozenset({"generator", "critic", "planner"})
 FAMILIES = {
     "credit": CREDITS,
-    "advantage": OVER_EPISODES | OVER_CALLS,
+    "advantage": ADVANTAGES,
     "loss": LOSSES,
     "aggregation": AGGREGATIONS,
     "correction": CORRECTIONS,
@@ -389,7 +388,7 @@ def test_a_recipe_sets_the_options_of_help_hurt():
 
 def test_the_default_loss_is_clip_over_tokens_with_nothing_corrected_and_nothing_held():
     loss = build_loss(recipe())
-    assert (loss.kl, loss.anchor) == (None, "learner")
+    assert (loss.kl, loss.old_logprobs) == (None, "learner")
     assert loss.aggregation([sample(length=1), sample(length=3)]) == [1 / 4, 1 / 4]
     found, facts = loss.per_token(token(2.0, 1.0, sampler=50.0, base=1.0))
     assert found.item() == pytest.approx(-1.28)
@@ -463,9 +462,9 @@ def test_a_recipe_sets_what_holds_to_the_base(name, added):
     assert set(facts) == {"clipped", "corrected", "kl"}
 
 
-@pytest.mark.parametrize("anchor", ["learner", "sampler"])
-def test_a_recipe_says_whose_log_probabilities_the_ratio_is_taken_to(anchor):
-    assert build_loss(recipe(anchor=anchor)).anchor == anchor
+@pytest.mark.parametrize("whose", ["learner", "sampler"])
+def test_a_recipe_says_whose_the_old_log_probabilities_are(whose):
+    assert build_loss(recipe(old_logprobs=whose)).old_logprobs == whose
 
 
 def test_a_recipe_says_how_a_step_is_split():
@@ -483,13 +482,13 @@ def test_a_recipe_says_how_a_step_is_split():
 def test_a_name_that_no_member_has_is_refused_with_the_names_that_exist(family):
     config = recipe(**{family: "nobody"})
     wanted = ", ".join(sorted(FAMILIES[family]))
-    with pytest.raises(ConfigError, match=re.escape(f"unknown algorithm.{family} 'nobody'; ") + f".*allowed: {wanted}"):
+    with pytest.raises(ConfigError, match=re.escape(f"unknown {family} 'nobody'; ") + f".*allowed: {wanted}"):
         build(config)
 
 
 BAD_OPTIONS = [
-    ({"advantage": "gpro"}, r"unknown algorithm\.advantage 'gpro'; did you mean 'grpo'\?"),
-    ({"credit": "outcomes"}, r"unknown algorithm\.credit 'outcomes'; did you mean 'outcome'\?"),
+    ({"advantage": "gpro"}, r"unknown advantage 'gpro'; did you mean 'grpo'\?"),
+    ({"credit": "outcomes"}, r"unknown credit 'outcomes'; did you mean 'outcome'\?"),
     ({"advantage": {"name": "grpo", "by": ["task"]}}, r"algorithm\.advantage = 'grpo' takes no options; by given"),
     ({"advantage": {"name": "rae", "decai": 0.9}}, r"\[algorithm\.advantage\] 'decai'; did you mean 'decay'\?"),
     ({"advantage": {"name": "rae", "baselines": {}}}, r"unknown key in \[algorithm\.advantage\] 'baselines'"),
@@ -524,7 +523,7 @@ def test_a_wrong_option_of_an_algorithm_is_named(table, message):
 
 
 BAD_LOSSES = [
-    ({"loss": "ppo"}, r"unknown algorithm\.loss 'ppo'; "),
+    ({"loss": "ppo"}, r"unknown loss 'ppo'; "),
     ({"loss": {"name": "reinforce", "low": 0.1}}, r"algorithm\.loss = 'reinforce' takes no options; low given"),
     ({"loss": {"name": "clip", "low": 1.5}}, r"algorithm\.loss\.low = 1\.5: .*less than 1"),
     ({"loss": {"name": "clip", "high": 0.0}}, r"algorithm\.loss\.high = 0\.0: .*greater than 0"),
@@ -602,7 +601,7 @@ def test_two_ways_to_split_a_step_are_refused():
 def test_several_updates_need_a_loss_with_a_ratio(split):
     with pytest.raises(
         ConfigError,
-        match=r"algorithm\.loss = 'reinforce' has no ratio .*takes one update a step; with several use: ",
+        match=r"algorithm\.loss = 'reinforce' has no ratio .*takes one update per step; with several use: ",
     ) as refusal:
         algorithm(loss="reinforce", **split)
     allowed = str(refusal.value).rpartition(": ")[2].split(", ")
@@ -616,11 +615,11 @@ def test_several_updates_need_a_loss_with_a_ratio(split):
 def test_a_ratio_to_the_sampler_is_not_corrected_again(name):
     with pytest.raises(
         ConfigError,
-        match=rf"algorithm\.correction = '{name}' corrects from the sampler .*anchor = 'sampler' .*would count twice",
+        match=rf"algorithm\.correction = '{name}' corrects from .*old_logprobs = 'sampler' .*would count twice",
     ):
-        algorithm(correction=name, anchor="sampler")
+        algorithm(correction=name, old_logprobs="sampler")
     algorithm(correction=name)
-    algorithm(anchor="sampler")
+    algorithm(old_logprobs="sampler")
 
 
 def test_weights_of_tokens_do_not_go_with_a_ratio_of_calls():

@@ -53,8 +53,8 @@ def by_episode(credits: Sequence[Credit], *, baseline: Baseline, scale: Scale) -
         if known.reward != credit.reward:
             raise ConfigError(
                 f"task {credit.task}, rollout {credit.rollout}: an advantage over episodes needs one reward per"
-                f" episode, but {known.call.key} has {known.reward} and {credit.call.key} has {credit.reward}; use an advantage"
-                " over calls, such as role"
+                f" episode, but {known.call.key} has {known.reward} and {credit.call.key} has {credit.reward};"
+                " use an advantage over calls, such as role"
             )
     compared = _compare(list(first.values()), [task for task, _ in first], baseline=baseline, scale=scale)
     found = {(sample.task, sample.rollout): sample for sample in compared}
