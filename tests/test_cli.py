@@ -197,7 +197,7 @@ def test_a_role_that_is_never_called_is_refused(refused, tmp_path):
 
 def test_a_run_directory_in_use_is_refused(refused, finished):
     folder, _ = finished
-    assert "already holds a run: go on with `counterpoint resume one`" in refused(
+    assert "already holds a run: resume it with `counterpoint resume one`" in refused(
         "train", "voting_arithmetic", "--out", "one", folder=folder
     )
     assert "is not a run directory" in refused("resume", "nowhere", folder=folder)

@@ -2,15 +2,25 @@
 
 import asyncio
 import json
+import re
 import shutil
 import subprocess
 import sys
+import tomllib
 
 import pytest
+import tomli_w
 from conftest import micro_run
 
+from counterpoint.analysis import signatures
 from counterpoint.analysis.alarm import Alarm
+from counterpoint.analysis.history import history_of
 from counterpoint.analysis.signatures import SIGNATURES
+from counterpoint.analysis.summary import summarize
+from counterpoint.cli.diagnose import report
+from counterpoint.config import Spec
+from counterpoint.errors import ConfigError, RunError
+from counterpoint.files import RowReader
 from counterpoint.policy import Routing
 from counterpoint.run import Run
 from counterpoint.training import peak_of, train
@@ -25,8 +35,8 @@ def test_a_run_of_two_steps_shows_nothing_and_says_so(tiny_run, tmp_path):
     done = diagnose(tiny_run.path, "--out", str(tmp_path / "found.json"))
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
-    assert lines[0] == "2 training steps and 3 evaluations were read"
-    assert lines[2] == "most signatures need 10 training steps, capture 20"
+    assert lines[0] == "read 2 training steps and 3 evaluations"
+    assert lines[2] == "most signatures need 10 training steps, capture needs 20"
     assert lines[-1] == f"none found of: {', '.join(SIGNATURES)}"
     found = json.loads((tmp_path / "found.json").read_text())
     assert found["findings"] == []
@@ -59,7 +69,7 @@ def test_a_run_that_was_killed_is_diagnosed_too(sick):
     assert done.returncode == 0, done.stderr
     assert "over-rejection: aggregator (steps 11 to 30)" in done.stdout
     assert "  evidence: role/aggregator/false_rejection 0.90, threshold 0.5" in done.stdout
-    assert SIGNATURES["over-rejection"].advice in done.stdout
+    assert SIGNATURES.find("over-rejection").advice in done.stdout
 
 
 def test_a_folder_that_is_no_run_or_has_not_begun_is_an_error_in_a_line(tmp_path, tiny_run):
@@ -93,6 +103,115 @@ def test_the_alarm_goes_on_from_what_the_directory_holds(sick):
     (sick / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in texts))
     alarm = Alarm(run, Routing({"generator": "all", "aggregator": "all"}))
     assert alarm.look(31, {**texts[-1]}) == {"warning/cliff": 1.0, "warning/capture/all": 1.0}
+
+
+def test_an_alarm_reads_each_evaluation_once_and_warns_as_one_that_reads_them_all_again(sick, monkeypatch):
+    run = Run.read(sick)
+    routing = Routing({"generator": "all", "aggregator": "all"})
+    (sick / "metrics.jsonl").write_text("")
+    (sick / "evaluations.jsonl").write_text("")
+    alarm, read = Alarm(run, routing), []
+    new_rows = RowReader.new_rows
+    monkeypatch.setattr(RowReader, "new_rows", lambda self: read.append(found := new_rows(self)) or found)
+    fall = [0.9] * 20 + [0.1] * 10
+    warned = []
+    for step, accuracy in enumerate(fall, start=1):
+        row = {"step": step, "split": "validation", "accuracy": accuracy, "outcomes": dict.fromkeys(range(64))}
+        run.add_evaluation({**row, "numbers": {}})
+        numbers = {"gradient/all/dominance": 0.95, "gradient/all/generator/alignment": 0.97}
+        numbers |= {"gradient/all/generator/share": 0.95, "gradient/all/aggregator/share": 0.05}
+        numbers |= {"role/aggregator/tokens": 5.0 if step < 11 else 60.0}
+        found = alarm.look(step, numbers)
+        assert [len(rows) for rows in read] == [1], "the rows of one evaluation, and no others"
+        again = Alarm(run, routing)
+        assert again.look(step, numbers) == found
+        run.add_metrics(step, numbers)
+        read.clear()
+        warned.append(found)
+    assert {found["warning/cliff"] for found in warned} == {0.0, 1.0}
+    assert {found["warning/capture/all"] for found in warned} == {0.0, 1.0}
+
+
+OWN_SIGNATURES = """
+from counterpoint.analysis.signatures.base import Finding, Signature
+
+def find(history, limits):
+    return [Finding(signature="much talk", where="team", steps=(1, history.last), evidence=("one",))]
+
+def stumble(history, limits):
+    return 1 / 0
+
+MUCH_TALK = Signature(name="much talk", find=find, meaning="They talk much.", advice="Tell them.")
+STUMBLES = Signature(name="stumbles", find=stumble, meaning="-", advice="-")
+ECHO = Signature(name="echo", find=find, meaning="-", advice="-")
+MISNAMED = Signature(name="misnamed", find=find, meaning="-", advice="-")
+
+def at_least(*, steps: int):
+    def find(history, limits):
+        evidence = (f"{history.last} steps",)
+        found = Finding(signature="long", where="team", steps=(1, history.last), evidence=evidence)
+        return [found] if history.last >= steps else []
+    return Signature(name="long", find=find, meaning="It is long.", advice="Stop.")
+"""
+
+
+@pytest.fixture
+def own(tmp_path, monkeypatch):
+    """A module of signatures in the current directory."""
+    (tmp_path / "own_signatures.py").write_text(OWN_SIGNATURES)
+    monkeypatch.chdir(tmp_path)
+
+
+def with_signatures(run, path, *specs):
+    shutil.copytree(run.path, path)
+    recipe = tomllib.loads((path / "config.toml").read_text())
+    (path / "config.toml").write_text(tomli_w.dumps({**recipe, "signatures": list(specs)}))
+    return path
+
+
+def test_a_signature_of_ones_own_is_looked_for_beside_the_shipped_ones(tiny_run, tmp_path, own):
+    long = {"name": "own_signatures:at_least", "steps": 2}
+    path = with_signatures(tiny_run, tmp_path / "run", "own_signatures:MUCH_TALK", long)
+    done = diagnose(path)
+    assert done.returncode == 0, done.stderr
+    assert "much talk: team (steps 1 to 2)\n  evidence: one\n  meaning:  They talk much." in done.stdout
+    assert "long: team (steps 1 to 2)\n  evidence: 2 steps" in done.stdout
+    assert done.stdout.splitlines()[-1] == f"none found of: {', '.join(SIGNATURES)}"
+    history = history_of(Run.read(path))
+    assert [finding.signature for finding in signatures.diagnose(history)] == ["much talk", "long"]
+
+
+def test_a_signature_that_raises_is_an_error_that_names_it_after_the_report(tiny_run, tmp_path, own, capsys):
+    path = with_signatures(tiny_run, tmp_path / "run", "own_signatures:STUMBLES", "own_signatures:MUCH_TALK")
+    with pytest.raises(RunError, match=r"^signature 'stumbles' raised ZeroDivisionError: division by zero$"):
+        report(path, tmp_path / "found.json")
+    printed = capsys.readouterr().out
+    assert "much talk: team" in printed
+    assert "stumbles" not in printed, "it is not among those that were looked for in vain"
+    found = json.loads((tmp_path / "found.json").read_text())
+    assert found["errors"] == ["signature 'stumbles' raised ZeroDivisionError: division by zero"]
+    with pytest.raises(RunError, match="'stumbles' raised"):
+        signatures.diagnose(history_of(Run.read(path)))
+
+
+@pytest.mark.parametrize(
+    ("name", "error"),
+    [
+        ("ehco", "unknown signature 'ehco'; did you mean 'echo'"),
+        ("own_signatures:ECHO", "'own_signatures:ECHO' has the name 'echo', which another signature has"),
+        ("own_signatures:MUCH_TALKS", "unknown name in own_signatures 'MUCH_TALKS'; did you mean 'MUCH_TALK'"),
+        ("own_signatures:OWN", "unknown name in own_signatures 'OWN'"),
+    ],
+)
+def test_a_signature_that_cannot_be_used_is_an_error_in_a_line(own, name, error):
+    with pytest.raises(ConfigError, match=re.escape(error)):
+        signatures.build_signatures([Spec(name=name)])
+
+
+def test_a_finding_under_another_name_is_an_error(tiny_run, own):
+    found = signatures.examine(history_of(tiny_run), extra=[Spec(name="own_signatures:MISNAMED")])
+    assert list(found.errors) == ["misnamed"]
+    assert "must return findings of 'misnamed'" in found.errors["misnamed"]
 
 
 def test_a_run_that_is_warned_ends_with_the_weights_of_its_peak(tmp_path, monkeypatch):
@@ -129,3 +248,19 @@ def test_the_peak_is_the_best_checkpoint_that_was_evaluated(tiny_run, tmp_path):
     (path / "evaluations.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     assert Run.read(path).checkpoints() == [0, 2]
     assert peak_of(Run.read(path)) == 2  # smoothed: 0.5 at 0, 0.7 at 2; 3 has no checkpoint
+
+
+def test_the_peak_that_a_run_returns_to_is_the_peak_that_its_summary_names(tiny_run, tmp_path):
+    path = tmp_path / "run"
+    shutil.copytree(tiny_run.path, path)
+    accuracies = (0.4, 0.4, 0.5, 0.4, 0.3, 0.5)  # smoothed, the evaluations of steps 1 and 2 are equal
+    rows = [
+        {"step": step, "split": split, "accuracy": accuracy, "outcomes": {"a": [accuracy]}, "roles": {}, "numbers": {}}
+        for step, accuracy in enumerate(accuracies)
+        for split in ("validation", "test")
+    ]
+    (path / "evaluations.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    for step in range(1, 6):
+        (path / "checkpoints" / f"{step:06d}").mkdir(exist_ok=True)
+    run = Run.read(path)
+    assert peak_of(run) == summarize(run.evaluation_rows()).peak_step == 2

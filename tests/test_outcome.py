@@ -1,5 +1,6 @@
 """Base, peak and terminal accuracy: validation picks the peak, the test split reports it."""
 
+import json
 import random
 from statistics import fmean
 
@@ -75,6 +76,15 @@ def test_where_smoothing_leaves_two_alike_the_better_one_is_the_peak():
     assert summarize(course([0.1, 0.5], rise)).peak_step == 10
     assert summarize(course([0.5, 0.1], fall)).peak_step == 0
     assert summarize(course([0.5, 0.5], fall)).peak_step == 0
+
+
+def test_the_peak_is_one_of_the_steps_in_question_and_equal_ones_give_the_better_then_the_first():
+    accuracy = dict(enumerate([0.4, 0.4, 0.5, 0.4, 0.3, 0.5]))
+    assert peak_of_accuracy(accuracy, range(6)) == 2  # smoothed as well as 1, and better than it
+    assert peak_of_accuracy(accuracy, [1, 3, 4, 9]) == 1
+    assert peak_of_accuracy({0: 0.5, 10: 0.5, 20: 0.5}, [0, 10, 20]) == 0
+    assert peak_of_accuracy({20: 0.9, 0: 0.1, 10: 0.5}, [0, 10, 20]) == 20, "whatever the order of the evaluations"
+    assert peak_of_accuracy({}, [3]) == 0
 
 
 def test_a_run_that_never_gets_better_has_its_peak_at_the_base():
@@ -177,6 +187,17 @@ def test_the_summary_holds_plain_values():
     }
     assert plain["gain"] == {"value": 1.0, "low": 1.0, "high": 1.0, "n": 1}
     assert plain["roles"]["solver"]["drop"] == {"value": 0.0, "low": 0.0, "high": 0.0, "n": 1}
+
+
+def test_a_summary_comes_back_from_its_plain_values():
+    numbers = [{"role/solver/precision": 0.5}, {}, {}]
+    rows = course([0.1, 0.5, 0.4], [{"a": 0.0, "b": 1.0}] * 3, [{"solver": {"a": [0.5]}}] * 3)
+    for row_, measured in zip(rows, [one for one in numbers for _ in range(2)], strict=True):
+        row_["numbers"] = measured
+    found = summarize(rows)
+    assert Summary.from_dict(json.loads(json.dumps(found.as_dict()))) == found
+    assert found.gain == found.team.gain
+    assert found.drop == found.team.drop
 
 
 def test_behaviour_is_read_off_the_test_split_at_the_same_steps():

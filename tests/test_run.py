@@ -1,19 +1,24 @@
-"""A run is a directory: locked while in use, whole whenever it is killed, and the same after it went on."""
+"""A run is a directory: locked while in use, whole whenever it is killed, and the same after it was resumed."""
 
+import fcntl
 import json
+import os
 import shutil
 import subprocess
 import sys
+import threading
+from pathlib import Path
 
 import polars as pl
 import pytest
 from facts import make_call, make_credit, make_episode, make_group
 
 from counterpoint.algorithms.advantage import grpo
-from counterpoint.episode import read_episodes
+from counterpoint.episode import Answer
 from counterpoint.errors import RunError
+from counterpoint.files import RowReader, append_row, lock
 from counterpoint.recipe import config_from
-from counterpoint.run import Run
+from counterpoint.run import FORMAT, Run
 
 CONFIG = config_from({"run": {"steps": 6, "seed": 3}})
 FACTS = {"python": "3", "roles": ["a", "b"]}
@@ -75,7 +80,7 @@ def steps_kept(run, folder):
 
 def test_a_new_run_holds_its_recipe_and_what_is_known_about_it(run):
     assert Run.read(run.path).config == CONFIG
-    assert run.facts == {"format": 3, **FACTS}
+    assert run.facts == {"format": FORMAT, **FACTS}
     assert run.metric_rows() == run.evaluation_rows() == []
     assert run.checkpoints() == []
 
@@ -89,7 +94,7 @@ def test_a_directory_that_holds_a_run_is_refused_and_left_alone(run):
     run.add_metrics(1, {"a": 1.0})
     run.close()
     before = tree(run.path)
-    with pytest.raises(RunError, match=r"already holds a run: go on with `counterpoint resume .*run`"):
+    with pytest.raises(RunError, match=r"already holds a run: resume it with `counterpoint resume .*run`"):
         Run.create(run.path, CONFIG, FACTS)
     assert tree(run.path) == before
 
@@ -115,11 +120,11 @@ def test_a_run_in_use_cannot_be_opened_twice(run):
         Run.open(again.path)
 
 
-def test_a_run_of_another_format_can_be_read_but_not_gone_on_with(run):
+def test_a_run_of_another_format_can_be_read_but_not_resumed(run):
     run.close()
     (run.path / "run.json").write_text(json.dumps({**run.facts, "format": 2}))
     assert Run.read(run.path).config == CONFIG
-    with pytest.raises(RunError, match="is a run of format 2, which can be read but not gone on with"):
+    with pytest.raises(RunError, match="is a run of format 2, which can be read but not resumed"):
         Run.open(run.path)
 
 
@@ -143,6 +148,7 @@ def test_closing_twice_is_harmless(run):
 
 @pytest.mark.parametrize("missing", ["config.toml", "run.json"])
 def test_a_directory_that_is_not_a_run_is_named(run, missing):
+    play(run, [1])
     (run.path / missing).unlink()
     run.close()
     for look in (Run.read, Run.open):
@@ -153,7 +159,7 @@ def test_a_directory_that_is_not_a_run_is_named(run, missing):
 def test_facts_can_be_added_and_repeated_but_not_changed(run):
     run.pin({"tasks": {"train": "abc"}})
     run.pin({"tasks": {"train": "abc"}, "routing": {"a": "shared"}})
-    assert run.facts == {"format": 3, **FACTS, "tasks": {"train": "abc"}, "routing": {"a": "shared"}}
+    assert run.facts == {"format": FORMAT, **FACTS, "tasks": {"train": "abc"}, "routing": {"a": "shared"}}
     with pytest.raises(RunError, match=r"tasks changed since the run began: .*abc.* then, .*abd.* now"):
         run.pin({"tasks": {"train": "abd"}, "more": 1})
     assert "more" not in run.facts
@@ -168,8 +174,8 @@ def test_numbers_come_back_bit_for_bit(run):
 
 def test_episodes_and_samples_of_a_step_come_back(run):
     play(run, [4])
-    assert read_episodes(run.path / "episodes" / "000004.parquet") == groups_of(4)
-    samples = pl.read_parquet(run.path / "samples" / "000004.parquet")
+    assert run.episodes(4) == groups_of(4)
+    samples = run.samples(4)
     assert samples["advantage"].to_list() == pytest.approx([0.7071, -0.7071], abs=1e-4)
     assert samples["role"].to_list() == ["generator", "generator"]
 
@@ -229,7 +235,7 @@ def test_restoring_takes_the_last_checkpoint_and_removes_what_came_after_it(run)
         assert tree(again.path) == before
 
 
-def test_a_run_that_went_on_holds_what_one_in_one_go_holds(tmp_path):
+def test_a_resumed_run_holds_what_an_unbroken_one_holds(tmp_path):
     whole, broken = (Run.create(tmp_path / name, CONFIG, FACTS) for name in ("whole", "broken"))
     play(whole, range(6), saved={0, 2, 4})
     play(broken, range(4), saved={0, 2})
@@ -301,7 +307,7 @@ def test_any_checkpoint_can_be_loaded_and_a_missing_one_is_named(run):
 
 def test_the_state_of_a_checkpoint_says_its_step(run):
     run.checkpoint(2, {}, {"stopped": None, "digests": {"a": "b"}})
-    assert run.checkpoint_state(2) == {"format": 3, "step": 2, "stopped": None, "digests": {"a": "b"}}
+    assert run.checkpoint_state(2) == {"format": FORMAT, "step": 2, "stopped": None, "digests": {"a": "b"}}
 
 
 def test_the_steps_left_follow_the_checkpoint(run):
@@ -316,6 +322,220 @@ def test_a_run_that_was_stopped_has_no_steps_left(run):
     run.checkpoint(4, {}, {"stopped": "accuracy fell"})
     assert list(run.steps_left(4)) == []
     assert list(run.steps_left(2)) == [3, 4, 5, 6]
+
+
+@pytest.mark.parametrize("point", range(7))
+def test_a_run_whose_creation_was_killed_can_be_created_again(tmp_path, point):
+    """Every state that `create` goes through, up to the last before the recipe is there."""
+    path = tmp_path / "run"
+    steps = [
+        lambda: path.mkdir(),
+        lambda: (path / "run.lock").touch(),
+        lambda: (path / "episodes").mkdir(),
+        lambda: [(path / name).mkdir() for name in ("samples", "checkpoints")],
+        lambda: (path / ".run.json.partial").write_text('{"for'),
+        lambda: (path / ".run.json.partial").replace(path / "run.json"),
+        lambda: (path / ".config.toml.partial").write_text("[mod"),
+    ]
+    for step in steps[: point + 1]:
+        step()
+    if point > 0:
+        with pytest.raises(RunError, match=r"holds no run yet: .* start the run anew with `counterpoint train RECIPE"):
+            Run.open(path)
+    with Run.create(path, CONFIG, FACTS) as run:
+        assert run.restore({}) is None
+    assert Run.read(path).facts == {"format": FORMAT, **FACTS}
+    assert not list(path.glob(".*"))
+
+
+KILLER = """
+import os, sys
+from pathlib import Path
+
+sys.path.insert(0, sys.argv[1])
+from test_run import CONFIG, FACTS, Run
+
+
+def die_at(path, change):
+    left = [change]
+
+    def watch(event, arguments):
+        writes = event in ("os.mkdir", "os.rename") or (
+            event == "open" and isinstance(arguments[2], int) and arguments[2] & (os.O_WRONLY | os.O_RDWR)
+        )
+        if writes and str(path) in str(arguments[0]):
+            left[0] -= 1
+            if left[0] == 0:
+                os._exit(9)
+
+    sys.addaudithook(watch)
+
+
+for change in range(1, 20):
+    path = Path(sys.argv[2]) / str(change)
+    child = os.fork()
+    if child == 0:
+        die_at(path, change)
+        Run.create(path, CONFIG, FACTS)
+        os._exit(0)
+    _, status = os.waitpid(child, 0)
+    print(os.waitstatus_to_exitcode(status))
+"""
+
+
+def test_a_creation_killed_before_any_of_its_writes_leaves_what_can_be_created_or_opened(tmp_path):
+    command = [sys.executable, "-c", KILLER, str(Path(__file__).parent), str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    codes = list(map(int, done.stdout.split()))
+    assert codes == [9] * 9 + [0] * 10, f"a folder, a lock, three folders, two files written and renamed; {done.stderr}"
+    for change in range(1, 20):
+        path = tmp_path / str(change)
+        assert (path / "config.toml").exists() == (change > 9)
+        (Run.open(path) if change > 9 else Run.create(path, CONFIG, FACTS)).close()
+        assert Run.read(path).config == CONFIG
+
+
+@pytest.mark.parametrize("extra", ["thesis.txt", "episodes/000001.parquet", "checkpoints/000000"])
+def test_a_directory_that_holds_more_than_a_killed_creation_leaves_is_left_alone(tmp_path, extra):
+    path = tmp_path / "run"
+    for folder in ("episodes", "samples", "checkpoints"):
+        (path / folder).mkdir(parents=True)
+    (path / "run.lock").touch()
+    (path / extra).write_text("mine")
+    before = tree(path)
+    with pytest.raises(RunError, match="exists and is not empty"):
+        Run.create(path, CONFIG, FACTS)
+    assert tree(path) == before
+
+
+def test_a_run_that_is_being_created_is_not_taken_over(tmp_path):
+    path = tmp_path / "run"
+    path.mkdir()
+    descriptor = lock(path / "run.lock")
+    with pytest.raises(RunError, match="is in use"):
+        Run.create(path, CONFIG, FACTS)
+    with pytest.raises(RunError, match="another process is creating it at this moment"):
+        Run.read(path)
+    os.close(descriptor)
+    Run.create(path, CONFIG, FACTS).close()
+
+
+def test_looking_at_the_lock_for_an_instant_does_not_keep_a_run_from_being_opened(run):
+    run.close()
+    descriptor = os.open(run.path / "run.lock", os.O_RDONLY)
+    fcntl.flock(descriptor, fcntl.LOCK_SH)
+    timer = threading.Timer(0.1, os.close, [descriptor])
+    timer.start()
+    Run.open(run.path).close()
+    timer.join()
+
+
+def test_metrics_are_a_frame_with_nulls_where_a_number_is_missing(run):
+    run.add_metrics(1, {"a": 0.5, "b": 1})
+    run.add_metrics(2, {"c": 2.5, "a": float("inf")})
+    wanted = {"step": [1, 2], "a": [0.5, float("inf")], "b": [1.0, None], "c": [None, 2.5]}
+    schema = {"step": pl.Int64, "a": pl.Float64, "b": pl.Float64, "c": pl.Float64}
+    assert run.metrics().equals(pl.DataFrame(wanted, schema=schema))
+    assert run.metrics().schema == schema
+
+
+def test_a_new_run_gives_frames_without_rows(run):
+    assert run.metrics().schema == {"step": pl.Int64}
+    assert run.profile().schema == {"step": pl.Int64}
+    assert run.evaluations().columns == ["step", "split", "accuracy", "rolled_back", "tasks"]
+    assert run.outcomes().columns == ["step", "split", "role", "task", "outcomes", "mean"]
+    assert sum(len(frame) for frame in (run.metrics(), run.profile(), run.evaluations(), run.outcomes())) == 0
+    assert run.summary is None
+    assert run.steps_with_episodes() == []
+
+
+def test_evaluations_and_their_outcomes_are_frames(run):
+    first = {"step": 0, "split": "validation", "accuracy": 0.5, "numbers": {"episode/oracle": 1.0}}
+    run.add_evaluation({**first, "outcomes": {"t": [1.0, 0.0]}, "roles": {"judge": {"t": [1.0]}}, "rolled_back": False})
+    second = {"step": 4, "split": "test", "accuracy": 1.0, "numbers": {"role/judge/calls": 2.0}}
+    run.add_evaluation({**second, "outcomes": {"u": [1.0], "v": [1.0]}, "roles": {}, "rolled_back": True})
+    assert run.evaluations().rows(named=True) == [
+        {"step": 0, "split": "validation", "accuracy": 0.5, "rolled_back": False, "tasks": 1}
+        | {"episode/oracle": 1.0, "role/judge/calls": None},
+        {"step": 4, "split": "test", "accuracy": 1.0, "rolled_back": True, "tasks": 2}
+        | {"episode/oracle": None, "role/judge/calls": 2.0},
+    ]
+    assert run.outcomes().rows() == [
+        (0, "validation", None, "t", [1.0, 0.0], 0.5),
+        (0, "validation", "judge", "t", [1.0], 1.0),
+        (4, "test", None, "u", [1.0], 1.0),
+        (4, "test", None, "v", [1.0], 1.0),
+    ]
+
+
+def test_calls_are_a_frame_that_joins_with_samples(run):
+    group = make_group(
+        make_episode(make_call(claim=Answer("2")), make_call("judge"), task="t"),
+        make_episode(task="t", rollout=1, error="gone"),
+    )
+    run.add_episodes(2, [group])
+    run.add_samples(2, [sample.row() for sample in grpo([make_credit(1.0), make_credit(0.0, rollout=1)])])
+    calls = run.calls(2)
+    assert calls.select("step", "task", "rollout", "solo", "role").rows() == [
+        (2, "t", 0, False, "generator"),
+        (2, "t", 0, False, "judge"),
+    ]
+    assert calls["completion_ids"][0].to_list() == list(group.episodes[0].calls[0].completion_ids)
+    joined = calls.join(run.samples(2), on=["task", "rollout", "role", "slot", "turn"], how="inner")
+    assert joined["reward"].to_list() == [1.0]
+
+
+def test_a_step_that_is_not_recorded_is_named(run):
+    for read in (run.episodes, run.calls, run.samples):
+        with pytest.raises(RunError, match="has no episodes of step 3; there are none yet"):
+            read(3)
+    play(run, [1, 2])
+    for read in (run.episodes, run.calls, run.samples):
+        with pytest.raises(RunError, match="has no episodes of step 3; there are: 1 to 2"):
+            read(3)
+    (run.path / "samples" / "000002.parquet").unlink()
+    assert len(run.samples(2)) == 0
+    assert run.samples(2).schema == run.samples(1).schema
+
+
+def test_the_profile_is_a_frame(run):
+    run.start_profile()
+    run.add_profile(0, {"act": 0.5})
+    run.add_profile(1, {"act": 0.25, "act/evaluation": 1.0})
+    assert run.profile().rows() == [(0, 0.5, None), (1, 0.25, 1.0)]
+
+
+def test_a_source_that_changed_is_reported_and_recorded_not_refused(run):
+    assert run.pin_sources({}, 0) == []
+    assert "sources" not in run.facts
+    first = {"mine:judge": ("/a/mine.py", "aa"), "mine:task": ("/a/mine.py", "aa")}
+    assert run.pin_sources(first, 0) == []
+    assert run.pin_sources(first, 2) == []
+    assert run.facts["sources"]["mine:judge"] == {"file": "/a/mine.py", "sha256": "aa"}
+    assert "source_changes" not in run.facts
+    moved = {**first, "mine:judge": ("/b/mine.py", "bb"), "new:loss": ("/b/new.py", "cc")}
+    assert run.pin_sources(moved, 4) == ["mine:judge"]
+    assert run.facts["source_changes"] == [{"name": "mine:judge", "step": 4, "before": "aa", "after": "bb"}]
+    assert run.facts["sources"]["mine:judge"] == {"file": "/b/mine.py", "sha256": "bb"}
+    assert run.pin_sources(moved, 6) == [], "each change is reported once"
+    assert run.pin_sources(first, 8) == ["mine:judge"]
+    assert [change["after"] for change in run.facts["source_changes"]] == ["bb", "aa"]
+    assert run.facts["python"] == "3"
+
+
+def test_rows_that_are_appended_are_read_once(tmp_path):
+    reader = RowReader(tmp_path / "rows.jsonl")
+    assert reader.new_rows() == []
+    append_row(tmp_path / "rows.jsonl", {"a": 1})
+    append_row(tmp_path / "rows.jsonl", {"a": 2})
+    assert reader.new_rows() == [{"a": 1}, {"a": 2}]
+    with (tmp_path / "rows.jsonl").open("a") as file:
+        file.write('{"a": ')
+    assert reader.new_rows() == []
+    with (tmp_path / "rows.jsonl").open("a") as file:
+        file.write("3}\n[\n")
+    with pytest.raises(RunError, match="line 4 is damaged"):
+        reader.new_rows()
 
 
 def test_the_summary_is_written_whole(run):

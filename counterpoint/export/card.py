@@ -1,4 +1,4 @@
-"""The model card of an exported policy: every figure in it is read from the run's directory."""
+"""The model card of an exported policy; every number in it is read from the run's directory."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -17,25 +17,25 @@ from counterpoint.run import Run
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Subject:
-    """What a card is about."""
+    """The exported policy that a card describes."""
 
     run: Run
     policy: Policy
     settings: PolicySettings
     step: int
-    """The checkpoint that it was taken from."""
+    """The step of the checkpoint that was exported."""
     merged: bool
-    """Whether the folder holds a whole model; else an adapter."""
+    """Whether the folder holds a merged model instead of an adapter."""
     folder: str
-    """The name of the folder that the card lies in."""
+    """The name of the folder that holds the card."""
     base: str
-    """What transformers loads the base by: a folder, or a name on the hub."""
+    """The name by which transformers loads the base: a folder, or a name on the hub."""
     stop_ids: Sequence[int]
-    """Any of these ends a reply."""
+    """The tokens that end a reply."""
 
 
 def card(subject: Subject) -> str:
-    """The text of `README.md`: front matter, what it was trained on and with, how it does, how to load it."""
+    """The text of `README.md`: front matter, introduction, training, results, and code that loads the policy."""
     parts = [_front_matter(subject), _introduction(subject), _training(subject), _results(subject), _loading(subject)]
     return "\n\n".join(parts) + "\n"
 
@@ -84,7 +84,7 @@ def _training(subject: Subject) -> str:
         f" {rollouts.group_size} episodes",
         "trained": _trained(settings),
         "adapter": f"rank {settings.rank}, alpha {settings.alpha:g}, all linear layers",
-        "sampling": f"temperature {rollouts.temperature:g}, at most {rollouts.max_tokens} tokens a call",
+        "sampling": f"temperature {rollouts.temperature:g}, at most {rollouts.max_tokens} tokens per call",
         "seed": str(config.run.seed),
         "versions": ", ".join(f"{name} {version}" for name, version in facts.get("versions", {}).items()),
         "commit": f"`{facts['commit']}`" if facts.get("commit") else "",
@@ -101,7 +101,7 @@ def _trained(settings: PolicySettings) -> str:
 
 
 def _results(subject: Subject) -> str:
-    """Accuracy on the test split: this checkpoint's, and those of the run's course."""
+    """Accuracy on the test split: at the base, the peak and the end of the run, and of this checkpoint."""
     rows = subject.run.evaluation_rows()
     here = next((row for row in reversed(rows) if row["split"] == "test" and row["step"] == subject.step), None)
     course = summarize(rows)
@@ -125,8 +125,8 @@ def _results(subject: Subject) -> str:
             "## Results",
             "",
             f"Accuracy on {count} test problems in the workflow it was trained in, %, with 95 % intervals (bootstrap"
-            f" over problems; {subject.run.config.evaluation.samples} sampled at temperature"
-            f" {subject.run.config.evaluation.temperature:g} a problem). Validation accuracy picks the peak.",
+            f" over problems; {subject.run.config.evaluation.samples} per problem, sampled at temperature"
+            f" {subject.run.config.evaluation.temperature:g}). Validation accuracy chooses the peak.",
             "",
             *("| " + " | ".join(cells) + " |" for cells in table),
         ]
@@ -150,7 +150,7 @@ def _shown(found: Interval | None) -> str:
 
 
 def _loading(subject: Subject) -> str:
-    """Code that runs as it stands beside the folder, where the base can be had."""
+    """Code that loads the policy; it runs unchanged beside the folder if the base model is available."""
     model, folder = subject.settings.model, json.dumps(subject.folder)
     shipped = model.path in MICRO_MODELS
     dtype = f"dtype=torch.{model.dtype}"
@@ -188,20 +188,20 @@ def _loading(subject: Subject) -> str:
 
 
 def is_on_hub(path: str) -> bool:
-    """Whether a model's path has the form of a name on the hub: neither shipped nor a place on a machine."""
+    """Whether a model's path is a name on the hub: neither a shipped model nor a place on this machine."""
     named_as_file = path in MICRO_MODELS or path.startswith(("package:", "/", ".", "~")) or path.endswith(".gguf")
     return not named_as_file and not Path(path).is_dir()
 
 
 def _source(model: ModelConfig) -> str:
-    """More of the arguments with which transformers loads the base."""
+    """The further arguments with which transformers loads the base."""
     if model.path.endswith(".gguf"):
         return f", gguf_file={json.dumps(Path(model.path).name)}"
     return f", revision={json.dumps(model.revision)}" if is_on_hub(model.path) else ""
 
 
 def _named(spec: Spec) -> str:
-    """`voting (votes = 3)`."""
+    """A member and its options, such as `voting (votes = 3)`."""
     options = ", ".join(f"{name} = {json.dumps(value)}" for name, value in spec.options.items())
     return f"{spec.name} ({options})" if options else spec.name
 
