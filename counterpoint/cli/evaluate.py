@@ -13,6 +13,7 @@ from rich.table import Table
 from transformers.utils import logging as transformers_logging
 
 from counterpoint import controls
+from counterpoint.adapter import Sources
 from counterpoint.analysis.paired import compare
 from counterpoint.analysis.passes import Passes, passes
 from counterpoint.analysis.summary import BEHAVIOUR, interval
@@ -89,7 +90,7 @@ def _with_controls(
         raise ConfigError("one control at a time: --swap, --ablate, --solo, --transfer or --against")
     checkpoint = _checkpoint(run, ask)
     as_it_is = (config, controls.kept(config, checkpoint))
-    others: dict[str, tuple[Config, controls.Sources]] = {}
+    others: dict[str, tuple[Config, Sources]] = {}
     if control.swap is not None:
         one, _, other = control.swap.partition(",")
         others[f"with {one} and {other} swapped"] = controls.swapped(config, checkpoint, one, other)
@@ -105,7 +106,7 @@ def _with_controls(
     found = {"run": asyncio.run(_play(*as_it_is, ask))}
     _print(console, found["run"], ask)
 
-    def play(name: str, changed: Config, sources: controls.Sources) -> None:
+    def play(name: str, changed: Config, sources: Sources) -> None:
         console.print(f"\n{name}", markup=False)
         found[name] = asyncio.run(_play(changed, sources, ask))
         _print(console, found[name], ask)
@@ -140,7 +141,7 @@ def compared(found: Evaluation, run: Evaluation) -> str:
     return f"difference to the run, paired by task: {points} (sign flips over {both.difference.n} tasks)"
 
 
-def _other_run(path: Path, config: Config, ask: Ask, overrides: Sequence[str]) -> tuple[Config, controls.Sources]:
+def _other_run(path: Path, config: Config, ask: Ask, overrides: Sequence[str]) -> tuple[Config, Sources]:
     """Another run as it is. Raises RunError unless its tasks of that split are the same as those of `config`."""
     other = Run.read(path)
     theirs = load_config(path / "config.toml", overrides)
@@ -160,7 +161,7 @@ def _target(target: str, overrides: Sequence[str]) -> tuple[Run | None, Config]:
     return None, config_from(override_table({}, [f'model.path="{target}"', *overrides]))
 
 
-async def _play(config: Config, sources: controls.Sources, ask: Ask) -> Evaluation:
+async def _play(config: Config, sources: Sources, ask: Ask) -> Evaluation:
     """The split played with policies from these sources; without any, with the bases."""
     workflow = load_workflow(config.workflow)
     splits = load_tasks(config.task, config.sandbox)
