@@ -6,10 +6,9 @@ Shapes: R rank, I inputs and O outputs of an adapted linear layer.
 import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 from counterpoint.errors import AdapterError
@@ -23,7 +22,6 @@ PEFT_PREFIX = "base_model.model."
 _A, _B = ".lora_A.weight", ".lora_B.weight"
 Sources = Mapping[str, Path | None]
 """Policy -> the folder of its adapter; None for a policy that is as it starts."""
-_NO_SETTINGS: Mapping[str, Any] = MappingProxyType({})
 
 
 def tensor_names(module: str) -> tuple[str, str]:
@@ -42,7 +40,7 @@ class Adapter:
     """The adapter adds scale * B A to the weight of each adapted layer."""
     tensors: Mapping[str, Any]
     """Name as in a PEFT file (`base_model.model.<module>.lora_A.weight`) -> torch tensor. Empty for the plain base."""
-    settings: Mapping[str, Any] = _NO_SETTINGS
+    settings: Mapping[str, Any] = field(default_factory=dict)
     """PEFT's settings, as in `adapter_config.json`. Where there are none, `write` derives the few that PEFT needs."""
 
     @classmethod
@@ -53,9 +51,8 @@ class Adapter:
         Raises AdapterError if the folder holds no adapter, or one whose scale is not alpha / rank.
         """
         tensors = read_tensors(folder)
-        settings = _NO_SETTINGS
-        if scale is None or (folder / ADAPTER_CONFIG).is_file():
-            settings = _read_settings(folder)
+        known = scale is None or (folder / ADAPTER_CONFIG).is_file()
+        settings = _read_settings(folder) if known else {}
         return cls(
             policy=policy,
             version=version,

@@ -86,7 +86,7 @@ def test_exactly_the_trained_policies_may_have_moved():
 
 def test_what_is_restored_must_be_what_was_saved():
     check_restored({"a": "1", "b": "2"}, {"a": "1", "b": "2"})
-    with pytest.raises(ProofError, match="policy 'b': the checkpoint was of 2, what was loaded is 3"):
+    with pytest.raises(ProofError, match="policy 'b': the checkpoint has digest 2, the loaded weights 3"):
         check_restored({"a": "1", "b": "2"}, {"a": "1", "b": "3"})
     with pytest.raises(ProofError, match=r"policy 'b'.*nothing"):
         check_restored({"a": "1", "b": "2"}, {"a": "1"})

@@ -24,6 +24,7 @@ from counterpoint.play import Limits, Stage, rollout
 from counterpoint.runtimes import check_runtime
 from counterpoint.samplers.by_policy import ByPolicy
 from counterpoint.samplers.scripted import Scripted
+from counterpoint.sandboxes import build_sandbox
 from counterpoint.stage import Setup, set_up
 from counterpoint.tasks.base import batch
 
@@ -169,6 +170,7 @@ def plan(config: Config) -> Plan:
     build_interventions(config, setup.workflow.roles)
     build_signatures(config.signatures)
     check_runtime(config)
+    build_sandbox(config.sandbox)
     batch(setup.tasks.train, step=1, size=config.rollout.tasks_per_step, seed=config.run.seed)
     return Plan(
         setup=setup,

@@ -197,8 +197,8 @@ def _pick(logits_AV: Tensor, uniforms_A: Tensor) -> tuple[Tensor, Tensor]:
     """One token per row by inverse transform sampling, and its log-probability (float32).
 
     The token is the first whose running sum of probabilities exceeds uniform * total. The sum up to the token is taken
-    by blocks of the vocabulary (b blocks of B tokens), then within one: a running sum over a whole vocabulary would take
-    as long as a layer of the model.
+    by blocks of the vocabulary (b blocks of B tokens), then within one: a running sum over a whole vocabulary would
+    take as long as a layer of the model.
     """
     chances_AV = torch.softmax(logits_AV, dim=-1)
     size = math.isqrt(logits_AV.shape[1]) + 1

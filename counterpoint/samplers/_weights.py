@@ -59,11 +59,11 @@ class Beside:
         for layer in self._layers.values():
             layer.adapter = None
         for module, a_RI, b_OR in adapter.layers():
-            layer = self._layers.get(module)
-            if layer is None or (b_OR.shape[0], a_RI.shape[1]) != tuple(layer.weight.shape):
+            found = self._layers.get(module)
+            if found is None or (b_OR.shape[0], a_RI.shape[1]) != tuple(found.weight.shape):
                 raise SamplerError(
                     f"policy {adapter.policy!r}: its adapter is for another base model: it adapts {module}, which is no"
                     f" linear layer of {a_RI.shape[1]} inputs and {b_OR.shape[0]} outputs here"
                 )
-            device = layer.weight.device
-            layer.adapter = (a_RI.to(device), b_OR.to(device), adapter.scale)
+            device = found.weight.device
+            found.adapter = (a_RI.to(device), b_OR.to(device), adapter.scale)

@@ -96,7 +96,7 @@ class Endpoint:
         )
 
     def _parted(self, message: Mapping[str, Any]) -> tuple[str, str | None]:
-        """The reasoning and the text of a message, which the server may have separated already; None if it has no text."""
+        """The reasoning and the text of a message, which the server may have separated; None if it has no text."""
         said = message["content"]
         apart = message.get("reasoning_content") or message.get("reasoning")
         if isinstance(apart, str):  # cut off while it reasoned, it has no content
