@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from counterpoint.recipe import load_config
     from counterpoint.run import Run
     from counterpoint.task import Problem, Score, Task
-    from counterpoint.tasks.base import Splits
+    from counterpoint.tasks.base import Splits, task_of
     from counterpoint.testing.workflow_conformance import check_workflow
     from counterpoint.workflows.base import Part, Reply, Role, Roles, user, workflow
 
@@ -53,7 +53,7 @@ _HOMES = {
     "counterpoint.recipe": ("load_config",),
     "counterpoint.run": ("Run",),
     "counterpoint.task": ("Problem", "Score", "Task"),
-    "counterpoint.tasks.base": ("Splits",),
+    "counterpoint.tasks.base": ("Splits", "task_of"),
     "counterpoint.testing.workflow_conformance": ("check_workflow",),
     "counterpoint.workflows.base": ("Part", "Reply", "Role", "Roles", "user", "workflow"),
 }
@@ -91,6 +91,7 @@ __all__ = [
     "open_stage",
     "resume",
     "rollout",
+    "task_of",
     "train",
     "user",
     "workflow",

@@ -77,8 +77,9 @@ def source_of(name: str) -> tuple[str, str]:
         path = _imported(module, name).__file__ or ""
         return path, sha256(Path(path).read_bytes()).hexdigest() if path else ""
     member = _find_given(attribute)
+    declared = getattr(member, "play", member)
     try:
-        text = inspect.getsource(member if callable(member) else type(member))
+        text = inspect.getsource(declared if callable(declared) else type(declared))
     except (OSError, TypeError):
         return "", ""
     return "", sha256(text.encode()).hexdigest()

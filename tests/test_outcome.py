@@ -7,7 +7,7 @@ from statistics import fmean
 import pytest
 
 from counterpoint.analysis.intervals import Interval, difference, interval
-from counterpoint.analysis.summary import smooth, summarize
+from counterpoint.analysis.summary import Summary, peak_of_accuracy, smooth, summarize
 
 
 def row(step, split, outcomes, roles=None, numbers=None):
