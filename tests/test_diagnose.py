@@ -21,6 +21,7 @@ from counterpoint.cli.diagnose import report
 from counterpoint.config import Spec
 from counterpoint.errors import ConfigError, RunError
 from counterpoint.files import RowReader
+from counterpoint.plan.plan import plan
 from counterpoint.policy import Routing
 from counterpoint.run import Run
 from counterpoint.training import peak_of, train
@@ -264,3 +265,9 @@ def test_the_peak_that_a_run_returns_to_is_the_peak_that_its_summary_names(tiny_
         (path / "checkpoints" / f"{step:06d}").mkdir(exist_ok=True)
     run = Run.read(path)
     assert peak_of(run) == summarize(run.evaluation_rows()).peak_step == 2
+
+
+def test_a_recipe_with_a_signature_that_does_not_exist_is_refused_before_the_run_begins(tiny_run):
+    config = tiny_run.config.model_copy(update={"signatures": [Spec(name="rubber stmap")]})
+    with pytest.raises(ConfigError, match="unknown signature 'rubber stmap'; did you mean 'rubber stamp'"):
+        plan(config)
