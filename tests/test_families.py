@@ -1,4 +1,4 @@
-"""What every family promises: each name resolves, a wrong one is answered with the nearest, the user's own are found."""
+"""What every family promises: every name resolves, a wrong one gets the nearest, the user's own members are found."""
 
 import inspect
 import textwrap

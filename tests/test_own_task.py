@@ -1,4 +1,4 @@
-"""Task sets of the user's own, in a module or given as Python objects, and the judge that a recipe puts in their place."""
+"""Task sets of the user's own, in a module or given as Python objects, and a judge that replaces that of any task."""
 
 import asyncio
 import os
@@ -122,7 +122,7 @@ def test_splits_and_lists_are_taken_as_they_are_by_name_and_as_objects():
             {},
             r"task 'own_tasks:odd', number 61 is \('only a question',\): allowed are a Task, \(question, answer",
         ),
-        ("nothing", {}, "gave a int: allowed are Splits, or a list"),
+        ("nothing", {}, "task 'own_tasks:nothing' is 3, a int: allowed are Splits, or a list of tasks or of questions"),
         ("sums", {"count": 1}, r"has too few questions: none falls into the \w+ split, of 1 in all"),
         ("broken", {}, "task 'own_tasks:broken' raised IndexError: list index out of range"),
     ],
