@@ -20,11 +20,11 @@ from time import perf_counter
 import torch
 
 from benchmarks._models import SHAPES, folder_of
+from counterpoint.family import name_of
 from counterpoint.plan.plan import gigabytes, plan
 from counterpoint.recipe import load_config
 from counterpoint.run import Run
 from counterpoint.task import Problem, Score, Task
-from counterpoint.tasks import TASKS
 from counterpoint.tasks.base import Splits
 from counterpoint.training import train
 
@@ -64,7 +64,6 @@ def main() -> None:
     parser.add_argument("--max-tokens", type=int, default=16)
     parser.add_argument("--device", default="cpu", help="on a GPU in bfloat16, with gradient checkpointing")
     given = parser.parse_args()
-    TASKS["luck"] = luck
     with tempfile.TemporaryDirectory() as place:
         _measure(Path(place), given.shape, given.threads, given.max_tokens, given.device)
 
@@ -76,7 +75,7 @@ def _measure(place: Path, shape: str, threads: int, max_tokens: int, device: str
         "evaluator_optimizer_arithmetic",
         [
             f"model.path={str(place / 'model')!r}",
-            'task={name="luck"}',
+            f'task={{name="{name_of(luck, "task")}"}}',
             "rollout.tasks_per_step=2",
             "rollout.group_size=2",
             f"rollout.max_tokens={max_tokens}",

@@ -88,6 +88,11 @@ def count(groups: Sequence[Group], split: str) -> Evaluation:
         raise WorkflowError(
             f"no answer to the {len(groups)} {split} tasks could be judged; first: {first.score.reason}"
         )
+    answered = [one for group in groups for one in group.episodes if one.error is None and one.answer is not None]
+    if answered and all(one.success is None for one in answered):
+        raise WorkflowError(
+            f"none of the {len(answered)} answers to {split} tasks could be judged; first: {answered[0].score.reason}"
+        )
     roles: dict[str, dict[str, list[float]]] = {}
     for episode, call in calls_of(groups):
         if call.score is not None:

@@ -347,6 +347,13 @@ def test_an_evaluation_of_which_nothing_could_be_judged_is_an_error():
         count([make_group(make_episode(reward=None))], "test")
 
 
+def test_an_evaluation_of_which_no_answer_could_be_judged_is_an_error_though_a_missing_answer_is_wrong():
+    unjudged = make_episode(task="a", answer="2", reward=None)
+    missing = make_episode(task="b", answer=None, reward=0.0)
+    with pytest.raises(WorkflowError, match="none of the 1 answers to test tasks could be judged"):
+        count([make_group(unjudged), make_group(missing)], "test")
+
+
 @workflow
 async def half_silent(problem: Problem, *, generator: Role, critic: Role) -> str | None:
     """Never asks its critic."""

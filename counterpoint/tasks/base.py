@@ -82,9 +82,8 @@ def splits_of(made: object, source: str) -> Splits:
     if isinstance(made, Splits):
         return made
     if isinstance(made, str | bytes | Mapping) or not isinstance(made, Iterable):
-        raise TaskError(
-            f"task {source!r} gave a {type(made).__name__} instead of Splits, or a list of tasks or questions"
-        )
+        shown = f"{repr(made)[:_LONGEST_SHOWN]}, a {type(made).__name__}"
+        raise TaskError(f"task {source!r} is {shown}: allowed are Splits, or a list of tasks or of questions")
     tasks = [_task_from(row, f"task {source!r}, number {number}") for number, row in enumerate(made, start=1)]
     return divided(tasks, f"task {source!r}")
 

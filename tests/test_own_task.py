@@ -1,0 +1,210 @@
+"""Task sets of the user's own, in a module or given as Python objects, and a judge that replaces that of any task."""
+
+import asyncio
+import os
+import textwrap
+import time
+
+import pytest
+
+from counterpoint import family
+from counterpoint.config import Spec
+from counterpoint.errors import ConfigError, TaskError
+from counterpoint.family import name_of
+from counterpoint.judges.text import TextJudge
+from counterpoint.task import RIGHT, WRONG, Score
+from counterpoint.tasks import load_tasks
+from counterpoint.tasks._splits import split_of
+from counterpoint.tasks.arithmetic import arithmetic
+from counterpoint.tasks.base import Splits, task_of
+
+SMALL = {"operands": 2, "train": 8, "validation": 4, "test": 4}
+MODULE = textwrap.dedent("""\
+    import time
+    from counterpoint.tasks.base import Splits, task_of
+
+    def sums(*, count: int = 60):
+        return [(f"What is {number} + 1?", number + 1) for number in range(count)]
+
+    def rows():
+        return ({"question": question, "answer": answer} for question, answer in sums())
+
+    def splits():
+        return Splits(train=(task_of("a", "1"),), validation=(task_of("b", "1"),), test=(task_of("c", "1"),))
+
+    def odd():
+        return [*sums(), ("only a question",)]
+
+    def nothing():
+        return 3
+
+    def broken():
+        return [][0]
+
+    def slowly(answer, key):
+        if answer == "slow":
+            time.sleep(1e9)
+        return 0.5 if answer == key else 0.25
+
+    def judged():
+        return [task_of(question, answer, judge=slowly) for question, answer in sums()]
+
+    ready = splits()
+
+    def score(answer, key):
+        return answer.startswith(key)
+
+    def sees(answer, key, problem):
+        return problem == f"What is {int(key) - 1} + 1?"
+""")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def module(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("own")
+    (folder / "own_tasks.py").write_text(MODULE)
+    family.look_in(folder)
+    yield
+    family._folders.remove(str(folder.resolve()))
+
+
+def judged(splits, *pairs):
+    """The scores of (task, answer) pairs, asked all at once."""
+
+    async def run():
+        async with splits.judging:
+            return await asyncio.gather(*(task.verify(answer) for task, answer in pairs))
+
+    return asyncio.run(run())
+
+
+def load(name, judge="task", **options):
+    return load_tasks(Spec(name=f"own_tasks:{name}", **options), judge=Spec(name=judge))
+
+
+def every(splits):
+    return [task for tasks in splits.named().values() for task in tasks]
+
+
+def test_a_list_of_questions_is_divided_by_text_as_a_file_of_them_is():
+    splits = load("sums", count=80)
+    assert len(every(splits)) == 80
+    assert all(split_of(task.problem.text) == name for name, tasks in splits.named().items() for task in tasks)
+    assert load("sums", count=80).fingerprints() == splits.fingerprints()
+    assert {task.problem.text: task.key for task in every(load("rows"))}["What is 7 + 1?"] == "8"
+
+
+def test_a_task_needs_a_question_and_an_answer_only():
+    task = task_of("What is 1 + 1?", 2)
+    assert task.problem.extract(r"It is \boxed{2}.") == "2"
+    assert task.problem.answer_format == r"Write the final answer as \boxed{answer}."
+    assert task.problem.id == task_of(" what is 1 +  1?", 3).problem.id
+    assert [asyncio.run(task.verify(answer)) for answer in ("2.0", "3", None)] == [RIGHT, WRONG, WRONG]
+    with pytest.raises(TaskError, match="a task needs a text"):
+        task_of(" ", 2)
+
+
+def test_splits_and_lists_are_taken_as_they_are_by_name_and_as_objects():
+    assert load("splits").fingerprints() == load("ready").fingerprints()
+    given = load_tasks(Spec(name="own_tasks:ready")), load_tasks(Spec(name=name_of(load("ready"), "task")))
+    assert all(isinstance(one, Splits) for one in given)
+    tasks = [task_of(f"{number}?", number) for number in range(60)]
+    assert len(every(load_tasks(Spec(name=name_of(tasks, "task"))))) == 60
+    with pytest.raises(ConfigError, match="is made already and takes no options; count given"):
+        load("ready", count=3)
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "message"),
+    [
+        (
+            "odd",
+            {},
+            r"task 'own_tasks:odd', number 61 is \('only a question',\): allowed are a Task, \(question, answer",
+        ),
+        ("nothing", {}, "task 'own_tasks:nothing' is 3, a int: allowed are Splits, or a list of tasks or of questions"),
+        ("sums", {"count": 1}, r"has too few questions: none falls into the \w+ split, of 1 in all"),
+        ("broken", {}, "task 'own_tasks:broken' raised IndexError: list index out of range"),
+    ],
+)
+def test_what_is_no_set_of_tasks_is_refused(name, options, message):
+    with pytest.raises(TaskError, match=message):
+        load(name, **options)
+
+
+def test_a_plain_judge_of_a_task_runs_where_it_can_be_killed(monkeypatch):
+    monkeypatch.setattr("counterpoint.judges.function.judge._GRACE", 0.5)
+    splits = load("judged")
+    assert all(task.bounded for task in every(splits))
+    task = splits.train[0]
+    found = judged(splits, (task, task.key), (task, "other"), (task, None))
+    assert [score.reward for score in found] == [0.5, 0.25, 0.0]
+
+
+def test_many_tasks_may_have_functions_of_their_own():
+    def scorer(worth):
+        return lambda answer, key: worth
+
+    tasks = [task_of(f"{number}?", number, judge=scorer(number / 100)) for number in range(60)]
+    splits = load_tasks(Spec(name=name_of(tasks, "task")))
+    found = judged(splits, *((task, "x") for task in every(splits)))
+    assert [score.reward for score in found] == [int(task.key) / 100 for task in every(splits)]
+
+
+def test_an_async_judge_of_a_task_stays_in_this_process():
+    async def here(answer, key):
+        return Score(reward=1.0, reason=str(os.getpid()))
+
+    tasks = [task_of(f"{number}?", number, judge=here) for number in range(60)]
+    splits = load_tasks(Spec(name=name_of(tasks, "task")))
+    (found,) = judged(splits, (splits.train[0], "x"))
+    assert found.reason == str(os.getpid())
+
+
+@pytest.mark.parametrize(
+    "task",
+    [
+        Spec(name="arithmetic", **SMALL),
+        Spec(name="own_tasks:sums"),
+        Spec(name="synthesis", train=8, validation=4, test=4),
+    ],
+)
+def test_a_judge_of_the_recipe_takes_the_place_of_that_of_any_task(task):
+    plain, splits = load_tasks(task), load_tasks(task, judge=Spec(name="own_tasks:score"))
+    assert splits.fingerprints() == plain.fingerprints()
+    one = splits.test[0]
+    found = judged(splits, (one, one.key), (one, f"{one.key} and more"), (one, "~"), (one, None))
+    assert [score.reward for score in found] == [1.0, 1.0, 0.0, 0.0]
+    assert splits.judging.facts() == {"judge": "own_tasks:score"}
+
+
+def test_a_judge_of_the_recipe_may_see_each_problem():
+    splits = load("sums", judge="own_tasks:sees")
+    assert [score.reward for score in judged(splits, *((task, "x") for task in every(splits)))] == [1.0] * 60
+
+
+@pytest.mark.parametrize(
+    ("judge", "rewards"), [("text", [1.0, 1.0]), ("number", [1.0, 0.0]), ("mathematics", [1.0, 1.0])]
+)
+def test_shipped_judges_can_be_named_too(judge, rewards):
+    tasks = [task_of("first", "7"), task_of("second", "x"), *(task_of(f"{number}?", 1) for number in range(60))]
+    splits = load_tasks(Spec(name=name_of(tasks, "task")), judge=Spec(name=judge))
+    by_text = {task.problem.text: task for task in every(splits)}
+    assert [score.reward for score in judged(splits, (by_text["first"], "7.0"), (by_text["second"], "x"))] == rewards
+
+
+def test_the_judge_of_its_own_is_what_a_task_has_by_default():
+    spec = Spec(name="arithmetic", **SMALL)
+    assert load_tasks(spec).train == arithmetic(**SMALL).train
+    assert load_tasks(spec).train[0].judge is arithmetic(**SMALL).train[0].judge
+    given = TextJudge()
+    assert load_tasks(spec, judge=Spec(name=name_of(given, "judge"))).judging is given
+
+
+def test_a_judge_that_hangs_holds_up_no_other_task():
+    splits = load_tasks(Spec(name="own_tasks:sums"), judge=Spec(name="own_tasks:slowly", seconds=0.5))
+    one, two = splits.train[:2]
+    began = time.perf_counter()
+    slow, quick = judged(splits, (one, "slow"), (two, two.key))
+    assert (slow.reward, quick.reward) == (None, 0.5)
+    assert time.perf_counter() - began < 30
