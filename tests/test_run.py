@@ -75,7 +75,7 @@ def steps_kept(run, folder):
 
 def test_a_new_run_holds_its_recipe_and_what_is_known_about_it(run):
     assert Run.read(run.path).config == CONFIG
-    assert run.facts == {"format": 3, **FACTS}
+    assert run.facts == {"format": 4, **FACTS}
     assert run.metrics() == run.evaluations() == []
     assert run.checkpoints() == []
 
@@ -153,7 +153,7 @@ def test_a_directory_that_is_not_a_run_is_named(run, missing):
 def test_facts_can_be_added_and_repeated_but_not_changed(run):
     run.pin({"tasks": {"train": "abc"}})
     run.pin({"tasks": {"train": "abc"}, "routing": {"a": "shared"}})
-    assert run.facts == {"format": 3, **FACTS, "tasks": {"train": "abc"}, "routing": {"a": "shared"}}
+    assert run.facts == {"format": 4, **FACTS, "tasks": {"train": "abc"}, "routing": {"a": "shared"}}
     with pytest.raises(RunError, match=r"tasks changed since the run began: .*abc.* then, .*abd.* now"):
         run.pin({"tasks": {"train": "abd"}, "more": 1})
     assert "more" not in run.facts
@@ -301,7 +301,7 @@ def test_any_checkpoint_can_be_loaded_and_a_missing_one_is_named(run):
 
 def test_the_state_of_a_checkpoint_says_its_step(run):
     run.checkpoint(2, {}, {"stopped": None, "digests": {"a": "b"}})
-    assert run.checkpoint_state(2) == {"format": 3, "step": 2, "stopped": None, "digests": {"a": "b"}}
+    assert run.checkpoint_state(2) == {"format": 4, "step": 2, "stopped": None, "digests": {"a": "b"}}
 
 
 def test_the_steps_left_follow_the_checkpoint(run):
