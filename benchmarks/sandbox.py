@@ -23,9 +23,9 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from counterpoint.config import Spec
 from counterpoint.judges.programs.grader import Grader
 from counterpoint.judges.programs.suite import CallSuite, StdinSuite, Suite
+from counterpoint.options import Spec
 from counterpoint.sandboxes import build_sandbox
 from counterpoint.sandboxes.base import STANDARD, Script, Verdict
 

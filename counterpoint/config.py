@@ -1,49 +1,14 @@
 """Every knob, in one file. A recipe is TOML; what it leaves out has the default given here."""
 
-import inspect
-from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, get_type_hints
 
 import tomli_w
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, create_model, model_validator
+from pydantic import BaseModel, Field, ValidationError, create_model, model_validator
 
-from counterpoint.errors import ConfigError, unknown
+from counterpoint.errors import ConfigError
+from counterpoint.options import Named, Section, Spec, explain
 
-
-class Spec(BaseModel):
-    """A member of a family: its name and its keyword arguments. In a recipe a bare string is a name."""
-
-    model_config = ConfigDict(extra="allow", frozen=True, strict=True)
-    name: str
-
-    @property
-    def options(self) -> dict[str, Any]:
-        return dict(self.model_extra or {})
-
-
-class Section(BaseModel):
-    """A table of the recipe: frozen, strict about types, no unknown keys."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, use_attribute_docstrings=True)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _options_alone_keep_the_default_member(cls, table: Any) -> Any:
-        if not isinstance(table, dict):
-            return table
-        named = {key: field.default.name for key, field in cls.model_fields.items() if isinstance(field.default, Spec)}
-        return {
-            key: {"name": named[key], **value} if key in named and isinstance(value, dict) else value
-            for key, value in table.items()
-        }
-
-
-def _as_spec(value: Any) -> Any:
-    return {"name": value} if isinstance(value, str) else value
-
-
-Named = Annotated[Spec, BeforeValidator(_as_spec)]
 Thinking = Literal["off", "on", "shown"]
 LongPrompts = Literal["refuse", "cut"]
 _SHORTEST_CUT = 64
@@ -379,77 +344,3 @@ def every_key(section: type[BaseModel] = Config, above: str = "") -> list[str]:
         else:
             keys.append(f"{above}{name}")
     return keys
-
-
-def check_options(
-    where: str,
-    function: Callable[..., Any],
-    options: Mapping[str, Any],
-    *,
-    skip: Collection[str] = (),
-    only: Collection[str] | None = None,
-) -> dict[str, Any]:
-    """Every option of `function` with its value: the given one, checked, or the default.
-
-    Options are its keyword-only parameters but for those in `skip`, or just the parameters in `only`.
-
-    Raises ConfigError if an option is unknown, of the wrong type, outside the range its annotation gives, or missing.
-    """
-    empty = inspect.Parameter.empty
-    fields: dict[str, Any] = {
-        name: (
-            Any if parameter.annotation is empty else parameter.annotation,
-            ... if parameter.default is empty else parameter.default,
-        )
-        for name, parameter in _signature(where, function).parameters.items()
-        if (name in only if only is not None else parameter.kind is parameter.KEYWORD_ONLY and name not in skip)
-    }
-    model = create_model(where, __base__=Section, **fields)
-    try:
-        return dict(model.model_validate(dict(options)))
-    except ValidationError as error:
-        raise ConfigError(explain(error, model, where)) from None
-
-
-def _signature(where: str, function: Callable[..., Any]) -> inspect.Signature:
-    try:
-        return inspect.signature(function, eval_str=True)
-    except (NameError, TypeError, SyntaxError) as error:
-        raise ConfigError(f"{where}: its annotations cannot be read: {error}") from error
-
-
-def explain(error: ValidationError, model: type[BaseModel], where: str = "", *, beside: Collection[str] = ()) -> str:
-    """One line that names the first bad key or value, and what is allowed; at the top also the keys in `beside`."""
-    first = error.errors()[0]
-    path = ".".join(str(part) for part in (where, *first["loc"]) if part != "" and not _is_union_tag(part))
-    if first["type"] == "extra_forbidden":
-        *parents, key = first["loc"]
-        section = ".".join(str(part) for part in (where, *parents) if part != "")
-        kind = f"key in [{section}]" if section else "key"
-        return unknown(kind, str(key), [*_fields_at(model, parents), *(() if parents else beside)])
-    if first["type"] == "missing":
-        return f"{path} is required"
-    message = first["msg"][0].lower() + first["msg"][1:]
-    return f"{path} = {first['input']!r}: {message}"
-
-
-def _is_union_tag(part: int | str) -> bool:
-    """Whether pydantic put it into a location to say which type of a union it tried."""
-    return isinstance(part, str) and (part in ("str", "int", "float", "bool") or "[" in part)
-
-
-def _fields_at(model: type[BaseModel], location: Sequence[int | str]) -> list[str]:
-    table: Any = model
-    for part in location:
-        if isinstance(table, type) and issubclass(table, BaseModel):
-            field = table.model_fields.get(str(part))
-            table = None if field is None else _table_in(field.annotation)
-        else:  # a table of tables, of which this is one's name
-            table = _table_in(get_args(table)[-1]) if get_origin(table) is dict else None
-    return list(table.model_fields) if isinstance(table, type) and issubclass(table, BaseModel) else []
-
-
-def _table_in(annotation: Any) -> Any:
-    """The table that a field holds, where it holds one or None."""
-    options = [option for option in get_args(annotation) if option is not type(None)]
-    return options[0] if type(None) in get_args(annotation) and len(options) == 1 else annotation

@@ -16,8 +16,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, Generic, TypeVar, cast
 
-from counterpoint.config import Spec, check_options
 from counterpoint.errors import ConfigError, unknown
+from counterpoint.options import Spec, check_options
 
 T = TypeVar("T")
 GIVEN = "given"

@@ -8,9 +8,10 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from counterpoint.config import AlgorithmConfig, Config, Spec, explain
+from counterpoint.config import AlgorithmConfig, Config
 from counterpoint.errors import ConfigError, unknown
 from counterpoint.family import is_own, look_in
+from counterpoint.options import Spec, explain
 from counterpoint.presets import preset
 from counterpoint.presets.algorithms import ALGORITHMS
 

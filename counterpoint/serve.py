@@ -8,9 +8,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from counterpoint.config import explain
 from counterpoint.episode import Answer, Call, Choice, Episode
 from counterpoint.errors import ConfigError, EndpointError, unknown
+from counterpoint.options import explain
 from counterpoint.play import Limits, Stage, rollout
 from counterpoint.task import Problem, Score, Task, not_judged
 

@@ -20,7 +20,6 @@ from facts import (
 
 from counterpoint.algorithms.advantage import grpo
 from counterpoint.algorithms.credit import outcome
-from counterpoint.config import Spec
 from counterpoint.diagnostics._likeness import agreement, distinct, echo
 from counterpoint.diagnostics.behaviour import (
     Behaviour,
@@ -34,6 +33,7 @@ from counterpoint.diagnostics.build import build_diagnostics
 from counterpoint.episode import Answer, CallKey, Choice, Unreadable, Verdict
 from counterpoint.errors import ConfigError, WorkflowError
 from counterpoint.evaluation import count, evaluate
+from counterpoint.options import Spec
 from counterpoint.task import Problem
 from counterpoint.workflows.base import Role, workflow
 

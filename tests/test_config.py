@@ -5,8 +5,9 @@ from typing import Annotated
 import pytest
 from pydantic import Field
 
-from counterpoint.config import Config, check_options
+from counterpoint.config import Config
 from counterpoint.errors import ConfigError, unknown
+from counterpoint.options import check_options
 from counterpoint.recipe import config_from, find_recipe, load_config, override_table
 
 

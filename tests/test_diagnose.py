@@ -18,9 +18,9 @@ from counterpoint.analysis.history import history_of
 from counterpoint.analysis.signatures import SIGNATURES
 from counterpoint.analysis.summary import summarize
 from counterpoint.cli.diagnose import report
-from counterpoint.config import Spec
 from counterpoint.errors import ConfigError, RunError
 from counterpoint.files import RowReader
+from counterpoint.options import Spec
 from counterpoint.plan.plan import plan
 from counterpoint.policy import Routing
 from counterpoint.run import Run

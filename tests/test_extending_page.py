@@ -43,6 +43,7 @@ def smaller(command):
     return [*command, *SMALL, *([] if own_task else FEW)]
 
 
+@pytest.mark.slow
 def test_every_command_of_the_page_runs(folder, monkeypatch):
     monkeypatch.chdir(folder)
     assert len(commands()) >= 11

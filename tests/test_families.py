@@ -6,9 +6,9 @@ import textwrap
 import pytest
 
 from counterpoint import family
-from counterpoint.config import Spec
 from counterpoint.errors import ConfigError
 from counterpoint.judges import JUDGES
+from counterpoint.options import Spec
 from counterpoint.sandboxes import SANDBOXES
 from counterpoint.tasks import TASKS
 

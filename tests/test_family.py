@@ -6,9 +6,9 @@ from typing import Annotated
 import pytest
 from pydantic import Field
 
-from counterpoint.config import Spec
 from counterpoint.errors import ConfigError
 from counterpoint.family import Family, give, look_in, name_of, source_of
+from counterpoint.options import Spec
 
 
 class Thing:

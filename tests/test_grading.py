@@ -5,10 +5,10 @@ import json
 
 import pytest
 
-from counterpoint.config import Spec
 from counterpoint.errors import SandboxError, TaskError
 from counterpoint.judges.programs.grader import Grader, Judgement, program_task
 from counterpoint.judges.programs.suite import AssertSuite, CallSuite, StdinSuite, from_key, to_key
+from counterpoint.options import Spec
 from counterpoint.sandboxes.base import STANDARD as ALLOWANCE
 from counterpoint.sandboxes.base import Ending, Execution, FunctionCall, Script, Tier, Verdict, fault
 from counterpoint.sandboxes.inside import exits

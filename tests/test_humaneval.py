@@ -11,9 +11,9 @@ from importlib.metadata import PackageNotFoundError, files
 
 import pytest
 
-from counterpoint.config import Spec
 from counterpoint.judges.programs.grader import Grader
 from counterpoint.judges.programs.suite import from_key
+from counterpoint.options import Spec
 from counterpoint.sandboxes import build_sandbox
 from counterpoint.sandboxes.base import Verdict
 from counterpoint.tasks.programs.task import programs

@@ -10,7 +10,6 @@ from torch_build import fresh_model, tiny_base, tiny_folder
 
 from counterpoint.algorithms.base import in_loss
 from counterpoint.algorithms.build import build_loss
-from counterpoint.config import Spec
 from counterpoint.errors import ConfigError, RunError
 from counterpoint.interventions import INTERVENTIONS
 from counterpoint.interventions.base import Interventions, Stop, Update
@@ -18,6 +17,7 @@ from counterpoint.interventions.build import build_interventions
 from counterpoint.learners.base import Contribution, Source, coherence
 from counterpoint.learners.gradient import FlatGradient
 from counterpoint.learners.peft import Peft
+from counterpoint.options import Spec
 from counterpoint.policy import Routing
 from counterpoint.recipe import config_from
 from counterpoint.testing.tiny import tiny_calls, tiny_config, tiny_samples

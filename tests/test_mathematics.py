@@ -9,8 +9,8 @@ import numpy as np
 import polars as pl
 import pytest
 
-from counterpoint.config import check_options
 from counterpoint.errors import ConfigError, TaskError
+from counterpoint.options import check_options
 from counterpoint.tasks._overlap import overlapping
 from counterpoint.tasks._splits import split_of
 from counterpoint.tasks.mathematics.sets import SETS, read_row

@@ -8,8 +8,8 @@ from facts import same_text
 from torch_build import session_folder, tiny_folder, trained
 
 from counterpoint.base_model import load_chat
-from counterpoint.config import Spec
 from counterpoint.episode import calls_of, read_episodes
+from counterpoint.options import Spec
 from counterpoint.plan.plan import plan
 from counterpoint.run import Run
 from counterpoint.task import Problem, Task

@@ -13,13 +13,13 @@ import pytest
 from facts import make_task
 
 from counterpoint import family
-from counterpoint.config import Spec
 from counterpoint.errors import ConfigError
 from counterpoint.family import name_of
 from counterpoint.judges import build_judge
 from counterpoint.judges.base import Judge
 from counterpoint.judges.function.judge import FunctionJudge
 from counterpoint.judges.text import TextJudge
+from counterpoint.options import Spec
 from counterpoint.task import RIGHT, Score, as_score, not_judged
 
 REWARDS = textwrap.dedent("""\

@@ -8,10 +8,10 @@ import time
 import pytest
 
 from counterpoint import family
-from counterpoint.config import Spec
 from counterpoint.errors import ConfigError, TaskError
 from counterpoint.family import name_of
 from counterpoint.judges.text import TextJudge
+from counterpoint.options import Spec
 from counterpoint.task import RIGHT, WRONG, Score
 from counterpoint.tasks import load_tasks
 from counterpoint.tasks._splits import split_of

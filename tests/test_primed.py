@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from counterpoint.config import Spec
 from counterpoint.episode import Answer, Choice, Proposal, Verdict
+from counterpoint.options import Spec
 from counterpoint.recipe import load_config
 from counterpoint.testing.by_hand import play_by_hand
 from counterpoint.testing.workflow_conformance import check_workflow

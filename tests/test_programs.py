@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from counterpoint.config import check_options
 from counterpoint.errors import ConfigError, TaskError
 from counterpoint.judges.programs.suite import AssertSuite, CallSuite, StdinSuite, from_key
+from counterpoint.options import check_options
 from counterpoint.sandboxes.base import STANDARD
 from counterpoint.task import RIGHT
 from counterpoint.tasks import _packed_tests

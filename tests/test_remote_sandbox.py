@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from counterpoint.config import Spec
 from counterpoint.errors import ConfigError, SandboxError
+from counterpoint.options import Spec
 from counterpoint.sandboxes import build_sandbox
 from counterpoint.sandboxes.base import STANDARD, Exam, Script
 from counterpoint.sandboxes.remote import Remote, remote

@@ -21,7 +21,6 @@ from facts import (
     user,
 )
 
-from counterpoint.config import Spec
 from counterpoint.diagnostics.behaviour import episode_numbers
 from counterpoint.episode import Answer, CallKey, Choice, Unreadable, Verdict
 from counterpoint.errors import (
@@ -32,6 +31,7 @@ from counterpoint.errors import (
     SamplerError,
     WorkflowError,
 )
+from counterpoint.options import Spec
 from counterpoint.play import call_seed, rollout
 from counterpoint.samplers._wave import Wave
 from counterpoint.samplers.base import Completion

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from facts import make_task
 
-from counterpoint.config import Spec
 from counterpoint.errors import ConfigError, TaskError
+from counterpoint.options import Spec
 from counterpoint.task import Problem, Score
 from counterpoint.tasks import load_tasks
 from counterpoint.tasks._splits import problem_id, split_of

@@ -7,7 +7,7 @@ from typing import get_args
 
 import pytest
 
-from counterpoint.config import check_options
+from counterpoint.options import check_options
 from counterpoint.recipe import config_from
 from counterpoint.tasks import TASKS
 from counterpoint.tasks.programs.layouts import Layout

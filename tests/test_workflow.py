@@ -8,9 +8,9 @@ import pytest
 from facts import make_limits, make_problem, make_stage, make_task
 from pydantic import Field
 
-from counterpoint.config import Spec
 from counterpoint.episode import Answer, CallKey, Choice, Proposal, Unreadable, Verdict
 from counterpoint.errors import ConfigError, WorkflowError
+from counterpoint.options import Spec
 from counterpoint.play import rollout
 from counterpoint.task import Problem
 from counterpoint.workflows import load_workflow

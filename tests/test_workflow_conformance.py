@@ -9,8 +9,8 @@ from asyncio import gather
 import pytest
 from facts import make_problem
 
-from counterpoint.config import Spec
 from counterpoint.episode import Answer, Choice, Proposal, Unreadable, Verdict
+from counterpoint.options import Spec
 from counterpoint.task import Problem
 from counterpoint.testing import workflow_conformance as suite
 from counterpoint.testing.characters import END, MERGED, MERGED_TEXT, CharacterTokenizer, character_chat, spell

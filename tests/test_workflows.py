@@ -8,9 +8,9 @@ from itertools import pairwise
 import pytest
 from facts import MERGED, RIGHT, WRONG, assistant, make_chat, make_limits, make_stage, same_text, user
 
-from counterpoint.config import Spec
 from counterpoint.episode import Answer, CallKey, Choice, Proposal, Unreadable, Verdict
 from counterpoint.errors import ConfigError
+from counterpoint.options import Spec
 from counterpoint.play import rollout
 from counterpoint.samplers.scripted import Scripted
 from counterpoint.task import Problem, Task, not_judged

@@ -21,9 +21,10 @@ from counterpoint.algorithms.base import Algorithm, Baselines
 from counterpoint.algorithms.batches import Batches
 from counterpoint.algorithms.checked import checked_advantage, checked_credit, checked_loss
 from counterpoint.algorithms.loss import Loss
-from counterpoint.config import Config, Spec
+from counterpoint.config import Config
 from counterpoint.errors import ConfigError, unknown
 from counterpoint.family import Family, is_own
+from counterpoint.options import Spec
 
 
 def build_algorithm(config: Config, roles: Collection[str], trainable: Collection[str]) -> Algorithm:

@@ -6,9 +6,10 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any, NamedTuple, Protocol
 
-from counterpoint.config import Config, Spec
+from counterpoint.config import Config
 from counterpoint.episode import Group, calls_of
 from counterpoint.errors import RunError
+from counterpoint.options import Spec
 from counterpoint.policy import Routing
 
 Row = Mapping[str, Any]

@@ -4,10 +4,10 @@ import inspect
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 
-from counterpoint.config import Spec
 from counterpoint.diagnostics import DIAGNOSTICS
 from counterpoint.diagnostics.base import Diagnostic, Diagnostics, Numbers, Step
 from counterpoint.errors import ConfigError
+from counterpoint.options import Spec
 
 
 def build_diagnostics(specs: Sequence[Spec]) -> Diagnostics:

@@ -9,8 +9,9 @@ from typing import Any
 
 from counterpoint.analysis.intervals import Interval, interval
 from counterpoint.analysis.summary import Course, summarize
-from counterpoint.config import ModelConfig, PolicySettings, Spec
+from counterpoint.config import ModelConfig, PolicySettings
 from counterpoint.models import MICRO_MODELS
+from counterpoint.options import Spec
 from counterpoint.policy import Policy
 from counterpoint.run import Run
 

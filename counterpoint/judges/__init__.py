@@ -4,11 +4,11 @@ from typing import Annotated
 
 from pydantic import Field
 
-from counterpoint.config import Spec, check_options
 from counterpoint.errors import ConfigError
 from counterpoint.family import Family, is_own
 from counterpoint.judges.base import Judge, Judging
 from counterpoint.judges.function.judge import FunctionJudge, is_async
+from counterpoint.options import Spec, check_options
 
 JUDGES: Family[Judging] = Family(
     "judge",

@@ -12,8 +12,9 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from counterpoint.config import Config, Spec
+from counterpoint.config import Config
 from counterpoint.family import is_own, source_of
+from counterpoint.options import Spec
 
 PACKAGES = ("counterpoint", "torch", "transformers", "peft", "numpy", "polars")
 

@@ -1,7 +1,7 @@
 """Sandboxes: run code that nobody trusts."""
 
-from counterpoint.config import Spec
 from counterpoint.family import Family
+from counterpoint.options import Spec
 from counterpoint.sandboxes.base import Sandbox
 
 SANDBOXES: Family[Sandbox] = Family(

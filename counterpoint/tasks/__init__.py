@@ -6,13 +6,13 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from counterpoint.config import Spec
 from counterpoint.errors import CounterpointError, TaskError
 from counterpoint.family import Family, is_own
 from counterpoint.judges import build_judge
 from counterpoint.judges.base import Judge, Together
 from counterpoint.judges.function.judge import FunctionJudge, is_async
 from counterpoint.judges.programs.grader import Grader
+from counterpoint.options import Spec
 from counterpoint.sandboxes import build_sandbox
 from counterpoint.task import Task
 from counterpoint.tasks.base import Splits, splits_of

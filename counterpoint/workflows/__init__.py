@@ -2,9 +2,9 @@
 
 import inspect
 
-from counterpoint.config import Spec
 from counterpoint.errors import WorkflowError
 from counterpoint.family import Family, table
+from counterpoint.options import Spec
 from counterpoint.workflows.base import Workflow, workflow
 
 WORKFLOWS: Family[Workflow] = Family(

@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any, Literal, NamedTuple, Protocol, get_type_hints, overload
 
-from counterpoint.config import check_options
 from counterpoint.episode import Answer, CallKey, Choice, Claim, Message, Proposal, Unreadable, Verdict
 from counterpoint.errors import WorkflowError
+from counterpoint.options import check_options
 from counterpoint.task import Problem
 
 Play = Callable[..., Awaitable[str | None]]

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 
 from counterpoint.analysis.history import History
 from counterpoint.analysis.signatures.base import Finding, Signature, Thresholds
-from counterpoint.config import Spec
 from counterpoint.errors import ConfigError, RunError
 from counterpoint.family import Family
+from counterpoint.options import Spec
 
 _HERE = "counterpoint.analysis.signatures"
 SIGNATURES: Family[Signature] = Family(
