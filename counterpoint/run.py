@@ -25,7 +25,7 @@ from typing import Any, Protocol
 
 import polars as pl
 
-from counterpoint.analysis.frames import calls_frame, evaluations_frame, numbers_frame, outcomes_frame
+from counterpoint.analysis.frames import SAMPLE_SCHEMA, calls_frame, evaluations_frame, numbers_frame, outcomes_frame
 from counterpoint.analysis.summary import Summary
 from counterpoint.clock import timed
 from counterpoint.config import Config
@@ -44,17 +44,6 @@ _FACTS = "run.json"
 _LOCK = "run.lock"
 _SUMMARY = "summary.json"
 _FOLDERS = ("episodes", "samples", "checkpoints")
-SAMPLE_SCHEMA: dict[str, Any] = {
-    "task": pl.String,
-    "rollout": pl.Int32,
-    "role": pl.String,
-    "slot": pl.Int32,
-    "turn": pl.Int32,
-    "reward": pl.Float64,
-    "advantage": pl.Float64,
-    "signal": pl.Boolean,
-    "in_loss": pl.Boolean,
-}
 
 
 class Stateful(Protocol):

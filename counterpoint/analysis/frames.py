@@ -10,6 +10,18 @@ Row = Mapping[str, Any]
 _WHERE = ("step", "task", "rollout", "solo")
 """The columns of an episode that say which one a call belongs to."""
 
+SAMPLE_SCHEMA: dict[str, Any] = {
+    "task": pl.String,
+    "rollout": pl.Int32,
+    "role": pl.String,
+    "slot": pl.Int32,
+    "turn": pl.Int32,
+    "reward": pl.Float64,
+    "advantage": pl.Float64,
+    "signal": pl.Boolean,
+    "in_loss": pl.Boolean,
+}
+
 
 def numbers_frame(rows: Sequence[Row]) -> pl.DataFrame:
     """One row per step: `step`, and a Float64 column per number, in order of appearance; null where a step has none."""
