@@ -10,8 +10,10 @@ from torch_build import start, trained
 from counterpoint.act import Patience, act, alone, spare
 from counterpoint.algorithms.build import build_algorithm
 from counterpoint.episode import Answer, read_episodes
-from counterpoint.errors import EndpointError
+from counterpoint.errors import EndpointError, EngineError
 from counterpoint.recipe import config_from
+from counterpoint.run import Run
+from counterpoint.samplers.in_process import InProcess
 from counterpoint.task import Problem
 from counterpoint.tasks.base import batch
 from counterpoint.workflows.base import Role, workflow
@@ -160,3 +162,26 @@ def test_patience_ends_with_too_many_failed_steps_in_a_row():
         patience.judge(failed(count))
     with pytest.raises(EndpointError, match=r"every episode of 3 steps in a row \(run.patience\) failed; last: gone"):
         patience.judge(failed(2))
+
+
+def test_an_engine_that_dies_in_a_step_ends_the_run_which_can_be_resumed(tmp_path, monkeypatch):
+    table = {"run": {"steps": 2, "save_every": 1}}
+    whole = trained(start(tmp_path / "whole", table))
+    run = start(tmp_path / "run", table)
+    compute = InProcess._compute
+
+    def dying(self, requests):
+        if run.metrics():
+            raise RuntimeError("CUDA out of memory")
+        return compute(self, requests)
+
+    monkeypatch.setattr(InProcess, "_compute", dying)
+    with pytest.raises(EngineError, match="the sampler failed: RuntimeError: CUDA out of memory"):
+        trained(run)
+    monkeypatch.undo()
+    assert not (run.path / "episodes" / "000002.parquet").exists(), "no episode is blamed"
+    resumed = trained(Run.open(run.path))
+    kept = [{name: value for name, value in row.items() if not name.startswith("time/")} for row in resumed.metrics()]
+    assert kept == [
+        {name: value for name, value in row.items() if not name.startswith("time/")} for row in whole.metrics()
+    ]

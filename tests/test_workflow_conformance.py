@@ -10,9 +10,11 @@ import pytest
 from facts import make_problem
 
 from counterpoint.episode import Answer, Choice, Proposal, Unreadable, Verdict
+from counterpoint.errors import WorkflowError
 from counterpoint.options import Spec
 from counterpoint.task import Problem
 from counterpoint.testing import workflow_conformance as suite
+from counterpoint.testing.by_hand import play_by_hand
 from counterpoint.testing.characters import END, MERGED, MERGED_TEXT, CharacterTokenizer, character_chat, spell
 from counterpoint.testing.workflow_conformance import Trial, check_workflow
 from counterpoint.workflows import WORKFLOWS, load_workflow
@@ -375,3 +377,14 @@ def test_the_suite_starts_without_an_engine():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_a_script_that_raises_or_ends_too_early_says_so():
+    def wrong(role, prompt):
+        assert "Who?" in prompt, "the prompt has no question"
+
+    with pytest.raises(AssertionError, match="the prompt has no question"):
+        play_by_hand(WORKFLOWS.find("single"), wrong, key="2")
+    replies = iter(["1"])
+    with pytest.raises(WorkflowError, match="workflow 'voting' asks for more replies than the script has"):
+        play_by_hand(WORKFLOWS.find("voting"), lambda role, prompt: next(replies), key="2")
