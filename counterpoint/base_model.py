@@ -1,6 +1,7 @@
 """A frozen causal language model: found and loaded."""
 
-from collections.abc import Iterator
+import gc
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -21,6 +22,7 @@ from transformers import (
 from counterpoint.chat import Chat
 from counterpoint.config import ModelConfig
 from counterpoint.errors import ModelError
+from counterpoint.gguf_weights import is_llama, llama_tensors, read_header
 from counterpoint.models import MICRO_MODELS, micro_model
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
@@ -36,11 +38,8 @@ class BaseModel:
 
 def load_base_model(config: ModelConfig) -> BaseModel:
     """The model that the recipe names, on its device. Raises ModelError that says what was wanted."""
-    path, options = _locate(config)
     with _reading(config):
-        model, report = AutoModelForCausalLM.from_pretrained(
-            path, dtype=DTYPES[config.dtype], output_loading_info=True, **options
-        )
+        model, report = _loaded(config)
     missing = sorted(report["missing_keys"])
     if missing:  # transformers has filled them with noise
         raise ModelError(f"model.path = {config.path!r} lacks {len(missing)} of the model's tensors: {missing[0]}, ...")
@@ -51,6 +50,27 @@ def load_base_model(config: ModelConfig) -> BaseModel:
         reason = str(error).strip().split("\n")[0]
         raise ModelError(f"model.device = {config.device!r} cannot be used: {reason}") from error
     return BaseModel(model=model.eval().requires_grad_(False), chat=load_chat(config))
+
+
+def _loaded(config: ModelConfig) -> tuple[Any, Mapping[str, Any]]:
+    """The model, and transformers' report of what it did not find."""
+    path, options = _locate(config)
+    dtype = DTYPES[config.dtype]
+    if "gguf_file" in options:
+        header = read_header(Path(path) / options["gguf_file"])
+        if is_llama(header):
+            empty = model_without_weights(config)
+            gc.collect()  # transformers leaves the tokens of the file behind, as objects that refer to each other
+            made = type(empty).from_pretrained(
+                None,
+                config=empty.config,
+                state_dict=llama_tensors(header, empty, dtype),
+                dtype=dtype,
+                output_loading_info=True,
+            )
+            return made[0], made[1]
+    model, report = AutoModelForCausalLM.from_pretrained(path, dtype=dtype, output_loading_info=True, **options)
+    return model, report
 
 
 def load_chat(config: ModelConfig) -> Chat:
