@@ -107,7 +107,7 @@ def _keys(place: str, fields: Mapping[str, FieldInfo]) -> str:
     for name, field in fields.items():
         key = f"{place}.{name}" if place else name
         kind = ", ".join(filter(None, (_kind(field.annotation), _range(field.metadata))))
-        meaning = field.description or FAMILIES.get(f"{name}s", "").partition(": ")[2]
+        meaning = field.description or FAMILIES.get(f"{name.removesuffix('s')}s", "").partition(": ")[2]
         rows.append((f"`{key}`", kind, _default(field), meaning[:1].upper() + meaning[1:]))
     return _table(("key", "type", "default", "meaning"), rows)
 
