@@ -2,9 +2,12 @@
 
 import asyncio
 import json
+import os
+import shutil
 import sys
 
 import pytest
+from filelock import FileLock
 
 from counterpoint.recipe import config_from
 from counterpoint.run import Run
@@ -48,36 +51,56 @@ def micro_run(path, **table):
 
 
 @pytest.fixture(scope="session")
-def tiny_run(tmp_path_factory):
-    """Voting."""
-    return micro_run(tmp_path_factory.mktemp("run") / "voting")
+def shared_run(tmp_path_factory):
+    """A function that trains a micro run once a session, whichever of several processes wants it first.
+
+    The run is to be read only: a test that writes to it takes a copy.
+    """
+    base = tmp_path_factory.getbasetemp()
+    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+
+    def run(name, **table):
+        path = shared / "runs" / name
+        with FileLock(shared / f"{name}.lock"):
+            if (path / "summary.json").is_file():
+                return Run.read(path)
+            shutil.rmtree(path, ignore_errors=True)
+            return micro_run(path, **table)
+
+    return run
 
 
 @pytest.fixture(scope="session")
-def refining_run(tmp_path_factory):
+def tiny_run(shared_run):
+    """Voting."""
+    return shared_run("voting")
+
+
+@pytest.fixture(scope="session")
+def refining_run(shared_run):
     """Drafts that are judged and refined, held near the base."""
     kl = {"kl": {"name": "k3", "weight": 0.01}}
-    return micro_run(tmp_path_factory.mktemp("run") / "refining", workflow="evaluator_optimizer", algorithm=kl)
+    return shared_run("refining", workflow="evaluator_optimizer", algorithm=kl)
 
 
 @pytest.fixture(scope="session")
-def proposing_run(tmp_path_factory):
+def proposing_run(shared_run):
     """Strategies that are proposed and followed."""
-    return micro_run(tmp_path_factory.mktemp("run") / "proposing", workflow="orchestrator_workers")
+    return shared_run("proposing", workflow="orchestrator_workers")
 
 
 @pytest.fixture(scope="session")
-def coding_run(tmp_path_factory):
+def coding_run(shared_run):
     """Programs, judged in the sandbox."""
     task = {"name": "synthesis", "train": 64, "validation": 4, "test": 6}
-    return micro_run(tmp_path_factory.mktemp("run") / "coding", task=task, model={"path": "micro-coder"})
+    return shared_run("coding", task=task, model={"path": "micro-coder"})
 
 
 @pytest.fixture(scope="session")
-def mathematics_run(tmp_path_factory):
+def mathematics_run(shared_run, tmp_path_factory):
     """Sums from a file, judged as mathematics."""
     folder = tmp_path_factory.mktemp("run")
     rows = [{"problem": f"What is {a} + {b}?", "answer": str(a + b)} for a in range(1, 13) for b in range(1, 13)]
     (folder / "sums.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     task = {"name": "mathematics", "path": str(folder / "sums.jsonl"), "train": 64, "validation": 4, "test": 6}
-    return micro_run(folder / "sums", task=task)
+    return shared_run("sums", task=task)
