@@ -339,6 +339,12 @@ class Config(Section):
         return "-".join(name.rpartition(":")[2] for name in names) + f"-s{self.run.seed}"
 
 
+class _Options(Section):
+    """Options of a function: their model is made from its signature, and has no source to look for docstrings in."""
+
+    model_config = ConfigDict(use_attribute_docstrings=False)
+
+
 def check_options(
     where: str,
     function: Callable[..., Any],
@@ -362,7 +368,7 @@ def check_options(
         for name, parameter in _signature(where, function).parameters.items()
         if (name in only if only is not None else parameter.kind is parameter.KEYWORD_ONLY and name not in skip)
     }
-    model = create_model(where, __base__=Section, **fields)
+    model = create_model(where, __base__=_Options, **fields)
     try:
         return dict(model.model_validate(dict(options)))
     except ValidationError as error:

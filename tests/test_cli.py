@@ -9,8 +9,6 @@ from pathlib import Path
 import pytest
 from command_line import command_line
 
-from counterpoint.cli.main import main
-
 SMALL = [
     "task.train=64",
     "task.validation=4",
@@ -39,16 +37,13 @@ def in_a_process(*arguments, folder, code=0):
 
 
 @pytest.fixture
-def refused(monkeypatch, capsys):
+def refused():
     """A function that gives the one line with which the command line refuses, asked in a folder."""
 
     def ask(*arguments, folder):
-        monkeypatch.chdir(folder)
-        monkeypatch.setattr(sys, "argv", ["counterpoint", *map(str, arguments)])
-        with pytest.raises(SystemExit) as end:
-            main()
-        text = capsys.readouterr().err.strip()
-        assert end.value.code == 2, text
+        done = command_line(*arguments, folder=folder)
+        text = done.stderr.strip()
+        assert done.returncode == 2, text
         assert text.startswith("error: "), text
         assert "\n" not in text, text
         return text.removeprefix("error: ")
