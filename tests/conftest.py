@@ -5,13 +5,17 @@ import json
 import os
 import shutil
 import sys
+from pathlib import Path
 
 import pytest
 from filelock import FileLock
 
+import counterpoint
 from counterpoint.recipe import config_from
 from counterpoint.run import Run
 from counterpoint.training import train
+
+PACKAGE = Path(counterpoint.__file__).parent
 
 
 @pytest.fixture(autouse=True)
@@ -20,10 +24,55 @@ def _path_of_its_own(monkeypatch):
     monkeypatch.setattr(sys, "path", [*sys.path])
 
 
+LONGEST = ("test_learning.py",)
+"""Files that come first: the last of several processes would be alone with them in the end."""
+
+
 def pytest_collection_modifyitems(items):
-    """Files with slow tests come first: the last of several processes would be alone with them in the end."""
-    slow = {item.path for item in items if item.get_closest_marker("slow")}
-    items.sort(key=lambda item: item.path not in slow)
+    places = {name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: places.get(item.path.name, len(LONGEST)))
+
+
+def pytest_addoption(parser):
+    parser.addoption("--every-module", action="store_true", help="fail if a module of counterpoint is never imported")
+
+
+def pytest_sessionfinish(session):
+    """With `--every-module` a module that no test has imported is a failure; workers say what they have seen."""
+    config = session.config
+    if hasattr(config, "workeroutput"):
+        config.workeroutput["modules"] = sorted(_imported())
+    elif config.option.every_module and session.exitstatus == pytest.ExitCode.OK:
+        config.stash[UNSEEN] = sorted(_modules() - RUN_APART - _imported() - config.stash.get(SEEN, set()))
+        if config.stash[UNSEEN]:
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node):
+    seen = getattr(node, "workeroutput", {}).get("modules", [])
+    node.config.stash[SEEN] = node.config.stash.get(SEEN, set()) | set(seen)
+
+
+def pytest_terminal_summary(terminalreporter, config):
+    for name in config.stash.get(UNSEEN, []):
+        terminalreporter.write_line(f"no test of this lane imports {name}", red=True)
+
+
+SEEN, UNSEEN = pytest.StashKey[set[str]](), pytest.StashKey[list[str]]()
+RUN_APART = {
+    "counterpoint.__main__",
+}
+"""Modules that only processes of their own import, each with the tests that start them."""
+
+
+def _modules():
+    files = [path.relative_to(PACKAGE.parent).with_suffix("") for path in PACKAGE.rglob("*.py")]
+    return {".".join(file.parts).removesuffix(".__init__") for file in files}
+
+
+def _imported():
+    return {name for name in sys.modules if name.partition(".")[0] == PACKAGE.name}
 
 
 def micro_run(path, **table):
