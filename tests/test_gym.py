@@ -252,6 +252,7 @@ def swept():
     return json.loads(done.stdout.splitlines()[-1])
 
 
+@pytest.mark.slow
 def test_the_reference_answer_of_every_data_set_scores_one(swept):
     assert len(swept) >= 100
     other = {
@@ -263,6 +264,7 @@ def test_the_reference_answer_of_every_data_set_scores_one(swept):
     assert other == WITHOUT_REFERENCE | NOT_A_DATA_SET
 
 
+@pytest.mark.slow
 def test_an_integral_that_is_left_standing_is_no_answer(swept):
     """Some references are; with reasoning-gym's own parser, so could every answer be."""
     left = [facts for answer, facts in swept["intermediate_integration"] if "Integral(" in answer]
@@ -273,6 +275,7 @@ def test_an_integral_that_is_left_standing_is_no_answer(swept):
     assert score.reward == 0.0
 
 
+@pytest.mark.slow
 def test_reference_answers_can_be_written_in_a_box(swept):
     unwritable = {
         name
