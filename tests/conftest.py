@@ -43,7 +43,7 @@ def pytest_sessionfinish(session):
     if hasattr(config, "workeroutput"):
         config.workeroutput["modules"] = sorted(_imported())
     elif config.option.every_module and session.exitstatus == pytest.ExitCode.OK:
-        config.stash[UNSEEN] = sorted(_modules() - RUN_APART - _imported() - config.stash.get(SEEN, set()))
+        config.stash[UNSEEN] = sorted(_modules() - _imported() - config.stash.get(SEEN, set()))
         if config.stash[UNSEEN]:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
@@ -60,14 +60,13 @@ def pytest_terminal_summary(terminalreporter, config):
 
 
 SEEN, UNSEEN = pytest.StashKey[set[str]](), pytest.StashKey[list[str]]()
-RUN_APART = {
-    "counterpoint.__main__",
-}
-"""Modules that only processes of their own import, each with the tests that start them."""
+PROGRAMS = {"__main__", "worker"}
+"""Files that are run in processes of their own, and imported by none."""
 
 
 def _modules():
     files = [path.relative_to(PACKAGE.parent).with_suffix("") for path in PACKAGE.rglob("*.py")]
+    files = [file for file in files if file.name not in PROGRAMS]
     return {".".join(file.parts).removesuffix(".__init__") for file in files}
 
 
