@@ -24,7 +24,20 @@ def _path_of_its_own(monkeypatch):
     monkeypatch.setattr(sys, "path", [*sys.path])
 
 
-LONGEST = ("test_learning.py",)
+LONGEST = (
+    "test_learning.py",
+    "test_readme.py",
+    "test_gym.py",
+    "test_memory.py",
+    "test_resume.py",
+    "test_math_answers.py",
+    "test_recipes.py",
+    "test_serve.py",
+    "test_smollm2.py",
+    "test_shape.py",
+    "test_controls.py",
+    "test_cli.py",
+)
 """Files that come first: the last of several processes would be alone with them in the end."""
 
 
