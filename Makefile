@@ -7,7 +7,7 @@ SEED ?= 0
 OUT ?= runs/demo-$(SHARING)-s$(SEED)-$(shell date +%Y%m%d-%H%M%S)
 BIN := .venv/bin
 
-.PHONY: demo test check docs dist setup clean
+.PHONY: demo test test-slow check docs dist setup clean
 
 demo: setup
 	$(BIN)/counterpoint train voting_arithmetic policies.sharing=$(SHARING) run.seed=$(SEED) --out $(OUT)
@@ -15,6 +15,9 @@ demo: setup
 test: setup .venv/smollm2
 	scripts/check
 	scripts/test
+
+test-slow: setup .venv/smollm2
+	scripts/test slow
 
 check: setup
 	scripts/check

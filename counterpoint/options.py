@@ -44,6 +44,12 @@ def _as_spec(value: Any) -> Any:
 Named = Annotated[Spec, BeforeValidator(_as_spec)]
 
 
+class _Options(Section):
+    """Options of a function: their model is made from its signature, and has no source to look for docstrings in."""
+
+    model_config = ConfigDict(use_attribute_docstrings=False)
+
+
 def check_options(
     where: str,
     function: Callable[..., Any],
@@ -67,7 +73,7 @@ def check_options(
         for name, parameter in _signature(where, function).parameters.items()
         if (name in only if only is not None else parameter.kind is parameter.KEYWORD_ONLY and name not in skip)
     }
-    model = create_model(where, __base__=Section, **fields)
+    model = create_model(where, __base__=_Options, **fields)
     try:
         return dict(model.model_validate(dict(options)))
     except ValidationError as error:

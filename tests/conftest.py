@@ -2,13 +2,20 @@
 
 import asyncio
 import json
+import os
+import shutil
 import sys
+from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
+import counterpoint
 from counterpoint.recipe import config_from
 from counterpoint.run import Run
 from counterpoint.training import train
+
+PACKAGE = Path(counterpoint.__file__).parent
 
 
 @pytest.fixture(autouse=True)
@@ -17,10 +24,67 @@ def _path_of_its_own(monkeypatch):
     monkeypatch.setattr(sys, "path", [*sys.path])
 
 
+LONGEST = (
+    "test_learning.py",
+    "test_readme.py",
+    "test_gym.py",
+    "test_memory.py",
+    "test_resume.py",
+    "test_math_answers.py",
+    "test_recipes.py",
+    "test_serve.py",
+    "test_smollm2.py",
+    "test_shape.py",
+    "test_controls.py",
+    "test_cli.py",
+)
+"""Files that come first: the last of several processes would be alone with them in the end."""
+
+
 def pytest_collection_modifyitems(items):
-    """Files with slow tests come first: the last of several processes would be alone with them in the end."""
-    slow = {item.path for item in items if item.get_closest_marker("slow")}
-    items.sort(key=lambda item: item.path not in slow)
+    places = {name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: places.get(item.path.name, len(LONGEST)))
+
+
+def pytest_addoption(parser):
+    parser.addoption("--every-module", action="store_true", help="fail if a module of counterpoint is never imported")
+
+
+def pytest_sessionfinish(session):
+    """With `--every-module` a module that no test has imported is a failure; workers say what they have seen."""
+    config = session.config
+    if hasattr(config, "workeroutput"):
+        config.workeroutput["modules"] = sorted(_imported())
+    elif config.option.every_module and session.exitstatus == pytest.ExitCode.OK:
+        config.stash[UNSEEN] = sorted(_modules() - _imported() - config.stash.get(SEEN, set()))
+        if config.stash[UNSEEN]:
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node):
+    seen = getattr(node, "workeroutput", {}).get("modules", [])
+    node.config.stash[SEEN] = node.config.stash.get(SEEN, set()) | set(seen)
+
+
+def pytest_terminal_summary(terminalreporter, config):
+    for name in config.stash.get(UNSEEN, []):
+        terminalreporter.write_line(f"no test of this lane imports {name}", red=True)
+
+
+SEEN, UNSEEN = pytest.StashKey[set[str]](), pytest.StashKey[list[str]]()
+PROGRAMS = {"__main__", "worker"}
+"""Files that are run in processes of their own, and imported by none."""
+
+
+def _modules():
+    files = [path.relative_to(PACKAGE.parent).with_suffix("") for path in PACKAGE.rglob("*.py")]
+    files = [file for file in files if file.name not in PROGRAMS]
+    return {".".join(file.parts).removesuffix(".__init__") for file in files}
+
+
+def _imported():
+    return {name for name in sys.modules if name.partition(".")[0] == PACKAGE.name}
 
 
 def micro_run(path, **table):
@@ -48,36 +112,56 @@ def micro_run(path, **table):
 
 
 @pytest.fixture(scope="session")
-def tiny_run(tmp_path_factory):
-    """Voting."""
-    return micro_run(tmp_path_factory.mktemp("run") / "voting")
+def shared_run(tmp_path_factory):
+    """A function that trains a micro run once a session, whichever of several processes wants it first.
+
+    The run is to be read only: a test that writes to it takes a copy.
+    """
+    base = tmp_path_factory.getbasetemp()
+    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+
+    def run(name, **table):
+        path = shared / "runs" / name
+        with FileLock(shared / f"{name}.lock"):
+            if (path / "summary.json").is_file():
+                return Run.read(path)
+            shutil.rmtree(path, ignore_errors=True)
+            return micro_run(path, **table)
+
+    return run
 
 
 @pytest.fixture(scope="session")
-def refining_run(tmp_path_factory):
+def tiny_run(shared_run):
+    """Voting."""
+    return shared_run("voting")
+
+
+@pytest.fixture(scope="session")
+def refining_run(shared_run):
     """Drafts that are judged and refined, held near the base."""
     kl = {"kl": {"name": "k3", "weight": 0.01}}
-    return micro_run(tmp_path_factory.mktemp("run") / "refining", workflow="evaluator_optimizer", algorithm=kl)
+    return shared_run("refining", workflow="evaluator_optimizer", algorithm=kl)
 
 
 @pytest.fixture(scope="session")
-def proposing_run(tmp_path_factory):
+def proposing_run(shared_run):
     """Strategies that are proposed and followed."""
-    return micro_run(tmp_path_factory.mktemp("run") / "proposing", workflow="orchestrator_workers")
+    return shared_run("proposing", workflow="orchestrator_workers")
 
 
 @pytest.fixture(scope="session")
-def coding_run(tmp_path_factory):
+def coding_run(shared_run):
     """Programs, judged in the sandbox."""
     task = {"name": "synthesis", "train": 64, "validation": 4, "test": 6}
-    return micro_run(tmp_path_factory.mktemp("run") / "coding", task=task, model={"path": "micro-coder"})
+    return shared_run("coding", task=task, model={"path": "micro-coder"})
 
 
 @pytest.fixture(scope="session")
-def mathematics_run(tmp_path_factory):
+def mathematics_run(shared_run, tmp_path_factory):
     """Sums from a file, judged as mathematics."""
     folder = tmp_path_factory.mktemp("run")
     rows = [{"problem": f"What is {a} + {b}?", "answer": str(a + b)} for a in range(1, 13) for b in range(1, 13)]
     (folder / "sums.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     task = {"name": "mathematics", "path": str(folder / "sums.jsonl"), "train": 64, "validation": 4, "test": 6}
-    return micro_run(folder / "sums", task=task)
+    return shared_run("sums", task=task)

@@ -153,6 +153,7 @@ def test_a_row_that_breaks_off_leaves_the_others_alone(measured, monkeypatch):
     assert len(found["rows"]["floor"]) == 2
 
 
+@pytest.mark.slow
 def test_the_rows_that_also_run_on_a_gpu_run_on_any_shape(measured):
     found, _ = measured("sampling", "learning", "floor", "--model", "tiny-shape")
     names = [row["name"] for row in found["rows"]["sampling"]]
@@ -169,6 +170,7 @@ def test_the_rows_that_also_run_on_a_gpu_run_on_any_shape(measured):
     assert set(found["load"]) == {"sampling", "learning", "floor"}
 
 
+@pytest.mark.slow
 def test_the_rows_about_whole_steps_run(measured):
     found, printed = measured("isolated", "diagnostics", "growth")
     assert [row["name"] for row in found["rows"]["isolated"]] == ["2 roles: isolated / shared", "2 policies / 1"]

@@ -7,8 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-
-from counterpoint.cli.main import main
+from command_line import command_line
 
 SMALL = [
     "task.train=64",
@@ -24,7 +23,13 @@ SMALL = [
 ]
 
 
-def counterpoint(*arguments, folder, code=0):
+def counterpoint(*arguments, folder):
+    done = command_line(*arguments, folder=folder)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def in_a_process(*arguments, folder, code=0):
     command = [sys.executable, "-m", "counterpoint", *map(str, arguments)]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == code, done.stdout + done.stderr
@@ -32,16 +37,13 @@ def counterpoint(*arguments, folder, code=0):
 
 
 @pytest.fixture
-def refused(monkeypatch, capsys):
+def refused():
     """A function that gives the one line with which the command line refuses, asked in a folder."""
 
     def ask(*arguments, folder):
-        monkeypatch.chdir(folder)
-        monkeypatch.setattr(sys, "argv", ["counterpoint", *map(str, arguments)])
-        with pytest.raises(SystemExit) as end:
-            main()
-        text = capsys.readouterr().err.strip()
-        assert end.value.code == 2, text
+        done = command_line(*arguments, folder=folder)
+        text = done.stderr.strip()
+        assert done.returncode == 2, text
         assert text.startswith("error: "), text
         assert "\n" not in text, text
         return text.removeprefix("error: ")
@@ -50,7 +52,7 @@ def refused(monkeypatch, capsys):
 
 
 def test_an_error_is_one_line_and_status_two_in_a_process_of_its_own(tmp_path):
-    printed = counterpoint("train", "voting_arithmetic", "rollout.group_sise=4", folder=tmp_path, code=2)
+    printed = in_a_process("train", "voting_arithmetic", "rollout.group_sise=4", folder=tmp_path, code=2)
     assert printed.startswith("error: unknown key in [rollout] 'group_sise'; did you mean 'group_size'? allowed: ")
     assert len(printed.splitlines()) == 1
 
@@ -59,7 +61,7 @@ def test_an_error_is_one_line_and_status_two_in_a_process_of_its_own(tmp_path):
 def finished(tmp_path_factory):
     """A folder with a finished run in it, and what training it printed."""
     folder = tmp_path_factory.mktemp("cli")
-    printed = counterpoint("train", "voting_arithmetic", *SMALL, "--out", "one", folder=folder)
+    printed = in_a_process("train", "voting_arithmetic", *SMALL, "--out", "one", folder=folder)
     return folder, printed
 
 
@@ -150,8 +152,7 @@ def test_a_dry_run_shows_the_plan_and_leaves_nothing(tmp_path):
 
 
 def test_doctor_says_what_it_checked(tmp_path):
-    command = [sys.executable, "-m", "counterpoint", "doctor"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300, check=False)
+    done = command_line("doctor", folder=tmp_path)
     assert done.returncode in (0, 1)  # a busy machine is a problem that doctor reports
     assert "micro-medium: 855,040 parameters, loads" in done.stdout
     assert "micro-small: 273,080 parameters, loads" in done.stdout

@@ -1,11 +1,10 @@
 """Controls: recipes and sources by hand, and a trained run compared with each of them."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from command_line import command_line
 from conftest import micro_run
 
 from counterpoint import controls
@@ -114,8 +113,7 @@ def trained(tmp_path_factory):
 
 def evaluated(trained, folder, *options):
     out = folder / "found.json"
-    arguments = [sys.executable, "-m", "counterpoint", "evaluate", str(trained.path), *options, "--out", str(out)]
-    done = subprocess.run(arguments, capture_output=True, text=True, timeout=300, check=False)
+    done = command_line("evaluate", trained.path, *options, "--out", out)
     assert done.returncode == 0, done.stderr
     return done.stdout, json.loads(out.read_text())
 
@@ -181,7 +179,6 @@ def test_policies_play_another_runs_workflow(trained, refining_run, tmp_path):
     ],
 )
 def test_a_control_that_cannot_be_is_refused_in_a_line(trained, options, message):
-    arguments = [sys.executable, "-m", "counterpoint", "evaluate", str(trained.path), *options]
-    done = subprocess.run(arguments, capture_output=True, text=True, timeout=300, check=False)
+    done = command_line("evaluate", trained.path, *options)
     assert done.returncode == 2
     assert message in done.stderr

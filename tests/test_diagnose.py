@@ -4,12 +4,11 @@ import asyncio
 import json
 import re
 import shutil
-import subprocess
-import sys
 import tomllib
 
 import pytest
 import tomli_w
+from command_line import command_line
 from conftest import micro_run
 
 from counterpoint.analysis import signatures
@@ -28,8 +27,7 @@ from counterpoint.training import peak_of, train
 
 
 def diagnose(path, *options):
-    arguments = [sys.executable, "-m", "counterpoint", "diagnose", str(path), *options]
-    return subprocess.run(arguments, capture_output=True, text=True, timeout=120, check=False)
+    return command_line("diagnose", path, *options)
 
 
 def test_a_run_of_two_steps_shows_nothing_and_says_so(tiny_run, tmp_path):
@@ -47,8 +45,7 @@ def test_a_run_of_two_steps_shows_nothing_and_says_so(tiny_run, tmp_path):
 @pytest.mark.parametrize("command", ["diagnose", "evaluate"])
 def test_a_file_that_cannot_be_written_is_an_error_before_the_work(tiny_run, tmp_path, command):
     for out in (tmp_path, tmp_path / "nowhere" / "found.json"):
-        arguments = [sys.executable, "-m", "counterpoint", command, str(tiny_run.path), "--out", str(out)]
-        done = subprocess.run(arguments, capture_output=True, text=True, timeout=120, check=False)
+        done = command_line(command, tiny_run.path, "--out", out)
         assert (done.returncode, done.stdout) == (2, "")
         assert done.stderr.startswith(f"error: --out {out} cannot be written")
 

@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from command_line import command_line
 
 from counterpoint.testing import workflow_conformance
 from counterpoint.testing.workflow_conformance import check_workflow
@@ -151,5 +152,7 @@ def test_every_command_works_as_it_stands(folder):
             run([sys.executable, *words[1:]], folder)
         else:
             small = SMALL if words[1] == "train" else []
-            run([sys.executable, "-m", "counterpoint", *words[1:], *small], folder)
+            done = command_line(*words[1:], *small, folder=folder)
+            assert done.returncode == 0, f"{' '.join(words)}\n{done.stdout}{done.stderr}"
+            assert "Warning" not in done.stderr, done.stderr
     assert {path.name for path in (folder / "runs").iterdir()} == {"planned"}

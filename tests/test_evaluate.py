@@ -1,10 +1,10 @@
 """What evaluations keep of every answer, and two runs compared on the same tasks."""
 
 import json
-import subprocess
 import sys
 
 import pytest
+from command_line import command_line
 from conftest import micro_run
 from facts import make_call, make_episode, make_group, vote
 
@@ -68,8 +68,7 @@ def runs(tmp_path_factory):
 
 
 def evaluated(folder, *options):
-    command = [sys.executable, "-m", "counterpoint", "evaluate", "one", *options, "--out", "found.json"]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=300, check=False)
+    done = command_line("evaluate", "one", *options, "--out", "found.json", folder=folder)
     assert done.returncode == 0, done.stderr
     return done.stdout, json.loads((folder / "found.json").read_text())
 

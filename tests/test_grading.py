@@ -15,8 +15,6 @@ from counterpoint.sandboxes.inside import exits
 from counterpoint.task import Problem
 from counterpoint.tasks import load_tasks
 
-pytestmark = pytest.mark.alone
-
 
 def ending(exit_code=0, *, cpu=0.01, **changed):
     facts = {"exit_code": exit_code, "signal": None, "out_of_time": False, "dismissed": False, "wall": cpu}

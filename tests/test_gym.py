@@ -31,6 +31,11 @@ UNWRITABLE = {"codeio"}
 """Some of its answers are JSON with a brace inside a string, which no box can hold."""
 
 
+def slow(*values):
+    """A case of the slow lane: each starts two processes that import reasoning-gym."""
+    return pytest.param(*values, marks=pytest.mark.slow)
+
+
 def tasks_of(splits):
     return [*splits.train, *splits.validation, *splits.test]
 
@@ -53,10 +58,10 @@ def reference(task):
     ("dataset", "options"),
     [
         ("chain_sum", {"min_terms": 2, "max_terms": 3}),
-        ("spell_backward", {}),
+        slow("spell_backward", {}),
         ("countdown", {"min_numbers": 3, "max_numbers": 3}),
-        ("polynomial_multiplication", {"operators": ["+"]}),
-        ("bitwise_arithmetic", {}),
+        slow("polynomial_multiplication", {"operators": ["+"]}),
+        slow("bitwise_arithmetic", {}),
     ],
 )
 def test_the_reference_answer_is_right_and_another_is_not(dataset, options):
@@ -139,7 +144,7 @@ def test_partial_scores_are_kept():
     assert scores(splits, (task, None)) == [WRONG]
 
 
-@pytest.mark.parametrize("dataset", ["string_insertion", "spiral_matrix", "binary_matrix", "n_queens"])
+@pytest.mark.parametrize("dataset", ["string_insertion", "spiral_matrix", slow("binary_matrix"), slow("n_queens")])
 def test_an_answer_that_reasoning_gym_would_evaluate_is_not(dataset, tmp_path):
     place = tmp_path / "touched"
     code = f"[open({str(place)!r}, 'w').close()]"
@@ -149,7 +154,7 @@ def test_an_answer_that_reasoning_gym_would_evaluate_is_not(dataset, tmp_path):
     assert not place.exists()
 
 
-@pytest.mark.parametrize("dataset", ["string_insertion", "spiral_matrix"])
+@pytest.mark.parametrize("dataset", ["string_insertion", slow("spiral_matrix")])
 def test_a_list_is_still_read_as_the_data_set_reads_it(dataset):
     splits = gym(dataset=dataset, **SMALL)
     answers = [reference(task).split() if dataset == "spiral_matrix" else [*reference(task)] for task in splits.test]
@@ -157,7 +162,9 @@ def test_a_list_is_still_read_as_the_data_set_reads_it(dataset):
     assert [score.reward for score in scores(splits, *pairs)] == [0.1] * len(pairs)
 
 
-@pytest.mark.parametrize("dataset", ["countdown", "polynomial_multiplication", "simple_integration", "puzzle24"])
+@pytest.mark.parametrize(
+    "dataset", ["countdown", slow("polynomial_multiplication"), "simple_integration", slow("puzzle24")]
+)
 def test_a_formula_runs_nothing(dataset, tmp_path):
     place = tmp_path / "touched"
     codes = (f"open({str(place)!r}, 'w').close()", f"__import__('os').system('touch {place}')", "x.evalf(10)")
@@ -254,6 +261,7 @@ def swept():
     return json.loads(done.stdout.splitlines()[-1])
 
 
+@pytest.mark.slow
 def test_the_reference_answer_of_every_data_set_scores_one(swept):
     assert len(swept) >= 100
     other = {
@@ -265,6 +273,7 @@ def test_the_reference_answer_of_every_data_set_scores_one(swept):
     assert other == WITHOUT_REFERENCE | NOT_A_DATA_SET
 
 
+@pytest.mark.slow
 def test_an_integral_that_is_left_standing_is_no_answer(swept):
     """Some references are; with reasoning-gym's own parser, so could every answer be."""
     left = [facts for answer, facts in swept["intermediate_integration"] if "Integral(" in answer]
@@ -275,6 +284,7 @@ def test_an_integral_that_is_left_standing_is_no_answer(swept):
     assert score.reward == 0.0
 
 
+@pytest.mark.slow
 def test_reference_answers_can_be_written_in_a_box(swept):
     unwritable = {
         name

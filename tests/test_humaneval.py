@@ -18,6 +18,8 @@ from counterpoint.sandboxes import build_sandbox
 from counterpoint.sandboxes.base import Verdict
 from counterpoint.tasks.programs.task import programs
 
+pytestmark = pytest.mark.slow
+
 OTHER = {
     ast.Add: ast.Sub,
     ast.Sub: ast.Add,

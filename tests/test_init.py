@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 import pytest
+from command_line import command_line
 
 from counterpoint.cli import init
 from counterpoint.cli.main import main
@@ -20,6 +21,12 @@ def run(*command, folder):
     done = subprocess.run(
         arguments, cwd=folder, env=ENVIRONMENT, capture_output=True, text=True, timeout=300, check=False
     )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def counterpoint(*arguments, folder):
+    done = command_line(*arguments, folder=folder)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
@@ -56,7 +63,7 @@ def test_the_workflow_written_passes_its_own_test(tmp_path):
 
 
 def test_its_test_fails_if_the_workflow_is_broken(tmp_path):
-    run("-m", "counterpoint", "init", "workflow", "my_flow", folder=tmp_path)
+    counterpoint("init", "workflow", "my_flow", folder=tmp_path)
     code = (tmp_path / "my_flow.py").read_text()
     broken = code.replace("if review.judges(", "if not review.judges(")
     assert broken != code
@@ -67,9 +74,9 @@ def test_its_test_fails_if_the_workflow_is_broken(tmp_path):
 
 
 def test_the_workflow_written_can_be_trained(tmp_path):
-    run("-m", "counterpoint", "init", "workflow", "my_flow", folder=tmp_path)
+    counterpoint("init", "workflow", "my_flow", folder=tmp_path)
     recipe = ("voting_arithmetic", "workflow=my_flow:my_flow", "run.threads=1")
-    planned = run("-m", "counterpoint", "train", *recipe, "--dry-run", folder=tmp_path)
+    planned = counterpoint("train", *recipe, "--dry-run", folder=tmp_path)
     assert "solver -> solver, reviewer -> reviewer" in planned
     assert "x 3 calls" in planned
 
@@ -179,11 +186,9 @@ def test_the_questions_written_are_a_task(ask, tmp_path):
 
 
 def test_the_questions_written_can_be_trained_on(tmp_path):
-    run("-m", "counterpoint", "init", "task", "my_task", folder=tmp_path)
+    counterpoint("init", "task", "my_task", folder=tmp_path)
     task = 'task={name="questions", path="my_task.jsonl"}'
-    planned = run(
-        "-m", "counterpoint", "train", "voting_arithmetic", task, "run.threads=1", "--dry-run", folder=tmp_path
-    )
+    planned = counterpoint("train", "voting_arithmetic", task, "run.threads=1", "--dry-run", folder=tmp_path)
     assert "tasks       4" in planned
 
 

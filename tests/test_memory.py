@@ -81,6 +81,7 @@ def middling(tmp_path_factory):
 SMALL = ["rollout.tasks_per_step=2", "rollout.max_tokens=40", "task.validation=4", "task.test=4", "run.threads=1"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "changes",
     [

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from chat_server import chat_server
+from command_line import command_line
 
 from counterpoint.recipe import config_from
 from counterpoint.run import Run
@@ -33,12 +34,14 @@ def commands(url):
 
 
 def run(words, folder):
-    arguments = [sys.executable, *(["-m", "counterpoint"] if words[0] == "counterpoint" else []), *words[1:]]
     small = SMALL if words[1] == "train" else []
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(
-        [*arguments, *small], cwd=folder, env=environment, capture_output=True, text=True, timeout=300, check=False
-    )
+    if words[0] == "counterpoint":
+        done = command_line(*words[1:], *small, folder=folder)
+    else:
+        arguments, environment = [sys.executable, *words[1:]], {**os.environ, "OMP_NUM_THREADS": "1"}
+        done = subprocess.run(
+            arguments, cwd=folder, env=environment, capture_output=True, text=True, timeout=300, check=False
+        )
     assert done.returncode == 0, f"{' '.join(words)}\n{done.stdout}{done.stderr}"
     assert "Warning" not in done.stderr, done.stderr
     return done.stdout

