@@ -1,7 +1,9 @@
-"""The README's commands, run in order as they stand there, with less to train."""
+"""The README's commands and its Python, run in order as they stand there; the commands with less to train."""
 
 import re
 import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -45,15 +47,32 @@ def test_the_readme_has_every_command():
         "show",
         "diagnose",
         "init",
+        "recipes",
+        "runs",
     }
+
+
+def test_the_readme_is_short():
+    assert len(README.splitlines()) <= 130
+
+
+@pytest.mark.slow
+def test_the_python_of_the_readme_is_a_script(tmp_path):
+    (code,) = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
+    assert len(code.splitlines()) <= 24
+    (tmp_path / "script.py").write_text(code)
+    command = [sys.executable, "script.py"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=600, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "run: runs/mine" in done.stdout
+    assert "with the base as aggregator" in done.stdout
+    assert done.stderr == ""
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", TEXTS)
 def test_every_command_works_as_it_stands(tmp_path, name):
     text = TEXTS[name]
-    code = README[README.index("# my_flow.py") :]
-    (tmp_path / "my_flow.py").write_text(code[: code.index("```")])
     assert commands(text)
     for command in commands(text):
         done = command_line(*smaller(command), folder=tmp_path)
@@ -64,7 +83,8 @@ def test_every_command_works_as_it_stands(tmp_path, name):
 
 def test_the_tree_names_every_file_and_folder_of_the_package():
     package = ROOT / "counterpoint"
-    tree = README[README.index("```\ncounterpoint/\n") :]
+    page = (ROOT / "docs" / "code.md").read_text()
+    tree = page[page.index("```\ncounterpoint/\n") :]
     named = set(re.findall(r"^  ([a-z_]+(?:\.py|/))", tree, flags=re.MULTILINE))
     there = {path.name for path in package.glob("*.py")} | {f"{path.parent.name}/" for path in package.glob("*/*.py")}
     assert named == there - {"__init__.py", "__main__.py"}

@@ -1,0 +1,167 @@
+"""The Python front door: what it takes and what it refuses. `docs/python.md` runs the rest in a notebook."""
+
+import asyncio
+import subprocess
+import sys
+
+import pytest
+
+import counterpoint as cp
+from counterpoint.api import config_of
+
+SMALL = [
+    "task.train=64",
+    "task.validation=4",
+    "task.test=6",
+    "rollout.tasks_per_step=2",
+    "rollout.group_size=2",
+    "rollout.max_tokens=32",
+    "run.steps=1",
+    "run.threads=1",
+]
+
+
+def test_every_public_name_is_there():
+    assert sorted(cp.__all__) == list(cp.__all__)
+    assert [name for name in cp.__all__ if not hasattr(cp, name)] == []
+    with pytest.raises(AttributeError, match="has no attribute 'trian'"):
+        cp.trian  # noqa: B018
+
+
+def test_importing_it_loads_no_engine_and_shows_its_names():
+    code = (
+        "import sys, counterpoint; print('torch' in sys.modules, 'polars' in sys.modules, 'train' in dir(counterpoint))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout.split() == ["False", "False", "True"]
+
+
+@cp.workflow
+async def solo(problem: cp.Problem, *, solver: cp.Role) -> str | None:
+    """One role solves the problem."""
+    reply = await solver(f"{problem.text}\n\nSolve the problem step by step. {problem.answer_format}")
+    return reply.answers(problem.extract(reply.text))
+
+
+def half(answer, key):
+    return 0.5
+
+
+class Quiet(cp.Intervention):
+    """Changes nothing."""
+
+    name = "quiet"
+
+
+def test_objects_stand_where_a_recipe_has_names():
+    def counted(step):
+        return {"mine/groups": float(len(step.groups))}
+
+    config = config_of(
+        "voting_arithmetic", workflow=solo, judge=half, diagnostics=[counted], interventions=[Quiet()], credit=half
+    )
+    assert config.workflow.name == "test_api:solo"
+    assert config.judge.name == "test_api:half"
+    assert config.algorithm.credit.name == "test_api:half"
+    assert [spec.name for spec in config.diagnostics][-1] == "given:counted"
+    assert len(config.diagnostics) == 5
+    assert [spec.name for spec in config.interventions] == ["given:interventions-1"]
+    with pytest.raises(cp.CounterpointError, match="unknown argument 'worklfow'"):
+        config_of("voting_arithmetic", worklfow=solo)
+
+
+def test_a_recipe_can_be_a_config_and_is_changed_by_overrides():
+    config = cp.load_config("voting_arithmetic", ["run.seed=3"])
+    assert config_of(config) is config
+    assert config_of(config, "run.seed=4").run.seed == 4
+
+
+@pytest.fixture(scope="module")
+def mine(tmp_path_factory):
+    """A run with a workflow, a judge, tasks and a diagnostic that were given as objects, trained in a running loop."""
+
+    def counted(step):
+        return {"mine/groups": float(len(step.groups))}
+
+    tasks = [(f"What is {a} + {b}?", a + b) for a in range(1, 9) for b in range(1, 9)]
+    told = []
+
+    async def main():
+        return cp.train(
+            "voting_arithmetic",
+            *SMALL[3:],
+            "rollout.tasks_per_step=2",
+            workflow=solo,
+            tasks=tasks,
+            judge=lambda answer, key: 0.5,
+            diagnostics=[counted],
+            out=tmp_path_factory.mktemp("api") / "mine",
+            progress=False,
+            watch=lambda step, numbers: told.append(step),
+        )
+
+    return asyncio.run(main()), told
+
+
+def test_a_run_is_trained_within_a_running_event_loop(mine):
+    run, told = mine
+    assert told == [0, 1, 1]
+    assert run.metrics()["mine/groups"].to_list() == [2.0]
+    assert set(run.calls(1)["role"]) == {"solver"}
+    assert run.facts["sources"]["given:judge"]["file"] == ""
+    assert len(run.facts["sources"]["test_api:solo"]["sha256"]) == 64
+
+
+def test_a_judge_of_ones_own_scores_every_answer(mine):
+    run, _ = mine
+    assert set(run.samples(1)["reward"]) == {0.5}
+    assert set(run.outcomes()["mean"]) <= {0.0, 0.5}
+
+
+def test_a_finished_run_is_resumed_to_itself_once_it_has_its_objects(mine):
+    run, _ = mine
+    before = run.metrics()
+    again = cp.resume(run, progress=False)
+    assert again.metrics().equals(before)
+    with pytest.raises(cp.CounterpointError, match="diagnostics: the run was started with 1 objects, 2 are given"):
+        cp.resume(run, diagnostics=[half, half])
+
+
+def test_runs_are_listed_as_a_frame(mine):
+    run, _ = mine
+    frame = cp.list_runs(run.path.parent)
+    assert frame.select("path", "state", "workflow", "steps").row(0) == (str(run.path), "finished", "test_api:solo", 1)
+
+
+def test_a_stage_plays_tasks_and_gives_the_same_episodes_again(tiny_run):
+    async def main():
+        async with cp.open_stage(tiny_run) as stage:
+            first = await cp.rollout(stage, stage.tasks.test[:2], size=2, seed=5)
+            return first, await cp.rollout(stage, stage.tasks.test[:2], size=2, seed=5)
+
+    one, other = asyncio.run(main())
+    assert one == other
+    assert [len(group.episodes) for group in one] == [2, 2]
+
+
+def test_an_evaluation_and_its_control_are_a_frame(tiny_run):
+    found = cp.evaluate(tiny_run, ablate="aggregator")
+    frame = found.frame()
+    assert frame["evaluation"].unique(maintain_order=True).to_list() == ["run", "with the base as aggregator"]
+    assert frame.filter(evaluation="run", part="team")["accuracy"].item() == found.accuracy.value
+    assert frame["difference"].null_count() == len(frame) - 1
+    with pytest.raises(cp.CounterpointError, match="one control at a time"):
+        cp.evaluate(tiny_run, ablate="aggregator", solo=True)
+
+
+def test_a_base_model_is_evaluated_and_has_no_controls():
+    few = ["workflow.name=single", *SMALL[:3], "run.threads=1"]
+    assert 0.0 <= cp.evaluate("micro-small", *few).accuracy.value <= 1.0
+    with pytest.raises(cp.CounterpointError, match="controls need a run directory; 'micro-small' is a model"):
+        cp.evaluate("micro-small", *few, solo=True)
+
+
+def test_a_plan_is_made_without_a_run():
+    plan = cp.dry_run("voting_arithmetic", "policies.sharing=shared", *SMALL)
+    assert plan.roles == ("generator", "aggregator")
+    assert plan.calls_per_step == 2 * 2 * 4
