@@ -23,7 +23,7 @@ from counterpoint.play import Stage, rollout
 from counterpoint.policy import Routing, routing, settings_of
 from counterpoint.samplers.by_policy import ByPolicy
 from counterpoint.samplers.scripted import Scripted
-from counterpoint.task import Task
+from counterpoint.task import Score, Task, not_judged
 from counterpoint.tasks import load_tasks
 from counterpoint.tasks.base import batch
 from counterpoint.training import limits_of
@@ -185,6 +185,8 @@ def _rehearsed(
     # What is scripted is all text: where a model is asked to reason, it would be all reasoning.
     loaded = [(model, replace(load_chat(model), thinking="shown")) for model in _distinct(list(models.values()))]
     chats = {name: next(chat for other, chat in loaded if other == model) for name, model in models.items()}
+    # The score of a scripted reply means nothing, and the task's judge may be slow or have processes to start.
+    task = replace(task, judge=_unjudged, bounded=False)
     play = partial(_played, config, workflow, routes, chats, task)
     episodes = [play(reply) for reply in REHEARSAL_REPLIES]
     for reply in REHEARSAL_REPLIES:
@@ -200,6 +202,10 @@ def _played(
     stage = Stage(workflow=workflow, routing=routes, sampler=ByPolicy(scripted), chats=chats)
     (group,) = asyncio.run(rollout(stage, [task], limits_of(config, 1.0), size=1, seed="rehearsal"))
     return group.episodes[0]
+
+
+async def _unjudged(answer: str, key: str) -> Score:
+    return not_judged("it is a rehearsal")
 
 
 def _say(policy: str, prompt: str, *, reply: str) -> str:
