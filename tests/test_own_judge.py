@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import subprocess
 import sys
 import textwrap
 import threading
@@ -273,6 +274,35 @@ def test_closing_ends_what_hangs():
 
     found, process = asyncio.run(judged())
     assert [score.reason for score in found] == ["the judge was closed"] * 3
+    assert not runs(process)
+
+
+ORPHANED = """
+import asyncio, os, sys
+from counterpoint import family
+from counterpoint.config import Spec
+from counterpoint.judges import build_judge
+from pathlib import Path
+family.look_in(Path(sys.argv[1]))
+async def main():
+    judge = build_judge(Spec(name="own_rewards:" + sys.argv[2], seconds=2.0))
+    await judge.start()
+    asking = asyncio.create_task(judge.judge("slow", ""))
+    await asyncio.sleep(0.5)
+    print(*judge._pool.processes(), flush=True)
+    os.kill(os.getpid(), 9)
+asyncio.run(main())
+"""
+
+
+@pytest.mark.parametrize("name", ["spins", "blocks"])
+def test_a_call_that_never_returns_does_not_outlive_a_parent_that_is_killed(rewards, name):
+    command = [sys.executable, "-c", ORPHANED, str(rewards), name]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    (process,) = map(int, done.stdout.split())
+    until = time.monotonic() + 30
+    while runs(process) and time.monotonic() < until:
+        time.sleep(0.1)
     assert not runs(process)
 
 

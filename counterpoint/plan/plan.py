@@ -26,6 +26,7 @@ from counterpoint.samplers.by_policy import ByPolicy
 from counterpoint.samplers.scripted import Scripted
 from counterpoint.sandboxes import build_sandbox
 from counterpoint.stage import Setup, set_up
+from counterpoint.task import Score, not_judged
 from counterpoint.tasks.base import batch
 
 REHEARSAL_REPLIES = tuple(
@@ -197,9 +198,15 @@ def _rehearsed(setup: Setup) -> Episode:
 def _played(setup: Setup, chats: Mapping[str, Chat], reply: str) -> Episode:
     scripted = {name: Scripted(partial(_say, reply=reply), chat) for name, chat in chats.items()}
     stage = Stage(workflow=setup.workflow, routing=setup.routing, sampler=ByPolicy(scripted), chats=chats)
-    limits, task = Limits.of(setup.config, 1.0), setup.tasks.train[0]
+    limits = Limits.of(setup.config, 1.0)
+    # The score of a scripted reply means nothing, and the task's judge may be slow or have processes to start.
+    task = replace(setup.tasks.train[0], judge=_unjudged, bounded=False)
     (group,) = run_to_end(rollout(stage, [task], limits, size=1, seed="rehearsal"))
     return group.episodes[0]
+
+
+async def _unjudged(answer: str, key: str) -> Score:
+    return not_judged("it is a rehearsal")
 
 
 def _say(policy: str, prompt: str, *, reply: str) -> str:

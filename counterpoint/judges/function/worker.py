@@ -13,6 +13,7 @@ import pickle
 import signal
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from threading import Event, Lock, Thread, Timer, get_ident
@@ -60,8 +61,9 @@ class _Voice:
 
     def last_words(self, *lines: dict[str, Any]) -> NoReturn:
         """They are said, and this process and those that it started end."""
-        for facts in lines:
-            self.say(facts)
+        with suppress(OSError):  # the parent may be gone, and this process must not outlive it
+            for facts in lines:
+                self.say(facts)
         os.killpg(0, signal.SIGKILL)
         raise SystemExit
 
