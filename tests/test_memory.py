@@ -11,8 +11,8 @@ from transformers import Gemma2Config, Gemma2ForCausalLM, Qwen3Config, Qwen3ForC
 
 from counterpoint.config import ModelConfig
 from counterpoint.errors import ModelError
+from counterpoint.learners.footprint import footprint
 from counterpoint.models import micro_model
-from counterpoint.plan.memory import footprint
 from counterpoint.plan.plan import plan
 from counterpoint.recipe import load_config
 

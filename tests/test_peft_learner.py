@@ -14,7 +14,7 @@ from counterpoint.episode import Call
 from counterpoint.errors import LearnerError
 from counterpoint.learners._optim import learning_rate
 from counterpoint.learners.base import Source
-from counterpoint.learners.gradient import FlatGradient
+from counterpoint.learners.gradient import FlatGradient, load_gradients, save_gradients
 from counterpoint.learners.peft import Peft
 from counterpoint.policy import Routing
 from counterpoint.testing.learner_conformance import check_learner
@@ -394,11 +394,40 @@ def test_a_damaged_file_is_refused(tmp_path, name):
         new_learner(ROUTING).load(tmp_path)
 
 
-def test_a_gradient_of_another_kind_is_refused():
-    learner = new_learner(ROUTING)
-    ((source, part), *_) = learner.backward(samples(ROUTING), LOSS).items()
-    with pytest.raises(LearnerError, match="a str is not a gradient"):
-        learner.step({source: part._replace(gradient="north")}, step=1)
+class Doubled:
+    """A gradient of a class of its own: twice another one."""
+
+    def __init__(self, half):
+        self.half = half
+
+    def norm(self):
+        return 2 * self.half.norm()
+
+    def scaled(self, factor):
+        return FlatGradient(self.vector() * factor)
+
+    def plus(self, other):
+        return FlatGradient(self.vector() + other.vector())
+
+    def dot(self, other):
+        return 2 * self.half.dot(other)
+
+    def vector(self):
+        return 2 * self.half.flat
+
+
+def test_a_gradient_of_another_class_counts_by_its_vector(tmp_path):
+    own, flat = new_learner(ROUTING), new_learner(ROUTING)
+    for learner, wrap in ((own, Doubled), (flat, lambda one: one.scaled(2.0))):
+        contributions = learner.backward(samples(ROUTING), LOSS)
+        doubled = {source: part._replace(gradient=wrap(part.gradient)) for source, part in contributions.items()}
+        learner.step(doubled, step=1)
+    assert own.digests() == flat.digests() != new_learner(ROUTING).digests()
+    one = FlatGradient(torch.tensor([3.0, 4.0]))
+    save_gradients(tmp_path / "saved", {"a": Doubled(one), "b": one})
+    found = load_gradients(tmp_path / "saved")
+    assert found["a"].vector().tolist() == [6.0, 8.0]
+    assert one.dot(Doubled(one)) == found["b"].dot(found["a"]) == 50.0
 
 
 def test_a_flat_gradient_is_a_value():

@@ -1,40 +1,18 @@
-"""How much memory a step takes, counted without weights: a pass over some tokens is rehearsed on empty tensors.
+"""How much memory a step takes: the sum of what sampler and learner say that they need, counted without weights."""
 
-Shapes: N tokens, H heads for queries, Hk for keys and values, D values a head.
-"""
-
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import torch
-from peft import LoraConfig, get_peft_model
-from torch import Tensor
-
-from counterpoint.base_model import model_without_weights
-from counterpoint.config import Config, ModelConfig, PolicySettings
+from counterpoint.config import Config, PolicySettings
 from counterpoint.episode import Call
-from counterpoint.errors import ModelError
-from counterpoint.forwards._attention import ATTENTION
-from counterpoint.forwards._forest import forest_of
-from counterpoint.forwards._head import rows_at_once
-from counterpoint.forwards._hidden import hidden_states
-from counterpoint.forwards.packed import Packed, inputs_of
-from counterpoint.learners._batch import micro_batches
-from counterpoint.learners._checkpointing import checkpoint_layers
-from counterpoint.learners._lora import fuse_adapters
-from counterpoint.samplers._engine import MAX_CACHE_TOKENS, MAX_ROWS, PROBABILITIES_AT_ONCE
+from counterpoint.family import is_own
+from counterpoint.learners.footprint import Footprint, footprint, learning
+from counterpoint.samplers.footprint import generation
 
-ENGINE_LIMITS = {"max_cache_tokens": MAX_CACHE_TOKENS, "max_rows": MAX_ROWS}
-_FLOAT32 = 4
-_REHEARSED = 32
-"""Tokens of the rehearsal; what is kept of them is proportional to their number."""
 _ENOUGH = 3
 """Micro-batches among which the largest is looked for."""
-_IN_HAND = 2
-"""Tensors as wide as the widest layer that there are at once beside those that are kept."""
 
 
 class Turn(NamedTuple):
@@ -43,28 +21,6 @@ class Turn(NamedTuple):
     call: Call
     shared: bool
     """Whether every episode of a task asks it with the same prompt."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Footprint:
-    """Bytes of a base with an adapter of some rank."""
-
-    weights: int
-    adapter: int
-    kept: int
-    """Of a token from the forward to the backward pass."""
-    again: int
-    """Of a token while its layer is computed again: 0 where none is."""
-    looked_back: int
-    """Of a token, once more for each call that looks back at it: keys and values, where they are kept."""
-    cached: int
-    """Of a token while sampling: its keys and values."""
-    in_hand: int
-    """Of a token while it goes through a layer."""
-    logit: int
-    """Of a token for which all logits are there."""
-    logits: int
-    """Of all logits that are there at once while learning."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,98 +37,64 @@ class Memory:
         return sum(self.lasting.values()) + max(self.passing.values(), default=0)
 
 
-def footprint(model: ModelConfig, rank: int, *, checkpointing: bool) -> Footprint:
-    """The footprint of a base, whose weights are not read. Raises ModelError if it cannot be found or packed."""
-    plain = model_without_weights(model)
-    size, head = torch.finfo(plain.dtype).bits // 8, plain.get_output_embeddings()
-    weights = sum(parameter.numel() for parameter in plain.parameters()) * size
-    adapted = _adapted(plain, rank)
-    _pack(adapted)
-    trained = [parameter for parameter in adapted.parameters() if parameter.requires_grad]
-    linear = [one for one in adapted.modules() if isinstance(one, torch.nn.Linear) and one is not head]
-    layout = _Empty()
-    layers = plain.config.get_text_config().num_hidden_layers
-    kept, again = _kept(adapted, layout), 0
-    if checkpointing:
-        checkpoint_layers(adapted, Packed())
-        kept, again = _kept(adapted, layout), kept // layers
-    return Footprint(
-        weights=weights,
-        adapter=sum(parameter.numel() for parameter in trained) * _FLOAT32,
-        kept=kept // _REHEARSED,
-        again=again // _REHEARSED,
-        looked_back=layout.cached(size) // (layers if checkpointing else 1),
-        cached=layout.cached(size),
-        in_hand=_IN_HAND * max(layer.out_features for layer in linear) * size,
-        logit=head.out_features * _FLOAT32,
-        logits=rows_at_once(model.device, head.out_features) * head.out_features * _FLOAT32,
-    )
-
-
 def memory_of(
     config: Config, settings: Mapping[str, PolicySettings], turns: Sequence[Turn], *, most_tasks: int
 ) -> Memory:
-    """What sampler and learner take in this process, beside what Python and its libraries take.
+    """The memory of sampler and learner in this process, beside that of Python and its libraries.
 
     `settings` are of the policies that have a base here; `turns` are those of an episode; at most `most_tasks` are
-    evaluated at once. Raises ModelError if a base cannot be found or packed.
+    evaluated at once. A sampler of the user's own is not counted. Raises ModelError if a base cannot be found or
+    packed.
     """
     again = config.learner.gradient_checkpointing
     of = {policy: footprint(own.model, own.rank, checkpointing=again) for policy, own in settings.items()}
-    bases = {own.model.model_dump_json(): of[policy].weights for policy, own in settings.items()}
+    bases = sum({own.model.model_dump_json(): of[policy].weights for policy, own in settings.items()}.values())
     roles: dict[tuple[str, str], list[Turn]] = {}
     for turn in turns:
         if turn.call.policy in settings:
             roles.setdefault((turn.call.policy, turn.call.key.role), []).append(turn)
     learned = {pair: said for pair, said in roles.items() if settings[pair[0]].trainable}
     adapters = [of[policy].adapter for policy in settings]
+    passing = {
+        "learning: what a micro-batch keeps": max(
+            (
+                learning(of[policy], _calls(said, config), config.learner.max_tokens_per_micro_batch)
+                for (policy, _), said in learned.items()
+            ),
+            default=0,
+        ),
+    }
+    if is_own(config.sampler.name):
+        weights = {"bases, for the learner; your own sampler is not counted": bases}
+    else:
+        weights = {"bases, for learner and sampler": 2 * bases}
+        sampling = [_sampling(of[policy], said, config, most_tasks) for (policy, _), said in roles.items()]
+        passing = {"sampling: caches and logits": max(sampling, default=0), **passing}
     return Memory(
         lasting={
-            "bases, for learner and sampler": 2 * sum(bases.values()),
+            **weights,
             "adapters and their moments; the sampler's": 4 * sum(adapters),
             "gradients of the roles": sum(of[policy].adapter for policy, _ in learned) + 2 * max(adapters, default=0),
         },
-        passing={
-            "sampling: caches and logits": max(
-                (_sampling(of[policy], said, config, most_tasks) for (policy, _), said in roles.items()), default=0
-            ),
-            "learning: what a micro-batch keeps": max(
-                (_learning(of[policy], said, config) for (policy, _), said in learned.items()), default=0
-            ),
-        },
+        passing=passing,
     )
 
 
 def _sampling(size: Footprint, turns: Sequence[Turn], config: Config, most_tasks: int) -> int:
-    """The caches of the calls that go at once, and what is in hand."""
+    """Bytes of the calls of a role that are generated at once."""
     longest = max(turns, key=lambda turn: len(turn.call.prompt_ids))
     beside, rollouts = len({turn.call.key.slot for turn in turns}), config.rollout
     episodes = max(rollouts.tasks_per_step * rollouts.group_size, most_tasks * config.evaluation.samples)
-    sharing = rollouts.group_size * beside if longest.shared else 1
-    prompt, said = len(longest.call.prompt_ids), rollouts.max_tokens
-    room, most = (config.sampler.options.get(name, usual) for name, usual in ENGINE_LIMITS.items())
-    rows = int(max(1, min(episodes * beside, most, room // (said + prompt / sharing))))
-    prompts = prompt * -(-rows // sharing)
-    caches = size.cached * (prompts + rows * said)
-    choosing = 2 * rows * size.logit + 4 * min(rows * size.logit, _FLOAT32 * PROBABILITIES_AT_ONCE)
-    return caches + max(choosing, prompts * size.in_hand)
-
-
-def _learning(size: Footprint, turns: Sequence[Turn], config: Config) -> int:
-    """What the largest micro-batch of a role keeps, and what is in hand."""
-    calls = _calls(turns, config)
-    batches = micro_batches(calls, Packed(), config.learner.max_tokens_per_micro_batch)
-    forests = [forest_of([inputs_of(calls[index]) for index in batch]) for batch in batches]
-    return max(_scoring(size, len(forest.ids), sum(map(len, forest.paths))) for forest in forests)
-
-
-def _scoring(size: Footprint, tokens: int, looked_at: int) -> int:
-    """At the head, or in the backward pass of a layer, whichever takes more."""
-    logits = 2 * min(size.logits, tokens * size.logit)
-    looking = size.looked_back * (looked_at - tokens)
-    if size.again:
-        return size.kept * tokens + max(logits, (size.again + size.in_hand) * tokens + looking)
-    return size.kept * tokens + looking + max(logits, size.in_hand * tokens)
+    return generation(
+        prompt=len(longest.call.prompt_ids),
+        said=rollouts.max_tokens,
+        calls=episodes * beside,
+        sharing=rollouts.group_size * beside if longest.shared else 1,
+        cached=size.cached,
+        logit=size.logit,
+        in_hand=size.in_hand,
+        options=config.sampler.options,
+    )
 
 
 def _calls(turns: Sequence[Turn], config: Config) -> list[Call]:
@@ -187,67 +109,3 @@ def _calls(turns: Sequence[Turn], config: Config) -> list[Call]:
         if sum(len(call.completion_ids) for call in calls) > enough:
             break
     return calls
-
-
-def _adapted(model: Any, rank: int) -> Any:
-    """The model with an adapter on all its linear layers."""
-    with warnings.catch_warnings():
-        # PEFT still asks transformers by this name, and no user of ours can change that.
-        warnings.filterwarnings("ignore", message="`is_gradient_checkpointing` is deprecated")
-        adapted: Any = get_peft_model(model, LoraConfig(r=rank, target_modules="all-linear", task_type="CAUSAL_LM"))
-    fuse_adapters(adapted)
-    return adapted.get_base_model().eval()
-
-
-def _pack(model: Any) -> None:
-    try:
-        model.set_attn_implementation(ATTENTION)
-    except ValueError as error:
-        raise ModelError(f"its memory is not known: it cannot be packed: {error}") from error
-
-
-def _kept(model: Any, layout: "_Empty") -> int:
-    """Bytes that autograd keeps of the rehearsal, beside the weights."""
-    weights: set[int] = {parameter.untyped_storage()._cdata for parameter in model.parameters()}
-    kept: dict[int, Tensor] = {}  # held, so that no storage is given to another tensor
-
-    def pack(tensor: Tensor) -> Tensor:
-        kept[tensor.untyped_storage()._cdata] = tensor
-        return tensor
-
-    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-        places = torch.arange(_REHEARSED, device=model.device)
-        hidden_states(model, places, places, layout)
-    sizes = {place: int(tensor.untyped_storage().nbytes()) for place, tensor in kept.items()}
-    return sum(size for place, size in sizes.items() if place not in weights)
-
-
-class _Empty:
-    """A layout without values that keeps what attention keeps."""
-
-    def __init__(self) -> None:
-        self._keys: dict[int, int] = {}
-
-    def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor, scale: float) -> Tensor:
-        self._keys[layer] = key.numel() + value.numel()
-        found: Tensor = _Attention.apply(query, key, value)  # type: ignore[no-untyped-call]
-        return found.clone()
-
-    def cached(self, size: int) -> int:
-        """Bytes of a token's keys and values in all layers, at `size` bytes a number."""
-        return sum(self._keys.values()) * size // _REHEARSED
-
-
-class _Attention(torch.autograd.Function):
-    """What a fused attention keeps: its inputs and its output."""
-
-    @staticmethod
-    def forward(ctx: Any, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-        found = torch.empty_like(query)
-        ctx.save_for_backward(query.clone(), key.clone(), value.clone(), found)
-        return found
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        query, key, value, _ = ctx.saved_tensors
-        return torch.zeros_like(query), torch.zeros_like(key), torch.zeros_like(value)

@@ -1,0 +1,168 @@
+"""Openings of a runtime: with a learner and without, with the package's sampler and with one of the user's own."""
+
+import asyncio
+import sys
+from contextlib import contextmanager
+
+import pytest
+import torch
+from torch_build import CHOIR, fresh_model, start, tiny_base, tiny_folder, trained
+
+from counterpoint.errors import AdapterError, ConfigError, SamplerError
+from counterpoint.plan.plan import plan
+from counterpoint.policy import routing
+from counterpoint.runtimes import check_runtime, open_runtime, open_sampler
+from counterpoint.samplers._engine import Engine
+from counterpoint.samplers._weights import Beside, Merged
+from counterpoint.samplers.base import Base, Request
+from counterpoint.samplers.in_process import InProcess, in_process
+from counterpoint.testing.sampler_conformance import check_sampler
+from counterpoint.testing.tiny import tiny_adapters, tiny_config, tiny_prompts
+from counterpoint.workflows import load_workflow
+
+BASE = tiny_base()
+
+
+def beside(**options):
+    return InProcess(Engine(fresh_model(), BASE.chat.stop_ids, weights=Beside, **options))
+
+
+def test_adapters_beside_the_base_keep_every_promise_of_a_sampler():
+    check_sampler(beside(), BASE)
+
+
+def said(sampler, policy="one"):
+    prompts = tiny_prompts(BASE.chat, 4)
+
+    async def ask():
+        with sampler.session() as session:
+            asked = [
+                Request(policy=policy, prompt_ids=prompts[at % 4], max_tokens=12, temperature=0.9, seed=at)
+                for at in range(12)
+            ]
+            return [await session.sample(one) for one in asked]
+
+    return asyncio.run(ask())
+
+
+def test_beside_and_merged_give_the_same_tokens_and_nearly_the_same_log_probabilities():
+    adapters = tiny_adapters(BASE.model, ["one", "two"])
+    merged, apart = InProcess(Engine(BASE.model, BASE.chat.stop_ids, weights=Merged)), beside()
+    for sampler in (merged, apart):
+        asyncio.run(sampler.load(adapters))
+    for policy in ("one", "two", "one"):
+        for one, other in zip(said(merged, policy), said(apart, policy), strict=True):
+            assert one.ids == other.ids
+            assert other.logprobs == pytest.approx(one.logprobs, abs=1e-4)
+
+
+def test_beside_holds_the_base_once():
+    model = fresh_model()
+    held = Beside(model).model
+    assert held is model
+    assert Merged(model).model is not model
+
+
+def test_an_adapter_for_another_base_is_refused():
+    (adapter,) = tiny_adapters(BASE.model, ["one"])
+    tensors = {name: torch.zeros(one.shape[0], 3) if "lora_A" in name else one for name, one in adapter.tensors.items()}
+    sampler = beside()
+    asyncio.run(sampler.load([type(adapter)(policy="one", version=1, scale=1.0, tensors=tensors)]))
+    with pytest.raises(SamplerError, match="policy 'one': its adapter is for another base model"):
+        said(sampler)
+
+
+def opened(config, sources, use):
+    routes = routing(config.policies.sharing, load_workflow(config.workflow).slots)
+
+    async def inside():
+        async with open_sampler(config, routes, sources) as found:
+            return use(found)
+
+    return asyncio.run(inside())
+
+
+def test_a_sampler_alone_has_the_digests_and_versions_of_a_checkpoint(tmp_path):
+    run = trained(start(tmp_path / "run"))
+    step = run.checkpoints()[-1]
+    names = ("soprano", "alto", "conductor")
+    sources = {name: run.checkpoint_path(step) / name for name in names}
+    digests = opened(run.config, sources, lambda found: found.sampler.digests())
+    assert digests == run.checkpoint_state(step)["digests"]
+    chats = opened(run.config, sources, lambda found: set(found.chats))
+    assert chats == set(names)
+    none = opened(run.config, {**sources, "alto": None}, lambda found: found.sampler.digests())
+    assert none["alto"] != digests["alto"]
+    assert none["soprano"] == digests["soprano"]
+    with pytest.raises(AdapterError, match="nobody holds no adapter"):
+        opened(run.config, {"alto": tmp_path / "nobody"}, lambda found: None)
+
+
+def test_a_sampler_alone_builds_no_learner(monkeypatch):
+    monkeypatch.setitem(sys.modules, "counterpoint.learners.peft", None)
+    config = tiny_config(tiny_folder(), CHOIR)
+    assert set(opened(config, {}, lambda found: found.sampler.digests())) == {"soprano", "alto", "conductor"}
+
+
+MADE = []
+
+
+class Counting:
+    """A sampler of one's own: the package's, and how often it was asked."""
+
+    def __init__(self, bases, greeting):
+        self.inner = in_process(bases)
+        self.greeting = greeting
+        self.bases = [(base.config.path, tuple(base.policies), base.has_learner) for base in bases]
+        self.asked = self.closed = 0
+
+    @contextmanager
+    def session(self):
+        self.asked += 1
+        with self.inner.session() as session:
+            yield session
+
+    async def load(self, adapters):
+        await self.inner.load(adapters)
+
+    def digests(self):
+        return self.inner.digests()
+
+    async def close(self):
+        self.closed += 1
+
+
+def counting(bases: list[Base], *, greeting: str = "hello") -> Counting:
+    MADE.append(Counting(bases, greeting))
+    return MADE[-1]
+
+
+def test_a_run_is_trained_with_a_sampler_of_ones_own(tmp_path):
+    MADE.clear()
+    own = {"sampler": {"name": "test_runtimes:counting", "greeting": "good day"}, "run": {"steps": 2}}
+    run, usual = trained(start(tmp_path / "own", own)), trained(start(tmp_path / "usual", {"run": {"steps": 2}}))
+    (sampler,) = MADE
+    assert sampler.bases == [(str(tiny_folder()), ("soprano", "alto", "conductor"), True)]
+    assert (sampler.greeting, sampler.closed) == ("good day", 1)
+    assert sampler.asked > 2 * 3 * 4
+    assert run.checkpoint_state(2)["digests"] == usual.checkpoint_state(2)["digests"]
+
+
+@pytest.mark.parametrize(
+    ("table", "message"),
+    [
+        ({"sampler": {"name": "in_proces"}}, "unknown sampler 'in_proces'; did you mean 'in_process'"),
+        ({"sampler": {"name": "test_runtimes:countin"}}, "did you mean 'counting'"),
+        ({"sampler": {"name": "in_process", "max_rows": 0}}, "sampler.in_process.max_rows = 0"),
+        ({"sampler": {"name": "in_process", "rows": 3}}, "unknown key .*'rows'"),
+        ({"runtime": {"name": "ray"}}, "unknown runtime 'ray'; allowed: local"),
+        ({"runtime": {"name": "local", "nodes": 2}}, "takes no options; nodes given"),
+    ],
+)
+def test_a_sampler_or_runtime_that_cannot_be_is_found_before_anything_is_loaded(table, message):
+    config = tiny_config(tiny_folder(), {**CHOIR, **table})
+    routes = routing(config.policies.sharing, load_workflow(config.workflow).slots)
+    checks = (check_runtime, plan, lambda one: open_runtime(one, routes), lambda one: open_sampler(one, routes, {}))
+    for check in checks:
+        with pytest.raises(ConfigError, match=message):
+            check(config)
