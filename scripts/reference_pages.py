@@ -174,7 +174,7 @@ def _family(name: str, text: str) -> str:
     for constant, members in tables.items():
         if len(tables) > 1:
             parts.append(f"### {constant.capitalize().replace('_', ' ')}\n")
-        parts += [_member(key, _found(members, key)) for key in members]
+        parts += [_member(key, member) for key, member in _found(members).items()]
     return "\n".join(parts)
 
 
@@ -184,8 +184,8 @@ def _is_table(constant: str, members: Any) -> bool:
     return isinstance(members, Family) or (isinstance(members, dict) and bool(members))
 
 
-def _found(members: Any, key: str) -> Any:
-    return members.find(key) if isinstance(members, Family) else members[key]
+def _found(members: Any) -> dict[str, Any]:
+    return members.shipped() if isinstance(members, Family) else dict(members)
 
 
 def _member(name: str, member: Any) -> str:
