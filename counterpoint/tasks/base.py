@@ -96,8 +96,8 @@ def divided(tasks: Sequence[Task], source: str) -> Splits:
     for split, members in found.items():
         if not members:
             raise TaskError(
-                f"{source} has too few questions: none falls into the {split} split, of {len(tasks)} in all; the text of"
-                " a question decides its split (80 % train, 10 % validation, 10 % test)"
+                f"{source} has too few questions: none falls into the {split} split, of {len(tasks)} in all; the text"
+                " of a question decides its split (80 % train, 10 % validation, 10 % test)"
             )
     return Splits(train=tuple(found["train"]), validation=tuple(found["validation"]), test=tuple(found["test"]))
 
