@@ -7,7 +7,7 @@ asked for, so a table costs nothing, and whatever is wrong with a name or an opt
 import importlib
 import inspect
 import sys
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from hashlib import sha256
@@ -98,6 +98,10 @@ class Family(Generic[T]):
     """Name -> `module:attribute`."""
     takes: type | tuple[type, ...] | None = None
     """The type or types of members that are used as they are, instead of being called."""
+
+    def __iter__(self) -> Iterator[str]:
+        """The names of the shipped members."""
+        return iter(self.members)
 
     def shipped(self) -> dict[str, Any]:
         """Name -> member, for those that are not the user's own."""

@@ -85,7 +85,9 @@ def test_the_recipe_reference_has_every_key_with_its_default_and_range(reference
 
 def test_the_families_have_every_member_with_its_options(reference):
     page = reference["families.md"]
-    assert [name for name in (*TASKS.members, *WORKFLOWS.members, *INTERVENTIONS.members) if f"**`{name}`**" not in page] == []
+    assert [
+        name for name in (*TASKS.members, *WORKFLOWS.members, *INTERVENTIONS.members) if f"**`{name}`**" not in page
+    ] == []
     assert "| `operands` | `int` | `3` | ≥ 2, ≤ 8 |" in page
 
 

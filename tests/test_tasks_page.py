@@ -8,12 +8,8 @@ from typing import get_args
 
 import pytest
 
-<<<<<<< HEAD
-from counterpoint.options import check_options
-=======
 from counterpoint import family
-from counterpoint.config import check_options
->>>>>>> h-judges
+from counterpoint.options import check_options
 from counterpoint.recipe import config_from
 from counterpoint.tasks import TASKS, load_tasks
 from counterpoint.tasks.programs.layouts import Layout
