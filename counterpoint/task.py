@@ -13,7 +13,7 @@ from counterpoint.errors import TaskError
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Problem:
-    """What a workflow may see of a task."""
+    """The part of a task that a workflow may see."""
 
     id: str
     """Unique within the task set; the same problem has the same id in every run."""
@@ -34,7 +34,7 @@ class Score:
     parts: Mapping[str, float] = field(default_factory=lambda: MappingProxyType({}))
     """Named components, for reading; training uses `reward` alone."""
     reason: str = ""
-    """Why it could not be judged, or a remark of the judge."""
+    """The reason why it could not be judged, or a remark of the judge."""
 
     def __post_init__(self) -> None:
         if self.reward is not None and not 0.0 <= self.reward <= 1.0:

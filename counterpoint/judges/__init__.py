@@ -1,4 +1,4 @@
-"""Who is right: the judges that a recipe can name, and functions of the user's own."""
+"""Judges: the ones that a recipe can name, and functions of the user's own."""
 
 from typing import Annotated
 

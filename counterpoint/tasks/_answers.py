@@ -21,7 +21,7 @@ def last_box(text: str) -> str | None:
 
 
 def _box_spans(text: str) -> list[tuple[int, int]]:
-    """Where the content of each box begins and ends, in the order of the beginnings; in one pass over the text."""
+    """Begin and end of the content of each box, in the order of the beginnings; in one pass over the text."""
     spans = []
     opened: list[re.Match[str]] = []
     for brace in _BRACE.finditer(text):

@@ -1,6 +1,6 @@
-"""Which problems stand in another set too, word for word or in part.
+"""Finds problems that stand in another set too, word for word or in part.
 
-Two texts overlap if they share a run of so many words (13, as for GPT-3: arXiv 2005.14165, appendix C), signs and case
+Two texts overlap if they share a run of `words` words (13, as for GPT-3: arXiv 2005.14165, appendix C), signs and case
 aside; a shorter text if all its words are all the words of the other.
 """
 
@@ -27,7 +27,7 @@ def overlapping(texts: Sequence[str], others: Iterable[str], words: int = WORDS)
 
 
 def _runs(text: str, words: int) -> set[int]:
-    """A hash each of all runs of so many words; of a shorter text one of all its words."""
+    """One hash per run of `words` words; of a shorter text one hash of all its words."""
     found = _WORD.findall(text.casefold())
     if len(found) <= words:
         return {hash(tuple(found))} if found else set()

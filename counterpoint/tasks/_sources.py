@@ -1,4 +1,4 @@
-"""Where the rows of problems are: files, a hub, or an installed package."""
+"""Reads the rows of problems from files, a hub, or an installed package."""
 
 import gzip
 import re

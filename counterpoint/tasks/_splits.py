@@ -1,4 +1,4 @@
-"""Disjoint splits by construction: which split a problem belongs to is a function of its text alone."""
+"""Splits that are disjoint by construction: the split of a problem is a function of its text alone."""
 
 import hashlib
 from typing import Literal

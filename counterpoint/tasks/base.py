@@ -28,7 +28,7 @@ class Splits:
     validation: tuple[Task, ...]
     test: tuple[Task, ...]
     judging: Judging = field(default_factory=Judging, compare=False)
-    """What has to run while answers are judged: `async with splits.judging`."""
+    """The processes that have to run while answers are judged: `async with splits.judging`."""
     notes: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}), compare=False)
     """Facts about the tasks, for a run's metadata."""
 

@@ -105,12 +105,12 @@ class FunctionJudge(Judge):
 
 
 def is_async(function: Callable[..., Any]) -> bool:
-    """Whether a call of the function has to be awaited."""
+    """True if a call of the function has to be awaited."""
     return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(type(function).__call__)
 
 
 def takes_problem(name: str, function: Callable[..., Any]) -> bool:
-    """Whether the function also takes the problem's text. Raises ConfigError if it does not take (answer, key)."""
+    """True if the function also takes the problem's text. Raises ConfigError if it does not take (answer, key)."""
     try:
         parameters = inspect.signature(function).parameters.values()
     except (TypeError, ValueError) as error:
@@ -137,6 +137,6 @@ def _packed(name: str, functions: Sequence[Callable[..., Any]], options: dict[st
 
 
 def _paths() -> list[str]:
-    """Where modules are imported from, as this process does it."""
+    """The folders from which this process imports modules."""
     here = str(Path.cwd())
     return [*dict.fromkeys([*(place or here for place in sys.path), str(_LIBRARY)])]

@@ -204,7 +204,7 @@ def _late(question: dict[str, Any], seconds: float, place: str) -> dict[str, Any
 
 
 def _frames_of(frame: FrameType | None) -> list[tuple[str, int]]:
-    """Where a thread is, from the outermost call inwards, this file's own calls left out."""
+    """File and line of every call of a thread, from the outermost inwards, without those of this file."""
     frames: list[tuple[str, int]] = []
     while frame is not None:
         if frame.f_code.co_filename != __file__:

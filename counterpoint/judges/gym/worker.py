@@ -1,7 +1,7 @@
 """Makes the problems of a reasoning-gym data set and scores answers to them, in a process that may be killed.
 
-It is run as a file and imports nothing of Counterpoint. With `make` it reads one JSON object and writes a line for each
-problem; with `score SECONDS MIB` it reads which data set it serves, then a line an answer, and writes a line for each.
+It is run as a file and imports nothing of Counterpoint. With `make` it reads one JSON object and writes one line per
+problem; with `score SECONDS MIB` it reads which data set it serves, then one line per answer, and writes one for each.
 Entries cross as pickles that only such a process makes and reads.
 
 Several scorers of reasoning-gym hand an answer to `eval` or to sympy's parser, which evaluates it. Here they get
@@ -51,7 +51,7 @@ _REFUSED_FAMILIES = ("socket.", "ctypes.", "shutil.", "http.", "urllib.", "os.re
 
 
 def main() -> None:
-    """What the arguments say."""
+    """Make problems or score answers, as the arguments say."""
     out = os.fdopen(os.dup(1), "wb", buffering=0)
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # some data sets print
     logging.disable(logging.CRITICAL)
@@ -70,7 +70,7 @@ def main() -> None:
 
 
 def _made_problems(asked: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """A line a problem, test first, so that the number of training problems changes no other split."""
+    """One line per problem, test first, so that the number of training problems changes no other split."""
     known = import_module("reasoning_gym.factory").DATASETS
     if asked["dataset"] not in known:
         yield {"unknown": "reasoning-gym data set", "name": asked["dataset"], "allowed": sorted(known)}
@@ -121,7 +121,7 @@ def _default(field: Any) -> Any:
 
 
 def _serve(asked: dict[str, Any], say: Callable[[dict[str, Any]], None]) -> None:
-    """Score answers until the input ends. More than so many seconds of processor time for one end the process."""
+    """Score answers until the input ends. One that needs more processor time than the limit ends the process."""
     seconds, memory = float(sys.argv[2]), int(sys.argv[3]) * _MEBIBYTE
     for kind, limit in ((resource.RLIMIT_AS, memory), (resource.RLIMIT_FSIZE, 0), (resource.RLIMIT_CORE, 0)):
         resource.setrlimit(kind, (limit, limit))
@@ -156,7 +156,7 @@ def _score(data: Any, entry: dict[str, Any], answer: Any) -> dict[str, Any]:
 
 
 def _replace_readers(data: Any, trusted: set[str]) -> bool:
-    """The module of the data set reads answers without evaluating them; whether it reads formulas."""
+    """Makes the data set read answers without evaluating them. True if it reads formulas."""
 
     def read_literal(text: Any, *_: Any) -> Any:
         # What the entry itself says may be an expression; its name is what the hook knows it by.

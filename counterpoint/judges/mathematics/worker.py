@@ -3,7 +3,7 @@
 
 It is run as a file and imports nothing of Counterpoint. It reads one JSON object a line, `{"answer", "key",
 "tolerance"}`, and writes two lines for each: `{"read": true}` once the key is read, then `{"right", "reason"}`. Each of
-the two steps may take so many seconds of processor time; then the kernel ends the process with SIGPROF, whatever it is
+the two steps has a limit of processor time; then the kernel ends the process with SIGPROF, whatever it is
 doing.
 
 Nothing that a model wrote is evaluated. Only LaTeX is read, by a grammar; but that grammar's numbers go through
@@ -94,13 +94,13 @@ def _guard(event: str, arguments: tuple[Any, ...]) -> None:
 
 
 def _made(place: Any) -> bool:
-    """Whether this is where code says it comes from that was made from text."""
+    """True for the file name of code that was made from text."""
     name = os.fsdecode(place) if isinstance(place, str | bytes) else "<string>"
     return name.startswith("<") and not name.startswith("<frozen ")
 
 
 def _of_polynomials(frame: FrameType) -> bool:
-    """Whether sympy makes a function to multiply monomials, which it writes from the number of unknowns alone."""
+    """True while sympy makes a function to multiply monomials, whose source depends on the number of unknowns alone."""
     return frame.f_code is _MONOMIALS.get("code")
 
 
@@ -116,7 +116,7 @@ def _number(text: Any, *_: Any, **__: Any) -> Any:
 
 
 def _warm_up() -> None:
-    """What is imported late is imported now, so that nothing but answers is read once the guard stands."""
+    """Imports now what the libraries import late, so that only answers are read once the guard stands."""
     import sympy.physics.units  # noqa: F401  (simplify imports it late, and it reads names of its own)
     from sympy.parsing import sympy_parser
     from sympy.polys.monomials import MonomialOps
@@ -149,7 +149,7 @@ def _parsed_key(key: str) -> Any:
 
 
 def _parsed(text: str) -> Any:
-    """What the text means as LaTeX, the only way in which nothing is evaluated; None if it cannot be read.
+    """The expression that the text is as LaTeX, read without evaluating anything; None if it cannot be read.
 
     It is read whole or not at all: math-verify's own `parse` goes on to look for a fraction somewhere in the text.
     """
@@ -204,9 +204,9 @@ def _equal(gold: Any, found: Any, tolerance: float) -> bool:
 
 
 def _distance(gold: Any, found: Any) -> float | None:
-    """How far two values are apart, relative to the key; of lists the largest; None where that cannot be said.
+    """The relative distance of a value from the key, of lists the largest; None where there is no such distance.
 
-    math-verify rounds to so many places and drops what is small, so that to it 2^{-100} and 3^{-100} are the same.
+    math-verify rounds to a number of places and drops what is small, so that to it 2^{-100} and 3^{-100} are the same.
     Where both have the same unknowns, their values are compared where those are 5, 7, 11 and so on.
     """
     from sympy import Expr, FiniteSet, MatrixBase, Tuple

@@ -23,7 +23,7 @@ _Pairs = Iterable[tuple[Value, Value]]
 
 
 def same_output(got: bytes, right: str, comparison: Comparison) -> bool:
-    """Whether the output `got` is as good as `right`; never if it is not UTF-8.
+    """True if the output `got` is as good as `right`; never if it is not UTF-8.
 
     `lines`: as many lines, each, up to white space at its ends, the same text or token by token the same text or
     number. `tokens`: the same without regard to lines. `lcb_strict`: as LiveCodeBench does: lines are the same text, or
@@ -50,7 +50,7 @@ def same_output(got: bytes, right: str, comparison: Comparison) -> bool:
 
 
 def same_value(got: Value, right: Value, *, json_born: bool, tolerance: float) -> bool:
-    """Whether the value `got` is as good as `right`, all the way down.
+    """True if the value `got` is as good as `right`, at every depth.
 
     Types are exact, but for these: an int and a float are the same if they are equal; where values were JSON
     (`json_born`), a tuple is as good as a list, and an int as a key is as good as its text. Two floats are the same if

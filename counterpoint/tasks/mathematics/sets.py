@@ -1,4 +1,4 @@
-"""Sets of mathematical problems that have a name, and how a problem and its key are read from a row."""
+"""The named sets of mathematical problems, and the reading of a problem and its key from a row."""
 
 import math
 from collections.abc import Callable, Mapping
@@ -10,13 +10,13 @@ from counterpoint.errors import TaskError
 from counterpoint.tasks._answers import last_box
 
 AnswerIn = Literal["text", "hashes", "box"]
-"""Where an answer is in its column: all of it, after `####`, or in the last box."""
+"""The place of an answer in its column: all of it, after `####`, or in the last box."""
 _LONGEST_KEY: Final = 1000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MathSet:
-    """Where a set is and how it is read."""
+    """The place of a set and the shape of its rows."""
 
     hub: str
     split: str

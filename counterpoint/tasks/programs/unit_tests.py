@@ -27,7 +27,7 @@ _Test = TypeVar("_Test")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reading:
-    """What a recipe asks of every problem that is read."""
+    """The recipe's settings for reading problems."""
 
     comparison: Comparison = "lines"
     cpu: float | None = None
@@ -40,7 +40,7 @@ class Reading:
     """Public tests shown in a problem's text."""
 
     def allowance(self, cpu: Callable[[], float | None], memory: Callable[[], int | None]) -> Allowance:
-        """What a program may use: what the recipe says, else what the data says, else the standard.
+        """The limits of a program: what the recipe says, else what the data says, else the standard.
 
         `cpu` and `memory` read the data; they are not asked, and cannot fail, where the recipe says it.
         """
@@ -54,7 +54,7 @@ class Reading:
 
     @property
     def usual(self) -> Allowance:
-        """What a program may use where the data says nothing."""
+        """The limits of a program where the data says nothing."""
         return self.allowance(lambda: None, lambda: None)
 
 
@@ -97,7 +97,7 @@ def from_columns(table: object, reading: Reading, allowance: Allowance) -> Stdin
 def stdin_suite(
     inputs: object, outputs: object, reading: Reading, allowance: Allowance | None = None, checker: str = ""
 ) -> StdinSuite:
-    """The suite of a program. An input or output may be a list of lines. Raises TaskError if it cannot be one."""
+    """The suite of a program. An input or output may be a list of lines. Raises TaskError if it makes no suite."""
     tests = [(_text(given), _text(right)) for given, right in paired(inputs, outputs)]
     if not checker and not any(right.strip() for _, right in tests):
         raise TaskError("a program that prints nothing would pass its tests")
@@ -113,7 +113,7 @@ def call_suite(
 ) -> CallSuite:
     """The suite of a function. Raises TaskError if it cannot be one.
 
-    Input and output are a list of arguments and a value, or texts: one argument in JSON a line, and a value in JSON. If
+    Input and output are a list of arguments and a value, or texts: one JSON argument per line, and a JSON value. If
     every value is a list of one element, as APPS writes them, that element is the value.
     """
     if not function:
@@ -156,7 +156,7 @@ def _tables(cases: object) -> list[Mapping[str, Any]]:
 
 
 def _kind(test: Mapping[str, Any]) -> Kind:
-    """What a test is for: it may say so in either column, in both, or in none if it is for programs."""
+    """The kind of a test: it may say so in either column, in both, or in none if it is for programs."""
     said = {str(test[column]) for column in ("type", "testtype") if test.get(column)}
     strange = said - _KINDS.keys()
     if strange:
