@@ -1,9 +1,9 @@
 """A codec for values between processes that do not trust each other: JSON of built-in types, bounded in size and depth.
 
 None, bool, str, list, float and int below 2^63 are written as in JSON; everything else is an object with one key that
-names its type: `{"tuple": [...]}`, `{"set": [...]}`, `{"frozenset": [...]}`, `{"dict": [[key, value], ...]}`, `{"bytes": "hex"}`,
-`{"complex": [real, imaginary]}`, `{"int": "hex"}` for a long one, `{"str": "hex of UTF-16 with surrogates"}` for text
-that is not Unicode.
+names its type: `{"tuple": [...]}`, `{"set": [...]}`, `{"frozenset": [...]}`, `{"dict": [[key, value], ...]}`,
+`{"bytes": "hex"}`, `{"complex": [real, imaginary]}`, `{"int": "hex"}` for a large one, `{"str": "hex of UTF-16 with
+surrogates"}` for text that is not valid Unicode.
 """
 
 import json
