@@ -245,11 +245,11 @@ def test_every_shared_prefix_goes_through_the_model_once(monkeypatch):
 def decoding_as_on_a_gpu(monkeypatch):
     """Shapes that stay from step to step; nothing is recorded, since there is no GPU."""
     monkeypatch.setattr(decoding_part, "_on_a_gpu", lambda model: True)
-    monkeypatch.setattr(replay_part, "_AS_IT_IS", 10**9)
+    monkeypatch.setattr(replay_part, "_WARM_UP", 10**9)
 
 
 def test_on_a_gpu_calls_that_go_on_predict_what_whole_sequences_predict(decoding_as_on_a_gpu, monkeypatch):
-    monkeypatch.setattr(decoding_part, "_FIRST_ROOM_ON_A_GPU", 16)
+    monkeypatch.setattr(decoding_part, "_CAPACITY_ON_A_GPU", 16)
     goes_on_as_whole_sequences_do("packed")
 
 
@@ -434,7 +434,7 @@ def test_a_model_that_cannot_be_packed_is_plain_and_says_why(config, why):
     scored = forward.score(model, calls)
     for row, wanted in zip(scored.logprobs_CT, plain_logprobs(model, calls), strict=True):
         assert torch.allclose(row[: len(wanted)], wanted, atol=1e-4)
-    with pytest.raises(ModelError, match=r"model\.forward = 'packed' cannot be had"):
+    with pytest.raises(ModelError, match=r"model\.forward = 'packed' is not supported"):
         forward_of(copy.deepcopy(model), "packed")
 
 

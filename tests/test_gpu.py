@@ -60,7 +60,7 @@ def test_flash_attention_gives_what_tiles_give_and_so_do_its_gradients():
 def test_recorded_steps_say_what_steps_as_they_are_say(monkeypatch, stops):
     said = []
     for as_it_is in (10**9, 1):
-        monkeypatch.setattr(replay_part, "_AS_IT_IS", as_it_is)
+        monkeypatch.setattr(replay_part, "_WARM_UP", as_it_is)
         engine = Engine(fresh_model().to("cuda"), stops)
         engine.load([there(one) for one in tiny_adapters(fresh_model(), ["p"])])
         said.append(engine.compute(requests()))

@@ -43,7 +43,7 @@ def test_it_holds_no_exams(url):
         finally:
             await sandbox.close()
 
-    with pytest.raises(SandboxError, match="cannot hold exams"):
+    with pytest.raises(SandboxError, match="does not support exams"):
         asyncio.run(run())
 
 

@@ -1,4 +1,4 @@
-"""How a model is computed is chosen here and nowhere else."""
+"""Forward implementations of a base model. `forward_of` is the only place where one is chosen."""
 
 from typing import Any, Literal
 
@@ -14,20 +14,20 @@ from counterpoint.forwards.plain import Plain
 
 Choice = Literal["auto", "packed", "plain"]
 _TOLERANCE = {torch.float32: 1e-3, torch.bfloat16: 0.25}
-"""Nats between two right ways to compute a log-probability, with room to spare."""
+"""Nats by which two correct implementations may differ in a log-probability; a generous bound."""
 
 
 @torch.no_grad()
 def forward_of(model: Any, choice: Choice = "auto") -> Forward:
-    """The way to compute `model`, which is set up for it.
+    """The forward implementation for `model`, whose attention and norms are configured for it.
 
-    "auto" is `Packed` where a rehearsal gives the same log-probabilities as `Plain`; where it does not it is `Plain`,
-    with the reason in its `why`. Raises ModelError if "packed" is asked for and cannot be had.
+    With "auto" it is `Packed` if `Packed` gives the same log-probabilities as `Plain` for a few test calls; otherwise
+    it is `Plain`, with the reason in its `why`. Raises ModelError if "packed" is requested and not supported.
     """
     own = model.config._attn_implementation
     reason = "" if choice == "plain" else _why_not_packed(model)
     if choice == "packed" and reason:
-        raise ModelError(f"model.forward = 'packed' cannot be had with this model: {reason}")
+        raise ModelError(f"model.forward = 'packed' is not supported by this model: {reason}")
     if choice == "plain" or reason:
         model.set_attn_implementation(own)
         return Plain(reason)
@@ -36,24 +36,24 @@ def forward_of(model: Any, choice: Choice = "auto") -> Forward:
 
 
 def _why_not_packed(model: Any) -> str:
-    """The reason; empty if there is none. The model is set up for packed tokens if it can be."""
+    """Why `model` cannot run packed; empty if it can, and then its attention is set to the packed one."""
     calls = _rehearsal(model.config.get_text_config().vocab_size)
     try:
         expected = Plain().score(model, calls).logprobs_CT
         if not _reads_hidden_states(model):
-            return "it does more to its hidden states than its head says"
+            return "its logits are not the output of its head alone"
         model.set_attn_implementation(ATTENTION)
         found = Packed().score(model, calls).logprobs_CT
     except (ModelError, ValueError, TypeError, AttributeError, RuntimeError) as error:
         return str(error).strip().split("\n")[0]
     difference = float((found - expected).abs().max())
     if not difference <= _TOLERANCE.get(model.dtype, 0.0):
-        return f"its log-probabilities would differ by {difference:.3g} nats"
+        return f"its packed log-probabilities differ from the plain ones by {difference:.3g} nats"
     return ""
 
 
 def _reads_hidden_states(model: Any) -> bool:
-    """Whether the logits are the head's output and nothing else."""
+    """True if the logits are exactly the head's output: `Packed` calls decoder and head by themselves."""
     ids = torch.arange(1, 9, device=model.device)[None]
     hidden = model.get_decoder()(input_ids=ids, use_cache=False).last_hidden_state
     head = model.get_output_embeddings()
@@ -62,7 +62,7 @@ def _reads_hidden_states(model: Any) -> bool:
 
 
 def _rehearsal(vocabulary: int) -> list[Call]:
-    """Calls of several lengths with beginnings in common."""
+    """Test calls of several lengths with shared and partly shared prompts."""
     ids = [(7 * place * place + 3) % vocabulary for place in range(80)]
     prompts = [ids[:40], ids[:20] + ids[50:63], ids[5:16], ids[:40]]
     completions = [ids[40:46], ids[63:64], ids[16:28], ids[60:69]]

@@ -1,9 +1,9 @@
-"""Attention over packed tokens: what each may look at is said by a layout, not by a mask over all of them.
+"""Attention over packed tokens. A layout says which tokens each token attends to, in place of an N x N mask.
 
-The model sees all tokens side by side as one row, so that its linear layers compute no padding; only here are they laid
-out as rows. transformers calls `attend` in every layer and hands it the layout that the forward pass was given.
+The model sees all tokens as one sequence, so that its linear layers compute no padding; only attention arranges them as
+rows. In every layer transformers calls `attend` and passes it the layout that the forward pass was given.
 
-Shapes: N packed tokens, H heads for queries and Hk for keys and values, D values a head; B rows, T queries, S keys.
+Shapes: N packed tokens, H query heads, Hk key and value heads, D values per head; in a tile B rows, T queries, S keys.
 """
 
 from collections.abc import Sequence
@@ -24,37 +24,37 @@ from counterpoint.forwards._forest import Branch, Forest
 ATTENTION = "counterpoint_packed"
 _HARMLESS = ("position_ids", "use_cache", "cache_position", "output_attentions", "output_hidden_states", "is_causal")
 _WASTE = 1.25
-"""Rows share a tile while it has at most this many times the area that they have."""
+"""Branches share a tile while its area (queries x keys) is at most this many times the sum of their own areas."""
 _SMALL = 2**16
-"""A tile of so small an area may be padding for the most part: another tile would cost more."""
+"""A tile up to this area may be mostly padding: launching another attention kernel would cost more."""
 
 
 _GROUPED: dict[str, Any] = {"enable_gqa": True} if "enable_gqa" in signature(varlen_attn).parameters else {}
-"""torch 2.11 takes fewer key heads than query heads without being told."""
+"""torch 2.11 has no such option and always accepts fewer key heads than query heads."""
 
 
 class Layout(Protocol):
-    def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor, scale: float) -> Tensor:
-        """What every token gets from those that it may look at.
+    """The attention pattern of one forward pass."""
 
-        `query` (N, H, D), `key` and `value` (N, Hk, D), all of layer `layer`; the result is (N, H, D).
-        """
+    def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor, scale: float) -> Tensor:
+        """Attention outputs (N, H, D) of layer `layer`, from `query` (N, H, D), `key` and `value` (N, Hk, D)."""
         ...
 
 
 def attend(
     module: Any, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, *, scaling: float, **options: Any
 ) -> tuple[Tensor, None]:
-    """Transformers' attention function: (1, H, N, D) and twice (1, Hk, N, D) in, (1, N, H, D) out.
+    """The attention function registered with transformers.
 
-    Raises ModelError if the model wants an attention that a layout cannot give, such as one over a window.
+    `query` is (1, H, N, D), `key` and `value` are (1, Hk, N, D), the output is (1, N, H, D). Raises ModelError if the
+    model asks for an attention that no layout provides, such as one over a sliding window.
     """
     layout = options.pop("layout", None)
     if layout is None:
-        raise ModelError("this model computes packed tokens and was called without their layout")
+        raise ModelError("this model is set to packed attention but was called without a layout")
     for name, value_of in options.items():
         if name not in _HARMLESS and value_of not in (None, 0.0):
-            raise ModelError(f"packed tokens cannot be computed with the attention option {name} = {value_of!r}")
+            raise ModelError(f"packed attention does not support the option {name} = {value_of!r}")
     rows = (one[0].transpose(0, 1) for one in (query, key, value))
     return layout.attend(module.layer_idx, *rows, scaling)[None], None
 
@@ -64,17 +64,22 @@ AttentionInterface.register(ATTENTION, attend)
 
 @dataclass(frozen=True, slots=True)
 class _Tile:
-    """Some branches as rows of a rectangle: where their queries and keys stand, and which may see which."""
+    """Branches of similar shape, padded to one batch: indices of their queries and keys, and their attention mask."""
 
     queries: Tensor
-    """(B * T), places."""
+    """(B * T), indices into the packed tokens."""
     keys: Tensor
-    """(B * S), places."""
+    """(B * S), indices into the packed tokens."""
     seen_B1TS: Tensor
+    """True where a query attends to a key."""
 
 
 class ForestLayout:
-    """A token of a forest looks at itself and at everything before it in its sequences."""
+    """Causal attention in a forest: a token attends to itself and to its ancestors.
+
+    A branch's queries are the tokens that it adds; its keys are its whole path, whose shared part other branches use
+    too. Branches of similar shape form a tile, which is one call of scaled dot-product attention.
+    """
 
     def __init__(self, forest: Forest, device: torch.device) -> None:
         groups = list(_grouped(forest.branches))
@@ -82,12 +87,13 @@ class ForestLayout:
         self._order = torch.from_numpy(_order(groups, len(forest.ids))).to(device)
 
     def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor, scale: float) -> Tensor:
+        # Every token is a query of exactly one branch, so its output stands in exactly one tile.
         parts = [_attend(tile, query, key, value, scale) for tile in self._tiles]
         return torch.cat(parts).index_select(0, self._order)
 
 
 class FlashLayout:
-    """The same by one flash attention over all branches, each as long as it is: no padding and no mask.
+    """The same attention as one variable-length flash attention over all branches, without padding and without a mask.
 
     Only for half precision on a GPU.
     """
@@ -99,7 +105,8 @@ class FlashLayout:
         self._keys_end, self._most_keys = _ends([len(path) for path in paths], device)
 
     def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor, scale: float) -> Tensor:
-        # Tokens stand in the order of their branches, and what a branch adds is the end of its path.
+        # The packed tokens are in branch order, so the queries need no gathering. A branch's queries are the last
+        # tokens of its keys, and flash attention aligns the causal diagonal with the last key: exactly a branch's mask.
         found = varlen_attn(
             query,
             key.index_select(0, self._keys),
@@ -116,18 +123,18 @@ class FlashLayout:
 
 
 def _ends(lengths: Sequence[int], device: torch.device) -> tuple[Tensor, int]:
-    """Where each of some rows ends that stand side by side, after a 0; and the longest."""
+    """Cumulative lengths, beginning with 0, and the greatest length, as `varlen_attn` takes them."""
     return torch.from_numpy(np.cumsum([0, *lengths], dtype=np.int32)).to(device), max(lengths)
 
 
 def layout_of(forest: Forest, model: Any) -> Layout:
-    """The faster of the layouts that the model's device and numbers allow."""
+    """The fastest layout that the model's device and dtype allow."""
     fits = model.device.type == "cuda" and model.dtype in (torch.bfloat16, torch.float16)
     return (FlashLayout if fits else ForestLayout)(forest, model.device)
 
 
 def _attend(tile: _Tile, query: Tensor, key: Tensor, value: Tensor, scale: float) -> Tensor:
-    """(B * T, H, D) for the tile's queries."""
+    """Outputs (B * T, H, D) of the tile's queries, padding included."""
     rows = len(tile.seen_B1TS)
     query_BHTD = torch.unflatten(query.index_select(0, tile.queries), 0, (rows, -1)).transpose(1, 2)
     key_BHSD = torch.unflatten(key.index_select(0, tile.keys), 0, (rows, -1)).transpose(1, 2)
@@ -139,7 +146,7 @@ def _attend(tile: _Tile, query: Tensor, key: Tensor, value: Tensor, scale: float
 
 
 def _grouped(branches: Sequence[Branch]) -> list[list[Branch]]:
-    """The branches, those of like shape together."""
+    """The branches grouped greedily into tiles, in order of their numbers of queries and keys."""
     groups: list[list[Branch]] = []
     area = 0
     for branch in sorted(branches, key=lambda branch: (len(branch.places), len(branch.path))):
@@ -157,6 +164,7 @@ def _grouped(branches: Sequence[Branch]) -> list[list[Branch]]:
 
 
 def _tile(branches: Sequence[Branch], device: torch.device) -> _Tile:
+    """The tile of some branches; padding queries and keys point at token 0, and their outputs are never read."""
     owns, lengths = (
         np.array([len(branch.places) for branch in branches]),
         np.array([len(branch.path) for branch in branches]),
@@ -164,9 +172,8 @@ def _tile(branches: Sequence[Branch], device: torch.device) -> _Tile:
     queries = _padded([branch.places for branch in branches], owns.max())
     keys = _padded([branch.path for branch in branches], lengths.max())
     last_BT = np.minimum(lengths - owns, lengths - 1)[:, None] + np.arange(owns.max())[None]
-    last_BT = np.minimum(
-        last_BT, lengths[:, None] - 1
-    )  # what is asked for padding sees something, or it were no number
+    # A padding query must attend to at least one key: the softmax of an empty row is NaN.
+    last_BT = np.minimum(last_BT, lengths[:, None] - 1)
     seen_BTS = np.arange(lengths.max())[None, None] <= last_BT[:, :, None]
     return _Tile(
         torch.from_numpy(queries.reshape(-1)).to(device),
@@ -183,7 +190,7 @@ def _padded(rows: Sequence[np.ndarray], width: int) -> np.ndarray:
 
 
 def _order(groups: Sequence[Sequence[Branch]], count: int) -> np.ndarray:
-    """For each token where it stands in the tiles' results, one after the other."""
+    """For each packed token the index of its output in the concatenated outputs of all tiles."""
     order = np.zeros(count, dtype=np.int64)
     start = 0
     for branches in groups:

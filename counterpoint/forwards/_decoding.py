@@ -1,8 +1,11 @@
-"""Calls that go on from shared prompts, a token at a time.
+"""Decoding of calls that share prompts, one token per step.
 
-Shapes: A calls still going, P distinct prompts, G most calls of one, L prompt tokens, S tokens of replies for which
-there is room or that are looked at, X = L + S, H heads = Hk key heads x R, D values a head, E hidden values,
-V vocabulary.
+A prompt's keys and values are stored once, however many calls continue it. The queries of all its calls are multiplied
+with them in one matrix product, which reads the prompt's cache once per step in place of once per call.
+
+Shapes: A active calls, P distinct prompts, G calls of the prompt that has most, L prompt tokens, S reply tokens (in the
+cache its capacity, in the scores those attended to), X = L + S, Hk or k key heads, H = Hk x R query heads, D values per
+head, E hidden values, V vocabulary.
 """
 
 from collections.abc import Sequence
@@ -18,18 +21,18 @@ from counterpoint.forwards._forest import forest_of
 from counterpoint.forwards._hidden import hidden_states, of_forest
 from counterpoint.forwards._replay import Replay
 
-_FIRST_ROOM = 32
-"""Tokens for which a call has room at first; the room doubles, up to what the call may say."""
-_FIRST_ROOM_ON_A_GPU = 128
+_CAPACITY = 32
+"""Initial capacity of the reply cache, in tokens per call; it doubles as needed, up to the longest reply allowed."""
+_CAPACITY_ON_A_GPU = 128
 _ALIGNED = 8
-"""Prompts and replies take a multiple of so many places on a GPU, whose matrix products are slow at odd ones."""
+"""On a GPU cache lengths are multiples of this: its matrix products are slow at other sizes."""
 
 
 class PackedDecoding:
-    """Every call looks at its prompt, in one product with all calls of that prompt, and at what it has said.
+    """Decoding in which each call attends to its shared prompt and to its own reply so far.
 
-    On a GPU it looks at all of its room, with what is not said yet left out: so the shapes stay, and a step can be
-    replayed.
+    On a GPU a step attends to the whole capacity of the reply cache, with unwritten places masked: its shapes then stay
+    the same from step to step, and it can be replayed as a CUDA graph.
     """
 
     def __init__(self, model: Any, prompts: Sequence[Sequence[int]], rows: Sequence[int], most: int) -> None:
@@ -39,70 +42,72 @@ class PackedDecoding:
         self._prompts = _prefill(model, prompts)
         self._lengths_P = np.array([len(prompt) - 1 for prompt in prompts])
         self._prompt_of = np.asarray(rows)
-        room = min(self._most, _FIRST_ROOM_ON_A_GPU if self._whole else _FIRST_ROOM)
+        capacity = min(self._most, _CAPACITY_ON_A_GPU if self._whole else _CAPACITY)
         self._own = {
-            layer: _no_reply(memory, len(rows), room, zero=self._whole) for layer, memory in self._prompts.items()
+            layer: _empty_replies(cache, len(rows), capacity, zero=self._whole)
+            for layer, cache in self._prompts.items()
         }
         self._replay = Replay()
-        self._said = 0
-        self._said_1 = torch.zeros(1, dtype=torch.long, device=model.device)
+        self._written = 0
+        self._written_1 = torch.zeros(1, dtype=torch.long, device=model.device)
         self._group()
 
     def logits(self, last_A: Tensor) -> Tensor:
-        self._make_room()
+        self._grow()
         logits_AV = self._replay(self._logits, last_A) if self._whole else self._logits(last_A)
-        self._said += 1
-        self._said_1 += 1
+        self._written += 1
+        self._written_1 += 1
         return logits_AV
 
     def keep(self, rows: Tensor) -> None:
-        for layer, said in self._own.items():  # one after the other: of all at once, twice as much would be there
-            self._own[layer] = said.taken(rows)
+        for layer, replies in self._own.items():  # layer by layer: all at once would double the memory
+            self._own[layer] = replies.taken(rows)
         prompts, self._prompt_of = np.unique(self._prompt_of[rows.cpu().numpy()], return_inverse=True)
         self._lengths_P = self._lengths_P[prompts]
         left, width = torch.from_numpy(prompts).to(rows.device), _places(self._model, int(self._lengths_P.max()))
-        self._prompts = {layer: memory.taken(left).first(width) for layer, memory in self._prompts.items()}
+        self._prompts = {layer: cache.taken(left).first(width) for layer, cache in self._prompts.items()}
         self._group()
 
     def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor, scale: float) -> Tensor:
         prompts, own = self._prompts[layer], self._own[layer]
-        self._remember(own, key, value)
+        self._store(own, key, value)
         length, width = prompts.keys.shape[2], self._width()
+        # One softmax over prompt and reply together: the scores of both are written side by side.
         query_AkRD = torch.unflatten(query * scale, 1, (key.shape[1], -1))
         query_PkGD = self._together(query_AkRD)
         scores_PkGX = query.new_empty(*query_PkGD.shape[:3], length + width)
         scores_PkGX[..., :length] = query_PkGD @ prompts.keys.transpose(2, 3)
         scores_PkGX[..., length:] = self._together(query_AkRD @ own.keys[..., :width])
-        if self._unseen_P11X is not None:
-            scores_PkGX += self._unseen_P11X
+        if self._mask_P11X is not None:
+            scores_PkGX += self._mask_P11X
         weights_PkGX = torch.softmax(scores_PkGX, dim=-1, dtype=torch.float32).to(query.dtype)
         of_prompt_PkGD = weights_PkGX[..., :length] @ prompts.values
         found_AkRD = self._apart(weights_PkGX[..., length:]) @ own.values[:, :, :width]
         return (found_AkRD + self._apart(of_prompt_PkGD)).flatten(1, 2)
 
     def _logits(self, last_A: Tensor) -> Tensor:
-        self._unseen_P11X = self._unseen()
-        hidden_AE = hidden_states(self._model, last_A, self._lengths_A + self._said_1, self)
+        self._mask_P11X = self._mask()
+        hidden_AE = hidden_states(self._model, last_A, self._lengths_A + self._written_1, self)
         logits: Tensor = self._model.get_output_embeddings()(hidden_AE).float()
         return logits
 
-    def _remember(self, own: "_Said", key: Tensor, value: Tensor) -> None:
-        """`key` and `value` (A, Hk, D) are those of the token that was said last."""
+    def _store(self, own: "_ReplyCache", key: Tensor, value: Tensor) -> None:
+        """Write `key` and `value` (A, Hk, D) of each call's last token into the reply cache."""
         if self._whole:
-            own.keys.index_copy_(3, self._said_1, key[..., None])
-            own.values.index_copy_(2, self._said_1, value[:, :, None])
+            own.keys.index_copy_(3, self._written_1, key[..., None])
+            own.values.index_copy_(2, self._written_1, value[:, :, None])
         else:
-            own.keys[..., self._said] = key
-            own.values[:, :, self._said] = value
+            own.keys[..., self._written] = key
+            own.values[:, :, self._written] = value
 
     def _width(self) -> int:
-        """Tokens of replies that are looked at."""
-        return self._room() if self._whole else self._said + 1
+        """Reply tokens that a step attends to (S)."""
+        return self._capacity() if self._whole else self._written + 1
 
-    def _unseen(self) -> Tensor | None:
-        """(P, 1, 1, X), -inf where there is nothing to be seen, else 0; None if there is no such place."""
+    def _mask(self) -> Tensor | None:
+        """Additive mask (P, 1, 1, X): -inf at padding and unwritten places, 0 elsewhere; None if nothing is masked."""
         if self._whole:
-            ahead_S = torch.arange(self._room(), device=self._said_1.device) > self._said_1
+            ahead_S = torch.arange(self._capacity(), device=self._written_1.device) > self._written_1
             unseen_PX = torch.cat([self._unseen_PL, ahead_S.expand(len(self._unseen_PL), -1)], dim=1)
         elif self._ragged:
             unseen_PX = torch.nn.functional.pad(self._unseen_PL, (0, self._width()))
@@ -112,7 +117,7 @@ class PackedDecoding:
         return nothing.masked_fill(unseen_PX, -torch.inf)[:, None, None]
 
     def _group(self) -> None:
-        """Each call gets a place among the calls of its prompt."""
+        """Give each call an index among the calls of its prompt, and rebuild what depends on the prompts."""
         device = self._model.device
         counts = np.bincount(self._prompt_of, minlength=len(self._lengths_P))
         self._shape = (len(counts), int(counts.max()))
@@ -129,7 +134,7 @@ class PackedDecoding:
         self._replay.forget()
 
     def _together(self, of_calls: Tensor) -> Tensor:
-        """(A, Hk, R, x) -> (P, Hk, G * R, x), zero where a prompt has fewer calls than others."""
+        """(A, Hk, R, x) -> (P, Hk, G * R, x), zero where a prompt has fewer than G calls."""
         if self._in_order:
             spread = of_calls
         else:
@@ -142,80 +147,80 @@ class PackedDecoding:
         spread = torch.unflatten(of_prompts, 2, (self._shape[1], -1)).transpose(1, 2).flatten(0, 1)
         return spread if self._in_order else spread.index_select(0, self._places_A)
 
-    def _room(self) -> int:
+    def _capacity(self) -> int:
         return next(iter(self._own.values())).keys.shape[3]
 
-    def _make_room(self) -> None:
-        room = self._room()
-        if self._said == room:
-            for layer, said in self._own.items():
-                self._own[layer] = said.wider(min(room, self._most - room))
+    def _grow(self) -> None:
+        capacity = self._capacity()
+        if self._written == capacity:
+            for layer, replies in self._own.items():
+                self._own[layer] = replies.wider(min(capacity, self._most - capacity))
             self._replay.forget()
 
 
 @dataclass(frozen=True, slots=True)
-class _Memory:
-    """What a layer knows of prompts: keys and values, each (P, Hk, L, D)."""
+class _PromptCache:
+    """The prompt cache of one layer: keys and values, each (P, Hk, L, D)."""
 
     keys: Tensor
     values: Tensor
 
-    def taken(self, rows: Tensor) -> "_Memory":
-        return _Memory(self.keys.index_select(0, rows), self.values.index_select(0, rows))
+    def taken(self, rows: Tensor) -> "_PromptCache":
+        return _PromptCache(self.keys.index_select(0, rows), self.values.index_select(0, rows))
 
-    def first(self, tokens: int) -> "_Memory":
-        return _Memory(self.keys[:, :, :tokens], self.values[:, :, :tokens])
+    def first(self, tokens: int) -> "_PromptCache":
+        return _PromptCache(self.keys[:, :, :tokens], self.values[:, :, :tokens])
 
 
 @dataclass(frozen=True, slots=True)
-class _Said:
-    """What a layer knows of replies, each with room for more of them: keys (A, Hk, D, S) and values (A, Hk, S, D)."""
+class _ReplyCache:
+    """The reply cache of one layer, of capacity S: keys (A, Hk, D, S) and values (A, Hk, S, D)."""
 
     keys: Tensor
     values: Tensor
 
-    def taken(self, rows: Tensor) -> "_Said":
-        return _Said(self.keys.index_select(0, rows), self.values.index_select(0, rows))
+    def taken(self, rows: Tensor) -> "_ReplyCache":
+        return _ReplyCache(self.keys.index_select(0, rows), self.values.index_select(0, rows))
 
-    def wider(self, tokens: int) -> "_Said":
-        """The same with room for so many more tokens."""
+    def wider(self, tokens: int) -> "_ReplyCache":
+        """The same cache with its capacity increased by `tokens`."""
         pad = torch.nn.functional.pad
-        return _Said(pad(self.keys, (0, tokens)), pad(self.values, (0, 0, 0, tokens)))
+        return _ReplyCache(pad(self.keys, (0, tokens)), pad(self.values, (0, 0, 0, tokens)))
 
 
-def _no_reply(like: _Memory, rows: int, room: int, *, zero: bool) -> _Said:
-    """Nothing said so far. Where tokens that are not said yet are multiplied, by 0, they must be numbers."""
+def _empty_replies(like: _PromptCache, rows: int, capacity: int, *, zero: bool) -> _ReplyCache:
+    """An empty reply cache. With `zero` it holds zeros: a weight of 0 times an uninitialised NaN would be NaN."""
     _, heads, _, width = like.keys.shape
     new = like.keys.new_zeros if zero else like.keys.new_empty
-    return _Said(new(rows, heads, width, room), new(rows, heads, room, width))
+    return _ReplyCache(new(rows, heads, width, capacity), new(rows, heads, capacity, width))
 
 
-class _Remembering:
-    """A layout that keeps the keys and values of every layer, as rows of prompts padded on the right."""
+class _Recording:
+    """A layout that also stores the keys and values of every layer, as one row per prompt, padded on the right."""
 
     def __init__(self, layout: Layout, places_PL: Tensor) -> None:
         self._layout = layout
         self._places_PL = places_PL
-        self.memories: dict[int, _Memory] = {}
+        self.caches: dict[int, _PromptCache] = {}
 
     def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor, scale: float) -> Tensor:
         rows = (one[self._places_PL].transpose(1, 2).contiguous() for one in (key, value))
-        self.memories[layer] = _Memory(*rows)
+        self.caches[layer] = _PromptCache(*rows)
         return self._layout.attend(layer, query, key, value, scale)
 
 
-def _prefill(model: Any, prompts: Sequence[Sequence[int]]) -> dict[int, _Memory]:
-    """Layer -> what it knows of the prompts, all but their last token: (P, Hk, L, D)."""
+def _prefill(model: Any, prompts: Sequence[Sequence[int]]) -> dict[int, _PromptCache]:
+    """Layer -> cache of the prompts without their last token. Prefixes that prompts share are computed once."""
     forest = forest_of([prompt[:-1] for prompt in prompts])
     width = _places(model, max(len(places) for places in forest.paths))
     padded = np.stack([np.pad(places, (0, width - len(places))) for places in forest.paths])
-    layout = _Remembering(layout_of(forest, model), torch.from_numpy(padded).to(model.device))
+    layout = _Recording(layout_of(forest, model), torch.from_numpy(padded).to(model.device))
     of_forest(model, forest, layout)
-    return layout.memories
+    return layout.caches
 
 
 def _places(model: Any, tokens: int) -> int:
-    """Places for the longest of some rows, which has so many tokens."""
+    """The cache length for rows of at most `tokens` tokens."""
     return -(-tokens // _ALIGNED) * _ALIGNED if _on_a_gpu(model) else tokens
 
 

@@ -1,4 +1,8 @@
-"""Token sequences as a forest: a beginning that some of them share stands in it once."""
+"""Token sequences as a forest (a set of prefix trees): a prefix that several sequences share is stored once.
+
+Example: the sequences `a b c` and `a b d e` become the packed tokens `a b c d e` with the positions `0 1 2 2 3`. The
+first branch adds `a b c` at the indices 0 1 2; the second adds `d e` at the indices 3 4, and its path is 0 1 3 4.
+"""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -6,34 +10,35 @@ from dataclasses import dataclass
 import numpy as np
 
 Ids = np.ndarray
-"""Token ids or places, one-dimensional, int64."""
+"""Token ids, or indices into the packed tokens; one-dimensional, int64."""
 
 
 @dataclass(frozen=True, slots=True)
 class Branch:
-    """What a sequence adds to those before it, and all of the sequence."""
+    """The tokens that one sequence adds to the forest, and its path from the root."""
 
     places: Ids
-    """Where the tokens that it adds stand, side by side."""
+    """Indices of the tokens that the sequence adds; they are consecutive."""
     path: Ids
-    """Where its tokens stand from its beginning to its end; those that it adds are the last."""
+    """Indices of all its tokens, first to last; those that it adds are the last."""
 
 
 @dataclass(frozen=True, slots=True)
 class Forest:
-    """`ids[n]` is a token, `positions[n]` its position in every sequence that it is part of."""
+    """Packed tokens: `ids[n]` is a token, `positions[n]` its position in every sequence that contains it."""
 
     ids: Ids
     positions: Ids
     branches: tuple[Branch, ...]
     paths: tuple[Ids, ...]
-    """For each sequence where its tokens stand, in order."""
+    """For each sequence, in the order given to `forest_of`, the indices of its tokens."""
 
 
 def forest_of(sequences: Sequence[Sequence[int]]) -> Forest:
     """The forest of some sequences, none of them empty.
 
-    In sorted order each shares its longest known beginning with the one before it, so it adds what follows that.
+    In lexicographic order, the longest prefix that a sequence shares with any earlier one is the prefix that it shares
+    with the one just before it, so one pass finds every shared prefix.
     """
     order = sorted(range(len(sequences)), key=lambda row: tuple(sequences[row]))
     ids: list[Ids] = []
@@ -59,12 +64,12 @@ def forest_of(sequences: Sequence[Sequence[int]]) -> Forest:
 
 
 def new_tokens(ordered: Iterable[Sequence[int]]) -> Iterator[int]:
-    """For sorted sequences, how many tokens each adds to the forest of those before it."""
+    """For sorted sequences, the number of tokens that each adds to the forest of those before it."""
     return (len(tokens) - shared for tokens, shared in _after_each_other(ordered))
 
 
 def _after_each_other(ordered: Iterable[Sequence[int]]) -> Iterator[tuple[Ids, int]]:
-    """Each sequence, and how many first tokens it shares with the one before it."""
+    """Each sequence with the length of the prefix that it shares with the one before it."""
     before: Ids = np.empty(0, np.int64)
     for sequence in ordered:
         row = np.asarray(sequence, dtype=np.int64)

@@ -1,6 +1,6 @@
-"""From hidden states to the log-probabilities of given tokens, without ever holding the logits of all of them.
+"""Log-probabilities of given tokens from hidden states, in pieces: the logits of all tokens never exist at once.
 
-Shapes: M tokens, m of them at once, E hidden values, V vocabulary.
+Shapes: M tokens, m tokens of one piece, E hidden values, V vocabulary.
 """
 
 from typing import Any
@@ -10,9 +10,9 @@ from torch import Tensor
 
 
 def rows_at_once(device: str, vocabulary: int) -> int:
-    """Tokens whose logits are held at a time: in float32 at most 512 MiB of them on a GPU, 64 MiB on a CPU.
+    """Tokens per piece: at most 512 MiB of float32 logits on a GPU, 64 MiB on a CPU.
 
-    On a CPU few enough that those of a small vocabulary stay in its cache from one pass over them to the next.
+    On a CPU at most 512 tokens, so that the logits of a small vocabulary stay in its cache between passes over them.
     """
     if device.startswith("cuda"):
         return max(1, 2**27 // vocabulary)
@@ -33,9 +33,10 @@ def chosen_logprobs(hidden_ME: Tensor, head: torch.nn.Linear, targets_M: Tensor,
 
 
 class _Chosen(torch.autograd.Function):
-    """d l_m / d h_m = (onehot(y_m) - softmax(z_m)) W / temperature_m, made in the forward pass, where the logits are.
+    """Log-probabilities whose gradient is computed in the forward pass, while the logits exist.
 
-    It costs the same products as the usual backward pass and saves M x E values in place of M x V.
+    d l_m / d h_m = (onehot(y_m) - softmax(z_m)) W / temperature_m, where z_m = W h_m / temperature_m. This costs the
+    same matrix products as the usual backward pass and saves M x E values for it in place of M x V.
     """
 
     @staticmethod

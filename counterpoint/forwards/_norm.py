@@ -1,4 +1,4 @@
-"""Norms by root mean square in one kernel each: as transformers writes them, a GPU has seven small ones to start."""
+"""RMS norms as one fused kernel each. The implementation in transformers launches seven small kernels on a GPU."""
 
 from functools import partial
 from typing import Any
@@ -11,7 +11,7 @@ _TOLERANCE = {torch.float32: 1e-5, torch.bfloat16: 2e-2, torch.float16: 2e-3}
 
 
 def fuse_norms(model: Any) -> None:
-    """On a GPU every norm of `model` that gives the same as torch's own is computed by that from here on."""
+    """On a GPU, replace every norm of `model` that agrees with torch's `rms_norm` by it. On a CPU, do nothing."""
     if model.device.type == "cuda":
         for module in model.modules():
             if is_rms_norm(module):
@@ -20,7 +20,7 @@ def fuse_norms(model: Any) -> None:
 
 @torch.no_grad()
 def is_rms_norm(module: Any) -> bool:
-    """Whether it multiplies x / sqrt(mean(x^2) + epsilon) with its weight, as some x show."""
+    """True if `module` computes weight * x / sqrt(mean(x^2) + epsilon), which is tested on some values of x."""
     weight, epsilon = getattr(module, "weight", None), getattr(module, "variance_epsilon", None)
     if epsilon is None or weight is None or weight.dim() != 1:
         return False

@@ -1,4 +1,7 @@
-"""Steps on a GPU recorded once and replayed: the GPU then waits for no Python between one kernel and the next."""
+"""Decoding steps recorded as a CUDA graph and replayed.
+
+The kernels of a decoding step are short; launched one by one from Python they leave the GPU idle in between.
+"""
 
 import gc
 import logging
@@ -9,30 +12,31 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 
-_AS_IT_IS = 1
-"""Steps before one is recorded, which wants everything to be warm."""
+_WARM_UP = 1
+"""Steps computed normally before one is recorded: lazy initialisation must not happen during the recording."""
 _LOG = logging.getLogger(__name__)
 
 Compute = Callable[[Tensor], Tensor]
 
 
 class Replay:
-    """Some computation, always of the same shapes, with the same results: at first as it is, then replayed.
+    """Runs a computation of fixed shapes: normally at first, then by replaying its recorded CUDA graph.
 
-    Where it cannot be recorded, since it reads a tensor on the CPU for example, it is logged and goes on as it is.
+    If it cannot be recorded, because it copies a tensor to the CPU for example, a warning is logged and every call
+    computes normally.
     """
 
     def __init__(self) -> None:
-        self._as_it_is: float = _AS_IT_IS
+        self._normal_left: float = _WARM_UP
         self._graph: torch.cuda.CUDAGraph | None = None
 
     def __call__(self, compute: Compute, given: Tensor) -> Tensor:
-        """What `compute` makes of `given`. It is overwritten by the next call."""
-        if self._as_it_is:
-            self._as_it_is -= 1
+        """`compute(given)`. The result is overwritten by the next call."""
+        if self._normal_left:
+            self._normal_left -= 1
             return compute(given)
         if self._graph is None and not self._record(compute, given):
-            self._as_it_is = math.inf
+            self._normal_left = math.inf
             return compute(given)
         assert self._graph is not None
         self._given.copy_(given)
@@ -40,13 +44,14 @@ class Replay:
         return self._found
 
     def forget(self) -> None:
-        """The shapes change: what was recorded is thrown away. What could not be recorded is not tried again."""
+        """Discard the graph, since shapes change. A computation that could not be recorded is not tried again."""
         self._graph = None
-        if self._as_it_is != math.inf:
-            self._as_it_is = _AS_IT_IS
+        if self._normal_left != math.inf:
+            self._normal_left = _WARM_UP
 
     def _record(self, compute: Compute, given: Tensor) -> bool:
-        """Whether it could be done. `compute` is not kept: a cycle would keep everything that it holds alive."""
+        """Record `compute`; True on success. It is not stored: the reference cycle would keep tensors alive."""
+        # A graph reads and writes fixed addresses: each call copies its input into `_given`; `_found` is the output.
         graph, self._given = torch.cuda.CUDAGraph(), given.clone()
         try:
             with (
@@ -56,7 +61,9 @@ class Replay:
             ):
                 self._found = compute(self._given)
         except RuntimeError as error:
-            _LOG.warning("decoding steps cannot be recorded and take longer: %s", str(error).split("\n")[0])
+            _LOG.warning(
+                "decoding steps cannot be recorded as a CUDA graph and take longer: %s", str(error).split("\n")[0]
+            )
             return False
         self._graph = graph
         return True
@@ -64,7 +71,7 @@ class Replay:
 
 @contextmanager
 def _no_garbage_collection() -> Iterator[None]:
-    """A graph that is thrown away while another is recorded would spoil it."""
+    """Disable garbage collection: freeing a CUDA graph while another is recorded invalidates the recording."""
     was_on = gc.isenabled()
     gc.disable()
     try:

@@ -1,6 +1,6 @@
-"""Linear layers with an adapter beside their weight: y = x W^T + bias + scale * (x A^T) B^T.
+"""Linear layers with a LoRA adapter: y = x W^T + bias + scale * (x A^T) B^T.
 
-Shapes: N tokens, I values in, O values out, R values between (the rank).
+Shapes: N tokens, I input values, O output values, R the rank.
 """
 
 from typing import Any
@@ -13,15 +13,15 @@ from torch.nn.functional import linear
 def adapted_linear(
     x_NI: Tensor, weight_OI: Tensor, bias_O: Tensor | None, a_RI: Tensor, b_OR: Tensor, scale: float
 ) -> tuple[Tensor, Tensor]:
-    """Y (N, O) and x A^T (N, R), in the dtype of `x_NI`, to which the adapter is rounded first."""
+    """The output y (N, O) and x A^T (N, R), in the dtype of `x_NI`; the adapter is cast to that dtype first."""
     between_NR = x_NI @ a_RI.to(x_NI.dtype).T
-    # The adapter is added in place, by the product itself: a separate sum would read and write y once more.
+    # addmm_ adds the adapter's product to y in place: a separate sum would read and write y once more.
     y_NO = linear(x_NI, weight_OI, bias_O).addmm_(between_NR, b_OR.to(x_NI.dtype).T, alpha=scale)
     return y_NO, between_NR
 
 
 class AdaptedLinear(torch.nn.Linear):
-    """A linear layer whose adapter can be exchanged; without one it is a plain layer. For inference only."""
+    """A linear layer whose adapter can be exchanged; without one it is an ordinary layer. For inference only."""
 
     adapter: tuple[Tensor, Tensor, float] | None
     """A, B and the scale."""
@@ -34,9 +34,9 @@ class AdaptedLinear(torch.nn.Linear):
 
 
 def make_adaptable(model: Any) -> dict[str, AdaptedLinear]:
-    """Every linear layer of `model` but its head can have an adapter from here on; they are returned by their path.
+    """Turn every linear layer of `model` except its head into an `AdaptedLinear`; return them by module path.
 
-    The layers stay the same objects, with the same weights: nothing is copied.
+    The layers remain the same objects with the same weights: nothing is copied.
     """
     head = model.get_output_embeddings()
     found: dict[str, AdaptedLinear] = {}

@@ -1,6 +1,6 @@
-"""A way to run a frozen causal model over calls that have prompts, or beginnings of prompts, in common.
+"""The interface of forward implementations: they run a frozen causal model over calls that share prompts or prefixes.
 
-Shapes: C calls, A calls still going, T completion tokens of the longest, V vocabulary.
+Shapes: C calls, A active calls (still generating), T tokens of the longest completion, V vocabulary.
 """
 
 from collections.abc import Sequence
@@ -22,19 +22,19 @@ class Scored(NamedTuple):
 
 
 class Decoding(Protocol):
-    """Calls under way, a token at a time."""
+    """A batch of calls being generated, one token per step."""
 
     def logits(self, last_A: Tensor) -> Tensor:
-        """Float32 logits (A, V) of the token after `last_A`, which each call that still goes has said last."""
+        """Float32 logits (A, V) of the next token; `last_A` is the last token of each active call."""
         ...
 
     def keep(self, rows: Tensor) -> None:
-        """Only the calls at these places among those that still went go on."""
+        """Keep only the calls with these indices among the active calls."""
         ...
 
 
 class Forward(Protocol):
-    """One way; `model` is always the one it was chosen for."""
+    """A forward implementation; `model` is always the model that it was chosen for."""
 
     name: str
 
@@ -43,19 +43,20 @@ class Forward(Protocol):
         ...
 
     def fits(self, ordered: Sequence[Call], max_tokens: int) -> int:
-        """How many of the first calls put at most `max_tokens` tokens into the model together; 1 or more."""
+        """The number of first calls that together feed the model at most `max_tokens` tokens; at least 1."""
         ...
 
     def start(self, model: Any, prompts: Sequence[Sequence[int]], rows: Sequence[int], most: int) -> Decoding:
-        """Call c goes on from `prompts[rows[c]]`, whose last token is the first to be fed, for `most` tokens at most.
+        """Begin to generate at most `most` tokens for each call c, from the prompt `prompts[rows[c]]`.
 
-        Every prompt must have at least two tokens; each distinct one is computed once.
+        The prompts are computed up to their last token, which is the first input of `Decoding.logits`. Every prompt
+        must have at least two tokens; each distinct one is computed once.
         """
         ...
 
 
 def pad(rows: Sequence[Sequence[int]], device: torch.device) -> tuple[Tensor, Tensor]:
-    """Ids padded on the right with 0, and a mask that is 1 where an id stands; both (rows, longest), integers."""
+    """Ids padded on the right with 0, and a mask that is 1 at ids and 0 at padding; both (rows, longest), integers."""
     width = max(len(row) for row in rows)
     ids = torch.tensor([[*row, *[0] * (width - len(row))] for row in rows], device=device)
     mask = torch.tensor([[1] * len(row) + [0] * (width - len(row)) for row in rows], device=device)

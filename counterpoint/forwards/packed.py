@@ -1,6 +1,6 @@
-"""All tokens side by side, no padding, every prefix that calls share computed once, forward and backward.
+"""The packed forward: no padding, and every prefix that calls share is computed once, in forward and backward pass.
 
-Shapes: N packed tokens, M completion tokens, C calls, T completion tokens of the longest, E hidden values.
+Shapes: N packed tokens, M completion tokens, C calls, T tokens of the longest completion, E hidden values.
 """
 
 from collections.abc import Sequence
@@ -19,7 +19,7 @@ from counterpoint.forwards.base import Decoding, Scored
 
 
 class Packed:
-    """For models whose attention goes through transformers' interface, plain and causal, in every layer."""
+    """For models in which every layer has causal attention and calls it through the interface of transformers."""
 
     name = "packed"
 
@@ -27,6 +27,7 @@ class Packed:
         forest = forest_of([inputs_of(call) for call in calls])
         device = model.device
         hidden_NE = of_forest(model, forest, layout_of(forest, model))
+        # Each hidden state predicts the next token: those from the prompt's last token on predict the completion.
         asked = [places[len(call.prompt_ids) - 1 :] for call, places in zip(calls, forest.paths, strict=True)]
         lengths = [len(places) for places in asked]
         hidden_ME = hidden_NE.index_select(0, torch.from_numpy(np.concatenate(asked)).to(device))
@@ -51,5 +52,5 @@ class Packed:
 
 
 def inputs_of(call: Call) -> tuple[int, ...]:
-    """The tokens that predict the call's completion."""
+    """The tokens that the model reads to predict the call's completion: all but the last."""
     return (*call.prompt_ids, *call.completion_ids[:-1])

@@ -1,4 +1,4 @@
-"""With the cache and the masks of transformers: whatever model it loads, each distinct prompt computed once.
+"""The plain forward, with the cache and masks of transformers: it runs every model that transformers can load.
 
 Shapes: P distinct prompts, C calls, L prompt tokens, T completion tokens, V vocabulary.
 """
@@ -16,13 +16,13 @@ from counterpoint.forwards.base import Decoding, Scored, pad
 
 
 class Plain:
-    """Rows padded to the longest, one row a call."""
+    """One padded row per call; each distinct prompt is computed once and its cache copied to its calls."""
 
     name = "plain"
 
     def __init__(self, why: str = "") -> None:
         self.why = why
-        """What keeps the model from being computed another way; empty if nothing does."""
+        """Why the model is not run packed; empty if "plain" was requested."""
 
     def score(self, model: Any, calls: Sequence[Call]) -> Scored:
         prompts = list(dict.fromkeys(call.prompt_ids for call in calls))
@@ -49,12 +49,12 @@ class Plain:
 
 @dataclass(frozen=True, slots=True)
 class Prefix:
-    """Prompts, all but their last token, as the model remembers them: one row a call."""
+    """The key-value cache of the prompts without their last token: one row per call."""
 
     cache: DynamicCache
     mask_CL: Tensor
     lengths_C: Tensor
-    """Tokens remembered, padding not counted."""
+    """Cached tokens per call, without padding."""
 
 
 class _Decoding:
@@ -77,11 +77,11 @@ class _Decoding:
 
 
 def prefill(model: Any, prompts: Sequence[Sequence[int]], rows: Sequence[int]) -> Prefix:
-    """Compute each distinct prompt once; row c of the result remembers `prompts[rows[c]]` up to its last token.
+    """Compute each distinct prompt once; row c of the result caches `prompts[rows[c]]` without its last token.
 
-    The last token is left out so that it can be fed with the completion, whose first token it predicts. Gradients flow
-    through the result where they are enabled. Every prompt must have at least two tokens. Padding is on the left, so
-    that tokens in the cache are as far apart as in the text: some models look back over a window.
+    The last token is fed together with the completion, whose first token it predicts. Gradients flow through the result
+    where they are enabled. Every prompt must have at least two tokens. Padding is on the left, so that distances in the
+    cache are those in the text, which attention over a sliding window depends on.
     """
     ids_PL, mask_PL = (one.flip(1) for one in pad([prompt[-2::-1] for prompt in prompts], model.device))
     positions_PL = (mask_PL.cumsum(dim=1) - 1).clamp(min=0)
@@ -101,7 +101,7 @@ def prefill(model: Any, prompts: Sequence[Sequence[int]], rows: Sequence[int]) -
 
 
 def completion_logits(model: Any, prefix: Prefix, inputs_CT: Tensor, mask_CT: Tensor) -> Tensor:
-    """Float32 logits (C, T, V) after each input token that follows the remembered prompts."""
+    """Float32 logits (C, T, V) after each input token; the inputs follow the cached prompts."""
     positions_CT = prefix.lengths_C[:, None] + torch.arange(inputs_CT.shape[1], device=inputs_CT.device)[None]
     output = model(
         input_ids=inputs_CT,

@@ -1,4 +1,4 @@
-"""Sandboxes: run code that nobody trusts."""
+"""Sandboxes, which run untrusted code."""
 
 from counterpoint.family import Family
 from counterpoint.options import Spec
@@ -15,5 +15,5 @@ SANDBOXES: Family[Sandbox] = Family(
 
 
 def build_sandbox(spec: Spec) -> Sandbox:
-    """The sandbox that a recipe names, with its options; no process of it runs yet. Raises ConfigError."""
+    """The sandbox that a recipe names, with its options; it is not started. Raises ConfigError."""
     return SANDBOXES.build(spec)

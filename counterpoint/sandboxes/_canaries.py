@@ -1,6 +1,6 @@
-"""Attacks that a sandbox must stop before it is trusted: each is a program that prints `escaped` if it succeeds.
+"""Canaries: attacks that a sandbox must stop before it is used. Each is a program that prints `escaped` if it succeeds.
 
-One of them is not an attack, to show that programs run at all.
+A harmless program runs after them, to show that programs run at all.
 """
 
 import asyncio
@@ -23,7 +23,7 @@ Run = Callable[[Job, Allowance], Awaitable[Execution]]
 
 
 async def check_canaries(run: Run) -> None:
-    """Every canary was caught. Raises SandboxError if one escaped, or if a harmless program does not run."""
+    """Run every canary. Raises SandboxError if one escapes, or if the harmless program does not run."""
     with tempfile.TemporaryDirectory() as folder, socket.create_server(("127.0.0.1", 0)) as listener:
         secret = secrets.token_hex(16)
         file = Path(folder) / "secret"
@@ -44,10 +44,14 @@ async def check_canaries(run: Run) -> None:
         ]
         left = [path.name for path in Path(folder).iterdir() if path.name != "secret"]
     if escaped or left:
-        raise SandboxError(f"the sandbox does not hold: {', '.join([*escaped, *left])}; see `counterpoint doctor`")
+        raise SandboxError(
+            f"the sandbox does not stop these canaries: {', '.join([*escaped, *left])}; see `counterpoint doctor`"
+        )
     harmless = await run(Script(source="print(int(input()) * 2)", stdin=b"21\n"), _ALLOWANCE)
     if harmless.stdout != b"42\n" or harmless.program.exit_code != 0:
-        raise SandboxError(f"the sandbox runs no programs: {harmless.stderr[-500:].decode(errors='replace')}")
+        raise SandboxError(
+            f"the sandbox cannot run a harmless program: {harmless.stderr[-500:].decode(errors='replace')}"
+        )
 
 
 CANARIES = {

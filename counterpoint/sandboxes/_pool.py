@@ -1,4 +1,4 @@
-"""Slots that are started when they are first needed, replaced when they fail, and handed out in order."""
+"""A pool of slots: started when first needed, replaced when they fail, given to jobs first come, first served."""
 
 import asyncio
 import os
@@ -23,17 +23,17 @@ ENVIRONMENT = {
     "MALLOC_ARENA_MAX": "1",
     **dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1"),
 }
-"""All that a program finds in its environment; a fixed hash seed, so that a set has the same order every time."""
+"""The whole environment of a program. The hash seed is fixed so that sets have the same order in every run."""
 _JOBS_PER_SERVER = 20_000
 _TICK = 0.01
 
 
 Namespaces = Literal["own", "around", "none"]
-"""Whether a server makes namespaces where it is not root, is in some already, or does without."""
+"""Namespaces of a server: it makes its own unless it is root, its wrapper has made them, or it has none."""
 
 
 class Pool:
-    """As many fork servers as there are slots, and as many again for programs that use packages."""
+    """Up to `slots` fork servers for programs without packages, and up to `slots` for programs that use packages."""
 
     kinds: tuple[type[Job], ...] = (Script, FunctionCall, Exam)
 
@@ -78,7 +78,7 @@ class Pool:
         starting = self._starting
         await asyncio.wait([starting])
         if starting.cancelled():
-            raise SandboxError("the sandbox was closed while it started")
+            raise SandboxError("the sandbox was closed while it was starting")
         return starting.result()
 
     async def _start(self) -> Tier:
@@ -89,8 +89,8 @@ class Pool:
         if not tier.meets(self._required):
             await self._end_all()
             raise SandboxError(
-                f"programs would be confined by {layers} alone here, which is tier {tier}, and tier {self._required} is"
-                f' required; to accept that, set sandbox.require = "{tier}"'
+                f"only {layers} would confine programs here, which is tier {tier}, but tier {self._required} is"
+                f' required; to accept tier {tier}, set sandbox.require = "{tier}"'
             )
         try:
             await check_canaries(self._run)
@@ -99,7 +99,7 @@ class Pool:
             raise
         self._known = {"name": self._name, "tier": str(tier), "layers": layers}
         if not tier.meets(Tier.B):
-            warnings.warn(f"programs of a model are confined by {layers} alone: tier {tier}", stacklevel=2)
+            warnings.warn(f"only {layers} confine the programs that models write: tier {tier}", stacklevel=2)
         return tier
 
     async def run(self, job: Job, allowance: Allowance) -> Execution:
@@ -125,7 +125,7 @@ class Pool:
         await self._end_all()
 
     async def _end_all(self) -> None:
-        """No server is left, and jobs that ran have failed."""
+        """End every server; the jobs that are running fail with SandboxError."""
         self._closings += 1
         idle = [slot for kind in self._free.values() for slot in kind]
         self._free = {False: [], True: []}
@@ -136,9 +136,9 @@ class Pool:
             await asyncio.sleep(_TICK)
 
     async def _once(self, job: Job, allowance: Allowance, closings: int) -> Execution:
-        """Run it on a free server of the right kind, unless the sandbox has been closed since `closings` times."""
+        """Run a job on a server of the right kind, unless the sandbox was closed after `closings` was read."""
         if closings != self._closings:
-            raise SandboxError("the sandbox was closed before a job had run")
+            raise SandboxError("the sandbox was closed before a job ran")
         text = job.source + (job.exam if isinstance(job, Exam) else "")
         with_packages = any(name in text for name in self._packages)
         free = self._free[with_packages]
@@ -150,7 +150,7 @@ class Pool:
             self._underway -= 1
 
     async def _on(self, slot: Slot, free: list[Slot], job: Job, allowance: Allowance, closings: int) -> Execution:
-        """Run it on this slot, which is free again; but one that fails, or has run many jobs, is not used again."""
+        """Run a job on this slot and return the slot to `free`; a slot that failed or has run many jobs is closed."""
         self._at_work.add(slot)
         sound = False
         try:
@@ -178,7 +178,7 @@ class Pool:
         return await Slot.start(self._command, ENVIRONMENT, setting)
 
     async def _take(self) -> None:
-        """It is this caller's turn; first come, first served."""
+        """Wait until fewer than `slots` jobs run; first come, first served."""
         if self._busy < self._slots:
             self._busy += 1
             return
@@ -192,7 +192,7 @@ class Pool:
             raise
 
     def _give(self) -> None:
-        """The turn goes to who has waited longest, if anybody."""
+        """End this caller's turn and pass it to the one that has waited longest, if any."""
         while self._waiting:
             turn = self._waiting.popleft()
             if not turn.done():

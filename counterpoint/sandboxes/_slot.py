@@ -1,4 +1,4 @@
-"""One slot: a fork server as a child process, the files that go to it, and the facts that come back."""
+"""One slot: a fork server as a child process, the files of its jobs, and the facts that it reports."""
 
 import asyncio
 import fcntl
@@ -32,7 +32,9 @@ class Slot:
 
     @classmethod
     async def start(cls, command: Sequence[str], environment: Mapping[str, str], setting: Mapping[str, Any]) -> "Slot":
-        """A server that is ready. `{}` in the command's last word becomes the descriptor of its socket.
+        """Start a server and wait until it is ready.
+
+        `{}` in the command's last word is replaced by the descriptor of its socket.
 
         Raises SandboxError if it does not start.
         """
@@ -65,9 +67,9 @@ class Slot:
         return slot
 
     async def run(self, job: Job, allowance: Allowance) -> Execution:
-        """The facts about the job. When cancelled its processes are killed, and the slot is free again.
+        """Run the job and return the facts about it. Cancelling kills the job's processes and frees the slot.
 
-        Raises SandboxError if the server ended or does not answer; then it is of no more use.
+        Raises SandboxError if the server has ended or does not answer; the slot cannot be used any more then.
         """
         self.jobs += 1
         limit = allowance.output * MEBIBYTE
@@ -93,7 +95,7 @@ class Slot:
             )
 
     async def close(self) -> None:
-        """The server and what it runs have ended."""
+        """End the server and the processes that it started."""
         self._channel.close()
         for _ in range(_CLOSE_TRIES):
             if self._process.poll() is not None:
@@ -103,11 +105,11 @@ class Slot:
         await asyncio.to_thread(self._process.wait)
 
     def alive(self) -> bool:
-        """Whether the server is running."""
+        """True while the server is running."""
         return self._process.poll() is None
 
     def kill(self) -> None:
-        """The server has been sent SIGKILL."""
+        """Send SIGKILL to the server."""
         self._process.kill()
 
     def _ask(self, job: Job, allowance: Allowance, files: "_Files") -> None:
@@ -129,9 +131,9 @@ class Slot:
             raise SandboxError(f"the fork server has ended: {error}") from error
 
     async def _answer(self, seconds: float) -> dict[str, Any]:
-        """What the server says about the last job, or about itself before the first.
+        """The server's answer to the last job or, before the first job, about itself.
 
-        The answer to an earlier job, which was cancelled, is passed over.
+        Answers to earlier jobs, which were cancelled, are skipped.
         """
         loop = asyncio.get_running_loop()
         try:
@@ -144,13 +146,13 @@ class Slot:
                     if told.get("job", 0) == self.jobs:
                         return dict(told)
         except TimeoutError:
-            raise SandboxError(f"the fork server has said nothing for {seconds:g} s") from None
+            raise SandboxError(f"the fork server has not answered for {seconds:g} s") from None
         except OSError as error:
             raise SandboxError(f"the fork server has ended: {error}") from error
 
 
 class _Files:
-    """The anonymous files of one job: what it reads is sealed, what it writes is empty."""
+    """The anonymous files of one job: its inputs, sealed against writing, and empty files for its outputs."""
 
     def __init__(self, job: Job) -> None:
         self.all: list[int] = []
@@ -159,7 +161,7 @@ class _Files:
         except BaseException as error:
             self.__exit__()
             if isinstance(error, OSError | CodecError):
-                raise SandboxError(f"the files of a job cannot be made: {error}") from error
+                raise SandboxError(f"the files of a job cannot be created: {error}") from error
             raise
 
     def _fill(self, job: Job) -> None:

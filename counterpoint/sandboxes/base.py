@@ -1,4 +1,4 @@
-"""What a sandbox is: it runs one job at a time in each of its slots and tells facts. It never says who is right."""
+"""The interface of a sandbox. It runs one job per slot at a time and reports facts; judges decide what is correct."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,20 +13,20 @@ MEBIBYTE = 2**20
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Allowance:
-    """What a process may use before it is stopped."""
+    """The limits of a process; beyond them it is stopped."""
 
     cpu: float = 6.0
     """Seconds of CPU time."""
     memory: int = 1024
     """MiB of address space beyond what the interpreter has before the program starts."""
     output: int = 16
-    """MiB of standard output, and as much of standard error and of a result."""
+    """MiB of standard output; the same limit applies to standard error and to a result."""
     threads: int = 64
-    """Threads at a time, where a process has an identity of its own (tier A)."""
+    """Threads at once; enforced only in tier A, where a process has its own user or namespaces."""
 
     @property
     def wall(self) -> float:
-        """Seconds it may take, not counting those in which it was ready to run and no core was free."""
+        """Seconds of wall time, not counting those in which the process was ready to run but no core was free."""
         return 2 * self.cpu + 1
 
 
@@ -35,7 +35,7 @@ STANDARD = Allowance()
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Script:
-    """Run `source` as `__main__` with `stdin`; what counts is its standard output."""
+    """Run `source` as `__main__` with `stdin`; its result is its standard output."""
 
     source: str
     stdin: bytes = b""
@@ -45,7 +45,7 @@ class Script:
 class FunctionCall:
     """Run `source`, then call its `function` (or the method `function` of its class `Solution`) with `arguments`.
 
-    What counts is the `reply`: the encoded result.
+    Its result is the `reply`: the encoded return value.
     """
 
     source: str
@@ -55,9 +55,10 @@ class FunctionCall:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Exam:
-    """Run `source` in one process and `exam` in another, in which `function` calls the first one's.
+    """Run `source` in one process and `exam` in another, where `function` calls the program's function.
 
-    `exam` is text of asserts; it sees nothing of the program but the values that come back. What counts is how it ends.
+    `exam` is Python text with assertions; it sees nothing of the program except the values that come back. The exam is
+    passed if the examiner exits with 0.
     """
 
     source: str
@@ -69,10 +70,10 @@ Job = Script | FunctionCall | Exam
 
 
 class Tier(StrEnum):
-    """How well processes are confined; the earlier, the better."""
+    """The strength of confinement, from A (strongest) to D."""
 
     A = "A"
-    """Landlock, seccomp, limits, and an identity of its own: another user, or user, process and network namespaces."""
+    """Landlock, seccomp, limits, and a separate identity: another user, or user, process and network namespaces."""
     B = "B"
     """Landlock, seccomp and limits."""
     C = "C"
@@ -86,15 +87,15 @@ class Tier(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ending:
-    """How a process ended, as the kernel tells it."""
+    """The end of a process, as the kernel reports it."""
 
     exit_code: int | None
     """None if a signal ended it."""
     signal: int | None
     out_of_time: bool
-    """It was killed for the seconds it took, of CPU or by the clock."""
+    """It was killed because it exceeded its CPU time or wall time."""
     dismissed: bool
-    """It was waiting for calls, or still about something, when the other process of its job had ended."""
+    """It was still waiting or running when the other process of its exam ended."""
     cpu: float
     """Seconds."""
     wall: float
@@ -103,7 +104,7 @@ class Ending:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Execution:
-    """What a job left behind, read once its processes were dead. Everything in bytes is the program's own word."""
+    """The results of a job, read after its processes ended. All bytes were written by the program and are untrusted."""
 
     program: Ending
     examiner: Ending | None = None
@@ -111,11 +112,11 @@ class Execution:
     stderr: bytes = b""
     reply: bytes = b""
     output_exceeded: bool = False
-    """It wrote as much as it may, or more."""
+    """It wrote at least as much as its limit."""
 
 
 class Verdict(StrEnum):
-    """What became of a program. The last two say nothing about it."""
+    """The verdict on a program. The last two are not about the program itself."""
 
     ACCEPTED = "accepted"
     WRONG_ANSWER = "wrong_answer"
@@ -129,9 +130,9 @@ class Verdict(StrEnum):
 
 
 def fault(execution: Execution, allowance: Allowance) -> Verdict | None:
-    """Why the program failed whatever it answered; None if it ran to its end.
+    """The verdict on a program that failed regardless of its answer; None if it ended normally.
 
-    Exit code 0 earns nothing: it only means that the answer is worth looking at.
+    Exit code 0 does not mean that the program is correct, only that its answer can be compared.
     """
     ending = execution.program
     if ending.out_of_time or ending.cpu >= allowance.cpu:
@@ -149,27 +150,27 @@ def fault(execution: Execution, allowance: Allowance) -> Verdict | None:
 
 @runtime_checkable
 class Sandbox(Protocol):
-    """Runs jobs. Not started until its first job, or `start`."""
+    """Runs jobs. It starts with `start` or with its first job."""
 
     @property
     def slots(self) -> int:
-        """Jobs that run at once; more wait for their turn."""
+        """The number of jobs that run at once; further jobs wait."""
 
     @property
     def kinds(self) -> tuple[type[Job], ...]:
-        """The jobs it can run."""
+        """The kinds of jobs that it can run."""
 
     async def start(self) -> Tier:
-        """It is ready and its canaries were caught; raises SandboxError if not, or if its tier is not good enough."""
+        """Start, run the canaries and return the tier. Raises SandboxError if this fails or the tier is too low."""
 
     async def run(self, job: Job, allowance: Allowance) -> Execution:
-        """The facts about one job. Cancelling it kills its processes.
+        """Run one job and return the facts about it. Cancelling kills its processes.
 
         Raises SandboxError if the sandbox itself failed, which says nothing about the program.
         """
 
     def facts(self) -> Mapping[str, str]:
-        """What it is and how it confines, for a run's metadata: `name`, `tier`, `layers`."""
+        """`name`, `tier` and `layers` (of confinement), for a run's metadata."""
 
     async def close(self) -> None:
-        """No process of it is left. It may be started again."""
+        """End all its processes. It can be started again."""

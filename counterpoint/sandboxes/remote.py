@@ -1,6 +1,6 @@
 """Programs run by a server with the interface of SandboxFusion, on another machine or in another container.
 
-How well it confines them is the server's affair. What is expected never goes there either.
+The server is responsible for confinement. Expected outputs are never sent to it.
 """
 
 import asyncio
@@ -39,7 +39,7 @@ _SHIPPED = {
     one.__name__.rpartition(".")[2]: Path(str(one.__file__)).read_text()
     for one in (exits, clock, codec, program, shipped)
 }
-"""Modules in the order of their imports."""
+"""The source of the modules that the server runs, in the order of their imports."""
 _BOOT = """
 import json, sys, types
 sources, job = json.loads(GIVEN)
@@ -56,14 +56,14 @@ inside.shipped.main(job)
 def remote(*, url: str, slots: Annotated[int, Field(ge=1, le=4096)] = 16, key: str = "") -> Sandbox:
     """A server at `url`, such as `http://localhost:8080`, that runs `slots` programs at once.
 
-    With a `key` it is sent as a bearer token. It cannot hold exams: tasks whose tests are asserts need another sandbox,
-    as program and exam could reach each other there.
+    A `key` is sent as a bearer token. Exams are not supported, since program and exam could reach each other there:
+    tasks whose tests are assertions need another sandbox.
     """
     return Remote(url, slots, key)
 
 
 class Remote:
-    """See `counterpoint.sandboxes.base.Sandbox`."""
+    """A `Sandbox` on a server; see `counterpoint.sandboxes.base`."""
 
     kinds: tuple[type[Job], ...] = (Script, FunctionCall)
 
@@ -84,7 +84,7 @@ class Remote:
 
     async def start(self) -> Tier:
         if self._client is None:
-            import httpx2  # an eighth of a second, which the command line does not need to start
+            import httpx2  # takes 0.12 s, which would slow the start of every command
 
             limits = httpx2.Limits(max_connections=self._slots)
             self._client = httpx2.AsyncClient(base_url=self._url, headers=self._headers, limits=limits)
@@ -96,7 +96,9 @@ class Remote:
                 raise
             if harmless.stdout != b"42\n":
                 await self.close()
-                raise SandboxError(f"{self._url} runs no programs: {harmless.stderr[-500:].decode(errors='replace')}")
+                raise SandboxError(
+                    f"{self._url} cannot run a harmless program: {harmless.stderr[-500:].decode(errors='replace')}"
+                )
         return Tier.D
 
     async def run(self, job: Job, allowance: Allowance) -> Execution:
@@ -109,32 +111,32 @@ class Remote:
             self._jobs.discard(task)
             task.cancel()
         if task.cancelled():
-            raise SandboxError("the sandbox was closed while a job ran")
+            raise SandboxError("the sandbox was closed while a job was running")
         return task.result()
 
     async def _run(self, job: Job, allowance: Allowance) -> Execution:
         body = {"code": _code(job, allowance), "language": "python", "run_timeout": allowance.wall + _GRACE_SECONDS / 2}
         async with self._turns:
-            said = ""
+            answer = ""
             for pause in _PAUSES:
                 await asyncio.sleep(pause)
-                execution, said = await self._attempt(body, allowance)
+                execution, answer = await self._attempt(body, allowance)
                 if execution is not None:
                     return execution
-        raise SandboxError(f"{self._url}/run_code: {said}")
+        raise SandboxError(f"{self._url}/run_code: {answer}")
 
     async def _attempt(self, body: Mapping[str, object], allowance: Allowance) -> tuple[Execution | None, str]:
-        """The facts; or none, and what the server said instead."""
+        """The facts, or None and a description of the server's answer."""
         if self._client is None:
-            raise SandboxError("the sandbox was closed while a job ran")
+            raise SandboxError("the sandbox was closed while a job was running")
         import httpx2
 
         try:
             seconds = allowance.wall + _GRACE_SECONDS
             response = await self._client.post("/run_code", json=body, timeout=seconds)
             told = response.json()
-            said = f"status {response.status_code}, {str(told)[:300]}"
-            return _execution(told, allowance), said
+            answer = f"status {response.status_code}, {str(told)[:300]}"
+            return _execution(told, allowance), answer
         except (httpx2.HTTPError, ValueError, TypeError, KeyError, AttributeError, zlib.error) as error:
             return None, f"{type(error).__name__}: {error}"
 
@@ -149,7 +151,7 @@ class Remote:
 def _code(job: Job, allowance: Allowance) -> str:
     """A program that runs the job and prints the facts about it."""
     if isinstance(job, Exam):
-        raise SandboxError("a remote sandbox cannot hold exams")
+        raise SandboxError("a remote sandbox does not support exams")
     stdin = codec.encode(list(job.arguments)) if isinstance(job, FunctionCall) else job.stdin
     given = {
         "source": job.source,
@@ -164,7 +166,7 @@ def _code(job: Job, allowance: Allowance) -> str:
 
 
 def _execution(told: Mapping[str, Any], allowance: Allowance) -> Execution:
-    """The facts in an answer of the server. Raises ValueError, KeyError or the like if there are none."""
+    """The facts in the server's answer. Raises ValueError, KeyError or TypeError if it has none."""
     if told["status"] == "SandboxError":
         raise ValueError(f"the server could not run it: {told.get('message', '')[:300]}")
     result = told["run_result"]
@@ -186,7 +188,7 @@ def _execution(told: Mapping[str, Any], allowance: Allowance) -> Execution:
 
 
 def _unpacked(text: str, limit: int) -> bytes:
-    """What was packed, of which nothing beyond the limit is unpacked."""
+    """The first `limit` bytes of the packed data; the rest is not decompressed."""
     return zlib.decompressobj().decompress(base64.b64decode(text), limit)
 
 

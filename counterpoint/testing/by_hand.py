@@ -1,4 +1,4 @@
-"""Episodes whose replies are written by hand, to try and to test a workflow without a model."""
+"""Episodes with hand-written replies, for trying and testing a workflow without a model."""
 
 import asyncio
 import re
@@ -17,9 +17,9 @@ _LIMITS = Limits(temperature=1.0, max_tokens=10**6, max_prompt_tokens=10**9, tim
 
 
 def play_by_hand(workflow: Workflow, script: Script, *, key: str, problem: Problem | None = None) -> Episode:
-    """One episode in which each role replies `script(role, prompt)`; the answer `key` is right, every other is wrong.
+    """One episode in which each role replies `script(role, prompt)`; the answer `key` is correct, every other is wrong.
 
-    The problem is a calculation if none is given. Raises WorkflowError if the workflow fails or asks for more replies
+    Without a `problem` a calculation is used. Raises WorkflowError if the workflow fails or asks for more replies
     than the script has, and whatever else the script raises.
     """
     chat = character_chat()

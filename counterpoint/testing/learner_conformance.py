@@ -1,4 +1,4 @@
-"""Does a learner keep its promises? Run this on one of your own; an AssertionError says what is broken.
+"""The conformance suite of learners. Run it on your own learner; an AssertionError names the promise that is broken.
 
     check_learner(lambda routing: MyLearner(load_my_base(), routing), base)
 
@@ -27,12 +27,12 @@ from counterpoint.testing.reference import adapter_digest, dot, largest_differen
 from counterpoint.testing.tiny import tiny_calls, tiny_samples
 
 MakeLearner = Callable[[Routing], Learner]
-"""A new learner for this routing, every policy at the base; called several times."""
+"""Makes a new learner for a routing, with every policy equal to the base; called several times."""
 
 LOGPROB_TOLERANCE = 1e-4
-"""Nats a token."""
+"""Nats per token."""
 GRADIENT_TOLERANCE = 1e-5
-"""Relative to the norm."""
+"""Relative to the gradient's norm."""
 
 SHARED = Routing({"writer": "both", "critic": "both"})
 ISOLATED = Routing({"writer": "left", "critic": "right"})
@@ -46,9 +46,10 @@ def check_learner(
     tolerance: float = GRADIENT_TOLERANCE,
     logprob_tolerance: float = LOGPROB_TOLERANCE,
 ) -> None:
-    """Every promise of `Learner`, with learners that `make` makes and a `base` of their own to compare with.
+    """Check every promise of `Learner`. Raises AssertionError if one is broken.
 
-    `base.model` must have no adapter in it, so `make` has to load or copy the base for itself.
+    The learners that `make` returns are compared with plain computations on `base`. `base.model` must have no adapter
+    in it, so `make` must load or copy the base.
     """
     every_policy_starts_as_the_base(make, base, logprob_tolerance)
     logprobs_are_those_of_the_adapter(make, base, logprob_tolerance)
@@ -71,18 +72,18 @@ def every_policy_starts_as_the_base(make: MakeLearner, base: BaseModel, toleranc
     """Before the first step each policy's log-probabilities are the base's."""
     calls = tiny_calls(base.chat, ISOLATED)
     worst = largest_difference(make(ISOLATED).logprobs(calls), plain_logprobs(base.model, calls))
-    assert worst <= tolerance, f"a new policy is not the base: a log-probability is off by {worst:.3g} nats"
+    assert worst <= tolerance, f"a new policy differs from the base: a log-probability is off by {worst:.3g} nats"
 
 
 def logprobs_are_those_of_the_adapter(make: MakeLearner, base: BaseModel, tolerance: float) -> None:
-    """After some steps the log-probabilities are those of the base with the adapter that `adapters` gives out."""
+    """After some steps the log-probabilities are those of the base with the adapter that `adapters` returns."""
     learner = _trained(make(ISOLATED), base)
     adapters = {adapter.policy: adapter for adapter in learner.adapters()}
     for temperature in (1.0, 0.6):
         calls = tiny_calls(base.chat, ISOLATED, temperature=temperature)
         found = learner.logprobs(calls)
         for call, row in zip(calls, found, strict=True):
-            assert len(row) == len(call.completion_ids), "not one log-probability for each token of a completion"
+            assert len(row) == len(call.completion_ids), "there must be one log-probability per token of a completion"
             worst = largest_difference([row], plain_logprobs(base.model, [call], adapters[call.policy]))
             assert worst <= tolerance, (
                 f"policy {call.policy!r}, temperature {temperature}: a log-probability is off by {worst:.3g} nats"
@@ -90,7 +91,7 @@ def logprobs_are_those_of_the_adapter(make: MakeLearner, base: BaseModel, tolera
 
 
 def contributions_are_the_plain_gradients(make: MakeLearner, base: BaseModel, tolerance: float) -> None:
-    """Norms of the contributions, and angles between them, are those of gradients computed the plain way."""
+    """Norms of the contributions, and angles between them, are those of gradients computed by plain autograd."""
     learner = _trained(make(SHARED), base)
     samples = _samples(base.chat, SHARED)
     contributions = learner.backward(samples, _LOSS)
@@ -106,32 +107,36 @@ def contributions_are_the_plain_gradients(make: MakeLearner, base: BaseModel, to
             wanted = dot(expected[one], expected[other])
             scale = math.sqrt(dot(expected[one], expected[one]) * dot(expected[other], expected[other]))
             assert abs(found - wanted) <= 4 * tolerance * scale, (
-                f"the gradients of {one} and {other}: their inner product is {found:.8g}, it should be {wanted:.8g}"
+                f"the gradients of {one} and {other}: their inner product is {found:.8g} instead of {wanted:.8g}"
             )
     weight = math.fsum(contribution.weight for contribution in contributions.values())
     assert abs(weight - 1.0) < 1e-6, f"the weights of the contributions sum to {weight}, not to 1"
 
 
 def contributions_sum_to_the_joint_gradient(make: MakeLearner, base: BaseModel, tolerance: float) -> None:
-    """The roles' contributions to a shared policy add up to what one role that said everything would contribute."""
+    """The roles' contributions to a shared policy sum to the contribution of one role with all their samples."""
     learner = _trained(make(SHARED), base)
     samples = _samples(base.chat, SHARED)
     as_one = [replace(s, call=replace(s.call, key=s.call.key._replace(role="writer"))) for s in samples]
     parts = [contribution.gradient for contribution in learner.backward(samples, _LOSS).values()]
     (joint,) = [contribution.gradient for contribution in learner.backward(as_one, _LOSS).values()]
-    assert len(parts) == 2, f"two roles were to contribute, {len(parts)} did"
+    assert len(parts) == 2, f"two roles have samples, but there are {len(parts)} contributions"
     error = _distance(parts[0].plus(parts[1]), joint) / joint.norm()
-    assert error <= tolerance, f"the roles' contributions miss the joint gradient by {error:.3g} of its norm"
+    assert error <= tolerance, (
+        f"the sum of the roles' contributions differs from the joint gradient by {error:.3g} of its norm"
+    )
 
 
 def slots_kept_apart_sum_to_their_role(make: MakeLearner, base: BaseModel, tolerance: float) -> None:
-    """With `slots_apart` every contribution is what it is without, and its slots are those of its calls, and add up."""
+    """`slots_apart` leaves every contribution unchanged; its slots are those of its calls and sum to it."""
     learner = _trained(make(SHARED), base)
     samples = _samples(base.chat, SHARED)
     for source, whole in learner.backward(samples, _LOSS).items():
         apart = learner.backward(samples, _LOSS, slots_apart=True)[source]
-        assert not whole.slots, f"{source}: slots were kept apart though nobody asked for it"
-        assert set(apart.slots) == {s.call.key.slot for s in samples if _source(s) == source}, f"{source}: other slots"
+        assert not whole.slots, f"{source}: slot gradients were returned without slots_apart"
+        assert set(apart.slots) == {s.call.key.slot for s in samples if _source(s) == source}, (
+            f"{source}: its slots are not those of its calls"
+        )
         total = functools.reduce(lambda one, other: one.plus(other), apart.slots.values())
         for name, gradient in (("sum of its slots", total), ("contribution", apart.gradient)):
             error = _distance(gradient, whole.gradient) / whole.gradient.norm()
@@ -142,17 +147,17 @@ def slots_kept_apart_sum_to_their_role(make: MakeLearner, base: BaseModel, toler
 
 
 def base_logprobs_are_those_of_the_base(make: MakeLearner, base: BaseModel, tolerance: float) -> None:
-    """After some steps `base_logprobs` still are the base's, and asking changes nothing about the policies."""
+    """After some steps `base_logprobs` are still those of the base, and calling it changes no policy."""
     learner = _trained(make(ISOLATED), base)
     calls = tiny_calls(base.chat, ISOLATED, temperature=0.6)
     before = learner.logprobs(calls)
     worst = largest_difference(learner.base_logprobs(calls), plain_logprobs(base.model, calls))
     assert worst <= tolerance, f"a log-probability of the base is off by {worst:.3g} nats"
-    assert learner.logprobs(calls) == before, "asking for the base's log-probabilities changed a policy's"
+    assert learner.logprobs(calls) == before, "computing the base's log-probabilities changed those of a policy"
 
 
 def backward_leaves_the_weights_alone(make: MakeLearner, base: BaseModel) -> None:
-    """`backward` and `logprobs` change no weight, and give the same result twice."""
+    """`backward` and `logprobs` change no weight, and return the same result when repeated."""
     learner = _trained(make(SHARED), base)
     samples = _samples(base.chat, SHARED)
     before = learner.digests()
@@ -162,61 +167,65 @@ def backward_leaves_the_weights_alone(make: MakeLearner, base: BaseModel) -> Non
     assert learner.digests() == before, "computing gradients changed weights"
     for source, contribution in once.items():
         difference = _distance(contribution.gradient, again[source].gradient)
-        assert difference == 0.0, f"{source}: a second backward gives another gradient, {difference:.3g} away"
+        assert difference == 0.0, (
+            f"{source}: a second backward returns another gradient; they differ by {difference:.3g}"
+        )
 
 
 def only_policies_with_a_contribution_move(make: MakeLearner, base: BaseModel) -> None:
-    """`step` moves the policies that have contributions, all of them, and reports exactly those."""
+    """`step` changes exactly the policies that have contributions, and reports exactly those."""
     learner = _trained(make(ISOLATED), base)
     samples = [sample for sample in _samples(base.chat, ISOLATED) if sample.call.policy == "left"]
     before, versions = learner.digests(), _versions(learner)
     moved = learner.step(learner.backward(samples, _LOSS), step=3)
     after = learner.digests()
-    assert set(moved) == {"left"}, f"only policy 'left' had samples, these are said to have moved: {sorted(moved)}"
-    assert after["left"] != before["left"], "policy 'left' was trained and has not moved"
-    assert after["right"] == before["right"], "policy 'right' had no samples in this step and has moved"
+    assert set(moved) == {"left"}, f"only policy 'left' had samples, but step reports {sorted(moved)}"
+    assert after["left"] != before["left"], "policy 'left' was trained and has not changed"
+    assert after["right"] == before["right"], "policy 'right' had no samples in this step and has changed"
     assert _versions(learner) == {"left": versions["left"] + 1, "right": versions["right"]}, (
-        "the version of a policy must grow by one when it moves, and only then"
+        "the version of a policy must increase by one when the policy changes, and only then"
     )
 
 
 def rates_multiply_the_learning_rate(make: MakeLearner, base: BaseModel) -> None:
-    """With a rate of a half a policy has half the learning rate, and moves less; others are untouched."""
+    """A rate of 0.5 halves a policy's learning rate, so that it changes less; other policies are unaffected."""
     samples = _samples(base.chat, ISOLATED, seed=3)
     plain, slower = _trained(make(ISOLATED), base), _trained(make(ISOLATED), base)
     whole = plain.step(plain.backward(samples, _LOSS), step=3)
     half = slower.step(slower.backward(samples, _LOSS), {"left": 0.5}, step=3)
     found = half["left"].learning_rate / whole["left"].learning_rate
     assert abs(found - 0.5) < 1e-6, f"a rate of 0.5 multiplies the learning rate by {found:.3g}"
-    assert half["left"].change < whole["left"].change, "with half the learning rate a policy moves as far as before"
+    assert half["left"].change < whole["left"].change, "with half the learning rate a policy changes as much as before"
     assert plain.digests()["right"] == slower.digests()["right"], "a rate for policy 'left' changed policy 'right'"
 
 
 def zero_advantage_moves_nothing(make: MakeLearner, base: BaseModel) -> None:
-    """Samples without signal, or whose advantages are all 0, move nothing: not even by an optimizer's momentum."""
+    """Samples without signal, or with advantage 0, change nothing: not even through an optimizer's momentum."""
     learner = _trained(make(SHARED), base)
     before = learner.digests()
     for signal in (False, True):
         samples = [replace(sample, advantage=0.0, signal=signal) for sample in _samples(base.chat, SHARED)]
         moved = learner.step(learner.backward(samples, _LOSS), step=3)
         why = "advantage 0" if signal else "no signal"
-        assert learner.digests() == before, f"samples with {why} moved the weights"
-        assert not moved, f"samples with {why} are said to have moved {sorted(moved)}"
+        assert learner.digests() == before, f"samples with {why} changed the weights"
+        assert not moved, f"after samples with {why}, step reports {sorted(moved)}"
 
 
 def isolated_policies_do_not_touch_each_other(make: MakeLearner, base: BaseModel) -> None:
-    """A policy's steps are the same, bit for bit, whether or not another policy trains beside it."""
+    """A policy's steps are bit-identical with and without another policy in training."""
     together, apart = make(ISOLATED), make(ISOLATED)
     for step in (1, 2):
         samples = _samples(base.chat, ISOLATED, seed=step)
         together.step(together.backward(samples, _LOSS), step=step)
         mine = [sample for sample in samples if sample.call.policy == "left"]
         apart.step(apart.backward(mine, _LOSS), step=step)
-    assert together.digests()["left"] == apart.digests()["left"], "policy 'left' moves otherwise beside policy 'right'"
+    assert together.digests()["left"] == apart.digests()["left"], (
+        "policy 'left' changes differently when policy 'right' is trained too"
+    )
 
 
 def saving_and_loading_is_exact(make: MakeLearner, base: BaseModel) -> None:
-    """A learner that loads what another saved has its weights and versions, and goes on exactly as that one does."""
+    """A learner that loads a checkpoint has the saved weights and versions, and its next step is bit-identical."""
     samples = _samples(base.chat, ISOLATED, seed=3)
     original, other = _trained(make(ISOLATED), base), make(ISOLATED)
     with tempfile.TemporaryDirectory() as folder:
@@ -226,12 +235,12 @@ def saving_and_loading_is_exact(make: MakeLearner, base: BaseModel) -> None:
         other.load(Path(folder))
         assert other.digests() == before, "the loaded weights are not those that were saved"
         other.step(other.backward(samples, _LOSS), step=3)
-        assert other.digests() == original.digests(), "after loading, the next step goes elsewhere: a state is missing"
+        assert other.digests() == original.digests(), "after loading, the next step differs: some state was not saved"
         assert _versions(other) == _versions(original), "after loading, versions differ"
 
 
 def learner_digests_are_those_of_its_adapters(make: MakeLearner, base: BaseModel) -> None:
-    """`digests` and `adapters` speak of the same weights, and adapters that were given out do not change."""
+    """`digests` and `adapters` describe the same weights, and adapters already returned do not change."""
     learner = _trained(make(ISOLATED), base)
     adapters = learner.adapters()
     assert {adapter.policy: adapter_digest(adapter) for adapter in adapters} == learner.digests(), (
@@ -239,7 +248,9 @@ def learner_digests_are_those_of_its_adapters(make: MakeLearner, base: BaseModel
     )
     given = [adapter_digest(adapter) for adapter in adapters]
     learner.step(learner.backward(_samples(base.chat, ISOLATED), _LOSS), step=3)
-    assert [adapter_digest(adapter) for adapter in adapters] == given, "a step changed adapters that were given out"
+    assert [adapter_digest(adapter) for adapter in adapters] == given, (
+        "a step changed adapters that had already been returned"
+    )
 
 
 def learner_refuses_an_unknown_policy(make: MakeLearner, base: BaseModel) -> None:
@@ -250,7 +261,7 @@ def learner_refuses_an_unknown_policy(make: MakeLearner, base: BaseModel) -> Non
         make(ISOLATED).logprobs([call])
     except LearnerError as error:
         refused = str(error)
-    assert refused is not None, "a policy that the learner does not hold was answered for"
+    assert refused is not None, "log-probabilities were returned for a policy that the learner does not hold"
     assert "nobody" in refused, f"the error does not name the policy: {refused}"
 
 
@@ -264,7 +275,7 @@ def a_gradient_that_is_not_finite_is_refused(make: MakeLearner, base: BaseModel)
         learner.step(learner.backward(samples, _LOSS), step=3)
     except LearnerError as error:
         refused = str(error)
-    assert refused is not None, "a step was taken along a gradient that is not finite"
+    assert refused is not None, "a step was taken with a gradient that is not finite"
     assert "both" in refused, f"the error does not name the policy: {refused}"
     assert learner.digests() == before, "a gradient that is not finite changed weights"
 

@@ -1,6 +1,6 @@
-"""The same quantities computed the plain way: full forward passes, padding on the right, no cache, autograd.
+"""Reference implementations: full forward passes, padding on the right, no cache, plain autograd.
 
-Slow, short, and independent of the code they are compared with.
+They are slow, short, and independent of the code that is compared with them.
 """
 
 import math
@@ -16,9 +16,9 @@ from counterpoint.episode import Call
 
 
 def plain_logprobs(model: Any, calls: Sequence[Call], adapter: Adapter | None = None) -> list[Tensor]:
-    """For each call the log-probabilities of its completion tokens under the plain `model`, `adapter` added to it.
+    """For each call the log-probabilities of its completion tokens under `model` with `adapter` added to it.
 
-    `model` is the base itself, without any adapter in it. Gradients flow to the adapter's tensors if they want some.
+    `model` is the base, without any adapter in it. Gradients flow to the adapter's tensors if they require them.
     """
     width = max(len(call.prompt_ids) + len(call.completion_ids) for call in calls)
     rows = [[*call.prompt_ids, *call.completion_ids] for call in calls]
@@ -35,7 +35,7 @@ def plain_logprobs(model: Any, calls: Sequence[Call], adapter: Adapter | None = 
 
 
 def wanting_gradients(adapter: Adapter) -> Adapter:
-    """The same adapter, its tensors ready for `torch.autograd.grad`."""
+    """A copy of the adapter whose tensors require gradients."""
     tensors = {name: tensor.detach().clone().requires_grad_() for name, tensor in adapter.tensors.items()}
     return Adapter(policy=adapter.policy, version=adapter.version, scale=adapter.scale, tensors=tensors)
 
@@ -57,7 +57,7 @@ def dot(one: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> float:
 
 
 def largest_difference(found: Sequence[Sequence[float]], expected: Sequence[Tensor]) -> float:
-    """Between numbers that belong together; not a number if one of them is not."""
+    """The largest absolute difference of corresponding numbers; NaN if any of them is NaN."""
     differences: list[float] = [
         abs(mine - theirs)
         for row, wanted in zip(found, expected, strict=True)
@@ -67,7 +67,7 @@ def largest_difference(found: Sequence[Sequence[float]], expected: Sequence[Tens
 
 
 def adapter_digest(adapter: Adapter) -> str:
-    """The digest that its policy must have."""
+    """The digest that the adapter's policy must have."""
     return digest_of(adapter.tensors)
 
 

@@ -1,4 +1,4 @@
-"""Does a sampler keep its promises? Run this on one of your own; an AssertionError says what is broken.
+"""The conformance suite of samplers. Run it on your own sampler; an AssertionError names the promise that is broken.
 
     check_sampler(my_sampler, base)
 
@@ -19,14 +19,15 @@ from counterpoint.testing.reference import adapter_digest, largest_difference, p
 from counterpoint.testing.tiny import tiny_adapters, tiny_prompts
 
 LOGPROB_TOLERANCE = 1e-4
-"""Nats a token."""
+"""Nats per token."""
 _POLICIES = ("one", "two")
 
 
 def check_sampler(sampler: Sampler, base: BaseModel, *, tolerance: float = LOGPROB_TOLERANCE) -> None:
-    """Every promise of `Sampler`, with `base` as the base it speaks for.
+    """Check every promise of `Sampler`. Raises AssertionError if one is broken.
 
-    `base.model` is compared with: it must have no adapter in it. Policies "one" and "two" are loaded and left behind.
+    The sampler, whose base is `base`, is compared with `base.model`, which must have no adapter in it. Afterwards the
+    policies "one" and "two" remain loaded.
     """
 
     async def suite() -> None:
@@ -37,7 +38,7 @@ def check_sampler(sampler: Sampler, base: BaseModel, *, tolerance: float = LOGPR
 
 
 async def logprobs_are_those_of_the_weights(sampler: Sampler, base: BaseModel, tolerance: float) -> None:
-    """Each token's log-probability is what a plain full forward pass with the policy's own adapter gives it."""
+    """Each token's log-probability is that of a full forward pass with the policy's adapter."""
     adapters = await _load(sampler, base)
     for temperature in (1.0, 0.6):
         requests = _requests(base.chat, temperature=temperature)
@@ -58,15 +59,17 @@ async def logprobs_are_those_of_the_weights(sampler: Sampler, base: BaseModel, t
 
 
 async def same_seed_same_tokens(sampler: Sampler, base: BaseModel, tolerance: float) -> None:
-    """A completion depends on its request alone: not on what else is asked for, nor on the order."""
+    """A completion depends on its request alone: not on other requests, nor on their order."""
     await _load(sampler, base)
     requests = _requests(base.chat)
     first = await _ask(sampler, requests)
     backwards = (await _ask(sampler, requests[::-1]))[::-1]
     alone = [(await _ask(sampler, [request]))[0] for request in requests[:4]]
-    for way, others in (("in the other order", backwards), ("alone", alone)):
+    for way, others in (("in reverse order", backwards), ("alone", alone)):
         for request, one, other in zip(requests, first, others, strict=False):
-            assert one.ids == other.ids, f"asked {way}, {request.policy!r} says {other.ids}, before it said {one.ids}"
+            assert one.ids == other.ids, (
+                f"requested {way}, {request.policy!r} generates {other.ids} instead of {one.ids}"
+            )
     other_seeds = await _ask(sampler, [replace(request, seed=request.seed + 1000) for request in requests])
     assert any(one.ids != other.ids for one, other in zip(first, other_seeds, strict=True)), (
         "other seeds give the same tokens"
@@ -74,26 +77,26 @@ async def same_seed_same_tokens(sampler: Sampler, base: BaseModel, tolerance: fl
 
 
 async def calls_end_where_they_must(sampler: Sampler, base: BaseModel, tolerance: float) -> None:
-    """A completion ends with its first stop token, or at `max_tokens`, and says which; it is never empty."""
+    """A completion ends with its first stop token or at `max_tokens`, and `finish` tells which; it is never empty."""
     await _load(sampler, base)
     requests = _requests(base.chat, count=48)
     for request, completion in zip(requests, await _ask(sampler, requests), strict=True):
         assert completion.ids, "a completion is empty"
         assert len(completion.ids) == len(completion.logprobs), "ids and log-probabilities differ in number"
         assert len(completion.ids) <= request.max_tokens, (
-            f"{len(completion.ids)} tokens were given, max_tokens = {request.max_tokens}"
+            f"a completion has {len(completion.ids)} tokens, but max_tokens = {request.max_tokens}"
         )
         stops = [place for place, token_id in enumerate(completion.ids) if token_id in base.chat.stop_ids]
         if stops:
-            assert stops[0] == len(completion.ids) - 1, "a completion goes on after a stop token"
+            assert stops[0] == len(completion.ids) - 1, "a completion continues after a stop token"
         else:
             assert len(completion.ids) == request.max_tokens, "a completion ended early, without a stop token"
         expected = "stop" if stops else "length"
-        assert completion.finish == expected, f"finish is {completion.finish!r}, it ended by {expected!r}"
+        assert completion.finish == expected, f"finish is {completion.finish!r} instead of {expected!r}"
 
 
 async def loading_one_policy_leaves_the_others(sampler: Sampler, base: BaseModel, tolerance: float) -> None:
-    """After `load`, exactly the loaded policies speak with the new weights, under the new version."""
+    """After `load`, exactly the loaded policies generate with the new weights and report the new version."""
     await _load(sampler, base)
     requests = _requests(base.chat)
     before = await _ask(sampler, requests)
@@ -103,26 +106,26 @@ async def loading_one_policy_leaves_the_others(sampler: Sampler, base: BaseModel
     changed = 0
     for request, one, other in zip(requests, before, after, strict=True):
         wanted = 7 if request.policy == "one" else 1
-        assert other.version == wanted, f"policy {request.policy!r} at version {wanted} answers as {other.version}"
+        assert other.version == wanted, f"policy {request.policy!r} reports version {other.version} instead of {wanted}"
         if request.policy == "two":
             assert (one.ids, one.version) == (other.ids, other.version), "loading policy 'one' changed policy 'two'"
         else:
             changed += one.logprobs != other.logprobs
-    assert changed, "policy 'one' speaks as it did before its new weights were loaded"
+    assert changed, "policy 'one' still generates with the weights that it had before its new weights were loaded"
 
 
 async def sampler_digests_are_those_of_the_adapters(sampler: Sampler, base: BaseModel, tolerance: float) -> None:
-    """`digests` names the weights that were loaded."""
+    """`digests` returns the digests of the loaded weights."""
     adapters = await _load(sampler, base)
     for policy, adapter in adapters.items():
         found = sampler.digests().get(policy)
         assert found == adapter_digest(adapter), (
-            f"policy {policy!r}: the digest is {found}, of the weights {adapter_digest(adapter)}"
+            f"policy {policy!r}: the digest is {found}, but that of its weights is {adapter_digest(adapter)}"
         )
 
 
 async def sampler_refuses_an_unknown_policy(sampler: Sampler, base: BaseModel, tolerance: float) -> None:
-    """A policy that was never loaded is a SamplerError: the base must not speak in its place."""
+    """A request for a policy that was never loaded raises SamplerError: the base must not serve it."""
     await _load(sampler, base)
     request = replace(_requests(base.chat, count=1)[0], policy="nobody")
     refused = None
@@ -130,7 +133,7 @@ async def sampler_refuses_an_unknown_policy(sampler: Sampler, base: BaseModel, t
         await _ask(sampler, [request])
     except SamplerError as error:
         refused = str(error)
-    assert refused is not None, "a policy that was never loaded was answered for"
+    assert refused is not None, "a request for a policy that was never loaded was served"
     assert "nobody" in refused, f"the error does not name the policy: {refused}"
 
 

@@ -1,9 +1,9 @@
-"""Does a sandbox keep its promises? Run this on one of your own; an AssertionError says what is broken.
+"""The conformance suite of sandboxes. Run it on your own sandbox; an AssertionError names the promise that is broken.
 
     check_sandbox(lambda: my_sandbox(slots=2))
 
-Each check is a plain function that can also be run alone. What hostile programs must not achieve is another matter, and
-as important: see the tests of the members we have.
+Each check is a plain function that can also be run alone. The suite does not test confinement of hostile programs, which
+is as important: see the tests of the sandboxes in this package.
 """
 
 import asyncio
@@ -34,17 +34,17 @@ from counterpoint.sandboxes.base import (
 from counterpoint.sandboxes.inside.codec import Value, decode
 
 SandboxFactory = Callable[[], Sandbox]
-"""Gives a sandbox that is not started, with at least two slots."""
+"""Makes a sandbox that is not started and has at least two slots."""
 
 _PATIENCE = 60.0
-"""Seconds after which a sandbox that should have done something has not."""
+"""Seconds after which a check that waits for the sandbox fails."""
 _FOR_EVER = Script(source="import time\ntime.sleep(10**6)")
 _LONG = Allowance(cpu=600.0)
 _SECRET = "what-the-parent-alone-knows"
 
 
 def check_sandbox(new: SandboxFactory) -> None:
-    """Every promise of `Sandbox` about the kinds of jobs it can run."""
+    """Check every promise of `Sandbox` for the kinds of jobs that it can run. Raises AssertionError if one is broken."""
 
     async def suite() -> None:
         for check in sandbox_checks(new):
@@ -54,19 +54,19 @@ def check_sandbox(new: SandboxFactory) -> None:
 
 
 async def exit_codes_are_told(new: SandboxFactory) -> None:
-    """A program's own exit code, and 1 with a traceback for an error."""
+    """The exit code is the program's own, and 1 with a traceback if it raises."""
     async with _open(new) as sandbox:
         for code in (0, 1, 3, 255):
             ending = (await _script(sandbox, f"import sys\nsys.exit({code})")).program
-            assert (ending.exit_code, ending.signal) == (code, None), f"exit code {code} is told as {_told(ending)}"
+            assert (ending.exit_code, ending.signal) == (code, None), f"exit code {code} is reported as {_told(ending)}"
         failed = await _script(sandbox, "raise ValueError('of its own')")
-        assert failed.program.exit_code == 1, f"an error is told as {_told(failed.program)}"
+        assert failed.program.exit_code == 1, f"an error is reported as {_told(failed.program)}"
         assert b"ValueError: of its own" in failed.stderr, f"no traceback: {failed.stderr!r}"
-        assert fault(failed, STANDARD) is Verdict.RUNTIME_ERROR, "an error is no fault"
+        assert fault(failed, STANDARD) is Verdict.RUNTIME_ERROR, "an error is not a fault"
 
 
 async def signals_are_told(new: SandboxFactory) -> None:
-    """The signal that ended a program, and no exit code."""
+    """A program that a signal ended has that signal and no exit code."""
     async with _open(new) as sandbox:
         for source, number in (
             ("import os\nos.abort()", signal.SIGABRT),
@@ -74,9 +74,11 @@ async def signals_are_told(new: SandboxFactory) -> None:
         ):
             execution = await _script(sandbox, source)
             ending = execution.program
-            assert (ending.exit_code, ending.signal) == (None, number), f"signal {number} is told as {_told(ending)}"
-            assert not ending.out_of_time, "a program that crashed is said to have run out of time"
-            assert fault(execution, STANDARD) is Verdict.RUNTIME_ERROR, "a crash is no fault"
+            assert (ending.exit_code, ending.signal) == (None, number), (
+                f"signal {number} is reported as {_told(ending)}"
+            )
+            assert not ending.out_of_time, "a program that crashed is reported as out of time"
+            assert fault(execution, STANDARD) is Verdict.RUNTIME_ERROR, "a crash is not a fault"
 
 
 async def bytes_are_exact(new: SandboxFactory) -> None:
@@ -89,24 +91,24 @@ async def bytes_are_exact(new: SandboxFactory) -> None:
         assert execution.stdout == data, f"{len(execution.stdout)} bytes of output are not the {len(data)} of input"
         assert execution.stderr == data[:999], f"standard error is {execution.stderr[:99]!r}"
         nothing = await _script(sandbox, "import sys\nprint(repr(sys.stdin.read()), __name__)")
-        assert nothing.stdout == b"'' __main__\n", f"without input a program says {nothing.stdout!r}"
+        assert nothing.stdout == b"'' __main__\n", f"without input a program prints {nothing.stdout!r}"
 
 
 async def seconds_are_counted(new: SandboxFactory) -> None:
-    """CPU time is the program's own, all its threads together; wall time goes on while it sleeps."""
+    """CPU time is that of all the program's threads; wall time includes sleep."""
     async with _open(new) as sandbox:
         busy = await _script(sandbox, "import time\nwhile time.process_time() < 0.5:\n    pass")
-        assert 0.4 < busy.program.cpu < 1.0, f"half a second of CPU is told as {busy.program.cpu:.2f} s"
+        assert 0.4 < busy.program.cpu < 1.0, f"half a second of CPU is reported as {busy.program.cpu:.2f} s"
         thread = "import threading, time\ndef f():\n    while time.process_time() < 0.5:\n        pass\n"
         threads = await _script(sandbox, thread + "[threading.Thread(target=f).start() for _ in range(3)]")
-        assert threads.program.cpu > 0.4, f"half a second in threads is told as {threads.program.cpu:.2f} s"
+        assert threads.program.cpu > 0.4, f"half a second in threads is reported as {threads.program.cpu:.2f} s"
         idle = await _script(sandbox, "import time\ntime.sleep(0.5)")
-        assert idle.program.cpu < 0.3, f"sleeping is told as {idle.program.cpu:.2f} s of CPU"
-        assert idle.program.wall >= 0.5, f"half a second of sleep is told as {idle.program.wall:.2f} s"
+        assert idle.program.cpu < 0.3, f"sleeping is reported as {idle.program.cpu:.2f} s of CPU"
+        assert idle.program.wall >= 0.5, f"half a second of sleep is reported as {idle.program.wall:.2f} s"
 
 
 async def time_is_limited(new: SandboxFactory) -> None:
-    """A program that computes ends with its CPU time, whatever it does about it, one that waits with its wall time."""
+    """A program that computes is stopped at its CPU limit, whatever it tries; one that waits at its wall limit."""
     allowance = replace(STANDARD, cpu=1.0)
     stubborn = "import signal\nfor one in range(1, 32):\n    if one not in (9, 19):\n"
     stubborn += "        signal.signal(one, signal.SIG_IGN)\n"
@@ -118,11 +120,11 @@ async def time_is_limited(new: SandboxFactory) -> None:
         waiting = await _script(sandbox, _FOR_EVER.source, replace(STANDARD, cpu=0.25))
         assert waiting.program.out_of_time, f"it waited: {_told(waiting.program)}"
         assert waiting.program.signal == signal.SIGKILL, f"it was not killed: {_told(waiting.program)}"
-        assert fault(waiting, allowance) is Verdict.TIME_LIMIT, "waiting for ever is no fault"
+        assert fault(waiting, allowance) is Verdict.TIME_LIMIT, "waiting forever is not a fault"
 
 
 async def memory_is_limited(new: SandboxFactory) -> None:
-    """A program has about as much memory as it may, not more, and is said to have wanted more."""
+    """A program can use about its memory limit; beyond it the verdict is the memory limit."""
     allowance = replace(STANDARD, memory=256)
     async with _open(new) as sandbox:
         within = await _script(sandbox, f"x = bytearray({200 * MEBIBYTE})\nprint(len(x))", allowance)
@@ -132,23 +134,23 @@ async def memory_is_limited(new: SandboxFactory) -> None:
 
 
 async def output_is_limited(new: SandboxFactory) -> None:
-    """What a program writes is cut at its limit, and that it wrote so much is told; less is passed on whole."""
+    """Output is cut at its limit, and this is reported; shorter output is kept whole."""
     allowance = replace(STANDARD, output=1)
     write = "import sys\nwhile True:\n    sys.std{}.write('x' * 65536)"
     async with _open(new) as sandbox:
         for name in ("out", "err"):
             execution = await _script(sandbox, write.format(name), allowance)
             size = max(len(execution.stdout), len(execution.stderr))
-            assert execution.output_exceeded, f"std{name} without end is not told"
+            assert execution.output_exceeded, f"endless std{name} is not reported"
             assert size <= MEBIBYTE, f"{size} bytes of std{name} were kept of {MEBIBYTE}"
-            assert fault(execution, allowance) is Verdict.OUTPUT_LIMIT, f"std{name} without end is no fault"
+            assert fault(execution, allowance) is Verdict.OUTPUT_LIMIT, f"endless std{name} is not a fault"
         whole = await _script(sandbox, f"print('x' * {MEBIBYTE - 2})", allowance)
         assert len(whole.stdout) == MEBIBYTE - 1, f"{len(whole.stdout)} bytes of {MEBIBYTE - 1} are left"
         assert fault(whole, allowance) is None, "output just below the limit is a fault"
 
 
 async def programs_begin_afresh(new: SandboxFactory) -> None:
-    """Nothing that a program did to its interpreter, or left anywhere, is there for the next one."""
+    """No change that a program made to its interpreter or file system is visible to the next one."""
     spoil = (
         "import builtins, json, math, os, sys\nbuiltins.left = math.left = os.environ['LEFT'] = 'left'\n"
         "sys.modules['json'] = None\nsys.setrecursionlimit(50)\n"
@@ -169,16 +171,16 @@ async def programs_begin_afresh(new: SandboxFactory) -> None:
 
 
 async def the_environment_is_not_the_parents(new: SandboxFactory) -> None:
-    """A program finds no variable of the process that holds the sandbox."""
+    """A program sees no environment variable of the process that uses the sandbox."""
     with _planted_variable():
         async with _open(new) as sandbox:
             execution = await _script(sandbox, "import os\nprint(dict(os.environ))")
     assert execution.program.exit_code == 0, f"it could not print its environment: {execution.stderr[-300:]!r}"
-    assert _SECRET.encode() not in execution.stdout, "the environment of the parent is there"
+    assert _SECRET.encode() not in execution.stdout, "the program sees the environment of its parent"
 
 
 async def slots_run_at_once_and_no_more(new: SandboxFactory) -> None:
-    """As many jobs as there are slots run side by side; the others wait for their turn."""
+    """As many jobs as there are slots run in parallel; the others wait for their turn."""
     async with _open(new) as sandbox:
         assert sandbox.slots >= 2, f"these checks need two slots, there are {sandbox.slots}"
         await asyncio.gather(*(_script(sandbox, "pass") for _ in range(sandbox.slots)))
@@ -191,7 +193,7 @@ async def slots_run_at_once_and_no_more(new: SandboxFactory) -> None:
 
 
 async def everyone_gets_their_own(new: SandboxFactory) -> None:
-    """Many jobs at once, some of them cancelled, once or twice: each result is that of its own job."""
+    """With many jobs at once, some cancelled once or twice, each result belongs to its own job."""
     async with _open(new) as sandbox:
         tasks = [asyncio.ensure_future(_script(sandbox, f"print({number})")) for number in range(40)]
         slow = [asyncio.ensure_future(sandbox.run(_FOR_EVER, _LONG)) for _ in range(6)]
@@ -205,15 +207,15 @@ async def everyone_gets_their_own(new: SandboxFactory) -> None:
         done = await asyncio.wait_for(asyncio.gather(*tasks, *slow, return_exceptions=True), _PATIENCE)
         for number, execution in enumerate(done[: len(tasks)]):
             if isinstance(execution, Execution):
-                assert execution.stdout == b"%d\n" % number, f"job {number} was given {execution.stdout!r}"
+                assert execution.stdout == b"%d\n" % number, f"job {number} has the result {execution.stdout!r}"
             else:
-                assert number == 7, f"job {number}, which nobody cancelled, ended in {execution!r}"
+                assert number == 7, f"job {number}, which was not cancelled, ended in {execution!r}"
         for execution in done[len(tasks) :]:
             assert isinstance(execution, asyncio.CancelledError), f"a job that was cancelled ended in {execution!r}"
 
 
 async def cancelling_ends_a_job(new: SandboxFactory) -> None:
-    """Its processes are killed, and its slot is there for the next."""
+    """Cancelling a job kills its processes and frees its slot for the next job."""
     async with _open(new) as sandbox:
         await asyncio.gather(*(_script(sandbox, "pass") for _ in range(sandbox.slots)))
         before = processes()
@@ -229,7 +231,7 @@ async def cancelling_ends_a_job(new: SandboxFactory) -> None:
 
 
 async def closing_leaves_no_process(new: SandboxFactory) -> None:
-    """Whether idle, at work or just being started: after `close` nothing runs, and it can be started again."""
+    """After `close`, whether idle, running or starting, no process is left, and the sandbox can be started again."""
     before = processes()
     sandbox = new()
     for seconds in (0.0, 0.02, 0.05, 0.1, 0.5):
@@ -239,17 +241,17 @@ async def closing_leaves_no_process(new: SandboxFactory) -> None:
         for job in jobs[1:]:
             job.cancel()
         ended = await asyncio.wait_for(asyncio.gather(*jobs, return_exceptions=True), _PATIENCE)
-        assert all(isinstance(one, BaseException) for one in ended), f"a job was closed and has ended in {ended!r}"
+        assert all(isinstance(one, BaseException) for one in ended), f"after close a job ended in {ended!r}"
         await sandbox.close()
-        await _until(lambda: processes() <= before, f"closed after {seconds} s, but it has processes")
+        await _until(lambda: processes() <= before, f"closed after {seconds} s, but processes are left")
     async with _open(lambda: sandbox):
         again = await _script(sandbox, "print('again')")
         assert again.stdout == b"again\n", f"started again: {_told(again.program)}"
-    assert processes() <= before, "closed when idle, but it has processes"
+    assert processes() <= before, "closed when idle, but processes are left"
 
 
 async def a_job_that_is_closed_is_an_error(new: SandboxFactory) -> None:
-    """Closing under a job ends it with a SandboxError at once: it says nothing about the program."""
+    """Closing ends a running job at once with a SandboxError, which says nothing about the program."""
     async with _open(new) as sandbox:
         job = asyncio.ensure_future(sandbox.run(_FOR_EVER, _LONG))
         await asyncio.sleep(0.3)
@@ -259,24 +261,24 @@ async def a_job_that_is_closed_is_an_error(new: SandboxFactory) -> None:
 
 
 async def starting_says_how_well_it_confines(new: SandboxFactory) -> None:
-    """`start` gives the tier, again and again the same, and `facts` tells it; jobs start it by themselves."""
+    """`start` returns the tier, always the same, and `facts` contains it; a job starts the sandbox if needed."""
     async with _open(new) as sandbox:
         tiers = set(await asyncio.gather(*(sandbox.start() for _ in range(3))))
-        assert len(tiers) == 1, f"it is of several tiers: {tiers}"
+        assert len(tiers) == 1, f"start() returned several tiers: {tiers}"
         facts = sandbox.facts()
         missing = {"name", "tier", "layers"} - set(facts)
-        assert not missing, f"facts() does not tell {', '.join(sorted(missing))}"
-        assert Tier(facts["tier"]) in tiers, f"facts() tells tier {facts['tier']}, start() {tiers}"
+        assert not missing, f"facts() lacks {', '.join(sorted(missing))}"
+        assert Tier(facts["tier"]) in tiers, f"facts() has tier {facts['tier']}, start() returned {tiers}"
     sandbox = new()
     try:
         executions = await asyncio.gather(*(_script(sandbox, "print(1)") for _ in range(3 * sandbox.slots)))
-        assert {one.stdout for one in executions} == {b"1\n"}, "it does not start by itself"
+        assert {one.stdout for one in executions} == {b"1\n"}, "a job does not start the sandbox"
     finally:
         await sandbox.close()
 
 
 async def values_cross(new: SandboxFactory) -> None:
-    """Arguments and results are the same on both sides, with their exact types."""
+    """Arguments and results arrive unchanged, with their exact types."""
     kinds: list[Value] = [None, True, 7, -(10**40), 2.5, 1j, "ä\ud800", b"\xff", [1, [2]], (1, (2,)), {3}]
     kinds += [frozenset({4}), {1: "a", (2,): None}]
     async with _open(new) as sandbox:
@@ -285,27 +287,29 @@ async def values_cross(new: SandboxFactory) -> None:
         assert fault(execution, STANDARD) is None, f"{_told(execution.program)} {execution.stderr[-300:]!r}"
         assert decode(execution.reply) == [repr(tuple(kinds)), kinds], f"it came back as {execution.reply[:300]!r}"
         method = await _called(sandbox, "class Solution:\n    def f(self, x):\n        return x + 4", 3)
-        assert decode(method.reply) == 7, f"a method of Solution gave {method.reply!r}"
+        assert decode(method.reply) == 7, f"a method of Solution returned {method.reply!r}"
 
 
 async def calls_that_fail_have_no_value(new: SandboxFactory) -> None:
-    """A function that fails or is not there is a fault; one whose result is no plain value gives a wrong answer."""
+    """A function that raises or is missing is a fault; one whose result is not a built-in value is a wrong answer."""
     async with _open(new) as sandbox:
         for source in ("def f(x):\n    1 / 0", "def g(x):\n    return 7", "def f():\n    return 7", "1 / 0"):
             execution = await _called(sandbox, source, 3)
             assert fault(execution, STANDARD) is Verdict.RUNTIME_ERROR, (
-                f"{source!r} is told as {_told(execution.program)}"
+                f"{source!r} is reported as {_told(execution.program)}"
             )
             assert not execution.reply, f"{source!r} has a value: {execution.reply!r}"
         early = await _called(sandbox, "import os\ndef f(x):\n    os._exit(0)", 3)
         assert not early.reply, f"a call that never ended has a value: {early.reply!r}"
         for result in ("object()", "type('A', (int,), {})(7)", "(x for x in ())", "[f]", "1 << 10**7"):
             execution = await _called(sandbox, f"def f(x):\n    return {result}", 3)
-            assert fault(execution, STANDARD) is Verdict.WRONG_ANSWER, f"{result} is told as {_told(execution.program)}"
+            assert fault(execution, STANDARD) is Verdict.WRONG_ANSWER, (
+                f"{result} is reported as {_told(execution.program)}"
+            )
 
 
 async def exams_decide(new: SandboxFactory) -> None:
-    """An exam passes if it goes through: with values, errors and changed arguments, from one process of the program."""
+    """An exam passes if no assertion fails: with values, exceptions and changed arguments, all from one process."""
     program = (
         "calls = []\ndef f(x, *, y=0):\n    calls.append(x)\n    if x == 'raise':\n"
         "        raise ValueError('of its own')\n"
@@ -351,16 +355,16 @@ SANDBOX_CHECKS: dict[type[Job], tuple[SandboxCheck, ...]] = {
     FunctionCall: (values_cross, calls_that_fail_have_no_value),
     Exam: (exams_decide,),
 }
-"""The checks by the kind of job that they run."""
+"""Kind of job -> the checks that run it."""
 
 
 def sandbox_checks(new: SandboxFactory) -> list[SandboxCheck]:
-    """The checks for the kinds of jobs that a sandbox can run."""
+    """The checks that apply to the kinds of jobs that a sandbox can run."""
     return [check for kind in new().kinds for check in SANDBOX_CHECKS[kind]]
 
 
 def processes() -> set[int]:
-    """The processes that this one started, those started this, and so on; empty where there is no /proc."""
+    """All descendants of this process; empty where there is no /proc."""
     parents: dict[int, int] = {}
     for entry in Path("/proc").glob("[0-9]*"):
         with suppress(OSError, IndexError, ValueError):
@@ -399,7 +403,7 @@ async def _examined(sandbox: Sandbox, source: str, exam: str, *, passes: bool) -
     """The examiner's exit code is 0, and the program has no fault, if and only if the exam was passed."""
     execution = await _exam(sandbox, source, exam)
     examiner = execution.examiner
-    assert examiner is not None, "an exam without an examiner"
+    assert examiner is not None, "an exam reports no examiner"
     passed = fault(execution, STANDARD) is None and examiner.exit_code == 0
     told = f"program {_told(execution.program)}, examiner {_told(examiner)}, {execution.stderr[-300:]!r}"
     assert passed == passes, f"{exam!r} of {source!r} {'passed' if passed else 'did not pass'}: {told}"
@@ -415,7 +419,7 @@ def _planted_variable() -> Iterator[None]:
 
 
 async def _until(holds: Callable[[], bool], otherwise: str) -> None:
-    """It holds, soon. Raises AssertionError if it does not."""
+    """Wait until the condition holds. Raises AssertionError with `otherwise` if it does not in time."""
     deadline = time.monotonic() + 10.0
     while not holds():
         assert time.monotonic() < deadline, otherwise

@@ -1,4 +1,4 @@
-"""A random model that is made in a moment, and calls and samples to try samplers and learners with."""
+"""A tiny random model that is made in a moment, and calls and samples for testing samplers and learners."""
 
 import random
 from collections.abc import Mapping, Sequence
@@ -34,9 +34,9 @@ _PREFERS_STOP = 1.6
 
 
 def tiny_model_folder(path: Path, *, seed: int = 0) -> Path:
-    """`path` holds a random two-layer Qwen3 (float32) and its byte-level tokenizer with a ChatML template.
+    """Write to `path` a random two-layer Qwen3 (float32) and its byte-level tokenizer with a ChatML template.
 
-    It says nonsense and stops after about ten tokens, sometimes at once, sometimes much later.
+    It generates nonsense and stops after about ten tokens, sometimes at once, sometimes much later.
     """
     tokenizer = byte_tokenizer([PAD, START, STOP])
     tokenizer.chat_template = _CHAT_TEMPLATE
@@ -46,7 +46,7 @@ def tiny_model_folder(path: Path, *, seed: int = 0) -> Path:
 
 
 def tiny_config(folder: Path, table: Mapping[str, Any] | None = None) -> Config:
-    """A recipe of a few small steps with the model in `folder`; `table` has the last word, key by key."""
+    """A recipe of a few small steps with the model in `folder`; the keys of `table` override its own."""
     recipe: dict[str, Any] = {
         "model": {"path": str(folder)},
         "task": {"name": "arithmetic", "operands": 2, "train": 16, "validation": 3, "test": 4},
@@ -92,9 +92,9 @@ def tiny_prompts(chat: Chat, count: int) -> list[tuple[int, ...]]:
 def tiny_calls(
     chat: Chat, routing: Routing, *, count: int = 12, seed: int = 0, temperature: float = 1.0, longest: int = 9
 ) -> list[Call]:
-    """Made-up calls, the roles in turn, slots 0 and 1 in turn: three distinct prompts, completions of 1 to `longest`.
+    """Random calls with alternating roles and slots: three distinct prompts, completions of 1 to `longest` tokens.
 
-    Nobody sampled them: their log-probabilities are 0.
+    They were not sampled: their log-probabilities are 0.
     """
     source = random.Random(seed)
     prompts = tiny_prompts(chat, 3)
@@ -132,9 +132,9 @@ def tiny_samples(calls: Sequence[Call], *, seed: int = 0) -> list[Sample]:
 
 
 def byte_tokenizer(special: Sequence[str], added: Sequence[str] = ()) -> PreTrainedTokenizerFast:
-    """A token a byte, then the `special` tokens, which decoding can leave out, then the `added` ones, which it keeps.
+    """One token per byte, then the `special` tokens, which decoding can skip, then the `added` ones, which it keeps.
 
-    It has no chat template yet; `STOP` and `PAD` must be among the special ones.
+    It has no chat template; `STOP` and `PAD` must be among the special ones.
     """
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     tokenizer = Tokenizer(models.BPE(vocab={byte: index for index, byte in enumerate(alphabet)}, merges=[]))
@@ -184,7 +184,7 @@ def _model_config(tokenizer: PreTrainedTokenizerFast, width: int, layers: int) -
 
 @torch.no_grad()
 def _prefer(model: Any, tokenizer: PreTrainedTokenizerFast, prefers: Mapping[str, float]) -> None:
-    """One coordinate of the hidden state is about the same everywhere; the head reads a constant preference off it."""
+    """Give the head a constant preference: one coordinate of the hidden state is about the same at every token."""
     plain = {tokenizer.convert_tokens_to_ids(chr(code)) for code in range(33, 127)}
     preference = torch.tensor([0.0 if index in plain else -5.0 for index in range(len(tokenizer))])
     for text, logit in prefers.items():

@@ -1,4 +1,4 @@
-"""A random model of Qwen3's kind: its special tokens, its stop tokens, its chat template, its thinking."""
+"""A tiny random model that behaves like Qwen3: special tokens, stop tokens, chat template and thinking."""
 
 from pathlib import Path
 
@@ -13,10 +13,10 @@ _PREFERS = {STOP: 1.0, THOUGHT: 2.2, THINK: 0.0}
 
 
 def tiny_qwen3_folder(path: Path, *, seed: int = 0, width: int = 32, layers: int = 2) -> Path:
-    """`path` holds a random Qwen3 (float32) that writes conversations as the real one does.
+    """Write to `path` a random Qwen3 (float32) whose tokens, template and stop tokens behave like Qwen3's.
 
-    Tokens, template and stop tokens behave as Qwen3's: `<think>` and its like are tokens, but not special ones. It says
-    nonsense; whatever it was asked, many of its replies end a thought that they may not have begun, and some never do.
+    As there, `<think>` and `</think>` are tokens, but not special ones. It generates nonsense: many replies contain
+    `</think>`, even without `<think>` before it, and some never do.
     """
     tokenizer = byte_tokenizer([PAD, START, STOP], _ADDED)
     tokenizer.chat_template = _TEMPLATE.read_text()

@@ -1,8 +1,8 @@
-"""The conformance suite of workflows. Run it on one of your own; an AssertionError names the promise that is broken.
+"""The conformance suite of workflows. Run it on your own workflow; an AssertionError names the promise that is broken.
 
     check_workflow(my_workflow)
 
-No model is needed: replies are scripted, and a token is a character. Each check can also be run alone:
+No model is needed: replies are scripted, with one token per character. Each check can also be run alone:
 `asyncio.run(slots_are_those_declared(Trial(my_workflow)))`.
 """
 
@@ -50,14 +50,14 @@ HOSTILE = (
     "```python\nprint(1)",
     r"{} {0} {name} {{ %s %(x)d \1 \g<0> $x",
 )
-"""Replies that no workflow expects, and every workflow will get."""
+"""Replies that no workflow expects, but that every workflow will receive from a model."""
 KEY = "the key that nobody may see"
 SOON = 0.05
 """Seconds of its own time after which an episode with a silent role has timed out."""
 PATIENCE = 10.0
 """Seconds after which an episode that should have timed out is abandoned."""
 CALLS_A_SLOT = 100
-"""An episode with more calls per declared slot is taken for one that does not end."""
+"""An episode with more calls per declared slot is assumed never to end."""
 _MIXTURES = 24
 _SHOWN = 60
 _CHAT = character_chat()
@@ -114,8 +114,8 @@ def check_workflow(workflow: Workflow, script: Script | None = None, *, problem:
 
     Roles give the replies that the workflows of this package expect, then replies that no workflow expects, then a
     mixture of both. If none of these lead `workflow` through all its roles, give a `script(role, prompt) -> reply` that
-    does: it is played too, as it is and with other replies at some of the calls. The problem is `problem`, or first a
-    calculation and then a program to write.
+    does: it is played too, unchanged and with other replies at some of the calls. The problem is `problem`; by default
+    a calculation and then a program to write.
     """
 
     async def suite() -> None:
@@ -144,7 +144,7 @@ async def a_reply_makes_one_claim(trial: Trial) -> None:
 
 
 async def no_reply_does_harm(trial: Trial) -> None:
-    """Whatever the replies, the workflow ends with an answer that is text or None, and raises nothing."""
+    """For all replies, the workflow ends with an answer that is text or None, and raises nothing."""
     for one in await trial.performances():
         assert one.episode.error is None, f"{_where(one)}: the workflow failed: {_error(one.episode)}"
         answer = one.episode.answer
@@ -297,7 +297,7 @@ def _disturbed(say: Say) -> Say:
 
 @dataclass(slots=True)
 class _Watch:
-    """What is observed of an episode, and the role that does not reply in it until it is released."""
+    """The observations of an episode, and the role that does not reply in it until it is released."""
 
     silent: str | None = None
     released: asyncio.Event = field(default_factory=asyncio.Event)
@@ -371,7 +371,7 @@ class _Replies:
         return Completion(ids=ids, logprobs=(0.0,) * len(ids), finish="stop", version=0)
 
     async def load(self, adapters: Sequence[Adapter]) -> None:
-        """Nothing: replies are scripted."""
+        """Do nothing: replies are scripted."""
 
     def digests(self) -> dict[str, str]:
         return {}

@@ -1,1 +1,1 @@
-"""What runs inside a sandbox: standard library only, and nothing of the rest of the package."""
+"""Modules that run inside a sandbox: standard library only, and nothing of the rest of the package."""

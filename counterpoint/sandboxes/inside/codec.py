@@ -1,9 +1,9 @@
-"""Values between processes that do not trust each other: JSON of exact built-in types, bounded in size and depth.
+"""A codec for values between processes that do not trust each other: JSON of built-in types, bounded in size and depth.
 
-None, bool, str, list and plain int and float are themselves; everything else is an object with one key that names its
-type: `{"tuple": [...]}`, `{"set": [...]}`, `{"frozenset": [...]}`, `{"dict": [[key, value], ...]}`, `{"bytes": "hex"}`,
-`{"complex": [real, imaginary]}`, `{"int": "hex"}` for a long one, `{"str": "hex of UTF-16 with surrogates"}` for text
-that is not Unicode.
+None, bool, str, list, float and int below 2^63 are written as in JSON; everything else is an object with one key that
+names its type: `{"tuple": [...]}`, `{"set": [...]}`, `{"frozenset": [...]}`, `{"dict": [[key, value], ...]}`,
+`{"bytes": "hex"}`, `{"complex": [real, imaginary]}`, `{"int": "hex"}` for a large one, `{"str": "hex of UTF-16 with
+surrogates"}` for text that is not valid Unicode.
 """
 
 import json
@@ -21,7 +21,7 @@ _MAX_ALIKE = 1_000
 
 
 class CodecError(Exception):
-    """A value that cannot cross, or bytes that are not a value."""
+    """A value that cannot be encoded, or bytes that are not an encoded value."""
 
 
 def encode(value: Value) -> bytes:
@@ -33,7 +33,7 @@ def encode(value: Value) -> bytes:
 
 
 def decode(data: bytes) -> Value:
-    """The value of the bytes, which may come from anyone. Raises CodecError if they are not one."""
+    """The value that the bytes encode; they need not be trusted. Raises CodecError if they encode none."""
     if len(data) > MAX_BYTES:
         raise CodecError(f"{len(data)} bytes are more than {MAX_BYTES}")
     if data.count(b",") + data.count(b"[") + data.count(b"{") > 2 * MAX_NODES:
@@ -46,12 +46,12 @@ def decode(data: bytes) -> Value:
 
 
 def packed(value: Value) -> object:
-    """The value as what `json` can write. Raises CodecError as `encode` does."""
+    """The value as an object that `json` can write. Raises CodecError as `encode` does."""
     return _Packer().pack(value, 0)
 
 
 def unpacked(data: object) -> Value:
-    """The value of what `packed` gave, or of plain JSON without objects. Raises CodecError if it is not one."""
+    """The inverse of `packed`; plain JSON without objects is its own value. Raises CodecError."""
     try:
         return _unpacked(data, 0)
     except (ValueError, TypeError, LookupError, RecursionError, OverflowError) as error:
@@ -59,7 +59,7 @@ def unpacked(data: object) -> Value:
 
 
 class _Packer:
-    """Counts what it packs, so that a small object that refers to itself over and over does not fill the memory."""
+    """Packs values and counts their parts: a small object that refers to itself many times must not fill the memory."""
 
     def __init__(self) -> None:
         self._left = MAX_NODES
@@ -111,7 +111,7 @@ def _packed_str(value: str) -> object:
 
 
 def _from_array(value: Value) -> Value:
-    """What a number or an array of numpy is in built-in types; anything else is itself."""
+    """A NumPy number or array as built-in types; any other value unchanged."""
     if type(value).__module__ == "numpy" and hasattr(value, "tolist"):
         return value.tolist()
     return value
@@ -125,7 +125,7 @@ def _unpacked(data: object, depth: int) -> Value:
     if not isinstance(data, dict):
         return data
     if len(data) != 1:
-        raise CodecError("an object with other than one key")
+        raise CodecError("an object must have exactly one key")
     ((name, content),) = data.items()
     if name not in _UNPACK:
         raise CodecError(f"an unknown type of value: {name[:40]!r}")
@@ -147,9 +147,9 @@ def _dict(content: object, depth: int) -> Value:
 
 
 def _spread(elements: list[Value]) -> list[Value]:
-    """The elements, whose hashes are not so often the same that a set of them would take very long to make."""
+    """The elements. Raises CodecError if so many hashes are equal that making a set of them would take very long."""
     if len(elements) > _MAX_ALIKE and len(set(map(hash, elements))) < len(elements) - _MAX_ALIKE:
-        raise CodecError(f"a collection of {len(elements)} elements, most of them with the hash of another")
+        raise CodecError(f"a collection of {len(elements)} elements, too many of them with equal hashes")
     return elements
 
 

@@ -1,6 +1,7 @@
-"""Put a process behind every layer that the host has: limits, an identity of its own, Landlock, seccomp.
+"""Confine a process by every layer that the host supports: limits, a separate user or namespaces, Landlock, seccomp.
 
-What the host has is found out once, by the server, before any program runs; a child then puts on exactly that, or dies.
+The server finds out once, before any program runs, which layers the host supports. Each child then applies exactly
+those, or exits.
 """
 
 import math
@@ -19,9 +20,9 @@ from .exits import NOT_CONFINED
 _CAP_DAC_READ_SEARCH = 2
 _NEW_USER, _NEW_PID, _NEW_NET, _NEW_IPC = 0x10000000, 0x20000000, 0x40000000, 0x08000000
 _UIDS = (1 << 30, 60_000)
-"""A server that is root takes one of the users after these for its programs: one that no other server has."""
+"""First user ids for programs when the server is root; the server adds its process id, so that no two share one."""
 RULES = 40
-"""The file descriptor of the Landlock rules, from when they are made until they are put on."""
+"""The file descriptor of the Landlock rules, from their creation until they are applied."""
 _STACK = 128 * 2**20
 _OTHER_THREADS = 8
 _MULTIARCH = ("/lib", "/usr/lib")
@@ -29,19 +30,19 @@ _MULTIARCH = ("/lib", "/usr/lib")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Layers:
-    """What confines a program here."""
+    """The layers that confine a program on this host."""
 
     uid: int | None = None
-    """The user it becomes; None if it stays the server's."""
+    """The user id of programs; None if it is the server's."""
     capabilities: tuple[int, ...] = ()
     namespaces: bool = False
     rules: int | None = None
-    """The Landlock rule set; None without Landlock."""
+    """The file descriptor of the Landlock rules; None without Landlock."""
     seccomp: bool = False
     address_space: int = 0
-    """Bytes that a fork has before it runs anything."""
+    """Bytes of address space of a fork before it runs a program."""
     thread_limit: bool = False
-    """Whether the kernel counts the threads of a program alone."""
+    """The kernel counts a program's threads separately, so that their number can be limited."""
 
     @property
     def tier(self) -> str:
@@ -52,7 +53,7 @@ class Layers:
         return "A" if self.uid is not None or self.namespaces else "B"
 
     def names(self) -> list[str]:
-        """What there is, in words."""
+        """The layers in words."""
         named = {
             "limits": True,
             "a user of its own": self.uid is not None,
@@ -65,7 +66,7 @@ class Layers:
 
 
 def enter_namespaces() -> bool:
-    """Whether this process has user, process, network and IPC namespaces of its own; then its children run in them."""
+    """Give this process new user, process, network and IPC namespaces, in which its children run; True on success."""
     uid, gid = os.geteuid(), os.getegid()
     try:
         kernel.unshare(_NEW_USER | _NEW_PID | _NEW_NET | _NEW_IPC)
@@ -78,13 +79,13 @@ def enter_namespaces() -> bool:
 
 
 def layers(*, namespaces: bool, packages: list[str]) -> Layers:
-    """The best that this host has."""
+    """All layers that this host supports."""
     has_landlock = landlock.version() > 0
     uid = _free_uid() if os.geteuid() == 0 else None
     kept: tuple[int, ...] = ()
     if uid is not None and has_landlock and not _readable_by_all(os.path.dirname(os.__file__)):
-        # The rules say which files can be read; this only lets the program pass the folders above them. Where even
-        # root may not, as in most containers, the program stays root, without any capability.
+        # Landlock decides which files can be read; this capability only lets the program traverse the folders above
+        # them. Where even root lacks it, as in most containers, the program remains root, without any capability.
         kept = (_CAP_DAC_READ_SEARCH,)
         if not _in_a_child(lambda: _become_with(uid, kept)):
             uid, kept = None, ()
@@ -107,9 +108,9 @@ def _rules(packages: list[str]) -> int:
 
 
 def confine(found: Layers, limits: dict[str, Any], template: bytes, parent: int) -> None:
-    """This process, a fresh fork with one thread, is behind every layer; if one fails it ends here.
+    """Apply every layer to this process, a fresh fork with one thread; if one fails, the process exits.
 
-    It dies with its parent, from here on or, if that has happened already, now.
+    From here on the process is killed when its parent ends; if the parent has already ended, it exits.
     """
     try:
         for name, value in _limits(found, limits).items():
@@ -131,7 +132,8 @@ def confine(found: Layers, limits: dict[str, Any], template: bytes, parent: int)
 
 
 def _limits(found: Layers, limits: dict[str, Any]) -> dict[int, int]:
-    # The kernel counts ticks, and so stops up to a tenth too soon: the server does it, and this if there is none.
+    # The kernel counts CPU time in ticks and may stop a process up to a tenth too early. So the server enforces
+    # the limit; this one, a second later, applies if the server has ended.
     seconds = math.ceil(limits["cpu"]) + 1
     wanted = {
         resource.RLIMIT_CPU: seconds,
@@ -148,7 +150,7 @@ def _limits(found: Layers, limits: dict[str, Any]) -> dict[int, int]:
 
 
 def beyond(found: Layers, limits: dict[str, Any]) -> str:
-    """Which limits of a job are above the hard ones here, so that a child could not set them; empty if none is."""
+    """The limits of a job that exceed this process's hard limits, so that a child could not set them; empty if none."""
     names = {getattr(resource, name): name for name in dir(resource) if name.startswith("RLIMIT_")}
     hard = {name: resource.getrlimit(name)[1] for name in _limits(found, limits)}
     above = [
@@ -165,7 +167,7 @@ def _address_space() -> int:
 
 
 def _become_with(uid: int | None, capabilities: tuple[int, ...]) -> None:
-    """This process is that user, if one is given, and has these capabilities and no others."""
+    """Change to this user, if one is given, and keep only these capabilities."""
     if uid is not None:
         os.setgroups([])
         os.setresgid(uid, uid, uid)
@@ -176,14 +178,14 @@ def _become_with(uid: int | None, capabilities: tuple[int, ...]) -> None:
 
 
 def grow_stack() -> None:
-    """The main thread may recurse as deep as the address space around it allows."""
+    """Raise the stack limit of the main thread, so that programs can recurse deeply."""
     soft, hard = resource.getrlimit(resource.RLIMIT_STACK)
     if soft != resource.RLIM_INFINITY and soft < _STACK and (hard == resource.RLIM_INFINITY or hard >= _STACK):
         resource.setrlimit(resource.RLIMIT_STACK, (_STACK, hard))
 
 
 def _free_uid() -> int | None:
-    """A user that programs can become here; None if this process may not change its user."""
+    """A user id for programs; None if this process may not change its user."""
     for first in _UIDS:
         uid = first + os.getpid() % 5_000 if first < 65_536 else first + os.getpid()
         if _in_a_child(lambda uid=uid: _become_with(uid, ())):  # type: ignore[misc]
@@ -192,7 +194,7 @@ def _free_uid() -> int | None:
 
 
 def _in_a_child(act: Callable[[], None]) -> bool:
-    """Whether it can be done here; it is done in a child, which ends."""
+    """True if `act` succeeds; it runs in a child process, so that this one does not change."""
     child = os.fork()
     if child == 0:
         try:
@@ -211,7 +213,10 @@ def _readable_by_all(path: str) -> bool:
 
 
 def _readable(packages: list[str]) -> list[str]:
-    """The standard library, module by module, since other packages may lie among them; shared libraries; devices."""
+    """Files that programs may read: standard library, shared libraries, devices and `packages`.
+
+    The standard library is listed module by module, since its folder may also contain other packages.
+    """
     standard = os.path.dirname(os.__file__)
     modules = [entry.path for entry in os.scandir(standard) if entry.name not in ("site-packages", "dist-packages")]
     name = f"{os.uname().machine}-linux-gnu"

@@ -1,7 +1,8 @@
-"""Two processes that talk: one holds the program, the other an exam that calls the program's function.
+"""Exams: one process holds the program, another runs assertions that call the program's function.
 
-Messages are a length and a value of `codec`. Only the exam decides, and it runs nothing of the program; what comes back
-from there is decoded as anybody's bytes are. A program that ends, or says what is not a value, has failed the exam.
+A message is a length and a value encoded by `codec`. Only the examiner decides the result, and it runs no code of the
+program; it decodes the program's answers as untrusted bytes. A program that exits, or answers with something that is
+not a value, has failed the exam.
 """
 
 import builtins
@@ -15,12 +16,12 @@ from . import codec, program
 from .exits import DISMISSED, EXAM_FAILED
 
 CHANNEL = 3
-"""The file descriptor by which the two are connected."""
+"""The file descriptor that connects the two processes."""
 _LENGTH = struct.Struct("<Q")
 
 
 def answer_calls(source: str, function: str, given: dict[str, object]) -> NoReturn:
-    """Run the program, then its function whenever it is called, until the other side has no more to ask."""
+    """Run the program, then answer calls of its function until the examiner closes the channel."""
     channel = socket.socket(fileno=CHANNEL)
 
     def serve() -> None:
@@ -36,7 +37,7 @@ def answer_calls(source: str, function: str, given: dict[str, object]) -> NoRetu
 
 
 def hold(text: str, function: str) -> NoReturn:
-    """Run the exam; this process ends with 0 if it went through and called the function at least once."""
+    """Run the exam; exit with 0 if no assertion failed and it called the function at least once."""
     candidate = _Candidate(socket.socket(fileno=CHANNEL))
     namespace: dict[str, object] = {"__name__": "exam", "__builtins__": builtins, function: candidate}
     try:
@@ -48,7 +49,7 @@ def hold(text: str, function: str) -> NoReturn:
 
 
 class _Candidate:
-    """What an exam calls in place of the function."""
+    """Stands for the program's function in the exam: a call is sent to the program and its answer returned."""
 
     def __init__(self, channel: socket.socket) -> None:
         self._channel = channel
@@ -64,8 +65,8 @@ class _Candidate:
                 return content
             problem = _exception(*_list(content, 2))
         except (OSError, codec.CodecError, ValueError, TypeError, RecursionError, MemoryError) as error:
-            # Not an exception: an exam that expects one must not take the end of the program for it.
-            os.write(2, f"no answer of the program: {error}\n".encode(errors="replace")[:4096])
+            # Exit rather than raise: an exam that expects an exception must not mistake the program's end for it.
+            os.write(2, f"the program gave no answer: {error}\n".encode(errors="replace")[:4096])
             os._exit(EXAM_FAILED)
         raise problem
 
@@ -90,7 +91,7 @@ def _text(error: Exception) -> str:
 
 def _exception(name: object, text: object) -> Exception:
     kind = getattr(builtins, str(name), None)
-    # What would end a loop of the exam, or cannot be made from a text, is not raised as what it is.
+    # These would end a loop of the exam, or cannot be constructed from a text: a RuntimeError is raised in their place.
     odd = (StopIteration, StopAsyncIteration, UnicodeError)
     if isinstance(kind, type) and issubclass(kind, Exception) and not issubclass(kind, odd):
         return kind(str(text))
@@ -99,12 +100,12 @@ def _exception(name: object, text: object) -> Exception:
 
 def _list(value: object, length: int) -> list[object]:
     if not isinstance(value, list) or len(value) != length:
-        raise codec.CodecError("a message of another shape")
+        raise codec.CodecError(f"a message must be a list of {length} values")
     return value
 
 
 def _copy_back(arguments: tuple[object, ...], after: list[object]) -> None:
-    """What the function did to its arguments is done to the exam's."""
+    """Apply the program's changes of mutable arguments to the exam's arguments."""
     for mine, theirs in zip(arguments, after, strict=True):
         if isinstance(mine, list) and isinstance(theirs, list):
             mine[:] = theirs
@@ -118,7 +119,7 @@ def _send(channel: socket.socket, data: bytes) -> None:
 
 
 def _receive(channel: socket.socket) -> bytes:
-    """One message. Raises OSError if the other side has ended, CodecError if it is too long."""
+    """Receive one message. Raises OSError if the other process has ended, CodecError if the message is too long."""
     (length,) = _LENGTH.unpack(_exactly(channel, _LENGTH.size))
     if length > codec.MAX_BYTES:
         raise codec.CodecError(f"a message of {length} bytes")
@@ -130,7 +131,7 @@ def _exactly(channel: socket.socket, count: int) -> bytes:
     while count:
         part = channel.recv(min(count, 1 << 20))
         if not part:
-            raise OSError("the other side has ended")
+            raise OSError("the other process has ended")
         parts.append(part)
         count -= len(part)
     return b"".join(parts)

@@ -1,12 +1,12 @@
-"""Exit codes by which a confined process says how it failed. A program that sends one itself has failed too."""
+"""Exit codes by which a confined process reports how it failed. A program that exits with one itself has failed too."""
 
 OUT_OF_MEMORY = 113
-"""It asked for more memory than it may have."""
+"""It exceeded its memory limit."""
 BAD_VALUE = 114
-"""Its function gave something that is not made of built-in values, or is too large or too deep."""
+"""Its function returned a value that is not built-in, too large or too deeply nested."""
 NOT_CONFINED = 115
-"""A layer of confinement could not be put on; the program was not run."""
+"""A layer of confinement could not be applied; the program was not run."""
 EXAM_FAILED = 116
-"""An assertion of the exam does not hold, or a value of the program could not be used."""
+"""An assertion of the exam failed, or an answer of the program could not be decoded."""
 DISMISSED = 117
-"""It waited for calls when the exam was over."""
+"""It was waiting for calls when the exam ended."""

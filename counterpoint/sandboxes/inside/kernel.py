@@ -1,4 +1,4 @@
-"""The system calls that Python has no name for."""
+"""System calls that the standard library does not provide."""
 
 import ctypes
 import os
@@ -15,25 +15,25 @@ _CAPSET = {"x86_64": 126, "aarch64": 91}
 
 
 def prctl(option: int, *arguments: object) -> int:
-    """What `prctl` gives. Raises OSError."""
+    """The result of `prctl`. Raises OSError."""
     given = [ctypes.c_ulong(one) if isinstance(one, int) else one for one in arguments]
     rest = [ctypes.c_ulong(0)] * (4 - len(given))
     return _checked(_LIBC.prctl(option, *given, *rest), "prctl")
 
 
 def system_call(number: int, *arguments: object) -> int:
-    """What the system call gives. Raises OSError."""
+    """The result of the system call. Raises OSError."""
     given = [ctypes.c_long(one) if isinstance(one, int) else one for one in arguments]
     return _checked(_LIBC.syscall(ctypes.c_long(number), *given), f"system call {number}")
 
 
 def unshare(flags: int) -> None:
-    """This process has namespaces of its own. Raises OSError."""
+    """Give this process new namespaces. Raises OSError."""
     _checked(_LIBC.unshare(flags), "unshare")
 
 
 def keep_capabilities(*kept: int) -> None:
-    """This thread has these of its capabilities and no others. Raises OSError if it does not have one."""
+    """Drop all capabilities of this thread except `kept`. Raises OSError if it lacks one of those."""
     low = sum(1 << capability for capability in kept)
     header = (ctypes.c_uint32 * 2)(_CAPABILITIES_VERSION, 0)
     data = (ctypes.c_uint32 * 6)(low, low, 0, 0, 0, 0)

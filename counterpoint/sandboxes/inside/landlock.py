@@ -1,4 +1,4 @@
-"""Which files a program may read: a Landlock rule set. Nothing may be written, run, connected to or signalled."""
+"""Landlock rules: a program may read the listed files, and may not write, execute, connect or signal."""
 
 import os
 import struct
@@ -12,7 +12,7 @@ _VERSION = 1
 READ_FILE = 1 << 2
 READ_DIR = 1 << 3
 _FILE_RIGHTS = (13, 14, 15, 15, 16)
-"""How many rights over files there are in version 1, 2, 3, 4, 5 and later."""
+"""Number of file access rights in version 1, 2, 3, 4, and 5 or later."""
 
 
 def version() -> int:
@@ -24,9 +24,9 @@ def version() -> int:
 
 
 def rule_set(readable: Iterable[str], listable: Iterable[str]) -> int:
-    """A file descriptor of rules: files at or under `readable` can be read, folders at or under both can be listed.
+    """The file descriptor of a rule set: files at or under `readable` can be read, folders at or under both listed.
 
-    Paths that do not exist are left out. Raises OSError.
+    Paths that do not exist are skipped. Raises OSError.
     """
     offered = version()
     files = (1 << _FILE_RIGHTS[min(offered, len(_FILE_RIGHTS)) - 1]) - 1
@@ -43,7 +43,7 @@ def rule_set(readable: Iterable[str], listable: Iterable[str]) -> int:
 
 
 def restrict(descriptor: int) -> None:
-    """This thread is bound by the rules from here on. Needs no_new_privs. Raises OSError."""
+    """Apply the rules to this thread. Needs no_new_privs. Raises OSError."""
     system_call(_RESTRICT, descriptor, 0)
 
 

@@ -1,4 +1,4 @@
-"""Run a program in this process, which is confined by now and has nothing else to do."""
+"""Run a program in this process, which is already confined and serves no other purpose."""
 
 import atexit
 import builtins
@@ -19,7 +19,7 @@ from . import codec
 from .exits import BAD_VALUE, OUT_OF_MEMORY
 
 REPLY = 3
-"""The file descriptor by which a result is given."""
+"""The file descriptor to which a result is written."""
 _NAMES = (
     *((name, "*") for name in ("typing", "collections", "heapq", "bisect", "itertools", "functools")),
     *((name, "") for name in ("collections", "heapq", "bisect", "itertools", "functools", "math", "operator")),
@@ -27,15 +27,15 @@ _NAMES = (
     *(("math", name) for name in ("ceil", "floor", "sqrt", "gcd", "inf", "comb", "log", "log2", "pi")),
     ("copy", "deepcopy"),
 )
-"""What functions are given beforehand: (module, name of it, or `*` for its public ones, or nothing for itself)."""
+"""Names defined before a function problem's program: (module, a member, `*` for its public names or "" for itself)."""
 
 
 _STREAMS: list[io.TextIOWrapper] = []
-"""Those that programs begin with, to be written out at the end even where they were put aside."""
+"""The initial output streams, flushed at the end even if the program has replaced them."""
 
 
 def prelude() -> dict[str, object]:
-    """The names that the starter code of function problems takes for granted, such as `List` and `defaultdict`."""
+    """The names that starter code of function problems assumes to be defined, such as `List` and `defaultdict`."""
     found: dict[str, object] = {}
     for name, member in _NAMES:
         module = importlib.import_module(name)
@@ -45,17 +45,17 @@ def prelude() -> dict[str, object]:
 
 
 def add_exit_names() -> None:
-    """`exit` and `quit` exist, as in an interpreter that was started in the usual way."""
+    """Define `exit` and `quit`, as in an interpreter that imports `site`."""
     site.setquit()
 
 
 def script(source: str) -> NoReturn:
-    """The program is run as `__main__` on the standard streams; this process ends as an interpreter would."""
+    """Run the program as `__main__` on the standard streams; this process then ends as an interpreter would."""
     end(lambda: execute(source, {}))
 
 
 def function_call(source: str, function: str, given: dict[str, object]) -> NoReturn:
-    """The arguments are read from standard input, the function called, its encoded result written to `REPLY`."""
+    """Read the arguments from standard input, call the function and write its encoded result to `REPLY`."""
     with open(0, "rb", closefd=False) as stream:
         arguments = codec.decode(stream.read())
     os.lseek(0, 0, os.SEEK_END)
@@ -78,7 +78,7 @@ def found(namespace: dict[str, object], function: str) -> Callable[..., object]:
 
 
 def execute(source: str, given: dict[str, object]) -> dict[str, object]:
-    """The names that the program leaves behind."""
+    """Run the program; its global names."""
     main = types.ModuleType("__main__")
     main.__dict__.update({"__builtins__": builtins, **given})
     sys.modules["__main__"] = main
@@ -88,7 +88,7 @@ def execute(source: str, given: dict[str, object]) -> dict[str, object]:
 
 
 def encoded(value: object) -> bytes:
-    """The value in bytes; what cannot cross ends this process."""
+    """The encoded value. A value that cannot be encoded ends this process with `BAD_VALUE`."""
     try:
         return codec.encode(value)
     except (codec.CodecError, RecursionError) as error:
@@ -104,9 +104,9 @@ def _reply(data: bytes) -> None:
 
 
 def open_streams() -> None:
-    """`sys.stdin`, `sys.stdout` and `sys.stderr` are as a program finds them, on whatever descriptors 0, 1 and 2 are.
+    """Open `sys.stdin`, `sys.stdout` and `sys.stderr` on the descriptors 0, 1 and 2.
 
-    Done once by the server: its children put other files there.
+    The server does this once; its children then replace the files behind these descriptors.
     """
     sys.stdin = io.TextIOWrapper(
         io.BufferedReader(io.FileIO(0, closefd=False)), encoding="utf-8", errors="surrogateescape"
@@ -123,12 +123,12 @@ def _writer(descriptor: int, *, line_buffering: bool) -> io.TextIOWrapper:
 
 
 def end(run: Callable[[], object]) -> NoReturn:
-    """Run it, wait for the threads it started, say what went wrong, and end the process with the fitting code."""
+    """Call `run`, wait for the threads it started, print its error if any, and exit with the code for how it ended."""
     code = _code_of(run)
     code = max(code, _code_of(threading._shutdown))  # type: ignore[attr-defined]
     code = max(code, _code_of(atexit._run_exitfuncs))
     code = max(code, _code_of(_flush))
-    # As when an interpreter ends: files that only the program's own names hold are closed, and so written out.
+    # As at the end of an interpreter: files that only the program's names refer to are closed, and so flushed.
     code = max(code, _code_of(sys.modules["__main__"].__dict__.clear))
     code = max(code, _code_of(gc.collect))
     code = max(code, _code_of(_flush_own))
@@ -150,7 +150,7 @@ def _code_of(run: Callable[[], object]) -> int:
 
 
 def _print(error: BaseException) -> None:
-    """Its traceback, without what is above the program."""
+    """Print the traceback without the frames of this package."""
     below = error.__traceback__
     while below is not None and os.path.dirname(below.tb_frame.f_code.co_filename) == os.path.dirname(__file__):
         below = below.tb_next

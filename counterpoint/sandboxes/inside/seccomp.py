@@ -1,7 +1,7 @@
-"""Which system calls a program may make: a BPF filter for the kernel, assembled by hand from a list of names.
+"""The system calls that a program may make: a seccomp BPF filter, assembled from lists of names.
 
-What is not listed fails with EPERM. Nothing listed can make a process, run another file, write to one by name, reach a
-network, or touch another process. What only an attack would try kills the process (SIGSYS).
+Calls that are not listed fail with EPERM. No allowed call can create a process, execute a file, open a file for
+writing, reach a network, or affect another process. Calls that only an attack would make kill the process (SIGSYS).
 """
 
 import ctypes
@@ -37,7 +37,7 @@ _CHECKED = """
 clone:56:220 fcntl:72:25 ioctl:16:29 kill:62:129 open:2: openat:257:56 prctl:157:167 prlimit64:302:261 sendto:44:206
 socketpair:53:199 tgkill:234:131
 """
-"""May be made with some arguments; see `_rules`."""
+"""Allowed with some arguments; see `_rules`."""
 _MISSING = """
 clone3:435:435 openat2:437:437
 """
@@ -54,7 +54,7 @@ _ARCHITECTURES = {"x86_64": (0, 0xC000003E), "aarch64": (1, 0xC00000B7)}
 """machine -> column of the tables, and the kernel's number of the architecture."""
 _X32 = 0x40000000
 _PID = 0x5EC0C0DE
-"""Stands in a template for the number of the process, which alone may be signalled."""
+"""Placeholder in a template for the process id: a process may signal only itself."""
 
 _RET_ALLOW = 0x7FFF0000
 _RET_KILL = 0x80000000
@@ -66,12 +66,12 @@ Instruction = tuple[int, int, int, int]
 
 
 def supported() -> bool:
-    """Whether there is a table for this machine and the kernel takes filters."""
+    """True if there is a table for this machine and the kernel supports seccomp filters."""
     return platform.machine() in _ARCHITECTURES and os.path.exists("/proc/sys/kernel/seccomp/actions_avail")
 
 
 def template(*, may_open: bool) -> bytes:
-    """The filter for a process that is not known yet; without `may_open` no file can be opened any more."""
+    """The filter with a placeholder for the process id; without `may_open` no file can be opened."""
     column, architecture = _ARCHITECTURES[platform.machine()]
     answers = {number: [_give(_RET_ALLOW)] for number in _numbers(_ALLOWED, column).values()}
     answers |= {number: [_give(_RET_ERRNO | errno.ENOSYS)] for number in _numbers(_MISSING, column).values()}
@@ -83,7 +83,7 @@ def template(*, may_open: bool) -> bytes:
 
 
 def _ranges(answers: dict[int, list[Instruction]]) -> list[tuple[int, list[Instruction]]]:
-    """(first number, answer) in order, each up to the next one's first; what is in no table is refused."""
+    """(first number, answer), ascending; each range ends before the next. Numbers in no table are refused."""
     refused, killed = [_give(_RET_ERRNO | errno.EPERM)], [_give(_RET_KILL)]
     ranges = [(0, answers.get(0, refused))]
     for number in range(1, max(answers) + 2):
@@ -94,7 +94,10 @@ def _ranges(answers: dict[int, list[Instruction]]) -> list[tuple[int, list[Instr
 
 
 def _search(ranges: list[tuple[int, list[Instruction]]]) -> list[Instruction]:
-    """Finds the range of the number by halves: the kernel runs a new filter once for every number there is."""
+    """A binary search for the range of a call's number.
+
+    It must be short: when a filter is installed the kernel runs it once for every number, to cache the answers.
+    """
     if len(ranges) == 1:
         return ranges[0][1]
     middle = len(ranges) // 2
@@ -108,7 +111,7 @@ def for_process(filter_template: bytes, pid: int) -> bytes:
 
 
 def install(program: bytes) -> None:
-    """From here on this thread and what it starts are filtered. Needs no_new_privs. Raises OSError."""
+    """Install the filter for this thread and the threads it starts. Needs no_new_privs. Raises OSError."""
     buffer = ctypes.create_string_buffer(program, len(program))
     header = struct.pack("HxxxxxxP", len(program) // 8, ctypes.addressof(buffer))
     prctl(PR_SET_SECCOMP, 2, ctypes.cast(ctypes.create_string_buffer(header, len(header)), ctypes.c_void_p))
@@ -133,7 +136,7 @@ def _rules(pid: int, may_open: bool) -> dict[str, list[Instruction]]:
         "openat": _if(readable[1] if may_open else never, errno.EACCES),
         "prctl": _if(_one_of(0, 3, 15, 16, 23, 0x53564D41)),  # dumpable?, names, capability?, name memory
         "prlimit64": _if(_one_of(0, 0, pid)),
-        "sendto": _if(_one_of(4, 0) + _high_is_zero(4)),  # no address: only to where it is connected
+        "sendto": _if(_one_of(4, 0) + _high_is_zero(4)),  # no address: only on a connected socket
         "socketpair": _if(plain_stream),
         "tgkill": _if(_one_of(0, pid)),
     }
@@ -147,7 +150,7 @@ _FAIL = -1
 
 
 def _if(test: list[Instruction], otherwise: int = errno.EPERM) -> list[Instruction]:
-    """Allow if the test falls through, else give the error."""
+    """Allow the call if the test falls through, otherwise fail with the error."""
     end = len(test)
 
     def jump(target: int, at: int) -> int:

@@ -1,9 +1,9 @@
-"""A fork server: a clean interpreter that was started once and forks a confined child for every job.
+"""A fork server: an interpreter that is started once and forks a confined child for every job.
 
-It never reads a program or its input: it passes the files it is sent on to the child, which reads them once it is
-confined. What it reports are the kernel's facts about the child. It has one thread, as Landlock and `fork` want it.
+It never runs a program or parses its input: the child does, once it is confined. It reports the kernel's facts about
+the child. It has one thread, since Landlock and `fork` affect only the calling thread.
 
-Started as `python -s -S -P -c "..." DESCRIPTOR`, with a socket of whole messages as DESCRIPTOR.
+Started as `python -s -S -P -c "..."`, where the code calls `main` with the descriptor of a SOCK_SEQPACKET socket.
 """
 
 import fcntl
@@ -25,9 +25,9 @@ from .exits import DISMISSED, NOT_CONFINED
 MAX_MESSAGE = 65_536
 _TICK = 0.02
 _CHANNEL = 3
-"""A low number, so that a child that closes all it does not need closes this too."""
+"""A low number, so that it is among the descriptors that a child closes."""
 PATIENCE = 10
-"""So many times its own time a program may wait for a core before that counts against it."""
+"""A program may wait for a core for this many times its wall limit before waiting counts as wall time."""
 _PRELOADED = """
 array bisect cmath codecs collections contextlib copy dataclasses datetime decimal enum fractions functools heapq io
 itertools json math numbers operator random re string struct textwrap threading time traceback types typing
@@ -36,11 +36,11 @@ _REST = """
 __future__ asyncio calendar concurrent.futures.thread csv difflib encodings.ascii encodings.latin_1 encodings.utf_16_be
 encodings.utf_16_le hashlib mmap pickle pprint queue secrets statistics unicodedata unittest uuid zoneinfo
 """
-"""Loaded beforehand only where a program cannot open files: every module makes each fork a little slower."""
+"""Preloaded only where programs cannot open files: every loaded module makes each fork a little slower."""
 
 
 def main(descriptor: int) -> NoReturn:
-    """Serve until the other side of the socket is closed."""
+    """Serve jobs until the other end of the socket is closed."""
     if descriptor != _CHANNEL:
         os.dup2(descriptor, _CHANNEL, inheritable=False)
     os.closerange(_CHANNEL + 1, max(descriptor, confinement.RULES) + 1)
@@ -51,7 +51,7 @@ def main(descriptor: int) -> NoReturn:
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
     namespaces = setting["namespaces"] == "around"
     if setting["namespaces"] == "own" and os.geteuid() != 0 and confinement.enter_namespaces():
-        _go_on_in_a_child(channel)
+        _continue_in_a_child(channel)
         namespaces = True
     try:
         server = _Server(channel, setting, namespaces=namespaces)
@@ -63,8 +63,11 @@ def main(descriptor: int) -> NoReturn:
         server.serve()
 
 
-def _go_on_in_a_child(channel: socket.socket) -> None:
-    """This process waits for its child, the first of the new process namespace: with it everything in there ends."""
+def _continue_in_a_child(channel: socket.socket) -> None:
+    """Return in a child, the first process of the new namespace; this process waits for it and exits.
+
+    When the first process of a namespace ends, the kernel kills all others in it.
+    """
     child = os.fork()
     if child == 0:
         kernel.prctl(kernel.PR_SET_PDEATHSIG, signal.SIGKILL)
@@ -92,7 +95,7 @@ class _Server:
         gc.freeze()
 
     def serve(self) -> None:
-        """Wait for a job, run it, and tell how it ended."""
+        """Wait for a job, run it, and report how it ended."""
         message, files, _, _ = socket.recv_fds(self._channel, MAX_MESSAGE, 8)
         if not message:
             sys.exit(0)
@@ -110,7 +113,7 @@ class _Server:
         self._channel.send(json.dumps(told).encode())
 
     def _fork(self, job: dict[str, Any], files: list[int]) -> list[int]:
-        """The children of a job: the one that runs the program first."""
+        """The children of a job; the first runs the program."""
         if job["kind"] != "exam":
             return [self._child(job, job["kind"], files)]
         ours, theirs = socket.socketpair()
@@ -151,7 +154,7 @@ class _Server:
 
 
 class _Watch:
-    """Waits for the children of one job, for the end of their time, and for a parent that wants them no more."""
+    """Waits until the children of one job end, exceed their time, or are cancelled by the parent."""
 
     def __init__(self, channel: socket.socket, children: list[int], limits: dict[str, Any]) -> None:
         self._channel = channel
@@ -164,7 +167,7 @@ class _Watch:
         self._waiting = {os.pidfd_open(child): child for child in children}
 
     def endings(self) -> list[dict[str, Any]]:
-        """How every child ended, in their order; once one has ended the others are dismissed."""
+        """The ending of every child, in order; when one has ended, the others are killed."""
         late = self._wait()
         for child in self._waiting.values():
             os.kill(child, signal.SIGKILL)
@@ -173,7 +176,7 @@ class _Watch:
         return [self._endings[child] for child in self._children]
 
     def _wait(self) -> bool:
-        """Until a child has ended, the parent has something to say, or, then it is True, the time is over."""
+        """Wait until a child ends or the parent sends a message (False), or the time is over (True)."""
         poll = select.poll()
         for descriptor in (self._channel.fileno(), *self._waiting):
             poll.register(descriptor, select.POLLIN)
@@ -189,7 +192,7 @@ class _Watch:
                 return True
 
     def _put_off(self) -> float:
-        """The deadline, later by the seconds in which a child was ready but no core was free, within reason."""
+        """The deadline, extended by the seconds in which a child was ready but no core was free, up to a bound."""
         queued = max(_seconds_in_queue(descriptor) for descriptor in self._waiting)
         self._deadline = self._began + self._wall + min(queued, PATIENCE * self._wall)
         return self._deadline
@@ -210,7 +213,7 @@ class _Watch:
 
 
 def _seconds_in_queue(descriptor: int) -> float:
-    """How long the process behind a pidfd was ready to run and had to wait; 0 if the kernel does not tell."""
+    """Seconds that the process of a pidfd was ready but waited for a core; 0 if the kernel does not report them."""
     try:
         lines = _read(f"/proc/self/fdinfo/{descriptor}").splitlines()
         pid = next(int(line.split()[1]) for line in lines if line.startswith("Pid:"))
@@ -230,7 +233,7 @@ def _text_of(descriptor: int) -> str:
 
 
 def _arrange(files: list[int]) -> None:
-    """The files are descriptors 0, 1, 2 and so on; no others are open but the rules that are still to be put on."""
+    """Make the files descriptors 0, 1, 2 and so on, and close all others except that of the Landlock rules."""
     high = [fcntl.fcntl(file, fcntl.F_DUPFD, confinement.RULES + 1) for file in files]
     for number, file in enumerate(high):
         os.dup2(file, number)
@@ -239,7 +242,7 @@ def _arrange(files: list[int]) -> None:
 
 
 def _load_packages(names: list[str], path: list[str]) -> list[str]:
-    """The packages are loaded; the folders they are in, which programs may read. Those not installed are left out."""
+    """Import the packages; their folders, which programs may read. Packages that are not installed are skipped."""
     folders = []
     sys.path.extend(path)
     for name in names:

@@ -1,7 +1,7 @@
-"""Run one job in an interpreter that somebody else started, on another machine, and print the facts about it.
+"""Run one job in an interpreter that a remote server started, and print the facts about it.
 
-What confines the program there is the affair of whoever started the interpreter. Here it gets limits and files of its
-own, and its facts are as exact as those of a fork server; a program that forges them has only given another answer.
+The server is responsible for confinement; this module sets limits and separate files, and reports the same facts as a
+fork server. A program that forges the facts gains nothing: they contain its answer, but not whether it is correct.
 """
 
 import base64
@@ -21,7 +21,7 @@ from .clock import cpu_seconds
 from .exits import NOT_CONFINED
 
 MARK = "the facts: "
-"""Begins the last line that is printed."""
+"""The beginning of the last line printed."""
 
 
 def main(job: dict[str, Any]) -> None:
@@ -75,7 +75,7 @@ def _run(job: dict[str, Any], files: list[int]) -> None:
 
 
 def _wait(child: int, cpu: float, wall: float) -> bool:
-    """Whether its time, of CPU or by the clock, was over before it ended; then it has been killed."""
+    """Wait for the child; True if it exceeded its CPU or wall time, and then it has been killed."""
     handle = os.pidfd_open(child)
     poll = select.poll()
     poll.register(handle, select.POLLIN)
