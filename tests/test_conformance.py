@@ -271,7 +271,7 @@ class StepsIntoTheUnknown(Peft):
         ),
         (IgnoresRates, learners.rates_multiply_the_learning_rate, "multiplies the learning rate by 1"),
         (SlowsEverybody, learners.rates_multiply_the_learning_rate, "changed policy 'right'"),
-        (MovesEverybody, learners.zero_advantage_moves_nothing, "samples with no signal moved the weights"),
+        (MovesEverybody, learners.zero_advantage_moves_nothing, "samples with no signal changed the weights"),
         (
             ClipsAllPoliciesTogether,
             learners.isolated_policies_do_not_touch_each_other,

@@ -55,7 +55,7 @@ class Program:
     """Seconds of silence after which its process is killed."""
     arguments: tuple[str, ...] = ()
     first: Facts | None = None
-    """What every process is told before its first question."""
+    """Sent to every process before its first question."""
     at_once: int = 1
     """Questions that one process answers at the same time."""
     recycled_after: int = 2000

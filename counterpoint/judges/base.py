@@ -16,7 +16,7 @@ from counterpoint.task import Score
 
 
 class Judging:
-    """What has to run while the answers to a set of tasks are judged. This one is for tasks that need nothing."""
+    """The resources that judging a set of tasks needs, as a context. This one is for tasks that need none."""
 
     async def __aenter__(self) -> Self:
         """Start it. Raises SandboxError if a sandbox cannot be trusted, ConfigError or TaskError if it cannot start."""

@@ -1,4 +1,4 @@
-"""Where problems come from: the task sets that a recipe can name, and those of the user's own."""
+"""The task sets that a recipe can name, and the user's own."""
 
 import inspect
 from collections.abc import Sequence

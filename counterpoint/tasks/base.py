@@ -28,7 +28,7 @@ class Splits:
     validation: tuple[Task, ...]
     test: tuple[Task, ...]
     judging: Judging = field(default_factory=Judging, compare=False)
-    """What has to run while answers are judged: `async with splits.judging`."""
+    """The resources that judging needs, as a context: `async with splits.judging`."""
     notes: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}), compare=False)
     """Facts about the tasks, for a run's metadata."""
 
@@ -40,7 +40,7 @@ class Splits:
             for task in tasks:
                 text = " ".join(task.problem.text.split()).casefold()
                 if text in seen:
-                    raise TaskError(f"problem {task.problem.id!r} stands in {seen[text]} and again in {split}")
+                    raise TaskError(f"problem {task.problem.id!r} is in {seen[text]} and again in {split}")
                 seen[text] = split
 
     def named(self) -> dict[str, tuple[Task, ...]]:
@@ -127,7 +127,7 @@ def batch(tasks: Sequence[Task], *, step: int, size: int, seed: int) -> tuple[Ta
     next epoch. `step` counts from 1. Raises TaskError if `size` exceeds the number of tasks.
     """
     if size > len(tasks):
-        raise TaskError(f"{size} tasks a step were asked for, but there are only {len(tasks)}")
+        raise TaskError(f"{size} tasks per step were requested, but there are only {len(tasks)}")
     epoch, place = divmod(step - 1, len(tasks) // size)
     order = _order(len(tasks), epoch, seed)
     return tuple(tasks[index] for index in order[place * size : (place + 1) * size])

@@ -1,4 +1,4 @@
-"""Scores answers with a Python function of the user's own, in processes that may be killed."""
+"""Scores answers with the user's own Python function, in processes that can be killed."""
 
 import asyncio
 import base64
@@ -105,12 +105,12 @@ class FunctionJudge(Judge):
 
 
 def is_async(function: Callable[..., Any]) -> bool:
-    """Whether a call of the function has to be awaited."""
+    """True if a call of the function must be awaited."""
     return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(type(function).__call__)
 
 
 def takes_problem(name: str, function: Callable[..., Any]) -> bool:
-    """Whether the function also takes the problem's text. Raises ConfigError if it does not take (answer, key)."""
+    """True if the function also takes the problem's text. Raises ConfigError if it does not take (answer, key)."""
     try:
         parameters = inspect.signature(function).parameters.values()
     except (TypeError, ValueError) as error:

@@ -51,7 +51,7 @@ _REFUSED_FAMILIES = ("socket.", "ctypes.", "shutil.", "http.", "urllib.", "os.re
 
 
 def main() -> None:
-    """What the arguments say."""
+    """Run the worker that the command line arguments describe."""
     out = os.fdopen(os.dup(1), "wb", buffering=0)
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # some data sets print
     logging.disable(logging.CRITICAL)
@@ -212,7 +212,7 @@ def _texts(value: Any) -> Iterator[str]:
 
 
 def _guard(formulas: bool) -> None:
-    """From here on starting programs, connecting, writing files and, but for formulas, running text raise."""
+    """From here on starting programs, connecting, writing files and, except for formulas, running text raise."""
 
     def look(event: str, arguments: tuple[Any, ...]) -> None:
         if event in _REFUSED or event.startswith(_REFUSED_FAMILIES):

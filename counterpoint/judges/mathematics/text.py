@@ -1,4 +1,4 @@
-r"""What a mathematical answer says, as far as text and rational numbers go: exact, in one pass, without any library.
+r"""Mathematical answers read as text and rational numbers: exact, in one pass, without any library.
 
 Most answers are settled here: same text, or two numbers written plainly (`1{,}204`, `\dfrac34`, `2\frac12`, `3\times
 10^{-4}`, `0.\overline{3}`, `5\text{ cm}`, `40\%`). A decimal is the number that it denotes: 0.333 is not 1/3.
@@ -81,7 +81,7 @@ _PLUS_MINUS: Final = re.compile(r"\\[pm][pm](?![a-zA-Z])")
 _ANGLES: Final = re.compile(r"\\(?:sin|cos|tan|cot|sec|csc)(?![a-zA-Z])")
 _DEGREES: Final = re.compile(r"(\d+(?:\.\d+)?)\s*\^\s*\\circ")
 DOTS: Final = re.compile(r"\.\.|\\[lc]?dots")
-"""What is left out cannot be compared."""
+"""An ellipsis: an answer that leaves something out cannot be compared."""
 LONGEST: Final = 1000
 """Characters that an answer may have, besides as many as its key."""
 _LAYERS: Final = 8
@@ -183,14 +183,14 @@ def spelled_out(text: str) -> str:
 
 
 def is_pair(text: str) -> bool:
-    """Whether a cleaned text is a list in round brackets."""
+    """True if a cleaned text is a list in round brackets."""
     return (
         text.startswith("(") and text.endswith(")") and "," in text and len(_parts(text)) == 1 and _closed(text[1:-1])
     )
 
 
 def is_list(text: str) -> bool:
-    """Whether a cleaned text is a list in no brackets."""
+    """True if a cleaned text is a list without brackets."""
     return len(_parts(text)) > 1
 
 
@@ -220,7 +220,7 @@ def _parts(text: str) -> list[str]:
 
 
 def words(text: str) -> str | None:
-    """What a cleaned text says, if it is words and not mathematics: lower case, without brackets; None otherwise."""
+    """The words of a cleaned text, in lower case and without brackets; None if it is mathematics."""
     plain = _TEXT.sub(lambda one: f" {one[1]} ", text)
     marked = plain != text and "\\" not in plain and not re.search(r"[\d=^_+*/<>]", plain)
     bare = " ".join(plain.split()).strip("()[]{}.:;,'\" ")
@@ -234,7 +234,7 @@ def words(text: str) -> str | None:
 
 
 def same(left: str, right: str) -> bool:
-    """Whether two cleaned texts are the same, up to white space."""
+    """True if two cleaned texts are equal up to white space."""
     return _tight(left) == _tight(right)
 
 
@@ -267,7 +267,7 @@ def _closed(text: str) -> bool:
 
 
 def _depths(text: str) -> tuple[int, int]:
-    """How deep brackets are nested, and how many powers stand on top of each other."""
+    """The depth of nested brackets, and the height of stacked powers."""
     opened: list[int] = []
     deepest = highest = below = chain = 0
     raised = False

@@ -94,13 +94,13 @@ def _guard(event: str, arguments: tuple[Any, ...]) -> None:
 
 
 def _made(place: Any) -> bool:
-    """Whether this is where code says it comes from that was made from text."""
+    """True if `place` is the file name of code that was compiled from text."""
     name = os.fsdecode(place) if isinstance(place, str | bytes) else "<string>"
     return name.startswith("<") and not name.startswith("<frozen ")
 
 
 def _of_polynomials(frame: FrameType) -> bool:
-    """Whether sympy makes a function to multiply monomials, which it writes from the number of unknowns alone."""
+    """True if sympy compiles its function for multiplying monomials, which depends on the number of unknowns alone."""
     return frame.f_code is _MONOMIALS.get("code")
 
 
@@ -116,7 +116,7 @@ def _number(text: Any, *_: Any, **__: Any) -> Any:
 
 
 def _warm_up() -> None:
-    """What is imported late is imported now, so that nothing but answers is read once the guard stands."""
+    """Import what would be imported late, so that nothing but answers is read once the guard is active."""
     import sympy.physics.units  # noqa: F401  (simplify imports it late, and it reads names of its own)
     from sympy.parsing import sympy_parser
     from sympy.polys.monomials import MonomialOps
@@ -149,7 +149,7 @@ def _parsed_key(key: str) -> Any:
 
 
 def _parsed(text: str) -> Any:
-    """What the text means as LaTeX, the only way in which nothing is evaluated; None if it cannot be read.
+    """The text parsed as LaTeX, the only way in which nothing is evaluated; None if it cannot be parsed.
 
     It is read whole or not at all: math-verify's own `parse` goes on to look for a fraction somewhere in the text.
     """
@@ -204,7 +204,7 @@ def _equal(gold: Any, found: Any, tolerance: float) -> bool:
 
 
 def _distance(gold: Any, found: Any) -> float | None:
-    """How far two values are apart, relative to the key; of lists the largest; None where that cannot be said.
+    """The distance of two values relative to the key, for lists the largest; None where it is undefined.
 
     math-verify rounds to so many places and drops what is small, so that to it 2^{-100} and 3^{-100} are the same.
     Where both have the same unknowns, their values are compared where those are 5, 7, 11 and so on.

@@ -23,7 +23,7 @@ _Pairs = Iterable[tuple[Value, Value]]
 
 
 def same_output(got: bytes, right: str, comparison: Comparison) -> bool:
-    """Whether the output `got` is as good as `right`; never if it is not UTF-8.
+    """True if the output `got` is equivalent to `right`; False if it is not UTF-8.
 
     `lines`: as many lines, each, up to white space at its ends, the same text or token by token the same text or
     number. `tokens`: the same without regard to lines. `lcb_strict`: as LiveCodeBench does: lines are the same text, or
@@ -50,9 +50,9 @@ def same_output(got: bytes, right: str, comparison: Comparison) -> bool:
 
 
 def same_value(got: Value, right: Value, *, json_born: bool, tolerance: float) -> bool:
-    """Whether the value `got` is as good as `right`, all the way down.
+    """True if the value `got` is equivalent to `right`, compared recursively.
 
-    Types are exact, but for these: an int and a float are the same if they are equal; where values were JSON
+    Types must match exactly, with these exceptions: an int and a float are the same if they are equal; where values were JSON
     (`json_born`), a tuple is as good as a list, and an int as a key is as good as its text. Two floats are the same if
     they differ by at most tolerance max(1, |right|), and so for both parts of a complex; in sets and as keys they must
     be equal. NaN is right only where NaN is, which is not in sets and not as a key. A bool is not a number.

@@ -1,4 +1,4 @@
-"""What is read of a row of a data set, and the exercise that it becomes."""
+"""Rows of a data set, read and converted to exercises."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -27,7 +27,7 @@ _Test = TypeVar("_Test")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reading:
-    """What a recipe asks of every problem that is read."""
+    """The settings of a recipe for all problems that are read."""
 
     comparison: Comparison = "lines"
     cpu: float | None = None
@@ -40,9 +40,9 @@ class Reading:
     """Public tests shown in a problem's text."""
 
     def allowance(self, cpu: Callable[[], float | None], memory: Callable[[], int | None]) -> Allowance:
-        """What a program may use: what the recipe says, else what the data says, else the standard.
+        """The limits of a program: the recipe's if given, else the data's, else the standard ones.
 
-        `cpu` and `memory` read the data; they are not asked, and cannot fail, where the recipe says it.
+        `cpu` and `memory` read the data; they are not called, and so cannot fail, where the recipe sets the limit.
         """
         seconds = self.cpu if self.cpu is not None else cpu()
         mebibytes = self.memory if self.memory is not None else memory()
@@ -54,7 +54,7 @@ class Reading:
 
     @property
     def usual(self) -> Allowance:
-        """What a program may use where the data says nothing."""
+        """The limits of a program for which the data set gives none."""
         return self.allowance(lambda: None, lambda: None)
 
 
@@ -156,7 +156,7 @@ def _tables(cases: object) -> list[Mapping[str, Any]]:
 
 
 def _kind(test: Mapping[str, Any]) -> Kind:
-    """What a test is for: it may say so in either column, in both, or in none if it is for programs."""
+    """The kind of a test: given in either column or in both, or in none if it is for whole programs."""
     said = {str(test[column]) for column in ("type", "testtype") if test.get(column)}
     strange = said - _KINDS.keys()
     if strange:

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 FamilyName = Literal["numbers", "lists", "strings"]
 Value = int | str | tuple[int, ...]
-"""What functions take and give; a tuple stands for a list, so that it can be looked up."""
+"""Arguments and results of functions; a tuple represents a list, so that it can be hashed."""
 _LETTERS = "abcd"
 _LENGTHS = (3, 4, 4, 5)
 _INPUTS = 400
@@ -29,7 +29,7 @@ class Operation:
 
     @property
     def binds_loosely(self) -> bool:
-        """Whether the expression needs parentheses before an index, a method or another operator."""
+        """True if the expression needs parentheses before an index, a method or another operator."""
         return _BARE.fullmatch(self.source) is not None
 
     def around(self, argument: str, loose: bool) -> str:
@@ -98,7 +98,7 @@ class Table:
     """For each input, by result: the functions that give it, a bit each, in the order of `functions`."""
 
     def alternatives(self, places: Sequence[int], results: Sequence[Value]) -> int:
-        """How many functions of the table give all the results on the inputs at these places."""
+        """The number of functions in the table that give all the results on the inputs at these indices."""
         fits = -1
         for place, result in zip(places, results, strict=True):
             fits &= self.fitting[place].get(result, 0)

@@ -46,7 +46,7 @@ class Drawn(NamedTuple):
 
     @property
     def key(self) -> str:
-        """What the judge is told: calls of `f` and their values, as JSON."""
+        """The judge's key: calls of `f` and their values, as JSON."""
         tests = [{"arguments": [value], "value": self.function(value)} for value in self.hidden]
         return json.dumps({"kind": "call", "function": "f", "tests": tests})
 
@@ -80,7 +80,7 @@ def synthesis(
 
 
 class Options(NamedTuple):
-    """What kind of problems are drawn."""
+    """The kinds of problems that are drawn."""
 
     families: tuple[FamilyName, ...]
     steps: int
@@ -111,7 +111,7 @@ class _Known(NamedTuple):
 
 @lru_cache(maxsize=16)
 def _known(name: FamilyName, steps: int) -> dict[Split | Literal["all"], list[_Known]]:
-    """Functions of exactly so many operations: all, or some of those that are too many to be tabled."""
+    """Functions of exactly `steps` operations: all, or a sample where they are too many for a table."""
     every = list(_tabled(name, steps) if steps <= TABLED else _longer(name))
     found: dict[Split | Literal["all"], list[_Known]] = {"all": every, "train": [], "validation": [], "test": []}
     for one in every:
