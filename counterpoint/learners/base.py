@@ -52,7 +52,7 @@ class Contribution(NamedTuple):
 
     gradient: Gradient
     weight: float
-    """The sum of the loss's token weights over the source; for means over tokens or calls, the weights of a policy sum to 1."""
+    """The sum of the loss's token weights over the source; for means, the weights of a policy sum to 1."""
     loss: float
     """Its part of the policy's loss."""
     facts: Mapping[str, float] = MappingProxyType({})
