@@ -250,7 +250,7 @@ def test_too_few_questions_name_the_empty_split(tmp_path):
 
 def test_a_repeated_question_is_refused(tmp_path):
     path = lines_file(tmp_path / "q.jsonl", [*sums(60), {"question": "what is 3  + 1?", "answer": 5}])
-    with pytest.raises(TaskError, match="is in .* and again in"):
+    with pytest.raises(TaskError, match=r"is in .* and again in"):
         questions(path=str(path))
 
 
