@@ -1,1 +1,1 @@
-"""What Counterpoint's speed is held to: every claim a row, measured against a peer or a floor."""
+"""Benchmarks of every claim about speed, one row per claim, against other software or a lower bound."""

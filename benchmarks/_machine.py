@@ -46,7 +46,7 @@ def load() -> dict[str, float]:
 
 
 def peak_rate(setting: Setting) -> float:
-    """Floating-point operations a second of a matrix product, with the threads and numbers that the models use."""
+    """Floating-point operations per second of a matrix product, with the threads and numbers that the models use."""
     if setting.device == "cpu":
         return measured_rate(setting.threads)
     one = torch.rand(_MATRIX, _MATRIX, device=setting.device, dtype=getattr(torch, setting.dtype))

@@ -27,7 +27,7 @@ class Ours:
         self.publish()
 
     def publish(self) -> None:
-        """The engine speaks with the learner's weights."""
+        """Load the learner's weights into the engine."""
         self.engine.load(self.learner.adapters())
 
     def sample(self, requests: Sequence[Request]) -> None:

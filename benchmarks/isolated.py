@@ -1,4 +1,4 @@
-"""What more policies cost: the same calls with a policy a role against one for all, and with 1, 2, 4 and 8 policies.
+"""What more policies cost: the same calls with one policy per role against one for all, and with 1 to 8 policies.
 
 The real `train`. The learning rate is so small that every run says the same in every step, and so has the same calls.
 """

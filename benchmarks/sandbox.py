@@ -1,4 +1,4 @@
-"""What judging a program costs in the sandbox, beside a plain subprocess a test, which confines nothing.
+"""What judging a program costs in the sandbox, compared with one plain subprocess per test, which confines nothing.
 
     python benchmarks/sandbox.py --repeats 5 --out sandbox.json
 

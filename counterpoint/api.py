@@ -167,6 +167,7 @@ async def open_stage(
     A run's policies are those of a checkpoint, the last one unless `step` names another; a recipe's are as training
     starts them. Raises CounterpointError.
     """
+    _quiet()
     run = source if isinstance(source, Run) else _run_at(source)
     if run is None:
         assert not isinstance(source, Run)

@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Draw amplification against the number of parallel calls: a dot a measured step, and what independent noise gives.
+"""Draw amplification against the number of parallel calls: one dot per measured step, and what independent noise gives.
 
     python scripts/plot_amplification.py picture.svg RUN RUN ...
 

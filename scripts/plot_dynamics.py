@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Draw the role dynamics of runs side by side, a column a run: share, cosines, persistence, amplification.
+"""Draw the role dynamics of runs side by side, one column per run: share, cosines, persistence, amplification.
 
     python scripts/plot_dynamics.py picture.svg RUN RUN ...
 

@@ -171,7 +171,7 @@ def test_an_engine_that_dies_in_a_step_ends_the_run_which_can_be_resumed(tmp_pat
     compute = InProcess._compute
 
     def dying(self, requests):
-        if run.metrics():
+        if run.metric_rows():
             raise RuntimeError("CUDA out of memory")
         return compute(self, requests)
 
@@ -181,7 +181,9 @@ def test_an_engine_that_dies_in_a_step_ends_the_run_which_can_be_resumed(tmp_pat
     monkeypatch.undo()
     assert not (run.path / "episodes" / "000002.parquet").exists(), "no episode is blamed"
     resumed = trained(Run.open(run.path))
-    kept = [{name: value for name, value in row.items() if not name.startswith("time/")} for row in resumed.metrics()]
+    kept = [
+        {name: value for name, value in row.items() if not name.startswith("time/")} for row in resumed.metric_rows()
+    ]
     assert kept == [
-        {name: value for name, value in row.items() if not name.startswith("time/")} for row in whole.metrics()
+        {name: value for name, value in row.items() if not name.startswith("time/")} for row in whole.metric_rows()
     ]

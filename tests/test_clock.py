@@ -6,7 +6,7 @@ from contextlib import suppress
 import pytest
 import torch
 
-from counterpoint.cli import threads
+from counterpoint.plan import threads
 from counterpoint.cli.profile import lines
 from counterpoint.cli.train import with_threads
 from counterpoint.clock import Clock, timed

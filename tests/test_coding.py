@@ -67,7 +67,7 @@ def _without_landlock(monkeypatch):
 
 @pytest.mark.usefixtures("_without_landlock")
 def test_training_refuses_a_host_that_confines_too_little_unless_told_otherwise(tmp_path):
-    with pytest.raises(SandboxError, match=r'tier C, and tier B is required.*sandbox\.require = "C"'):
+    with pytest.raises(SandboxError, match=r'tier C, but tier B is required.*sandbox\.require = "C"'):
         micro_run(tmp_path / "run", **CODE)
     with pytest.warns(UserWarning, match="only limits, seccomp confine the programs that models write: tier C"):
         run = micro_run(tmp_path / "lax", **{**CODE, "sandbox": {"name": "fork_server", "require": "C"}})

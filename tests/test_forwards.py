@@ -441,7 +441,7 @@ def test_a_model_that_cannot_be_packed_is_plain_and_says_why(config, why):
 def test_a_model_that_is_set_up_for_packed_tokens_refuses_other_calls():
     model = packed_model()
     assert model.config._attn_implementation == ATTENTION
-    with pytest.raises(ModelError, match="without their layout"):
+    with pytest.raises(ModelError, match="without a layout"):
         model(input_ids=torch.tensor([[1, 2, 3]]))
 
 

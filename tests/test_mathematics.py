@@ -370,7 +370,7 @@ def test_files_that_cannot_be_used_say_why(tmp_path, content, reason):
         ({"path": "a.jsonl", "sets": {"train": "gsm8k"}}, "either task.path, or task.sets"),
         ({"sets": {"test": "gsm8k"}}, "train must have a set"),
         ({"sets": {"train": []}}, "train must have a set"),
-        ({"sets": {"train": "gsm8k", "test": "gsm8k"}}, "no set may stand there twice"),
+        ({"sets": {"train": "gsm8k", "test": "gsm8k"}}, "no set may be named twice"),
         ({"sets": {"train": "gms8k"}}, "gsm8k"),
         ({"sets": {"train": "gsm8k"}, "copies": {"amc": "x"}}, "task.copies"),
         ({"sets": {"train": "gsm8k"}, "revisions": {"nothing": "x"}}, "task.revisions"),

@@ -195,7 +195,7 @@ def test_a_run_trains_with_a_credit_an_advantage_and_a_loss_of_ones_own(tmp_path
         "loss": "my_parts:squared",
     }
     run = trained(start(tmp_path / "run", {"algorithm": parts, "run": {"steps": 1}}))
-    moved = [value for row in run.metrics() for key, value in row.items() if key.endswith("/trained")]
+    moved = [value for row in run.metric_rows() for key, value in row.items() if key.endswith("/trained")]
     assert set(moved) == {1.0}
     assert run.config.algorithm.credit.name == "my_parts:short"
 

@@ -118,12 +118,12 @@ def test_low_above_high_is_refused():
 
 @pytest.mark.parametrize("twin", ["What is 1 + 1?", "what is  1 + 1? "])
 def test_a_problem_in_two_splits_is_refused(twin):
-    with pytest.raises(TaskError, match=r"'b' stands in train and again in test"):
+    with pytest.raises(TaskError, match=r"'b' is in train and again in test"):
         Splits(train=(make_task(id="a"),), validation=(make_task("other", id="v"),), test=(make_task(twin, id="b"),))
 
 
 def test_a_problem_twice_in_one_split_is_refused():
-    with pytest.raises(TaskError, match="'b' stands in train and again in train"):
+    with pytest.raises(TaskError, match="'b' is in train and again in train"):
         Splits(train=(make_task(id="a"), make_task(id="b")), validation=(make_task("v"),), test=(make_task("w"),))
 
 
@@ -168,7 +168,7 @@ def test_every_task_has_its_turn_when_the_size_does_not_divide_their_number():
 
 
 def test_more_tasks_a_step_than_there_are_is_an_error():
-    with pytest.raises(TaskError, match=r"11 tasks a step .* only 10"):
+    with pytest.raises(TaskError, match=r"11 tasks per step .* only 10"):
         batch(TEN, step=1, size=11, seed=0)
 
 
@@ -250,7 +250,7 @@ def test_too_few_questions_name_the_empty_split(tmp_path):
 
 def test_a_repeated_question_is_refused(tmp_path):
     path = lines_file(tmp_path / "q.jsonl", [*sums(60), {"question": "what is 3  + 1?", "answer": 5}])
-    with pytest.raises(TaskError, match="stands in"):
+    with pytest.raises(TaskError, match=r"is in .* and again in"):
         questions(path=str(path))
 
 

@@ -87,7 +87,7 @@ class ForestLayout:
         self._order = torch.from_numpy(_order(groups, len(forest.ids))).to(device)
 
     def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor, scale: float) -> Tensor:
-        # Every token is a query of exactly one branch, so its output stands in exactly one tile.
+        # Every token is a query of exactly one branch, so its output is in exactly one tile.
         parts = [_attend(tile, query, key, value, scale) for tile in self._tiles]
         return torch.cat(parts).index_select(0, self._order)
 

@@ -31,7 +31,7 @@ _ALIGNED = 8
 class PackedDecoding:
     """Decoding in which each call attends to its shared prompt and to its own reply so far.
 
-    On a GPU a step attends to the whole capacity of the reply cache, with unwritten places masked: its shapes then stay
+    On a GPU every step attends to the whole capacity of the reply cache, with unwritten places masked: its shapes stay
     the same from step to step, and it can be replayed as a CUDA graph.
     """
 

@@ -26,7 +26,7 @@ JUDGES: Family[Judging] = Family(
 def build_judge(spec: Spec) -> Judge | None:
     """The judge that a recipe names, with its options; None for "task". No process runs yet. Raises ConfigError.
 
-    A function of the user's own becomes a `FunctionJudge`. Beside its own options it takes `seconds`, `workers` and
+    The user's own function becomes a `FunctionJudge`. In addition to its own options it takes `seconds`, `workers` and
     `at_once`.
     """
     member = JUDGES.find(spec.name)
@@ -60,4 +60,4 @@ def _limits(
     workers: Annotated[int, Field(ge=1, le=256)] | None = None,
     at_once: Annotated[int, Field(ge=2, le=1024)] | None = None,
 ) -> None:
-    """The options that every function of the user's own has beside its own ones."""
+    """The options that the user's own functions have in addition to theirs."""

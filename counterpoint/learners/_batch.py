@@ -33,7 +33,7 @@ def micro_batches(calls: Sequence[Call], forward: Forward, max_tokens: int) -> l
 
 
 class Budget:
-    """How many tokens go through the model at once: at first as many as the recipe allows, fewer if memory runs out."""
+    """The number of tokens per micro-batch: at first the recipe's limit, reduced if memory runs out."""
 
     def __init__(self, forward: Forward, max_tokens: int) -> None:
         self._forward = forward
@@ -87,7 +87,7 @@ def _tried(compute: Callable[[list[int]], T], batch: list[int]) -> T | None:
 
 
 def out_of_memory(error: RuntimeError) -> bool:
-    """Whether torch said that an allocation failed, of a GPU or of the CPU."""
+    """True if the error is a failed allocation, on a GPU or on the CPU."""
     return isinstance(error, torch.OutOfMemoryError) or "DefaultCPUAllocator: can't allocate memory" in str(error)
 
 

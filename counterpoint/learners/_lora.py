@@ -69,7 +69,7 @@ class _Adapted(torch.autograd.Function):
         x_NI, between_NR, weight_OI, a_RI, b_OR = ctx.saved_tensors
         of_x, _, _, of_a, of_b, _ = ctx.needs_input_grad
         gradient_NO = gradient.reshape(-1, gradient.shape[-1])
-        # scale * g B stands in both dl/dx and dl/dA, so it is computed once.
+        # scale * g B is a factor of both dl/dx and dl/dA, so it is computed once.
         pull_NR = (gradient_NO @ b_OR.to(gradient.dtype)).mul_(ctx.scale)
         found_x = found_RI = found_OR = None
         if of_x:

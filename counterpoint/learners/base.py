@@ -48,11 +48,11 @@ def coherence(gradients: Sequence[Gradient]) -> float:
 
 
 class Contribution(NamedTuple):
-    """What one source adds to its policy's gradient, already weighted by the loss."""
+    """The contribution of one source to its policy's gradient, already weighted by the loss."""
 
     gradient: Gradient
     weight: float
-    """The sum of the loss's token weights over the source; for means over tokens or calls a policy's sum to 1."""
+    """The sum of the loss's token weights over the source; for means, the weights of a policy sum to 1."""
     loss: float
     """Its part of the policy's loss."""
     facts: Mapping[str, float] = MappingProxyType({})
@@ -70,7 +70,7 @@ class Moved:
     """The effect of a training step on a policy."""
 
     norm: float
-    """Of the joint gradient, before the clip."""
+    """The norm of the joint gradient, before clipping."""
     learning_rate: float
     change: float
     """Euclidean norm of the difference in weights; with several updates the sum of theirs."""

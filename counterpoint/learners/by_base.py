@@ -58,7 +58,7 @@ class ByBase:
     def _gathered(
         self, calls: Sequence[Call], ask: Callable[[Learner, list[Call]], list[list[float]]]
     ) -> list[list[float]]:
-        """What each call's own learner says of it, in the order of the calls."""
+        """The log-probabilities of each call from its policy's learner, in the order of the calls."""
         found: dict[int, list[float]] = {}
         for learner in self._learners:
             mine = [index for index, call in enumerate(calls) if self._learner(call.policy) is learner]

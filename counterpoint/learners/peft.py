@@ -48,7 +48,7 @@ class Peft:
             if not mine:
                 continue
             self._check_trainable(policy, mine)
-            # Weights come from all samples of the policy, before they are parted by role: only then do the gradients of
+            # Weights come from all samples of the policy, before they are split by role: only then do the gradients of
             # the roles add up to the gradient of the policy's loss.
             weights = loss.aggregation(mine)
             self._adapters.use(policy)

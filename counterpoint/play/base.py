@@ -1,4 +1,4 @@
-"""What a rollout is given besides tasks, and the seed of each call."""
+"""The inputs of a rollout in addition to tasks, and the seed of each call."""
 
 import hashlib
 from collections.abc import Mapping

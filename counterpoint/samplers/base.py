@@ -41,7 +41,7 @@ class Base(Protocol):
 
     @property
     def has_learner(self) -> bool:
-        """Whether a learner computes with `model` too. Then it must not be changed; a sampler may copy it."""
+        """True if a learner computes with `model` too. Then it must not be changed; a sampler may copy it."""
         ...
 
     @property

@@ -40,7 +40,7 @@ class Splits:
             for task in tasks:
                 text = " ".join(task.problem.text.split()).casefold()
                 if text in seen:
-                    raise TaskError(f"problem {task.problem.id!r} stands in {seen[text]} and again in {split}")
+                    raise TaskError(f"problem {task.problem.id!r} is in {seen[text]} and again in {split}")
                 seen[text] = split
 
     def named(self) -> dict[str, tuple[Task, ...]]:
@@ -127,7 +127,7 @@ def batch(tasks: Sequence[Task], *, step: int, size: int, seed: int) -> tuple[Ta
     next epoch. `step` counts from 1. Raises TaskError if `size` exceeds the number of tasks.
     """
     if size > len(tasks):
-        raise TaskError(f"{size} tasks a step were asked for, but there are only {len(tasks)}")
+        raise TaskError(f"{size} tasks per step were requested, but there are only {len(tasks)}")
     epoch, place = divmod(step - 1, len(tasks) // size)
     order = _order(len(tasks), epoch, seed)
     return tuple(tasks[index] for index in order[place * size : (place + 1) * size])

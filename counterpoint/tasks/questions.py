@@ -1,4 +1,4 @@
-"""Questions and answers from a JSON Lines file of the user's own."""
+"""Questions and answers from the user's own JSON Lines file."""
 
 import json
 from collections.abc import Iterator

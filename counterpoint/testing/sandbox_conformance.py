@@ -2,8 +2,8 @@
 
     check_sandbox(lambda: my_sandbox(slots=2))
 
-Each check is a plain function that can also be run alone. The suite does not test confinement of hostile programs, which
-is as important: see the tests of the sandboxes in this package.
+Each check is a plain function that can also be run alone. The suite does not test confinement of hostile programs,
+which is as important: see the tests of the sandboxes in this package.
 """
 
 import asyncio
@@ -44,7 +44,7 @@ _SECRET = "what-the-parent-alone-knows"
 
 
 def check_sandbox(new: SandboxFactory) -> None:
-    """Check every promise of `Sandbox` for the kinds of jobs that it can run. Raises AssertionError if one is broken."""
+    """Check every promise of `Sandbox` for the kinds of jobs that it runs. Raises AssertionError if one is broken."""
 
     async def suite() -> None:
         for check in sandbox_checks(new):

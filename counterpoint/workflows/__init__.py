@@ -1,4 +1,4 @@
-"""The workflows of this package, and how a recipe names one of the user's own."""
+"""The workflows of this package, and the look-up of those that a recipe names, the user's own included."""
 
 import inspect
 
@@ -20,7 +20,7 @@ WORKFLOWS: Family[Workflow] = Family(
 def load_workflow(spec: Spec) -> Workflow:
     """The workflow that a recipe names, `voting` or `my_module:my_workflow`, with its options set.
 
-    An `async def` of the user's own that is not decorated with `@workflow` is declared here. Raises ConfigError if
+    The user's own `async def` that is not decorated with `@workflow` is declared here. Raises ConfigError if
     there is no such workflow or option, WorkflowError if it is not an async function with roles.
     """
     found = WORKFLOWS.find(spec.name)

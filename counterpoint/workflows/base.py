@@ -74,7 +74,7 @@ class Reply:
         self._set(Proposal(tuple(follower.key for follower in followers)))
 
     def unreadable(self, reason: str) -> None:
-        """Claim that the reply should have said something that could not be read in it."""
+        """Claim that the reply lacks something that it should contain, for this reason."""
         self._set(Unreadable(reason))
 
     def _set(self, claim: Claim) -> None:

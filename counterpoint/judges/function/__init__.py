@@ -1,1 +1,1 @@
-"""Judges that are a Python function of the user's own, in processes that may be killed."""
+"""Judges that are the user's own Python function, in processes that can be killed."""

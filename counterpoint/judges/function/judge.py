@@ -1,4 +1,4 @@
-"""Scores answers with a Python function of the user's own, in processes that may be killed."""
+"""Scores answers with the user's own Python function, in processes that can be killed."""
 
 import asyncio
 import base64

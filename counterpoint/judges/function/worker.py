@@ -69,7 +69,7 @@ class _Voice:
 
 
 class _Call:
-    """A function of the user's own with its options bound."""
+    """The user's own function with its options bound."""
 
     def __init__(self, function: Callable[..., Any], options: dict[str, Any], wants_problem: bool) -> None:
         self.function = partial(function, **options)

@@ -212,7 +212,7 @@ def _texts(value: Any) -> Iterator[str]:
 
 
 def _guard(formulas: bool) -> None:
-    """From here on starting programs, connecting, writing files and, but for formulas, running text raise."""
+    """From here on starting programs, connecting, writing files and, except for formulas, running text raise."""
 
     def look(event: str, arguments: tuple[Any, ...]) -> None:
         if event in _REFUSED or event.startswith(_REFUSED_FAMILIES):

@@ -233,7 +233,7 @@ def _version(name: str) -> str:
 
 @dataclass(slots=True)
 class _Tally:
-    """How many answers came, and how they were judged."""
+    """Counts of the answers and of how they were judged."""
 
     answers: int = 0
     known: int = 0

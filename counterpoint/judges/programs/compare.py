@@ -52,7 +52,7 @@ def same_output(got: bytes, right: str, comparison: Comparison) -> bool:
 def same_value(got: Value, right: Value, *, json_born: bool, tolerance: float) -> bool:
     """True if the value `got` is as good as `right`, at every depth.
 
-    Types are exact, but for these: an int and a float are the same if they are equal; where values were JSON
+    Types must match, except that an int and a float are the same if they are equal; where values were JSON
     (`json_born`), a tuple is as good as a list, and an int as a key is as good as its text. Two floats are the same if
     they differ by at most tolerance max(1, |right|), and so for both parts of a complex; in sets and as keys they must
     be equal. NaN is right only where NaN is, which is not in sets and not as a key. A bool is not a number.

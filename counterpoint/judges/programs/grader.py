@@ -231,7 +231,7 @@ class _Trial:
 
 @dataclass(slots=True)
 class _Tally:
-    """How many programs came, and the tests that were run for them."""
+    """Counts of the programs and of the tests that were run for them."""
 
     programs: int = 0
     known: int = 0

@@ -24,7 +24,7 @@ from counterpoint.tasks.mathematics.sets import SETS, AnswerIn, MathSet, read_ro
 Count = Annotated[int, Field(ge=1)]
 
 _IN_ORDER: Final[tuple[Split, ...]] = ("test", "validation", "train")
-"""A problem that stands in several splits stays in the first of these."""
+"""A problem that is in several splits is kept in the first of these."""
 _FILES: Final = (".jsonl", ".jsonl.gz", ".json", ".parquet")
 _STUDY_SET: Final = "dapo_math"
 _STUDY_ROWS: Final = 14_116
@@ -169,7 +169,7 @@ def _named(path: str, sets: Mapping[Split, str | list[str]] | None, split: str) 
     named = {name: [members] if isinstance(members, str) else [*members] for name, members in given.items()}
     everything = [member for members in named.values() for member in members]
     if not named.get("train") or not all(named.values()) or len({*everything}) < len(everything):
-        raise ConfigError(f"task.sets = {dict(given)!r}: train must have a set, and no set may stand there twice")
+        raise ConfigError(f"task.sets = {dict(given)!r}: train must have a set, and no set may be named twice")
     if split == "study" and (named["train"] != [_STUDY_SET] or "test" in named):
         raise ConfigError(
             f"task.split = 'study' divides {_STUDY_SET} alone into train and test: name no other for them"

@@ -133,7 +133,7 @@ def _exercise(
 
 
 def _without(prompt: str, function: str) -> str:
-    """The definitions of a prompt but for the function's, which would take the place of the one examined."""
+    """The definitions of a prompt without the function's own, which would replace the one examined."""
     tree = _tree(prompt, "its prompt")
     rest = [node for node in tree.body if not (isinstance(node, ast.FunctionDef) and node.name == function)]
     if len(rest) == len(tree.body):

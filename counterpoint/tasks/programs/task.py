@@ -26,7 +26,7 @@ Count = Annotated[int, Field(ge=1)]
 _PROGRAM_FORMAT: Final = "Write the whole program in a ```python block."
 _FUNCTION_FORMAT: Final = "Write the function, with everything that it needs, in a ```python block."
 _IN_ORDER: Final[tuple[Split, ...]] = ("test", "validation", "train")
-"""A problem that stands in several splits stays in the first of these."""
+"""A problem that is in several splits is kept in the first of these."""
 
 
 def programs(

@@ -42,7 +42,7 @@ class Reading:
     def allowance(self, cpu: Callable[[], float | None], memory: Callable[[], int | None]) -> Allowance:
         """The limits of a program: what the recipe says, else what the data says, else the standard.
 
-        `cpu` and `memory` read the data; they are not asked, and cannot fail, where the recipe says it.
+        `cpu` and `memory` read the data; they are not called, and so cannot fail, where the recipe sets the limit.
         """
         seconds = self.cpu if self.cpu is not None else cpu()
         mebibytes = self.memory if self.memory is not None else memory()
