@@ -9,8 +9,6 @@ from counterpoint.sandboxes.base import STANDARD, Script, Tier
 from counterpoint.sandboxes.bubblewrap import bubblewrap
 from counterpoint.testing.sandbox_conformance import sandbox_checks
 
-pytestmark = pytest.mark.alone
-
 
 def two_slots():
     return bubblewrap(slots=2)

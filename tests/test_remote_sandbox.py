@@ -14,8 +14,6 @@ from counterpoint.sandboxes.base import STANDARD, Exam, Script
 from counterpoint.sandboxes.remote import Remote, remote
 from counterpoint.testing.sandbox_conformance import sandbox_checks
 
-pytestmark = pytest.mark.alone
-
 HERE = Path(__file__).parent
 
 

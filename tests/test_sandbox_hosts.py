@@ -20,17 +20,22 @@ pytestmark = [
 ]
 SCRIPT = Path(__file__).with_name("sandbox_host.py")
 USUAL = ("user", "root-blocked", "user-blocked", "root-without-landlock", "user-without-landlock")
+OFTEN = ("user", "user-blocked")
+"""Of these, those of the fast lane: beside root, whom other tests play, somebody without rights in both tiers."""
 PROGRAMS = {program.name: program for program in (*HOSTILE, *FAIR)}
 
 
 @pytest.fixture(scope="module")
-def reports():
-    """Host -> what it says of the programs that are not heavy; two hosts at a time."""
+def reports(request: pytest.FixtureRequest):
+    """Host -> what it says of the programs that are not heavy; two hosts at a time, of those that are to be tested."""
+    asked = {item.callspec.params["name"] for item in request.session.items if "reports" in item.fixturenames}
     with ThreadPoolExecutor(2) as pool:
-        yield {name: pool.submit(_report, name, "light") for name in USUAL}
+        yield {name: pool.submit(_report, name, "light") for name in USUAL if name in asked}
 
 
-@pytest.mark.parametrize("name", USUAL)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=() if name in OFTEN else pytest.mark.slow) for name in USUAL]
+)
 def test_no_program_of_the_light_ones_gets_out_of_line(reports: dict[str, "Future[dict]"], name: str):
     _check(name, reports[name].result())
 
