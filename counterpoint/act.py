@@ -1,4 +1,4 @@
-"""The rollouts of a training step: its tasks are played, and those without signal are replaced."""
+"""The rollouts of a training step. Tasks whose episodes give no signal can be replaced by others."""
 
 import random
 from collections.abc import Collection, Sequence
@@ -18,10 +18,10 @@ from counterpoint.workflows.single import single
 async def act(
     stage: Stage, tasks: Sequence[Task], limits: Limits, config: Config, algorithm: Algorithm, *, step: int
 ) -> list[Group]:
-    """The groups of training step `step`, which depend on the seed, the step and the weights alone.
+    """The groups of episodes of training step `step`; they depend only on the seed, the step and the weights.
 
-    With `algorithm.resample = n`, as many other tasks are played in addition as there are tasks without signal, at most
-    `n` times; tasks without signal stay among the groups. Raises what `rollout` raises.
+    With `algorithm.resample = n`, one further task is played for each task without signal, up to `n` times; the groups
+    without signal are returned too. Raises what `rollout` raises.
     """
     chosen = list(batch(tasks, step=step, size=config.rollout.tasks_per_step, seed=config.run.seed))
     groups = await _played(stage, chosen, limits, config, algorithm, step)
@@ -35,7 +35,7 @@ async def act(
 
 
 def spare(tasks: Sequence[Task], used: Collection[str], count: int, seed: str) -> list[Task]:
-    """`count` tasks that are not in `used`, or all of them if there are fewer."""
+    """`count` random tasks that are not in `used`, or all such tasks if there are fewer."""
     unused = [task for task in tasks if task.problem.id not in set(used)]
     return random.Random(seed).sample(unused, min(count, len(unused)))
 
@@ -52,19 +52,19 @@ async def _played(
 
 
 def alone(stage: Stage, role: str) -> Stage:
-    """The stage on which `role` solves tasks alone, with the policy of its first slot."""
+    """A copy of the stage on which `role` solves tasks alone, with the policy of its first slot."""
     return replace(stage, workflow=single, routing=Routing({"generator": stage.routing.policy_for(role, 0)}))
 
 
 class Patience:
-    """Counts consecutive steps in which every episode failed, as happens while an endpoint cannot be reached."""
+    """A counter of consecutive steps in which every episode failed, as happens while an endpoint cannot be reached."""
 
     def __init__(self, steps: int) -> None:
         self._steps = steps
         self._failed = 0
 
     def judge(self, groups: Sequence[Group]) -> None:
-        """Count a step. Raises EndpointError if it is the last that `run.patience` allows."""
+        """Count a step. Raises EndpointError if `run.patience` consecutive steps have failed."""
         errors = [episode.error for group in groups for episode in group.episodes]
         self._failed = self._failed + 1 if all(errors) else 0
         if self._failed == self._steps:

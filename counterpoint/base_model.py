@@ -1,4 +1,4 @@
-"""A frozen causal language model: found and loaded."""
+"""Finding and loading a frozen causal language model."""
 
 import gc
 from collections.abc import Iterator, Mapping
@@ -30,37 +30,37 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BaseModel:
-    """A base model in evaluation mode, without gradients, and the way it writes conversations."""
+    """A base model in evaluation mode, without gradients, and its chat template."""
 
     model: PreTrainedModel
     chat: Chat
 
 
 def load_base_model(config: ModelConfig) -> BaseModel:
-    """The model that the recipe names, on its device. Raises ModelError that says what was wanted."""
+    """The model that the recipe names, on its device. Raises ModelError, which names the model and the reason."""
     with _reading(config):
         model, report = _loaded(config)
     missing = sorted(report["missing_keys"])
-    if missing:  # transformers has filled them with noise
+    if missing:  # transformers has initialised them at random
         raise ModelError(f"model.path = {config.path!r} lacks {len(missing)} of the model's tensors: {missing[0]}, ...")
-    model.name_or_path = config.path  # what an adapter's files name as their base: never a place on this machine
+    model.name_or_path = config.path  # adapter files name this as their base; it must not be a path of this machine
     try:
         model = model.to(config.device)
-    except (RuntimeError, AssertionError) as error:  # torch says that it has no such device with either
+    except (RuntimeError, AssertionError) as error:  # torch raises either for an unknown device
         reason = str(error).strip().split("\n")[0]
         raise ModelError(f"model.device = {config.device!r} cannot be used: {reason}") from error
     return BaseModel(model=model.eval().requires_grad_(False), chat=load_chat(config))
 
 
 def _loaded(config: ModelConfig) -> tuple[Any, Mapping[str, Any]]:
-    """The model, and transformers' report of what it did not find."""
+    """The model, and transformers' report of missing tensors."""
     path, options = _locate(config)
     dtype = DTYPES[config.dtype]
     if "gguf_file" in options:
         header = read_header(Path(path) / options["gguf_file"])
         if is_llama(header):
             empty = model_without_weights(config)
-            gc.collect()  # transformers leaves the tokens of the file behind, as objects that refer to each other
+            gc.collect()  # the tokenizer objects from the file refer to each other, so only the collector frees them
             made = type(empty).from_pretrained(
                 None,
                 config=empty.config,
@@ -74,7 +74,7 @@ def _loaded(config: ModelConfig) -> tuple[Any, Mapping[str, Any]]:
 
 
 def load_chat(config: ModelConfig) -> Chat:
-    """How the model that the recipe names writes conversations. Raises ModelError; reads no weights."""
+    """The chat template of the model that the recipe names. Raises ModelError; reads no weights."""
     path, options = _locate(config)
     with _reading(config):
         tokenizer = AutoTokenizer.from_pretrained(path, **options)
@@ -95,7 +95,7 @@ def load_chat(config: ModelConfig) -> Chat:
 
 
 def model_without_weights(config: ModelConfig) -> Any:
-    """The model that the recipe names, in its precision, its tensors without values. Raises ModelError."""
+    """The model that the recipe names, in its dtype, on torch's meta device. Raises ModelError."""
     path, options = _locate(config)
     with _reading(config), torch.device("meta"):
         return AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(path, **options), dtype=DTYPES[config.dtype])
@@ -103,11 +103,11 @@ def model_without_weights(config: ModelConfig) -> Any:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BaseSize:
-    """How large a base model is."""
+    """The size of a base model."""
 
     parameters: int
     linear_width: int
-    """Inputs plus outputs, summed over the linear layers that adapters go on."""
+    """Inputs plus outputs, summed over the linear layers that get adapters."""
 
 
 def base_size(config: ModelConfig) -> BaseSize:
@@ -122,7 +122,7 @@ def base_size(config: ModelConfig) -> BaseSize:
 
 
 def _locate(config: ModelConfig) -> tuple[str, dict[str, Any]]:
-    """What to hand to transformers: a folder or hub name, and options."""
+    """The arguments for transformers: a folder or hub name, and keyword arguments."""
     shipped = micro_model(config.path)
     if shipped is not None:
         return str(shipped), {"local_files_only": True}
@@ -139,7 +139,7 @@ def _locate(config: ModelConfig) -> tuple[str, dict[str, Any]]:
 
 
 def _in_package(name: str) -> Path:
-    """The file in an installed package, which is found but not imported: it may need what is not installed."""
+    """The file in an installed package. The package is not imported, because its own dependencies may be missing."""
     package, _, inner = name.removeprefix("package:").partition("/")
     spec = find_spec(package) if package.isidentifier() else None
     if spec is None or not spec.submodule_search_locations:
@@ -149,7 +149,7 @@ def _in_package(name: str) -> Path:
 
 @contextmanager
 def _reading(config: ModelConfig) -> Iterator[None]:
-    """Whatever transformers raises while it reads a model becomes one line that names what was wanted."""
+    """Turn any exception of transformers while it reads a model into a ModelError of one line that names the model."""
     try:
         yield
     except (OSError, ValueError, ImportError, KeyError, RuntimeError, SafetensorError) as error:
@@ -161,7 +161,7 @@ def _reading(config: ModelConfig) -> Iterator[None]:
 
 
 def _stop_ids(tokenizer: PreTrainedTokenizerBase, path: str, options: dict[str, Any]) -> frozenset[int]:
-    """What the model's generation settings name as the end, where it has any, and what its tokenizer does."""
+    """The end tokens of the model's generation settings, if it has any, and of its tokenizer."""
     try:
         settings = {name: value for name, value in options.items() if name != "gguf_file"}
         configured = GenerationConfig.from_pretrained(path, **settings).eos_token_id

@@ -1,4 +1,4 @@
-"""Where the time goes: whatever takes some of it says so by `timed`, and does not know who looks at the clock."""
+"""A clock for the parts of a step. Code marks its parts with `timed` and needs no reference to the clock."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -9,10 +9,11 @@ Seconds = dict[str, float]
 
 
 class Clock:
-    """Seconds of wall clock by what they went to. Each moment goes to one thing: together they are all there was.
+    """Wall-clock time in seconds, split into laps and nested parts.
 
-    A name is a path: the lap, and within it the parts that were going on, the outermost first. What was in no part goes
-    to the lap itself. Parts that wait side by side under one name count once.
+    A path names a lap and, within it, the parts that were open, the outermost first. Time outside of every part counts
+    for the lap itself. Every moment counts for exactly one path, so that the paths sum to the whole time; concurrent
+    parts of the same name count once.
     """
 
     def __init__(self, now: Callable[[], float] = perf_counter) -> None:
@@ -24,14 +25,14 @@ class Clock:
 
     @classmethod
     def started(cls) -> "Clock":
-        """A new one, which `timed` tells from here on, in this task and in those that it starts."""
+        """A new clock, which `timed` uses from here on, in this asyncio task and in those that it starts."""
         clock = cls()
         _running.set(clock)
         return clock
 
     @contextmanager
     def part(self, name: str) -> Iterator[None]:
-        """What happens inside goes to `name`."""
+        """Count the time inside the `with` block for part `name`."""
         self._turn()
         self._open.append(name)
         try:
@@ -41,7 +42,7 @@ class Clock:
             self._open.remove(name)
 
     def lap(self, name: str) -> None:
-        """What has happened since the last lap goes to `name` and to the parts within it."""
+        """End a lap: the time since the last one counts for lap `name` and the parts within it."""
         self._turn()
         for path, seconds in self._lap.items():
             whole = f"{name}/{path}" if path else name
@@ -49,7 +50,7 @@ class Clock:
         self._lap = {}
 
     def laps(self) -> Seconds:
-        """Every lap so far with all its parts, and the sum of them, by the names of `docs/metrics.md`."""
+        """The seconds of each lap so far, with its parts, and their sum, named as in `docs/metrics.md`."""
         found: Seconds = {}
         for path, seconds in self._seconds.items():
             lap = f"time/{path.partition('/')[0]}"
@@ -57,13 +58,16 @@ class Clock:
         return {**found, "time/step": sum(found.values())}
 
     def read(self, name: str) -> Seconds:
-        """A last lap; then the seconds by path. The clock begins anew."""
+        """End lap `name`, return the seconds by path, and restart from zero."""
         self.lap(name)
         found, self._seconds = self._seconds, {}
         return found
 
     def _turn(self) -> None:
+        """Count the time since the last change of open parts."""
         now = self._now()
+        # Concurrent episodes open the same part several times, and close it in any order. Without the duplicates the
+        # path is the same however many are open; `part` removes one occurrence, so it ends with the last of them.
         path = "/".join(dict.fromkeys(self._open))
         self._lap[path] = self._lap.get(path, 0.0) + now - self._last
         self._last = now
@@ -74,7 +78,9 @@ _running: ContextVar[Clock | None] = ContextVar("clock", default=None)
 
 @contextmanager
 def timed(name: str) -> Iterator[None]:
-    """What happens inside goes to `name`, if a clock is running. Also a decorator, of functions that are not async."""
+    """Count the time inside for part `name`, if a clock is running. Also a decorator, for functions that are not
+    async.
+    """
     clock = _running.get()
     if clock is None:
         yield

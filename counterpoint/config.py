@@ -1,4 +1,4 @@
-"""Every knob, in one file. A recipe is TOML; what it leaves out has the default given here."""
+"""Every key of a recipe. A recipe is a TOML file; a key that it leaves out has the default given here."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, get_type_hints
@@ -12,35 +12,40 @@ from counterpoint.options import Named, Section, Spec, explain
 Thinking = Literal["off", "on", "shown"]
 LongPrompts = Literal["refuse", "cut"]
 _SHORTEST_CUT = 64
-"""Tokens whose halves hold what a template puts around a conversation."""
+"""The fewest tokens to which a prompt may be cut: each half still holds what a chat template adds around a message."""
 _ENABLE_THINKING = "enable_thinking"
 _PAPER = "paper"
 _PAPER_AGGREGATION = {"gspo": "call", "sapo": "call", "reinforce_pp": "call", "dr_grpo": "constant"}
-"""Loss or advantage -> the aggregation of its paper, where that is not the mean over tokens."""
+"""Loss or advantage -> the aggregation that its paper uses, where that is not the mean over tokens."""
 
 
 class ModelConfig(Section):
+    """The base model of the policies."""
+
     path: str = "micro-medium"
-    """A shipped micro model, a folder, a GGUF file, `package:NAME/FILE` in an installed package, or a hub name."""
+    """The base model: a shipped micro model, a folder, a GGUF file, `package:NAME/FILE` (a file in an installed Python
+    package), or a name on the Hugging Face hub."""
     revision: str = "main"
-    """Commit, tag or branch, for a hub name."""
+    """The commit, tag or branch to load. Used for hub names only."""
     dtype: Literal["float32", "bfloat16"] = "float32"
-    """Of the frozen base; adapters are float32. bfloat16 rounds merged weights and needs a larger proof_tolerance."""
+    """The precision of the frozen base; adapters are always float32. With bfloat16 the sampler's merged weights are
+    rounded, so `run.proof_tolerance` must be larger."""
     device: str = "cpu"
-    """Where sampler and learner compute: "cpu", "cuda", "cuda:1"."""
+    """The torch device on which sampler and learner compute: "cpu", "cuda", or one GPU such as "cuda:1"."""
     forward: Literal["auto", "packed", "plain"] = "auto"
-    """How it is computed: "packed" has no padding and computes every shared prefix once, "plain" can be had with every
-    model; "auto" is packed where a rehearsal gives the same log-probabilities."""
+    """The implementation of the forward pass. "packed" uses no padding and computes every shared prefix once. "plain"
+    works with every model. "auto" uses packed if it gives the same log-probabilities as plain in a short test."""
     thinking: Thinking = "off"
-    """Whether it is asked to reason first. What a reply reasons is kept from everybody else: "shown" makes it text."""
+    """Reasoning before the answer, for models that support it. "off": no reasoning. "on": the model reasons, and its
+    reasoning is hidden from the other roles. "shown": the reasoning is part of the text that the other roles see."""
     reasoning_end: Annotated[str, Field(min_length=1)] = "</think>"
-    """What closes the reasoning of a reply; what comes after the last of them is its text."""
+    """The marker that ends the reasoning in a reply. The text of the reply is everything after the last such marker."""
     template: dict[str, bool | int | str] = {}
-    """Passed to the chat template, as `enable_thinking` is anyway."""
+    """Additional variables for the chat template. `enable_thinking` is always set, from `thinking`."""
 
     @property
     def template_options(self) -> dict[str, bool | int | str]:
-        """Everything that is passed to the chat template."""
+        """All variables that are passed to the chat template."""
         return {_ENABLE_THINKING: self.thinking != "off", **self.template}
 
     @model_validator(mode="after")
@@ -48,27 +53,28 @@ class ModelConfig(Section):
         if self.template_options[_ENABLE_THINKING] != (self.thinking != "off"):
             raise ValueError(
                 f"template.{_ENABLE_THINKING} = {self.template[_ENABLE_THINKING]!r} contradicts thinking ="
-                f" {self.thinking!r}: leave it out, thinking says it"
+                f" {self.thinking!r}: leave it out, it is set from thinking"
             )
         return self
 
 
 class UpdateConfig(Section):
-    """In which training steps a policy is updated: step k (from 1) if (k - 1 - start) mod period < steps."""
+    """The training steps in which a policy is updated: step k (from 1) if (k - 1 - start) mod period < steps."""
 
     period: Annotated[int, Field(ge=1)] = 1
-    """Steps after which the pattern repeats: 2 means every second step."""
+    """The number of training steps after which the pattern repeats; with `period = 2`, every second step."""
     start: Annotated[int, Field(ge=0)] = 0
-    """Steps before the pattern begins; two policies with period 20, steps 10, start 0 and 10 take turns."""
+    """The number of training steps before the pattern begins. Two policies with `period = 20`, `steps = 10`, and
+    `start = 0` and `start = 10` take turns."""
     steps: Annotated[int, Field(ge=1)] = 1
-    """Steps in a row in which it is updated."""
+    """The number of consecutive training steps per period in which the policy is updated; at most `period`."""
 
     def due(self, step: int) -> bool:
-        """Whether it is updated in training step `step`, counted from 1."""
+        """True if the policy is updated in training step `step`, counted from 1."""
         return (step - 1 - self.start) % self.period < self.steps
 
     def clock(self, step: int) -> int:
-        """How many of the training steps up to and with `step` are its own."""
+        """The number of steps among 1 to `step` in which the policy is updated."""
         periods, rest = divmod(step, self.period)
         return periods * self.steps + sum(self.due(one) for one in range(1, rest + 1))
 
@@ -80,76 +86,85 @@ class UpdateConfig(Section):
 
 
 class TrainingSettings(Section):
-    """How the weights of a policy are made and trained."""
+    """The adapter of a policy and its optimizer."""
 
     rank: Annotated[int, Field(ge=1, le=1024)] = 16
-    """LoRA rank, on all linear layers."""
+    """The rank of the LoRA adapter, which is on all linear layers except the output layer."""
     alpha: Annotated[float, Field(gt=0)] = 32.0
-    """LoRA scale: the adapter's output is multiplied by alpha / rank."""
+    """The LoRA scale: the adapter's output is multiplied by alpha / rank."""
     learning_rate: Annotated[float, Field(gt=0, lt=1)] = 2e-5
-    """Peak, of AdamW."""
+    """AdamW's learning rate: its highest value, reached after the warm-up."""
     warmup: Annotated[int, Field(ge=0)] = 0
-    """Steps over which the learning rate rises linearly, counted on the policy's own clock: its scheduled steps."""
+    """The number of training steps over which the learning rate rises linearly from 0. Only steps in which the policy
+    is updated count (see `update`)."""
     schedule: Literal["constant", "linear", "cosine"] = "constant"
-    """After the warm-up: stay, or fall to zero after the policy's last step."""
+    """The learning rate after the warm-up: "constant", or a "linear" or "cosine" decay that reaches 0 after the
+    policy's last update."""
     weight_decay: Annotated[float, Field(ge=0)] = 0.0
-    """Decoupled, of AdamW."""
+    """AdamW's decoupled weight decay."""
     beta1: Annotated[float, Field(ge=0, lt=1)] = 0.9
-    """First moment decay, of AdamW."""
+    """AdamW's decay rate of the first moment."""
     beta2: Annotated[float, Field(ge=0, lt=1)] = 0.999
-    """Second moment decay, of AdamW."""
+    """AdamW's decay rate of the second moment."""
     gradient_clip: Annotated[float, Field(gt=0)] = 1.0
-    """Largest norm of a policy's joint gradient."""
+    """The largest allowed norm of a policy's gradient, summed over its roles; a longer gradient is scaled down to
+    it."""
     trainable: bool = True
-    """A policy that is not stays as it is: its calls are part of the episodes and of no loss."""
+    """Train the policy. A policy with `false` is frozen: it generates in the episodes, but its calls are in no loss."""
     adapter: str = ""
-    """A folder with a PEFT adapter to start from, of the same rank; without one a policy starts as its base."""
+    """A folder with a PEFT adapter of the same rank, from which training starts. Empty: the policy starts as its base
+    model."""
     update: UpdateConfig = UpdateConfig()
-    """In which steps it is trained; all of them if left out."""
+    """The training steps in which the policy is updated; every step by default."""
 
 
 class PoliciesConfig(TrainingSettings):
+    """The assignment of policies to roles, and the settings of all policies."""
+
     sharing: str | dict[str, str | list[str]] = "isolated"
-    """"shared": all roles, one policy. "isolated": a policy a role. "slots": a policy a role and slot. Or a table of
-    role = policy, or role = [policy of slot 0, of slot 1, ...]."""
+    """The policies. "shared": one policy for all roles. "isolated": one policy per role. "slots": one policy per role
+    and slot. Or a table that gives each role its policy, or a list with one policy per slot."""
 
 
 class EndpointConfig(Section):
-    """A server with OpenAI's chat completions interface that plays a policy; its weights cannot be trained."""
+    """A server with OpenAI's chat completions interface that generates for a policy, which cannot be trained."""
 
     url: str
-    """Up to and with the version, such as `http://localhost:8000/v1`."""
+    """The base URL of the server, including the version, such as `http://localhost:8000/v1`."""
     model: str
-    """What the server calls the model."""
+    """The name of the model on the server."""
     key_variable: str = "OPENAI_API_KEY"
-    """The environment variable that holds the key; a server without keys needs none."""
+    """The environment variable that holds the API key. It need not be set if the server asks for no key."""
     timeout: Annotated[float, Field(gt=0)] = 120.0
-    """Seconds for one attempt."""
+    """The time limit of one request, in seconds."""
     retries: Annotated[int, Field(ge=0, le=20)] = 4
-    """More attempts after a lost connection, a time-out, or status 408, 409, 429 or 5xx, with growing pauses."""
+    """The number of further attempts after a lost connection, a time-out, or status 408, 409, 429 or 5xx. The pause
+    before each attempt is longer than the one before."""
     concurrency: Annotated[int, Field(ge=1)] = 32
-    """Calls under way at once; the others wait."""
+    """The largest number of concurrent requests."""
     limit_field: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
-    """How the server calls the longest completion."""
+    """The request field that limits the length of a completion; which of the two names a server expects depends on
+    it."""
     body: dict[str, Any] = {}
-    """More fields of the request's body, such as `top_p`."""
+    """Additional fields of the request body, such as `top_p`."""
     thinking: Thinking = "off"
-    """How its replies are read, as of a model; the server is not told, and what it keeps apart itself stays apart."""
+    """The reading of reasoning in replies, as for `model.thinking`. It is not sent to the server; reasoning that the
+    server returns in a field of its own always stays hidden."""
     reasoning_end: Annotated[str, Field(min_length=1)] = "</think>"
-    """As of a model."""
+    """The marker that ends the reasoning in a reply, as for `model.reasoning_end`."""
 
 
 class PolicySettings(TrainingSettings):
-    """Everything about one policy."""
+    """All settings of one policy."""
 
     model: ModelConfig = ModelConfig()
-    """Its base."""
+    """The base model of the policy."""
     endpoint: EndpointConfig | None = None
-    """The server that plays it, in place of a base."""
+    """The server that generates for the policy, instead of a base model."""
 
 
 def _partly(section: type[BaseModel], **replaced: Any) -> Any:
-    """The same table, in which every key may be left out."""
+    """The same section, in which every key is optional."""
     hints = get_type_hints(section, include_extras=True)
     fields: dict[str, Any] = {name: (hints[name] | None, None) for name in section.model_fields}
     return create_model(f"Some{section.__name__}", __base__=Section, **{**fields, **replaced})
@@ -162,65 +177,83 @@ else:
 
 
 class RolloutConfig(Section):
+    """The episodes of a training step, and the limits of their calls."""
+
     tasks_per_step: Annotated[int, Field(ge=1)] = 16
-    """Problems a step."""
+    """The number of tasks per training step."""
     group_size: Annotated[int, Field(ge=1)] = 8
-    """Episodes a problem."""
+    """The number of episodes per task and training step: the size of a group."""
     max_tokens: Annotated[int, Field(ge=1)] = 64
-    """Longest completion of a call, in tokens."""
+    """The largest number of tokens that one call may generate."""
     max_prompt_tokens: Annotated[int, Field(ge=1)] = 2048
-    """Longest prompt of a call, in tokens."""
+    """The largest number of tokens in the prompt of one call."""
     long_prompts: LongPrompts = "refuse"
-    """What becomes of a longer one: "refuse" ends its episode with an error, "cut" leaves out its middle."""
+    """The treatment of prompts longer than `max_prompt_tokens`. "refuse": the episode ends with an error. "cut": tokens
+    in the middle of the prompt are left out."""
     temperature: Annotated[float, Field(gt=0)] = 1.0
-    """Of sampling while training; top-p and top-k stay off, so that log-probabilities are those of what was sampled."""
+    """The sampling temperature in training episodes. Top-p and top-k are not used, so that the recorded
+    log-probabilities are those of the distribution that was sampled from."""
     timeout: Annotated[float, Field(gt=0)] = 600.0
-    """Seconds an episode may take before it is recorded as failed; waiting for the sampler does not count."""
+    """The time limit of an episode, in seconds; a longer episode is recorded as failed. Time spent waiting for the
+    sampler does not count."""
     judge_timeout: Annotated[float, Field(gt=0)] = 30.0
-    """Seconds one verdict may take before it counts as not judged."""
+    """The time limit for judging one answer, in seconds; an answer that takes longer counts as not judged."""
 
     @model_validator(mode="after")
     def _leaves_enough_of_a_prompt(self) -> Self:
         if self.long_prompts == "cut" and self.max_prompt_tokens < _SHORTEST_CUT:
             raise ValueError(
-                f"max_prompt_tokens = {self.max_prompt_tokens} leaves too little of a prompt that is cut: at least"
+                f'max_prompt_tokens = {self.max_prompt_tokens} is too little for long_prompts = "cut": at least'
                 f" {_SHORTEST_CUT}"
             )
         return self
 
 
 class AlgorithmConfig(Section):
+    """The reinforcement-learning algorithm: credit, advantage, loss and update schedule."""
+
     name: str = ""
-    """The named algorithm whose parts fill in what the recipe leaves out: grpo, dapo, dr_grpo, rloo, reinforce_pp,
-    gspo, cispo, sapo, dr_mas, at_grpo, spiral, study, or your own `module:name`. Empty: the defaults below."""
+    """A named algorithm, which sets the keys of this section that the recipe leaves out: grpo, dapo, dr_grpo, rloo,
+    reinforce_pp, gspo, cispo, sapo, dr_mas, at_grpo, spiral, study, or your own `module:name`. Empty: every key that is
+    left out has the default given here."""
     credit: Named = Spec(name="outcome")
-    """The reward of each call: outcome, own, mix, help_hurt, or your own `module:name`."""
+    """The credit assignment, which gives each call its reward: outcome, own, mix, help_hurt, or your own
+    `module:name`."""
     advantage: Named = Spec(name="grpo")
-    """The comparison of rewards: grpo, dr_grpo, rloo, reinforce_pp, role, role_slot, role_turn, prompt, rae,
-    hierarchical, grouped, or your own `module:name`."""
+    """The advantage, which compares the rewards of calls: grpo, dr_grpo, rloo, reinforce_pp, role, role_slot,
+    role_turn, prompt, rae, hierarchical, grouped, or your own `module:name`."""
     loss: Named = Spec(name="clip")
-    """The loss of each token: reinforce, clip, gspo, cispo, sapo, or your own `module:name`."""
+    """The policy-gradient loss of each token: reinforce, clip, gspo, cispo, sapo, or your own `module:name`."""
     aggregation: Named = Spec(name=_PAPER)
-    """The weight of each token: token, call, constant. "paper" is what the paper of the loss or advantage has: call for
-    gspo, sapo and reinforce_pp, constant for dr_grpo, token for all others."""
+    """The aggregation of token losses into one loss. "token": the mean over all tokens. "call": the mean over calls of
+    the mean over their tokens. "constant": the sum over the tokens of a call, divided by a constant length. "paper":
+    the aggregation in the paper of the loss or advantage, which is call for gspo, sapo and reinforce_pp, constant for
+    dr_grpo, and token for all others."""
     role_weights: Literal["calls", "balance"] = "calls"
-    """"calls": every call weighs 1. "balance": every role of a policy weighs the same, however many calls it has."""
+    """The weights of roles in the loss of a policy. "calls": every call has weight 1. "balance": every role of the
+    policy has the same total weight, however many calls it has."""
     old_logprobs: Literal["learner", "sampler"] = "learner"
-    """The old log-probabilities of the ratio: those of the learner before the step, or those of the sampler."""
+    """The old log-probabilities in the ratio: computed by the "learner" before the step, or recorded by the
+    "sampler"."""
     correction: Named = Spec(name="none")
-    """Of the difference between sampler and learner: none, truncated (token weights), sequence (mask)."""
+    """The importance-sampling correction for the difference between sampler and learner: none, truncated (a capped
+    weight per token), or sequence (a mask on whole calls)."""
     kl: Named = Spec(name="none")
-    """KL to the base: none, k1, k2, k3, each with a weight."""
+    """The KL penalty towards the base model: none, or one of the estimators k1, k2, k3, each with a `weight`."""
     updates: Annotated[int, Field(ge=1)] = 1
-    """Optimizer steps per policy and training step, over as many mini-batches with equal parts of each role."""
+    """The number of optimizer steps per policy and training step. The calls are split into that many mini-batches, with
+    the calls of each role spread equally over them."""
     calls_per_update: Annotated[int, Field(ge=0)] = 0
-    """If not 0, one optimizer step per so many calls of a policy: policies with more calls take more steps."""
+    """The number of calls per optimizer step, so that a policy with more calls takes more steps; 0: use `updates`."""
     without_signal: Literal["drop", "keep"] = "drop"
-    """Groups that compare nothing are left out of the loss, or stay in its denominators with advantage 0."""
+    """The treatment of groups without signal, whose rewards are all equal. "drop": they are left out of the loss.
+    "keep": they stay in it with advantage 0 and count in its denominators."""
     resample: Annotated[int, Field(ge=0, le=16)] = 0
-    """Most times that tasks without signal are replaced by others in the same step (dynamic sampling, DAPO)."""
+    """The largest number of times per step that tasks without signal are replaced by others (dynamic sampling, as in
+    DAPO)."""
     overlong: Named = Spec(name="keep")
-    """Replies that reached max_tokens: keep, mask (out of the loss), soft (a penalty on the reward)."""
+    """The treatment of replies that reached `rollout.max_tokens`: keep, mask (left out of the loss), or soft (a penalty
+    on the reward)."""
 
     @model_validator(mode="before")
     @classmethod
@@ -242,73 +275,94 @@ def _name_in(table: dict[str, Any], key: str, default: str) -> Any:
 
 
 class LearnerConfig(Section):
+    """The computation of gradients."""
+
     max_tokens_per_micro_batch: Annotated[int, Field(ge=1)] = 4096
-    """Tokens that go through the model at once; changes no number beyond rounding. A GPU wants more, if they fit."""
+    """The largest number of tokens in one forward and backward pass. Results differ only by rounding; a GPU is faster
+    with more tokens, as far as its memory allows."""
     gradient_checkpointing: bool = False
-    """Layers are computed again in the backward pass: a third more time, far less memory."""
+    """Compute the layers again in the backward pass instead of storing their activations: about a third more time, far
+    less memory."""
 
 
 class EvaluationConfig(Section):
+    """Evaluations on the validation and the test split during training."""
+
     every: Annotated[int, Field(ge=1)] = 10
-    """Steps between evaluations; also before the first step and after the last."""
+    """The number of training steps between evaluations. The policies are also evaluated before the first step and after
+    the last."""
     samples: Annotated[int, Field(ge=1)] = 1
-    """Episodes a problem."""
+    """The number of episodes per task in each evaluation."""
     temperature: Annotated[float, Field(gt=0)] = 1.0
-    """Of sampling while evaluating."""
+    """The sampling temperature in evaluations."""
 
 
 class RunConfig(Section):
+    """The length, seed, checkpoints and checks of a training run."""
+
     steps: Annotated[int, Field(ge=1)] = 100
-    """Training steps."""
+    """The number of training steps."""
     seed: Annotated[int, Field(ge=0)] = 0
-    """Of everything random: adapters' initial values, the order of tasks, every call."""
+    """The seed of all randomness: the initial weights of adapters, the order of tasks, and the sampling of every
+    call."""
     save_every: Annotated[int, Field(ge=1)] = 10
-    """Steps between checkpoints; also before the first step and after the last."""
+    """The number of training steps between checkpoints. Checkpoints are also saved before the first step and after the
+    last."""
     patience: Annotated[int, Field(ge=1)] = 3
-    """Steps in a row in which every episode failed, after which the run stops."""
+    """The number of consecutive training steps in which every episode fails, after which the run stops with an
+    error."""
     threads: Annotated[int, Field(ge=0)] = 0
-    """Of torch on the CPU; 0 is resolved when the run starts: every core, or 1 where other work makes more slower."""
+    """The number of torch threads on the CPU. 0: chosen when the run starts, either one per core, or 1 if other work on
+    the machine makes several threads slower than one."""
     proof_calls: Annotated[int, Field(ge=0)] = 8
-    """Calls a policy and step whose log-probabilities the learner recomputes."""
+    """The number of calls per policy and step whose log-probabilities the learner recomputes and compares with the
+    sampler's."""
     proof_tolerance: Annotated[float, Field(gt=0)] = 1e-4
-    """Largest difference, in nats a token, between sampler and learner before the run stops."""
+    """The largest allowed difference between the log-probabilities of sampler and learner, in nats per token; above it
+    the run stops with an error."""
 
 
 class Config(Section):
-    """A whole recipe."""
+    """A recipe."""
 
     task: Named = Spec(name="arithmetic")
+    """The task set, which supplies the problems, or your own `module:name`."""
     sandbox: Named = Spec(name="fork_server")
-    """Where the programs of code tasks run: fork_server, bubblewrap, remote."""
+    """The sandbox in which the programs of code tasks run: fork_server, bubblewrap, or remote."""
     judge: Named = Spec(name="task")
-    """Who scores answers: task (each task's own judge), text, number, mathematics, or a function of the user's own,
-    `my_module:my_judge`, with its options and with seconds, workers and at_once."""
+    """The judge, which scores answers: task (each task's own judge), text, number, mathematics, or a function of your
+    own, `my_module:my_judge`, with its own options and with `seconds`, `workers` and `at_once`."""
     workflow: Named = Spec(name="voting")
+    """The workflow, which defines the roles and when each is called, or your own `module:name`."""
     model: ModelConfig = ModelConfig()
     policies: PoliciesConfig = PoliciesConfig()
     policy: dict[str, SomePolicySettings] = {}
-    """What is different for some policies: `policy.NAME.KEY`, with the keys of [policies], `model` and `endpoint`."""
+    """Settings of single policies: `policy.NAME.KEY` overrides a key of [policies] or [model] for policy NAME, or gives
+    it an `endpoint`."""
     rollout: RolloutConfig = RolloutConfig()
     algorithm: AlgorithmConfig = AlgorithmConfig()
     sampler: Named = Spec(name="in_process")
+    """The engine that generates the replies, or your own `module:name`."""
     learner: LearnerConfig = LearnerConfig()
     runtime: Named = Spec(name="local")
+    """The arrangement of sampler and learner in processes."""
     diagnostics: list[Named] = [Spec(name=name) for name in ("behaviour", "role_gradients", "persistence", "distance")]
-    """What is looked at in each step; `docs/metrics.md` says what the numbers are."""
+    """The diagnostics that are computed in each training step; `docs/metrics.md` defines their numbers."""
     interventions: list[Named] = []
+    """The interventions, which change training steps, in the order in which they are applied."""
     signatures: list[Named] = []
-    """Failure signatures of your own, `module:NAME`, looked for besides the shipped ones."""
+    """Your own failure signatures, `module:NAME`, which are searched for in addition to the shipped ones."""
     evaluation: EvaluationConfig = EvaluationConfig()
     run: RunConfig = RunConfig()
 
     def toml(self) -> str:
-        """The whole recipe with every default written out."""
+        """The recipe as TOML, with every default written out."""
         return tomli_w.dumps(self.model_dump(exclude_none=True))
 
     def policy_settings(self, name: str) -> PolicySettings:
-        """Everything about a policy: what its table says, else what [policies] and [model] say.
+        """The settings of a policy: those in its own table, then those in [policies] and [model].
 
-        Raises ConfigError if an endpoint is to be trained, or the tables contradict each other.
+        Raises ConfigError if a policy of an endpoint is to be trained, or if the tables contradict each other.
         """
         known = self.policies.model_dump(exclude={"sharing"})
         own = self.policy[name].model_dump(exclude_none=True) if name in self.policy else {}
@@ -316,8 +370,8 @@ class Config(Section):
         if "endpoint" in own:
             if own.get("trainable"):
                 raise ConfigError(
-                    f"policy {name!r} is played by an endpoint, whose weights are out of reach and whose token"
-                    f" log-probabilities are not ours: set policy.{name}.trainable = false, or give it a model"
+                    f"policy {name!r} uses an endpoint, which cannot be trained because it gives neither weights nor"
+                    f" log-probabilities of its tokens: set policy.{name}.trainable = false, or give it a model"
                 )
             own["trainable"] = False
         try:
@@ -327,7 +381,7 @@ class Config(Section):
 
     @property
     def cell(self) -> str:
-        """The name of this cell of a study: workflow-sharing-model-task-seed."""
+        """The name of this recipe within a study: workflow-sharing-model-task-seed."""
         sharing = self.policies.sharing if isinstance(self.policies.sharing, str) else "table"
         model = Path(self.model.path).name.lower().removesuffix(".gguf")
         names = (self.workflow.name, sharing, model, self.task.name)
@@ -335,7 +389,7 @@ class Config(Section):
 
 
 def every_key(section: type[BaseModel] = Config, above: str = "") -> list[str]:
-    """Every key of the recipe, dotted, but for those of one policy's own table."""
+    """Every key of a recipe as `section.key`, except the keys in the tables of single policies."""
     keys = []
     for name, field in section.model_fields.items():
         inner = field.annotation

@@ -1,4 +1,4 @@
-"""A checkpoint evaluated as it is and under controls, paired task by task."""
+"""Evaluation of a checkpoint as it is and with controls, compared task by task."""
 
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
@@ -34,28 +34,28 @@ class Ask(NamedTuple):
 
 
 class Control(NamedTuple):
-    """The control that a run is compared with: at most one of these."""
+    """The control that a run is compared with; at most one of the fields may be set."""
 
     swap: tuple[str, str] | None = None
-    """Two roles, each of which is served by the other's policy."""
+    """Two roles that exchange their policies."""
     ablate: str | None = None
-    """A role that is served by the base of its policy."""
+    """A role that uses the base of its policy."""
     solo: bool = False
-    """Each role alone, once and as often as the team's tokens allow."""
+    """Each role alone: with one answer, and with a majority vote over as many answers as cost the team's tokens."""
     transfer: Run | None = None
-    """The run whose workflow and tasks are played; the control is the base in every role."""
+    """Another run, whose workflow and tasks are played; the control uses the base in every role."""
     against: Run | None = None
-    """Another run, on the same tasks."""
+    """Another run on the same tasks."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
-    """One evaluation, and its difference to the run's own."""
+    """An evaluation, and its difference from that of the run itself."""
 
     name: str
-    """`run` for the run, or the model, as it is."""
+    """"run" for the run or base model as it is, else a description of the control."""
     step: int
-    """The checkpoint of which run's policies were played; 0 for a base model."""
+    """The step of the checkpoint that was evaluated; 0 for a base model."""
     evaluation: Evaluation
     difference: Comparison | None = None
     """This evaluation minus the run's, paired by task; None for the run itself."""
@@ -63,14 +63,14 @@ class Row:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Evaluations:
-    """The evaluation that was asked for, and those it is compared with."""
+    """The evaluation of a run or base model, and those of its controls."""
 
     rows: tuple[Row, ...]
-    """The run as it is, then its controls."""
+    """The run or base model as it is, then the controls."""
 
     @property
     def run(self) -> Evaluation:
-        """The run, or the model, as it is."""
+        """The evaluation of the run or base model as it is."""
         return self.rows[0].evaluation
 
     @property
@@ -103,20 +103,21 @@ _SCHEMA = {
 
 
 async def evaluations_of_base(config: Config, ask: Ask) -> AsyncIterator[Row]:
-    """The one evaluation of a recipe whose policies are as training starts them. Raises CounterpointError."""
+    """The evaluation of a recipe with the policies from which training starts. Raises CounterpointError."""
     yield Row(name=AS_IT_IS, step=0, evaluation=await _played(config, {}, ask))
 
 
 async def evaluations_of(
     run: Run, config: Config, ask: Ask, control: Control, overrides: Sequence[str] = ()
 ) -> AsyncIterator[Row]:
-    """The run's checkpoint as it is, then each of its controls, as each is done.
+    """The evaluation of the run's checkpoint, then of each control; each is yielded as soon as it is done.
 
-    `config` is the run's recipe, perhaps changed; the recipe of another run is changed by `overrides`. Raises
-    ConfigError if more than one control is asked for, or one does not fit; RunError if the run has no such checkpoint.
+    `config` is the run's recipe with the overrides; `overrides` are also applied to the recipe of another run. Raises
+    ConfigError if more than one control is asked for, or it does not fit the workflow; RunError if the run has no such
+    checkpoint.
     """
     if sum(map(bool, control)) > 1:
-        raise ConfigError("one control at a time: swap, ablate, solo, transfer or against")
+        raise ConfigError("at most one control is allowed: swap, ablate, solo, transfer or against")
     step = run.saved_step(ask.step)
     checkpoint = run.checkpoint_path(step)
     as_it_is = (config, controls.kept(config, checkpoint))
@@ -142,17 +143,17 @@ async def evaluations_of(
 
 
 def affordable(team: Evaluation, alone: Evaluation) -> int:
-    """How many answers of one role cost as many generated tokens as the team's calls; rounded down, at least 1."""
+    """The number of answers of one role that cost as many generated tokens as the team; rounded down, at least 1."""
     return max(1, int(_spent(team) / _spent(alone)))
 
 
 def over_tasks(outcomes: Outcomes) -> Interval:
-    """The mean over tasks of their mean outcome, with its interval."""
+    """The mean over tasks of each task's mean outcome, with its 95 % interval."""
     return interval([fmean(values) for values in outcomes.values()])
 
 
 _Others = dict[str, tuple[Config, Sources, int | None]]
-"""Name -> recipe, policies, and the step of another run that they are from."""
+"""Name -> recipe, adapters, and step; the step is None for a checkpoint of the run itself."""
 
 
 def _controls(
@@ -163,7 +164,7 @@ def _controls(
     control: Control,
     overrides: Sequence[str],
 ) -> _Others:
-    """The controls that are known before the run itself has been played."""
+    """The controls that do not depend on the evaluation of the run itself."""
     if control.swap is not None:
         one, other = control.swap
         return {f"with {one} and {other} swapped": (*controls.swapped(config, checkpoint, one, other), None)}
@@ -181,13 +182,13 @@ def _config(run: Run, overrides: Sequence[str]) -> Config:
 
 
 def _other_run(other: Run, config: Config, ask: Ask, overrides: Sequence[str]) -> tuple[Config, Sources, int]:
-    """Another run as it is. Raises RunError unless its tasks of that split are the same as those of `config`."""
+    """Another run as it is. Raises RunError unless its tasks in the split are those of `config`."""
     theirs = _config(other, overrides)
     prints = [load_tasks(one.task, one.sandbox, one.judge).fingerprints() for one in (config, theirs)]
     if ask.split not in prints[0]:
         raise ConfigError(unknown("split", ask.split, prints[0]))
     if prints[0][ask.split] != prints[1][ask.split]:
-        raise RunError(f"{other.path} has other {ask.split} tasks than this run: the two cannot be paired")
+        raise RunError(f"{other.path} has other {ask.split} tasks than this run: the two cannot be compared")
     changed = theirs.model_copy(update={"run": theirs.run.model_copy(update={"threads": config.run.threads})})
     step = other.saved_step(ask.step)
     return changed, controls.kept(theirs, other.checkpoint_path(step)), step
@@ -205,7 +206,7 @@ async def _played(config: Config, sources: Sources, ask: Ask) -> Evaluation:
 
 
 def _spent(found: Evaluation) -> float:
-    """Generated tokens per episode, of all roles."""
+    """Generated tokens per episode, summed over all roles."""
     roles = [name.split("/")[1] for name in found.numbers if name.startswith("role/") and name.endswith("/calls")]
     return sum(found.numbers[f"role/{role}/calls"] * found.numbers[f"role/{role}/tokens"] for role in roles)
 

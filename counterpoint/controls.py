@@ -1,7 +1,7 @@
-"""Controls: the same tasks with policies exchanged, removed, alone, or from another run.
+"""Controls: evaluations on the same tasks with policies exchanged, removed, alone, or from another run.
 
-A control is an ordinary recipe, and for each of its policies the folder of an adapter, or None for the policy's base.
-So every workflow that can be trained can be a control.
+A control is an ordinary recipe together with the folder of an adapter for each of its policies, or None for the
+policy's base. So every workflow that can be trained can be a control.
 """
 
 from collections.abc import Mapping
@@ -18,12 +18,12 @@ BASE = "base-of-{role}"
 
 
 def kept(config: Config, checkpoint: Path) -> Sources:
-    """The run itself, without a control: every policy as it was saved."""
+    """The adapters of the run itself, without a control: every policy as it was saved."""
     return {policy.name: checkpoint / policy.name for policy in routes_of(config).policies}
 
 
 def swapped(config: Config, checkpoint: Path, one: str, other: str) -> tuple[Config, Sources]:
-    """Two roles exchange their policies, so that whatever the policies have specialised in is lost.
+    """The control in which two roles exchange their policies, so that no policy serves the role it was trained for.
 
     Raises ConfigError if a role does not exist or has several policies, or if both have the same one.
     """
@@ -36,14 +36,15 @@ def swapped(config: Config, checkpoint: Path, one: str, other: str) -> tuple[Con
 
 
 def ablated(config: Config, checkpoint: Path, role: str) -> tuple[Config, Sources]:
-    """One role with the base of its policy, the others as they were. Raises ConfigError if there is no such role.
+    """The control in which one role uses the base of its policy, and the others are unchanged.
 
-    The role gets a new policy, with the settings of the one it had.
+    The role gets a new policy with the settings of its own. Raises ConfigError if there is no such role, or its policy
+    is that of an endpoint.
     """
     routes = routes_of(config)
     mine = _policies(routes, role)[0]
     if config.policy_settings(mine).endpoint is not None:
-        raise ConfigError(f"role {role!r} has a policy of an endpoint: there is no base to take its place")
+        raise ConfigError(f"role {role!r} has the policy of an endpoint: there is no base to replace it")
     name = BASE.format(role=role)
     changed = with_policies(config, {**_sharing(routes), role: name}, {name: mine})
     left = routes_of(changed).policies
@@ -51,9 +52,9 @@ def ablated(config: Config, checkpoint: Path, role: str) -> tuple[Config, Source
 
 
 def alone(config: Config, checkpoint: Path, role: str, samples: int) -> tuple[Config, Sources]:
-    """The policy of a role answers alone; of several `samples` the majority counts.
+    """The control in which the policy of one role answers alone, with a majority vote over `samples` answers.
 
-    For a role with one policy per slot it is that of slot 0. Raises ConfigError if there is no such role.
+    For a role with one policy per slot, the policy is that of slot 0. Raises ConfigError if there is no such role.
     """
     mine = _policies(routes_of(config), role)[0]
     workflow: dict[str, object] = {"name": "majority", "samples": samples} if samples > 1 else {"name": "single"}
@@ -62,9 +63,9 @@ def alone(config: Config, checkpoint: Path, role: str, samples: int) -> tuple[Co
 
 
 def transferred(config: Config, checkpoint: Path, target: Config) -> tuple[Config, Sources]:
-    """The policies of this run in another run's workflow and task, each for the role of the same name.
+    """The control in which the policies of this run play another run's workflow and task, each in the role of its name.
 
-    Roles that this run does not have get the base of `model`. Raises ConfigError if it has none of the roles.
+    Roles that this run does not have use the base in `model`. Raises ConfigError if the two runs share no role.
     """
     here, roles = routes_of(config), load_workflow(target.workflow).roles
     found = {role: _policies(here, role)[0] for role in roles if role in here.policy_of}
@@ -88,7 +89,7 @@ def routes_of(config: Config) -> Routing:
 def with_policies(
     config: Config, sharing: Mapping[str, str | list[str]], like: Mapping[str, str], **tables: dict[str, object]
 ) -> Config:
-    """The recipe with another routing. Policy `p` has the settings of policy `like[p]`, or its own."""
+    """The recipe with another routing. Policy `p` has the settings of policy `like[p]`, or else its own."""
     table = config.model_dump(exclude_none=True)
     named = {name for found in sharing.values() for name in ([found] if isinstance(found, str) else found)}
     known = table.pop("policy")

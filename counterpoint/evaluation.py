@@ -1,4 +1,4 @@
-"""Play a workflow over held-out tasks and count."""
+"""Evaluation of a workflow on held-out tasks."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,25 +14,25 @@ from counterpoint.play import Limits, Stage, rollout
 from counterpoint.task import RIGHT_FROM, Task
 
 Outcomes = Mapping[str, Sequence[float]]
-"""Task id -> outcomes in [0, 1] on it; tasks without one are absent."""
+"""Task id -> the outcomes of its episodes, from 0 to 1; a task without any is absent."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Evaluation:
-    """What became of every task of a split."""
+    """The results of the episodes on every task of a split."""
 
     split: str
     outcomes: Outcomes
-    """The success of each episode that could be judged; an episode that failed counts 0."""
+    """The reward of each episode that could be judged; a failed episode counts as 0."""
     roles: Mapping[str, Outcomes]
-    """Role -> the scores of its claims."""
+    """Role -> task id -> the scores of its claims."""
     numbers: Numbers
-    """Team and role behaviour, by the names of `docs/metrics.md`."""
+    """Numbers of the team and the roles, with the names in `docs/metrics.md`."""
     attempts: Attempts = field(default_factory=dict)
-    """The answer of each episode that could be judged; one that failed has none."""
+    """Task id -> the answer of each episode that could be judged; the answer of a failed episode is None."""
     role_attempts: Mapping[str, Attempts] = field(default_factory=dict)
-    """Role -> what it answered in its first turn, where nothing it said before can have helped; roles that do not
-    answer are absent."""
+    """Role -> its answers in its first turn, which no earlier answer of its own can have influenced; roles that give no
+    answers are absent."""
 
     @property
     def accuracy(self) -> float:
@@ -40,28 +40,29 @@ class Evaluation:
         return fmean(fmean(values) for values in self.outcomes.values())
 
     def metrics(self) -> Numbers:
-        """Its numbers under `eval/<split>/`."""
+        """The accuracy and the numbers, named `eval/<split>/...`."""
         return {f"eval/{self.split}/accuracy": self.accuracy} | {
             f"eval/{self.split}/{name}": value for name, value in self.numbers.items()
         }
 
     def row(self, step: int) -> dict[str, Any]:
-        """Everything but the answers, as one line of `evaluations.jsonl`."""
+        """Everything except the answers, as one row of `evaluations.jsonl`."""
         kept = ("split", "outcomes", "roles", "numbers")
         return {"step": step, "accuracy": self.accuracy, **{name: getattr(self, name) for name in kept}}
 
     def answers(self) -> dict[str, Any]:
-        """The attempts of the team and of each role, as plain values."""
+        """The attempts of the team and of each role, as values that JSON can hold."""
         return {"team": _plain(self.attempts), "roles": {who: _plain(made) for who, made in self.role_attempts.items()}}
 
 
 async def evaluate(
     stage: Stage, tasks: Sequence[Task], limits: Limits, *, split: str, samples: int, seed: int
 ) -> Evaluation:
-    """Play every task `samples` times. The same seed gives every version of the policies the same luck.
+    """The evaluation of a split, with `samples` episodes per task.
 
-    Raises WorkflowError if no episode could be judged (EndpointError if that is why), or if a role was not called in
-    any episode though none failed and every reply could be read.
+    With the same seed, different checkpoints sample with the same random numbers, so that their results can be paired.
+    Raises EndpointError if no episode could be judged because an endpoint failed, and WorkflowError if none could be
+    judged for another reason, or if a role was never called though no episode failed and every reply could be read.
     """
     groups = await rollout(stage, tasks, limits, size=samples, seed=f"{seed}/evaluate/{split}")
     evaluation = count(groups, split)
@@ -78,13 +79,13 @@ async def evaluate(
 
 
 def count(groups: Sequence[Group], split: str) -> Evaluation:
-    """The evaluation that these episodes amount to."""
+    """The evaluation computed from these episodes. Raises as `evaluate` does if no episode could be judged."""
     outcomes = {group.task: [one.success for one in group.episodes if one.success is not None] for group in groups}
     judged = {task: values for task, values in outcomes.items() if values}
     if not judged:
         first = groups[0].episodes[0]
         if first.error_kind == "endpoint":
-            raise EndpointError(f"no answer to the {len(groups)} {split} tasks could be had; first: {first.error}")
+            raise EndpointError(f"none of the {len(groups)} {split} tasks was answered; first: {first.error}")
         raise WorkflowError(
             f"no answer to the {len(groups)} {split} tasks could be judged; first: {first.score.reason}"
         )

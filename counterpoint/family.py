@@ -1,7 +1,7 @@
-"""A family: named members that a recipe chooses from, and members of the user's own, `module:name`.
+"""Families: named members that a recipe chooses from, and the user's own members, `module:name`.
 
-Every family of this package is one `Family`, a table of names in its `__init__.py`. A member is imported when it is
-asked for, so a table costs nothing, and whatever is wrong with a name or an option is one line.
+Every family of this package is one `Family`, a table of names in its `__init__.py`. A member is imported only when it
+is needed. An error in a name or an option is reported in one line.
 """
 
 import importlib
@@ -21,7 +21,7 @@ from counterpoint.options import Spec, check_options
 
 T = TypeVar("T")
 GIVEN = "given"
-"""The module part of a name that stands for a Python object: it is known in this process alone."""
+"""The module part of the name of a Python object that was passed to a call; only this process knows it."""
 _OWN = "my_module:my_{kind}"
 _KEYWORD_ONLY = (inspect.Parameter.KEYWORD_ONLY,)
 _ANY = (inspect.Parameter.KEYWORD_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
@@ -29,11 +29,11 @@ _ANY = (inspect.Parameter.KEYWORD_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 _folders: list[str] = []
 _given: dict[str, Any] = {}
 _loaded: dict[str, str] = {}
-"""Module of the user's own -> the digest of the source that was executed."""
+"""The user's own modules -> the digest of the source that was executed."""
 
 
 def look_in(folder: Path) -> None:
-    """Modules of the user's own are looked for in `folder` too, before the current directory."""
+    """Search `folder` for the user's own modules too, before the current directory."""
     place = str(folder.resolve())
     if place in _folders:
         _folders.remove(place)
@@ -41,9 +41,9 @@ def look_in(folder: Path) -> None:
 
 
 def name_of(member: Any, kind: str) -> str:
-    """The name by which a recipe of this process knows a Python object.
+    """The name of a Python object in a recipe.
 
-    `module:name` where any process can import it, else `given:name`, which only this process can resolve.
+    It is `module:name` if any process can import the object, else `given:name`, which only this process can resolve.
     """
     declared = getattr(member, "play", member)  # a workflow is known by its function
     own, module = getattr(declared, "__qualname__", ""), getattr(declared, "__module__", None)
@@ -56,19 +56,19 @@ def name_of(member: Any, kind: str) -> str:
 
 
 def give(name: str, member: Any) -> None:
-    """In this process `name`, such as `given:score`, stands for a Python object. Other names are left as they are."""
+    """Register a Python object under `name`, such as `given:score`, in this process. Other names are ignored."""
     module, _, attribute = name.partition(":")
     if module == GIVEN:
         _given[attribute] = member
 
 
 def is_own(name: str) -> bool:
-    """Whether a name is that of a member of the user's own."""
+    """True if a name is that of the user's own member, `module:name`."""
     return ":" in name
 
 
 def source_of(name: str) -> tuple[str, str]:
-    """Where a member of the user's own comes from, and the SHA-256 of its source; of an object that has none, "".
+    """The file of the user's own member and the SHA-256 of its source; empty for an object without source.
 
     Raises ConfigError if it cannot be imported.
     """
@@ -93,7 +93,7 @@ class Family(Generic[T]):
     """
 
     kind: str
-    """What a member is called in a message, such as "task"."""
+    """The word for a member in messages, such as "task"."""
     members: Mapping[str, str]
     """Name -> `module:attribute`."""
     takes: type | tuple[type, ...] | None = None
@@ -104,11 +104,11 @@ class Family(Generic[T]):
         return iter(self.members)
 
     def shipped(self) -> dict[str, Any]:
-        """Name -> member, for those that are not the user's own."""
+        """Name -> member, without the user's own."""
         return {name: self.find(name) for name in self.members}
 
     def find(self, name: str) -> Any:
-        """The member of that name. Raises ConfigError with the nearest name if there is none."""
+        """The member with that name. Raises ConfigError, which suggests the nearest name, if there is none."""
         if is_own(name):
             return self._own(name)
         if name not in self.members:
@@ -117,9 +117,9 @@ class Family(Generic[T]):
         return getattr(importlib.import_module(module), attribute)
 
     def build(self, spec: Spec, where: str = "", **context: Any) -> T:
-        """The product of the member that `spec` names, called with its options.
+        """The result of calling the member that `spec` names with its options.
 
-        It also gets those values of `context` that it has a parameter for. Raises ConfigError if there is no such
+        It also gets those values of `context` for which it has a parameter. Raises ConfigError if there is no such
         member, or an option is unknown, missing or out of range.
         """
         member = self.find(spec.name)
@@ -129,9 +129,9 @@ class Family(Generic[T]):
         return cast(T, self._bound(member, spec, where, context, _ANY)())
 
     def bind(self, spec: Spec, where: str = "", **context: Any) -> Callable[..., Any]:
-        """The member with its options, its keyword-only parameters, and its part of the `context` bound to it.
+        """The member with its options (its keyword-only parameters) and the matching values of `context` bound.
 
-        Its other parameters are left to whoever calls it. Raises ConfigError as `build` does.
+        The caller passes its other parameters. Raises ConfigError as `build` does.
         """
         return self._bound(self.find(spec.name), spec, where, context, _KEYWORD_ONLY)
 
@@ -140,7 +140,7 @@ class Family(Generic[T]):
     ) -> Callable[..., Any]:
         place = where or f"{self.kind}.{spec.name}"
         if not callable(member):
-            raise ConfigError(f"{place} = {spec.name!r} is a {type(member).__name__}, which makes no {self.kind}")
+            raise ConfigError(f"{place} = {spec.name!r} is a {type(member).__name__}, which cannot make a {self.kind}")
         parameters = inspect.signature(member).parameters
         known = {name: value for name, value in context.items() if name in parameters}
         options = [name for name, one in parameters.items() if name not in known and one.kind in kinds]
@@ -176,14 +176,14 @@ class Family(Generic[T]):
 def _find_given(attribute: str) -> Any:
     if attribute not in _given:
         raise ConfigError(
-            f"{GIVEN}:{attribute} was given as a Python object, which this process does not have: pass it again, or"
-            " put it into a module and name it module:name"
+            f"{GIVEN}:{attribute} was passed as a Python object, which this process does not have: pass it again, or"
+            " put it into a module and use the name module:name"
         )
     return _given[attribute]
 
 
 def _imported(module: str, name: str) -> ModuleType:
-    """The user's module, executed again if its source is not the one that was executed. Raises ConfigError."""
+    """The user's module, executed again if its source has changed since. Raises ConfigError."""
     places = [*_folders, str(Path.cwd())]
     for place in reversed(places):
         if place not in sys.path:
@@ -206,7 +206,7 @@ def _imported(module: str, name: str) -> ModuleType:
 
 
 def _is_stale(module: str, known: ModuleType, origin: str | None) -> bool:
-    """Whether what would be imported now is another file, or another text, than what was executed."""
+    """True if an import would now execute another file, or another text, than was executed."""
     if module not in _loaded or origin is None:
         return False
     stale = known.__file__ != origin or _loaded[module] != _digest(origin)

@@ -1,4 +1,4 @@
-"""The third act of a training step: what is trained, what the ratio is taken to, what the updates of a step come to."""
+"""The learning part of a training step: trainable policies, old log-probabilities, and totals over its updates."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -21,9 +21,10 @@ def trainable(settings: Mapping[str, PolicySettings]) -> list[str]:
 
 
 def anchored(learner: Learner, batches: Sequence[Sequence[Sample]], loss: Loss) -> list[list[Sample]]:
-    """The mini-batches, their samples with the log-probabilities that the ratio is taken to.
+    """The mini-batches, with the old log-probabilities of every sample filled in where the loss needs them.
 
-    With one update and the learner's own these are those of the update itself, and need no computation.
+    With a single mini-batch and the learner's own old log-probabilities, the policy has not changed since, so that the
+    backward pass computes them anyway: they stay unset.
     """
     if loss.old_logprobs == "sampler":
         return [[replace(sample, old=sample.call.logprobs) for sample in batch] for batch in batches]
@@ -35,7 +36,7 @@ def anchored(learner: Learner, batches: Sequence[Sequence[Sample]], loss: Loss) 
 
 
 def together(moves: Sequence[Mapping[str, Moved]]) -> dict[str, Moved]:
-    """What the updates of a step did to each policy that moved: mean norm, last rate, length of the path, how many."""
+    """Policy -> its updates in a step, combined: mean norm, last learning rate, summed change, number of updates."""
     found: dict[str, Moved] = {}
     for policy in dict.fromkeys(policy for moved in moves for policy in moved):
         mine = [moved[policy] for moved in moves if policy in moved]
@@ -49,6 +50,6 @@ def together(moves: Sequence[Mapping[str, Moved]]) -> dict[str, Moved]:
 
 
 def mean_of(looks: Sequence[Mapping[str, float]]) -> Numbers:
-    """Every number, averaged over the updates that have it."""
+    """The mean of every number over the updates that have it."""
     names = dict.fromkeys(name for look in looks for name in look)
     return {name: fmean(look[name] for look in looks if name in look) for name in names}

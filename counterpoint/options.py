@@ -1,4 +1,4 @@
-"""Options: sections of a recipe, members of families with their options, and what is wrong with either in one line."""
+"""Sections of a recipe and options of family members, and one-line explanations of errors in them."""
 
 import inspect
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -10,7 +10,7 @@ from counterpoint.errors import ConfigError, unknown
 
 
 class Spec(BaseModel):
-    """A member of a family: its name and its keyword arguments. In a recipe a bare string is a name."""
+    """The name of a family member and its options. In a recipe, a bare string is a name without options."""
 
     model_config = ConfigDict(extra="allow", frozen=True, strict=True)
     name: str
@@ -21,7 +21,7 @@ class Spec(BaseModel):
 
 
 class Section(BaseModel):
-    """A table of the recipe: frozen, strict about types, no unknown keys."""
+    """A table of the recipe: immutable, strict about types, without unknown keys."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, use_attribute_docstrings=True)
 
@@ -45,7 +45,9 @@ Named = Annotated[Spec, BeforeValidator(_as_spec)]
 
 
 class _Options(Section):
-    """Options of a function: their model is made from its signature, and has no source to look for docstrings in."""
+    """The options of a function. The model is made from its signature, so there is no source to read docstrings
+    from.
+    """
 
     model_config = ConfigDict(use_attribute_docstrings=False)
 
@@ -58,9 +60,9 @@ def check_options(
     skip: Collection[str] = (),
     only: Collection[str] | None = None,
 ) -> dict[str, Any]:
-    """Every option of `function` with its value: the given one, checked, or the default.
+    """Every option of `function` with its checked value, or else its default.
 
-    Options are its keyword-only parameters but for those in `skip`, or just the parameters in `only`.
+    The options are the keyword-only parameters except those in `skip`, or exactly the parameters in `only`.
 
     Raises ConfigError if an option is unknown, of the wrong type, outside the range its annotation gives, or missing.
     """
@@ -88,7 +90,9 @@ def _signature(where: str, function: Callable[..., Any]) -> inspect.Signature:
 
 
 def explain(error: ValidationError, model: type[BaseModel], where: str = "", *, beside: Collection[str] = ()) -> str:
-    """One line that names the first bad key or value, and what is allowed; at the top also the keys in `beside`."""
+    """One line that names the first wrong key or value and what is allowed; `beside` are further keys of the top
+    level.
+    """
     first = error.errors()[0]
     path = ".".join(str(part) for part in (where, *first["loc"]) if part != "" and not _is_union_tag(part))
     if first["type"] == "extra_forbidden":
@@ -103,7 +107,7 @@ def explain(error: ValidationError, model: type[BaseModel], where: str = "", *, 
 
 
 def _is_union_tag(part: int | str) -> bool:
-    """Whether pydantic put it into a location to say which type of a union it tried."""
+    """True if pydantic added this part of a location to tell which type of a union it tried."""
     return isinstance(part, str) and (part in ("str", "int", "float", "bool") or "[" in part)
 
 
@@ -113,12 +117,12 @@ def _fields_at(model: type[BaseModel], location: Sequence[int | str]) -> list[st
         if isinstance(table, type) and issubclass(table, BaseModel):
             field = table.model_fields.get(str(part))
             table = None if field is None else _table_in(field.annotation)
-        else:  # a table of tables, of which this is one's name
+        else:  # a table of tables: this part is the name of one of them
             table = _table_in(get_args(table)[-1]) if get_origin(table) is dict else None
     return list(table.model_fields) if isinstance(table, type) and issubclass(table, BaseModel) else []
 
 
 def _table_in(annotation: Any) -> Any:
-    """The table that a field holds, where it holds one or None."""
+    """The type of a field, without the None of an optional table."""
     options = [option for option in get_args(annotation) if option is not type(None)]
     return options[0] if type(None) in get_args(annotation) and len(options) == 1 else annotation

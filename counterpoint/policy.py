@@ -1,4 +1,4 @@
-"""Policies, and the routing that says which of them generates for which role."""
+"""Policies, and the routing from roles to policies."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -10,7 +10,7 @@ from counterpoint.errors import ConfigError, unknown
 SHARED_POLICY = "shared"
 SHARINGS = ("shared", "isolated", "slots")
 RESERVED = ("interventions", "algorithm", "diagnostics")
-"""Names that a checkpoint uses for other things than policies."""
+"""Names that a checkpoint uses for other things, so that no policy may have them."""
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
 
 Sharing = str | Mapping[str, str | Sequence[str]]
@@ -18,7 +18,7 @@ Sharing = str | Mapping[str, str | Sequence[str]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Policy:
-    """A named set of weights: an adapter on a frozen base, or an endpoint's."""
+    """A named set of weights: an adapter on a frozen base, or the model of an endpoint."""
 
     name: str
     roles: tuple[str, ...]
@@ -55,18 +55,18 @@ class Routing:
 
 
 def routing(sharing: Sharing, slots: Mapping[str, int]) -> Routing:
-    """The routing that `sharing` stands for; `slots` says how many slots each role has.
+    """The routing for a value of `policies.sharing`; `slots` gives the number of slots of each role.
 
     "shared" (one policy for all roles), "isolated" (one policy per role), "slots" (one policy per role and slot, named
     `<role>-<slot>`), or a table that gives every role its policy or a list of policies, one per slot. Raises
     ConfigError if the table leaves a role out, names one that does not exist, or has too few or too many policies for
-    its slots, or if the word is none of the three.
+    its slots, or if the word is not one of the three.
     """
     routes = _routing_by_word(sharing, slots) if isinstance(sharing, str) else _routing_by_table(sharing, slots)
     for policy in routes.policies:
         if not _NAME.fullmatch(policy.name) or policy.name in RESERVED:
             raise ConfigError(
-                f"policies.sharing: policy {policy.name!r} is not a possible name; allowed: a letter, then letters,"
+                f"policies.sharing: policy {policy.name!r} is not a valid name; allowed: a letter, then letters,"
                 f" digits, - and _, but not {', '.join(RESERVED)}"
             )
     return routes

@@ -1,4 +1,4 @@
-"""Recipes: found by name, read from TOML, laid over a preset, changed by dotted overrides, and checked."""
+"""Recipes: finding, reading, combining with presets and overrides, and checking."""
 
 import copy
 import tomllib
@@ -22,10 +22,10 @@ RECIPE_FOLDERS = (Path("recipes"), _PACKAGE / "recipes", _PACKAGE.parent / "reci
 
 
 def load_config(recipe: str | Path, overrides: Sequence[str] = ()) -> Config:
-    """The recipe, on the preset that it names, with the overrides (`section.key=value`) applied in their order.
+    """The recipe, completed by the preset it names, with the overrides (`section.key=value`) applied in order.
 
-    `recipe` is a TOML file, a folder with a `run.toml`, or the name of a folder in `recipes/`; a module that it names
-    is looked for beside it too. Raises ConfigError that names the bad key or value and what is allowed.
+    `recipe` is a TOML file, a folder with a `run.toml`, or the name of a folder in `recipes/`; modules that it names
+    are also searched for in its folder. Raises ConfigError, which names the wrong key or value and what is allowed.
     """
     path = find_recipe(str(recipe))
     look_in(path.parent)
@@ -37,10 +37,10 @@ def load_config(recipe: str | Path, overrides: Sequence[str] = ()) -> Config:
 
 
 def override_table(table: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
-    """The table with every `section.key=value` set in it; `preset=NAME` lays a preset over it.
+    """The table with every `section.key=value` set in it; `preset=NAME` lets a preset override it.
 
     A named algorithm, `algorithm=NAME` or `algorithm.name=NAME`, replaces the whole `[algorithm]` of the recipe;
-    wherever it stands among the overrides, those of single keys of the algorithm apply to it. Raises ConfigError if an
+    overrides of single keys of the algorithm apply to it, in whatever order they are given. Raises ConfigError if an
     override is malformed, or there is no such preset.
     """
     changed = copy.deepcopy(dict(table))
@@ -56,7 +56,7 @@ def override_table(table: Mapping[str, Any], overrides: Sequence[str]) -> dict[s
 
 
 def config_from(table: Mapping[str, Any]) -> Config:
-    """The recipe that a plain table describes, on the preset and the algorithm that it names. Raises ConfigError."""
+    """The recipe in a table, completed by the preset and the algorithm that it names. Raises ConfigError."""
     own = dict(table)
     if _PRESET in own:
         own = _laid_over(preset(own.pop(_PRESET)), own)
@@ -71,11 +71,11 @@ def config_from(table: Mapping[str, Any]) -> Config:
 
 
 def _on_named_algorithm(own: Mapping[str, Any]) -> dict[str, Any]:
-    """`[algorithm]` with the parts that it leaves out filled in from the algorithm that it names, if it names one.
+    """`[algorithm]`, with missing keys filled in from the named algorithm, if it names one.
 
-    A loss other than that of the named algorithm brings the aggregation of its own paper. A complete table, such as
-    that in a run's config.toml, takes nothing from the named algorithm: a run resumes to the same even if the algorithm
-    of that name has changed since.
+    If it has another loss than the named algorithm, the aggregation is that of the other loss's paper. A complete
+    table, such as that in a run's config.toml, takes nothing from the named algorithm, so that a resumed run stays the
+    same even if the algorithm of that name has changed since.
     """
     name = own.get("name")
     if not isinstance(name, str) or not name:
@@ -95,7 +95,7 @@ def _on_named_algorithm(own: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _as_table(value: Any, key: str) -> Any:
-    """A part of `[algorithm]` that is named by a bare string, as a table with that name."""
+    """A value of `[algorithm]`; a bare string that names a member becomes a table with that name."""
     return {"name": value} if isinstance(value, str) and _is_spec([_ALGORITHM, key]) else value
 
 
@@ -104,7 +104,7 @@ def _names_algorithm(override: str) -> bool:
 
 
 def find_recipe(name: str) -> Path:
-    """The TOML file that `name` means. Raises ConfigError with the names that exist."""
+    """The TOML file of a recipe. Raises ConfigError, which lists the names that exist."""
     here = Path(name)
     candidates = [here, here / "run.toml", *(folder / name / "run.toml" for folder in RECIPE_FOLDERS)]
     for candidate in candidates:
@@ -114,15 +114,16 @@ def find_recipe(name: str) -> Path:
 
 
 def recipes() -> dict[str, Path]:
-    """Name -> file of every recipe that can be named, those of the current directory first."""
+    """Name -> file of every recipe that can be used by name; one in the current directory hides others of its name."""
     files = {path.parent.name: path for folder in reversed(RECIPE_FOLDERS) for path in folder.glob("*/run.toml")}
     return dict(sorted(files.items()))
 
 
 def _laid_over(table: Mapping[str, Any], upper: Mapping[str, Any]) -> dict[str, Any]:
-    """Both tables in one: where both have a key, the upper one's value, but tables are laid over each other.
+    """Both tables merged, key by key and recursively; where both have a value, the upper one counts.
 
-    A table that names a member of a family takes the place of what is there: options of one are not another's.
+    A table with a `name`, which selects a member of a family, replaces the lower table as a whole, because the options
+    of one member do not fit another.
     """
     both = dict(table)
     for key, value in upper.items():
@@ -154,7 +155,7 @@ def _set(table: dict[str, Any], key: str, value: Any, override: str) -> None:
 
 
 def _is_spec(path: Sequence[str]) -> bool:
-    """Whether the recipe has a table with a name at this place, for which a bare string can stand."""
+    """True if the recipe has a table with a `name` at this path, which can be written as a bare string."""
     model: type[BaseModel] = Config
     for part in path:
         field = model.model_fields.get(part)

@@ -1,4 +1,4 @@
-"""A trained workflow as one chat model: the last message is the problem, the answer is the reply that won."""
+"""A trained workflow served as one chat model: the last message is the problem, the reply is the winning answer."""
 
 import json
 import secrets
@@ -15,7 +15,7 @@ from counterpoint.play import Limits, Stage, rollout
 from counterpoint.task import Problem, Score, Task, not_judged
 
 _GREEDY = 1e-6
-"""In place of a temperature of 0, by which samplers divide."""
+"""The temperature used in place of 0, because samplers divide by it."""
 
 
 class Said(BaseModel):
@@ -26,7 +26,7 @@ class Said(BaseModel):
 
 
 class Ask(BaseModel):
-    """What a request may hold: anything else is refused, not ignored."""
+    """The fields that a request may have; any other field is an error."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -38,20 +38,20 @@ class Ask(BaseModel):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Service:
-    """A workflow that is ready to be asked."""
+    """An open workflow that answers chat completion requests."""
 
     name: str
-    """The model that a request must name."""
+    """The model name that a request must give."""
     stage: Stage
     limits: Limits
     like: Problem
-    """One of the run's problems: how answers are written and read."""
+    """One of the run's problems, from which the answer format and the reading of answers are taken."""
 
     async def complete(self, body: bytes) -> dict[str, Any]:
         """The chat completion that a request's body asks for.
 
-        Raises ConfigError if it asks for what cannot be had, WorkflowError if the workflow fails on the problem,
-        EndpointError if a server that plays a role is gone.
+        Raises ConfigError if the request is invalid or not supported, WorkflowError if the workflow fails on the
+        problem, EndpointError if a server that generates for a role cannot be reached.
         """
         ask = self._read(body)
         temperature = self.limits.temperature if ask.temperature is None else max(ask.temperature, _GREEDY)
@@ -74,12 +74,12 @@ class Service:
         if ask.model != self.name:
             raise ConfigError(unknown("model", ask.model, [self.name]))
         if ask.messages[-1].role != "user" or not ask.messages[-1].content.strip():
-            raise ConfigError("the last message must be a user's, and hold the problem")
+            raise ConfigError("the last message must have the role 'user' and contain the problem")
         return ask
 
 
 async def _unjudged(answer: str, key: str) -> Score:
-    return not_judged("nobody knows the answer")
+    return not_judged("the right answer is not known")
 
 
 def _completion(name: str, episode: Episode) -> dict[str, Any]:
@@ -99,7 +99,7 @@ def _completion(name: str, episode: Episode) -> dict[str, Any]:
 
 
 def _winner(episode: Episode) -> Call | None:
-    """The reply that gave the answer: of several the one that was chosen, else the last. None if none did."""
+    """The call whose answer is the episode's: of several the chosen one, else the last; None if there is none."""
     claims = [call.claim for call in episode.calls]
     chosen = {claim.candidates[claim.index] for claim in claims if isinstance(claim, Choice)}
     won = [call for call in episode.calls if isinstance(call.claim, Answer) and call.claim.text == episode.answer]

@@ -1,4 +1,4 @@
-"""The loop: act, judge, learn, publish, keep. Read this first."""
+"""The training loop: act, judge, learn, publish, keep. Start reading the package here."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
@@ -24,14 +24,15 @@ from counterpoint.stage import Setup, set_up
 from counterpoint.tasks.base import Splits
 
 Watch = Callable[[int, Mapping[str, float]], None]
-"""Told the numbers of each step, and of each evaluation, once they are written down."""
+"""A function that is called with the step and its numbers after each step and each evaluation has been recorded."""
 
 
 async def train(run: Run, watch: Watch = lambda step, numbers: None, setup: Setup | None = None) -> Summary | None:
-    """Train the policies of one workflow from the run's last checkpoint, or from the base, to its last step.
+    """Train the policies of one workflow to the run's last step, from its last checkpoint or else from the base models.
 
-    `setup` is that of the run's recipe, looked up if it is not given. Raises CounterpointError; the run can then be
-    resumed from its last checkpoint.
+    `setup` is the set-up of the run's recipe; it is made if it is not given. Returns the run's summary, or None if
+    there are too few evaluations for one. Raises CounterpointError; the run can then be resumed from its last
+    checkpoint.
     """
     config = run.config
     setup = setup or set_up(config)
@@ -62,20 +63,20 @@ async def train(run: Run, watch: Watch = lambda step, numbers: None, setup: Setu
         patience, alarm = Patience(config.run.patience), Alarm(run, routes)
 
         for index in run.steps_left(start or 0):
-            # 1. Act: every task of this step is played `group_size` times.
+            # 1. Act: play every task of this step `group_size` times.
             groups = await act(stage, tasks.train, limits, config, algorithm, step=index)
             run.add_episodes(index, groups)
             patience.judge(groups)
             mismatch = proof.logprobs(groups, config.run)
             clock.lap("act")
 
-            # 2. Judge: what each call was worth.
+            # 2. Judge: give each call its reward and its advantage.
             samples = interventions.samples(algorithm.samples(groups), index)
             run.add_samples(index, [sample.row() for sample in samples])
             due = [sample for sample in in_loss(samples) if settings[sample.call.policy].update.due(index)]
             clock.lap("judge")
 
-            # 3. Learn: for each update one gradient a (policy, role), kept apart until the step.
+            # 3. Learn: compute one gradient per (policy, role) for each update; they are only summed by `step`.
             looks: list[Numbers] = []
             moves: list[dict[str, Moved]] = []
             for count, part in enumerate(anchored(learner, batches(due, f"{config.run.seed}/{index}"), loss)):
@@ -87,12 +88,12 @@ async def train(run: Run, watch: Watch = lambda step, numbers: None, setup: Setu
             proof.moved(moved)
             clock.lap("learn")
 
-            # 4. Publish: from here on the sampler speaks with the new weights.
+            # 4. Publish: from here on the sampler generates with the new weights.
             await sampler.load(learner.adapters())
             proof.published()
             clock.lap("publish")
 
-            # 5. Keep: numbers each step, evaluations and checkpoints when due.
+            # 5. Keep: record numbers in each step, and evaluate and save checkpoints when due.
             numbers = merged(mean_of(looks), policy_numbers(proof.policies, due, moved, mismatch), clock.laps())
             numbers |= merged(tasks.judging.numbers(), alarm.look(index, numbers))
             stop = interventions.stop(numbers)
@@ -118,15 +119,16 @@ async def train(run: Run, watch: Watch = lambda step, numbers: None, setup: Setu
 
 
 def peak_of(run: Run) -> int:
-    """The checkpoint with the best smoothed validation accuracy; the base if no other was evaluated."""
+    """The step of the checkpoint with the best smoothed validation accuracy; 0 if no other was evaluated."""
     accuracy = {row["step"]: row["accuracy"] for row in run.evaluation_rows() if row["split"] == "validation"}
     return peak_of_accuracy(accuracy, run.checkpoints())
 
 
 async def examine(run: Run, stage: Stage, tasks: Splits, *, step: int, rolled_back: bool = False) -> Numbers:
-    """The validation and the test split are evaluated and written down; their numbers are returned.
+    """Evaluate the validation and the test split, record the results, and return their numbers.
 
-    While an endpoint is out of reach an evaluation is missed, but for the first, which raises EndpointError.
+    While an endpoint cannot be reached, the evaluation is skipped and `eval/missed` is 1; only the evaluation before
+    the first step raises EndpointError instead.
     """
     config = run.config
     limits = Limits.of(config, config.evaluation.temperature)
@@ -150,7 +152,7 @@ async def examine(run: Run, stage: Stage, tasks: Splits, *, step: int, rolled_ba
 def policy_numbers(
     policies: Iterable[str], due: Sequence[Sample], moved: Mapping[str, Moved], mismatch: Mapping[str, float]
 ) -> Numbers:
-    """What the step did to each policy; `trained` is 0 for a policy without signal, which has not moved."""
+    """The numbers of each policy in a step; `trained` is 0 for a policy that had no signal and was not updated."""
     numbers: Numbers = {f"policy/{policy}/trained": float(policy in moved) for policy in policies}
     numbers |= {f"policy/{policy}/in_loss": 0.0 for policy in policies}
     for sample in due:

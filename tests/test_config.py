@@ -66,7 +66,7 @@ def test_options_alone_belong_to_the_default_member(recipe):
         ('[rollout]\nlong_prompts = "drop"\n', r"rollout\.long_prompts = 'drop': input should be 'refuse' or 'cut'"),
         (
             '[rollout]\nlong_prompts = "cut"\nmax_prompt_tokens = 63\n',
-            r"rollout = .*max_prompt_tokens = 63 leaves too little of a prompt that is cut: at least 64",
+            r"rollout = .*max_prompt_tokens = 63 is too little for long_prompts = .cut.: at least 64",
         ),
         ("[run]\nseed = -1\n", r"run\.seed = -1: .*greater than or equal to 0"),
         ("[run]\nsteps = nan\n", r"run\.steps = nan"),

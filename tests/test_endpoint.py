@@ -148,7 +148,9 @@ def test_a_policy_without_a_sampler_is_refused():
 
 def test_an_endpoint_cannot_be_trained():
     table = {"policy": {"judge": {"trainable": True, "endpoint": {"url": "http://x/v1", "model": "m"}}}}
-    with pytest.raises(ConfigError, match=r"policy 'judge' is played by an endpoint.*log-probabilities are not ours"):
+    with pytest.raises(
+        ConfigError, match=r"policy 'judge' uses an endpoint, which cannot be trained.*log-probabilities"
+    ):
         config_from(table).policy_settings("judge")
 
 
