@@ -98,7 +98,10 @@ def model_without_weights(config: ModelConfig) -> Any:
     """The model that the recipe names, in its dtype, on torch's meta device. Raises ModelError."""
     path, options = _locate(config)
     with _reading(config), torch.device("meta"):
-        return AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(path, **options), dtype=DTYPES[config.dtype])
+        found = AutoConfig.from_pretrained(path, **options)
+        model = AutoModelForCausalLM.from_config(found, dtype=DTYPES[config.dtype])
+    model.name_or_path = config.path
+    return model
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

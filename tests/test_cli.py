@@ -205,9 +205,9 @@ def test_a_run_directory_in_use_is_refused(refused, finished):
     assert "has no checkpoint of step 7; there are: 0, 1, 2" in refused("evaluate", "one", "--step", "7", folder=folder)
 
 
-def test_a_workflow_of_ones_own_trains_as_the_readme_says(tmp_path):
-    readme = (Path(__file__).parent.parent / "README.md").read_text()
-    code = readme[readme.index("# my_flow.py") :]
+def test_a_workflow_of_ones_own_trains_as_the_page_says(tmp_path):
+    page = (Path(__file__).parent.parent / "docs" / "extending.md").read_text()
+    code = page[page.index("# my_flow.py") :]
     (tmp_path / "my_flow.py").write_text(code[: code.index("```")])
     printed = counterpoint(
         "train", "voting_arithmetic", *SMALL, "workflow=my_flow:second_opinion", "--out", "own", folder=tmp_path

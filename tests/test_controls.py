@@ -8,7 +8,7 @@ from command_line import command_line
 from conftest import micro_run
 
 from counterpoint import controls
-from counterpoint.cli.evaluate import affordable
+from counterpoint.controlled import affordable
 from counterpoint.errors import ConfigError
 from counterpoint.evaluation import Evaluation
 from counterpoint.policy import routing

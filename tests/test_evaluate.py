@@ -123,7 +123,7 @@ def test_a_run_against_itself_differs_in_nothing(runs):
         (["--against", "third"], "third has other test tasks than this run: the two cannot be paired"),
         (["--against", "nowhere"], "nowhere is not a run directory"),
         (["--against", "other", "--step", "2"], "other has no checkpoint of step 2; there are: 0, 1"),
-        (["--against", "other", "--ablate", "generator"], "one control at a time: --swap, --ablate, --solo"),
+        (["--against", "other", "--ablate", "generator"], "one control at a time: swap, ablate, solo"),
         (["--against", "other", "--split", "tset"], "unknown split 'tset'; did you mean 'test'?"),
     ],
 )

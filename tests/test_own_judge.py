@@ -309,7 +309,7 @@ def test_a_call_that_never_returns_does_not_outlive_a_parent_that_is_killed(rewa
 def test_a_lambda_and_a_closure_are_sent_as_they_are():
     half = 0.5
     name = name_of(lambda answer, key: half if answer == key else 0.0, "judge")
-    assert name == "given:lambda"
+    assert name == "given:judge"
     assert rewards_of(scores(build_judge(Spec(name=name)), ("1", "1"), ("2", "1"))) == [0.5, 0.0]
 
 

@@ -110,7 +110,7 @@ def test_splits_and_lists_are_taken_as_they_are_by_name_and_as_objects():
     assert all(isinstance(one, Splits) for one in given)
     tasks = [task_of(f"{number}?", number) for number in range(60)]
     assert len(every(load_tasks(Spec(name=name_of(tasks, "task"))))) == 60
-    with pytest.raises(ConfigError, match="is made already and takes no options; count given"):
+    with pytest.raises(ConfigError, match="is an object and takes no options; count given"):
         load("ready", count=3)
 
 

@@ -80,8 +80,8 @@ import torch_build
 from torch_build import Run, tiny_config, train
 from test_resume import STEPS
 from counterpoint.learners.peft import Peft
+import safetensors.torch as files
 
-peft = sys.modules[Peft.__module__]
 recipe = tiny_config(Path(sys.argv[2]), {**torch_build.CHOIR, **STEPS})
 
 
@@ -119,14 +119,14 @@ def half_a_line(run, name, row):
 
 DEATHS = {
     "before the first checkpoint": lambda: before(Run, "checkpoint", lambda *_: True),
-    "in the first checkpoint": lambda: after(peft, "save_file", lambda *_, **__: True),
+    "in the first checkpoint": lambda: after(files, "save_file", lambda *_, **__: True),
     "in a step": lambda: after(Peft, "step", lambda *_, step: step == 5),
     "in a line": lambda: before(
         Run, "_append", lambda run, name, row: name == "metrics.jsonl" and row["step"] == 5,
         lambda *arguments: (half_a_line(*arguments), die()),
     ),
     "between evaluation and checkpoint": lambda: before(Run, "checkpoint", lambda run, step, *_: step == 6),
-    "in a checkpoint": lambda: after(peft, "save_file", lambda tensors, path, **_: "000006" in str(path)),
+    "in a checkpoint": lambda: after(files, "save_file", lambda tensors, path, **_: "000006" in str(path)),
     "before the summary": lambda: before(Run, "write_summary", lambda *_: True),
 }
 
