@@ -1,6 +1,9 @@
-"""How much memory a step takes, counted without weights: a pass over some tokens is rehearsed on empty tensors.
+"""The memory of a training step, measured without weights by a forward pass over a few tokens on the meta device.
 
-Shapes: N tokens, H heads for queries, Hk for keys and values, D values a head.
+Tensors on the meta device have shapes but no values. Autograd still saves them for the backward pass, so the sizes
+of what it saves can be summed at no cost, and then scaled by the number of tokens.
+
+Shapes: N tokens, H heads for queries, Hk for keys and values, D values per head.
 """
 
 import warnings
@@ -30,51 +33,51 @@ from counterpoint.samplers._engine import MAX_CACHE_TOKENS, MAX_ROWS, PROBABILIT
 ENGINE_LIMITS = {"max_cache_tokens": MAX_CACHE_TOKENS, "max_rows": MAX_ROWS}
 _FLOAT32 = 4
 _REHEARSED = 32
-"""Tokens of the rehearsal; what is kept of them is proportional to their number."""
+"""Tokens in the measured pass; the memory that it keeps is proportional to their number."""
 _ENOUGH = 3
-"""Micro-batches among which the largest is looked for."""
+"""The number of micro-batches of which the largest is taken."""
 _IN_HAND = 2
-"""Tensors as wide as the widest layer that there are at once beside those that are kept."""
+"""Temporary tensors as wide as the widest layer that exist at the same time."""
 
 
 class Turn(NamedTuple):
-    """A call of an episode, as long as it may become."""
+    """A call of an episode at its largest length."""
 
     call: Call
     shared: bool
-    """Whether every episode of a task asks it with the same prompt."""
+    """True if the prompt is the same in every episode of a task."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Footprint:
-    """Bytes of a base with an adapter of some rank."""
+    """Bytes for a base with an adapter of a given rank."""
 
     weights: int
     adapter: int
     kept: int
-    """Of a token from the forward to the backward pass."""
+    """Per token: activations kept from the forward to the backward pass."""
     again: int
-    """Of a token while its layer is computed again: 0 where none is."""
+    """Per token: activations of one layer while it is recomputed; 0 without activation checkpointing."""
     looked_back: int
-    """Of a token, once more for each call that looks back at it: keys and values, where they are kept."""
+    """Per token and call that attends to it: stored keys and values."""
     cached: int
-    """Of a token while sampling: its keys and values."""
+    """Per token: its keys and values in the cache while sampling."""
     in_hand: int
-    """Of a token while it goes through a layer."""
+    """Per token: temporary tensors of a layer."""
     logit: int
-    """Of a token for which all logits are there."""
+    """Per token: its logits."""
     logits: int
-    """Of all logits that are there at once while learning."""
+    """The logits that exist at the same time while learning."""
 
 
 @dataclass(frozen=True, slots=True)
 class Memory:
-    """Bytes, by what takes them."""
+    """Bytes by use."""
 
     lasting: Mapping[str, int]
-    """All the time."""
+    """Held during the whole run."""
     passing: Mapping[str, int]
-    """One after the other, so that the largest counts."""
+    """Held one after the other, so that only the largest counts."""
 
     @property
     def peak(self) -> int:
@@ -112,7 +115,7 @@ def footprint(model: ModelConfig, rank: int, *, checkpointing: bool) -> Footprin
 def memory_of(
     config: Config, settings: Mapping[str, PolicySettings], turns: Sequence[Turn], *, most_tasks: int
 ) -> Memory:
-    """What sampler and learner take in this process, beside what Python and its libraries take.
+    """The memory of sampler and learner in this process, without that of Python and its libraries.
 
     `settings` are of the policies that have a base here; `turns` are those of an episode; at most `most_tasks` are
     evaluated at once. Raises ModelError if a base cannot be found or packed.
@@ -144,7 +147,7 @@ def memory_of(
 
 
 def _sampling(size: Footprint, turns: Sequence[Turn], config: Config, most_tasks: int) -> int:
-    """The caches of the calls that go at once, and what is in hand."""
+    """The caches of concurrent calls, and temporary tensors."""
     longest = max(turns, key=lambda turn: len(turn.call.prompt_ids))
     beside, rollouts = len({turn.call.key.slot for turn in turns}), config.rollout
     episodes = max(rollouts.tasks_per_step * rollouts.group_size, most_tasks * config.evaluation.samples)
@@ -159,7 +162,7 @@ def _sampling(size: Footprint, turns: Sequence[Turn], config: Config, most_tasks
 
 
 def _learning(size: Footprint, turns: Sequence[Turn], config: Config) -> int:
-    """What the largest micro-batch of a role keeps, and what is in hand."""
+    """The activations of the largest micro-batch of a role, and temporary tensors."""
     calls = _calls(turns, config)
     batches = micro_batches(calls, Packed(), config.learner.max_tokens_per_micro_batch)
     forests = [forest_of([inputs_of(calls[index]) for index in batch]) for batch in batches]
@@ -223,7 +226,7 @@ def _kept(model: Any, layout: "_Empty") -> int:
 
 
 class _Empty:
-    """A layout without values that keeps what attention keeps."""
+    """An attention layout that computes nothing and saves the tensors that attention would save."""
 
     def __init__(self) -> None:
         self._keys: dict[int, int] = {}
@@ -239,7 +242,7 @@ class _Empty:
 
 
 class _Attention(torch.autograd.Function):
-    """What a fused attention keeps: its inputs and its output."""
+    """A stand-in for fused attention that saves the same tensors: its inputs and its output."""
 
     @staticmethod
     def forward(ctx: Any, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
