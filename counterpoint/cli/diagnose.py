@@ -16,7 +16,7 @@ from counterpoint.run import Run
 def report(path: Path, out: Path | None) -> None:
     """Print which failure signatures a run shows, with evidence, meaning and advice; write them to `out` if given.
 
-    Raises RunError, after the report, if one of the user's own signatures failed.
+    Raises RunError, after the report, if a signature that the user wrote failed.
     """
     check_out(out)
     history = history_of(Run.read(path))
