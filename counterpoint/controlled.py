@@ -15,7 +15,7 @@ from counterpoint.analysis.paired import Comparison, compare
 from counterpoint.config import Config
 from counterpoint.errors import ConfigError, RunError, unknown
 from counterpoint.evaluation import Evaluation, Outcomes, evaluate
-from counterpoint.recipe import load_config
+from counterpoint.recipe import config_from, override_table
 from counterpoint.run import Run
 from counterpoint.stage import open_stage, set_up
 from counterpoint.tasks import load_tasks
@@ -178,7 +178,8 @@ def _controls(
 
 
 def _config(run: Run, overrides: Sequence[str]) -> Config:
-    return load_config(run.path / "config.toml", overrides)
+    """The recipe of a run, changed by overrides."""
+    return config_from(override_table(run.config.model_dump(exclude_none=True), overrides)) if overrides else run.config
 
 
 def _other_run(other: Run, config: Config, ask: Ask, overrides: Sequence[str]) -> tuple[Config, Sources, int]:

@@ -63,12 +63,12 @@ def give(name: str, member: Any) -> None:
 
 
 def is_own(name: str) -> bool:
-    """True if a name is that of the user's own member, `module:name`."""
+    """True if a name has the form `module:name`, which names a member that the user wrote."""
     return ":" in name
 
 
 def source_of(name: str) -> tuple[str, str]:
-    """The file of the user's own member and the SHA-256 of its source; empty for an object without source.
+    """The file of a member that the user wrote, and the SHA-256 of its source; empty for an object without source.
 
     Raises ConfigError if it cannot be imported.
     """

@@ -93,7 +93,7 @@ def lock(path: Path) -> int:
 
 
 def is_locked(path: Path) -> bool:
-    """Whether a process holds the lock `path`."""
+    """True if a process holds the lock `path`."""
     if not path.is_file():
         return False
     descriptor = os.open(path, os.O_RDONLY)

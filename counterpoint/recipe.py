@@ -17,6 +17,8 @@ from counterpoint.presets.algorithms import ALGORITHMS
 
 _PACKAGE = Path(__file__).parent
 _PRESET = "preset"
+_RENAMED = {("algorithm", "anchor"): "old_logprobs"}
+"""Section and key as older versions wrote them -> the key now."""
 _ALGORITHM = "algorithm"
 RECIPE_FOLDERS = (Path("recipes"), _PACKAGE / "recipes", _PACKAGE.parent / "recipes")
 
@@ -29,11 +31,16 @@ def load_config(recipe: str | Path, overrides: Sequence[str] = ()) -> Config:
     """
     path = find_recipe(str(recipe))
     look_in(path.parent)
-    try:
-        table = tomllib.loads(path.read_text())
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} is not TOML: {error}") from error
-    return config_from(override_table(table, overrides))
+    return config_from(override_table(_read(path), overrides))
+
+
+def load_written(path: Path) -> Config:
+    """The recipe that a run wrote down, whichever version of this package wrote it. Raises ConfigError."""
+    table = _read(path)
+    for (section, old), new in _RENAMED.items():
+        if old in table.get(section, {}):
+            table[section][new] = table[section].pop(old)
+    return config_from(table)
 
 
 def override_table(table: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
@@ -117,6 +124,13 @@ def recipes() -> dict[str, Path]:
     """Name -> file of every recipe that can be used by name; one in the current directory hides others of its name."""
     files = {path.parent.name: path for folder in reversed(RECIPE_FOLDERS) for path in folder.glob("*/run.toml")}
     return dict(sorted(files.items()))
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text())
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is not TOML: {error}") from error
 
 
 def _laid_over(table: Mapping[str, Any], upper: Mapping[str, Any]) -> dict[str, Any]:

@@ -33,7 +33,7 @@ from counterpoint.episode import Group, read_episodes, write_episodes
 from counterpoint.errors import RunError
 from counterpoint.family import look_in
 from counterpoint.files import RowReader, append_row, is_locked, lock, partial_of, read_rows, sync, write_whole
-from counterpoint.recipe import load_config
+from counterpoint.recipe import load_written
 
 FORMAT = 4
 METRICS = "metrics.jsonl"
@@ -104,11 +104,11 @@ class Run:
                 raise RunError(f"{path} holds no run yet: another process is creating it at this moment")
             raise RunError(
                 f"{path} holds no run yet: the process that was creating it ended before it wrote {_CONFIG}; start the"
-                f" run anew with `counterpoint train RECIPE --out {path}`"
+                f" run again with `counterpoint train RECIPE --out {path}`"
             )
         if not (path / _CONFIG).is_file() or not (path / _FACTS).is_file():
             raise RunError(f"{path} is not a run directory: it has no {_CONFIG} and {_FACTS}")
-        run = cls(path, load_config(path / _CONFIG), None)
+        run = cls(path, load_written(path / _CONFIG), None)
         for name, source in run.facts.get("sources", {}).items():
             if source["file"]:
                 look_in(Path(source["file"]).parents[name.partition(":")[0].count(".")])
@@ -128,7 +128,7 @@ class Run:
 
     @property
     def is_locked(self) -> bool:
-        """Whether a process works on the run now, be it this one."""
+        """True if a process works on the run now, be it this one."""
         return is_locked(self.path / _LOCK)
 
     # What is known about the run
@@ -151,7 +151,7 @@ class Run:
         write_whole(self.path / _FACTS, json.dumps({**self.facts, **facts}, indent=2) + "\n")
 
     def pin_sources(self, sources: Mapping[str, tuple[str, str]], step: int) -> list[str]:
-        """The names of the user's own members whose source changed since the run last ran; none in a new run.
+        """The names of the members written by the user whose source changed since the run last ran; none in a new run.
 
         `sources` maps each name to its file and the SHA-256 of its source; `step` is the one from which the run goes
         on. `run.json` then holds them under `sources`, and each change under `source_changes`.
@@ -267,7 +267,7 @@ class Run:
 
     @property
     def is_finished(self) -> bool:
-        """Whether the run has done its last step, or an intervention stopped it."""
+        """True if the run has done its last step, or an intervention stopped it."""
         return (self.path / _SUMMARY).is_file()
 
     # Checkpoints
@@ -381,7 +381,7 @@ def _refuse_occupied(path: Path) -> None:
 
 
 def _is_unfinished(path: Path) -> bool:
-    """Whether `path` holds what `create` makes, and nothing else, but not yet the file that makes it a run."""
+    """True if `path` holds what `create` makes, and nothing else, but not yet the file that makes it a run."""
     if not (path / _LOCK).is_file() or (path / _CONFIG).exists():
         return False
     made = {_LOCK, _FACTS, partial_of(path / _FACTS).name, partial_of(path / _CONFIG).name}

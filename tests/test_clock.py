@@ -6,10 +6,10 @@ from contextlib import suppress
 import pytest
 import torch
 
-from counterpoint.plan import threads
 from counterpoint.cli.profile import lines
 from counterpoint.cli.train import with_threads
 from counterpoint.clock import Clock, timed
+from counterpoint.plan import threads
 from counterpoint.recipe import config_from
 
 

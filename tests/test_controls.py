@@ -173,7 +173,7 @@ def test_policies_play_another_runs_workflow(trained, refining_run, tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (("--swap", "generator,aggregator", "--solo"), "one control at a time"),
+        (("--swap", "generator,aggregator", "--solo"), "at most one control is allowed"),
         (("--ablate", "judge"), "unknown role 'judge'"),
         (("--step", "9", "--solo"), "no checkpoint of step 9; there are: 0, 2"),
     ],

@@ -238,7 +238,7 @@ def test_a_server_that_stays_away_ends_the_run_which_can_be_resumed(tmp_path):
 
 def test_a_server_that_was_never_there_is_an_error_before_the_first_step(tmp_path):
     run = start(tmp_path / "run", recipe("http://127.0.0.1:9/v1"))
-    with pytest.raises(EndpointError, match="no answer to the 3 validation tasks could be had; first: EndpointError"):
+    with pytest.raises(EndpointError, match="none of the 3 validation tasks was answered; first: EndpointError"):
         trained(run)
 
 

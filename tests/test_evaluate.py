@@ -120,10 +120,10 @@ def test_a_run_against_itself_differs_in_nothing(runs):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--against", "third"], "third has other test tasks than this run: the two cannot be paired"),
+        (["--against", "third"], "third has other test tasks than this run: the two cannot be compared"),
         (["--against", "nowhere"], "nowhere is not a run directory"),
         (["--against", "other", "--step", "2"], "other has no checkpoint of step 2; there are: 0, 1"),
-        (["--against", "other", "--ablate", "generator"], "one control at a time: swap, ablate, solo"),
+        (["--against", "other", "--ablate", "generator"], "at most one control is allowed: swap, ablate, solo"),
         (["--against", "other", "--split", "tset"], "unknown split 'tset'; did you mean 'test'?"),
     ],
 )

@@ -63,7 +63,7 @@ def test_a_member_that_is_made_already_takes_no_options():
         (Spec(name="thing", sise=2), "unknown key in .* 'sise'; did you mean 'size'"),
         (Spec(name="no_such_module:x"), "module 'no_such_module' cannot be imported: ModuleNotFoundError"),
         (Spec(name="test_family:Thnig"), "unknown name in test_family 'Thnig'; did you mean 'Thing'"),
-        (Spec(name="given:nothing"), "given:nothing was given as a Python object, which this process does not have"),
+        (Spec(name="given:nothing"), "given:nothing was passed as a Python object, which this process does not have"),
     ],
 )
 def test_a_name_or_an_option_that_is_wrong_is_one_line(spec, message):

@@ -692,7 +692,7 @@ def test_an_answer_that_takes_too_long_is_wrong_and_says_so():
 def test_a_key_that_takes_too_long_is_not_the_answers_fault():
     async def judged():
         async with MathJudge(workers=1, seconds=0.3) as judge:
-            return await judge.judge("5", r"\\operatorname{eye}(3000)\\cdot\\operatorname{eye}(3000)\\cdot 2")
+            return await judge.judge("5", r"\operatorname{eye}(3000)\cdot\operatorname{eye}(3000)\cdot 2")
 
     score = asyncio.run(judged())
     assert score.reward is None

@@ -15,7 +15,7 @@ OVER_CALLS = ("role", "role_slot", "role_turn", "prompt", "hierarchical", "rae",
 
 
 def _from(file: str, *names: str, **renamed: str) -> dict[str, str]:
-    """The table of members that stand in one file, under their own names or as they are called in a recipe."""
+    """The table of members in one file, under their own names or as they are called in a recipe."""
     return {name: f"counterpoint.algorithms.{file}:{name}" for name in names} | {
         name: f"counterpoint.algorithms.{file}:{attribute}" for name, attribute in renamed.items()
     }

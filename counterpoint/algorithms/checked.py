@@ -1,4 +1,4 @@
-"""A credit, an advantage or a loss of the user's own, whose results are checked: a wrong shape would train silently."""
+"""Checks of the results of the user's own credit, advantage or loss: a wrong shape would train silently."""
 
 import math
 from collections.abc import Callable, Sequence

@@ -2,7 +2,7 @@
 
 Shapes: C calls, T tokens; C1 one value per call. Symbols: l a token's log-probability, l_old its old one, rho = exp(l -
 l_old) the ratio, A the call's advantage. The weights carry every denominator, computed once per policy over the whole
-optimizer step, so a loss over any part of the calls (a role, a micro-batch) is a plain weighted sum, and the parts add
+optimizer step, so a loss over any subset of calls (a role, a micro-batch) is a plain weighted sum, and the parts add
 up to the whole.
 """
 

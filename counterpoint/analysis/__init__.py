@@ -1,1 +1,1 @@
-"""What a run has recorded, read and summarised; free of torch."""
+"""Reading and summarising what a run has recorded; free of torch."""

@@ -59,7 +59,7 @@ class History:
     claims: Mapping[str, frozenset[str]]
     """Role -> the kinds of claims it makes: answer, verdict, choice, proposal, unreadable."""
     signatures: Sequence[Spec] = ()
-    """The failure signatures of the user's own that the run's recipe names."""
+    """The user's own failure signatures that the run's recipe names."""
 
     def series(self, name: str) -> Series:
         """The values of a number of `metrics.jsonl`."""
@@ -88,7 +88,7 @@ class History:
         return [policy.name for policy in self.routing.policies]
 
     def roles_of(self, policy: str) -> list[str]:
-        """The roles whose calls a policy generates."""
+        """The roles for which a policy generates."""
         return [
             role
             for role, found in self.routing.policy_of.items()

@@ -47,7 +47,7 @@ def sign_flip(differences: Sequence[float]) -> float:
     """
     sizes = np.abs([value for value in differences if value != 0.0])
     observed = abs(sum(differences))
-    least = observed - 1e-9 * max(1.0, observed)  # sums that are equal but for rounding are equal
+    least = observed - 1e-9 * max(1.0, observed)  # sums that are equal except for rounding are equal
     if len(sizes) <= EXACT:
         bits = np.arange(1 << len(sizes))[:, None] >> np.arange(len(sizes)) & 1
         return float(np.mean(np.abs((1 - 2 * bits) @ sizes) >= least))

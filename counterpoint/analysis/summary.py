@@ -69,7 +69,7 @@ class Summary:
     team: Course
     roles: dict[str, Course]
     cliff: bool
-    """Whether the run ends in a terminal accuracy cliff: a drop of at least 5 points whose interval is above 0, with
+    """True if the run ends in a terminal accuracy cliff: a drop of at least 5 points whose interval is above 0, with
     each of the last three evaluations below the peak's interval."""
     slope: float | None
     """Least-squares slope of test accuracy per step, over the last third of the evaluations; None if fewer than two."""
@@ -153,7 +153,7 @@ def peak_of_accuracy(accuracy: Mapping[int, float], among: Collection[int]) -> i
 
 
 def is_cliff(team: Course, last: Sequence[float]) -> bool:
-    """Whether a course ends in a terminal accuracy cliff; `last` is the test accuracy of the last evaluations.
+    """True if a course ends in a terminal accuracy cliff; `last` is the test accuracy of the last evaluations.
 
     With fewer than three evaluations after the base it does not.
     """
@@ -170,7 +170,7 @@ def slope(steps: Sequence[int], accuracy: Sequence[float]) -> float | None:
 
 
 def cliff_warning(accuracy: Sequence[float], tasks: int) -> bool:
-    """Whether validation accuracy, in the order of the evaluations, looks like the beginning of a cliff.
+    """True if validation accuracy, in the order of the evaluations, looks like the beginning of a cliff.
 
     s_k = mean of the last three evaluations, b its highest value so far. True if s is below b by more than three
     standard errors, sqrt(p (1 - p) / tasks), p = (tasks b + 1) / (tasks + 2), at each of the last three evaluations.

@@ -16,7 +16,7 @@ from counterpoint.run import Run
 def report(path: Path, out: Path | None) -> None:
     """Print which failure signatures a run shows, with evidence, meaning and advice; write them to `out` if given.
 
-    Raises RunError, after the report, if a signature of the user's own could not be looked for.
+    Raises RunError, after the report, if a signature that the user wrote failed.
     """
     check_out(out)
     history = history_of(Run.read(path))
@@ -31,7 +31,7 @@ def report(path: Path, out: Path | None) -> None:
 
 
 def _recorded(history: History) -> list[str]:
-    """How much the run recorded, and its accuracy."""
+    """The number of recorded steps, and the accuracy."""
     evaluations = len({row["step"] for row in history.evaluations})
     lines = [f"read {history.last} training steps and {evaluations} evaluations"]
     found = summarize(history.evaluations)

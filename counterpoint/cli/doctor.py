@@ -29,7 +29,7 @@ EXTRAS = {"gguf": "reads GGUF files", "openai": "roles that a server plays"}
 
 
 def examine() -> int:
-    """Print one line a check; 0 if nothing is wrong, else 1."""
+    """Print one line per check; 0 if nothing is wrong, else 1."""
     transformers_logging.disable_progress_bar()
     console = Console(highlight=False)
     checks: list[Callable[[], tuple[bool, str]]] = [_python, _packages, _extras, _memory, _threads, _accelerator]
@@ -102,7 +102,7 @@ def _micro_model(name: str) -> tuple[bool, str]:
 
 
 def _sandbox() -> tuple[bool, str]:
-    """The default sandbox is started and its canaries let loose."""
+    """Start the default sandbox and run its canaries."""
 
     async def start() -> tuple[Tier, str]:
         sandbox = build_sandbox(Config().sandbox)

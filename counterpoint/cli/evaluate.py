@@ -96,7 +96,7 @@ def _print(console: Console, found: Evaluation, ask: Ask) -> None:
 
 
 def _passes_table(who: str, worth: Passes) -> Table:
-    """What k answers are worth: a row a k."""
+    """The table of pass@k and majority@k, with one row per k."""
     title = f"{who}: k answers a task, %, with 95 % intervals"
     table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
     for column in ("k", "one is right (pass@k)", "most are (majority@k)", "tasks"):

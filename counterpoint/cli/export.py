@@ -10,11 +10,11 @@ from counterpoint.run import Run
 
 
 def write_policy(path: Path, policy: str, step: int | None, merged: bool, out: Path) -> None:
-    """The policy is written into `out`, and what that is, is printed."""
+    """Write the policy into `out`, and print what was written."""
     transformers_logging.disable_progress_bar()
     found = export(Run.read(path), policy, out, step=step, merged=merged)
     console = Console(highlight=False)
     kind = "a model of its own" if merged else f"a PEFT adapter for {found.base}"
     roles = ", ".join(found.policy.roles)
     console.print(f"{found.folder}: policy {policy} at step {found.step}, {kind}", markup=False, soft_wrap=True)
-    console.print(f"it speaks for: {roles}; how to load it: {found.folder / 'README.md'}", markup=False, soft_wrap=True)
+    console.print(f"its roles: {roles}; how to load it: {found.folder / 'README.md'}", markup=False, soft_wrap=True)

@@ -1,4 +1,4 @@
-"""`counterpoint init`: files of one's own to start from."""
+"""`counterpoint init`: starting files for your own workflow or task."""
 
 import ast
 import json
@@ -36,7 +36,7 @@ async def NAME(problem: Problem, *, solver: Role, reviewer: Role, rounds: int = 
         )
         if review.judges(draft, read_verdict(review.text)):
             break
-        # `draft.conversation` is what was said so far: going on from it extends the same tokens.
+        # `draft.conversation` is the conversation so far: continuing it extends the same tokens.
         again = f"A reviewer says:\n{review.text}\n\nSolve the problem again, step by step. {problem.answer_format}"
         draft = await solver([*draft.conversation, user(again)])
         draft.answers(problem.extract(draft.text))
@@ -124,7 +124,7 @@ def _check_module_name(name: str, into: Path) -> None:
 
 
 def _names(code: str) -> set[str]:
-    """Every name that the code reads, sets, takes or imports, but for the workflow's own."""
+    """Every name that the code reads, sets, takes or imports, except for the workflow's own."""
     nodes = list(ast.walk(ast.parse(code)))
     read = {node.id for node in nodes if isinstance(node, ast.Name)}
     taken = {node.arg for node in nodes if isinstance(node, ast.arg)}
@@ -133,7 +133,7 @@ def _names(code: str) -> set[str]:
 
 
 def _write(into: Path, files: Mapping[str, str]) -> None:
-    """Every file in `into`, which is made if need be, or none of them."""
+    """Every file in `into`, which is created if needed, or none of them."""
     for file in files:
         if (into / file).exists():
             raise ConfigError(f"{into / file} exists, and nothing was written: choose another name, or --into DIR")

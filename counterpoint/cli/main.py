@@ -38,10 +38,12 @@ def _print_version(asked: bool) -> None:
 
 Overrides = Annotated[
     list[str] | None,
-    typer.Argument(metavar="[KEY=VALUE]...", help="Such as run.seed=1.", autocompletion=_keys),
+    typer.Argument(
+        metavar="[KEY=VALUE]...", help="Override keys of the recipe, such as run.seed=1.", autocompletion=_keys
+    ),
 ]
 RunPath = Annotated[Path, typer.Argument(metavar="RUN", help="A run directory.")]
-Into = Annotated[Path, typer.Option(metavar="DIR", help="Where the files go; made if need be.")]
+Into = Annotated[Path, typer.Option(metavar="DIR", help="Where the files go; created if needed.")]
 
 
 @app.callback()
@@ -83,7 +85,7 @@ def train(
 
 @app.command()
 def resume(run: RunPath) -> None:
-    """Go on with a run from its last checkpoint."""
+    """Resume a run from its last checkpoint."""
     from counterpoint.cli.train import go_on
 
     go_on(run)
@@ -94,7 +96,7 @@ def evaluate(
     target: Annotated[str, typer.Argument(metavar="RUN|MODEL", help="A run directory, or a base model.")],
     overrides: Overrides = None,
     split: Annotated[str, typer.Option(help="train, validation or test.")] = "test",
-    samples: Annotated[int, typer.Option(min=1, help="Episodes a problem.")] = 1,
+    samples: Annotated[int, typer.Option(min=1, help="Episodes per task.")] = 1,
     step: Annotated[int | None, typer.Option(help="Which checkpoint of a run; the last if not given.")] = None,
     out: Annotated[Path | None, typer.Option(help="Also write everything to this JSON file.")] = None,
     swap: Annotated[
@@ -135,7 +137,7 @@ def show(
     task: Annotated[
         str | None, typer.Option(help="Only episodes of this task (the beginning of its id is enough).")
     ] = None,
-    limit: Annotated[int, typer.Option(min=1, help="At most so many episodes.")] = 2,
+    limit: Annotated[int, typer.Option(min=1, help="The largest number of episodes to print.")] = 2,
     outcome: Annotated[str, typer.Option(help="Only episodes that were: any, right, wrong, failed, split.")] = "any",
 ) -> None:
     """Print episodes, call by call: prompts, replies, claims, verdicts, rewards and advantages."""
@@ -164,7 +166,7 @@ def serve(
     overrides: Overrides = None,
     step: Annotated[int | None, typer.Option(help="Which checkpoint of the run; the last if not given.")] = None,
     host: Annotated[str, typer.Option(help="Where to listen; whoever reaches it may ask.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65535, help="0: any that is free.")] = 8000,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="The port; 0 chooses a free one.")] = 8000,
 ) -> None:
     """Answer problems with the whole trained workflow, as one model of OpenAI's chat completions interface."""
     from counterpoint.cli.serve import serve_run
@@ -204,7 +206,7 @@ def list_recipes() -> None:
 @app.command()
 def doctor(
     interventions: Annotated[
-        bool, typer.Option("--interventions", help="Say instead which interventions there are, and their options.")
+        bool, typer.Option("--interventions", help="Instead list the interventions and their options.")
     ] = False,
 ) -> None:
     """Check that this machine and installation can train."""
@@ -218,7 +220,9 @@ def doctor(
 
 @init.command("workflow")
 def init_workflow(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="Of the workflow and its module, such as my_flow.")],
+    name: Annotated[
+        str, typer.Argument(metavar="NAME", help="The name of the workflow and its module, such as my_flow.")
+    ],
     into: Into = Path(),
 ) -> None:
     """Write NAME.py, a workflow of two roles to change, and test_NAME.py."""
@@ -229,7 +233,7 @@ def init_workflow(
 
 @init.command("task")
 def init_task(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="Of the file, without its ending.")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="The name of the file, without its extension.")],
     into: Into = Path(),
 ) -> None:
     """Write NAME.jsonl, questions and answers to replace with your own."""

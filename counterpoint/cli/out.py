@@ -1,4 +1,4 @@
-"""What a command writes to the file that the user named."""
+"""Writing the results of a command to the file that the user named."""
 
 import json
 from pathlib import Path

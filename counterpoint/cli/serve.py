@@ -1,4 +1,4 @@
-"""`counterpoint serve`: HTTP around a workflow, a request at a time; the others wait."""
+"""`counterpoint serve`: HTTP around a workflow, one request at a time."""
 
 import asyncio
 import json
@@ -24,11 +24,11 @@ _LARGEST = 2**20
 _LONGEST = 1000
 """Characters of a complaint, which may quote the request."""
 _STATUS: Mapping[type[Exception], int] = {ConfigError: 400, EngineError: 500, EndpointError: 502}
-"""Of errors; any other is the workflow's, and the same request would meet it again."""
+"""Error -> HTTP status; any other error is the workflow's, and would occur again for the same request."""
 
 
 class Handler(BaseHTTPRequestHandler):
-    """Chat completions; whatever goes wrong is said in their way too."""
+    """Chat completions; errors have the same format as those of OpenAI."""
 
     timeout = 30.0
     """Seconds for which a connection that says nothing keeps the others waiting."""

@@ -26,7 +26,7 @@ from counterpoint.run import Run
 
 OUTCOMES = ("any", "right", "wrong", "failed", "split")
 _KINDS = {"overflow": "workflow: a prompt is too long", "timeout": "workflow: out of time"}
-"""How an error's kind is written where its name alone does not say whose error it is."""
+"""Error kind -> its label, where the name alone does not tell what failed."""
 SampleKey = tuple[str, int, CallKey]
 
 

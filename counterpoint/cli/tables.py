@@ -49,7 +49,7 @@ def _courses_table(outcome: Summary, courses: Mapping[str, Course], title: str |
 
 
 def print_behaviour(console: Console, outcome: Summary) -> None:
-    """What the roles did, at the base, the peak and the end: a row a number that says something anywhere."""
+    """Print the behaviour at base, peak and end, one row per number that is not zero everywhere."""
     table = Table(title="behaviour on the test tasks", title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
     for column in ("", "base", "peak", "terminal"):
         table.add_column(column, justify="left" if column == "" else "right", no_wrap=True)
@@ -60,13 +60,13 @@ def print_behaviour(console: Console, outcome: Summary) -> None:
 
 
 def team_line(numbers: Mapping[str, float]) -> str:
-    """How the team did in some episodes."""
+    """The accuracy of the team in some episodes."""
     team, oracle = (percent(numbers.get(f"episode/{name}")).strip() for name in ("score", "oracle"))
     return f"team: accuracy {team}, any answer right {oracle}"
 
 
 def role_lines(numbers: Mapping[str, float], names: Sequence[str]) -> list[str]:
-    """A line a role with those of its numbers that are in `names`, for roles that have any."""
+    """One line per role with those of its numbers that are in `names`, for roles that have any."""
     told: dict[str, list[str]] = {}
     for name, value in numbers.items():
         part, _, rest = name.partition("/")

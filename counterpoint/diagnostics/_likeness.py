@@ -1,4 +1,4 @@
-"""What is alike: the answers of calls side by side, and a reply and its own prompt."""
+"""Agreement between the answers of parallel calls, and between a reply and its own prompt."""
 
 from collections.abc import Iterator, Sequence
 from itertools import combinations, groupby
@@ -11,7 +11,7 @@ ECHO_RUN = 8
 
 
 def agreement(episodes: Sequence[Episode]) -> dict[str, float]:
-    """Role -> part of the pairs of its answers side by side (same turn, other slot) that are equal as text."""
+    """Role -> fraction of the pairs of its parallel answers (same turn, other slot) that are equal as text."""
     found: dict[str, list[float]] = {}
     for role, answers in parallel_answers(episodes):
         found.setdefault(role, []).extend(float(one == other) for one, other in combinations(answers, 2))

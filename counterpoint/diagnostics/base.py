@@ -1,4 +1,4 @@
-"""What a diagnostic is: one step in, numbers out, nothing changed. `docs/metrics.md` defines every name.
+"""Diagnostics: numbers computed from a training step without changing it. `docs/metrics.md` defines every name.
 
 (Slots kept apart are other micro-batches: gradients are then the same up to rounding.)
 """
@@ -31,17 +31,17 @@ class Step:
 
 
 class Diagnostic:
-    """Sees nothing. A member says what it sees; what it must remember from step to step is saved with the run."""
+    """The base class, which computes nothing. The state of a subclass is saved with the run."""
 
     name = ""
-    """Under which recipes and checkpoints know it."""
+    """The name in checkpoints."""
 
     def slots_apart(self, step: int) -> bool:
-        """Whether the gradients of step `step` must be kept apart by slot, which costs a buffer a slot."""
+        """True if the gradients of step `step` are needed per slot, which costs one buffer per slot."""
         return False
 
     def look(self, step: Step) -> Numbers:
-        """What it sees; a number that nothing was observed for is absent."""
+        """The numbers of a step; a number without observations is absent."""
         return {}
 
     def save(self, folder: Path) -> None:
@@ -52,7 +52,7 @@ class Diagnostic:
 
 
 class Diagnostics(Diagnostic):
-    """Several, each looking at the same step."""
+    """Several diagnostics of the same step."""
 
     def __init__(self, members: Sequence[Diagnostic]) -> None:
         self.members = tuple(members)

@@ -1,4 +1,4 @@
-"""What each role does and how well: from episodes alone, so that training and evaluation read the same numbers."""
+"""The behaviour and accuracy of each role, from episodes alone, so that training and evaluation share the numbers."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -70,7 +70,7 @@ def score_parts(episodes: Sequence[Episode]) -> Numbers:
 
 
 def any_answer_right(episode: Episode) -> bool:
-    """Whether at least one call of the episode gave a right answer."""
+    """True if at least one call of the episode gave a right answer."""
     return any(isinstance(call.claim, Answer) and call.score == 1.0 for call in episode.calls)
 
 
@@ -117,7 +117,7 @@ def inflation(samples: Sequence[Sample]) -> dict[str, float]:
 
 
 def selection(episodes: Sequence[Episode]) -> dict[str, float]:
-    """Role -> part of its choices that were right, among those where a candidate was right."""
+    """Role -> fraction of its choices that were right, among those where a candidate was right."""
     hits: dict[str, list[float]] = {}
     for episode in episodes:
         right = {call.key for call in episode.calls if isinstance(call.claim, Answer) and call.score == 1.0}
@@ -128,7 +128,7 @@ def selection(episodes: Sequence[Episode]) -> dict[str, float]:
 
 
 def refinement(episodes: Sequence[Episode]) -> dict[str, dict[str, float]]:
-    """`recovered` and `spoiled`: role -> part of its wrong answers whose next is right, of its right ones whose is not.
+    """`recovered` and `spoiled`: role -> fraction of its wrong answers followed by a right one, and vice versa.
 
     The next is that of the same slot in the next turn; one that could not be read is wrong. For roles that answer.
     """
@@ -149,7 +149,7 @@ def refinement(episodes: Sequence[Episode]) -> dict[str, dict[str, float]]:
 
 
 def verdicts(calls: Sequence[Call]) -> Numbers:
-    """How the verdicts among the calls compare with the truth; a number without anything to count is absent.
+    """The accuracy of the verdicts among the calls; a number without observations is absent.
 
     precision = right among approved, recall = approved among right, false_approval = approved among wrong,
     false_rejection = 1 - recall. Unreadable verdicts are not among them.

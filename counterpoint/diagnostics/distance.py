@@ -1,4 +1,4 @@
-"""How far each role's language has gone from its base."""
+"""The KL divergence of each role's policy from its base."""
 
 from collections.abc import Sequence
 from typing import Annotated
@@ -11,7 +11,7 @@ from counterpoint.episode import Call, calls_of
 
 
 class Distance(Diagnostic):
-    """KL divergence of a role's policy from its base, in nats a token, on `calls` of its calls, every `every` steps.
+    """KL divergence of a role's policy from its base, in nats per token, on `calls` of its calls, every `every` steps.
 
     Estimated as k3, the mean of exp(l_base - l) - (l_base - l) - 1 over the sampled tokens: never negative, and with
     little variance while the two are near (Schulman 2020, "Approximating KL divergence"). The calls are evenly spaced

@@ -1,4 +1,4 @@
-"""Whether a role keeps pushing its policy the same way."""
+"""The similarity of a role's gradient to its earlier gradients."""
 
 from pathlib import Path
 from typing import Annotated

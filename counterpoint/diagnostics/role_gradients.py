@@ -1,4 +1,4 @@
-"""Who moves a policy: the roles' contributions g_r to its joint gradient g = sum of g_r, under any sharing."""
+"""The roles' contributions g_r to its joint gradient g = sum of g_r, under any sharing."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -27,9 +27,9 @@ class RoleGradients(Diagnostic):
 
 
 def role_gradients(step: Step) -> Numbers:
-    """Norm, share, alignment and per-call norm a role; cosine a pair; dominance and effective roles a policy.
+    """Norms, shares and alignment per role, cosine per pair of roles, dominance and effective roles per policy.
 
-    What each role adds to the loss, and how much of it was clipped or corrected, stands beside them. Policies without
+    What each role adds to the loss, and how much of it was clipped or corrected, is reported too. Policies without
     signal in this step have no numbers. `role/<role>/gradient_share` is the role's part of the sum of
     all contributions' norms, whatever policy they go to: with one shared policy it is its share there.
     """
@@ -76,7 +76,7 @@ def policy_numbers(roles: Mapping[str, Contribution]) -> Numbers:
 
 
 def slot_numbers(gradients: Sequence[Gradient]) -> Numbers:
-    """Of the parallel calls of a role: coherence = |sum_s g_s| / sum_s |g_s|, amplification = slots x coherence.
+    """The parallel calls of a role compared: coherence = |sum_s g_s| / sum_s |g_s|, amplification = slots x coherence.
 
     Amplification is 1 if the slots add up to no more than one of them, and the number of slots if all push alike. One
     slot, or slots without any gradient, have no numbers.

@@ -26,7 +26,7 @@ class Subject:
     step: int
     """The step of the checkpoint that was exported."""
     merged: bool
-    """Whether the folder holds a merged model instead of an adapter."""
+    """True if the folder holds a merged model instead of an adapter."""
     folder: str
     """The name of the folder that holds the card."""
     base: str
@@ -189,7 +189,7 @@ def _loading(subject: Subject) -> str:
 
 
 def is_on_hub(path: str) -> bool:
-    """Whether a model's path is a name on the hub: neither a shipped model nor a place on this machine."""
+    """True if a model's path is a name on the hub: neither a shipped model nor a place on this machine."""
     named_as_file = path in MICRO_MODELS or path.startswith(("package:", "/", ".", "~")) or path.endswith(".gguf")
     return not named_as_file and not Path(path).is_dir()
 

@@ -21,13 +21,13 @@ from counterpoint.run import Run
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Exported:
-    """What was written."""
+    """The exported policy."""
 
     folder: Path
     policy: Policy
     step: int
     base: str
-    """What transformers loads the base by: a folder, or a name on the hub."""
+    """The name by which transformers loads the base: a folder, or a name on the hub."""
 
 
 def export(run: Run, name: str, folder: Path, *, step: int | None = None, merged: bool = False) -> Exported:

@@ -1,4 +1,4 @@
-"""Roles of a shared policy brought to given parts of its gradient."""
+"""Roles of a shared policy scaled to given shares of its gradient."""
 
 from collections.abc import Collection
 from typing import Annotated, Literal
@@ -17,8 +17,8 @@ class Balance(Intervention):
     """g_r <- g_r (c_r)^weight, for the roles of every policy that has several.
 
     `by = "mass"`: c_r = t_r M / |g_r| with M = sum |g_r|, so that the role's share of the gradient mass becomes t_r and
-    the mass stays what it is. t_r are `shares` made to sum to 1 over the roles there are; equal if none are given.
-    `by = "calls"`: c_r = t_r / w_r with w_r the role's part of the loss's weights, as if it spoke so often. Against
+    the mass stays what it is. t_r are `shares` made to sum to 1 over the roles there are; equal if none are given. `by
+    = "calls"`: c_r = t_r / w_r with w_r the role's part of the loss's weights, as if it were called that often. Against
     capture (arXiv 2605.24202); equal mass is gradient normalization as in GradNorm, arXiv 1711.02257, without training.
     """
 
@@ -56,7 +56,7 @@ class Balance(Intervention):
             raise ConfigError(f"interventions.balance.shares says nothing of role {missing[0]!r}")
 
     def _factors(self, mine: dict[Source, Contribution]) -> dict[Source, float]:
-        """Of the roles of one policy that have a gradient."""
+        """The factor of each role of one policy that has a gradient."""
         norms = {source: one.gradient.norm() for source, one in mine.items()}
         there = [source for source, norm in norms.items() if norm]
         sizes = {source: norms[source] if self._by == "mass" else mine[source].weight for source in there}

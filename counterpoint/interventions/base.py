@@ -1,4 +1,4 @@
-"""What an intervention is: it changes a step at one or more of four seams, and is saved and resumed with the run."""
+"""Interventions: changes to a training step (its samples, loss, update or end), saved and resumed with the run."""
 
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
@@ -12,14 +12,14 @@ from counterpoint.learners.base import NO_RATES, Contributions, Source
 
 
 class Update(NamedTuple):
-    """What a step is about to do to the policies."""
+    """The update that a step is about to apply to the policies."""
 
     contributions: Contributions
     rates: Mapping[str, float] = NO_RATES
-    """Policy -> factor of its learning rate in this step; 1 for those that are not there."""
+    """Policy -> factor of its learning rate in this step; 1 for policies that are absent."""
 
     def with_gradients_times(self, factors: Mapping[Source, float]) -> "Update":
-        """The contributions of some sources multiplied. A factor of 1 changes nothing, to the bit."""
+        """A copy with the gradients of some sources multiplied. With a factor of 1 a gradient is bit-identical."""
         return self._replace(
             contributions={
                 source: one._replace(gradient=one.gradient.scaled(factors[source])) if source in factors else one
@@ -28,12 +28,14 @@ class Update(NamedTuple):
         )
 
     def with_steps_times(self, factors: Mapping[Source, float]) -> "Update":
-        """The part of some sources in their policies' steps multiplied, in a way that an adaptive optimizer keeps.
+        """A copy that scales the part of some sources in their policy's step, also under an adaptive optimizer.
 
         Adam divides a gradient by its own size, so that a policy of one role does not notice a factor. With f_r the
         factors and |g_r| the norms, the learning rate is multiplied by f = sum f_r |g_r| / sum |g_r|, and each g_r by
         f_r / f. Exact for plain gradient descent, and for a policy of one role under Adam. Factors are above 0.
         """
+        # Adam is invariant to a common factor of the gradient: only the relative factors go to the gradients, and the
+        # common one goes to the learning rate, which Adam does not normalise.
         every = {source: factors.get(source, 1.0) for source in self.contributions}
         rates = dict(self.rates)
         relative: dict[Source, float] = {}
@@ -53,21 +55,21 @@ def _mean(values: Sequence[float], weights: Sequence[float]) -> float:
 
 
 class Stop(NamedTuple):
-    """That the run ends after this step."""
+    """The decision to end the run after this step."""
 
     reason: str
     roll_back: bool = False
-    """Whether it ends with the weights of its peak."""
+    """True if the run ends with the weights of its best checkpoint."""
 
 
 class Intervention:
-    """Changes nothing. A member overrides the seams it needs; the others stay as they are."""
+    """The base class, which changes nothing. A subclass overrides the methods that it needs."""
 
     name = ""
-    """Under which recipes and checkpoints know it."""
+    """The name in checkpoints."""
 
     def roles(self) -> Collection[str]:
-        """The roles that it was told of by name."""
+        """The roles that its options name."""
         return ()
 
     def check(self, config: Config, roles: Collection[str]) -> None:
@@ -77,23 +79,23 @@ class Intervention:
                 raise ConfigError(unknown(f"role in interventions.{self.name}", role, roles))
 
     def slots_apart(self, step: int) -> bool:
-        """Whether the gradients of step `step` must be kept apart by slot."""
+        """True if the gradients of step `step` are needed per slot."""
         return False
 
     def samples(self, samples: Sequence[Sample], step: int) -> Sequence[Sample]:
-        """What step `step` is to learn from."""
+        """The samples from which step `step` learns."""
         return samples
 
     def loss(self, loss: Loss) -> Loss:
-        """The loss it is to learn with; asked once, before the first step."""
+        """The loss to train with; called once, before the first step."""
         return loss
 
     def update(self, update: Update, step: int) -> Update:
-        """What the roles are to contribute to their policies, and how far those are to go."""
+        """The update to apply: the roles' gradients and the learning-rate factors."""
         return update
 
     def stop(self, numbers: Mapping[str, float]) -> Stop | None:
-        """Why the run is to end after this step; None if it is to go on."""
+        """The reason to end the run after this step; None to continue."""
         return None
 
     def save(self, folder: Path) -> None:
@@ -104,7 +106,7 @@ class Intervention:
 
 
 class Interventions(Intervention):
-    """Several in a row: each sees what the one before it made."""
+    """Several interventions in a row; each gets the result of the one before it."""
 
     def __init__(self, members: Sequence[Intervention]) -> None:
         self.members = tuple(members)

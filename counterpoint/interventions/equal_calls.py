@@ -12,10 +12,10 @@ from counterpoint.interventions.base import Intervention
 
 
 class EqualCalls(Intervention):
-    """Of each role, n_r - weight (n_r - n) calls stay in the loss, n the fewest that any role has there.
+    """n_r - weight (n_r - n) calls of each role stay in the loss, with n the smallest number n_r of any role.
 
-    Which ones, chance decides, by the step alone. So a role that speaks more has no larger part in a shared policy, and
-    with `algorithm.calls_per_update` takes no more optimizer steps with a policy of its own.
+    They are drawn at random, with a seed from the step. So a role with more calls has no larger part in a shared
+    policy, and with `algorithm.calls_per_update` takes no more optimizer steps with a policy of its own.
     """
 
     name = "equal_calls"

@@ -1,4 +1,4 @@
-"""Roles that are trained in some steps only, whatever policy they speak with."""
+"""Roles that are trained in some steps only, whatever their policy is."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import replace

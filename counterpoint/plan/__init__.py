@@ -1,1 +1,1 @@
-"""What is known about a run before anything is paid for: its plan, memory, threads and provenance."""
+"""The checks and estimates before a run starts: its plan, memory, threads and provenance."""

@@ -1,4 +1,4 @@
-"""What a recipe will do, before it does it: everything that can be checked and counted without weights."""
+"""The plan of a recipe: everything that can be checked and counted without weights."""
 
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -33,21 +33,21 @@ REHEARSAL_REPLIES = tuple(
     "\n".join([r"\boxed{1}", *(f"Strategy {number}: {number}" for number in range(1, count + 1))])
     for count in (0, 3, 8)
 )
-"""What every role says in a rehearsal: readable as a choice, an answer or a proposal, and as no verdict."""
+"""The scripted replies of a rehearsal: readable as a choice, an answer or a proposal, but not as a verdict."""
 FILLER = " and so on and on"
-"""What it goes on with, until its tokens are used up."""
+"""Text that extends a scripted reply to its largest length."""
 _MATRIX = 1024
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """A recipe that holds together, and its arithmetic."""
+    """A checked recipe and its estimates."""
 
     setup: Setup
     sizes: Mapping[str, BaseSize]
-    """Of the base of each policy that has one here."""
+    """Policy -> the size of its base; policies of endpoints are absent."""
     rehearsal: Episode
-    """The episode with most calls among some with scripted replies, as long as may be: it stands for those to come."""
+    """The longest of some episodes with scripted replies, from which calls, memory and time are estimated."""
 
     @property
     def config(self) -> Config:
@@ -73,7 +73,9 @@ class Plan:
         return rollouts.tasks_per_step * rollouts.group_size * len(self.rehearsal.calls)
 
     def adapter_parameters(self, policy: str) -> int:
-        """Of one policy: rank * (inputs + outputs), over all linear layers of its base."""
+        """The trainable parameters of a policy: rank * (inputs + outputs), summed over the linear layers of its
+        base.
+        """
         return self.settings[policy].rank * self.sizes[policy].linear_width
 
     def memory(self) -> Memory:
@@ -89,7 +91,8 @@ class Plan:
         return [Turn(call, not any(FILLER in message["content"] for message in call.messages)) for call in calls]
 
     def operations_per_step(self) -> float:
-        """Floating-point operations a step needs at least: two a weight and token forward, four more backward.
+        """A lower bound of the floating-point operations per step: two per weight and token forward, four more
+        backward.
 
         Every call takes all of its `max_tokens`; a prompt that all episodes of a task share is counted once, and the
         calls of a role side by side share theirs; what a frozen policy says is not learned from, and what an endpoint

@@ -1,4 +1,4 @@
-"""The provenance of a run: command, time, versions, commit, hardware, and the source of the user's own members."""
+"""The provenance of a run: command, time, versions, commit, hardware, and the sources of the user's members."""
 
 import os
 import platform
@@ -37,7 +37,7 @@ def facts(recipe: str, overrides: Sequence[str]) -> dict[str, Any]:
 
 
 def sources(config: Config) -> dict[str, tuple[str, str]]:
-    """Name -> file and SHA-256, for every member of the user's own that the recipe names. Raises ConfigError."""
+    """Name -> file and SHA-256, for each member written by the user that the recipe names. Raises ConfigError."""
     return {name: source_of(name) for name in dict.fromkeys(spec.name for spec in _specs(config)) if is_own(name)}
 
 

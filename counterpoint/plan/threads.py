@@ -1,4 +1,4 @@
-"""Whether several torch threads are worth having on this machine now: beside other work they can be slower than one."""
+"""The choice of the number of torch threads: beside other work, several can be slower than one."""
 
 import math
 import os
@@ -9,7 +9,7 @@ import torch
 from counterpoint.config import Config
 
 SLOWER = 0.9
-"""Several threads that reach less than this part of one thread's speed are a problem."""
+"""Several threads that reach less than this fraction of one thread's speed are a problem."""
 _SHAPE = (256, 128, 384)
 """Rows, inputs and outputs of a product as a micro model's layers make it: where waiting for each other costs most."""
 _ROUNDS = 4
@@ -38,7 +38,7 @@ def rates(threads: int) -> tuple[float, float]:
 
 
 def _turn() -> tuple[int, float]:
-    """How many products were made, and in how many seconds."""
+    """The number of products computed, and the seconds they took."""
     rows, inputs, outputs = _SHAPE
     one, other = torch.rand(rows, inputs), torch.rand(inputs, outputs)
     began, done, taken = perf_counter(), 0, 0.0
@@ -57,7 +57,7 @@ def warning(threads: int) -> str | None:
 
 
 def slow(single: float, several: float, threads: int) -> str | None:
-    """What is wrong with these rates; None if nothing is."""
+    """A warning if several threads are slower than one; else None."""
     if several >= SLOWER * single:
         return None
     return (

@@ -43,7 +43,7 @@ class Diagnosis:
     """The result of looking for every signature in a history."""
 
     signatures: Mapping[str, Signature]
-    """Name -> every signature that was looked for: the shipped ones, then those of the user's own."""
+    """Name -> every signature that was looked for: the shipped ones, then the user's own."""
     findings: Sequence[Finding]
     errors: Mapping[str, str]
     """Name -> the message about a signature that could not be looked for, because it raised."""

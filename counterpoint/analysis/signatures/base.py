@@ -99,7 +99,7 @@ class Fall(NamedTuple):
     """Its standard error, from the spread within the two windows."""
 
     def counts(self, limits: Thresholds) -> bool:
-        """Whether the fall is at least `decline`, and at least `errors` of its standard errors."""
+        """True if the fall is at least `decline`, and at least `errors` of its standard errors."""
         return self.amount >= max(limits.decline, limits.errors * self.error)
 
 

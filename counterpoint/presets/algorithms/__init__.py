@@ -1,6 +1,6 @@
 """Named algorithms: each the parts of `[algorithm]` as its paper has them, in a file that says why.
 
-A member is a function without arguments that returns keys of `[algorithm]`; so is one of the user's own, `module:name`.
+A member is a function without arguments that returns keys of `[algorithm]`; so is your own, `module:name`.
 """
 
 from typing import Any
