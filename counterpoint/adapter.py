@@ -67,7 +67,7 @@ class Adapter:
         return cls(policy=policy, version=0, scale=0.0, tensors={})
 
     def write(self, folder: Path) -> None:
-        """`folder`, which is made if need be, holds the adapter; `peft` and `Adapter.read` can load it."""
+        """`folder`, which is created if needed, holds the adapter; `peft` and `Adapter.read` can load it."""
         from safetensors.torch import save_file
 
         folder.mkdir(parents=True, exist_ok=True)

@@ -29,7 +29,7 @@ class Sampled:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Chat:
-    """How one base model writes a conversation as tokens."""
+    """The chat format of one base model: messages to tokens, and back."""
 
     tokenizer: Tokenizer
     stop_ids: frozenset[int]
@@ -48,7 +48,7 @@ class Chat:
 
         An assistant's message that is one of `replies` keeps the ids that were sampled for it, provided that the
         template renders everything up to its end as it did when the reply was sampled (the prefix check). So a
-        conversation that is continued extends its earlier ids. Everything else is encoded anew, and so is a reply whose
+        conversation that is continued extends its earlier ids. Everything else is encoded again and so is a reply whose
         ids contain more than its message: the reasoning, which no later prompt may contain.
         """
         whole = self._render(messages)

@@ -115,7 +115,7 @@ def first_of(error: Exception) -> Exception:
 def folded_traceback(error: BaseException) -> str:
     """The traceback of an error for the person whose file raised it, without the last line (see `told`).
 
-    Frames of the user's own files are shown with file, line and source; each run of frames of this package, of other
+    Frames of the user's files are shown with file, line and source; each run of frames of this package, of other
     packages and of Python itself is one line that counts them. If no frame is the user's, the innermost is shown. Its
     causes come below, each after a line `caused by ...`. At most `LONGEST_TRACEBACK` characters.
     """
@@ -131,7 +131,7 @@ def folded_traceback(error: BaseException) -> str:
 
 
 def place_of(error: BaseException) -> str:
-    """`file:line` of the innermost frame in a file of the user's own; empty if there is none."""
+    """`file:line` of the innermost frame in one of the user's files; empty if there is none."""
     own = [frame for frame in traceback.extract_tb(error.__traceback__) if _is_own(frame)]
     return f"{_shown_path(own[-1].filename)}:{own[-1].lineno}" if own else ""
 

@@ -48,7 +48,7 @@ class Place:
 
 
 def is_llama(header: Header) -> bool:
-    """Whether `llama_tensors` can read the file."""
+    """True if `llama_tensors` can read the file."""
     # Mistral's models also call themselves llama; transformers tells them apart by their name, and so does this.
     return header.architecture == "llama" and "mistral" not in header.model_name.lower()
 

@@ -8,7 +8,6 @@ from statistics import fmean
 from typing import Any, NamedTuple
 
 import numpy as np
-from scipy.stats import binom
 
 from counterpoint.analysis.intervals import Interval, interval
 
@@ -123,5 +122,7 @@ def _at_most(votes: int, others: Sequence[int], most: int, rate: float) -> np.nd
 @lru_cache(maxsize=1024)
 def _binomial(size: int, rate: float) -> np.ndarray:
     """The binomial probabilities of 0, 1, ..., `size` successes in `size` draws at `rate`."""
+    from scipy.stats import binom  # 60 MiB, which an evaluation without pass@k need not hold beside a model
+
     found: np.ndarray = binom.pmf(np.arange(size + 1), size, rate)
     return found

@@ -1,4 +1,4 @@
-"""Judges: the ones that a recipe can name, and functions of the user's own."""
+"""Judges: the ones that a recipe can name, and the user's own functions."""
 
 from typing import Annotated
 

@@ -24,19 +24,19 @@ class Footprint:
     weights: int
     adapter: int
     kept: int
-    """Of a token from the forward to the backward pass."""
+    """Per token, kept from the forward to the backward pass."""
     again: int
-    """Of a token while its layer is computed again: 0 where none is."""
+    """Per token, while its layer is computed again; 0 without activation checkpointing."""
     looked_back: int
-    """Of a token, once more for each call that looks back at it: keys and values, where they are kept."""
+    """Per token, once more for each call that attends to it: keys and values, where they are kept."""
     cached: int
-    """Of a token while sampling: its keys and values."""
+    """Per token while sampling: its keys and values."""
     in_hand: int
-    """Of a token while it goes through a layer."""
+    """Per token, while it goes through a layer."""
     logit: int
-    """Of the float32 logits of one token."""
+    """The float32 logits of one token."""
     logits: int
-    """Of all logits that are in memory at once while learning."""
+    """All logits that are in memory at once while learning."""
 
 
 def footprint(model: ModelConfig, rank: int, *, checkpointing: bool) -> Footprint:

@@ -1,4 +1,4 @@
-"""How much memory a step takes: the sum of what sampler and learner say that they need, counted without weights."""
+"""The memory of a training step: the sum of what sampler and learner say that they need, counted without weights."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -20,7 +20,7 @@ class Turn(NamedTuple):
 
     call: Call
     shared: bool
-    """Whether every episode of a task asks it with the same prompt."""
+    """True if every episode of a task makes the call with the same prompt."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +43,7 @@ def memory_of(
     """The memory of sampler and learner in this process, beside that of Python and its libraries.
 
     `settings` are of the policies that have a base here; `turns` are those of an episode; at most `most_tasks` are
-    evaluated at once. A sampler of the user's own is not counted. Raises ModelError if a base cannot be found or
+    evaluated at once. The user's own sampler is not counted. Raises ModelError if a base cannot be found or
     packed.
     """
     again = config.learner.gradient_checkpointing

@@ -1,4 +1,4 @@
-"""Task sets: the ones that a recipe can name, and those of the user's own."""
+"""Task sets: the ones that a recipe can name, and the user's own."""
 
 import inspect
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""Finds problems that stand in another set too, word for word or in part.
+"""Finds problems that another set has too, word for word or in part.
 
 Two texts overlap if they share a run of `words` words (13, as for GPT-3: arXiv 2005.14165, appendix C), signs and case
 aside; a shorter text if all its words are all the words of the other.

@@ -81,7 +81,7 @@ _PLUS_MINUS: Final = re.compile(r"\\[pm][pm](?![a-zA-Z])")
 _ANGLES: Final = re.compile(r"\\(?:sin|cos|tan|cot|sec|csc)(?![a-zA-Z])")
 _DEGREES: Final = re.compile(r"(\d+(?:\.\d+)?)\s*\^\s*\\circ")
 DOTS: Final = re.compile(r"\.\.|\\[lc]?dots")
-"""What these leave out cannot be compared."""
+"""Texts in which these leave something out cannot be compared."""
 LONGEST: Final = 1000
 """Characters that an answer may have, besides as many as its key."""
 _LAYERS: Final = 8
