@@ -30,7 +30,7 @@ Watch = Callable[[int, Mapping[str, float]], None]
 async def train(run: Run, watch: Watch = lambda step, numbers: None, setup: Setup | None = None) -> Summary | None:
     """Train the policies of one workflow to the run's last step, from its last checkpoint or else from the base models.
 
-    `setup` is made from the run's recipe if it is not given. Returns the run's summary; None without enough evaluations.
+    `setup` is made from the run's recipe if it is not given. Returns the run's summary; None with too few evaluations.
     Raises CounterpointError; the run can then be resumed from its last checkpoint.
     """
     config = run.config
