@@ -30,9 +30,8 @@ Watch = Callable[[int, Mapping[str, float]], None]
 async def train(run: Run, watch: Watch = lambda step, numbers: None, setup: Setup | None = None) -> Summary | None:
     """Train the policies of one workflow to the run's last step, from its last checkpoint or else from the base models.
 
-    `setup` is the set-up of the run's recipe; it is made if it is not given. Returns the run's summary, or None if
-    there are too few evaluations for one. Raises CounterpointError; the run can then be resumed from its last
-    checkpoint.
+    `setup` is made from the run's recipe if it is not given. Returns the run's summary; None with too few evaluations.
+    Raises CounterpointError; the run can then be resumed from its last checkpoint.
     """
     config = run.config
     setup = setup or set_up(config)

@@ -340,7 +340,7 @@ def test_a_run_whose_creation_was_killed_can_be_created_again(tmp_path, point):
     for step in steps[: point + 1]:
         step()
     if point > 0:
-        with pytest.raises(RunError, match=r"holds no run yet: .* start the run anew with `counterpoint train RECIPE"):
+        with pytest.raises(RunError, match=r"holds no run yet: .* start the run again with `counterpoint train RECIPE"):
             Run.open(path)
     with Run.create(path, CONFIG, FACTS) as run:
         assert run.restore({}) is None

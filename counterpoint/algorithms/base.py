@@ -101,8 +101,8 @@ class Algorithm:
     def samples(self, groups: Sequence[Group]) -> list[Sample]:
         """One sample per credited call of a trainable policy, in the order of play. Moves the baselines, if any.
 
-        Raises WorkflowError if the advantage rule does not apply to the workflow, and ConfigError if the user's
-        own member returns something else than its family requires.
+        Raises WorkflowError if the advantage rule does not apply to the workflow, and ConfigError if a member
+        that the user wrote returns something else than its family requires.
         """
         credits = [
             replace(credit, reward=credit.reward - self.overlong.penalty(credit.call))

@@ -1,4 +1,4 @@
-"""Checks of what the user's own credit, advantage or loss returns: a wrong shape would train silently."""
+"""Checks of the results of credits, advantages and losses that users wrote: a wrong shape would train silently."""
 
 import math
 from collections.abc import Callable, Sequence

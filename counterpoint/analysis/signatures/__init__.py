@@ -1,7 +1,7 @@
 """Failure signatures: what a run's recorded numbers tell about why it fell apart.
 
-A member is a `Signature`, or a function that makes one from its keyword-only options. A recipe names the
-user's own: `signatures = ["my_module:MY_SIGNATURE"]`.
+A member is a `Signature`, or a function that makes one from its keyword-only options. A recipe names the user's
+own signatures: `signatures = ["my_module:MY_SIGNATURE"]`.
 """
 
 from collections.abc import Mapping, Sequence
