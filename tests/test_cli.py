@@ -145,7 +145,7 @@ def test_evaluate_measures_a_run_and_a_base_model(finished):
 
 def test_a_dry_run_shows_the_plan_and_leaves_nothing(tmp_path):
     printed = counterpoint("train", "voting_arithmetic", "policies.sharing=shared", "--dry-run", folder=tmp_path)
-    assert "16 tasks x 8 rollouts x 4 calls = 512 calls, 1 update a policy" in printed
+    assert "16 tasks x 8 rollouts x 4 calls = 512 calls, 1 update per policy" in printed
     assert "generator -> shared, aggregator -> shared" in printed
     assert 'sharing = "shared"' in printed
     assert list(tmp_path.iterdir()) == []

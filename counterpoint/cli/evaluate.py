@@ -89,7 +89,7 @@ def _print(console: Console, found: Evaluation, ask: Ask) -> None:
         console.print(line, markup=False, soft_wrap=True)
     lost = f"failed: {found.numbers['episode/errors']:g}; not judged: {found.numbers['episode/not_judged']:g}"
     console.print(f"any answer right: {percent(found.numbers['episode/oracle'])}; {lost}", markup=False)
-    console.print("tokens: a call; calls: an episode", markup=False)
+    console.print("tokens per call; calls per episode", markup=False)
     if ask.samples > 1:
         for who, attempts in (("team", found.attempts), *found.role_attempts.items()):
             console.print(_passes_table(who, passes(attempts, ask.samples)))

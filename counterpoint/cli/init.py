@@ -10,24 +10,23 @@ from pathlib import Path
 
 from counterpoint.errors import ConfigError
 
-WORKFLOW = r'''"""One role solves a problem, another reviews the solution; what is not approved is written again."""
+WORKFLOW = r'''"""One role solves a problem, another reviews the solution; a solution that is not approved is written again."""
 
 import re
 
-from counterpoint.task import Problem
-from counterpoint.workflows.base import Role, user, workflow
+from counterpoint import Problem, Role, user, workflow
 
 VERDICT = re.compile(r"\\boxed\{(correct|incorrect)\}")
 
 
-# Keep `problem` first and the `*` after it. What is annotated `Role` is a role: rename them, take one away, add more.
+# Keep `problem` first and the `*` after it. Parameters annotated `Role` are the roles: rename, remove or add some.
 # All other parameters are options with a default, which a recipe or the command line can set: workflow.rounds=2.
 @workflow
 async def NAME(problem: Problem, *, solver: Role, reviewer: Role, rounds: int = 1) -> str | None:
     """Solve, have it reviewed, and solve again until it is approved or has been reviewed `rounds` times."""
-    # What a role is told is yours to write; `answer_format` says how this kind of problem wants its answer.
+    # The prompts are yours to write. `answer_format` is a sentence on how to write the answer to this kind of problem.
     draft = await solver(f"{problem.text}\n\nSolve the problem step by step. {problem.answer_format}")
-    # Say what a reply means, and its role has an accuracy of its own. `extract` gives None where there is no answer.
+    # With a claim about its reply, a role has an accuracy of its own. `extract` returns None if there is no answer.
     draft.answers(problem.extract(draft.text))
     for _ in range(rounds):
         review = await reviewer(
@@ -45,15 +44,15 @@ async def NAME(problem: Problem, *, solver: Role, reviewer: Role, rounds: int = 
 
 
 def read_verdict(text: str) -> bool | None:
-    """What the reply has in its box; None if that is nothing, or both. Never guess: a wrong guess is trained on."""
+    """The verdict in the reply's box; None if there is none, or both. Never guess: a wrong guess is trained on."""
     words = set(VERDICT.findall(text))
     return words == {"correct"} if len(words) == 1 else None
 '''
 
 WORKFLOW_TEST = r'''"""NAME keeps the promises of a workflow, and does what it is for."""
 
+from counterpoint import check_workflow
 from counterpoint.testing.by_hand import play_by_hand
-from counterpoint.testing.workflow_conformance import check_workflow
 
 from NAME import NAME
 
@@ -63,7 +62,7 @@ def test_it_keeps_its_promises():
 
 
 def test_a_draft_that_is_not_approved_is_written_again():
-    # What the roles say, in the order in which they are called: change it with your workflow.
+    # The replies, in the order in which the roles are called: change them with your workflow.
     replies = iter([r"It is \boxed{3}.", r"Too much. \boxed{incorrect}", r"Then it is \boxed{2}."])
     episode = play_by_hand(NAME, lambda role, prompt: next(replies), key="2")
     assert [call.key.role for call in episode.calls] == ["solver", "reviewer", "solver"]

@@ -94,9 +94,9 @@ class Plan:
         """A lower bound of the floating-point operations per step: two per weight and token forward, four more
         backward.
 
-        Every call takes all of its `max_tokens`; a prompt that all episodes of a task share is counted once, and the
-        calls of a role side by side share theirs; what a frozen policy says is not learned from, and what an endpoint
-        says costs nothing here.
+        Every reply is assumed to have `max_tokens` tokens. A prompt that all episodes of a task share is counted once,
+        as is a prompt of parallel calls. Replies of a frozen policy are not learned from; those of an endpoint cost
+        nothing.
         """
         rollouts, operations, seen = self.config.rollout, 0.0, set[tuple[int, ...]]()
         for call, shared in self._turns():
@@ -119,11 +119,11 @@ class Plan:
             "routing     " + ", ".join(f"{role} -> {_listed(found)}" for role, found in routes.items()),
             *(f"policy      {name}: {self._describe(name)}" for name in self.settings),
             "tasks       " + ", ".join(f"{count} {split}" for split, count in self.splits.items()),
-            f"a step      {self._arithmetic()}",
+            f"per step    {self._arithmetic()}",
             f"the run     {runs.steps} steps; evaluation every {self.config.evaluation.every},"
             f" checkpoint every {runs.save_every}",
             *self._memory_lines(),
-            f"time        at least {floor:.2f} s a step if every reply takes {self.config.rollout.max_tokens} tokens"
+            f"time        at least {floor:.2f} s per step if every reply takes {self.config.rollout.max_tokens} tokens"
             f" ({self.operations_per_step() / 1e9:.1f} GFLOP at the {rate / 1e9:.0f} GFLOP/s measured here,"
             f" {runs.threads} threads): a floor, not a forecast",
         ]
@@ -155,9 +155,9 @@ class Plan:
     def _arithmetic(self) -> str:
         rollouts, algorithm, calls = self.config.rollout, self.config.algorithm, len(self.rehearsal.calls)
         if algorithm.calls_per_update:
-            updates = f"an update for every {algorithm.calls_per_update} calls of a policy"
+            updates = f"one update per {algorithm.calls_per_update} calls of a policy"
         else:
-            updates = f"{algorithm.updates} update{'s' if algorithm.updates > 1 else ''} a policy"
+            updates = f"{algorithm.updates} update{'s' if algorithm.updates > 1 else ''} per policy"
         return (
             f"{rollouts.tasks_per_step} tasks x {rollouts.group_size} rollouts x {calls} calls ="
             f" {self.calls_per_step} calls, {updates}"
