@@ -12,12 +12,14 @@ CounterpointError
 ├── LearnerError            gradients and weights
 ├── ProofError              a training step that did not do what it claims
 ├── SandboxError            the confinement of programs
+├── MemberError             the code of a diagnostic or an intervention of your own
 └── RunError                a run directory
 """
 
 import sysconfig
 import traceback
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from difflib import get_close_matches
 from itertools import groupby
 from pathlib import Path
@@ -88,6 +90,10 @@ class SandboxError(CounterpointError):
     """A sandbox cannot run programs or cannot confine them; it says nothing about a program."""
 
 
+class MemberError(CounterpointError):
+    """A diagnostic or an intervention of the user's own raised an error, or returned what it may not return."""
+
+
 class RunError(CounterpointError):
     """A run directory is in use, incomplete, damaged or not a run."""
 
@@ -98,6 +104,23 @@ def unknown(kind: str, name: str, allowed: Iterable[str]) -> str:
     near = get_close_matches(name, names, n=1)
     hint = f"did you mean {near[0]!r}? " if near else ""
     return f"unknown {kind} {name!r}; {hint}allowed: {', '.join(names) or 'none yet'}"
+
+
+@contextmanager
+def blamed(whose: str) -> Iterator[None]:
+    """An error that the user's code raises inside becomes a MemberError that names `whose` it is, and where.
+
+    Errors of this package, and those in which no file of the user's had a part, are raised as they are.
+    """
+    try:
+        yield
+    except CounterpointError:
+        raise
+    except Exception as error:
+        place = place_of(error)
+        if not place:
+            raise
+        raise MemberError(f"{whose} raised {told(error)} ({place})\n{folded_traceback(error)}") from error
 
 
 def told(error: BaseException) -> str:

@@ -21,6 +21,7 @@ from facts import (
 from counterpoint.algorithms.advantage import grpo
 from counterpoint.algorithms.credit import outcome
 from counterpoint.diagnostics._likeness import agreement, distinct, echo
+from counterpoint.diagnostics.base import Diagnostics
 from counterpoint.diagnostics.behaviour import (
     Behaviour,
     any_answer_right,
@@ -29,9 +30,9 @@ from counterpoint.diagnostics.behaviour import (
     refinement,
     selection,
 )
-from counterpoint.diagnostics.build import build_diagnostics
+from counterpoint.diagnostics.build import OneLook, build_diagnostics
 from counterpoint.episode import Answer, CallKey, Choice, Unreadable, Verdict
-from counterpoint.errors import ConfigError, WorkflowError
+from counterpoint.errors import ConfigError, MemberError, WorkflowError
 from counterpoint.evaluation import count, evaluate
 from counterpoint.options import Spec
 from counterpoint.task import Problem
@@ -384,3 +385,27 @@ def test_every_evaluation_has_the_same_luck_and_the_splits_have_luck_of_their_ow
     assert seeds("test", 0) == known
     assert not set(seeds("validation", 0)) & set(known)
     assert not set(seeds("test", 1)) & set(known)
+
+
+def looking(look):
+    return Diagnostics([OneLook("mine", look), OneLook("other", lambda step: {"other/one": 1.0})])
+
+
+def test_an_error_in_a_diagnostic_of_ones_own_says_whose_it_is_and_where():
+    with pytest.raises(MemberError, match=r"diagnostic 'mine' raised ZeroDivisionError: .*test_behaviour.py:\d+\)"):
+        looking(lambda step: {"mine/one": 1 / 0}).look(make_step())
+
+
+@pytest.mark.parametrize(
+    ("found", "message"),
+    [
+        (None, "diagnostic 'mine' returned a NoneType; it must return numbers by name"),
+        ({"mine/one": "high"}, "diagnostic 'mine' returned 'mine/one': 'high'"),
+        ({1: 1.0}, "diagnostic 'mine' returned 1: 1.0"),
+        ({"other/one": 2.0}, "diagnostic 'other' returned 'other/one', a name that another diagnostic uses"),
+    ],
+)
+def test_a_diagnostic_returns_numbers_by_names_of_its_own(found, message):
+    with pytest.raises(MemberError, match=message):
+        looking(lambda step: found).look(make_step())
+    assert looking(lambda step: {"mine/one": 1}).look(make_step()) == {"mine/one": 1, "other/one": 1.0}

@@ -10,9 +10,9 @@ from torch_build import fresh_model, tiny_base, tiny_folder
 
 from counterpoint.algorithms.base import in_loss
 from counterpoint.algorithms.build import build_loss
-from counterpoint.errors import ConfigError, RunError
+from counterpoint.errors import ConfigError, MemberError, RunError
 from counterpoint.interventions import INTERVENTIONS
-from counterpoint.interventions.base import Interventions, Stop, Update
+from counterpoint.interventions.base import Intervention, Interventions, Stop, Update
 from counterpoint.interventions.build import build_interventions
 from counterpoint.learners.base import Contribution, Source, coherence
 from counterpoint.learners.gradient import FlatGradient
@@ -382,3 +382,23 @@ def test_several_act_one_after_the_other():
     both = building([{"name": "role_rates", "rates": {"voter": 0.5}}] * 2)
     assert both.update(Update({ALONE: part(1.0)}), 1).rates == {"own": 0.25}
     assert Interventions([]).stop({"warning/cliff": 1.0}) is None
+
+
+class Broken(Intervention):
+    """Raises at every seam."""
+
+    name = "broken"
+
+    def samples(self, samples, step):
+        return samples[99]
+
+    def stop(self, numbers):
+        return numbers["no such number"]
+
+
+def test_an_error_in_an_intervention_of_ones_own_says_whose_it_is_and_where():
+    both = Interventions([Broken()])
+    with pytest.raises(MemberError, match=r"intervention 'broken' raised IndexError: .*test_interventions.py:\d+\)"):
+        both.samples([], 1)
+    with pytest.raises(MemberError, match="intervention 'broken' raised KeyError: 'no such number'"):
+        both.stop({})

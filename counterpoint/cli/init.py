@@ -10,7 +10,7 @@ from pathlib import Path
 
 from counterpoint.errors import ConfigError
 
-WORKFLOW = r'''"""One role solves a problem, another reviews the solution; a solution that is not approved is written again."""
+WORKFLOW = r'''"""One role solves a problem, another reviews the solution; what is not approved is solved again."""
 
 import re
 

@@ -3,14 +3,16 @@
 (Slots kept apart are other micro-batches: gradients are then the same up to rounding.)
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+import numpy as np
 
 from counterpoint.algorithms.base import Sample
 from counterpoint.clock import timed
 from counterpoint.episode import Call, Group
-from counterpoint.errors import RunError
+from counterpoint.errors import MemberError, RunError, blamed
 from counterpoint.learners.base import Contributions
 
 Numbers = dict[str, float]
@@ -62,7 +64,13 @@ class Diagnostics(Diagnostic):
 
     @timed("diagnostics")
     def look(self, step: Step) -> Numbers:
-        return {name: value for member in self.members for name, value in member.look(step).items()}
+        numbers: Numbers = {}
+        for member in self.members:
+            with blamed(f"diagnostic {member.name!r}"):
+                found = member.look(step)
+            _check(member.name, found, numbers)
+            numbers |= found
+        return numbers
 
     def save(self, folder: Path) -> None:
         for member in self.members:
@@ -74,3 +82,14 @@ class Diagnostics(Diagnostic):
             if not (folder / member.name).is_dir():
                 raise RunError(f"{folder} was saved by a run without the diagnostic {member.name!r}")
             member.load(folder / member.name)
+
+
+def _check(name: str, found: object, known: Mapping[str, float]) -> None:
+    """Raises MemberError unless a diagnostic returned numbers by name, and names that no other one uses."""
+    if not isinstance(found, Mapping):
+        raise MemberError(f"diagnostic {name!r} returned a {type(found).__name__}; it must return numbers by name")
+    for key, value in found.items():
+        if not isinstance(key, str) or not isinstance(value, int | float | np.number):
+            raise MemberError(f"diagnostic {name!r} returned {key!r}: {value!r}; it must return numbers by name")
+        if key in known:
+            raise MemberError(f"diagnostic {name!r} returned {key!r}, a name that another diagnostic uses")

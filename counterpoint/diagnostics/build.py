@@ -2,7 +2,7 @@
 
 import inspect
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 
 from counterpoint.diagnostics import DIAGNOSTICS
 from counterpoint.diagnostics.base import Diagnostic, Diagnostics, Numbers, Step
@@ -39,9 +39,9 @@ def _built(spec: Spec) -> Diagnostic:
 class OneLook(Diagnostic):
     """A diagnostic that is one function, `look(step) -> numbers`, without state."""
 
-    def __init__(self, name: str, look: Callable[[Step], Mapping[str, float]]) -> None:
+    def __init__(self, name: str, look: Callable[[Step], Numbers]) -> None:
         self.name = name
         self._look = look
 
     def look(self, step: Step) -> Numbers:
-        return dict(self._look(step))
+        return self._look(step)

@@ -7,7 +7,7 @@ from typing import NamedTuple
 from counterpoint.algorithms.base import Sample
 from counterpoint.algorithms.loss import Loss
 from counterpoint.config import Config
-from counterpoint.errors import ConfigError, RunError, unknown
+from counterpoint.errors import ConfigError, RunError, blamed, unknown
 from counterpoint.learners.base import NO_RATES, Contributions, Source
 
 
@@ -116,21 +116,27 @@ class Interventions(Intervention):
 
     def samples(self, samples: Sequence[Sample], step: int) -> Sequence[Sample]:
         for member in self.members:
-            samples = member.samples(samples, step)
+            with blamed(f"intervention {member.name!r}"):
+                samples = member.samples(samples, step)
         return samples
 
     def loss(self, loss: Loss) -> Loss:
         for member in self.members:
-            loss = member.loss(loss)
+            with blamed(f"intervention {member.name!r}"):
+                loss = member.loss(loss)
         return loss
 
     def update(self, update: Update, step: int) -> Update:
         for member in self.members:
-            update = member.update(update, step)
+            with blamed(f"intervention {member.name!r}"):
+                update = member.update(update, step)
         return update
 
     def stop(self, numbers: Mapping[str, float]) -> Stop | None:
-        stops = [member.stop(numbers) for member in self.members]
+        stops = []
+        for member in self.members:
+            with blamed(f"intervention {member.name!r}"):
+                stops.append(member.stop(numbers))
         return next((stop for stop in stops if stop is not None), None)
 
     def save(self, folder: Path) -> None:
