@@ -54,7 +54,7 @@ class Objects(TypedDict, total=False):
     workflow: Any
     """A function declared with `@workflow`."""
     tasks: Any
-    """`Splits`, a list of `Task`s, or a function that returns either."""
+    """`Splits`, a list of tasks or of questions with their answers, or a function that returns either."""
     judge: Any
     """A function `(answer, key) -> reward` between 0 and 1."""
     credit: Any

@@ -91,7 +91,7 @@ class SandboxError(CounterpointError):
 
 
 class MemberError(CounterpointError):
-    """A diagnostic or an intervention of the user's own raised an error, or returned what it may not return."""
+    """The user's own diagnostic or intervention raised an error, or returned what it may not return."""
 
 
 class RunError(CounterpointError):
