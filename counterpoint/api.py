@@ -32,7 +32,7 @@ from counterpoint.plan.threads import with_threads
 from counterpoint.play import Limits
 from counterpoint.play import rollout as play
 from counterpoint.progress import Progress
-from counterpoint.recipe import config_from, load_config, override_table
+from counterpoint.recipe import config_from, load_config, override_table, with_members
 from counterpoint.run import Run
 from counterpoint.runs import RunHeader
 from counterpoint.runs import list_runs as headers
@@ -70,13 +70,13 @@ class Objects(TypedDict, total=False):
 
 
 _PLACES = {
-    "workflow": ("workflow",),
-    "tasks": ("task",),
-    "judge": ("judge",),
-    "credit": ("algorithm", "credit"),
-    "advantage": ("algorithm", "advantage"),
-    "loss": ("algorithm", "loss"),
-    "sampler": ("sampler",),
+    "workflow": "workflow",
+    "tasks": "task",
+    "judge": "judge",
+    "credit": "algorithm.credit",
+    "advantage": "algorithm.advantage",
+    "loss": "algorithm.loss",
+    "sampler": "sampler",
 }
 _HEADER_SCHEMA: dict[str, Any] = {
     field.name: pl.Float64 if "float" in str(field.type) else pl.Int64 if "int" in str(field.type) else pl.String
@@ -202,12 +202,43 @@ def list_runs(folder: str | Path = "runs") -> pl.DataFrame:
 
 
 def config_of(recipe: Recipe, *overrides: str, **objects: Unpack[Objects]) -> Config:
-    """The recipe with its overrides, and with Python objects in place of names. Raises ConfigError."""
+    """The recipe with Python objects in place of names, and with its overrides, which may set options of the objects.
+
+    Objects in a list (diagnostics, interventions, signatures) are added to those of the recipe. Raises ConfigError.
+    """
+    config = _overridden(recipe, overrides, {})
+    if not objects:
+        return config
+    members: dict[str, Any] = {}
+    for key, member in objects.items():
+        if key in _LISTS:
+            named = [{"name": _named(one, f"{key}-{place}")} for place, one in enumerate(_listed(key, member), start=1)]
+            members[key] = [*(spec.model_dump() for spec in getattr(config, key)), *named]
+        elif key in _PLACES:
+            members[_PLACES[key]] = {"name": _named(member, key)}
+        else:
+            raise ConfigError(f"unknown argument {key!r}; allowed: {', '.join([*_PLACES, *_LISTS])}")
+    kept = [one for one in overrides if one.partition("=")[0].strip() not in members]
+    return _overridden(recipe, kept, members)
+
+
+def _overridden(recipe: Recipe, overrides: Sequence[str], members: Mapping[str, Any]) -> Config:
     if not isinstance(recipe, Config):
-        config = load_config(recipe, overrides)
-    else:
-        config = config_from(override_table(recipe.model_dump(exclude_none=True), overrides)) if overrides else recipe
-    return _with_objects(config, objects)
+        return load_config(recipe, overrides, members)
+    if not overrides and not members:
+        return recipe
+    table = recipe.model_dump(exclude_none=True)
+    return config_from(override_table(with_members(table, members), overrides))
+
+
+def _named(member: Any, kind: str) -> str:
+    return member if isinstance(member, str) else name_of(member, kind)
+
+
+def _listed(key: str, members: Any) -> Sequence[Any]:
+    if isinstance(members, str) or not isinstance(members, Sequence):
+        raise ConfigError(f"{key} must be a list of objects or names, not a {type(members).__name__}")
+    return members
 
 
 def plan_of(config: Config) -> Plan:
@@ -254,29 +285,15 @@ async def evaluation_rows(
         config = with_threads(config_of(run.config, *overrides, **objects))
         rows = evaluations_of(run, config, ask, control, overrides)
     else:
+        place = Path(str(target))
+        if place.parent != Path() and place.parent.is_dir() and not place.exists():
+            raise ConfigError(f"{str(target)!r} is neither a run nor a model: there is nothing at {place}")
         if ask.step is not None or any(control):
             raise ConfigError(f"a step and controls need a run directory; {str(target)!r} is a model")
         table = override_table({}, [f'model.path="{target}"', *overrides])
         rows = evaluations_of_base(with_threads(config_of(config_from(table), **objects)), ask)
     async for row in rows:
         yield row
-
-
-def _with_objects(config: Config, objects: Mapping[str, Any]) -> Config:
-    table: dict[str, Any] = config.model_dump(exclude_none=True)
-    for key, member in objects.items():
-        if key in _LISTS:
-            named = [{"name": name_of(one, f"{key}-{place}")} for place, one in enumerate(member, start=1)]
-            table[key] = [*table.get(key, []), *named]
-        elif key in _PLACES:
-            *parents, last = _PLACES[key]
-            node = table
-            for parent in parents:
-                node = node[parent]
-            node[last] = {"name": name_of(member, key)}
-        else:
-            raise ConfigError(f"unknown argument {key!r}; allowed: {', '.join([*_PLACES, *_LISTS])}")
-    return config_from(table) if objects else config
 
 
 def _give_again(config: Config, objects: Mapping[str, Any]) -> None:
@@ -291,7 +308,7 @@ def _give_again(config: Config, objects: Mapping[str, Any]) -> None:
                 give(name, one)
         elif key in _PLACES:
             node: Any = table
-            for part in _PLACES[key]:
+            for part in _PLACES[key].split("."):
                 node = node[part]
             give(node["name"], member)
         else:

@@ -107,20 +107,20 @@ def unknown(kind: str, name: str, allowed: Iterable[str]) -> str:
 
 
 @contextmanager
-def blamed(whose: str) -> Iterator[None]:
-    """An error that the user's code raises inside becomes a MemberError that names `whose` it is, and where.
+def blamed(whose: str, module: str) -> Iterator[None]:
+    """An error inside becomes a MemberError that names `whose` it is, and where, if `module` is not of this package.
 
-    Errors of this package, and those in which no file of the user's had a part, are raised as they are.
+    Errors of this package are raised as they are.
     """
     try:
         yield
     except CounterpointError:
         raise
     except Exception as error:
-        place = place_of(error)
-        if not place:
+        if module.partition(".")[0] == _PACKAGE.name:
             raise
-        raise MemberError(f"{whose} raised {told(error)} ({place})\n{folded_traceback(error)}") from error
+        place = f" ({found})" if (found := place_of(error)) else ""
+        raise MemberError(f"{whose} raised {told(error)}{place}\n{folded_traceback(error)}") from error
 
 
 def told(error: BaseException) -> str:

@@ -17,11 +17,16 @@ def run_to_end(work: Coroutine[Any, Any, T]) -> T:
     Where this thread already runs an event loop, the coroutine gets a thread and a loop of its own, and this thread
     waits for it. An interrupt (Ctrl-C, or a notebook's stop button) cancels it, and is raised once it has cleaned up.
     """
+    # Not inside the handler of the error: it would be the context of every error that the work raises.
+    return _in_a_thread(work) if _is_running() else asyncio.run(work)
+
+
+def _is_running() -> bool:
     try:
         asyncio.get_running_loop()
     except RuntimeError:
-        return asyncio.run(work)
-    return _in_a_thread(work)
+        return False
+    return True
 
 
 def _in_a_thread(work: Coroutine[Any, Any, T]) -> T:

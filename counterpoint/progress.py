@@ -107,9 +107,9 @@ def step_line(step: int, steps: int, roles: Sequence[str], numbers: Mapping[str,
     signals = [numbers[key] for role in roles if (key := f"role/{role}/without_signal") in numbers]
     if signals:
         parts.append(f"signal {percent(1 - sum(signals) / len(signals))}")
-    lost = int(numbers.get("episode/errors", 0) + numbers.get("episode/not_judged", 0))
-    if lost:
-        parts.append(f"{lost} failed or not judged")
+    failed = int(numbers.get("episode/errors", 0))
+    unjudged = int(numbers.get("episode/not_judged", 0) - numbers.get("episode/errors/endpoint", 0))
+    parts += [f"{count} {what}" for count, what in ((failed, "failed"), (unjudged, "not judged")) if count > 0]
     raised = [name for name, value in numbers.items() if name.startswith("warning/") and value]
     if raised:
         parts.append(f"WARNING: {', '.join(name.removeprefix('warning/') for name in raised)}")

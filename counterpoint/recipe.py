@@ -4,6 +4,7 @@ import copy
 import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
@@ -17,21 +18,31 @@ from counterpoint.presets.algorithms import ALGORITHMS
 
 _PACKAGE = Path(__file__).parent
 _PRESET = "preset"
+NO_MEMBERS: Mapping[str, Any] = MappingProxyType({})
 _RENAMED = {("algorithm", "anchor"): "old_logprobs"}
 """Section and key as older versions wrote them -> the key now."""
 _ALGORITHM = "algorithm"
 RECIPE_FOLDERS = (Path("recipes"), _PACKAGE / "recipes", _PACKAGE.parent / "recipes")
 
 
-def load_config(recipe: str | Path, overrides: Sequence[str] = ()) -> Config:
+def load_config(recipe: str | Path, overrides: Sequence[str] = (), members: Mapping[str, Any] = NO_MEMBERS) -> Config:
     """The recipe, completed by the preset it names, with the overrides (`section.key=value`) applied in order.
 
-    `recipe` is a TOML file, a folder with a `run.toml`, or the name of a folder in `recipes/`; modules that it names
-    are also searched for in its folder. Raises ConfigError, which names the wrong key or value and what is allowed.
+    `members` are set by their dotted keys before that. `recipe` is a TOML file, a folder with a `run.toml`, or the name
+    of a folder in `recipes/`; modules that it names are also searched for in its folder. Raises ConfigError, which
+    names the wrong key or value and what is allowed.
     """
     path = find_recipe(str(recipe))
     look_in(path.parent)
-    return config_from(override_table(_read(path), overrides))
+    return config_from(override_table(with_members(_read(path), members), overrides))
+
+
+def with_members(table: Mapping[str, Any], members: Mapping[str, Any]) -> dict[str, Any]:
+    """The table in which each dotted key of `members`, such as `algorithm.loss`, has that value."""
+    changed = copy.deepcopy(dict(table))
+    for key, value in members.items():
+        _set(changed, key, value, key)
+    return changed
 
 
 def load_written(path: Path) -> Config:
@@ -46,12 +57,12 @@ def load_written(path: Path) -> Config:
 def override_table(table: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
     """The table with every `section.key=value` set in it; `preset=NAME` lets a preset override it.
 
-    A named algorithm, `algorithm=NAME` or `algorithm.name=NAME`, replaces the whole `[algorithm]` of the recipe;
-    overrides of single keys of the algorithm apply to it, in whatever order they are given. Raises ConfigError if an
-    override is malformed, or there is no such preset.
+    Another member of a family, `task=NAME` or `task.name=NAME`, takes the place of the recipe's with all its options,
+    and another `algorithm` that of the whole `[algorithm]`; overrides of single options apply to it, in whatever order
+    they are given. Raises ConfigError if an override is malformed, or there is no such preset.
     """
     changed = copy.deepcopy(dict(table))
-    for override in sorted(overrides, key=lambda one: not _names_algorithm(one)):
+    for override in sorted(overrides, key=lambda one: not _names_member(one)):
         key, value = _parsed(override)
         if key == _PRESET:
             changed = _laid_over(changed, preset(value))
@@ -110,6 +121,11 @@ def _names_algorithm(override: str) -> bool:
     return override.partition("=")[0].strip() in (_ALGORITHM, f"{_ALGORITHM}.name")
 
 
+def _names_member(override: str) -> bool:
+    """True for `task=NAME` and `task.name=NAME`, of whichever family."""
+    return _is_spec(override.partition("=")[0].strip().removesuffix(".name").split("."))
+
+
 def find_recipe(name: str) -> Path:
     """The TOML file of a recipe. Raises ConfigError, which lists the names that exist."""
     here = Path(name)
@@ -165,6 +181,8 @@ def _set(table: dict[str, Any], key: str, value: Any, override: str) -> None:
         node = node.setdefault(parent, {})
         if not isinstance(node, dict):
             raise ConfigError(f"override {override!r}: {parent!r} is not a table")
+    if last == "name" and _is_spec(parents) and node.get("name") != value:
+        node.clear()
     node[last] = value
 
 

@@ -62,12 +62,13 @@ class Run:
         self._descriptor = descriptor
 
     @classmethod
-    def create(cls, path: Path, config: Config, facts: Mapping[str, Any]) -> "Run":
+    def create(cls, path: str | Path, config: Config, facts: Mapping[str, Any]) -> "Run":
         """A new run at `path`, locked.
 
         The directory is new, empty, or what is left of a `create` that was killed. Raises RunError if it is anything
         else, or another process creates a run there at this moment.
         """
+        path = Path(path)
         _refuse_occupied(path)
         path.mkdir(parents=True, exist_ok=True)
         descriptor = _lock(path)
@@ -83,12 +84,13 @@ class Run:
         return cls(path, config, descriptor)
 
     @classmethod
-    def open(cls, path: Path) -> "Run":
+    def open(cls, path: str | Path) -> "Run":
         """An existing run, locked, to be resumed.
 
         Raises RunError if it is not a run, another process works on it, or another version of the format wrote it.
         """
         run = cls.read(path)
+        path = run.path
         if run.facts.get("format") != FORMAT:
             raise RunError(
                 f"{path} is a run of format {run.facts.get('format')}, which can be read but not resumed: this version"
@@ -97,8 +99,9 @@ class Run:
         return cls(path, run.config, _lock(path))
 
     @classmethod
-    def read(cls, path: Path) -> "Run":
+    def read(cls, path: str | Path) -> "Run":
         """An existing run, without locking it. Raises RunError if it is not one."""
+        path = Path(path)
         if _is_unfinished(path):
             if is_locked(path / _LOCK):
                 raise RunError(f"{path} holds no run yet: another process is creating it at this moment")

@@ -8,6 +8,7 @@ import pytest
 
 import counterpoint as cp
 from counterpoint.api import config_of
+from counterpoint.event_loop import run_to_end
 
 SMALL = [
     "task.train=64",
@@ -150,7 +151,7 @@ def test_an_evaluation_and_its_control_are_a_frame(tiny_run):
     assert frame["evaluation"].unique(maintain_order=True).to_list() == ["run", "with the base as aggregator"]
     assert frame.filter(evaluation="run", part="team")["accuracy"].item() == found.accuracy.value
     assert frame["difference"].null_count() == len(frame) - 1
-    with pytest.raises(cp.CounterpointError, match="one control at a time"):
+    with pytest.raises(cp.CounterpointError, match="at most one control is allowed"):
         cp.evaluate(tiny_run, ablate="aggregator", solo=True)
 
 
@@ -165,3 +166,35 @@ def test_a_plan_is_made_without_a_run():
     plan = cp.dry_run("voting_arithmetic", "policies.sharing=shared", *SMALL)
     assert plan.roles == ("generator", "aggregator")
     assert plan.calls_per_step == 2 * 2 * 4
+
+
+def test_overrides_set_the_options_of_objects_and_a_list_may_mix_names_and_objects():
+    def close(answer, key, *, tolerance=1.0):
+        return 1.0
+
+    config = config_of("voting_arithmetic", "judge.tolerance=3", "judge.seconds=2", judge=close)
+    assert config.judge.model_dump() == {"name": "given:close", "tolerance": 3, "seconds": 2}
+    with pytest.raises(cp.CounterpointError, match="'tolerence'; did you mean 'tolerance'"):
+        cp.dry_run("voting_arithmetic", "judge.tolerence=3", *SMALL, judge=close)
+    mixed = config_of("voting_arithmetic", "diagnostics=['behaviour']", diagnostics=["distance", half])
+    assert [spec.name for spec in mixed.diagnostics] == ["behaviour", "distance", "test_api:half"]
+    with pytest.raises(cp.CounterpointError, match="diagnostics must be a list of objects or names, not a function"):
+        config_of("voting_arithmetic", diagnostics=half)
+    loss = config_of("voting_arithmetic", "algorithm.updates=2", loss=half).algorithm
+    assert (loss.loss.name, loss.updates) == ("test_api:half", 2)
+
+
+def test_a_run_is_named_by_a_path_or_by_text_and_a_mistyped_one_is_not_looked_for_on_a_hub(mine, tmp_path):
+    run, _ = mine
+    assert cp.Run.read(str(run.path)).path == run.path
+    with pytest.raises(cp.CounterpointError, match="is neither a run nor a model: there is nothing at"):
+        cp.evaluate(tmp_path / "nothing")
+
+
+def test_an_error_of_the_work_has_no_context_of_ours():
+    async def fail():
+        raise ValueError("no")
+
+    with pytest.raises(ValueError, match="no") as raised:
+        run_to_end(fail())
+    assert raised.value.__context__ is None

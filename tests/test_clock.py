@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from counterpoint.cli.profile import lines
-from counterpoint.cli.train import with_threads
 from counterpoint.clock import Clock, timed
 from counterpoint.plan import threads
+from counterpoint.plan.threads import with_threads
 from counterpoint.recipe import config_from
 
 
@@ -128,7 +128,7 @@ def test_both_rates_are_measured_and_torch_keeps_its_threads():
 
 @pytest.mark.parametrize(("told", "threads_taken"), [("2 threads reach 20% of the speed of one", 1), (None, 3)])
 def test_threads_left_open_are_one_where_several_are_slower(monkeypatch, told, threads_taken):
-    monkeypatch.setattr("counterpoint.cli.train.warning", lambda threads: told)
+    monkeypatch.setattr("counterpoint.plan.threads.warning", lambda threads: told)
     monkeypatch.setattr("os.sched_getaffinity", lambda process: {0, 1, 2})
     assert with_threads(config_from({})).run.threads == threads_taken
     assert with_threads(config_from({"run": {"threads": 2}})).run.threads == 2

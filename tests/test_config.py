@@ -251,3 +251,11 @@ def test_an_unknown_name_comes_with_the_nearest_and_all_that_are_allowed():
     )
     assert unknown("role", "zzz", ["critic"]) == "unknown role 'zzz'; allowed: critic"
     assert unknown("role", "zzz", []) == "unknown role 'zzz'; allowed: none yet"
+
+
+def test_another_member_takes_the_place_of_the_recipes_with_all_its_options():
+    for override in ("task.name=questions", "task=questions"):
+        table = override_table({"task": {"name": "arithmetic", "operands": 3}}, ["task.path=my.jsonl", override])
+        assert table == {"task": {"name": "questions", "path": "my.jsonl"}}
+    same = override_table({"task": {"name": "arithmetic", "operands": 3}}, ["task.name=arithmetic", "task.high=9"])
+    assert same == {"task": {"name": "arithmetic", "operands": 3, "high": 9}}

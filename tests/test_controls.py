@@ -69,7 +69,7 @@ def test_a_role_with_a_policy_a_slot_is_replaced_in_all_of_them():
 
 def test_an_endpoint_has_no_base():
     table = {"aggregator": {"endpoint": {"url": "http://localhost:1/v1", "model": "m"}}}
-    with pytest.raises(ConfigError, match="role 'aggregator' has a policy of an endpoint"):
+    with pytest.raises(ConfigError, match="role 'aggregator' has the policy of an endpoint"):
         controls.ablated(recipe(policy=table), AT, "aggregator")
 
 

@@ -125,7 +125,7 @@ def test_slots_can_be_given_policies_in_a_table(tmp_path):
     [
         (["a"], "policies.sharing.soprano names 1 policies, but the role has 2 slots"),
         (["a", "b", "c"], "policies.sharing.soprano names 3 policies, but the role has 2 slots"),
-        (["a", "b/c"], "policy 'b/c' is not a possible name"),
+        (["a", "b/c"], "policy 'b/c' is not a valid name"),
     ],
 )
 def test_a_table_must_fit_the_slots(named, message):

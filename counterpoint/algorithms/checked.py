@@ -9,14 +9,18 @@ from torch import Tensor
 from counterpoint.algorithms.base import AdvantageRule, Credit, CreditRule, Sample
 from counterpoint.algorithms.loss import TokenLoss, Tokens
 from counterpoint.episode import CallKey, Group
-from counterpoint.errors import ConfigError
+from counterpoint.errors import ConfigError, blamed
+
+_OWN = ""
+"""The module of what is checked here: never one of this package."""
 
 
 def checked_credit(name: str, rule: Callable[..., Any]) -> CreditRule:
     """`rule`, which raises ConfigError if it returns anything but a list of `Credit` with finite rewards."""
 
     def credit(groups: Sequence[Group]) -> list[Credit]:
-        found = rule(groups)
+        with blamed(f"algorithm.credit = {name!r}", _OWN):
+            found = rule(groups)
         _refuse_others(f"algorithm.credit = {name!r}", found, Credit)
         for one in found:
             _refuse_infinite(f"algorithm.credit = {name!r}", one.call.key, one.reward)
@@ -29,7 +33,8 @@ def checked_advantage(name: str, rule: Callable[..., Any]) -> AdvantageRule:
     """`rule`, which raises ConfigError if it does not return one `Sample` per `Credit`, in their order."""
 
     def advantage(credits: Sequence[Credit]) -> list[Sample]:
-        found = rule(credits)
+        with blamed(f"algorithm.advantage = {name!r}", _OWN):
+            found = rule(credits)
         _refuse_others(f"algorithm.advantage = {name!r}", found, Sample)
         if [_place(one) for one in found] != [_place(one) for one in credits]:
             raise ConfigError(
@@ -47,12 +52,18 @@ def checked_loss(name: str, loss: Callable[..., Any]) -> TokenLoss:
     """`loss`, which raises ConfigError if its result has not the shape (C, T) of the log-probabilities."""
 
     def token_loss(tokens: Tokens) -> Tensor:
-        found = loss(tokens)
+        with blamed(f"algorithm.loss = {name!r}", _OWN):
+            found = loss(tokens)
         shape = tuple(tokens.logprobs_CT.shape)
         if not isinstance(found, Tensor) or tuple(found.shape) != shape:
             what = f"a tensor of shape {tuple(found.shape)}" if isinstance(found, Tensor) else type(found).__name__
             raise ConfigError(
                 f"algorithm.loss = {name!r} must return a tensor of shape (calls, tokens) = {shape}, not {what}"
+            )
+        if tokens.logprobs_CT.requires_grad and not found.requires_grad:
+            raise ConfigError(
+                f"algorithm.loss = {name!r} returned a tensor without a gradient: it must be computed from"
+                " tokens.logprobs_CT, without detach() or no_grad()"
             )
         return found
 

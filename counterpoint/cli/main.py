@@ -138,7 +138,7 @@ def show(
         str | None, typer.Option(help="Only episodes of this task (the beginning of its id is enough).")
     ] = None,
     limit: Annotated[int, typer.Option(min=1, help="The largest number of episodes to print.")] = 2,
-    outcome: Annotated[str, typer.Option(help="Only episodes that were: any, right, wrong, failed, split.")] = "any",
+    outcome: Annotated[str, typer.Option(help="Only episodes: any, right, wrong, failed, not-judged, split.")] = "any",
 ) -> None:
     """Print episodes, call by call: prompts, replies, claims, verdicts, rewards and advantages."""
     from counterpoint.cli.show import show_episodes

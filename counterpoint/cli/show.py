@@ -24,7 +24,7 @@ from counterpoint.episode import (
 from counterpoint.errors import ConfigError, RunError, unknown
 from counterpoint.run import Run
 
-OUTCOMES = ("any", "right", "wrong", "failed", "split")
+OUTCOMES = ("any", "right", "wrong", "failed", "not-judged", "split")
 _KINDS = {"overflow": "workflow: a prompt is too long", "timeout": "workflow: out of time"}
 """Error kind -> its label, where the name alone does not tell what failed."""
 SampleKey = tuple[str, int, CallKey]
@@ -71,6 +71,8 @@ def _is(episode: Episode, outcome: str) -> bool:
             return episode.success == 0.0 and episode.error is None
         case "failed":
             return episode.error is not None
+        case "not-judged":
+            return episode.error is None and episode.score.reward is None
         case "split":
             return len(answers) > 1
         case _:

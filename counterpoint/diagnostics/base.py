@@ -38,6 +38,11 @@ class Diagnostic:
     name = ""
     """The name in checkpoints."""
 
+    @property
+    def module(self) -> str:
+        """The module that its code is in."""
+        return type(self).__module__
+
     def slots_apart(self, step: int) -> bool:
         """True if the gradients of step `step` are needed per slot, which costs one buffer per slot."""
         return False
@@ -66,7 +71,7 @@ class Diagnostics(Diagnostic):
     def look(self, step: Step) -> Numbers:
         numbers: Numbers = {}
         for member in self.members:
-            with blamed(f"diagnostic {member.name!r}"):
+            with blamed(f"diagnostic {member.name!r}", member.module):
                 found = member.look(step)
             _check(member.name, found, numbers)
             numbers |= found

@@ -43,5 +43,9 @@ class OneLook(Diagnostic):
         self.name = name
         self._look = look
 
+    @property
+    def module(self) -> str:
+        return str(getattr(self._look, "func", self._look).__module__)
+
     def look(self, step: Step) -> Numbers:
         return self._look(step)

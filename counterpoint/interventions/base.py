@@ -116,26 +116,26 @@ class Interventions(Intervention):
 
     def samples(self, samples: Sequence[Sample], step: int) -> Sequence[Sample]:
         for member in self.members:
-            with blamed(f"intervention {member.name!r}"):
+            with blamed(f"intervention {member.name!r}", type(member).__module__):
                 samples = member.samples(samples, step)
         return samples
 
     def loss(self, loss: Loss) -> Loss:
         for member in self.members:
-            with blamed(f"intervention {member.name!r}"):
+            with blamed(f"intervention {member.name!r}", type(member).__module__):
                 loss = member.loss(loss)
         return loss
 
     def update(self, update: Update, step: int) -> Update:
         for member in self.members:
-            with blamed(f"intervention {member.name!r}"):
+            with blamed(f"intervention {member.name!r}", type(member).__module__):
                 update = member.update(update, step)
         return update
 
     def stop(self, numbers: Mapping[str, float]) -> Stop | None:
         stops = []
         for member in self.members:
-            with blamed(f"intervention {member.name!r}"):
+            with blamed(f"intervention {member.name!r}", type(member).__module__):
                 stops.append(member.stop(numbers))
         return next((stop for stop in stops if stop is not None), None)
 
