@@ -10,9 +10,8 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import asdict, fields
 from pathlib import Path
-from typing import Any, TypedDict, Unpack
+from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
-import polars as pl
 from rich.console import Console
 
 from counterpoint.adapter import Sources
@@ -41,6 +40,9 @@ from counterpoint.stage import open_stage as open_set_up
 from counterpoint.task import Task
 from counterpoint.training import Watch
 from counterpoint.training import train as train_run
+
+if TYPE_CHECKING:
+    import polars as pl
 
 _LOG = logging.getLogger(__name__)
 Recipe = str | Path | Config
@@ -78,8 +80,8 @@ _PLACES = {
     "loss": "algorithm.loss",
     "sampler": "sampler",
 }
-_HEADER_SCHEMA: dict[str, Any] = {
-    field.name: pl.Float64 if "float" in str(field.type) else pl.Int64 if "int" in str(field.type) else pl.String
+_HEADER_SCHEMA: dict[str, type] = {
+    field.name: float if "float" in str(field.type) else int if "int" in str(field.type) else str
     for field in fields(RunHeader)
 }
 _LISTS = ("diagnostics", "interventions", "signatures")
@@ -195,8 +197,10 @@ def diagnose(run: str | Path | Run) -> list[Finding]:
     return find_signatures(history_of(Run.read(_path(run))))
 
 
-def list_runs(folder: str | Path = "runs") -> pl.DataFrame:
+def list_runs(folder: str | Path = "runs") -> "pl.DataFrame":
     """One row per run in a folder: path, state, recipe, steps, accuracy and more. Raises RunError."""
+    import polars as pl  # not above: `evaluate` and `open_stage` do without its memory
+
     rows = [{**asdict(one), "path": str(one.path)} for one in headers(Path(folder))]
     return pl.DataFrame(rows, schema=_HEADER_SCHEMA)
 

@@ -1,6 +1,5 @@
 """Finding and loading a frozen causal language model."""
 
-import gc
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,7 +21,6 @@ from transformers import (
 from counterpoint.chat import Chat
 from counterpoint.config import ModelConfig
 from counterpoint.errors import ModelError
-from counterpoint.gguf_weights import is_llama, llama_tensors, read_header
 from counterpoint.models import MICRO_MODELS, micro_model
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
@@ -55,21 +53,9 @@ def load_base_model(config: ModelConfig) -> BaseModel:
 def _loaded(config: ModelConfig) -> tuple[Any, Mapping[str, Any]]:
     """The model, and transformers' report of missing tensors."""
     path, options = _locate(config)
-    dtype = DTYPES[config.dtype]
-    if "gguf_file" in options:
-        header = read_header(Path(path) / options["gguf_file"])
-        if is_llama(header):
-            empty = model_without_weights(config)
-            gc.collect()  # the tokenizer objects from the file refer to each other, so only the collector frees them
-            made = type(empty).from_pretrained(
-                None,
-                config=empty.config,
-                state_dict=llama_tensors(header, empty, dtype),
-                dtype=dtype,
-                output_loading_info=True,
-            )
-            return made[0], made[1]
-    model, report = AutoModelForCausalLM.from_pretrained(path, dtype=dtype, output_loading_info=True, **options)
+    model, report = AutoModelForCausalLM.from_pretrained(
+        path, dtype=DTYPES[config.dtype], output_loading_info=True, **options
+    )
     return model, report
 
 

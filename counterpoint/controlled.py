@@ -4,9 +4,7 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
-from typing import NamedTuple
-
-import polars as pl
+from typing import TYPE_CHECKING, NamedTuple
 
 from counterpoint import controls
 from counterpoint.adapter import Sources
@@ -19,6 +17,9 @@ from counterpoint.recipe import config_from, override_table
 from counterpoint.run import Run
 from counterpoint.stage import open_stage, set_up
 from counterpoint.tasks import load_tasks
+
+if TYPE_CHECKING:
+    import polars as pl
 
 AS_IT_IS = "run"
 
@@ -83,22 +84,24 @@ class Evaluations:
         """Each role's accuracy with its 95 % interval over tasks."""
         return {role: over_tasks(outcomes) for role, outcomes in self.run.roles.items()}
 
-    def frame(self) -> pl.DataFrame:
+    def frame(self) -> "pl.DataFrame":
         """One row per evaluation and part (team, then each role): accuracy, interval, tasks, difference, p-value."""
+        import polars as pl  # not above: an evaluation that is not made a frame does without its memory
+
         return pl.DataFrame([one for row in self.rows for one in _parts(row)], schema=_SCHEMA)
 
 
 _SCHEMA = {
-    "evaluation": pl.String,
-    "part": pl.String,
-    "accuracy": pl.Float64,
-    "low": pl.Float64,
-    "high": pl.Float64,
-    "tasks": pl.Int64,
-    "difference": pl.Float64,
-    "difference_low": pl.Float64,
-    "difference_high": pl.Float64,
-    "p_value": pl.Float64,
+    "evaluation": str,
+    "part": str,
+    "accuracy": float,
+    "low": float,
+    "high": float,
+    "tasks": int,
+    "difference": float,
+    "difference_low": float,
+    "difference_high": float,
+    "p_value": float,
 }
 
 

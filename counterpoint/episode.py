@@ -3,15 +3,20 @@
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, TypedDict
-
-import polars as pl
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypedDict
 
 from counterpoint.errors import RunError
 from counterpoint.task import Score
 
+if TYPE_CHECKING:
+    # Reading and writing files import polars themselves: processes that do neither do without its memory.
+    import polars as pl
+
 SCHEMA_VERSION = 4
+_READABLE = (2, 3, SCHEMA_VERSION)
+"""The versions of the schema that `read_episodes` reads."""
 
 
 class Message(TypedDict):
@@ -161,61 +166,67 @@ def calls_of(groups: Iterable[Group]) -> list[tuple[Episode, Call]]:
     return [(episode, call) for group in groups for episode in group.episodes for call in episode.calls]
 
 
-_CALL = pl.Struct(
-    {
-        "role": pl.String,
-        "slot": pl.Int32,
-        "turn": pl.Int32,
-        "policy": pl.String,
-        "version": pl.Int64,
-        "messages": pl.List(pl.Struct({"role": pl.String, "content": pl.String})),
-        "prompt_ids": pl.List(pl.Int32),
-        "cut": pl.Int32,
-        "completion_ids": pl.List(pl.Int32),
-        "logprobs": pl.List(pl.Float32),
-        "counted_tokens": pl.Int32,
-        "reasoning": pl.String,
-        "text": pl.String,
-        "finish": pl.String,
-        "seed": pl.Int64,
-        "temperature": pl.Float64,
-        "claim": pl.String,
-        "score": pl.Float64,
-    }
-)
-_EPISODE: dict[str, Any] = {
-    "schema": pl.Int32,
-    "step": pl.Int64,
-    "task": pl.String,
-    "rollout": pl.Int32,
-    "solo": pl.Boolean,
-    "problem": pl.String,
-    "answer": pl.String,
-    "reward": pl.Float64,
-    "parts": pl.String,
-    "reason": pl.String,
-    "error": pl.String,
-    "error_kind": pl.String,
-    "traceback": pl.String,
-    "calls": pl.List(_CALL),
-}
-
-
 _CALL_SINCE_3: dict[str, Any] = {"reasoning": "", "cut": 0}
 """The columns of a call that schema 2 lacks, with the values they then have."""
 _EPISODE_SINCE_4: dict[str, Any] = {"traceback": ""}
 """The columns of an episode that schema 3 lacks, with the values they then have."""
-_CALL_2 = pl.Struct([column for column in _CALL.fields if column.name not in _CALL_SINCE_3])
-_EPISODE_3 = {name: kind for name, kind in _EPISODE.items() if name not in _EPISODE_SINCE_4}
-_SCHEMAS = {
-    2: pl.Schema({**_EPISODE_3, "calls": pl.List(_CALL_2)}),
-    3: pl.Schema(_EPISODE_3),
-    SCHEMA_VERSION: pl.Schema(_EPISODE),
-}
+
+
+@cache
+def _schema(version: int) -> "pl.Schema":
+    """The columns of an episodes file of a version from 2 on."""
+    import polars as pl
+
+    columns = {
+        "schema": pl.Int32(),
+        "step": pl.Int64(),
+        "task": pl.String(),
+        "rollout": pl.Int32(),
+        "solo": pl.Boolean(),
+        "problem": pl.String(),
+        "answer": pl.String(),
+        "reward": pl.Float64(),
+        "parts": pl.String(),
+        "reason": pl.String(),
+        "error": pl.String(),
+        "error_kind": pl.String(),
+        "traceback": pl.String(),
+        "calls": pl.List(_call_type(version)),
+    }
+    return pl.Schema({name: kind for name, kind in columns.items() if version >= 4 or name not in _EPISODE_SINCE_4})
+
+
+def _call_type(version: int) -> "pl.Struct":
+    """The columns of a call in an episodes file."""
+    import polars as pl
+
+    columns = {
+        "role": pl.String(),
+        "slot": pl.Int32(),
+        "turn": pl.Int32(),
+        "policy": pl.String(),
+        "version": pl.Int64(),
+        "messages": pl.List(pl.Struct({"role": pl.String(), "content": pl.String()})),
+        "prompt_ids": pl.List(pl.Int32()),
+        "cut": pl.Int32(),
+        "completion_ids": pl.List(pl.Int32()),
+        "logprobs": pl.List(pl.Float32()),
+        "counted_tokens": pl.Int32(),
+        "reasoning": pl.String(),
+        "text": pl.String(),
+        "finish": pl.String(),
+        "seed": pl.Int64(),
+        "temperature": pl.Float64(),
+        "claim": pl.String(),
+        "score": pl.Float64(),
+    }
+    return pl.Struct({name: kind for name, kind in columns.items() if version >= 3 or name not in _CALL_SINCE_3})
 
 
 def write_episodes(path: Path, step: int, groups: Iterable[Group]) -> None:
     """Write one row per episode, with its calls nested. `path` is replaced at once, so it is whole or absent."""
+    import polars as pl
+
     rows = [
         _episode_row(step, episode, solo)
         for group in groups
@@ -223,18 +234,20 @@ def write_episodes(path: Path, step: int, groups: Iterable[Group]) -> None:
         for episode in episodes
     ]
     partial = path.with_name(f".{path.name}.partial")
-    pl.DataFrame(rows, schema=_EPISODE).write_parquet(partial, compression="zstd")
+    pl.DataFrame(rows, schema=_schema(SCHEMA_VERSION)).write_parquet(partial, compression="zstd")
     partial.replace(path)
 
 
 def read_episodes(path: Path) -> list[Group]:
     """The groups that `write_episodes` wrote, now or in schema 2 or 3. Raises RunError if `path` holds no episodes."""
+    import polars as pl
+
     try:
         frame = pl.read_parquet(path)
     except (OSError, pl.exceptions.PolarsError) as error:
         raise RunError(f"{path} cannot be read as episodes: {error}") from error
-    if not any(frame.schema == schema and frame["schema"].eq(version).all() for version, schema in _SCHEMAS.items()):
-        raise RunError(f"{path} does not hold episodes of schema {', '.join(map(str, _SCHEMAS))}")
+    if not any(frame.schema == _schema(version) and frame["schema"].eq(version).all() for version in _READABLE):
+        raise RunError(f"{path} does not hold episodes of schema {', '.join(map(str, _READABLE))}")
     groups: dict[str, tuple[list[Episode], list[Episode]]] = {}
     for row in frame.iter_rows(named=True):
         groups.setdefault(row["task"], ([], []))[row["solo"]].append(_episode({**_EPISODE_SINCE_4, **row}))

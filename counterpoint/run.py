@@ -21,11 +21,16 @@ import os
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-import polars as pl
-
-from counterpoint.analysis.frames import SAMPLE_SCHEMA, calls_frame, evaluations_frame, numbers_frame, outcomes_frame
+from counterpoint.analysis.frames import (
+    evaluations_frame,
+    numbers_frame,
+    outcomes_frame,
+    read_calls,
+    read_samples,
+    write_samples,
+)
 from counterpoint.analysis.summary import Summary
 from counterpoint.clock import timed
 from counterpoint.config import Config
@@ -34,6 +39,9 @@ from counterpoint.errors import RunError
 from counterpoint.family import look_in
 from counterpoint.files import RowReader, append_row, is_locked, lock, partial_of, read_rows, sync, write_whole
 from counterpoint.recipe import load_written
+
+if TYPE_CHECKING:
+    import polars as pl
 
 FORMAT = 4
 METRICS = "metrics.jsonl"
@@ -196,28 +204,26 @@ class Run:
 
     @timed("record")
     def add_samples(self, step: int, rows: Sequence[Mapping[str, Any]]) -> None:
-        path = self._samples_path(step)
-        pl.DataFrame(rows, schema=SAMPLE_SCHEMA).write_parquet(partial_of(path), compression="zstd")
-        partial_of(path).replace(path)
+        write_samples(self._samples_path(step), rows)
 
     def write_summary(self, summary: Mapping[str, Any]) -> None:
         write_whole(self.path / _SUMMARY, json.dumps(summary, indent=2) + "\n")
 
     # Reading
 
-    def metrics(self) -> pl.DataFrame:
+    def metrics(self) -> "pl.DataFrame":
         """One row per training step: `step`, and a column per number of `docs/metrics.md`; null where it is missing."""
         return numbers_frame(self.metric_rows())
 
-    def evaluations(self) -> pl.DataFrame:
+    def evaluations(self) -> "pl.DataFrame":
         """One row per (step, split): step, split, accuracy, rolled_back, tasks, and a column per number."""
         return evaluations_frame(self.evaluation_rows())
 
-    def outcomes(self) -> pl.DataFrame:
+    def outcomes(self) -> "pl.DataFrame":
         """One row per (step, split, role, task) of the evaluations: outcomes and their mean; role null for the team."""
         return outcomes_frame(self.evaluation_rows())
 
-    def profile(self) -> pl.DataFrame:
+    def profile(self) -> "pl.DataFrame":
         """One row per step: seconds per part of the step; no rows if the run keeps no profile."""
         return numbers_frame(self.profile_rows())
 
@@ -245,21 +251,20 @@ class Run:
         """The episodes of a training step, by task. Raises RunError if the run has none of that step."""
         return read_episodes(self._recorded(step))
 
-    def calls(self, step: int) -> pl.DataFrame:
+    def calls(self, step: int) -> "pl.DataFrame":
         """One row per call of a training step: step, task, rollout, solo, and the fields of the call.
 
         Joins with `samples` on task, rollout, role, slot and turn. Raises RunError if the run has none of that step.
         """
-        return calls_frame(pl.read_parquet(self._recorded(step)))
+        return read_calls(self._recorded(step))
 
-    def samples(self, step: int) -> pl.DataFrame:
+    def samples(self, step: int) -> "pl.DataFrame":
         """One row per call that got credit in a training step: its reward, advantage, signal and in_loss.
 
         Without rows if the run was killed before credit was given. Raises RunError if it has no such step.
         """
         self._recorded(step)
-        path = self._samples_path(step)
-        return pl.read_parquet(path) if path.is_file() else pl.DataFrame(schema=SAMPLE_SCHEMA)
+        return read_samples(self._samples_path(step))
 
     @property
     def summary(self) -> Summary | None:

@@ -1,37 +1,36 @@
-"""The tables of a run as polars frames."""
+"""The tables of a run as polars frames, and the files of samples."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from statistics import fmean
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import polars as pl
+from counterpoint.files import partial_of
+
+if TYPE_CHECKING:
+    # The functions import polars themselves: `evaluate` and `serve` make no frame, and do without its 25 MB.
+    import polars as pl
 
 Row = Mapping[str, Any]
 _WHERE = ("step", "task", "rollout", "solo")
 """The columns of an episode that say which one a call belongs to."""
 
-SAMPLE_SCHEMA: dict[str, Any] = {
-    "task": pl.String,
-    "rollout": pl.Int32,
-    "role": pl.String,
-    "slot": pl.Int32,
-    "turn": pl.Int32,
-    "reward": pl.Float64,
-    "advantage": pl.Float64,
-    "signal": pl.Boolean,
-    "in_loss": pl.Boolean,
-}
 
-
-def numbers_frame(rows: Sequence[Row]) -> pl.DataFrame:
+def numbers_frame(rows: Sequence[Row]) -> "pl.DataFrame":
     """One row per step: `step`, and a Float64 column per number, in order of appearance; null where a step has none."""
+    import polars as pl
+
     names = dict.fromkeys(name for row in rows for name in row if name != "step")
     columns = {name: [_number(row.get(name)) for row in rows] for name in names}
-    return pl.DataFrame({"step": [row["step"] for row in rows], **columns}, schema={"step": pl.Int64, **_floats(names)})
+    return pl.DataFrame(
+        {"step": [row["step"] for row in rows], **columns}, schema={"step": int, **dict.fromkeys(names, float)}
+    )
 
 
-def evaluations_frame(rows: Sequence[Row]) -> pl.DataFrame:
+def evaluations_frame(rows: Sequence[Row]) -> "pl.DataFrame":
     """One row per evaluation: step, split, accuracy, rolled_back, tasks, and a Float64 column per number."""
+    import polars as pl
+
     names = dict.fromkeys(name for row in rows for name in row.get("numbers", {}))
     known = {
         "step": [row["step"] for row in rows],
@@ -41,15 +40,17 @@ def evaluations_frame(rows: Sequence[Row]) -> pl.DataFrame:
         "tasks": [len(row.get("outcomes", {})) for row in rows],
     }
     columns = {name: [_number(row.get("numbers", {}).get(name)) for row in rows] for name in names}
-    schema = {"step": pl.Int64, "split": pl.String, "accuracy": pl.Float64, "rolled_back": pl.Boolean}
-    return pl.DataFrame({**known, **columns}, schema={**schema, "tasks": pl.Int64, **_floats(names)})
+    schema = {"step": int, "split": str, "accuracy": float, "rolled_back": bool, "tasks": int}
+    return pl.DataFrame({**known, **columns}, schema={**schema, **dict.fromkeys(names, float)})
 
 
-def outcomes_frame(rows: Sequence[Row]) -> pl.DataFrame:
+def outcomes_frame(rows: Sequence[Row]) -> "pl.DataFrame":
     """One row per (step, split, role, task): the outcome of every episode or claim, in [0, 1], and their mean.
 
     `role` is null for the team.
     """
+    import polars as pl
+
     found = [
         {"step": row["step"], "split": row["split"], "role": role, "task": task, "outcomes": values}
         | {"mean": fmean(values)}
@@ -57,18 +58,47 @@ def outcomes_frame(rows: Sequence[Row]) -> pl.DataFrame:
         for role, outcomes in ((None, row.get("outcomes", {})), *row.get("roles", {}).items())
         for task, values in outcomes.items()
     ]
-    schema = {"step": pl.Int64, "split": pl.String, "role": pl.String, "task": pl.String}
+    schema: dict[str, Any] = {"step": int, "split": str, "role": str, "task": str}
     return pl.DataFrame(found, schema={**schema, "outcomes": pl.List(pl.Float64), "mean": pl.Float64})
 
 
-def calls_frame(episodes: pl.DataFrame) -> pl.DataFrame:
-    """One row per call, in the order they were made, from the rows of an episodes file."""
-    played = episodes.filter(pl.col("calls").list.len() > 0)
+def read_calls(path: Path) -> "pl.DataFrame":
+    """One row per call, in the order they were made, of an episodes file."""
+    import polars as pl
+
+    played = pl.read_parquet(path).filter(pl.col("calls").list.len() > 0)
     return played.select(*_WHERE, "calls").explode("calls").unnest("calls")
 
 
-def _floats(names: Mapping[str, None]) -> dict[str, Any]:
-    return dict.fromkeys(names, pl.Float64)
+def write_samples(path: Path, rows: Sequence[Row]) -> None:
+    """Write one row per call that got credit. `path` is replaced at once, so it is whole or absent."""
+    import polars as pl
+
+    pl.DataFrame(rows, schema=_sample_schema()).write_parquet(partial_of(path), compression="zstd")
+    partial_of(path).replace(path)
+
+
+def read_samples(path: Path) -> "pl.DataFrame":
+    """The rows that `write_samples` wrote; none if there is no such file."""
+    import polars as pl
+
+    return pl.read_parquet(path) if path.is_file() else pl.DataFrame(schema=_sample_schema())
+
+
+def _sample_schema() -> dict[str, Any]:
+    import polars as pl
+
+    return {
+        "task": str,
+        "rollout": pl.Int32,
+        "role": str,
+        "slot": pl.Int32,
+        "turn": pl.Int32,
+        "reward": float,
+        "advantage": float,
+        "signal": bool,
+        "in_loss": bool,
+    }
 
 
 def _number(value: Any) -> float | None:
