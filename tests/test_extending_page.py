@@ -68,7 +68,7 @@ def test_every_command_of_the_page_runs(folder, monkeypatch):
         ("judge=my_rewards:closer", "unknown name in my_rewards 'closer'; did you mean 'close'"),
         ('judge={name="my_rewards:close", tolerance="x"}', "tolerance = 'x': input should be a valid number"),
         ("task=my_tasks:reversals", "did you mean 'reversal'"),
-        ("workflow=my_flow:second_opinions", "did you mean 'second_opinion'"),
+        ("workflow=my_opinion:second_opinions", "did you mean 'second_opinion'"),
         ('diagnostics=["my_diagnostics:loudest"]', "did you mean 'loudest_role'"),
         ('interventions=[{name="my_interventions:StopWhenSolved", acuracy=1}]', "did you mean 'accuracy'"),
         ("algorithm.credit=my_algorithm:shrt", "did you mean 'short'"),

@@ -37,7 +37,7 @@ def test_every_recipe_of_the_page_is_one(text):
 
 def test_the_judge_of_the_page_is_larger_frozen_and_thinks():
     (text,) = blocks(WORKFLOWS_PAGE, "toml")
-    judge = config_from(tomllib.loads(text)).policy_settings("judge")
+    judge = config_from(tomllib.loads(text)).policy_settings("critic")
     assert (judge.model.path, judge.model.thinking, judge.trainable) == ("Qwen/Qwen3-4B", "on", False)
 
 

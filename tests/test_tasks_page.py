@@ -63,9 +63,9 @@ def test_the_reward_of_your_own_scores_answers_to_any_task():
     def answers(key):
         return (key, str(int(key) + 1), "no idea", None)
 
-    assert rewards(recipe_with("my_rewards:score"), answers) == [1.0, 0.5, 0.0, 0.0]
+    assert rewards(recipe_with("near_rewards:score"), answers) == [1.0, 0.5, 0.0, 0.0]
 
 
 def test_the_task_sets_of_your_own_are_judged_as_they_say():
-    assert rewards(recipe_with("my_tasks:sums"), lambda key: (key, f"{key}.0", "-1")) == [1.0, 1.0, 0.0]
+    assert rewards(recipe_with("sum_tasks:sums"), lambda key: (key, f"{key}.0", "-1")) == [1.0, 1.0, 0.0]
     assert rewards(recipe_with("my_words:words"), lambda key: (key, key[:4] + "?", "?")) == [1.0, 0.8, 0.0]
