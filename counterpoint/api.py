@@ -265,7 +265,7 @@ def create(
 def carry_on(run: Run, planned: Plan, *, progress: bool = True, watch: Watch | None = None) -> None:
     """An opened run, trained from its last checkpoint to its last step. Raises CounterpointError."""
     _quiet()
-    console = Console(highlight=False)
+    console = Console(highlight=False, force_jupyter=False)  # in a notebook it prints, as evaluations do
     saved = run.checkpoints()
     first = saved[-1] if saved else 0
     for name in run.pin_sources(sources(run.config), first):

@@ -57,7 +57,7 @@ def test_progress_is_one_line_that_is_rewritten_and_evaluations_stay(notebook):
 def test_what_the_page_promises_is_shown(notebook):
     assert "roles       generator, aggregator" in outputs(only(notebook, "cp.dry_run"))
     assert "mine/calls_in_loss" in outputs(only(notebook, "mine.metrics()"))
-    assert "application/vnd.vegalite" in str([list(one.data) for one in only(notebook, "plot.line").outputs])
+    assert "vega" in str([one.data for one in only(notebook, "plot.line").outputs])
     assert "with the base as aggregator" in outputs(only(notebook, 'ablate="aggregator"'))
     assert "tutorial" in outputs(only(notebook, "cp.list_runs"))
     assert outputs(only(notebook, "cp.rollout")).count("arithmetic-") == 4
