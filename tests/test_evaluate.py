@@ -1,6 +1,7 @@
 """What evaluations keep of every answer, and two runs compared on the same tasks."""
 
 import json
+import subprocess
 import sys
 
 import pytest
@@ -136,3 +137,15 @@ def test_runs_that_cannot_be_compared_are_refused(runs, monkeypatch, capsys, arg
         main()
     assert end.value.code == 2
     assert message in capsys.readouterr().err
+
+
+def test_the_command_evaluates_without_polars_and_without_scipy_optimize():
+    """Neither is needed to generate, and together they would take a process some 60 MB."""
+    program = (
+        "import sys\nfrom counterpoint.cli.main import main\n"
+        "sys.argv = ['counterpoint', 'evaluate', 'micro-small', 'task.test=1', 'rollout.max_tokens=4']\n"
+        "try:\n    main()\nexcept SystemExit as end:\n    assert not end.code, end.code\n"
+        "print('imported:', sorted({'polars', 'scipy.optimize', 'peft'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120)
+    assert done.stdout.splitlines()[-1:] == ["imported: []"], done.stderr
