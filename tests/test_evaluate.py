@@ -139,6 +139,7 @@ def test_runs_that_cannot_be_compared_are_refused(runs, monkeypatch, capsys, arg
     assert message in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_the_command_evaluates_without_polars_and_without_scipy_optimize():
     """Neither is needed to generate, and together they would take a process some 60 MB."""
     program = (
