@@ -43,7 +43,7 @@ most = lambda: 1024 * int(re.search(r"VmHWM:\\s+(\\d+) kB", Path("/proc/self/sta
 before = most()  # getrusage would tell of the process that started this one
 base = load_base_model(config.model)
 engine = Engine(base.model, frozenset({10**9}))
-learner = Peft(base.model, made.routes.policies, config)
+learner = Peft(base.model, made.setup.routing.policies, config)
 engine.load(learner.adapters())
 fields = {"max_tokens": config.rollout.max_tokens, "temperature": 1.0}
 asked = [Request(policy=one.policy, prompt_ids=one.prompt_ids, seed=at, **fields) for at, one in enumerate(calls)]

@@ -18,7 +18,7 @@ def cells():
 def outputs(cell):
     """Everything that the cell printed, showed or gave."""
     texts = [one.get("text", "") for one in cell.outputs]
-    texts += [one.data.get("text/plain", "") for one in cell.outputs if "data" in one]
+    texts += ["".join(one.data.values()) for one in cell.outputs if "data" in one]
     return "".join(texts)
 
 
@@ -58,6 +58,6 @@ def test_what_the_page_promises_is_shown(notebook):
     assert "roles       generator, aggregator" in outputs(only(notebook, "cp.dry_run"))
     assert "mine/calls_in_loss" in outputs(only(notebook, "mine.metrics()"))
     assert "vega" in str([one.data for one in only(notebook, "plot.line").outputs])
-    assert "with the base" in outputs(only(notebook, 'ablate="aggregator"'))
+    assert "with the base as aggregator" in outputs(only(notebook, 'ablate="aggregator"'))
     assert "tutorial" in outputs(only(notebook, "cp.list_runs"))
     assert outputs(only(notebook, "cp.rollout")).count("arithmetic-") == 4

@@ -83,7 +83,7 @@ def test_every_command_works_as_it_stands(followed):
     assert [words[1] for words, _ in printed] == ["train", "export", "export", "evaluate", "ask.py", "serve", "chat.py"]
     assert "accuracy on 6 test tasks" in printed[3][1]
     assert printed[4][1] == "1\n"
-    assert printed[5][1].endswith(": model mine\n")
+    assert printed[5][1].endswith(": model served\n")
     assert "aggregator False " in printed[6][1]
 
 
@@ -117,7 +117,7 @@ def test_the_command_of_the_server_fits_what_was_exported(followed):
     for path in named.values():
         assert (folder / path / "adapter_model.safetensors").is_file()
         assert json.loads((folder / path / "adapter_config.json").read_text())["r"] <= int(options["--max-lora-rank"])
-    assert options["--dtype"] == Run.read(folder / "runs" / "mine").config.model.dtype
+    assert options["--dtype"] == Run.read(folder / "runs" / "served").config.model.dtype
 
 
 def test_the_recipe_of_the_page_is_one():
