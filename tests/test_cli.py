@@ -207,9 +207,9 @@ def test_a_run_directory_in_use_is_refused(refused, finished):
 
 def test_a_workflow_of_ones_own_trains_as_the_page_says(tmp_path):
     page = (Path(__file__).parent.parent / "docs" / "extending.md").read_text()
-    code = page[page.index("# my_flow.py") :]
-    (tmp_path / "my_flow.py").write_text(code[: code.index("```")])
+    code = page[page.index("# my_opinion.py") :]
+    (tmp_path / "my_opinion.py").write_text(code[: code.index("```")])
     printed = counterpoint(
-        "train", "voting_arithmetic", *SMALL, "workflow=my_flow:second_opinion", "--out", "own", folder=tmp_path
+        "train", "voting_arithmetic", *SMALL, "workflow=my_opinion:second_opinion", "--out", "own", folder=tmp_path
     )
     assert "checker" in printed
