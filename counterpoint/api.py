@@ -24,7 +24,7 @@ from counterpoint.controls import kept
 from counterpoint.episode import Group
 from counterpoint.errors import ConfigError
 from counterpoint.event_loop import run_to_end
-from counterpoint.family import give, name_of
+from counterpoint.family import GIVEN, give, name_of
 from counterpoint.plan.plan import Plan, plan
 from counterpoint.plan.provenance import facts, sources
 from counterpoint.plan.threads import with_threads
@@ -314,6 +314,8 @@ def _give_again(config: Config, objects: Mapping[str, Any]) -> None:
             node: Any = table
             for part in _PLACES[key].split("."):
                 node = node[part]
+            if node["name"] not in (name_of(member, key), f"{GIVEN}:{node['name'].partition(':')[2]}"):
+                raise ConfigError(f"{key}: the run was started with {node['name']!r}, which no object can replace")
             give(node["name"], member)
         else:
             raise ConfigError(f"unknown argument {key!r}; allowed: {', '.join([*_PLACES, *_LISTS])}")

@@ -126,6 +126,8 @@ def test_a_finished_run_is_resumed_to_itself_once_it_has_its_objects(mine):
     assert again.metrics().equals(before)
     with pytest.raises(cp.CounterpointError, match="diagnostics: the run was started with 1 objects, 2 are given"):
         cp.resume(run, diagnostics=[half, half])
+    with pytest.raises(cp.CounterpointError, match="sampler: the run was started with 'in_process', which no object"):
+        cp.resume(run, sampler=half)
 
 
 def test_runs_are_listed_as_a_frame(mine):

@@ -4,10 +4,13 @@ import json
 import shutil
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
 from command_line import command_line
+
+from counterpoint.cli.main import keys, recipe_names
 
 SMALL = [
     "task.train=64",
@@ -213,3 +216,24 @@ def test_a_workflow_of_ones_own_trains_as_the_page_says(tmp_path):
         "train", "voting_arithmetic", *SMALL, "workflow=my_opinion:second_opinion", "--out", "own", folder=tmp_path
     )
     assert "checker" in printed
+
+
+def test_the_recipes_are_listed_with_what_they_train(tmp_path):
+    printed = command_line("recipes", folder=tmp_path).stdout
+    assert "voting_arithmetic  voting, arithmetic, micro-medium\n    Three generators" in printed
+    assert "evaluator_optimizer_smollm2_gym  primed_evaluator_optimizer, gym, SmolLM2" in printed
+    (tmp_path / "recipes" / "mine").mkdir(parents=True)
+    (tmp_path / "recipes" / "mine" / "run.toml").write_text("rum = 1\n")
+    assert "mine  cannot be read: unknown key 'rum'" in command_line("recipes", folder=tmp_path).stdout
+
+
+def test_runs_are_listed_and_the_version_is_told(finished):
+    folder, _ = finished
+    assert "finished" in command_line("runs", ".", folder=folder).stdout
+    assert command_line("--version").stdout.strip() == f"counterpoint {version('counterpoint')}"
+
+
+def test_names_of_recipes_and_keys_are_completed():
+    assert "voting_arithmetic" in recipe_names("voting_a")
+    assert keys("run.se") == ["run.seed="]
+    assert "algorithm.loss=" in keys("algorithm.")

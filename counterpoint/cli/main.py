@@ -22,11 +22,13 @@ init = typer.Typer(help="Write files of your own to start from.", no_args_is_hel
 app.add_typer(init, name="init")
 
 
-def _recipe_names(incomplete: str) -> list[str]:
+def recipe_names(incomplete: str) -> list[str]:
+    """The recipes that complete a word, for the shell."""
     return [name for name in recipes() if name.startswith(incomplete)]
 
 
-def _keys(incomplete: str) -> list[str]:
+def keys(incomplete: str) -> list[str]:
+    """The keys of a recipe that complete a word, for the shell."""
     return [f"{key}=" for key in every_key() if key.startswith(incomplete)]
 
 
@@ -39,7 +41,7 @@ def _print_version(asked: bool) -> None:
 Overrides = Annotated[
     list[str] | None,
     typer.Argument(
-        metavar="[KEY=VALUE]...", help="Override keys of the recipe, such as run.seed=1.", autocompletion=_keys
+        metavar="[KEY=VALUE]...", help="Override keys of the recipe, such as run.seed=1.", autocompletion=keys
     ),
 ]
 RunPath = Annotated[Path, typer.Argument(metavar="RUN", help="A run directory.")]
@@ -62,7 +64,7 @@ def train(
         typer.Argument(
             metavar="RECIPE",
             help="A name that `counterpoint recipes` lists, a folder, or a TOML file.",
-            autocompletion=_recipe_names,
+            autocompletion=recipe_names,
         ),
     ],
     overrides: Overrides = None,
