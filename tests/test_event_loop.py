@@ -7,6 +7,10 @@ from contextvars import ContextVar
 import pytest
 
 from counterpoint.event_loop import run_to_end
+from counterpoint.options import Spec
+from counterpoint.testing.by_hand import play_by_hand
+from counterpoint.testing.workflow_conformance import check_workflow
+from counterpoint.workflows import load_workflow
 
 COLOUR = ContextVar("colour", default="none")
 
@@ -62,3 +66,13 @@ def test_an_interrupt_cancels_it_and_waits_until_it_has_cleaned_up(monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         asyncio.run(main())
     assert cleaned == [True]
+
+
+def test_a_workflow_can_be_checked_and_played_by_hand_in_a_notebook():
+    single = load_workflow(Spec(name="single"))
+
+    async def cells() -> str | None:
+        check_workflow(single)
+        return play_by_hand(single, lambda role, prompt: r"\boxed{3}", key="3").answer
+
+    assert asyncio.run(cells()) == "3"

@@ -1,10 +1,10 @@
 """Episodes with hand-written replies, for trying and testing a workflow without a model."""
 
-import asyncio
 import re
 
 from counterpoint.episode import Episode
 from counterpoint.errors import EngineError, WorkflowError
+from counterpoint.event_loop import run_to_end
 from counterpoint.play import Limits, Stage, rollout
 from counterpoint.policy import Routing
 from counterpoint.samplers.scripted import Script, Scripted
@@ -31,7 +31,7 @@ def play_by_hand(workflow: Workflow, script: Script, *, key: str, problem: Probl
     )
     task = Task(problem=problem or a_calculation(), key=key, judge=_same_text)
     try:
-        (group,) = asyncio.run(rollout(stage, [task], _LIMITS, size=1, seed="by hand"))
+        (group,) = run_to_end(rollout(stage, [task], _LIMITS, size=1, seed="by hand"))
     except EngineError as error:  # here the engine is the script
         if error.__cause__ is None or isinstance(error.__cause__.__cause__, StopIteration):
             raise WorkflowError(f"workflow {workflow.name!r} asks for more replies than the script has") from None

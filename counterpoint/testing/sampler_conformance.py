@@ -14,6 +14,7 @@ from counterpoint.base_model import BaseModel
 from counterpoint.chat import Chat
 from counterpoint.episode import Call, CallKey
 from counterpoint.errors import SamplerError
+from counterpoint.event_loop import run_to_end
 from counterpoint.samplers.base import Completion, Request, Sampler
 from counterpoint.testing.reference import adapter_digest, largest_difference, plain_logprobs
 from counterpoint.testing.tiny import tiny_adapters, tiny_prompts
@@ -34,7 +35,7 @@ def check_sampler(sampler: Sampler, base: BaseModel, *, tolerance: float = LOGPR
         for check in SAMPLER_CHECKS:
             await check(sampler, base, tolerance)
 
-    asyncio.run(suite())
+    run_to_end(suite())
 
 
 async def logprobs_are_those_of_the_weights(sampler: Sampler, base: BaseModel, tolerance: float) -> None:

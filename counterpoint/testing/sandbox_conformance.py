@@ -16,6 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from counterpoint.errors import SandboxError
+from counterpoint.event_loop import run_to_end
 from counterpoint.sandboxes.base import (
     MEBIBYTE,
     STANDARD,
@@ -50,7 +51,7 @@ def check_sandbox(new: SandboxFactory) -> None:
         for check in sandbox_checks(new):
             await check(new)
 
-    asyncio.run(suite())
+    run_to_end(suite())
 
 
 async def exit_codes_are_told(new: SandboxFactory) -> None:

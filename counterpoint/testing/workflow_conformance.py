@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 from counterpoint.adapter import Adapter
 from counterpoint.episode import Call, CallKey, Episode, Message
 from counterpoint.errors import WorkflowError
+from counterpoint.event_loop import run_to_end
 from counterpoint.play import Limits, Stage, rollout
 from counterpoint.policy import Routing
 from counterpoint.samplers.base import Completion, Request, Session
@@ -123,7 +124,7 @@ def check_workflow(workflow: Workflow, script: Script | None = None, *, problem:
         for check in CHECKS:
             await check(trial)
 
-    asyncio.run(suite())
+    run_to_end(suite())
 
 
 async def conversations_end_with_the_user(trial: Trial) -> None:
