@@ -57,7 +57,7 @@ def test_an_episode_whose_judge_raised_is_shown_with_its_traceback(run, capsys):
 def test_a_run_of_format_3_is_shown_as_before(run, capsys):
     path = run.path / "episodes" / "000001.parquet"
     three = pl.lit(3, dtype=pl.Int32).alias("schema")
-    pl.read_parquet(path).with_columns(three).drop("traceback").write_parquet(path)
+    pl.read_parquet(path).with_columns(three).drop("traceback", "key", "split").write_parquet(path)
     printed = shown(run, capsys)
     assert "FAILED (workflow): KeyError: 'odd'" in printed
     assert "File" not in printed
