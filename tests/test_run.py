@@ -394,8 +394,8 @@ def test_a_creation_killed_before_any_of_its_writes_leaves_what_can_be_created_o
     assert codes == [9] * 10 + [0] * 9, f"a folder, a lock, four folders, two files written and renamed; {done.stderr}"
     for change in range(1, 20):
         path = tmp_path / str(change)
-        assert (path / "config.toml").exists() == (change > 9)
-        (Run.open(path) if change > 9 else Run.create(path, CONFIG, FACTS)).close()
+        assert (path / "config.toml").exists() == (change > 10)
+        (Run.open(path) if change > 10 else Run.create(path, CONFIG, FACTS)).close()
         assert Run.read(path).config == CONFIG
 
 
