@@ -47,7 +47,7 @@ def keep_episodes(console: Console, rows: Sequence[Row], file: Path | None) -> N
         except OSError as error:
             raise RunError(f"--episodes {place} cannot be written: {error}") from error
         lost = [f" --outcome {outcome}" for outcome, episodes in _lost(row.evaluation).items() if episodes]
-        line = f"episodes of {row.name}: counterpoint show {place}{''.join(lost[:1])}"
+        line = f"episodes ({row.name}): counterpoint show {place}{''.join(lost[:1])}"
         console.print(line, markup=False, soft_wrap=True)
 
 
