@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypedDict
@@ -14,9 +14,11 @@ if TYPE_CHECKING:
     # Reading and writing files import polars themselves: processes that do neither do without its memory.
     import polars as pl
 
-SCHEMA_VERSION = 4
-_READABLE = (2, 3, SCHEMA_VERSION)
+SCHEMA_VERSION = 5
+_READABLE = (2, 3, 4, SCHEMA_VERSION)
 """The versions of the schema that `read_episodes` reads."""
+TRAIN = "train"
+"""The split of the episodes of a training step."""
 
 
 class Message(TypedDict):
@@ -139,6 +141,9 @@ class Episode:
     """Whose `error` it is; `judge` where there is none, but the judge failed (`score.reason` says how)."""
     traceback: str = ""
     """Where the error was raised, folded (see `counterpoint.errors.folded_traceback`); empty without an error."""
+    key: str | None = None
+    """The right answer as it is recorded (see `Task.recorded_key`); None in an episode that was read from a file older
+    than schema 5."""
 
     @property
     def success(self) -> float | None:
@@ -166,10 +171,23 @@ def calls_of(groups: Iterable[Group]) -> list[tuple[Episode, Call]]:
     return [(episode, call) for group in groups for episode in group.episodes for call in episode.calls]
 
 
+def without_logprobs(groups: Iterable[Group]) -> list[Group]:
+    """The groups without the log-probabilities of their calls, which are half of the space that they take on disk."""
+    return [replace(group, episodes=_bare(group.episodes), solos=_bare(group.solos)) for group in groups]
+
+
+def _bare(episodes: Iterable[Episode]) -> tuple[Episode, ...]:
+    return tuple(
+        replace(episode, calls=tuple(replace(call, logprobs=()) for call in episode.calls)) for episode in episodes
+    )
+
+
 _CALL_SINCE_3: dict[str, Any] = {"reasoning": "", "cut": 0}
 """The columns of a call that schema 2 lacks, with the values they then have."""
 _EPISODE_SINCE_4: dict[str, Any] = {"traceback": ""}
 """The columns of an episode that schema 3 lacks, with the values they then have."""
+_EPISODE_SINCE_5: dict[str, Any] = {"key": None, "split": TRAIN}
+"""The columns of an episode that schema 4 lacks, with the values they then have."""
 
 
 @cache
@@ -180,10 +198,12 @@ def _schema(version: int) -> "pl.Schema":
     columns = {
         "schema": pl.Int32(),
         "step": pl.Int64(),
+        "split": pl.String(),
         "task": pl.String(),
         "rollout": pl.Int32(),
         "solo": pl.Boolean(),
         "problem": pl.String(),
+        "key": pl.String(),
         "answer": pl.String(),
         "reward": pl.Float64(),
         "parts": pl.String(),
@@ -193,7 +213,8 @@ def _schema(version: int) -> "pl.Schema":
         "traceback": pl.String(),
         "calls": pl.List(_call_type(version)),
     }
-    return pl.Schema({name: kind for name, kind in columns.items() if version >= 4 or name not in _EPISODE_SINCE_4})
+    later = {**(_EPISODE_SINCE_4 if version < 4 else {}), **(_EPISODE_SINCE_5 if version < 5 else {})}
+    return pl.Schema({name: kind for name, kind in columns.items() if name not in later})
 
 
 def _call_type(version: int) -> "pl.Struct":
@@ -223,12 +244,12 @@ def _call_type(version: int) -> "pl.Struct":
     return pl.Struct({name: kind for name, kind in columns.items() if version >= 3 or name not in _CALL_SINCE_3})
 
 
-def write_episodes(path: Path, step: int, groups: Iterable[Group]) -> None:
+def write_episodes(path: Path, step: int, groups: Iterable[Group], split: str = TRAIN) -> None:
     """Write one row per episode, with its calls nested. `path` is replaced at once, so it is whole or absent."""
     import polars as pl
 
     rows = [
-        _episode_row(step, episode, solo)
+        {"step": step, "split": split, "solo": solo, **_episode_row(episode)}
         for group in groups
         for solo, episodes in ((False, group.episodes), (True, group.solos))
         for episode in episodes
@@ -239,7 +260,7 @@ def write_episodes(path: Path, step: int, groups: Iterable[Group]) -> None:
 
 
 def read_episodes(path: Path) -> list[Group]:
-    """The groups that `write_episodes` wrote, now or in schema 2 or 3. Raises RunError if `path` holds no episodes."""
+    """The groups that `write_episodes` wrote, in schema 2 or a later one. Raises RunError if `path` holds none."""
     import polars as pl
 
     try:
@@ -250,7 +271,9 @@ def read_episodes(path: Path) -> list[Group]:
         raise RunError(f"{path} does not hold episodes of schema {', '.join(map(str, _READABLE))}")
     groups: dict[str, tuple[list[Episode], list[Episode]]] = {}
     for row in frame.iter_rows(named=True):
-        groups.setdefault(row["task"], ([], []))[row["solo"]].append(_episode({**_EPISODE_SINCE_4, **row}))
+        groups.setdefault(row["task"], ([], []))[row["solo"]].append(
+            _episode({**_EPISODE_SINCE_4, **_EPISODE_SINCE_5, **row})
+        )
     return [Group(task=task, episodes=tuple(played), solos=tuple(solos)) for task, (played, solos) in groups.items()]
 
 
@@ -278,14 +301,13 @@ def claim_from_json(text: str | None) -> Claim | None:
     return claim
 
 
-def _episode_row(step: int, episode: Episode, solo: bool) -> dict[str, Any]:
+def _episode_row(episode: Episode) -> dict[str, Any]:
     return {
         "schema": SCHEMA_VERSION,
-        "step": step,
         "task": episode.task,
         "rollout": episode.rollout,
-        "solo": solo,
         "problem": episode.problem,
+        "key": episode.key,
         "answer": episode.answer,
         "reward": episode.score.reward,
         "parts": json.dumps(dict(episode.score.parts)),
@@ -329,6 +351,7 @@ def _episode(row: Mapping[str, Any]) -> Episode:
         error=row["error"],
         error_kind=row["error_kind"],
         traceback=row["traceback"],
+        key=row["key"],
     )
 
 

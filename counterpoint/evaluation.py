@@ -33,6 +33,8 @@ class Evaluation:
     role_attempts: Mapping[str, Attempts] = field(default_factory=dict)
     """Role -> its answers in its first turn, which no earlier answer of its own can have influenced; roles that give no
     answers are absent."""
+    groups: tuple[Group, ...] = field(default=(), repr=False, compare=False)
+    """The episodes, by task."""
 
     @property
     def accuracy(self) -> float:
@@ -46,7 +48,7 @@ class Evaluation:
         }
 
     def row(self, step: int) -> dict[str, Any]:
-        """Everything except the answers, as one row of `evaluations.jsonl`."""
+        """Everything except the answers and the episodes, as one row of `evaluations.jsonl`."""
         kept = ("split", "outcomes", "roles", "numbers")
         return {"step": step, "accuracy": self.accuracy, **{name: getattr(self, name) for name in kept}}
 
@@ -105,6 +107,7 @@ def count(groups: Sequence[Group], split: str) -> Evaluation:
         numbers=episode_numbers(groups),
         attempts={group.task: attempts for group in groups if (attempts := _attempts(group))},
         role_attempts=_role_attempts(groups),
+        groups=tuple(groups),
     )
 
 

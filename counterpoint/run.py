@@ -7,6 +7,7 @@
     episodes/000120.parquet             the episodes of step 120, every call with its tokens
     samples/000120.parquet              the reward and the advantage of each of their calls
     evaluations.jsonl                   one line per evaluation, with the outcome of every task
+    evaluations/test/000120.parquet     the episodes of the test evaluation after step 120
     checkpoints/000120/<policy>/        a PEFT adapter and its optimizer; beside it `state.json` and interventions
     summary.json                        accuracy at the base, at the peak and at the end
     run.lock                            locked while a process works on the run
@@ -23,27 +24,21 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from counterpoint.analysis.frames import (
-    evaluations_frame,
-    numbers_frame,
-    outcomes_frame,
-    read_calls,
-    read_samples,
-    write_samples,
-)
+from counterpoint.analysis.frames import evaluations_frame, numbers_frame, outcomes_frame
 from counterpoint.analysis.summary import Summary
 from counterpoint.clock import timed
 from counterpoint.config import Config
-from counterpoint.episode import Group, read_episodes, write_episodes
+from counterpoint.episode import Group
 from counterpoint.errors import RunError
 from counterpoint.family import look_in
 from counterpoint.files import RowReader, append_row, is_locked, lock, partial_of, read_rows, sync, write_whole
 from counterpoint.recipe import load_written
+from counterpoint.record import FOLDERS, Record
 
 if TYPE_CHECKING:
     import polars as pl
 
-FORMAT = 4
+FORMAT = 5
 METRICS = "metrics.jsonl"
 EVALUATIONS = "evaluations.jsonl"
 PROFILE = "profile.jsonl"
@@ -51,7 +46,7 @@ _CONFIG = "config.toml"
 _FACTS = "run.json"
 _LOCK = "run.lock"
 _SUMMARY = "summary.json"
-_FOLDERS = ("episodes", "samples", "checkpoints")
+_FOLDERS = (*FOLDERS, "checkpoints")
 
 
 class Stateful(Protocol):
@@ -67,6 +62,7 @@ class Run:
     def __init__(self, path: Path, config: Config, descriptor: int | None) -> None:
         self.path = path
         self.config = config
+        self._record = Record(path)
         self._descriptor = descriptor
 
     @classmethod
@@ -186,7 +182,10 @@ class Run:
     def add_metrics(self, step: int, numbers: Mapping[str, float]) -> None:
         self._append(METRICS, {"step": step, **numbers})
 
-    def add_evaluation(self, row: Mapping[str, Any]) -> None:
+    def add_evaluation(self, row: Mapping[str, Any], groups: Sequence[Group] = ()) -> None:
+        """`evaluations.jsonl` has this row, and `evaluations/` its episodes if they are given."""
+        if groups:
+            self._record.add_evaluation(row["step"], row["split"], groups)
         self._append(EVALUATIONS, row)
 
     def start_profile(self) -> None:
@@ -198,13 +197,11 @@ class Run:
         if (self.path / PROFILE).exists():
             self._append(PROFILE, {"step": step, **seconds})
 
-    @timed("record")
     def add_episodes(self, step: int, groups: Sequence[Group]) -> None:
-        write_episodes(self._episodes_path(step), step, groups)
+        self._record.add_episodes(step, groups)
 
-    @timed("record")
     def add_samples(self, step: int, rows: Sequence[Mapping[str, Any]]) -> None:
-        write_samples(self._samples_path(step), rows)
+        self._record.add_samples(step, rows)
 
     def write_summary(self, summary: Mapping[str, Any]) -> None:
         write_whole(self.path / _SUMMARY, json.dumps(summary, indent=2) + "\n")
@@ -243,28 +240,34 @@ class Run:
         """A reader of `evaluations.jsonl` while it grows."""
         return RowReader(self.path / EVALUATIONS)
 
-    def steps_with_episodes(self) -> list[int]:
-        """The steps whose episodes are recorded, in order."""
-        return sorted(int(file.stem) for file in (self.path / "episodes").glob("[0-9]*.parquet"))
+    def steps_with_episodes(self, split: str | None = None) -> list[int]:
+        """The steps whose episodes are recorded, in order: of training, or of the evaluations of a split."""
+        return self._record.steps() if split is None else self._record.evaluated_steps(split)
 
     def episodes(self, step: int) -> list[Group]:
         """The episodes of a training step, by task. Raises RunError if the run has none of that step."""
-        return read_episodes(self._recorded(step))
+        return self._record.episodes(step)
 
-    def calls(self, step: int) -> "pl.DataFrame":
-        """One row per call of a training step: step, task, rollout, solo, and the fields of the call.
+    def evaluation_episodes(self, step: int, split: str = "test") -> list[Group]:
+        """The episodes of the evaluation of a split after a step (0 is the base), by task, without log-probabilities.
 
-        Joins with `samples` on task, rollout, role, slot and turn. Raises RunError if the run has none of that step.
+        Raises RunError if the run has none.
         """
-        return read_calls(self._recorded(step))
+        return self._record.evaluation_episodes(step, split)
+
+    def calls(self, step: int, split: str | None = None) -> "pl.DataFrame":
+        """One row per call of a training step, or of an evaluation of a split: where it belongs, its fields.
+
+        Joins with `samples` on step, task, rollout, solo, role, slot and turn. Raises RunError if the run has none.
+        """
+        return self._record.calls(step) if split is None else self._record.evaluation_calls(step, split)
 
     def samples(self, step: int) -> "pl.DataFrame":
         """One row per call that got credit in a training step: its reward, advantage, signal and in_loss.
 
         Without rows if the run was killed before credit was given. Raises RunError if it has no such step.
         """
-        self._recorded(step)
-        return read_samples(self._samples_path(step))
+        return self._record.samples(step)
 
     @property
     def summary(self) -> Summary | None:
@@ -343,30 +346,12 @@ class Run:
     def _append(self, name: str, row: Mapping[str, Any]) -> None:
         append_row(self.path / name, row)
 
-    def _episodes_path(self, step: int) -> Path:
-        return self.path / "episodes" / f"{step:06d}.parquet"
-
-    def _samples_path(self, step: int) -> Path:
-        return self.path / "samples" / f"{step:06d}.parquet"
-
-    def _recorded(self, step: int) -> Path:
-        """The episodes file of a step. Raises RunError if there is none."""
-        path = self._episodes_path(step)
-        if not path.is_file():
-            steps = self.steps_with_episodes()
-            known = f"there are: {steps[0]} to {steps[-1]}" if steps else "there are none yet"
-            raise RunError(f"{self.path} has no episodes of step {step}; {known}")
-        return path
-
     def _truncate(self, step: int) -> None:
         profile = [PROFILE] if (self.path / PROFILE).exists() else []
         for name in (METRICS, EVALUATIONS, *profile):
             kept = [row for row in read_rows(self.path / name) if row["step"] <= step]
             write_whole(self.path / name, "".join(json.dumps(row) + "\n" for row in kept))
-        for folder in ("episodes", "samples"):
-            for file in (self.path / folder).glob("*.parquet*"):
-                if file.name.startswith(".") or int(file.stem) > step:
-                    file.unlink()
+        self._record.truncate(step)
         for leftover in (self.path / "checkpoints").glob(".*"):
             shutil.rmtree(leftover)
         (self.path / _SUMMARY).unlink(missing_ok=True)

@@ -1,6 +1,7 @@
 """A task is a problem that anyone may see and a key that only `verify` sees."""
 
 import asyncio
+import hashlib
 import inspect
 import numbers
 from collections.abc import Awaitable, Callable, Mapping
@@ -42,6 +43,8 @@ class Score:
 
 
 _LONGEST_SHOWN = 100
+LONGEST_RECORDED = 1000
+"""Characters of a right answer that the records of a run have in full."""
 RIGHT_FROM = 1.0
 """An answer with at least this reward is right, where it must be right or wrong."""
 RIGHT = Score(reward=1.0)
@@ -93,6 +96,21 @@ class Task:
     """The judge bounds its own time, and how long an answer waits for its turn says nothing about the answer."""
     unanswered: Score = field(default=WRONG, compare=False)
     """The score of a missing answer."""
+    reference: str | None = field(default=None, repr=False, compare=False)
+    """The right answer as a person would read it, where the key is something else; only records show it."""
+
+    @property
+    def recorded_key(self) -> str:
+        """The right answer as the records of a run have it: `reference`, or else the key.
+
+        Of a text of more than `LONGEST_RECORDED` characters it is the beginning, with the length and the SHA-256 of the
+        whole.
+        """
+        text = self.key if self.reference is None else self.reference
+        if len(text) <= LONGEST_RECORDED:
+            return text
+        digest = hashlib.sha256(text.encode()).hexdigest()
+        return f"{text[:LONGEST_RECORDED]}... ({len(text)} characters in all, SHA-256 {digest})"
 
     async def verify(self, answer: str | None) -> Score:
         """The score of `answer`; `unanswered` for None.

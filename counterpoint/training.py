@@ -143,7 +143,7 @@ async def examine(run: Run, stage: Stage, tasks: Splits, *, step: int, rolled_ba
             if step == 0:
                 raise
             return {"eval/missed": 1.0}
-        run.add_evaluation({**found.row(step), "rolled_back": rolled_back})
+        run.add_evaluation({**found.row(step), "rolled_back": rolled_back}, found.groups)
         numbers |= found.metrics()
     return numbers
 

@@ -11,6 +11,7 @@ from counterpoint.episode import (
     CallKey,
     Choice,
     Episode,
+    Group,
     Score,
     Unreadable,
     Verdict,
@@ -18,6 +19,7 @@ from counterpoint.episode import (
     claim_from_json,
     claim_to_json,
     read_episodes,
+    without_logprobs,
     write_episodes,
 )
 from counterpoint.errors import RunError
@@ -83,7 +85,7 @@ def test_groups_come_back_from_parquet_as_they_were(tmp_path):
     )
     scored = replace(make_episode(long, answer=ODD), score=Score(reward=0.3, parts={"π": 0.5, "b": 1.0}, reason=ODD))
     groups = [
-        make_group(make_episode(*calls), scored),
+        make_group(replace(make_episode(*calls), key="2"), replace(scored, key=ODD)),
         make_group(
             replace(make_episode(task="u", answer=None, error="ValueError: " + ODD), traceback=ODD, error_kind="task"),
             make_episode(task="u", rollout=1, reward=None, answer=None),
@@ -122,24 +124,26 @@ def test_the_order_of_tasks_and_episodes_is_kept(tmp_path):
 
 def test_the_file_is_a_flat_table_for_others_to_read(tmp_path):
     path = tmp_path / "000007.parquet"
-    write_episodes(path, 7, [make_group(make_episode(make_call(), reward=0.5))])
+    write_episodes(path, 7, [make_group(replace(make_episode(make_call(), reward=0.5), key="3"))], "test")
     row = pl.read_parquet(path).row(0, named=True)
-    assert (row["step"], row["task"], row["reward"], row["calls"][0]["role"]) == (7, "t", 0.5, "generator")
+    found = [row[column] for column in ("step", "split", "task", "key", "answer", "reward")]
+    assert found == [7, "test", "t", "3", "2", 0.5]
+    assert row["calls"][0]["role"] == "generator"
     assert [file.name for file in tmp_path.iterdir()] == [path.name]
 
 
 def test_a_file_of_another_schema_is_refused(tmp_path):
     path = tmp_path / "other.parquet"
     pl.DataFrame({"a": [1]}).write_parquet(path)
-    with pytest.raises(RunError, match=r"other\.parquet does not hold episodes of schema 2, 3, 4"):
+    with pytest.raises(RunError, match=r"other\.parquet does not hold episodes of schema 2, 3, 4, 5"):
         read_episodes(path)
 
 
 def test_a_file_of_a_later_schema_version_is_refused(tmp_path):
     path = tmp_path / "later.parquet"
     write_episodes(path, 1, [make_group(make_episode(make_call()))])
-    pl.read_parquet(path).with_columns(pl.lit(5, dtype=pl.Int32).alias("schema")).write_parquet(path)
-    with pytest.raises(RunError, match="schema 2, 3, 4"):
+    pl.read_parquet(path).with_columns(pl.lit(6, dtype=pl.Int32).alias("schema")).write_parquet(path)
+    with pytest.raises(RunError, match="schema 2, 3, 4, 5"):
         read_episodes(path)
 
 
@@ -151,7 +155,7 @@ def test_a_file_of_schema_2_is_read_as_what_it_was_written_for(tmp_path):
     frame = pl.read_parquet(path).with_columns(pl.lit(2, dtype=pl.Int32).alias("schema"))
     fields = [field.name for field in frame.schema["calls"].inner.fields if field.name not in LATER]
     older = pl.col("calls").list.eval(pl.struct(*(pl.element().struct.field(name) for name in fields)))
-    frame.with_columns(older).drop("traceback").write_parquet(path)
+    frame.with_columns(older).drop("traceback", "key", "split").write_parquet(path)
     assert read_episodes(path) == groups
 
 
@@ -160,8 +164,15 @@ def test_a_file_of_schema_3_is_read_without_tracebacks(tmp_path):
     failed = replace(make_episode(make_call(), error="KeyError: 'odd'"), error_kind="workflow")
     write_episodes(path, 1, [make_group(replace(failed, traceback="  File ..."))])
     three = pl.lit(3, dtype=pl.Int32).alias("schema")
-    pl.read_parquet(path).with_columns(three).drop("traceback").write_parquet(path)
+    pl.read_parquet(path).with_columns(three).drop("traceback", "key", "split").write_parquet(path)
     assert read_episodes(path) == [make_group(failed)]
+
+
+def test_log_probabilities_can_be_left_out_and_nothing_else_is():
+    whole = Group(task="t", episodes=(make_episode(make_call()),), solos=(make_episode(make_call()),))
+    (bare,) = without_logprobs([whole])
+    calls = [call for episode in (*bare.episodes, *bare.solos) for call in episode.calls]
+    assert calls == [replace(make_call(), logprobs=())] * 2
 
 
 @pytest.mark.parametrize("content", [b"", b"not parquet", None], ids=["empty", "text", "absent"])

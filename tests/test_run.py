@@ -14,13 +14,14 @@ import pytest
 from facts import make_call, make_credit, make_episode, make_group
 
 from counterpoint.algorithms.advantage import grpo
-from counterpoint.episode import Answer
+from counterpoint.episode import Answer, Group, without_logprobs
 from counterpoint.errors import RunError
 from counterpoint.files import RowReader, append_row, lock
 from counterpoint.recipe import config_from
 from counterpoint.run import FORMAT, Run
 
 CONFIG = config_from({"run": {"steps": 6, "seed": 3}})
+SAME_CALL = ["step", "task", "rollout", "solo", "role", "slot", "turn"]
 FACTS = {"python": "3", "roles": ["a", "b"]}
 
 
@@ -61,7 +62,7 @@ def play(run, steps, *, saved=(), parts=None):
         run.add_episodes(step, groups_of(step))
         run.add_samples(step, [sample.row() for sample in grpo([make_credit(1.0), make_credit(0.0, rollout=1)])])
         run.add_metrics(step, {"episode/score": step / 7})
-        run.add_evaluation({"step": step, "split": "test", "accuracy": 0.5})
+        run.add_evaluation({"step": step, "split": "test", "accuracy": 0.5}, groups_of(step))
         if step in saved:
             run.checkpoint(step, parts or {"learner": Part(step), "interventions": Part(-step)}, {"stopped": None})
 
@@ -220,6 +221,7 @@ def test_restoring_takes_the_last_checkpoint_and_removes_what_came_after_it(run)
     path.write_bytes(before["metrics.jsonl"] + b'{"step": 3, "a": 1}\n{"step": 4, "epis')
     (run.path / "episodes" / ".000006.parquet.partial").write_text("half")
     (run.path / "samples" / ".000006.parquet.partial").write_text("half")
+    (run.path / "evaluations" / "test" / ".000006.parquet.partial").write_text("half")
     (run.path / "checkpoints" / ".000004.partial").mkdir()
     (run.path / "checkpoints" / ".000004.partial" / "value.txt").write_text("4")
     run.write_summary({"peak": 1})
@@ -231,7 +233,8 @@ def test_restoring_takes_the_last_checkpoint_and_removes_what_came_after_it(run)
         assert (learner.value, interventions.value) == (2, -2)
         assert [line["step"] for line in again.metric_rows()] == [0, 1, 2]
         assert [line["step"] for line in again.evaluation_rows()] == [0, 1, 2]
-        assert steps_kept(again, "episodes") == steps_kept(again, "samples") == [0, 1, 2]
+        for folder in ("episodes", "samples", "evaluations/test"):
+            assert steps_kept(again, folder) == [0, 1, 2]
         assert tree(again.path) == before
 
 
@@ -252,7 +255,8 @@ def test_restoring_without_a_checkpoint_starts_from_nothing(run):
     assert run.restore({"learner": learner}) is None
     assert learner.value == 7
     assert run.metric_rows() == run.evaluation_rows() == []
-    assert steps_kept(run, "episodes") == steps_kept(run, "samples") == []
+    for folder in ("episodes", "samples", "evaluations/test"):
+        assert steps_kept(run, folder) == []
 
 
 def test_restoring_twice_changes_nothing(run):
@@ -332,7 +336,7 @@ def test_a_run_whose_creation_was_killed_can_be_created_again(tmp_path, point):
         lambda: path.mkdir(),
         lambda: (path / "run.lock").touch(),
         lambda: (path / "episodes").mkdir(),
-        lambda: [(path / name).mkdir() for name in ("samples", "checkpoints")],
+        lambda: [(path / name).mkdir() for name in ("samples", "evaluations", "checkpoints")],
         lambda: (path / ".run.json.partial").write_text('{"for'),
         lambda: (path / ".run.json.partial").replace(path / "run.json"),
         lambda: (path / ".config.toml.partial").write_text("[mod"),
@@ -387,18 +391,18 @@ def test_a_creation_killed_before_any_of_its_writes_leaves_what_can_be_created_o
     command = [sys.executable, "-c", KILLER, str(Path(__file__).parent), str(tmp_path)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     codes = list(map(int, done.stdout.split()))
-    assert codes == [9] * 9 + [0] * 10, f"a folder, a lock, three folders, two files written and renamed; {done.stderr}"
+    assert codes == [9] * 10 + [0] * 9, f"a folder, a lock, four folders, two files written and renamed; {done.stderr}"
     for change in range(1, 20):
         path = tmp_path / str(change)
-        assert (path / "config.toml").exists() == (change > 9)
-        (Run.open(path) if change > 9 else Run.create(path, CONFIG, FACTS)).close()
+        assert (path / "config.toml").exists() == (change > 10)
+        (Run.open(path) if change > 10 else Run.create(path, CONFIG, FACTS)).close()
         assert Run.read(path).config == CONFIG
 
 
 @pytest.mark.parametrize("extra", ["thesis.txt", "episodes/000001.parquet", "checkpoints/000000"])
 def test_a_directory_that_holds_more_than_a_killed_creation_leaves_is_left_alone(tmp_path, extra):
     path = tmp_path / "run"
-    for folder in ("episodes", "samples", "checkpoints"):
+    for folder in ("episodes", "samples", "evaluations", "checkpoints"):
         (path / folder).mkdir(parents=True)
     (path / "run.lock").touch()
     (path / extra).write_text("mine")
@@ -476,13 +480,40 @@ def test_calls_are_a_frame_that_joins_with_samples(run):
     run.add_episodes(2, [group])
     run.add_samples(2, [sample.row() for sample in grpo([make_credit(1.0), make_credit(0.0, rollout=1)])])
     calls = run.calls(2)
-    assert calls.select("step", "task", "rollout", "solo", "role").rows() == [
-        (2, "t", 0, False, "generator"),
-        (2, "t", 0, False, "judge"),
+    assert calls.select("step", "split", "task", "rollout", "solo", "role").rows() == [
+        (2, "train", "t", 0, False, "generator"),
+        (2, "train", "t", 0, False, "judge"),
     ]
     assert calls["completion_ids"][0].to_list() == list(group.episodes[0].calls[0].completion_ids)
-    joined = calls.join(run.samples(2), on=["task", "rollout", "role", "slot", "turn"], how="inner")
+    joined = calls.join(run.samples(2), on=SAME_CALL, how="inner")
     assert joined["reward"].to_list() == [1.0]
+
+
+def test_calls_and_samples_join_over_all_steps_though_a_task_comes_again_and_one_role_also_plays_alone(run):
+    """The solo's call has the role, slot and turn of the team's, and no credit."""
+    episode = make_episode(make_call(claim=Answer("2")))
+    for step, reward in ((1, 0.25), (2, 0.75)):
+        run.add_episodes(step, [Group(task="t", episodes=(episode,), solos=(episode,))])
+        run.add_samples(step, [make_credit(reward).sample(0.0).row()])
+    folder = {name: str(run.path / name / "*.parquet") for name in ("episodes", "samples")}
+    calls = pl.read_parquet(folder["episodes"]).explode("calls").unnest("calls")
+    joined = calls.join(pl.read_parquet(folder["samples"]), on=SAME_CALL, how="left")
+    found = joined.select("step", "solo", "reward_right").rows()
+    assert sorted(found) == [(1, False, 0.25), (1, True, None), (2, False, 0.75), (2, True, None)]
+
+
+def test_the_episodes_of_an_evaluation_come_back_without_log_probabilities(run):
+    run.add_evaluation({"step": 0, "split": "validation", "accuracy": 0.5})
+    run.add_evaluation({"step": 3, "split": "test", "accuracy": 0.5}, groups_of(3))
+    assert run.evaluation_episodes(3) == run.evaluation_episodes(3, "test") == without_logprobs(groups_of(3))
+    assert (run.steps_with_episodes("test"), run.steps_with_episodes("validation")) == ([3], [])
+    assert run.steps_with_episodes() == []
+    calls = run.calls(3, "test")
+    assert calls.select("step", "split", "task", "text").rows() == [(3, "test", "t", "step 3")]
+    with pytest.raises(RunError, match="has no episodes of the test evaluation at step 4; there are: 3"):
+        run.evaluation_episodes(4)
+    with pytest.raises(RunError, match="no episodes of the validation evaluation at step 0; there are none yet"):
+        run.calls(0, "validation")
 
 
 def test_a_step_that_is_not_recorded_is_named(run):

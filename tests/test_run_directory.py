@@ -6,6 +6,7 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+from command_line import command_line
 
 from counterpoint.plan.provenance import facts
 from counterpoint.run import FORMAT
@@ -63,8 +64,17 @@ def test_every_column_of_episodes_and_samples_is_documented_with_its_type_and_th
     episodes = pl.read_parquet_schema(tiny_run.path / "episodes" / "000001.parquet")
     assert_columns("`episodes/000120.parquet`", episodes)
     assert_columns("The fields of a call", dict(episodes["calls"].inner))
+    assert pl.read_parquet_schema(tiny_run.path / "evaluations" / "test" / "000001.parquet") == episodes
     assert_columns("`samples/000120.parquet`", pl.read_parquet_schema(tiny_run.path / "samples" / "000001.parquet"))
-    assert tiny_run.calls(1).columns == ["step", "task", "rollout", "solo", *names_in_order("The fields of a call")]
+    where = ["step", "split", "task", "rollout", "solo"]
+    assert tiny_run.calls(1).columns == [*where, *names_in_order("The fields of a call")]
+        "step",
+        "split",
+        "task",
+        "rollout",
+        "solo",
+        *names_in_order("The fields of a call"),
+    ]
 
 
 def names_in_order(heading):
@@ -99,8 +109,20 @@ def test_the_code_of_the_page_runs(tiny_run, tmp_path, monkeypatch):
     (tmp_path / "runs" / "mine").symlink_to(tiny_run.path)
     monkeypatch.chdir(tmp_path)
     blocks = re.findall(r"```python\n(.*?)```", PAGE, flags=re.DOTALL)
-    assert len(blocks) == 2
+    assert len(blocks) == 3
     names_ = {}
     for block in blocks:
-        exec(block.replace("(30)", "(2)").replace("000030", "000002"), names_)
+        exec(block.replace("(30", "(2").replace("step=30", "step=2"), names_)
     assert names_["run"].steps_with_episodes() == [1, 2]
+    joined = names_["samples"].join(names_["calls"], on=names_["same_call"])
+    assert len(joined) == len(names_["samples"]) > 0
+
+
+def test_the_commands_of_the_page_run(tiny_run, tmp_path, monkeypatch):
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "runs" / "mine").symlink_to(tiny_run.path)
+    (block,) = re.findall(r"```bash\n(.*?)```", PAGE, flags=re.DOTALL)
+    for line in block.splitlines():
+        done = command_line(*line.partition("#")[0].split()[1:], folder=tmp_path)
+        assert done.returncode == 0, line + done.stderr
+        assert " match" in done.stdout

@@ -5,6 +5,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
+from counterpoint.episode import TRAIN
 from counterpoint.files import partial_of
 
 if TYPE_CHECKING:
@@ -12,7 +13,7 @@ if TYPE_CHECKING:
     import polars as pl
 
 Row = Mapping[str, Any]
-_WHERE = ("step", "task", "rollout", "solo")
+_WHERE = ("step", "split", "task", "rollout", "solo")
 """The columns of an episode that say which one a call belongs to."""
 
 
@@ -63,34 +64,43 @@ def outcomes_frame(rows: Sequence[Row]) -> "pl.DataFrame":
 
 
 def read_calls(path: Path) -> "pl.DataFrame":
-    """One row per call, in the order they were made, of an episodes file."""
+    """One row per call, in the order they were made, of an episodes file of this schema or an older one."""
     import polars as pl
 
     played = pl.read_parquet(path).filter(pl.col("calls").list.len() > 0)
+    if "split" not in played.columns:
+        played = played.with_columns(split=pl.lit(TRAIN))
     return played.select(*_WHERE, "calls").explode("calls").unnest("calls")
 
 
-def write_samples(path: Path, rows: Sequence[Row]) -> None:
+def write_samples(path: Path, step: int, rows: Sequence[Row]) -> None:
     """Write one row per call that got credit. `path` is replaced at once, so it is whole or absent."""
     import polars as pl
 
-    pl.DataFrame(rows, schema=_sample_schema()).write_parquet(partial_of(path), compression="zstd")
+    made = pl.DataFrame([{"step": step, "solo": False, **row} for row in rows], schema=_sample_schema())
+    made.write_parquet(partial_of(path), compression="zstd")
     partial_of(path).replace(path)
 
 
-def read_samples(path: Path) -> "pl.DataFrame":
-    """The rows that `write_samples` wrote; none if there is no such file."""
+def read_samples(path: Path, step: int) -> "pl.DataFrame":
+    """The rows that `write_samples` wrote for a step, in this format or an older one; none if there is no such file."""
     import polars as pl
 
-    return pl.read_parquet(path) if path.is_file() else pl.DataFrame(schema=_sample_schema())
+    schema = _sample_schema()
+    if not path.is_file():
+        return pl.DataFrame(schema=schema)
+    found = pl.read_parquet(path)
+    return found.with_columns(step=pl.lit(step, pl.Int64), solo=pl.lit(False)).select(*schema)
 
 
 def _sample_schema() -> dict[str, Any]:
     import polars as pl
 
     return {
+        "step": pl.Int64,
         "task": str,
         "rollout": pl.Int32,
+        "solo": pl.Boolean,
         "role": str,
         "slot": pl.Int32,
         "turn": pl.Int32,

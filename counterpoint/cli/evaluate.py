@@ -14,6 +14,7 @@ from counterpoint.analysis.paired import Comparison
 from counterpoint.analysis.passes import Passes, passes
 from counterpoint.analysis.summary import BEHAVIOUR
 from counterpoint.api import evaluation_rows
+from counterpoint.cli.evaluated import check_episodes, keep_episodes, print_first_failure
 from counterpoint.cli.out import check_out, write_out
 from counterpoint.cli.tables import role_lines, with_interval
 from counterpoint.controlled import AS_IT_IS, Ask, Control, Row
@@ -22,16 +23,25 @@ from counterpoint.event_loop import run_to_end
 from counterpoint.progress import percent
 
 
-def measure(target: str, overrides: Sequence[str], ask: Ask, control: Control, out: Path | None) -> None:
-    """Play the split, print its results, and write them to `out` if one is given.
+def measure(
+    target: str,
+    overrides: Sequence[str],
+    ask: Ask,
+    control: Control,
+    out: Path | None,
+    episodes: Path | None = None,
+) -> None:
+    """Play the split, print its results, and write them to `out` and its episodes to `episodes` if one is given.
 
     With a control the run is played as it is and with the control, and the two are compared task by task; so is
     another run.
     """
     check_out(out)
+    check_episodes(episodes)
     rows = run_to_end(_shown(target, overrides, ask, control))
     written = {row.name: _written(row, ask) for row in rows}
     write_out(out, written if len(written) > 1 else written[AS_IT_IS])
+    keep_episodes(Console(highlight=False), rows, episodes)
 
 
 async def _shown(target: str, overrides: Sequence[str], ask: Ask, control: Control) -> list[Row]:
@@ -89,6 +99,7 @@ def _print(console: Console, found: Evaluation, ask: Ask) -> None:
         console.print(line, markup=False, soft_wrap=True)
     lost = f"failed: {found.numbers['episode/errors']:g}; not judged: {found.numbers['episode/not_judged']:g}"
     console.print(f"any answer right: {percent(found.numbers['episode/oracle'])}; {lost}", markup=False)
+    print_first_failure(console, found)
     console.print("tokens per call; calls per episode", markup=False)
     if ask.samples > 1:
         for who, attempts in (("team", found.attempts), *found.role_attempts.items()):

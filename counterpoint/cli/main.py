@@ -101,6 +101,10 @@ def evaluate(
     samples: Annotated[int, typer.Option(min=1, help="Episodes per task.")] = 1,
     step: Annotated[int | None, typer.Option(help="Which checkpoint of a run; the last if not given.")] = None,
     out: Annotated[Path | None, typer.Option(help="Also write everything to this JSON file.")] = None,
+    episodes: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE.parquet", help="Also write the episodes, for `show` and polars; controls beside."),
+    ] = None,
     swap: Annotated[
         str | None, typer.Option(metavar="ROLE,ROLE", help="Compare with the policies of two roles exchanged.")
     ] = None,
@@ -132,23 +136,43 @@ def evaluate(
         transfer=Run.read(transfer) if transfer else None,
         against=Run.read(against) if against else None,
     )
-    measure(target, overrides or [], Ask(split, samples, step), control, out)
+    measure(target, overrides or [], Ask(split, samples, step), control, out, episodes)
 
 
 @app.command()
 def show(
-    run: RunPath,
-    step: Annotated[int | None, typer.Option(help="Which training step; the last if not given.")] = None,
-    task: Annotated[
-        str | None, typer.Option(help="Only episodes of this task (the beginning of its id is enough).")
+    target: Annotated[
+        Path, typer.Argument(metavar="RUN|FILE", help="A run directory, or a file of `evaluate --episodes`.")
+    ],
+    step: Annotated[
+        str | None, typer.Option(metavar="N|base|peak|last", help="Which step; the last if not given.")
     ] = None,
-    limit: Annotated[int, typer.Option(min=1, help="The largest number of episodes to print.")] = 2,
-    outcome: Annotated[str, typer.Option(help="Only episodes: any, right, wrong, failed, not-judged, split.")] = "any",
+    evaluation: Annotated[
+        bool, typer.Option("--evaluation", help="Show the evaluation after the step, not the step's training.")
+    ] = False,
+    split: Annotated[
+        str | None, typer.Option(help="Which evaluation: test or validation; implies --evaluation.")
+    ] = None,
+    task: Annotated[str, typer.Option(help="Only episodes of this task (the beginning of its id is enough).")] = "",
+    role: Annotated[str | None, typer.Option(help="Only calls of this role, and only episodes with one.")] = None,
+    outcome: Annotated[
+        str,
+        typer.Option(
+            help="Only episodes: any, right, partial, wrong, failed, not-judged; split (some answers right, others"
+            " wrong); unreadable, truncated (a call was)."
+        ),
+    ] = "any",
+    limit: Annotated[
+        int | None, typer.Option(min=1, help="The largest number of episodes to print; 2, or 20 with --brief.")
+    ] = None,
+    brief: Annotated[bool, typer.Option("--brief", help="Print one line per episode.")] = False,
 ) -> None:
     """Print episodes, call by call: prompts, replies, claims, verdicts, rewards and advantages."""
-    from counterpoint.cli.show import show_episodes
+    from counterpoint.cli.show import Asked, show_episodes
 
-    show_episodes(run, step, task, limit, outcome)
+    split = split or ("test" if evaluation else None)
+    asked = Asked(step=step, split=split, task=task, role=role, outcome=outcome, limit=limit, brief=brief)
+    show_episodes(target, asked)
 
 
 @app.command()

@@ -1,72 +1,195 @@
-"""`counterpoint show`."""
+"""`counterpoint show`: which episodes are shown. `counterpoint.cli.transcript` prints them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
-from rich.padding import Padding
-from rich.rule import Rule
-from rich.text import Text
 
-from counterpoint.analysis.summary import BEHAVIOUR
+from counterpoint.analysis.summary import BEHAVIOUR, peak_of_accuracy
 from counterpoint.cli.tables import role_lines, team_line
-from counterpoint.episode import (
-    Answer,
-    Call,
-    CallKey,
-    Choice,
-    Claim,
-    Episode,
-    Proposal,
-    Unreadable,
-    Verdict,
-)
+from counterpoint.cli.transcript import SampleOf, print_brief, print_episode
+from counterpoint.episode import Answer, Call, CallKey, Episode, Group, Unreadable, read_episodes
 from counterpoint.errors import ConfigError, RunError, unknown
 from counterpoint.run import Run
 
-OUTCOMES = ("any", "right", "wrong", "failed", "not-judged", "split")
-_KINDS = {"overflow": "workflow: a prompt is too long", "timeout": "workflow: out of time"}
-"""Error kind -> its label, where the name alone does not tell what failed."""
-SampleKey = tuple[str, int, CallKey]
+OUTCOMES = ("any", "right", "partial", "wrong", "failed", "not-judged", "split", "unreadable", "truncated")
+_MOST, _MOST_BRIEF = 2, 20
+"""The numbers of episodes that are shown, in full and briefly, if none is asked for."""
+_STEPS = ("base", "peak", "last")
+_SPLITS = ("validation", "test")
 
 
-def show_episodes(path: Path, step: int | None, task: str | None, limit: int, outcome: str) -> None:
-    """Print the first `limit` episodes of a step that match; the last step if `step` is None.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """Which episodes are to be shown."""
 
-    Raises ConfigError for an unknown outcome, RunError if `path` is no run or has no episodes of that step.
+    step: str | None = None
+    """A number, "base", "peak" or "last"; None for the last one."""
+    split: str | None = None
+    """The split of the evaluation whose episodes are shown; None for those of training."""
+    task: str = ""
+    """The beginning of the ids of the tasks."""
+    role: str | None = None
+    """Only episodes that called this role, and only its calls."""
+    outcome: str = "any"
+    limit: int | None = None
+    """The largest number of episodes; None for 2, or 20 if they are brief."""
+    brief: bool = False
+    """One line per episode."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Found:
+    """The episodes of one step or evaluation, and what else is known about them."""
+
+    title: str
+    episodes: Sequence[Episode]
+    roles: Sequence[str]
+    numbers: Mapping[str, float]
+    samples: SampleOf | None
+    """None where no credit is given: in evaluations."""
+
+
+def show_episodes(target: Path, asked: Asked) -> None:
+    """Print the first episodes of a run's step or evaluation, or of a file that `evaluate` wrote, that match.
+
+    Raises ConfigError for a value that is not allowed, RunError if there are no such episodes.
     """
-    if outcome not in OUTCOMES:
-        raise ConfigError(unknown("--outcome", outcome, OUTCOMES))
-    run = Run.read(path)
-    number = _step(run, step)
-    episodes = [
-        episode
-        for group in run.episodes(number)
-        for episode in group.episodes
-        if episode.task.startswith(task or "") and _is(episode, outcome)
-    ]
-    samples = _samples(run, number)
+    _check(asked)
+    found = _of_file(target, asked) if target.is_file() else _of_run(Run.read(target), asked)
+    if asked.role is not None and asked.role not in found.roles:
+        raise ConfigError(unknown("--role", asked.role, found.roles))
+    if not any(episode.task.startswith(asked.task) for episode in found.episodes):
+        first = ", ".join(_tasks(found.episodes)[:3])
+        raise ConfigError(f"{found.title}: no task begins with --task {asked.task!r}; the first tasks are: {first}")
+    matching = [episode for episode in found.episodes if _matches(episode, asked)]
+    shown = matching[: asked.limit or (_MOST_BRIEF if asked.brief else _MOST)]
     console = Console(highlight=False)
-    console.print(f"step {number}: {len(episodes)} episodes match, {min(limit, len(episodes))} shown")
-    numbers = {row["step"]: row for row in run.metric_rows()}.get(number, {})
-    for line in (team_line(numbers), *role_lines(numbers, ("accuracy", *BEHAVIOUR))):
-        console.print(line, markup=False, soft_wrap=True)
-    for episode in episodes[:limit]:
-        _print_episode(console, episode, samples)
+    count = "1 episode matches" if len(matching) == 1 else f"{len(matching)} episodes match"
+    console.print(f"{found.title}: {count}, {len(shown)} shown", markup=False, soft_wrap=True)
+    if found.numbers:
+        for line in (team_line(found.numbers), *role_lines(found.numbers, ("accuracy", *BEHAVIOUR))):
+            console.print(line, markup=False, soft_wrap=True)
+    for episode in shown:
+        if asked.brief:
+            print_brief(console, episode)
+        else:
+            print_episode(console, episode, found.samples, found.roles, asked.role)
 
 
-def _step(run: Run, step: int | None) -> int:
+def _check(asked: Asked) -> None:
+    if asked.outcome not in OUTCOMES:
+        raise ConfigError(unknown("--outcome", asked.outcome, OUTCOMES))
+    if asked.split is not None and asked.split not in _SPLITS:
+        raise ConfigError(unknown("--split", asked.split, _SPLITS))
+    if asked.step is not None and asked.step not in _STEPS and not asked.step.isdecimal():
+        raise ConfigError(f"--step {asked.step!r} is neither the number of a step nor one of: {', '.join(_STEPS)}")
+
+
+def _of_file(file: Path, asked: Asked) -> _Found:
+    if asked.step is not None or asked.split is not None:
+        raise ConfigError(f"--step and --evaluation choose among the episodes of a run; {file} is a file of episodes")
+    episodes = _episodes(read_episodes(file))
+    return _Found(title=str(file), episodes=episodes, roles=_roles({}, episodes), numbers={}, samples=None)
+
+
+def _of_run(run: Run, asked: Asked) -> _Found:
+    if asked.split is not None:
+        return _of_evaluation(run, asked.split, asked.step)
     steps = run.steps_with_episodes()
     if not steps:
         raise RunError(f"{run.path} has no episodes yet")
-    return steps[-1] if step is None else step
+    step = _number(run, asked.step, steps)
+    episodes = _episodes(run.episodes(step))
+    return _Found(
+        title=f"step {step}",
+        episodes=episodes,
+        roles=_roles(run.facts, episodes),
+        numbers=next((row for row in run.metric_rows() if row["step"] == step), {}),
+        samples=_samples(run, step),
+    )
 
 
-def _is(episode: Episode, outcome: str) -> bool:
-    answers = {call.score for call in episode.calls if isinstance(call.claim, Answer)}
+def _of_evaluation(run: Run, split: str, asked: str | None) -> _Found:
+    steps = run.steps_with_episodes(split)
+    if not steps:
+        why = ": runs older than format 5 did not record them" if run.facts.get("format", 0) < 5 else ""
+        again = f"`counterpoint evaluate {run.path} --split {split} --episodes FILE.parquet` plays one again"
+        raise RunError(f"{run.path} has no episodes of {split} evaluations{why}; {again}")
+    step = _number(run, asked, steps)
+    episodes = _episodes(run.evaluation_episodes(step, split))
+    rows = [row for row in run.evaluation_rows() if row["step"] == step and row["split"] == split]
+    return _Found(
+        title=f"{split} evaluation at step {step}",
+        episodes=episodes,
+        roles=_roles(run.facts, episodes),
+        numbers=rows[0]["numbers"] if rows else {},
+        samples=None,
+    )
+
+
+def _number(run: Run, asked: str | None, steps: Sequence[int]) -> int:
+    """The step that is meant, of those that have episodes; the number as it is where there is one."""
+    match asked:
+        case None | "last":
+            return steps[-1]
+        case "base":
+            return 0
+        case "peak":
+            return _peak(run)
+        case _:
+            return int(asked)
+
+
+def _peak(run: Run) -> int:
+    """The step of the best smoothed validation accuracy so far."""
+    if run.summary is not None:
+        return run.summary.peak_step
+    validation = [row for row in run.evaluation_rows() if row["split"] == "validation" and not row.get("rolled_back")]
+    if not validation:
+        raise RunError(f"{run.path} has no peak yet: it was never evaluated")
+    accuracy = {row["step"]: row["accuracy"] for row in validation}
+    return peak_of_accuracy(accuracy, set(accuracy))
+
+
+def _episodes(groups: Iterable[Group]) -> list[Episode]:
+    return [episode for group in groups for episode in group.episodes]
+
+
+def _tasks(episodes: Iterable[Episode]) -> list[str]:
+    return list(dict.fromkeys(episode.task for episode in episodes))
+
+
+def _roles(facts: Mapping[str, Any], episodes: Iterable[Episode]) -> list[str]:
+    """The roles of the workflow, and those of the calls."""
+    called = (call.key.role for episode in episodes for call in episode.calls)
+    return list(dict.fromkeys([*facts.get("routing", {}), *called]))
+
+
+def _samples(run: Run, step: int) -> SampleOf:
+    """Empty if the run was killed before credit was given."""
+    return {
+        (row["task"], row["rollout"], CallKey(row["role"], row["slot"], row["turn"])): row
+        for row in run.samples(step).iter_rows(named=True)
+        if not row["solo"]
+    }
+
+
+def _matches(episode: Episode, asked: Asked) -> bool:
+    calls = [call for call in episode.calls if asked.role in (None, call.key.role)]
+    is_called = asked.role is None or bool(calls)
+    return is_called and episode.task.startswith(asked.task) and _is(episode, calls, asked.outcome)
+
+
+def _is(episode: Episode, calls: Sequence[Call], outcome: str) -> bool:
+    """True if the episode has this outcome; `calls` are those that are looked at."""
     match outcome:
         case "right":
             return episode.success == 1.0
+        case "partial":
+            return episode.success is not None and 0.0 < episode.success < 1.0
         case "wrong":
             return episode.success == 0.0 and episode.error is None
         case "failed":
@@ -74,86 +197,10 @@ def _is(episode: Episode, outcome: str) -> bool:
         case "not-judged":
             return episode.error is None and episode.score.reward is None
         case "split":
-            return len(answers) > 1
+            return len({call.score for call in calls if isinstance(call.claim, Answer)}) > 1
+        case "unreadable":
+            return any(isinstance(call.claim, Unreadable) for call in calls)
+        case "truncated":
+            return any(call.finish == "length" for call in calls)
         case _:
             return True
-
-
-def _samples(run: Run, step: int) -> dict[SampleKey, dict[str, float]]:
-    """(task, rollout, call) -> reward, advantage, signal; empty if the run was killed before credit was given."""
-    return {
-        (row["task"], row["rollout"], CallKey(row["role"], row["slot"], row["turn"])): row
-        for row in run.samples(step).iter_rows(named=True)
-    }
-
-
-def _print_episode(console: Console, episode: Episode, samples: Mapping[SampleKey, Mapping[str, float]]) -> None:
-    console.print(Rule(f"{episode.task}, rollout {episode.rollout}", align="left"))
-    console.print(Text(f"problem   {episode.problem}"))
-    console.print(Text(f"answer    {episode.answer if episode.answer is not None else '(none)'}   {_verdict(episode)}"))
-    if episode.traceback:
-        console.print(Text(episode.traceback, style="dim"), soft_wrap=True)
-    for call in episode.calls:
-        _print_call(console, call, samples.get((episode.task, episode.rollout, call.key)))
-
-
-def _verdict(episode: Episode) -> str:
-    if episode.error is not None:
-        return f"FAILED ({_KINDS.get(episode.error_kind or '', episode.error_kind)}): {episode.error}"
-    if episode.score.reward is None:
-        return f"NOT JUDGED: {episode.score.reason}"
-    return f"reward {episode.score.reward:g}" + (f" ({episode.score.reason})" if episode.score.reason else "")
-
-
-def _print_call(console: Console, call: Call, sample: Mapping[str, float] | None) -> None:
-    credit = "no credit"
-    if sample is not None:
-        advantage = f"advantage {sample['advantage']:+.3f}" if sample["signal"] else "no signal in its group"
-        credit = f"reward {sample['reward']:g}, {advantage}"
-    without = f" ({call.cut} left out of the middle)" if call.cut else ""
-    console.print(
-        Text(
-            f"\n{_name(call.key)}  [{call.policy}@v{call.version}]  {len(call.prompt_ids)}{without} +"
-            f" {len(call.completion_ids)} tokens, {call.finish}",
-            style="bold",
-        )
-    )
-    for message in call.messages:
-        console.print(Padding(Text(f"{message['role']}: {message['content']}", style="dim"), (0, 0, 0, 4)))
-    if call.reasoning:
-        thoughts = f"| reasoning, which no other role sees:\n{call.reasoning.strip()}".replace("\n", "\n| ")
-        console.print(Padding(Text(thoughts, style="dim italic"), (0, 0, 0, 2)))
-    console.print(Padding(Text(call.text), (0, 0, 0, 2)))
-    console.print(Text(f"  -> {_claim(call.claim)}{_score(call)}; {credit}", style="italic"), soft_wrap=True)
-
-
-def _name(key: CallKey) -> str:
-    return f"{key.role}, slot {key.slot}, turn {key.turn}"
-
-
-def _claim(claim: Claim | None) -> str:
-    match claim:
-        case None:
-            return "no claim"
-        case Answer(text=text):
-            return f"answers {text}"
-        case Verdict(about=about, correct=correct):
-            return f"judges {_name(about)} {'right' if correct else 'wrong'}"
-        case Choice(candidates=candidates, index=index):
-            return f"chooses {_name(candidates[index])} of {_listed(candidates)}"
-        case Proposal(followed_by=followers):
-            return f"proposes what {len(followers)} followed"
-        case Unreadable(reason=reason):
-            return f"unreadable: {reason}"
-
-
-def _listed(candidates: Sequence[CallKey]) -> str:
-    return f"{len(candidates)} candidates"
-
-
-def _score(call: Call) -> str:
-    if call.claim is None:
-        return ""
-    if call.score is None:
-        return " (not judged)"
-    return " (right)" if call.score == 1.0 else " (wrong)" if call.score == 0.0 else f" (worth {call.score:g})"

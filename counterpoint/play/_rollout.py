@@ -171,4 +171,5 @@ async def _judged(task: Task, index: int, played: _Played, judge: TaskJudge) -> 
         error=played.error,
         error_kind="judge" if judged.failed else played.error_kind,
         traceback=judged.traceback or played.traceback,
+        key=task.recorded_key,
     )

@@ -66,7 +66,13 @@ def _judged_by(judge: Judge, splits: Splits) -> Splits:
 
     def judged(tasks: Sequence[Task]) -> tuple[Task, ...]:
         return tuple(
-            Task(problem=task.problem, key=task.key, judge=judge.for_problem(task.problem.text), bounded=judge.bounded)
+            Task(
+                problem=task.problem,
+                key=task.key,
+                judge=judge.for_problem(task.problem.text),
+                bounded=judge.bounded,
+                reference=task.reference,
+            )
             for task in tasks
         )
 

@@ -89,5 +89,6 @@ def _task(dataset: str, row: Mapping[str, Any], judge: GymJudge) -> Task:
     text = row["question"]
     problem = Problem(id=problem_id(f"gym-{dataset}", text), text=text, answer_format=BOXED_FORMAT, extract=last_box)
     key = json.dumps({"problem": problem.id, "answer": row["answer"]})
+    reference = None if row["answer"] is None else str(row["answer"])
     judge.know(key, row["entry"])
-    return Task(problem=problem, key=key, judge=judge.judge, bounded=True)
+    return Task(problem=problem, key=key, judge=judge.judge, bounded=True, reference=reference)

@@ -45,10 +45,13 @@ class Judgement:
         return Score(reward=float(accepted), parts=parts, reason=reason)
 
 
-def program_task(problem: Problem, suite: Suite | str, judge: JudgeFunction) -> Task:
-    """The task to write a program for this suite, or key of one. Raises TaskError if the suite cannot judge."""
+def program_task(problem: Problem, suite: Suite | str, judge: JudgeFunction, *, reference: str | None = None) -> Task:
+    """The task to write a program for this suite, or key of one. Raises TaskError if the suite cannot judge.
+
+    `reference` is how the records of a run show the tests; None for the key.
+    """
     key = suite if isinstance(suite, str) else to_key(suite)
-    return Task(problem=problem, key=key, judge=judge, bounded=True, unanswered=_NO_PROGRAM)
+    return Task(problem=problem, key=key, judge=judge, bounded=True, unanswered=_NO_PROGRAM, reference=reference)
 
 
 _NO_PROGRAM = Judgement(verdict=Verdict.NO_PROGRAM, tests=1).score("")

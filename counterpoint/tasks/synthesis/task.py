@@ -41,14 +41,21 @@ class Drawn(NamedTuple):
 
     @property
     def text(self) -> str:
-        examples = [f"f({literal(value)}) == {literal(self.function(value))}" for value in self.shown]
-        return "\n".join([f"Write a Python function f({self.function.family.parameter}) with", *examples])
+        return "\n".join([f"Write a Python function f({self.function.family.parameter}) with", *self._seen(self.shown)])
+
+    @property
+    def reference(self) -> str:
+        """The hidden calls and their values, as a person reads them."""
+        return "\n".join(self._seen(self.hidden))
 
     @property
     def key(self) -> str:
         """The key: calls of `f` and their values, as JSON."""
         tests = [{"arguments": [value], "value": self.function(value)} for value in self.hidden]
         return json.dumps({"kind": "call", "function": "f", "tests": tests})
+
+    def _seen(self, inputs: tuple[Value, ...]) -> list[str]:
+        return [f"f({literal(value)}) == {literal(self.function(value))}" for value in inputs]
 
 
 def synthesis(
@@ -156,4 +163,4 @@ def _attempt(known: _Known, options: Options, source: random.Random) -> Drawn | 
 def _task(drawn: Drawn, judge: JudgeFunction) -> Task:
     text = drawn.text
     problem = Problem(id=problem_id("synthesis", text), text=text, answer_format=BLOCK_FORMAT, extract=last_block)
-    return program_task(problem, drawn.key, judge)
+    return program_task(problem, drawn.key, judge, reference=drawn.reference)
