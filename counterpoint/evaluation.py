@@ -7,8 +7,8 @@ from typing import Any
 
 from counterpoint.analysis.passes import Attempt, Attempts
 from counterpoint.diagnostics.base import Numbers
-from counterpoint.diagnostics.behaviour import episode_numbers
-from counterpoint.episode import Answer, Group, Unreadable, calls_of
+from counterpoint.diagnostics.behaviour import episode_numbers, not_called
+from counterpoint.episode import Answer, Group, calls_of
 from counterpoint.errors import EndpointError, WorkflowError
 from counterpoint.play import Limits, Stage, rollout
 from counterpoint.task import RIGHT_FROM, Task
@@ -25,7 +25,7 @@ class Evaluation:
     outcomes: Outcomes
     """The reward of each episode that could be judged; a failed episode counts as 0."""
     roles: Mapping[str, Outcomes]
-    """Role -> task id -> the scores of its claims."""
+    """Role -> task id -> the scores of its claims; a role without any is absent."""
     numbers: Numbers
     """Numbers of the team and the roles, with the names in `docs/metrics.md`."""
     attempts: Attempts = field(default_factory=dict)
@@ -63,25 +63,18 @@ async def evaluate(
     """The evaluation of a split, with `samples` episodes per task.
 
     With the same seed, different checkpoints sample with the same random numbers, so that their results can be paired.
-    Raises EndpointError if no episode could be judged because an endpoint failed, and WorkflowError if none could be
-    judged for another reason, or if a role was never called though no episode failed and every reply could be read.
+    A role that was not called in any episode has 0 calls and no accuracy. Raises EndpointError if no episode could be
+    judged because an endpoint failed, and WorkflowError if none could be judged for another reason.
     """
     groups = await rollout(stage, tasks, limits, size=samples, seed=f"{seed}/evaluate/{split}")
-    evaluation = count(groups, split)
-    silent = [role for role in stage.workflow.roles if f"role/{role}/calls" not in evaluation.numbers]
-    excused = any(isinstance(call.claim, Unreadable) for _, call in calls_of(groups)) or any(
-        episode.error for group in groups for episode in group.episodes
-    )
-    if silent and not excused:
-        raise WorkflowError(
-            f"role {silent[0]!r} of workflow {stage.workflow.name!r} was not called in any of"
-            f" {len(tasks) * samples} episodes: call it, or take it out of the signature"
-        )
-    return evaluation
+    return count(groups, split, stage.workflow.roles)
 
 
-def count(groups: Sequence[Group], split: str) -> Evaluation:
-    """The evaluation computed from these episodes. Raises as `evaluate` does if no episode could be judged."""
+def count(groups: Sequence[Group], split: str, roles: Sequence[str] = ()) -> Evaluation:
+    """The evaluation computed from these episodes; those of `roles` that they do not call have 0 calls.
+
+    Raises as `evaluate` does if no episode could be judged.
+    """
     outcomes = {group.task: [one.success for one in group.episodes if one.success is not None] for group in groups}
     judged = {task: values for task, values in outcomes.items() if values}
     if not judged:
@@ -96,15 +89,15 @@ def count(groups: Sequence[Group], split: str) -> Evaluation:
         raise WorkflowError(
             f"none of the {len(answered)} answers to {split} tasks could be judged; first: {answered[0].score.reason}"
         )
-    roles: dict[str, dict[str, list[float]]] = {}
+    scores: dict[str, dict[str, list[float]]] = {}
     for episode, call in calls_of(groups):
         if call.score is not None:
-            roles.setdefault(call.key.role, {}).setdefault(episode.task, []).append(call.score)
+            scores.setdefault(call.key.role, {}).setdefault(episode.task, []).append(call.score)
     return Evaluation(
         split=split,
         outcomes=judged,
-        roles=roles,
-        numbers=episode_numbers(groups),
+        roles=scores,
+        numbers={**episode_numbers(groups), **not_called(groups, roles)},
         attempts={group.task: attempts for group in groups if (attempts := _attempts(group))},
         role_attempts=_role_attempts(groups),
         groups=tuple(groups),

@@ -9,6 +9,7 @@ from counterpoint.analysis.alarm import Alarm
 from counterpoint.analysis.summary import Summary, peak_of_accuracy, summarize
 from counterpoint.clock import Clock, timed
 from counterpoint.diagnostics.base import Numbers, Step
+from counterpoint.diagnostics.behaviour import not_called
 from counterpoint.diagnostics.build import build_diagnostics
 from counterpoint.errors import EndpointError
 from counterpoint.evaluation import evaluate
@@ -76,7 +77,7 @@ async def train(run: Run, watch: Watch = lambda step, numbers: None, setup: Setu
             clock.lap("judge")
 
             # 3. Learn: compute one gradient per (policy, role) for each update; they are only summed by `step`.
-            looks: list[Numbers] = []
+            looks: list[Numbers] = [not_called(groups, workflow.roles)]
             moves: list[dict[str, Moved]] = []
             for count, part in enumerate(anchored(learner, batches(due, f"{config.run.seed}/{index}"), loss)):
                 apart = diagnostics.slots_apart(index) or interventions.slots_apart(index)

@@ -73,6 +73,7 @@ def test_the_numbers_of_a_small_voting_group():
     assert episode_numbers([GROUP]) == pytest.approx(
         {
             "episode/tasks": 1,
+            "episode/played": 6,
             "episode/errors": 1,
             "episode/not_judged": 1,
             "episode/oracle": 3 / 6,  # episodes 0, 1 and 3 had a right draft

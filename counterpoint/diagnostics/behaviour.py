@@ -38,6 +38,7 @@ def episode_numbers(groups: Sequence[Group]) -> Numbers:
     kinds = [episode.error_kind for episode in episodes]
     numbers: Numbers = {
         "episode/tasks": len(groups),
+        "episode/played": len(episodes),
         "episode/errors": sum(episode.error is not None for episode in episodes),
         **{f"episode/errors/{kind}": count for kind, count in Counter(filter(None, kinds)).items()},
         "episode/not_judged": sum(episode.success is None for episode in episodes),
@@ -60,6 +61,12 @@ def episode_numbers(groups: Sequence[Group]) -> Numbers:
     for name, rates in by_role.items():
         numbers |= {f"role/{role}/{name}": rate for role, rate in rates.items()}
     return numbers
+
+
+def not_called(groups: Sequence[Group], roles: Sequence[str]) -> Numbers:
+    """`role/<role>/calls` = 0 for those of `roles` that no episode calls."""
+    called = {call.key.role for _, call in calls_of(groups)}
+    return {f"role/{role}/calls": 0.0 for role in roles if role not in called}
 
 
 def score_parts(episodes: Sequence[Episode]) -> Numbers:

@@ -11,7 +11,16 @@ WORKFLOWS: Family[Workflow] = Family(
     "workflow",
     table(
         __name__,
-        ("single", "voting", "evaluator_optimizer", "orchestrator_workers", "debate", "majority", "best_of"),
+        (
+            "single",
+            "voting",
+            "evaluator_optimizer",
+            "orchestrator_workers",
+            "debate",
+            "tie_break",
+            "majority",
+            "best_of",
+        ),
     ),
     takes=Workflow,
 )

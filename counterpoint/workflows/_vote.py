@@ -17,5 +17,11 @@ def most_frequent(replies: Sequence[Reply]) -> str | None:
     return max(answers, key=lambda answer: votes[_normal(answer)], default=None)
 
 
+def unanimous(replies: Sequence[Reply]) -> bool:
+    """True if every reply has an answer and all answers are the same, except for case and white space."""
+    answers = {None if reply.answer is None else _normal(reply.answer) for reply in replies}
+    return len(answers) == 1 and None not in answers
+
+
 def _normal(answer: str) -> str:
     return " ".join(answer.split()).casefold()
