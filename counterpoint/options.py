@@ -1,6 +1,7 @@
 """Sections of a recipe and options of family members, and one-line explanations of errors in them."""
 
 import inspect
+import sys
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Annotated, Any, get_args, get_origin
 
@@ -69,10 +70,10 @@ def check_options(
     empty = inspect.Parameter.empty
     fields: dict[str, Any] = {
         name: (
-            Any if parameter.annotation is empty else parameter.annotation,
+            Any if parameter.annotation is empty else _annotation(where, function, parameter.annotation),
             ... if parameter.default is empty else parameter.default,
         )
-        for name, parameter in _signature(where, function).parameters.items()
+        for name, parameter in inspect.signature(function).parameters.items()
         if (name in only if only is not None else parameter.kind is parameter.KEYWORD_ONLY and name not in skip)
     }
     model = create_model(where, __base__=_Options, **fields)
@@ -82,11 +83,15 @@ def check_options(
         raise ConfigError(explain(error, model, where)) from None
 
 
-def _signature(where: str, function: Callable[..., Any]) -> inspect.Signature:
+def _annotation(where: str, function: Callable[..., Any], annotation: Any) -> Any:
+    """The type of an option. Those of other parameters are not looked at: an engine may be needed to know them."""
+    if not isinstance(annotation, str):
+        return annotation
+    declared: Any = inspect.unwrap(getattr(function, "func", function))
     try:
-        return inspect.signature(function, eval_str=True)
-    except (NameError, TypeError, SyntaxError) as error:
-        raise ConfigError(f"{where}: its annotations cannot be read: {error}") from error
+        return eval(annotation, getattr(declared, "__globals__", None) or vars(sys.modules[declared.__module__]))
+    except (NameError, TypeError, SyntaxError, AttributeError) as error:
+        raise ConfigError(f"{where}: the annotation {annotation!r} cannot be read: {error}") from error
 
 
 def explain(error: ValidationError, model: type[BaseModel], where: str = "", *, beside: Collection[str] = ()) -> str:

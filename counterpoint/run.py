@@ -37,7 +37,7 @@ from counterpoint.config import Config
 from counterpoint.episode import Group, read_episodes, write_episodes
 from counterpoint.errors import RunError
 from counterpoint.family import look_in
-from counterpoint.files import RowReader, append_row, is_locked, lock, partial_of, read_rows, sync, write_whole
+from counterpoint.files import RowReader, append_row, is_locked, lacks, lock, partial_of, read_rows, sync, write_whole
 from counterpoint.recipe import load_written
 
 if TYPE_CHECKING:
@@ -118,7 +118,7 @@ class Run:
                 f" run again with `counterpoint train RECIPE --out {path}`"
             )
         if not (path / _CONFIG).is_file() or not (path / _FACTS).is_file():
-            raise RunError(f"{path} is not a run directory: it has no {_CONFIG} and {_FACTS}")
+            raise RunError(f"{path} is not a run directory: {lacks(path, _CONFIG, _FACTS)}")
         run = cls(path, load_written(path / _CONFIG), None)
         for name, source in run.facts.get("sources", {}).items():
             if source["file"]:

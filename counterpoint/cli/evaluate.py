@@ -13,7 +13,8 @@ from counterpoint.analysis.intervals import interval
 from counterpoint.analysis.paired import Comparison
 from counterpoint.analysis.passes import Passes, passes
 from counterpoint.analysis.summary import BEHAVIOUR
-from counterpoint.api import evaluation_rows
+from counterpoint.api import check_evaluation, evaluation_rows
+from counterpoint.cli.engine import import_without_scipy
 from counterpoint.cli.out import check_out, write_out
 from counterpoint.cli.tables import role_lines, with_interval
 from counterpoint.controlled import AS_IT_IS, Ask, Control, Row
@@ -29,6 +30,8 @@ def measure(target: str, overrides: Sequence[str], ask: Ask, control: Control, o
     another run.
     """
     check_out(out)
+    check_evaluation(target, overrides, ask, control)
+    import_without_scipy()
     rows = run_to_end(_shown(target, overrides, ask, control))
     written = {row.name: _written(row, ask) for row in rows}
     write_out(out, written if len(written) > 1 else written[AS_IT_IS])

@@ -117,9 +117,6 @@ def evaluate(
     ] = None,
 ) -> None:
     """Measure accuracy, for the team and for each role; compare a run with a control."""
-    from counterpoint.cli.engine import import_without_scipy
-
-    import_without_scipy()
     from counterpoint.cli.evaluate import measure
     from counterpoint.controlled import Ask, Control
     from counterpoint.run import Run
@@ -174,10 +171,13 @@ def serve(
     port: Annotated[int, typer.Option(min=0, max=65535, help="The port; 0 chooses a free one.")] = 8000,
 ) -> None:
     """Answer problems with the whole trained workflow, as one model of OpenAI's chat completions interface."""
+    from counterpoint.api import check_stage
     from counterpoint.cli.engine import import_without_scipy
-
-    import_without_scipy()
     from counterpoint.cli.serve import serve_run
+    from counterpoint.run import Run
+
+    check_stage(Run.read(run), *(overrides or []), step=step)
+    import_without_scipy()
 
     serve_run(run, overrides or [], step, host, port)
 

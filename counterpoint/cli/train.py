@@ -8,19 +8,21 @@ from rich.console import Console
 
 from counterpoint.analysis.history import history_of
 from counterpoint.analysis.signatures import diagnose
-from counterpoint.api import carry_on, create, plan_of
+from counterpoint.api import carry_on, create, plan_of, plan_of_setup
 from counterpoint.cli.profile import print_profile
 from counterpoint.cli.tables import print_behaviour, print_outcome
 from counterpoint.config import Config
+from counterpoint.plan.check import checked
 from counterpoint.plan.plan import Plan, plan
 from counterpoint.plan.threads import about_threads
 from counterpoint.run import Run
+from counterpoint.stage import Setup
 
 
 def start(config: Config, out: Path | None, recipe: str, overrides: Sequence[str], *, profile: bool) -> None:
     """Train a new run to its last step; `recipe` and `overrides` are what the user typed to get `config`."""
-    planned = plan_of(config)
     console = Console(highlight=False)
+    planned = _planned(console, config)
     _say_threads(console, config, planned)
     with create(planned, out, recipe, overrides, profile=profile) as run:
         _train(console, run, planned)
@@ -37,12 +39,24 @@ def go_on(path: Path) -> None:
 
 def plan_only(config: Config) -> None:
     """Print what the recipe would do; nothing is written."""
-    planned = plan_of(config)
     console = Console(highlight=False)
+    planned = plan_of(config)
     console.print(planned.config.toml(), markup=False)
     for line in planned.lines():
         console.print(line, markup=False, soft_wrap=True)
     _say_threads(console, config, planned)
+
+
+def _planned(console: Console, config: Config) -> Plan:
+    """The plan of a recipe, announced before the seconds that it takes to import the engine."""
+    setup = checked(config)
+    console.print(f"loading torch, transformers and {_models(setup)} ...", markup=False, soft_wrap=True)
+    return plan_of_setup(setup)
+
+
+def _models(setup: Setup) -> str:
+    """The base models of the policies, each once."""
+    return ", ".join(dict.fromkeys(own.model.path for own in setup.settings.values() if own.endpoint is None))
 
 
 def _say_threads(console: Console, given: Config, planned: Plan) -> None:
