@@ -188,7 +188,10 @@ async def open_stage(
 def check_stage(
     source: Recipe | Run, *overrides: str, step: int | None = None, **objects: Unpack[Objects]
 ) -> tuple[Setup, Sources]:
-    """What `open_stage` opens. Imports no engine. Raises CounterpointError for whatever is wrong without one."""
+    """The recipe and the adapters that `open_stage` opens.
+
+    Imports no engine. Raises CounterpointError for whatever is wrong without one.
+    """
     run = source if isinstance(source, Run) else _run_at(source)
     if run is None:
         assert not isinstance(source, Run)

@@ -20,7 +20,7 @@ from transformers.utils import logging
 from counterpoint.chat import Chat
 from counterpoint.config import ModelConfig
 from counterpoint.errors import ModelError
-from counterpoint.locate import ALLOWED, check_device_name, locate
+from counterpoint.locate import ALLOWED, check_device, locate
 
 _LONG_TEXT = "sequence-length-is-longer-than-the-specified-maximum"
 """The warning that transformers gives once, unless it is marked as given: too long a prompt is an error here."""
@@ -50,18 +50,6 @@ def load_base_model(config: ModelConfig) -> BaseModel:
         reason = str(error).strip().split("\n")[0]
         raise ModelError(f"model.device = {config.device!r} cannot be used: {reason}") from error
     return BaseModel(model=model.eval().requires_grad_(False), chat=load_chat(config))
-
-
-def check_device(config: ModelConfig) -> None:
-    """Raises ModelError if this machine has no such device as `model.device`."""
-    check_device_name(config)
-    kind, _, index = config.device.partition(":")
-    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    if kind == "cuda" and int(index or 0) >= count:
-        there = ", ".join(["cpu", *(f"cuda:{number}" for number in range(count))])
-        raise ModelError(
-            f"model.device = {config.device!r} cannot be used: torch finds no such device here; there are: {there}"
-        )
 
 
 def _loaded(config: ModelConfig) -> tuple[Any, Mapping[str, Any]]:

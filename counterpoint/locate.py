@@ -44,7 +44,12 @@ def locate(config: ModelConfig) -> tuple[str, dict[str, Any]]:
     if path.is_absolute() or config.path.startswith((".", "~")):
         raise ModelError(f"model.path = {config.path!r}: there is no such folder; {near(path)}".rstrip("; "))
     _refuse_unless_on_hub(config.path)
-    return config.path, {"revision": config.revision, "local_files_only": not _hub_answers()}
+    if not _hub_answers() and not _is_cached(config.path):
+        raise ModelError(
+            f"model.path = {config.path!r}: the hub cannot be reached from here, and the model is not in its cache;"
+            f" allowed: {ALLOWED}"
+        )
+    return config.path, {"revision": config.revision}
 
 
 def check_device_name(config: ModelConfig) -> None:
@@ -53,6 +58,20 @@ def check_device_name(config: ModelConfig) -> None:
         raise ModelError(
             f"model.device = {config.device!r} cannot be used: there is no such device; allowed: cpu, cuda, or one GPU"
             " such as cuda:1"
+        )
+
+
+def check_device(config: ModelConfig) -> None:
+    """Raises ModelError if this machine has no such device as `model.device`."""
+    import torch  # not above: everything else here does without it
+
+    check_device_name(config)
+    kind, _, index = config.device.partition(":")
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if kind == "cuda" and int(index or 0) >= count:
+        there = ", ".join(["cpu", *(f"cuda:{number}" for number in range(count))])
+        raise ModelError(
+            f"model.device = {config.device!r} cannot be used: torch finds no such device here; there are: {there}"
         )
 
 
@@ -68,14 +87,21 @@ def _refuse_unless_on_hub(name: str) -> None:
 
 @cache
 def _hub_answers() -> bool:
-    """False if the hub's address is unknown here: without a network transformers would ask for a minute."""
+    """False if the hub's address is unknown here. Then nobody asks it, which would take a minute for each file."""
     if any(getproxies().values()):
         return True
     try:
         socket.getaddrinfo(urlparse(os.environ.get("HF_ENDPOINT", _HUB)).hostname, 443)
     except OSError:
+        os.environ.setdefault("HF_HUB_OFFLINE", "1")  # read when huggingface_hub is imported
         return False
     return True
+
+
+def _is_cached(name: str) -> bool:
+    from huggingface_hub import constants
+
+    return (Path(constants.HF_HUB_CACHE) / f"models--{name.replace('/', '--')}").is_dir()
 
 
 def _in_package(name: str) -> Path:

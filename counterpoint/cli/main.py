@@ -7,8 +7,9 @@ from typing import Annotated
 import typer
 
 from counterpoint import __version__
-from counterpoint.config import every_key
+from counterpoint.config import Config
 from counterpoint.errors import CounterpointError
+from counterpoint.options import dotted_keys
 from counterpoint.recipe import load_config, recipes
 
 app = typer.Typer(
@@ -29,7 +30,14 @@ def recipe_names(incomplete: str) -> list[str]:
 
 def keys(incomplete: str) -> list[str]:
     """The keys of a recipe that complete a word, for the shell."""
-    return [f"{key}=" for key in every_key() if key.startswith(incomplete)]
+    return [f"{key}=" for key in dotted_keys(Config) if key.startswith(incomplete)]
+
+
+def names(incomplete: str) -> list[str]:
+    """The keys and sections of a recipe that complete a word, for the shell."""
+    every = dotted_keys(Config)
+    sections = [key.rpartition(".")[0] for key in every if "." in key]
+    return [name for name in dict.fromkeys([*sections, *every]) if name.startswith(incomplete)]
 
 
 def _print_version(asked: bool) -> None:
@@ -209,6 +217,23 @@ def list_recipes() -> None:
     from counterpoint.cli.recipes import print_recipes
 
     print_recipes()
+
+
+@app.command()
+def explain(
+    name: Annotated[
+        str,
+        typer.Argument(
+            metavar="[NAME]",
+            help="A key such as run.steps, a section such as rollout, or a member such as grpo.",
+            autocompletion=names,
+        ),
+    ] = "",
+) -> None:
+    """Print what a recipe key means, with its type, default and allowed values; without NAME, the sections."""
+    from counterpoint.cli.explain import explain_name
+
+    explain_name(name)
 
 
 @app.command()

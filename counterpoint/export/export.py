@@ -11,7 +11,6 @@ from counterpoint.adapter import ADAPTER_CONFIG, ADAPTER_FILE
 from counterpoint.config import PolicySettings
 from counterpoint.errors import ConfigError, ModelError, RunError, unknown
 from counterpoint.export.card import Subject, card, is_on_hub
-from counterpoint.locate import locate
 from counterpoint.policy import Policy, Routing
 from counterpoint.run import Run
 
@@ -41,7 +40,6 @@ def export(run: Run, name: str, folder: Path, *, step: int | None = None, merged
     if not (source / ADAPTER_FILE).is_file() or not (source / ADAPTER_CONFIG).is_file():
         raise RunError(f"{source} does not hold an adapter: the checkpoint is damaged")
     check_empty(folder)
-    locate(settings.model)
     from transformers import PreTrainedTokenizerBase  # after whatever can be wrong without it
 
     from counterpoint.base_model import load_chat

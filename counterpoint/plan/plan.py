@@ -12,6 +12,7 @@ from counterpoint.config import Config, ModelConfig, PolicySettings
 from counterpoint.episode import Episode
 from counterpoint.errors import ModelError, WorkflowError
 from counterpoint.event_loop import run_to_end
+from counterpoint.locate import check_device
 from counterpoint.plan.check import checked
 from counterpoint.play import Limits, Stage, rollout
 from counterpoint.samplers.by_policy import ByPolicy
@@ -169,11 +170,11 @@ def plan(config: Config) -> Plan:
 
 def planned(setup: Setup) -> Plan:
     """The plan of a recipe that `checked` has found right. Raises ModelError, and WorkflowError of the rehearsal."""
-    from counterpoint.base_model import base_size, check_device
-
     models = {name: own.model for name, own in setup.settings.items() if own.endpoint is None}
     for model in models.values():
         check_device(model)
+    from counterpoint.base_model import base_size  # after a check that needs but torch
+
     return Plan(
         setup=setup,
         sizes={name: base_size(model) for name, model in models.items()},
