@@ -183,13 +183,14 @@ def _lines(frames: list[traceback.FrameSummary], shown: list[bool], middle: set[
                 yield _shown(frames[place])
         elif kind == "folded":
             packages = sorted({_package(frames[place]) or "" for place in places})
-            yield f"  ... {_counted(len(places))} in {', '.join(packages)}"
+            yield f"  ... {counted(len(places), 'frame')} in {', '.join(packages)}"
         else:
-            yield f"  ... {_counted(len(places))} left out"
+            yield f"  ... {counted(len(places), 'frame')} left out"
 
 
-def _counted(count: int) -> str:
-    return f"{count} frame{'s' if count > 1 else ''}"
+def counted(count: int, noun: str) -> str:
+    """`1 task`, `2 tasks`."""
+    return f"{count} {noun}{'' if count == 1 else 's'}"
 
 
 def _shown(frame: traceback.FrameSummary) -> str:

@@ -116,7 +116,7 @@ def explain(error: ValidationError, model: type[BaseModel], where: str = "", *, 
         section = ".".join(str(part) for part in (where, *parents) if part != "")
         kind = f"key in [{section}]" if section else "key"
         here = [*_fields_at(model, parents), *(() if parents else beside)]
-        return unknown(kind, str(key), here, _meant(str(key), here, model))
+        return unknown(kind, str(key), here, _meant(str(key), section, here, model))
     if first["type"] == "missing":
         return f"{path} is required"
     message = first["msg"][0].lower() + first["msg"][1:]
@@ -172,16 +172,26 @@ ALIASES: Mapping[str, Sequence[str]] = {
 """The names that other libraries give keys -> the keys here."""
 
 
-def _meant(key: str, here: Sequence[str], model: type[BaseModel]) -> list[str]:
-    """The keys that somebody who writes `key` is likely to mean, if others than the nearest one of this section."""
+def _meant(key: str, section: str, here: Sequence[str], model: type[BaseModel]) -> list[str]:
+    """The keys that somebody who writes `key` in a section with the keys `here` is likely to mean.
+
+    None if it is the nearest one of `here`.
+    """
     every = dotted_keys(model)
     exact = [one for one in every if one.rpartition(".")[2] == key]
-    found = exact or [one for one in ALIASES.get(key, ()) if one in every]
+    below = [one for one in exact if one.startswith(f"{section}.")]
+    found = below or _outermost(exact) or [one for one in ALIASES.get(key, ()) if one in every]
     inside = [name for one in found if (name := one.rpartition(".")[2]) in here]
     if found or get_close_matches(key, here, n=1):
         return inside or found
     near = get_close_matches(key, [one.rpartition(".")[2] for one in every], n=1)
-    return [one for one in every if one.rpartition(".")[2] in near]
+    return _outermost([one for one in every if one.rpartition(".")[2] in near])
+
+
+def _outermost(keys: Sequence[str]) -> list[str]:
+    """The keys that are in the fewest sections."""
+    least = min((key.count(".") for key in keys), default=0)
+    return [key for key in keys if key.count(".") == least]
 
 
 def dotted_keys(section: type[BaseModel], above: str = "") -> list[str]:

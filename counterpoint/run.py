@@ -77,11 +77,11 @@ class Run:
         else, or another process creates a run there at this moment.
         """
         path = Path(path)
-        _refuse_occupied(path)
+        refuse_occupied(path)
         path.mkdir(parents=True, exist_ok=True)
         descriptor = _lock(path)
         try:
-            _refuse_occupied(path)  # another process may have created a run before this one got the lock
+            refuse_occupied(path)  # another process may have created a run before this one got the lock
             for folder in _FOLDERS:
                 (path / folder).mkdir(exist_ok=True)
             write_whole(path / _FACTS, json.dumps({"format": FORMAT, **facts}, indent=2) + "\n")
@@ -379,7 +379,7 @@ def _lock(path: Path) -> int:
         raise RunError(f"{path} is in use: another process works on this run") from None
 
 
-def _refuse_occupied(path: Path) -> None:
+def refuse_occupied(path: Path) -> None:
     """Raises RunError if a run cannot be created at `path` because something is there."""
     if (path / _CONFIG).is_file() and (path / _FACTS).is_file():
         raise RunError(f"{path} already holds a run: resume it with `counterpoint resume {path}`, or choose another")

@@ -7,6 +7,7 @@ from textwrap import fill, indent
 
 from rich.console import Console
 
+from counterpoint.cli.out import Terminal
 from counterpoint.config import Config
 from counterpoint.errors import ConfigError
 from counterpoint.options import ALIASES
@@ -31,7 +32,7 @@ def explain_name(name: str) -> None:
 
     Without a name, print every section. Raises ConfigError, which suggests the nearest name, if there is none.
     """
-    console = Console(highlight=False)
+    console = Terminal()
     name = name.strip("[]").partition("=")[0]
     if not name:
         _print_overview(console)

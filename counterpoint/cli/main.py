@@ -1,6 +1,8 @@
 """The command line: parse, call, print. What needs an engine is imported only when its command runs."""
 
+import os
 import sys
+import warnings
 from pathlib import Path
 from typing import Annotated
 
@@ -8,7 +10,7 @@ import typer
 
 from counterpoint import __version__
 from counterpoint.config import Config
-from counterpoint.errors import CounterpointError
+from counterpoint.errors import ConfigError, CounterpointError
 from counterpoint.options import dotted_keys
 from counterpoint.recipe import load_config, recipes
 
@@ -78,17 +80,22 @@ def train(
     overrides: Overrides = None,
     out: Annotated[Path | None, typer.Option(help="Where the run goes; runs/<cell> if not given.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be done, and do none of it.")] = False,
+    all_keys: Annotated[
+        bool, typer.Option("--all-keys", help="With --dry-run: every key of the recipe, not only those that are set.")
+    ] = False,
     profile: Annotated[
         bool,
         typer.Option("--profile", help="Also write profile.jsonl, where each step's time goes; a table at the end."),
     ] = False,
 ) -> None:
     """Train the policies of a workflow."""
+    if all_keys and not dry_run:
+        raise ConfigError("--all-keys goes with --dry-run")
     config = load_config(recipe, overrides or [])
     from counterpoint.cli.train import plan_only, start
 
     if dry_run:
-        plan_only(config)
+        plan_only(config, all_keys=all_keys)
     else:
         start(config, out, recipe, overrides or [], profile=profile)
 
@@ -277,8 +284,39 @@ def init_task(
 
 def main() -> None:
     """Run the command line; an error is one line on standard error and exit status 2."""
+    _silence_libraries()
     try:
         app()
+    except BrokenPipeError:
+        _end_for_broken_pipe()
     except CounterpointError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
+        _refuse(str(error))
+    except Exception as error:
+        from counterpoint.cli.out import failure_of_place
+
+        reason = failure_of_place(error)
+        if reason is None:
+            raise
+        _refuse(reason)
+
+
+def _refuse(reason: str) -> None:
+    print(f"error: {reason}", file=sys.stderr)
+    sys.exit(2)
+
+
+def _end_for_broken_pipe() -> None:
+    from counterpoint.cli.out import BROKEN_PIPE, drop_output
+
+    drop_output()
+    sys.exit(BROKEN_PIPE)
+
+
+def _silence_libraries() -> None:
+    """Bars and announcements of libraries, which a user of the command line can do nothing about, are not shown.
+
+    Python's own option `-W` shows the warnings, and `TQDM_DISABLE=` in the environment the bars.
+    """
+    os.environ.setdefault("TQDM_DISABLE", "1")
+    if not sys.warnoptions:
+        warnings.filterwarnings("ignore", category=FutureWarning)

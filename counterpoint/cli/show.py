@@ -9,6 +9,7 @@ from rich.rule import Rule
 from rich.text import Text
 
 from counterpoint.analysis.summary import BEHAVIOUR
+from counterpoint.cli.out import Terminal
 from counterpoint.cli.tables import role_lines, team_line
 from counterpoint.episode import (
     Answer,
@@ -21,7 +22,7 @@ from counterpoint.episode import (
     Unreadable,
     Verdict,
 )
-from counterpoint.errors import ConfigError, RunError, unknown
+from counterpoint.errors import ConfigError, RunError, counted, unknown
 from counterpoint.run import Run
 
 OUTCOMES = ("any", "right", "wrong", "failed", "not-judged", "split")
@@ -46,8 +47,8 @@ def show_episodes(path: Path, step: int | None, task: str | None, limit: int, ou
         if episode.task.startswith(task or "") and _is(episode, outcome)
     ]
     samples = _samples(run, number)
-    console = Console(highlight=False)
-    console.print(f"step {number}: {len(episodes)} episodes match, {min(limit, len(episodes))} shown")
+    console = Terminal()
+    console.print(f"step {number}: {counted(len(episodes), 'episode')} match, {min(limit, len(episodes))} shown")
     numbers = {row["step"]: row for row in run.metric_rows()}.get(number, {})
     for line in (team_line(numbers), *role_lines(numbers, ("accuracy", *BEHAVIOUR))):
         console.print(line, markup=False, soft_wrap=True)
@@ -114,7 +115,7 @@ def _print_call(console: Console, call: Call, sample: Mapping[str, float] | None
     console.print(
         Text(
             f"\n{_name(call.key)}  [{call.policy}@v{call.version}]  {len(call.prompt_ids)}{without} +"
-            f" {len(call.completion_ids)} tokens, {call.finish}",
+            f" {counted(len(call.completion_ids), 'token')}, {call.finish}",
             style="bold",
         )
     )
@@ -148,7 +149,7 @@ def _claim(claim: Claim | None) -> str:
 
 
 def _listed(candidates: Sequence[CallKey]) -> str:
-    return f"{len(candidates)} candidates"
+    return counted(len(candidates), "candidate")
 
 
 def _score(call: Call) -> str:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from counterpoint.chat import Chat
 from counterpoint.config import Config, ModelConfig, PolicySettings
 from counterpoint.episode import Episode
-from counterpoint.errors import ModelError, WorkflowError
+from counterpoint.errors import ModelError, WorkflowError, counted
 from counterpoint.event_loop import run_to_end
 from counterpoint.locate import check_device
 from counterpoint.plan.check import checked
@@ -119,12 +119,13 @@ class Plan:
             *(f"policy      {name}: {self._describe(name)}" for name in self.settings),
             "tasks       " + ", ".join(f"{count} {split}" for split, count in self.splits.items()),
             f"per step    {self._arithmetic()}",
-            f"the run     {runs.steps} steps; evaluation every {self.config.evaluation.every},"
+            f"the run     {counted(runs.steps, 'step')}; evaluation every {self.config.evaluation.every},"
             f" checkpoint every {runs.save_every}",
             *self._memory_lines(),
-            f"time        at least {floor:.2f} s per step if every reply takes {self.config.rollout.max_tokens} tokens"
+            f"time        at least {floor:.2f} s per step if every reply takes"
+            f" {counted(self.config.rollout.max_tokens, 'token')}"
             f" ({self.operations_per_step() / 1e9:.1f} GFLOP at the {rate / 1e9:.0f} GFLOP/s measured here,"
-            f" {runs.threads} threads): a floor, not a forecast",
+            f" {counted(runs.threads, 'thread')}): a floor, not a forecast",
         ]
 
     def _memory_lines(self) -> list[str]:
@@ -148,18 +149,18 @@ class Plan:
             return f"{base}, frozen" + (f", with {own.adapter}" if own.adapter else "")
         start = f", from {own.adapter}" if own.adapter else ""
         when = own.update
-        turns = "" if when.steps == when.period else f"; trained in {when.steps} of {when.period} steps"
+        turns = "" if when.steps == when.period else f"; trained in {when.steps} of {counted(when.period, 'step')}"
         return f"{base} and {self.adapter_parameters(policy):,} to train{start}; rate {own.learning_rate:g}{turns}"
 
     def _arithmetic(self) -> str:
         rollouts, algorithm, calls = self.config.rollout, self.config.algorithm, len(self.rehearsal.calls)
         if algorithm.calls_per_update:
-            updates = f"one update per {algorithm.calls_per_update} calls of a policy"
+            updates = f"one update per {counted(algorithm.calls_per_update, 'call')} of a policy"
         else:
-            updates = f"{algorithm.updates} update{'s' if algorithm.updates > 1 else ''} per policy"
+            updates = f"{counted(algorithm.updates, 'update')} per policy"
         return (
-            f"{rollouts.tasks_per_step} tasks x {rollouts.group_size} rollouts x {calls} calls ="
-            f" {self.calls_per_step} calls, {updates}"
+            f"{counted(rollouts.tasks_per_step, 'task')} x {counted(rollouts.group_size, 'rollout')} x"
+            f" {counted(calls, 'call')} = {counted(self.calls_per_step, 'call')}, {updates}"
         )
 
 
