@@ -109,10 +109,10 @@ def _differing(table: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[st
         default = defaults.get(key)
         if value == default:
             continue
-        inner = (
-            isinstance(value, Mapping) and isinstance(default, Mapping) and (key == _ALGORITHM or "name" not in value)
-        )
-        found[key] = _differing(value, default) if inner and isinstance(default, Mapping) else value
+        if isinstance(value, Mapping) and isinstance(default, Mapping) and (key == _ALGORITHM or "name" not in value):
+            found[key] = _differing(value, default)
+        else:
+            found[key] = value
     return found
 
 

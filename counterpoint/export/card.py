@@ -121,14 +121,14 @@ def _results(subject: Subject) -> str:
     shown = [name for name in ("team", *subject.policy.roles) if any(name in column for column in columns.values())]
     table = [["", *columns], ["---"] * (1 + len(columns))]
     table += [[name, *(_shown(column.get(name)) for column in columns.values())] for name in shown]
-    count = next(iter(columns.values()))["team"].n
+    count, evaluations = next(iter(columns.values()))["team"].n, subject.run.config.evaluation
     return "\n".join(
         [
             "## Results",
             "",
-            f"Accuracy on {counted(count, 'test problem')} in the workflow it was trained in, %, with 95 % intervals (bootstrap"
-            f" over problems; {subject.run.config.evaluation.samples} per problem, sampled at temperature"
-            f" {subject.run.config.evaluation.temperature:g}). Validation accuracy chooses the peak.",
+            f"Accuracy on {counted(count, 'test problem')} in the workflow it was trained in, %, with 95 % intervals"
+            f" (bootstrap over problems); {counted(evaluations.samples, 'episode')} per problem, sampled at temperature"
+            f" {evaluations.temperature:g}. Validation accuracy chooses the peak.",
             "",
             *("| " + " | ".join(cells) + " |" for cells in table),
         ]

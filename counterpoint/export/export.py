@@ -126,3 +126,5 @@ def _write_merged(folder: Path, source: Path, settings: PolicySettings, stop_ids
     model = adapted.merge_and_unload().to(DTYPES[settings.model.dtype])
     model.generation_config.eos_token_id = stop_ids
     model.save_pretrained(str(folder))
+    for file in folder.glob("*.safetensors"):  # which safetensors leaves for its owner alone
+        file.chmod((folder / "config.json").stat().st_mode)
