@@ -8,7 +8,7 @@ the Python object instead.
 import logging
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import asdict, fields
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
@@ -19,13 +19,24 @@ from counterpoint.analysis.history import history_of
 from counterpoint.analysis.signatures import diagnose as find_signatures
 from counterpoint.analysis.signatures.base import Finding
 from counterpoint.config import Config
-from counterpoint.controlled import Ask, Control, Evaluations, Row, evaluations_of, evaluations_of_base
+from counterpoint.controlled import (
+    Ask,
+    Control,
+    Evaluations,
+    Row,
+    check_asked,
+    check_model_asked,
+    check_split,
+    evaluations_of,
+    evaluations_of_base,
+)
 from counterpoint.controls import kept
 from counterpoint.episode import Group
 from counterpoint.errors import ConfigError
 from counterpoint.event_loop import run_to_end
 from counterpoint.family import GIVEN, give, name_of
-from counterpoint.plan.plan import Plan, plan
+from counterpoint.plan.check import check_parts, checked
+from counterpoint.plan.plan import Plan, plan, planned
 from counterpoint.plan.provenance import facts, sources
 from counterpoint.plan.threads import with_threads
 from counterpoint.play import Limits
@@ -35,7 +46,7 @@ from counterpoint.recipe import config_from, load_config, override_table, with_m
 from counterpoint.run import Run
 from counterpoint.runs import RunHeader
 from counterpoint.runs import list_runs as headers
-from counterpoint.stage import OpenStage, set_up
+from counterpoint.stage import OpenStage, Setup, set_up
 from counterpoint.stage import open_stage as open_set_up
 from counterpoint.task import Task
 from counterpoint.training import Watch
@@ -169,17 +180,28 @@ async def open_stage(
     A run's policies are those of a checkpoint, the last one unless `step` names another; a recipe's are as training
     starts them. Raises CounterpointError.
     """
-    _quiet()
+    setup, policies = check_stage(source, *overrides, step=step, **objects)
+    async with open_set_up(replace(setup, config=with_threads(setup.config)), policies) as stage:
+        yield stage
+
+
+def check_stage(
+    source: Recipe | Run, *overrides: str, step: int | None = None, **objects: Unpack[Objects]
+) -> tuple[Setup, Sources]:
+    """The recipe and the adapters that `open_stage` opens.
+
+    Imports no engine. Raises CounterpointError for whatever is wrong without one.
+    """
     run = source if isinstance(source, Run) else _run_at(source)
     if run is None:
         assert not isinstance(source, Run)
-        config = with_threads(config_of(source, *overrides, **objects))
+        config = config_of(source, *overrides, **objects)
         policies: Sources = {}
     else:
-        config = with_threads(config_of(run.config, *overrides, **objects))
+        config = config_of(run.config, *overrides, **objects)
         policies = kept(config, run.checkpoint_path(run.saved_step(step)))
-    async with open_set_up(set_up(config), policies) as stage:
-        yield stage
+    check_parts(config)
+    return set_up(config), policies
 
 
 async def rollout(
@@ -247,8 +269,12 @@ def _listed(key: str, members: Any) -> Sequence[Any]:
 
 def plan_of(config: Config) -> Plan:
     """The plan of a recipe, its number of threads resolved. Raises CounterpointError."""
-    _quiet()
-    return plan(with_threads(config))
+    return plan_of_setup(checked(config))
+
+
+def plan_of_setup(setup: Setup) -> Plan:
+    """The plan of a recipe that has been checked, its number of threads resolved. Raises CounterpointError."""
+    return planned(replace(setup, config=with_threads(setup.config)))
 
 
 def create(
@@ -264,7 +290,6 @@ def create(
 
 def carry_on(run: Run, planned: Plan, *, progress: bool = True, watch: Watch | None = None) -> None:
     """An opened run, trained from its last checkpoint to its last step. Raises CounterpointError."""
-    _quiet()
     console = Console(highlight=False, force_jupyter=False)  # in a notebook it prints, as evaluations do
     saved = run.checkpoints()
     first = saved[-1] if saved else 0
@@ -283,21 +308,33 @@ async def evaluation_rows(
     target: Target, overrides: Sequence[str], ask: Ask, control: Control, **objects: Unpack[Objects]
 ) -> AsyncIterator[Row]:
     """The evaluations that `evaluate` returns, each as soon as it is done."""
-    _quiet()
+    run, config = check_evaluation(target, overrides, ask, control, **objects)
+    config = with_threads(config)
+    own = evaluations_of(run, config, ask, control, overrides) if run else evaluations_of_base(config, ask)
+    async for row in own:
+        yield row
+
+
+def check_evaluation(
+    target: Target, overrides: Sequence[str], ask: Ask, control: Control, **objects: Unpack[Objects]
+) -> tuple[Run | None, Config]:
+    """The run, if the target is one, and the recipe that is evaluated.
+
+    Imports no engine. Raises CounterpointError for whatever is wrong without one.
+    """
+    check_split(ask.split)
     run = target if isinstance(target, Run) else _run_at(target)
     if run is not None:
-        config = with_threads(config_of(run.config, *overrides, **objects))
-        rows = evaluations_of(run, config, ask, control, overrides)
+        config = config_of(run.config, *overrides, **objects)
+        check_asked(run, config, ask, control, overrides)
     else:
-        place = Path(str(target))
-        if place.parent != Path() and place.parent.is_dir() and not place.exists():
-            raise ConfigError(f"{str(target)!r} is neither a run nor a model: there is nothing at {place}")
-        if ask.step is not None or any(control):
-            raise ConfigError(f"a step and controls need a run directory; {str(target)!r} is a model")
+        check_model_asked(str(target), ask, control)
         table = override_table({}, [f'model.path="{target}"', *overrides])
-        rows = evaluations_of_base(with_threads(config_of(config_from(table), **objects)), ask)
-    async for row in rows:
-        yield row
+        config = config_of(config_from(table), **objects)
+    check_parts(config)
+    if overrides:
+        set_up(config)
+    return run, config
 
 
 def _give_again(config: Config, objects: Mapping[str, Any]) -> None:
@@ -346,10 +383,3 @@ def _nothing(step: int, numbers: Mapping[str, float]) -> None:
 
 async def _gathered(rows: AsyncIterator[Row]) -> list[Row]:
     return [row async for row in rows]
-
-
-def _quiet() -> None:
-    """Loading a model shows no progress bar of its own."""
-    from transformers.utils import logging
-
-    logging.disable_progress_bar()

@@ -3,8 +3,6 @@
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from importlib.util import find_spec
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -17,12 +15,15 @@ from transformers import (
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
+from transformers.utils import logging
 
 from counterpoint.chat import Chat
 from counterpoint.config import ModelConfig
 from counterpoint.errors import ModelError
-from counterpoint.models import MICRO_MODELS, micro_model
+from counterpoint.locate import ALLOWED, check_device, locate
 
+_LONG_TEXT = "sequence-length-is-longer-than-the-specified-maximum"
+"""The warning that transformers gives once, unless it is marked as given: too long a prompt is an error here."""
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
@@ -42,9 +43,10 @@ def load_base_model(config: ModelConfig) -> BaseModel:
     if missing:  # transformers has initialised them at random
         raise ModelError(f"model.path = {config.path!r} lacks {len(missing)} of the model's tensors: {missing[0]}, ...")
     model.name_or_path = config.path  # adapter files name this as their base; it must not be a path of this machine
+    check_device(config)
     try:
         model = model.to(config.device)
-    except (RuntimeError, AssertionError) as error:  # torch raises either for an unknown device
+    except (RuntimeError, AssertionError) as error:  # torch raises either for a device that does not work
         reason = str(error).strip().split("\n")[0]
         raise ModelError(f"model.device = {config.device!r} cannot be used: {reason}") from error
     return BaseModel(model=model.eval().requires_grad_(False), chat=load_chat(config))
@@ -52,7 +54,7 @@ def load_base_model(config: ModelConfig) -> BaseModel:
 
 def _loaded(config: ModelConfig) -> tuple[Any, Mapping[str, Any]]:
     """The model, and transformers' report of missing tensors."""
-    path, options = _locate(config)
+    path, options = locate(config)
     model, report = AutoModelForCausalLM.from_pretrained(
         path, dtype=DTYPES[config.dtype], output_loading_info=True, **options
     )
@@ -61,11 +63,12 @@ def _loaded(config: ModelConfig) -> tuple[Any, Mapping[str, Any]]:
 
 def load_chat(config: ModelConfig) -> Chat:
     """The chat template of the model that the recipe names. Raises ModelError; reads no weights."""
-    path, options = _locate(config)
+    path, options = locate(config)
     with _reading(config):
         tokenizer = AutoTokenizer.from_pretrained(path, **options)
     if tokenizer.chat_template is None:
         raise ModelError(f"model.path = {config.path!r}: its tokenizer has no chat template, which workflows need")
+    tokenizer.deprecation_warnings[_LONG_TEXT] = True
     stops = _stop_ids(tokenizer, path, options)
     if not stops:
         raise ModelError(f"model.path = {config.path!r}: neither it nor its tokenizer names a token that ends a reply")
@@ -82,7 +85,7 @@ def load_chat(config: ModelConfig) -> Chat:
 
 def model_without_weights(config: ModelConfig) -> Any:
     """The model that the recipe names, in its dtype, on torch's meta device. Raises ModelError."""
-    path, options = _locate(config)
+    path, options = locate(config)
     with _reading(config), torch.device("meta"):
         found = AutoConfig.from_pretrained(path, **options)
         model = AutoModelForCausalLM.from_config(found, dtype=DTYPES[config.dtype])
@@ -110,43 +113,22 @@ def base_size(config: ModelConfig) -> BaseSize:
     )
 
 
-def _locate(config: ModelConfig) -> tuple[str, dict[str, Any]]:
-    """The arguments for transformers: a folder or hub name, and keyword arguments."""
-    shipped = micro_model(config.path)
-    if shipped is not None:
-        return str(shipped), {"local_files_only": True}
-    path = _in_package(config.path) if config.path.startswith("package:") else Path(config.path).expanduser()
-    if path.suffix == ".gguf":
-        if not path.is_file():
-            raise ModelError(f"model.path = {config.path!r}: there is no such file")
-        return str(path.parent), {"gguf_file": path.name, "local_files_only": True}
-    if path.is_dir():
-        return str(path), {"local_files_only": True}
-    if path.is_absolute() or config.path.startswith((".", "~")):
-        raise ModelError(f"model.path = {config.path!r}: there is no such folder")
-    return config.path, {"revision": config.revision}
-
-
-def _in_package(name: str) -> Path:
-    """The file in an installed package. The package is not imported, because its own dependencies may be missing."""
-    package, _, inner = name.removeprefix("package:").partition("/")
-    spec = find_spec(package) if package.isidentifier() else None
-    if spec is None or not spec.submodule_search_locations:
-        raise ModelError(f"model.path = {name!r}: no package {package!r} is installed")
-    return Path(spec.submodule_search_locations[0]) / inner
-
-
 @contextmanager
 def _reading(config: ModelConfig) -> Iterator[None]:
-    """Turn any exception of transformers while it reads a model into a ModelError of one line that names the model."""
+    """Turn any exception of transformers while it reads a model into a ModelError of one line that names the model.
+
+    It shows no progress bars of its own meanwhile.
+    """
+    had_bars = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
     try:
         yield
     except (OSError, ValueError, ImportError, KeyError, RuntimeError, SafetensorError) as error:
         reason = str(error).strip().split("\n")[0]
-        raise ModelError(
-            f"model.path = {config.path!r} cannot be loaded: {reason} (allowed: a shipped model:"
-            f" {', '.join(MICRO_MODELS)}; a folder; a .gguf file; package:NAME/FILE; a hub name, with network)"
-        ) from error
+        raise ModelError(f"model.path = {config.path!r} cannot be loaded: {reason} (allowed: {ALLOWED})") from error
+    finally:
+        if had_bars:
+            logging.enable_progress_bar()
 
 
 def _stop_ids(tokenizer: PreTrainedTokenizerBase, path: str, options: dict[str, Any]) -> frozenset[int]:

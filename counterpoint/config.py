@@ -386,15 +386,3 @@ class Config(Section):
         model = Path(self.model.path).name.lower().removesuffix(".gguf")
         names = (self.workflow.name, sharing, model, self.task.name)
         return "-".join(name.rpartition(":")[2] for name in names) + f"-s{self.run.seed}"
-
-
-def every_key(section: type[BaseModel] = Config, above: str = "") -> list[str]:
-    """Every key of a recipe as `section.key`, except the keys in the tables of single policies."""
-    keys = []
-    for name, field in section.model_fields.items():
-        inner = field.annotation
-        if isinstance(inner, type) and issubclass(inner, Section):
-            keys += every_key(inner, f"{above}{name}.")
-        else:
-            keys.append(f"{above}{name}")
-    return keys

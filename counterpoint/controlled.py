@@ -10,9 +10,10 @@ from counterpoint import controls
 from counterpoint.adapter import Sources
 from counterpoint.analysis.intervals import Interval, interval
 from counterpoint.analysis.paired import Comparison, compare
-from counterpoint.config import Config
-from counterpoint.errors import ConfigError, RunError, unknown
+from counterpoint.config import Config, ModelConfig
+from counterpoint.errors import ConfigError, ModelError, RunError, unknown
 from counterpoint.evaluation import Evaluation, Outcomes, evaluate
+from counterpoint.locate import locate
 from counterpoint.recipe import config_from, override_table
 from counterpoint.run import Run
 from counterpoint.stage import open_stage, set_up
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     import polars as pl
 
 AS_IT_IS = "run"
+SPLITS = ("train", "validation", "test")
 
 
 class Ask(NamedTuple):
@@ -116,11 +118,8 @@ async def evaluations_of(
     """The evaluation of the run's checkpoint, then of each control; each is yielded as soon as it is done.
 
     `config` is the run's recipe with the overrides; `overrides` are also applied to the recipe of another run. Raises
-    ConfigError if more than one control is asked for, or it does not fit the workflow; RunError if the run has no such
-    checkpoint.
+    as `check_asked` does.
     """
-    if sum(map(bool, control)) > 1:
-        raise ConfigError("at most one control is allowed: swap, ablate, solo, transfer or against")
     step = run.saved_step(ask.step)
     checkpoint = run.checkpoint_path(step)
     as_it_is = (config, controls.kept(config, checkpoint))
@@ -143,6 +142,41 @@ async def evaluations_of(
         if count > 1:
             name = f"the majority of {count} answers of {role}, at the team's tokens"
             yield await played(name, *controls.alone(config, checkpoint, role, count))
+
+
+def check_split(split: str) -> None:
+    """Raises ConfigError if there is no such split."""
+    if split not in SPLITS:
+        raise ConfigError(unknown("split", split, SPLITS))
+
+
+def check_asked(run: Run, config: Config, ask: Ask, control: Control, overrides: Sequence[str] = ()) -> None:
+    """Raises ConfigError if more than one control is asked for, or it does not fit the workflow or the tasks.
+
+    RunError if a run has no such checkpoint. Imports no engine.
+    """
+    check_split(ask.split)
+    if sum(map(bool, control)) > 1:
+        raise ConfigError("at most one control is allowed: swap, ablate, solo, transfer or against")
+    checkpoint = run.checkpoint_path(run.saved_step(ask.step))
+    as_it_is = (config, controls.kept(config, checkpoint))
+    if control.transfer is not None:
+        as_it_is = controls.transferred(config, checkpoint, _config(control.transfer, overrides))
+    _controls(config, checkpoint, as_it_is, ask, control, overrides)
+
+
+def check_model_asked(target: str, ask: Ask, control: Control) -> None:
+    """Raises ConfigError if there is no such model, as far as can be told without network, or a run is needed."""
+    place = Path(target).expanduser()
+    if place.is_dir() and not (place / "config.json").is_file():
+        Run.read(place)  # says what is missing there
+    try:
+        locate(ModelConfig(path=target))
+    except ModelError as error:
+        reason = str(error).partition(": ")[2]
+        raise ConfigError(f"{target!r} is neither a run nor a model: {reason}") from error
+    if ask.step is not None or any(control):
+        raise ConfigError(f"a step and controls need a run directory; {target!r} is a model")
 
 
 def affordable(team: Evaluation, alone: Evaluation) -> int:
@@ -189,8 +223,6 @@ def _other_run(other: Run, config: Config, ask: Ask, overrides: Sequence[str]) -
     """Another run as it is. Raises RunError unless its tasks in the split are those of `config`."""
     theirs = _config(other, overrides)
     prints = [load_tasks(one.task, one.sandbox, one.judge).fingerprints() for one in (config, theirs)]
-    if ask.split not in prints[0]:
-        raise ConfigError(unknown("split", ask.split, prints[0]))
     if prints[0][ask.split] != prints[1][ask.split]:
         raise RunError(f"{other.path} has other {ask.split} tasks than this run: the two cannot be compared")
     changed = theirs.model_copy(update={"run": theirs.run.model_copy(update={"threads": config.run.threads})})
@@ -201,8 +233,6 @@ def _other_run(other: Run, config: Config, ask: Ask, overrides: Sequence[str]) -
 async def _played(config: Config, sources: Sources, ask: Ask) -> Evaluation:
     setup = set_up(config)
     tasks = setup.tasks.named()
-    if ask.split not in tasks:
-        raise ConfigError(unknown("split", ask.split, tasks))
     async with open_stage(setup, sources) as stage:
         return await evaluate(
             stage, tasks[ask.split], stage.limits, split=ask.split, samples=ask.samples, seed=config.run.seed

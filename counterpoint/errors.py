@@ -18,7 +18,7 @@ CounterpointError
 
 import sysconfig
 import traceback
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from difflib import get_close_matches
 from itertools import groupby
@@ -98,11 +98,14 @@ class RunError(CounterpointError):
     """A run directory is in use, incomplete, damaged or not a run."""
 
 
-def unknown(kind: str, name: str, allowed: Iterable[str]) -> str:
-    """The message for a name that does not exist: the nearest one that does, and all that do."""
+def unknown(kind: str, name: str, allowed: Iterable[str], meant: Sequence[str] = ()) -> str:
+    """The message for a name that does not exist: the nearest one that does, and all that do.
+
+    `meant` are the names to suggest instead, where the caller knows better which ones are near.
+    """
     names = sorted(allowed)
-    near = get_close_matches(name, names, n=1)
-    hint = f"did you mean {near[0]!r}? " if near else ""
+    near = [*meant] or get_close_matches(name, names, n=1)
+    hint = f"did you mean {' or '.join(map(repr, near))}? " if near else ""
     return f"unknown {kind} {name!r}; {hint}allowed: {', '.join(names) or 'none yet'}"
 
 
@@ -180,13 +183,14 @@ def _lines(frames: list[traceback.FrameSummary], shown: list[bool], middle: set[
                 yield _shown(frames[place])
         elif kind == "folded":
             packages = sorted({_package(frames[place]) or "" for place in places})
-            yield f"  ... {_counted(len(places))} in {', '.join(packages)}"
+            yield f"  ... {counted(len(places), 'frame')} in {', '.join(packages)}"
         else:
-            yield f"  ... {_counted(len(places))} left out"
+            yield f"  ... {counted(len(places), 'frame')} left out"
 
 
-def _counted(count: int) -> str:
-    return f"{count} frame{'s' if count > 1 else ''}"
+def counted(count: int, noun: str) -> str:
+    """`1 task`, `2 tasks`."""
+    return f"{count} {noun}{'' if count == 1 else 's'}"
 
 
 def _shown(frame: traceback.FrameSummary) -> str:

@@ -9,7 +9,7 @@ from counterpoint.analysis.passes import Attempt, Attempts
 from counterpoint.diagnostics.base import Numbers
 from counterpoint.diagnostics.behaviour import episode_numbers, not_called
 from counterpoint.episode import Answer, Group, calls_of
-from counterpoint.errors import EndpointError, WorkflowError
+from counterpoint.errors import EndpointError, WorkflowError, counted
 from counterpoint.play import Limits, Stage, rollout
 from counterpoint.task import RIGHT_FROM, Task
 
@@ -80,9 +80,11 @@ def count(groups: Sequence[Group], split: str, roles: Sequence[str] = ()) -> Eva
     if not judged:
         first = groups[0].episodes[0]
         if first.error_kind == "endpoint":
-            raise EndpointError(f"none of the {len(groups)} {split} tasks was answered; first: {first.error}")
+            raise EndpointError(
+                f"none of the {counted(len(groups), f'{split} task')} was answered; first: {first.error}"
+            )
         raise WorkflowError(
-            f"no answer to the {len(groups)} {split} tasks could be judged; first: {first.score.reason}"
+            f"no answer to the {counted(len(groups), f'{split} task')} could be judged; first: {first.score.reason}"
         )
     answered = [one for group in groups for one in group.episodes if one.error is None and one.answer is not None]
     if answered and all(one.success is None for one in answered):

@@ -5,6 +5,7 @@ import json
 import os
 import time
 from collections.abc import Mapping
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,28 @@ from counterpoint.errors import RunError
 _PATIENCE = 0.25
 """Seconds that taking a lock tries for."""
 _PAUSE = 0.05
+
+
+def near(path: Path) -> str:
+    """`did you mean ...? ` with the path that exists and is most like one that does not; empty if none is like it."""
+    beside = [one for folder in (path.parent, path.parent / "runs") for one in _entries(folder)]
+    names = {one.name: one for one in reversed(beside)}
+    found = get_close_matches(path.name, names, n=1)
+    return f"did you mean {str(names[found[0]])!r}? " if found else ""
+
+
+def lacks(folder: Path, *names: str) -> str:
+    """The reason why a folder that should hold these files does not."""
+    if not folder.exists():
+        return f"there is nothing of that name; {near(folder)}".rstrip("; ")
+    return "it is a file" if folder.is_file() else f"it has no {' and '.join(names)}"
+
+
+def _entries(folder: Path) -> list[Path]:
+    try:
+        return sorted(one for one in folder.iterdir() if not one.name.startswith("."))
+    except OSError:
+        return []
 
 
 def partial_of(path: Path) -> Path:

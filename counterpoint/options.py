@@ -1,7 +1,9 @@
 """Sections of a recipe and options of family members, and one-line explanations of errors in them."""
 
 import inspect
+import sys
 from collections.abc import Callable, Collection, Mapping, Sequence
+from difflib import get_close_matches
 from typing import Annotated, Any, get_args, get_origin
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError, create_model, model_validator
@@ -66,15 +68,7 @@ def check_options(
 
     Raises ConfigError if an option is unknown, of the wrong type, outside the range its annotation gives, or missing.
     """
-    empty = inspect.Parameter.empty
-    fields: dict[str, Any] = {
-        name: (
-            Any if parameter.annotation is empty else parameter.annotation,
-            ... if parameter.default is empty else parameter.default,
-        )
-        for name, parameter in _signature(where, function).parameters.items()
-        if (name in only if only is not None else parameter.kind is parameter.KEYWORD_ONLY and name not in skip)
-    }
+    fields: dict[str, Any] = declared_options(where, function, skip=skip, only=only)
     model = create_model(where, __base__=_Options, **fields)
     try:
         return dict(model.model_validate(dict(options)))
@@ -82,11 +76,33 @@ def check_options(
         raise ConfigError(explain(error, model, where)) from None
 
 
-def _signature(where: str, function: Callable[..., Any]) -> inspect.Signature:
+def declared_options(
+    where: str, function: Callable[..., Any], *, skip: Collection[str] = (), only: Collection[str] | None = None
+) -> dict[str, tuple[Any, Any]]:
+    """Option -> its type and its default, `...` if it must be given; the options are those of `check_options`.
+
+    Raises ConfigError if a type cannot be read.
+    """
+    empty = inspect.Parameter.empty
+    return {
+        name: (
+            Any if parameter.annotation is empty else _annotation(where, function, parameter.annotation),
+            ... if parameter.default is empty else parameter.default,
+        )
+        for name, parameter in inspect.signature(function).parameters.items()
+        if (name in only if only is not None else parameter.kind is parameter.KEYWORD_ONLY and name not in skip)
+    }
+
+
+def _annotation(where: str, function: Callable[..., Any], annotation: Any) -> Any:
+    """The type of an option. Those of other parameters are not looked at: an engine may be needed to know them."""
+    if not isinstance(annotation, str):
+        return annotation
+    declared: Any = inspect.unwrap(getattr(function, "func", function))
     try:
-        return inspect.signature(function, eval_str=True)
-    except (NameError, TypeError, SyntaxError) as error:
-        raise ConfigError(f"{where}: its annotations cannot be read: {error}") from error
+        return eval(annotation, getattr(declared, "__globals__", None) or vars(sys.modules[declared.__module__]))
+    except (NameError, TypeError, SyntaxError, AttributeError) as error:
+        raise ConfigError(f"{where}: the annotation {annotation!r} cannot be read: {error}") from error
 
 
 def explain(error: ValidationError, model: type[BaseModel], where: str = "", *, beside: Collection[str] = ()) -> str:
@@ -99,11 +115,95 @@ def explain(error: ValidationError, model: type[BaseModel], where: str = "", *, 
         *parents, key = first["loc"]
         section = ".".join(str(part) for part in (where, *parents) if part != "")
         kind = f"key in [{section}]" if section else "key"
-        return unknown(kind, str(key), [*_fields_at(model, parents), *(() if parents else beside)])
+        here = [*_fields_at(model, parents), *(() if parents else beside)]
+        return unknown(kind, str(key), here, _meant(str(key), section, here, model))
     if first["type"] == "missing":
         return f"{path} is required"
     message = first["msg"][0].lower() + first["msg"][1:]
     return f"{path} = {first['input']!r}: {message}"
+
+
+ALIASES: Mapping[str, Sequence[str]] = {
+    "lr": ("policies.learning_rate",),
+    "lr_scheduler_type": ("policies.schedule",),
+    "warmup_steps": ("policies.warmup",),
+    "lora_r": ("policies.rank",),
+    "lora_rank": ("policies.rank",),
+    "lora_alpha": ("policies.alpha",),
+    "batch_size": ("rollout.tasks_per_step",),
+    "train_batch_size": ("rollout.tasks_per_step",),
+    "per_device_train_batch_size": ("rollout.tasks_per_step", "learner.max_tokens_per_micro_batch"),
+    "gradient_accumulation_steps": ("learner.max_tokens_per_micro_batch",),
+    "mini_batch_size": ("algorithm.calls_per_update",),
+    "ppo_mini_batch_size": ("algorithm.calls_per_update",),
+    "num_iterations": ("algorithm.updates",),
+    "ppo_epochs": ("algorithm.updates",),
+    "num_generations": ("rollout.group_size",),
+    "n_samples": ("rollout.group_size",),
+    "max_new_tokens": ("rollout.max_tokens",),
+    "max_completion_length": ("rollout.max_tokens",),
+    "max_response_length": ("rollout.max_tokens",),
+    "max_prompt_length": ("rollout.max_prompt_tokens",),
+    "beta": ("algorithm.kl",),
+    "kl_coef": ("algorithm.kl",),
+    "clip_range": ("algorithm.loss",),
+    "epsilon": ("algorithm.loss",),
+    "loss_type": ("algorithm.loss",),
+    "adv_estimator": ("algorithm.advantage",),
+    "reward_funcs": ("judge",),
+    "reward": ("judge",),
+    "dataset": ("task",),
+    "data": ("task",),
+    "epochs": ("run.steps",),
+    "num_epochs": ("run.steps",),
+    "num_train_epochs": ("run.steps",),
+    "max_steps": ("run.steps",),
+    "total_steps": ("run.steps",),
+    "save_steps": ("run.save_every",),
+    "save_freq": ("run.save_every",),
+    "eval_steps": ("evaluation.every",),
+    "test_freq": ("evaluation.every",),
+    "model_name": ("model.path",),
+    "model_name_or_path": ("model.path",),
+    "base_model": ("model.path",),
+    "bf16": ("model.dtype",),
+    "torch_dtype": ("model.dtype",),
+}
+"""The names that other libraries give keys -> the keys here."""
+
+
+def _meant(key: str, section: str, here: Sequence[str], model: type[BaseModel]) -> list[str]:
+    """The keys that somebody who writes `key` in a section with the keys `here` is likely to mean.
+
+    None if it is the nearest one of `here`.
+    """
+    every = dotted_keys(model)
+    exact = [one for one in every if one.rpartition(".")[2] == key]
+    below = [one for one in exact if one.startswith(f"{section}.")]
+    found = below or _outermost(exact) or [one for one in ALIASES.get(key, ()) if one in every]
+    inside = [name for one in found if (name := one.rpartition(".")[2]) in here]
+    if found or get_close_matches(key, here, n=1):
+        return inside or found
+    near = get_close_matches(key, [one.rpartition(".")[2] for one in every], n=1)
+    return _outermost([one for one in every if one.rpartition(".")[2] in near])
+
+
+def _outermost(keys: Sequence[str]) -> list[str]:
+    """The keys that are in the fewest sections."""
+    least = min((key.count(".") for key in keys), default=0)
+    return [key for key in keys if key.count(".") == least]
+
+
+def dotted_keys(section: type[BaseModel], above: str = "") -> list[str]:
+    """Every key of a section and of the sections in it, as `section.key`; not those in tables of tables."""
+    keys = []
+    for name, field in section.model_fields.items():
+        inner = field.annotation
+        if isinstance(inner, type) and issubclass(inner, Section):
+            keys += dotted_keys(inner, f"{above}{name}.")
+        else:
+            keys.append(f"{above}{name}")
+    return keys
 
 
 def _is_union_tag(part: int | str) -> bool:

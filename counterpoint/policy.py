@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from counterpoint.config import Config, PolicySettings
-from counterpoint.errors import ConfigError, unknown
+from counterpoint.errors import ConfigError, counted, unknown
 
 SHARED_POLICY = "shared"
 SHARINGS = ("shared", "isolated", "slots")
@@ -103,6 +103,8 @@ def _routing_by_table(sharing: Mapping[str, str | Sequence[str]], slots: Mapping
             raise ConfigError(f"policies.sharing names no policy for role {role!r}")
         named = sharing[role]
         if not isinstance(named, str) and len(named) != count:
-            raise ConfigError(f"policies.sharing.{role} names {len(named)} policies, but the role has {count} slots")
+            raise ConfigError(
+                f"policies.sharing.{role} names {len(named)} policies, but the role has {counted(count, 'slot')}"
+            )
     table = {role: sharing[role] for role in slots}
     return Routing({role: named if isinstance(named, str) else tuple(named) for role, named in table.items()})

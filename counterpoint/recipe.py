@@ -7,11 +7,13 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+import tomli_w
 from pydantic import BaseModel, ValidationError
 
 from counterpoint.config import AlgorithmConfig, Config
 from counterpoint.errors import ConfigError, unknown
 from counterpoint.family import is_own, look_in
+from counterpoint.files import near
 from counterpoint.options import Spec, explain
 from counterpoint.presets import preset
 from counterpoint.presets.algorithms import ALGORITHMS
@@ -88,6 +90,32 @@ def config_from(table: Mapping[str, Any]) -> Config:
         raise ConfigError(explain(error, Config, beside=[_PRESET])) from None
 
 
+def brief_toml(config: Config) -> str:
+    """The recipe as TOML, without the keys that have their default; it reads as the same recipe.
+
+    The table of a named algorithm is whole: it says which parts the name stands for.
+    """
+    defaults = Config().model_dump(exclude_none=True)
+    table = _differing(config.model_dump(exclude_none=True), defaults)
+    if config.algorithm.name:
+        table[_ALGORITHM] = config.algorithm.model_dump(exclude_none=True)
+    return tomli_w.dumps(table)
+
+
+def _differing(table: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
+    """The keys of a table whose values are not the defaults. A member of a family is whole or absent."""
+    found: dict[str, Any] = {}
+    for key, value in table.items():
+        default = defaults.get(key)
+        if value == default:
+            continue
+        if isinstance(value, Mapping) and isinstance(default, Mapping) and (key == _ALGORITHM or "name" not in value):
+            found[key] = _differing(value, default)
+        else:
+            found[key] = value
+    return found
+
+
 def _on_named_algorithm(own: Mapping[str, Any]) -> dict[str, Any]:
     """`[algorithm]`, with missing keys filled in from the named algorithm, if it names one.
 
@@ -133,6 +161,13 @@ def find_recipe(name: str) -> Path:
     for candidate in candidates:
         if candidate.is_file():
             return candidate
+    if "=" in name:
+        raise ConfigError(f"{name!r} stands where the recipe is expected: counterpoint train RECIPE [KEY=VALUE]...")
+    if here.is_dir():
+        held = ", ".join(str(one) for one in sorted(here.glob("*.toml")))
+        raise ConfigError(f"the folder {name} has no run.toml" + (f"; it has: {held}" if held else ""))
+    if here.suffix or here.parent != Path():
+        raise ConfigError(f"recipe {name!r}: there is no such file; {near(here)}".rstrip("; "))
     raise ConfigError(unknown("recipe", name, recipes()) + " (or the path of a TOML file)")
 
 
@@ -145,6 +180,8 @@ def recipes() -> dict[str, Path]:
 def _read(path: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(path.read_text())
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read: {error.strerror}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} is not TOML: {error}") from error
 
@@ -169,7 +206,7 @@ def _parsed(override: str) -> tuple[str, Any]:
     key, separator, text = override.partition("=")
     if not separator or not key.strip():
         raise ConfigError(f"override {override!r} must read section.key=value")
-    return key.strip(), _value(text.strip())
+    return key.strip(), _value(text.strip(), override)
 
 
 def _set(table: dict[str, Any], key: str, value: Any, override: str) -> None:
@@ -197,8 +234,17 @@ def _is_spec(path: Sequence[str]) -> bool:
     return "name" in model.model_fields
 
 
-def _value(text: str) -> Any:
+def _value(text: str, override: str) -> Any:
+    """The value as TOML, or else as text. Raises ConfigError for what is neither: TOML that is broken."""
     try:
         return tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
+    except tomllib.TOMLDecodeError as error:
+        if text[:1] in tuple("{[\"'"):
+            reason = str(error).partition(" (at")[0]
+            raise ConfigError(
+                f"override {override!r}: the value is not TOML: {reason}; in a shell, put the whole override between"
+                " single quotes"
+            ) from error
+        if text in ("True", "False"):
+            raise ConfigError(f"override {override!r}: TOML writes {text.lower()}") from error
         return text

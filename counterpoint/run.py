@@ -31,7 +31,7 @@ from counterpoint.config import Config
 from counterpoint.episode import Group
 from counterpoint.errors import RunError
 from counterpoint.family import look_in
-from counterpoint.files import RowReader, append_row, is_locked, lock, partial_of, read_rows, sync, write_whole
+from counterpoint.files import RowReader, append_row, is_locked, lacks, lock, partial_of, read_rows, sync, write_whole
 from counterpoint.recipe import load_written
 from counterpoint.record import FOLDERS, Record
 
@@ -73,11 +73,11 @@ class Run:
         else, or another process creates a run there at this moment.
         """
         path = Path(path)
-        _refuse_occupied(path)
+        refuse_occupied(path)
         path.mkdir(parents=True, exist_ok=True)
         descriptor = _lock(path)
         try:
-            _refuse_occupied(path)  # another process may have created a run before this one got the lock
+            refuse_occupied(path)  # another process may have created a run before this one got the lock
             for folder in _FOLDERS:
                 (path / folder).mkdir(exist_ok=True)
             write_whole(path / _FACTS, json.dumps({"format": FORMAT, **facts}, indent=2) + "\n")
@@ -114,7 +114,7 @@ class Run:
                 f" run again with `counterpoint train RECIPE --out {path}`"
             )
         if not (path / _CONFIG).is_file() or not (path / _FACTS).is_file():
-            raise RunError(f"{path} is not a run directory: it has no {_CONFIG} and {_FACTS}")
+            raise RunError(f"{path} is not a run directory: {lacks(path, _CONFIG, _FACTS)}")
         run = cls(path, load_written(path / _CONFIG), None)
         for name, source in run.facts.get("sources", {}).items():
             if source["file"]:
@@ -364,7 +364,7 @@ def _lock(path: Path) -> int:
         raise RunError(f"{path} is in use: another process works on this run") from None
 
 
-def _refuse_occupied(path: Path) -> None:
+def refuse_occupied(path: Path) -> None:
     """Raises RunError if a run cannot be created at `path` because something is there."""
     if (path / _CONFIG).is_file() and (path / _FACTS).is_file():
         raise RunError(f"{path} already holds a run: resume it with `counterpoint resume {path}`, or choose another")

@@ -44,12 +44,13 @@ def set_up(config: Config) -> Setup:
     """The recipe's workflow, tasks and routing. Raises CounterpointError if one of them is wrong."""
     workflow = load_workflow(config.workflow)
     routes = routing(config.policies.sharing, workflow.slots)
+    settings = settings_of(routes, config)  # before the tasks, which may take long to read
     return Setup(
         config=config,
         workflow=workflow,
         tasks=load_tasks(config.task, config.sandbox, config.judge),
         routing=routes,
-        settings=settings_of(routes, config),
+        settings=settings,
     )
 
 

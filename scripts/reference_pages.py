@@ -6,22 +6,20 @@ import pkgutil
 import re
 import shutil
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
-from typing import Annotated, Any, Literal, get_args, get_origin
+from typing import Any
 
 import typer
-from pydantic import BaseModel
-from pydantic.fields import FieldInfo
-from pydantic_core import PydanticUndefined
 
 import counterpoint
 from counterpoint import errors
 from counterpoint.cli.main import app
-from counterpoint.config import Config, Section, Spec
+from counterpoint.config import Config
 from counterpoint.family import Family
-from counterpoint.workflows.base import Workflow
+from counterpoint.reference import FAMILIES as RECIPE_FAMILIES
+from counterpoint.reference import Entry, Member, entries, every_entry, members, section_text, sections
 
 VERBS = ("training", "act", "learn", "play", "rollout", "evaluation", "evaluate", "proof", "serve", "controls")
 """Modules of the package that do something; every other public module is a noun."""
@@ -64,95 +62,31 @@ def _recipe() -> str:
         "# Recipe reference\n\nA recipe is a TOML file. This page lists every key that it may have, with its type, its"
         " default and its allowed range. On the command line a key is written with its section, such as"
         " `policies.rank=8`. A key that is left out has the default given here; `config.toml` of a run holds all of"
-        " them. The members of each family, with their options, are on [their own page](families.md).\n"
+        " them. `counterpoint explain KEY` prints the same in a terminal. The members of each family, with their"
+        " options, are on [their own page](families.md).\n"
     )
-    own = {name: field for name, field in Config.model_fields.items() if _section(field) is None and name != "policy"}
-    parts = [head, "## Top level\n\n" + _keys("", own)]
-    for name, field in Config.model_fields.items():
-        section = _section(field)
-        if section is not None:
-            parts += _tables(name, section)
-    parts.append(_policy_table())
+    top = [every_entry()["preset"], *entries("", Config)]
+    parts = [head, "## Top level\n\n" + _keys([one for one in top if one.name != "policy"])]
+    for name, section in sections().items():
+        if name == "policy.NAME.endpoint":
+            parts.append(_policy_table())
+        parts.append(f"## `[{name}]`\n\n{section_text(section)}\n\n{_keys(entries(name, section))}")
     return "\n".join(parts)
 
 
-def _tables(name: str, section: type[BaseModel]) -> Iterator[str]:
-    """The table of a section, then those of the sections in it."""
-    inner = {key: found for key, field in section.model_fields.items() if (found := _section(field)) is not None}
-    own = {key: field for key, field in section.model_fields.items() if key not in inner}
-    text = _sentence(inspect.getdoc(section)) if section.__doc__ and section.__doc__ != Section.__doc__ else ""
-    yield f"## `[{name}]`\n\n{text}\n\n{_keys(name, own)}"
-    for key, found in inner.items():
-        yield from _tables(f"{name}.{key}", found)
-
-
 def _policy_table() -> str:
-    description = Config.model_fields["policy"].description or ""
-    endpoint = importlib.import_module("counterpoint.config").EndpointConfig
-    intro = (
-        f"## `[policy.NAME]`\n\n{description}\n\nEvery key of `[policies]` except `sharing` is allowed, and"
-        " `model`, a table with the keys of `[model]`; what is left out is inherited.\n\n"
-        f"## `[policy.NAME.endpoint]`\n\n{_sentence(inspect.getdoc(endpoint))}\n\n"
+    return (
+        f"## `[policy.NAME]`\n\n{every_entry()['policy'].meaning}\n\nEvery key of `[policies]` except `sharing` is"
+        " allowed, and `model`, a table with the keys of `[model]`; what is left out is inherited.\n"
     )
-    return intro + _keys("policy.NAME.endpoint", endpoint.model_fields)
 
 
-def _section(field: FieldInfo) -> type[BaseModel] | None:
-    kind = field.annotation
-    return kind if isinstance(kind, type) and issubclass(kind, Section) else None
-
-
-def _keys(place: str, fields: Mapping[str, FieldInfo]) -> str:
+def _keys(keys: list[Entry]) -> str:
     rows = []
-    for name, field in fields.items():
-        key = f"{place}.{name}" if place else name
-        kind = ", ".join(filter(None, (_kind(field.annotation), _range(field.metadata))))
-        meaning = field.description or FAMILIES.get(f"{name.removesuffix('s')}s", "").partition(": ")[2]
-        rows.append((f"`{key}`", kind, _default(field), meaning[:1].upper() + meaning[1:]))
+    for one in keys:
+        meaning = one.meaning or FAMILIES.get(f"{one.name.removesuffix('s')}s", "").partition(": ")[2]
+        rows.append((f"`{one.name}`", one.kind, one.default, meaning[:1].upper() + meaning[1:]))
     return _table(("key", "type", "default", "meaning"), rows)
-
-
-def _default(field: FieldInfo) -> str:
-    value = field.get_default(call_default_factory=True)
-    return "required" if value is PydanticUndefined else _value(value)
-
-
-def _value(value: Any) -> str:
-    if isinstance(value, Spec):
-        return f'`"{value.name}"`'
-    if isinstance(value, list) and value and isinstance(value[0], Spec):
-        return ", ".join(_value(one) for one in value)
-    if isinstance(value, str):
-        return f'`"{value}"`'
-    if isinstance(value, bool):
-        return f"`{str(value).lower()}`"
-    return "none" if value is None else f"`{value!r}`"
-
-
-def _kind(annotation: Any) -> str:
-    if get_origin(annotation) is Annotated:
-        return _kind(get_args(annotation)[0])
-    if annotation is Spec:
-        return "name, or table with `name` and options"
-    if get_origin(annotation) is Literal:
-        return " or ".join(f'`"{one}"`' for one in get_args(annotation))
-    if get_origin(annotation) is list and get_args(annotation)[0] is not str:
-        return f"list of {_kind(get_args(annotation)[0])}"
-    text = annotation.__name__ if isinstance(annotation, type) and not get_args(annotation) else str(annotation)
-    return f"`{text.replace('typing.', '').replace('collections.abc.', '')}`"
-
-
-def _range(metadata: Any) -> str:
-    signs = {"ge": "≥", "gt": ">", "le": "≤", "lt": "<", "min_length": "length ≥", "pattern": "matches"}
-    found = []
-    for one in metadata:
-        for part in [one, *getattr(one, "metadata", [])]:
-            found += [
-                f"{sign} {getattr(part, name)}"
-                for name, sign in signs.items()
-                if getattr(part, name, None) is not None and not callable(getattr(part, name))
-            ]
-    return ", ".join(found)
 
 
 # ---- families
@@ -169,45 +103,22 @@ def _families() -> str:
 
 def _family(name: str, text: str) -> str:
     package = importlib.import_module(f"counterpoint.{name}")
-    tables = {constant: members for constant, members in vars(package).items() if _is_table(constant, members)}
+    tables = {constant: found for constant, found in vars(package).items() if isinstance(found, Family)}
     parts = [f"## {name.rpartition('.')[2].capitalize()}\n\n{text}\n"]
-    for constant, members in tables.items():
+    for constant, family in tables.items():
+        keys = [key for key, found in RECIPE_FAMILIES.items() if found is family]
+        if not keys:
+            continue
         if len(tables) > 1:
             parts.append(f"### {constant.capitalize().replace('_', ' ')}\n")
-        parts += [_member(key, member) for key, member in _found(members).items()]
+        parts += [_member(one) for one in members(keys[0])]
     return "\n".join(parts)
 
 
-def _is_table(constant: str, members: Any) -> bool:
-    if not constant.isupper() or constant.startswith("_"):
-        return False
-    return isinstance(members, Family) or (isinstance(members, dict) and bool(members))
-
-
-def _found(members: Any) -> dict[str, Any]:
-    return members.shipped() if isinstance(members, Family) else dict(members)
-
-
-def _member(name: str, member: Any) -> str:
-    function = member.play if isinstance(member, Workflow) else member
-    skip = {"problem", *member.parameters} if isinstance(member, Workflow) else set()
-    text = inspect.getdoc(function) if callable(function) else getattr(member, "meaning", "")
-    if callable(function) and not inspect.isclass(function) and not inspect.isroutine(function):
-        function, text = None, getattr(member, "meaning", text)
-    options = _options(function, skip) if callable(function) else []
-    table = _table(("option", "type", "default", "allowed"), options) if options else ""
-    return f"**`{name}`**\n\n{_prose(text)}\n\n{table}"
-
-
-def _options(function: Any, skip: set[str]) -> list[tuple[str, ...]]:
-    rows = []
-    for name, one in inspect.signature(function, eval_str=True).parameters.items():
-        if one.kind is not one.KEYWORD_ONLY or name in skip or name.startswith("_"):
-            continue
-        metadata = get_args(one.annotation)[1:] if get_origin(one.annotation) is Annotated else ()
-        default = "required" if one.default is one.empty else _value(one.default)
-        rows.append((f"`{name}`", _kind(one.annotation), default, _range(metadata)))
-    return rows
+def _member(member: Member) -> str:
+    rows = [(f"`{one.name}`", one.kind, one.default) for one in member.options]
+    table = _table(("option", "type", "default"), rows)
+    return f"**`{member.name}`**\n\n{_prose(member.text)}\n\n{table}"
 
 
 # ---- command line

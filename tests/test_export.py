@@ -18,6 +18,7 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from counterpoint import controls
+from counterpoint.base_model import load_chat
 from counterpoint.cli.main import main
 from counterpoint.errors import ConfigError, RunError
 from counterpoint.export.export import export
@@ -268,12 +269,12 @@ def test_a_checkpoint_that_was_not_evaluated_has_a_card_without_its_figures(trai
 
 def test_a_name_on_the_hub_is_kept_with_its_revision(trained, tmp_path, monkeypatch):
     run = copy_with(trained, tmp_path / "one", "[policy.generator.model]", 'path = "us/ours"', 'revision = "v2"')
-    from counterpoint.export import export as module
-
-    real = module.load_chat(trained.config.model)
+    real = load_chat(trained.config.model)
     tokenizer = AutoTokenizer.from_pretrained(BASE)
     tokenizer.name_or_path = "us/ours"
-    monkeypatch.setattr(module, "load_chat", lambda model: type(real)(tokenizer=tokenizer, stop_ids=real.stop_ids))
+    monkeypatch.setattr(
+        "counterpoint.base_model.load_chat", lambda model: type(real)(tokenizer=tokenizer, stop_ids=real.stop_ids)
+    )
     export(run, "generator", tmp_path / "out")
     config = json.loads((tmp_path / "out" / "adapter_config.json").read_text())
     assert (config["base_model_name_or_path"], config["revision"]) == ("us/ours", "v2")

@@ -2,14 +2,15 @@
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any
-
-from torch import Tensor
+from typing import TYPE_CHECKING, Any
 
 from counterpoint.algorithms.base import AdvantageRule, Credit, CreditRule, Sample
 from counterpoint.algorithms.loss import TokenLoss, Tokens
 from counterpoint.episode import CallKey, Group
 from counterpoint.errors import ConfigError, blamed
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 _OWN = ""
 """The module of what is checked here: never one of this package."""
@@ -51,7 +52,9 @@ def checked_advantage(name: str, rule: Callable[..., Any]) -> AdvantageRule:
 def checked_loss(name: str, loss: Callable[..., Any]) -> TokenLoss:
     """`loss`, which raises ConfigError if its result has not the shape (C, T) of the log-probabilities."""
 
-    def token_loss(tokens: Tokens) -> Tensor:
+    def token_loss(tokens: Tokens) -> "Tensor":
+        from torch import Tensor  # not above: the options of a loss are checked without torch
+
         with blamed(f"algorithm.loss = {name!r}", _OWN):
             found = loss(tokens)
         shape = tuple(tokens.logprobs_CT.shape)

@@ -4,12 +4,15 @@ Shapes: C calls, T tokens. Symbols: l the log-probability under the policy, l_re
 its adapter), d = l - l_ref. The estimates are those of http://joschu.net/blog/kl-approx.html.
 """
 
-from collections.abc import Callable
-from typing import Annotated, NamedTuple
+from __future__ import annotations
 
-import torch
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Annotated, NamedTuple
+
 from pydantic import Field
-from torch import Tensor
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 LARGEST_EXPONENT = 20.0
 """Bound on an exponent: without it float32 overflows where the base is far more certain than the policy."""
@@ -23,13 +26,13 @@ class Kl(NamedTuple):
     """The weighted term that is added to the loss."""
 
 
-KlTerm = Callable[[Tensor, Tensor], Kl]
+KlTerm = Callable[["Tensor", "Tensor"], Kl]
 """(logprobs_CT, base_CT) -> the estimate and its weighted term in the loss."""
 
 
 def none(logprobs_CT: Tensor, base_CT: Tensor) -> Kl:
     """No KL: adds 0."""
-    return Kl(torch.zeros_like(logprobs_CT), torch.zeros_like(logprobs_CT))
+    return Kl(logprobs_CT.new_zeros(logprobs_CT.shape), logprobs_CT.new_zeros(logprobs_CT.shape))
 
 
 def k1(logprobs_CT: Tensor, base_CT: Tensor, *, weight: Weight) -> Kl:
@@ -53,5 +56,5 @@ def k3(logprobs_CT: Tensor, base_CT: Tensor, *, weight: Weight) -> Kl:
     Its expected gradient is that of KL(base, policy), the other direction. The exponent is bounded by 20.
     """
     difference_CT = logprobs_CT - base_CT
-    value_CT = torch.exp((-difference_CT).clamp(max=LARGEST_EXPONENT)) + difference_CT - 1
+    value_CT = (-difference_CT).clamp(max=LARGEST_EXPONENT).exp() + difference_CT - 1
     return Kl(value_CT.detach(), weight * value_CT)

@@ -6,18 +6,21 @@ optimizer step, so a loss over any subset of calls (a role, a micro-batch) is a 
 up to the whole.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Annotated, Literal, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
 
-import torch
 from pydantic import Field
-from torch import Tensor
 
 from counterpoint.algorithms.aggregation import Aggregation
 from counterpoint.algorithms.correction import Correction, uncorrected
 from counterpoint.algorithms.kl import KlTerm
 from counterpoint.errors import LearnerError
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 class Tokens(NamedTuple):
@@ -35,7 +38,7 @@ class Tokens(NamedTuple):
     advantages_C1: Tensor
 
 
-TokenLoss = Callable[[Tokens], Tensor]
+TokenLoss = Callable[[Tokens], "Tensor"]
 """Tokens -> loss_CT, before masks and weights. A member of `LOSSES` is one, with its options keyword-only."""
 LOG_RATIO_LIMIT = 20.0
 """Bound on a log-ratio before it is exponentiated, so that no float32 overflows."""
@@ -60,7 +63,7 @@ class Loss:
     old_logprobs: Literal["learner", "sampler"] = "learner"
     """Whose log-probabilities are the old ones of the ratio: the learner's before the step, or the sampler's."""
 
-    def of(self, role: str) -> "Loss":
+    def of(self, role: str) -> Loss:
         """The loss of a role's tokens."""
         return replace(self, kl=self.kl_of.get(role, self.kl), kl_of={})
 
@@ -135,18 +138,18 @@ def sapo(
 
     SAPO, arXiv 2511.20347; the paper's aggregation is `call`.
     """
-    one_C1 = torch.ones_like(tokens.advantages_C1)
-    kappa_C1 = torch.where(tokens.advantages_C1 > 0, positive * one_C1, negative * one_C1)
-    gate_CT = torch.sigmoid(kappa_C1 * (_ratio(tokens) - 1)) * 4 / kappa_C1
+    one_C1 = tokens.advantages_C1.new_ones(tokens.advantages_C1.shape)
+    kappa_C1 = (positive * one_C1).where(tokens.advantages_C1 > 0, negative * one_C1)
+    gate_CT = (kappa_C1 * (_ratio(tokens) - 1)).sigmoid() * 4 / kappa_C1
     return -gate_CT * tokens.advantages_C1
 
 
 def _clipped_loss(ratio_CT: Tensor, advantages_C1: Tensor, low: float, high: float, dual: float | None) -> Tensor:
-    clipped_CT = torch.clamp(ratio_CT, 1 - low, 1 + high)
-    loss_CT = torch.maximum(-ratio_CT * advantages_C1, -clipped_CT * advantages_C1)
+    clipped_CT = ratio_CT.clamp(1 - low, 1 + high)
+    loss_CT = (-ratio_CT * advantages_C1).maximum(-clipped_CT * advantages_C1)
     if dual is None:
         return loss_CT
-    return torch.where(advantages_C1 < 0, torch.minimum(loss_CT, -dual * advantages_C1), loss_CT)
+    return loss_CT.minimum(-dual * advantages_C1).where(advantages_C1 < 0, loss_CT)
 
 
 def _ratio(tokens: Tokens) -> Tensor:
@@ -154,12 +157,14 @@ def _ratio(tokens: Tokens) -> Tensor:
 
 
 def _bounded_exp(log_ratio_CT: Tensor) -> Tensor:
-    return torch.exp(log_ratio_CT.clamp(-LOG_RATIO_LIMIT, LOG_RATIO_LIMIT))
+    return log_ratio_CT.clamp(-LOG_RATIO_LIMIT, LOG_RATIO_LIMIT).exp()
 
 
 def _clipped(loss_CT: Tensor, tokens: Tokens) -> Tensor:
     """1 where a token with an advantage has no gradient."""
+    from torch.autograd import grad  # not above: a wrong option of a loss is found without torch
+
     if not loss_CT.requires_grad:
-        return torch.zeros_like(loss_CT)
-    (slope_CT,) = torch.autograd.grad(loss_CT.sum(), tokens.logprobs_CT, retain_graph=True)
+        return loss_CT.new_zeros(loss_CT.shape)
+    (slope_CT,) = grad(loss_CT.sum(), tokens.logprobs_CT, retain_graph=True)
     return ((slope_CT == 0) & (tokens.advantages_C1 != 0)).float()

@@ -3,13 +3,12 @@
 from dataclasses import asdict
 from pathlib import Path
 
-from rich.console import Console
-
 from counterpoint.analysis.history import History, history_of
 from counterpoint.analysis.signatures import Diagnosis, examine
 from counterpoint.analysis.signatures.base import Thresholds
 from counterpoint.analysis.summary import summarize
-from counterpoint.cli.out import check_out, write_out
+from counterpoint.cli.out import Terminal, check_out, write_out
+from counterpoint.errors import counted
 from counterpoint.run import Run
 
 
@@ -21,7 +20,7 @@ def report(path: Path, out: Path | None) -> None:
     check_out(out)
     history = history_of(Run.read(path))
     diagnosis = examine(history)
-    console = Console(highlight=False)
+    console = Terminal()
     for line in (*_recorded(history), *_found(diagnosis)):
         console.print(line, markup=False, soft_wrap=True)
     findings = [asdict(finding) for finding in diagnosis.findings]
@@ -33,7 +32,7 @@ def report(path: Path, out: Path | None) -> None:
 def _recorded(history: History) -> list[str]:
     """The number of recorded steps, and the accuracy."""
     evaluations = len({row["step"] for row in history.evaluations})
-    lines = [f"read {history.last} training steps and {evaluations} evaluations"]
+    lines = [f"read {counted(history.last, 'training step')} and {counted(evaluations, 'evaluation')}"]
     found = summarize(history.evaluations)
     if found is not None:
         base, peak, terminal = (100 * part.value for part in (found.team.base, found.team.peak, found.team.terminal))

@@ -11,7 +11,6 @@ from importlib.metadata import PackageNotFoundError, version
 
 import torch
 from rich.console import Console
-from transformers.utils import logging as transformers_logging
 
 from counterpoint.base_model import load_base_model
 from counterpoint.config import Config, ModelConfig
@@ -30,7 +29,6 @@ EXTRAS = {"gguf": "reads GGUF files", "openai": "roles that a server plays"}
 
 def examine() -> int:
     """Print one line per check; 0 if nothing is wrong, else 1."""
-    transformers_logging.disable_progress_bar()
     console = Console(highlight=False)
     checks: list[Callable[[], tuple[bool, str]]] = [_python, _packages, _extras, _memory, _threads, _accelerator]
     checks += [partial(_micro_model, name) for name in MICRO_MODELS]

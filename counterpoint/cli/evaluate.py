@@ -13,11 +13,13 @@ from counterpoint.analysis.intervals import interval
 from counterpoint.analysis.paired import Comparison
 from counterpoint.analysis.passes import Passes, passes
 from counterpoint.analysis.summary import BEHAVIOUR
-from counterpoint.api import evaluation_rows
+from counterpoint.api import check_evaluation, evaluation_rows
+from counterpoint.cli.engine import import_without_scipy
 from counterpoint.cli.evaluated import check_episodes, keep_episodes, print_first_failure
-from counterpoint.cli.out import check_out, write_out
+from counterpoint.cli.out import Terminal, check_out, write_out
 from counterpoint.cli.tables import role_lines, with_interval
 from counterpoint.controlled import AS_IT_IS, Ask, Control, Row
+from counterpoint.errors import counted
 from counterpoint.evaluation import Evaluation
 from counterpoint.event_loop import run_to_end
 from counterpoint.progress import percent
@@ -38,15 +40,18 @@ def measure(
     """
     check_out(out)
     check_episodes(episodes)
-    rows = run_to_end(_shown(target, overrides, ask, control))
+    check_evaluation(target, overrides, ask, control)
+    import_without_scipy()
+    console = Terminal(goes_on=out is not None or episodes is not None)
+    rows = run_to_end(_shown(console, target, overrides, ask, control))
     written = {row.name: _written(row, ask) for row in rows}
     write_out(out, written if len(written) > 1 else written[AS_IT_IS])
-    keep_episodes(Console(highlight=False), rows, episodes)
+    keep_episodes(console, rows, episodes)
 
 
-async def _shown(target: str, overrides: Sequence[str], ask: Ask, control: Control) -> list[Row]:
+async def _shown(console: Console, target: str, overrides: Sequence[str], ask: Ask, control: Control) -> list[Row]:
     """Every evaluation, printed as soon as it is done."""
-    console, rows = Console(highlight=False), []
+    rows: list[Row] = []
     async for row in evaluation_rows(target, overrides, ask, control):
         rows.append(row)
         if row.difference is None:
@@ -61,7 +66,7 @@ async def _shown(target: str, overrides: Sequence[str], ask: Ask, control: Contr
 def compared(both: Comparison) -> str:
     """The difference of two evaluations, paired by task."""
     points = f"{with_interval(both.difference, '+')} points, p = {both.p_value:.2g}"
-    return f"difference to the run, paired by task: {points} (sign flips over {both.difference.n} tasks)"
+    return f"difference to the run, paired by task: {points} (sign flips over {counted(both.difference.n, 'task')})"
 
 
 def _written(row: Row, ask: Ask) -> dict[str, Any]:
@@ -75,7 +80,7 @@ def _written(row: Row, ask: Ask) -> dict[str, Any]:
 
 def _print(console: Console, found: Evaluation, ask: Ask) -> None:
     team = interval([fmean(values) for values in found.outcomes.values()])
-    title = f"accuracy on {team.n} {found.split} tasks, %, with 95 % intervals"
+    title = f"accuracy on {counted(team.n, f'{found.split} task')}, %, with 95 % intervals"
     table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
     for column in ("", "accuracy", "unreadable", "truncated", "tokens", "calls"):
         table.add_column(column, justify="left" if column == "" else "right", no_wrap=True)

@@ -2,18 +2,15 @@
 
 from pathlib import Path
 
-from rich.console import Console
-from transformers.utils import logging as transformers_logging
-
+from counterpoint.cli.out import Terminal
 from counterpoint.export.export import export
 from counterpoint.run import Run
 
 
 def write_policy(path: Path, policy: str, step: int | None, merged: bool, out: Path) -> None:
     """Write the policy into `out`, and print what was written."""
-    transformers_logging.disable_progress_bar()
     found = export(Run.read(path), policy, out, step=step, merged=merged)
-    console = Console(highlight=False)
+    console = Terminal()
     kind = "a model of its own" if merged else f"a PEFT adapter for {found.base}"
     roles = ", ".join(found.policy.roles)
     console.print(f"{found.folder}: policy {policy} at step {found.step}, {kind}", markup=False, soft_wrap=True)

@@ -1,14 +1,17 @@
 """The command line: parse, call, print. What needs an engine is imported only when its command runs."""
 
+import os
 import sys
+import warnings
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from counterpoint import __version__
-from counterpoint.config import every_key
-from counterpoint.errors import CounterpointError
+from counterpoint.config import Config
+from counterpoint.errors import ConfigError, CounterpointError
+from counterpoint.options import dotted_keys
 from counterpoint.recipe import load_config, recipes
 
 app = typer.Typer(
@@ -29,7 +32,14 @@ def recipe_names(incomplete: str) -> list[str]:
 
 def keys(incomplete: str) -> list[str]:
     """The keys of a recipe that complete a word, for the shell."""
-    return [f"{key}=" for key in every_key() if key.startswith(incomplete)]
+    return [f"{key}=" for key in dotted_keys(Config) if key.startswith(incomplete)]
+
+
+def names(incomplete: str) -> list[str]:
+    """The keys and sections of a recipe that complete a word, for the shell."""
+    every = dotted_keys(Config)
+    sections = [key.rpartition(".")[0] for key in every if "." in key]
+    return [name for name in dict.fromkeys([*sections, *every]) if name.startswith(incomplete)]
 
 
 def _print_version(asked: bool) -> None:
@@ -70,17 +80,22 @@ def train(
     overrides: Overrides = None,
     out: Annotated[Path | None, typer.Option(help="Where the run goes; runs/<cell> if not given.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be done, and do none of it.")] = False,
+    all_keys: Annotated[
+        bool, typer.Option("--all-keys", help="With --dry-run: every key of the recipe, not only those that are set.")
+    ] = False,
     profile: Annotated[
         bool,
         typer.Option("--profile", help="Also write profile.jsonl, where each step's time goes; a table at the end."),
     ] = False,
 ) -> None:
     """Train the policies of a workflow."""
+    if all_keys and not dry_run:
+        raise ConfigError("--all-keys goes with --dry-run")
     config = load_config(recipe, overrides or [])
     from counterpoint.cli.train import plan_only, start
 
     if dry_run:
-        plan_only(config)
+        plan_only(config, all_keys=all_keys)
     else:
         start(config, out, recipe, overrides or [], profile=profile)
 
@@ -121,9 +136,6 @@ def evaluate(
     ] = None,
 ) -> None:
     """Measure accuracy, for the team and for each role; compare a run with a control."""
-    from counterpoint.cli.engine import import_without_scipy
-
-    import_without_scipy()
     from counterpoint.cli.evaluate import measure
     from counterpoint.controlled import Ask, Control
     from counterpoint.run import Run
@@ -198,10 +210,13 @@ def serve(
     port: Annotated[int, typer.Option(min=0, max=65535, help="The port; 0 chooses a free one.")] = 8000,
 ) -> None:
     """Answer problems with the whole trained workflow, as one model of OpenAI's chat completions interface."""
+    from counterpoint.api import check_stage
     from counterpoint.cli.engine import import_without_scipy
-
-    import_without_scipy()
     from counterpoint.cli.serve import serve_run
+    from counterpoint.run import Run
+
+    check_stage(Run.read(run), *(overrides or []), step=step)
+    import_without_scipy()
 
     serve_run(run, overrides or [], step, host, port)
 
@@ -233,6 +248,23 @@ def list_recipes() -> None:
     from counterpoint.cli.recipes import print_recipes
 
     print_recipes()
+
+
+@app.command()
+def explain(
+    name: Annotated[
+        str,
+        typer.Argument(
+            metavar="[NAME]",
+            help="A key such as run.steps, a section such as rollout, or a member such as grpo.",
+            autocompletion=names,
+        ),
+    ] = "",
+) -> None:
+    """Print what a recipe key means, with its type, default and allowed values; without NAME, the sections."""
+    from counterpoint.cli.explain import explain_name
+
+    explain_name(name)
 
 
 @app.command()
@@ -276,8 +308,39 @@ def init_task(
 
 def main() -> None:
     """Run the command line; an error is one line on standard error and exit status 2."""
+    _silence_libraries()
     try:
         app()
+    except BrokenPipeError:
+        _end_for_broken_pipe()
     except CounterpointError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
+        _refuse(str(error))
+    except Exception as error:
+        from counterpoint.cli.out import failure_of_place
+
+        reason = failure_of_place(error)
+        if reason is None:
+            raise
+        _refuse(reason)
+
+
+def _refuse(reason: str) -> None:
+    print(f"error: {reason}", file=sys.stderr)
+    sys.exit(2)
+
+
+def _end_for_broken_pipe() -> None:
+    from counterpoint.cli.out import BROKEN_PIPE, drop_output
+
+    drop_output()
+    sys.exit(BROKEN_PIPE)
+
+
+def _silence_libraries() -> None:
+    """Bars and announcements of libraries, which a user of the command line can do nothing about, are not shown.
+
+    Python's own option `-W` shows the warnings, and `TQDM_DISABLE=` in the environment the bars.
+    """
+    os.environ.setdefault("TQDM_DISABLE", "1")
+    if not sys.warnoptions:
+        warnings.filterwarnings("ignore", category=FutureWarning)

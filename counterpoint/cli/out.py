@@ -1,16 +1,94 @@
-"""Writing the results of a command to the file that the user named."""
+"""The places that a command writes to, and what is said when one of them fails."""
 
+import errno
 import json
+import os
+import sys
 from pathlib import Path
 from typing import Any
 
+from rich.console import Console
+
 from counterpoint.errors import RunError
+
+BROKEN_PIPE = 128 + 13
+"""The exit status of a program whose reader went away, as a shell gives it for SIGPIPE."""
+_ADVICE = {
+    errno.ENOSPC: "free some space",
+    errno.EDQUOT: "free some space",
+    errno.EROFS: "choose a place that can be written to",
+    errno.EACCES: "choose a place that you may read and write",
+    errno.EPERM: "choose a place that you may read and write",
+    errno.EMFILE: "raise the limit of open files: ulimit -n",
+    errno.ENFILE: "raise the limit of open files: ulimit -n",
+    errno.ENOTDIR: "a file is where a folder is expected",
+    errno.EISDIR: "a folder is where a file is expected",
+    errno.ENAMETOOLONG: "choose a shorter name",
+    errno.ENOENT: "",
+    errno.EEXIST: "",
+    errno.EIO: "",
+}
+"""Error number of a place that cannot be used -> what to do about it."""
+_BY_TEXT = {os.strerror(number): advice for number, advice in _ADVICE.items() if advice}
+_OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "not enough memory")
+_LOWER_MEMORY = (
+    "out of memory: lower learner.max_tokens_per_micro_batch, rollout.tasks_per_step or rollout.max_tokens, or set"
+    " learner.gradient_checkpointing=true; --dry-run estimates what a recipe needs"
+)
+
+
+class Terminal(Console):
+    """The console of a command. When its reader goes away, as `head` does, the command ends without a word.
+
+    With `goes_on` it works on in silence instead: its results go to a file.
+    """
+
+    def __init__(self, *, goes_on: bool = False) -> None:
+        super().__init__(highlight=False)
+        self._goes_on = goes_on
+
+    def on_broken_pipe(self) -> None:
+        self.quiet = True
+        drop_output()
+        if not self._goes_on:
+            raise SystemExit(BROKEN_PIPE)
+
+
+def drop_output() -> None:
+    """What is still printed goes nowhere, so that nothing complains about it when Python ends."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def failure_of_place(error: BaseException) -> str | None:
+    """One line about a place that cannot be read or written, or about memory that ran out; None for another error.
+
+    Libraries wrap the system's errors in their own; then the text tells.
+    """
+    for one in _chain(error):
+        if isinstance(one, OSError) and one.errno in _ADVICE:
+            where = f"{one.filename}: " if one.filename else ""
+            return f"{where}{one.strerror}{_then(_ADVICE[one.errno])}"
+        text = str(one)
+        if isinstance(one, MemoryError) or any(words in text for words in _OUT_OF_MEMORY):
+            return _LOWER_MEMORY
+        for words, advice in _BY_TEXT.items():
+            if words in text and not isinstance(one, OSError):
+                return f"{words}{_then(advice)}"
+    return None
 
 
 def check_out(out: Path | None) -> None:
-    """Raises RunError, before any work is done, if there is no folder to write the file into."""
-    if out is not None and (out.is_dir() or not out.parent.is_dir()):
-        raise RunError(f"--out {out} cannot be written: it is a folder, or its folder does not exist")
+    """Raises RunError, before any work is done, if the file cannot be written. Its folder is created if needed."""
+    if out is None:
+        return
+    if out.is_dir():
+        raise RunError(f"--out {out} cannot be written: it is a folder; name a file")
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RunError(f"--out {out} cannot be written: {failure_of_place(error) or error}") from error
+    if not os.access(out if out.exists() else out.parent, os.W_OK):
+        raise RunError(f"--out {out} cannot be written: you may not write there")
 
 
 def write_out(out: Path | None, value: Any) -> None:
@@ -21,3 +99,20 @@ def write_out(out: Path | None, value: Any) -> None:
         out.write_text(json.dumps(value, indent=2) + "\n")
     except OSError as error:
         raise RunError(f"--out {out} cannot be written: {error}") from error
+
+
+def _then(advice: str) -> str:
+    return f": {advice}" if advice else ""
+
+
+def _chain(error: BaseException) -> list[BaseException]:
+    """The error, those in its group, and their causes."""
+    found: list[BaseException] = []
+    left = [error]
+    while left:
+        one = left.pop(0)
+        if one not in found:
+            found.append(one)
+            left += one.exceptions if isinstance(one, BaseExceptionGroup) else ()
+            left += [cause for cause in (one.__cause__, one.__context__) if cause is not None]
+    return found

@@ -7,6 +7,8 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from counterpoint.errors import counted
+
 ELSE = "all else"
 
 
@@ -18,7 +20,8 @@ def print_profile(console: Console, rows: Sequence[Mapping[str, Any]]) -> None:
             if path != "step":
                 own[path] = own.get(path, 0.0) + seconds
     whole, steps = sum(own.values()), sum(row["step"] > 0 for row in rows)
-    console.print(f"\nwhere the time went: {whole:.1f} s, {steps} steps and the evaluation before them", soft_wrap=True)
+    took = f"{whole:.1f} s, {counted(steps, 'step')} and the evaluation before them"
+    console.print(f"\nwhere the time went: {took}", soft_wrap=True)
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for column in ("", "seconds", "share"):
         table.add_column(column, justify="left" if column == "" else "right", no_wrap=True)

@@ -3,10 +3,10 @@
 import re
 from pathlib import Path
 
-from rich.console import Console
 from rich.padding import Padding
 from rich.text import Text
 
+from counterpoint.cli.out import Terminal
 from counterpoint.errors import CounterpointError
 from counterpoint.recipe import load_config, recipes
 
@@ -15,7 +15,7 @@ _SENTENCE = re.compile(r"^(?![#\s`|>-]).+?[.:](?=\s|$)", flags=re.MULTILINE | re
 
 def print_recipes() -> None:
     """Print every recipe that can be named: its workflow, task and model, and the first sentence of its README."""
-    console = Console(highlight=False)
+    console = Terminal()
     for name, path in recipes().items():
         console.print(Text.assemble((name, "bold"), f"  {_named(path)}"), soft_wrap=True)
         console.print(Padding(Text(_about(path.with_name("README.md"))), (0, 0, 0, 4)))

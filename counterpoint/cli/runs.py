@@ -2,8 +2,7 @@
 
 from pathlib import Path
 
-from rich.console import Console
-
+from counterpoint.cli.out import Terminal
 from counterpoint.runs import RunHeader, list_runs
 
 _HEAD = ("state", "steps", "recipe", "sharing", "seed", "validation", "path")
@@ -14,7 +13,7 @@ def print_runs(folder: Path) -> None:
 
     Raises RunError if there is no such folder.
     """
-    console = Console(highlight=False)
+    console = Terminal()
     found = list_runs(folder)
     if not found:
         console.print(f"no runs in {folder}", markup=False, soft_wrap=True)

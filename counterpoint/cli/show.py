@@ -5,9 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-
 from counterpoint.analysis.summary import BEHAVIOUR, peak_of_accuracy
+from counterpoint.cli.out import Terminal
 from counterpoint.cli.tables import role_lines, team_line
 from counterpoint.cli.transcript import SampleOf, print_brief, print_episode
 from counterpoint.episode import Answer, Call, CallKey, Episode, Group, Unreadable, read_episodes
@@ -66,7 +65,7 @@ def show_episodes(target: Path, asked: Asked) -> None:
         raise ConfigError(f"{found.title}: no task begins with --task {asked.task!r}; the first tasks are: {first}")
     matching = [episode for episode in found.episodes if _matches(episode, asked)]
     shown = matching[: asked.limit or (_MOST_BRIEF if asked.brief else _MOST)]
-    console = Console(highlight=False)
+    console = Terminal()
     count = "1 episode matches" if len(matching) == 1 else f"{len(matching)} episodes match"
     console.print(f"{found.title}: {count}, {len(shown)} shown", markup=False, soft_wrap=True)
     if found.numbers:

@@ -8,6 +8,7 @@ from rich.table import Table
 
 from counterpoint.analysis.intervals import Interval
 from counterpoint.analysis.summary import Course, Summary
+from counterpoint.errors import counted
 from counterpoint.progress import percent
 
 
@@ -17,7 +18,7 @@ def print_outcome(console: Console, outcome: Summary) -> None:
     As many columns beside each other as the console has room for, the others below.
     """
     courses = [("team", outcome.team), *outcome.roles.items()]
-    title = f"accuracy on {outcome.team.base.n} test tasks, %, with 95 % intervals"
+    title = f"accuracy on {counted(outcome.team.base.n, 'test task')}, %, with 95 % intervals"
     for size in range(len(courses), 0, -1):
         parts = [dict(courses[place : place + size]) for place in range(0, len(courses), size)]
         tables = [_courses_table(outcome, part, None if place else title) for place, part in enumerate(parts)]

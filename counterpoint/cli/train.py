@@ -8,19 +8,26 @@ from rich.console import Console
 
 from counterpoint.analysis.history import history_of
 from counterpoint.analysis.signatures import diagnose
-from counterpoint.api import carry_on, create, plan_of
+from counterpoint.api import carry_on, create, plan_of, plan_of_setup
+from counterpoint.cli.out import Terminal, failure_of_place
 from counterpoint.cli.profile import print_profile
 from counterpoint.cli.tables import print_behaviour, print_outcome
 from counterpoint.config import Config
-from counterpoint.plan.plan import Plan, plan
+from counterpoint.errors import RunError
+from counterpoint.plan.check import checked
+from counterpoint.plan.plan import Plan
 from counterpoint.plan.threads import about_threads
-from counterpoint.run import Run
+from counterpoint.recipe import brief_toml
+from counterpoint.run import Run, refuse_occupied
+from counterpoint.stage import Setup
 
 
 def start(config: Config, out: Path | None, recipe: str, overrides: Sequence[str], *, profile: bool) -> None:
     """Train a new run to its last step; `recipe` and `overrides` are what the user typed to get `config`."""
-    planned = plan_of(config)
+    if out is not None:
+        refuse_occupied(out)
     console = Console(highlight=False)
+    planned = _planned(console, config)
     _say_threads(console, config, planned)
     with create(planned, out, recipe, overrides, profile=profile) as run:
         _train(console, run, planned)
@@ -30,19 +37,33 @@ def go_on(path: Path) -> None:
     """Train an existing run from its last checkpoint to its last step."""
     console = Console(highlight=False)
     with Run.open(path) as run:
-        planned = plan(run.config)
+        planned = _planned(console, run.config)
         _say_threads(console, run.config, planned)
         _train(console, run, planned)
 
 
-def plan_only(config: Config) -> None:
-    """Print what the recipe would do; nothing is written."""
+def plan_only(config: Config, *, all_keys: bool) -> None:
+    """Print what the recipe would do, then the recipe itself, as TOML; nothing is written."""
     planned = plan_of(config)
-    console = Console(highlight=False)
-    console.print(planned.config.toml(), markup=False)
+    console = Terminal()
     for line in planned.lines():
         console.print(line, markup=False, soft_wrap=True)
     _say_threads(console, config, planned)
+    head = "every key" if all_keys else "the keys that differ from their defaults; every key: --all-keys"
+    console.print(f"\n# {head}; their meaning: counterpoint explain KEY", markup=False, soft_wrap=True)
+    console.print(config.toml() if all_keys else brief_toml(config), markup=False, soft_wrap=True)
+
+
+def _planned(console: Console, config: Config) -> Plan:
+    """The plan of a recipe, announced before the seconds that it takes to import the engine."""
+    setup = checked(config)
+    console.print(f"loading torch, transformers and {_models(setup)} ...", markup=False, soft_wrap=True)
+    return plan_of_setup(setup)
+
+
+def _models(setup: Setup) -> str:
+    """The base models of the policies, each once."""
+    return ", ".join(dict.fromkeys(own.model.path for own in setup.settings.values() if own.endpoint is None))
 
 
 def _say_threads(console: Console, given: Config, planned: Plan) -> None:
@@ -57,6 +78,11 @@ def _train(console: Console, run: Run, planned: Plan) -> None:
     except KeyboardInterrupt:
         console.print(f"interrupted; to continue: counterpoint resume {run.path}", markup=False, soft_wrap=True)
         sys.exit(130)
+    except Exception as error:
+        reason = failure_of_place(error)
+        if reason is None:
+            raise
+        raise RunError(f"{reason}; what was saved is whole, to continue: counterpoint resume {run.path}") from error
     found = run.summary
     if found is not None:
         print_outcome(console, found)

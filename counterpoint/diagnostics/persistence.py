@@ -7,7 +7,6 @@ from pydantic import Field
 
 from counterpoint.diagnostics.base import Diagnostic, Numbers, Step
 from counterpoint.learners.base import Gradient, Source, cosine
-from counterpoint.learners.gradient import load_gradients, save_gradients
 
 MEANS_FILE = "means.safetensors"
 
@@ -37,8 +36,12 @@ class Persistence(Diagnostic):
         return numbers
 
     def save(self, folder: Path) -> None:
+        from counterpoint.learners.gradient import save_gradients  # not above: it needs torch, options do not
+
         save_gradients(folder / MEANS_FILE, {"/".join(source): mean for source, mean in self._means.items()})
 
     def load(self, folder: Path) -> None:
+        from counterpoint.learners.gradient import load_gradients
+
         found = load_gradients(folder / MEANS_FILE)
         self._means = {Source(*name.split("/")): mean for name, mean in found.items()}

@@ -10,6 +10,7 @@ from typing import Any
 from counterpoint.analysis.intervals import Interval, interval
 from counterpoint.analysis.summary import Course, summarize
 from counterpoint.config import ModelConfig, PolicySettings
+from counterpoint.errors import counted
 from counterpoint.models import MICRO_MODELS
 from counterpoint.options import Spec
 from counterpoint.policy import Policy
@@ -81,11 +82,11 @@ def _training(subject: Subject) -> str:
         "workflow": _named(config.workflow),
         "sharing": _sharing(config.policies.sharing),
         "algorithm": ", ".join(f"{key} {value}" for key, value in names.items()),
-        "steps": f"{subject.step} of {config.run.steps}, each {rollouts.tasks_per_step} problems x"
-        f" {rollouts.group_size} episodes",
+        "steps": f"{subject.step} of {config.run.steps}, each {counted(rollouts.tasks_per_step, 'problem')} x"
+        f" {counted(rollouts.group_size, 'episode')}",
         "trained": _trained(settings),
         "adapter": f"rank {settings.rank}, alpha {settings.alpha:g}, all linear layers",
-        "sampling": f"temperature {rollouts.temperature:g}, at most {rollouts.max_tokens} tokens per call",
+        "sampling": f"temperature {rollouts.temperature:g}, at most {counted(rollouts.max_tokens, 'token')} per call",
         "seed": str(config.run.seed),
         "versions": ", ".join(f"{name} {version}" for name, version in facts.get("versions", {}).items()),
         "commit": f"`{facts['commit']}`" if facts.get("commit") else "",
@@ -120,14 +121,14 @@ def _results(subject: Subject) -> str:
     shown = [name for name in ("team", *subject.policy.roles) if any(name in column for column in columns.values())]
     table = [["", *columns], ["---"] * (1 + len(columns))]
     table += [[name, *(_shown(column.get(name)) for column in columns.values())] for name in shown]
-    count = next(iter(columns.values()))["team"].n
+    count, evaluations = next(iter(columns.values()))["team"].n, subject.run.config.evaluation
     return "\n".join(
         [
             "## Results",
             "",
-            f"Accuracy on {count} test problems in the workflow it was trained in, %, with 95 % intervals (bootstrap"
-            f" over problems; {subject.run.config.evaluation.samples} per problem, sampled at temperature"
-            f" {subject.run.config.evaluation.temperature:g}). Validation accuracy chooses the peak.",
+            f"Accuracy on {counted(count, 'test problem')} in the workflow it was trained in, %, with 95 % intervals"
+            f" (bootstrap over problems); {counted(evaluations.samples, 'episode')} per problem, sampled at temperature"
+            f" {evaluations.temperature:g}. Validation accuracy chooses the peak.",
             "",
             *("| " + " | ".join(cells) + " |" for cells in table),
         ]

@@ -7,11 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from peft import PeftModel
-from transformers import PreTrainedTokenizerBase
-
 from counterpoint.adapter import ADAPTER_CONFIG, ADAPTER_FILE
-from counterpoint.base_model import DTYPES, load_base_model, load_chat
 from counterpoint.config import PolicySettings
 from counterpoint.errors import ConfigError, ModelError, RunError, unknown
 from counterpoint.export.card import Subject, card, is_on_hub
@@ -44,6 +40,10 @@ def export(run: Run, name: str, folder: Path, *, step: int | None = None, merged
     if not (source / ADAPTER_FILE).is_file() or not (source / ADAPTER_CONFIG).is_file():
         raise RunError(f"{source} does not hold an adapter: the checkpoint is damaged")
     check_empty(folder)
+    from transformers import PreTrainedTokenizerBase  # after whatever can be wrong without it
+
+    from counterpoint.base_model import load_chat
+
     chat = load_chat(settings.model)
     tokenizer = chat.tokenizer
     if not isinstance(tokenizer, PreTrainedTokenizerBase):
@@ -114,6 +114,10 @@ def _write_adapter(folder: Path, source: Path, base: str, settings: PolicySettin
 
 def _write_merged(folder: Path, source: Path, settings: PolicySettings, stop_ids: list[int]) -> None:
     """The base with the adapter added in float32, rounded once to the recipe's dtype."""
+    from peft import PeftModel
+
+    from counterpoint.base_model import DTYPES, load_base_model
+
     exact = settings.model.model_copy(update={"dtype": "float32", "device": "cpu"})
     with warnings.catch_warnings():
         # PEFT still asks transformers by this name, and no user of ours can change that.
@@ -122,3 +126,5 @@ def _write_merged(folder: Path, source: Path, settings: PolicySettings, stop_ids
     model = adapted.merge_and_unload().to(DTYPES[settings.model.dtype])
     model.generation_config.eos_token_id = stop_ids
     model.save_pretrained(str(folder))
+    for file in folder.glob("*.safetensors"):  # which safetensors leaves for its owner alone
+        file.chmod((folder / "config.json").stat().st_mode)

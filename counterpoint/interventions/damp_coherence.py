@@ -7,7 +7,6 @@ from pydantic import Field
 
 from counterpoint.interventions.base import Intervention, Update
 from counterpoint.learners.base import Gradient, Source, cosine
-from counterpoint.learners.gradient import load_gradients, save_gradients
 
 MEANS_FILE = "means.safetensors"
 
@@ -51,8 +50,12 @@ class DampCoherence(Intervention):
         return update.with_gradients_times(factors) if self._of == "gradient" else update.with_steps_times(factors)
 
     def save(self, folder: Path) -> None:
+        from counterpoint.learners.gradient import save_gradients  # not above: it needs torch, options do not
+
         save_gradients(folder / MEANS_FILE, {"/".join(source): mean for source, mean in self._means.items()})
 
     def load(self, folder: Path) -> None:
+        from counterpoint.learners.gradient import load_gradients
+
         found = load_gradients(folder / MEANS_FILE)
         self._means = {Source(*name.split("/")): mean for name, mean in found.items()}

@@ -5,29 +5,24 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from time import perf_counter
+from typing import TYPE_CHECKING
 
-import torch
-
-from counterpoint.algorithms.build import build_algorithm, build_batches, build_loss
-from counterpoint.analysis.signatures import build_signatures
-from counterpoint.base_model import BaseSize, base_size, load_chat
 from counterpoint.chat import Chat
 from counterpoint.config import Config, ModelConfig, PolicySettings
-from counterpoint.diagnostics.build import build_diagnostics
 from counterpoint.episode import Episode
-from counterpoint.errors import ModelError, WorkflowError
+from counterpoint.errors import ModelError, WorkflowError, counted
 from counterpoint.event_loop import run_to_end
-from counterpoint.interventions.build import build_interventions
-from counterpoint.learn import trainable
-from counterpoint.plan.memory import Memory, Turn, memory_of
+from counterpoint.locate import check_device
+from counterpoint.plan.check import checked
 from counterpoint.play import Limits, Stage, rollout
-from counterpoint.runtimes import check_runtime
 from counterpoint.samplers.by_policy import ByPolicy
 from counterpoint.samplers.scripted import Scripted
-from counterpoint.sandboxes import build_sandbox
-from counterpoint.stage import Setup, set_up
+from counterpoint.stage import Setup
 from counterpoint.task import Score, not_judged
-from counterpoint.tasks.base import batch
+
+if TYPE_CHECKING:
+    from counterpoint.base_model import BaseSize
+    from counterpoint.plan.memory import Memory, Turn
 
 REHEARSAL_REPLIES = tuple(
     "\n".join([r"\boxed{1}", *(f"Strategy {number}: {number}" for number in range(1, count + 1))])
@@ -44,7 +39,7 @@ class Plan:
     """A checked recipe and its estimates."""
 
     setup: Setup
-    sizes: Mapping[str, BaseSize]
+    sizes: "Mapping[str, BaseSize]"
     """Policy -> the size of its base; policies of endpoints are absent."""
     rehearsal: Episode
     """The longest of some episodes with scripted replies, from which calls, memory and time are estimated."""
@@ -78,15 +73,19 @@ class Plan:
         """
         return self.settings[policy].rank * self.sizes[policy].linear_width
 
-    def memory(self) -> Memory:
+    def memory(self) -> "Memory":
         """Peak memory of sampler and learner, if every reply is as long as it may be."""
+        from counterpoint.plan.memory import memory_of
+
         own = {policy: self.settings[policy] for policy in self.sizes}
         return memory_of(
             self.config, own, self._turns(), most_tasks=max(self.splits["validation"], self.splits["test"])
         )
 
-    def _turns(self) -> list[Turn]:
+    def _turns(self) -> "list[Turn]":
         """The calls of the rehearsal; those that quote no reply are asked alike in every episode of a task."""
+        from counterpoint.plan.memory import Turn
+
         calls = self.rehearsal.calls
         return [Turn(call, not any(FILLER in message["content"] for message in call.messages)) for call in calls]
 
@@ -120,12 +119,13 @@ class Plan:
             *(f"policy      {name}: {self._describe(name)}" for name in self.settings),
             "tasks       " + ", ".join(f"{count} {split}" for split, count in self.splits.items()),
             f"per step    {self._arithmetic()}",
-            f"the run     {runs.steps} steps; evaluation every {self.config.evaluation.every},"
+            f"the run     {counted(runs.steps, 'step')}; evaluation every {self.config.evaluation.every},"
             f" checkpoint every {runs.save_every}",
             *self._memory_lines(),
-            f"time        at least {floor:.2f} s per step if every reply takes {self.config.rollout.max_tokens} tokens"
+            f"time        at least {floor:.2f} s per step if every reply takes"
+            f" {counted(self.config.rollout.max_tokens, 'token')}"
             f" ({self.operations_per_step() / 1e9:.1f} GFLOP at the {rate / 1e9:.0f} GFLOP/s measured here,"
-            f" {runs.threads} threads): a floor, not a forecast",
+            f" {counted(runs.threads, 'thread')}): a floor, not a forecast",
         ]
 
     def _memory_lines(self) -> list[str]:
@@ -149,42 +149,44 @@ class Plan:
             return f"{base}, frozen" + (f", with {own.adapter}" if own.adapter else "")
         start = f", from {own.adapter}" if own.adapter else ""
         when = own.update
-        turns = "" if when.steps == when.period else f"; trained in {when.steps} of {when.period} steps"
+        turns = "" if when.steps == when.period else f"; trained in {when.steps} of {counted(when.period, 'step')}"
         return f"{base} and {self.adapter_parameters(policy):,} to train{start}; rate {own.learning_rate:g}{turns}"
 
     def _arithmetic(self) -> str:
         rollouts, algorithm, calls = self.config.rollout, self.config.algorithm, len(self.rehearsal.calls)
         if algorithm.calls_per_update:
-            updates = f"one update per {algorithm.calls_per_update} calls of a policy"
+            updates = f"one update per {counted(algorithm.calls_per_update, 'call')} of a policy"
         else:
-            updates = f"{algorithm.updates} update{'s' if algorithm.updates > 1 else ''} per policy"
+            updates = f"{counted(algorithm.updates, 'update')} per policy"
         return (
-            f"{rollouts.tasks_per_step} tasks x {rollouts.group_size} rollouts x {calls} calls ="
-            f" {self.calls_per_step} calls, {updates}"
+            f"{counted(rollouts.tasks_per_step, 'task')} x {counted(rollouts.group_size, 'rollout')} x"
+            f" {counted(calls, 'call')} = {counted(self.calls_per_step, 'call')}, {updates}"
         )
 
 
 def plan(config: Config) -> Plan:
     """The plan of a recipe. Raises CounterpointError for whatever would keep it from starting."""
-    setup = set_up(config)
-    build_algorithm(config, setup.workflow.roles, trainable(setup.settings))
-    build_loss(config)
-    build_batches(config)
-    build_diagnostics(config.diagnostics)
-    build_interventions(config, setup.workflow.roles)
-    build_signatures(config.signatures)
-    check_runtime(config)
-    build_sandbox(config.sandbox)
-    batch(setup.tasks.train, step=1, size=config.rollout.tasks_per_step, seed=config.run.seed)
+    return planned(checked(config))
+
+
+def planned(setup: Setup) -> Plan:
+    """The plan of a recipe that `checked` has found right. Raises ModelError, and WorkflowError of the rehearsal."""
+    models = {name: own.model for name, own in setup.settings.items() if own.endpoint is None}
+    for model in models.values():
+        check_device(model)
+    from counterpoint.base_model import base_size  # after a check that needs but torch
+
     return Plan(
         setup=setup,
-        sizes={name: base_size(own.model) for name, own in setup.settings.items() if own.endpoint is None},
+        sizes={name: base_size(model) for name, model in models.items()},
         rehearsal=_rehearsed(setup),
     )
 
 
 def _rehearsed(setup: Setup) -> Episode:
     """The episode with most calls among those in which every role says one of the scripted replies."""
+    from counterpoint.base_model import load_chat
+
     config = setup.config
     models = {name: own.model if own.endpoint is None else config.model for name, own in setup.settings.items()}
     # What is scripted is all text: where a model is asked to reason, it would be all reasoning.
@@ -222,6 +224,8 @@ def _distinct(models: Sequence[ModelConfig]) -> list[ModelConfig]:
 
 def measured_rate(threads: int) -> float:
     """Floating-point operations a second of this machine's float32 matrix product, the best of five."""
+    import torch
+
     torch.set_num_threads(threads)
     one = torch.rand(_MATRIX, _MATRIX)
     times = []

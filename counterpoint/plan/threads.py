@@ -4,8 +4,6 @@ import math
 import os
 from time import perf_counter
 
-import torch
-
 from counterpoint.config import Config
 
 SLOWER = 0.9
@@ -23,6 +21,8 @@ def rates(threads: int) -> tuple[float, float]:
     They take turns, an eighth of a second in all, so that both meet the same other work. Torch has as many threads
     afterwards as it had.
     """
+    import torch  # not above: what only looks at a recipe does without it
+
     had = torch.get_num_threads()
     seconds, products = {1: 0.0, threads: 0.0}, {1: 0, threads: 0}
     for number in range(_ROUNDS + 1):
@@ -39,6 +39,8 @@ def rates(threads: int) -> tuple[float, float]:
 
 def _turn() -> tuple[int, float]:
     """The number of products computed, and the seconds they took."""
+    import torch
+
     rows, inputs, outputs = _SHAPE
     one, other = torch.rand(rows, inputs), torch.rand(inputs, outputs)
     began, done, taken = perf_counter(), 0, 0.0

@@ -14,4 +14,9 @@ def preset(name: object) -> dict[str, Any]:
     """The tables of a preset. Raises ConfigError with the names that exist if it is not one of them."""
     if name not in PRESETS:
         raise ConfigError(unknown("preset", str(name), PRESETS))
-    return tomllib.loads((_HERE / f"{name}.toml").read_text())
+    return tomllib.loads(preset_text(str(name)))
+
+
+def preset_text(name: str) -> str:
+    """The TOML file of a preset that exists."""
+    return (_HERE / f"{name}.toml").read_text()

@@ -9,10 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from counterpoint.adapter import Adapter, Sources
-from counterpoint.base_model import load_base_model, load_chat
 from counterpoint.chat import Chat
 from counterpoint.config import Config, EndpointConfig, ModelConfig, PolicySettings
 from counterpoint.errors import ConfigError
@@ -39,7 +36,7 @@ class Local:
 
         Raises ModelError if a base cannot be loaded, ConfigError if an endpoint needs what is not installed.
         """
-        torch.set_num_threads(self._config.run.threads or available_cores())
+        _use_threads(self._config)
         bases = self._bases(has_learner=True)
         async with AsyncExitStack() as stack:
             # The sampler first: learners put their adapters into the bases, which it must find as they are.
@@ -49,7 +46,7 @@ class Local:
     @asynccontextmanager
     async def generation(self, sources: Sources) -> AsyncIterator[Generation]:
         """The sampler alone. Raises as `training`, and AdapterError or SamplerError if an adapter cannot be loaded."""
-        torch.set_num_threads(self._config.run.threads or available_cores())
+        _use_threads(self._config)
         bases = self._bases(has_learner=False)
         # Before the bases are loaded, which takes longer: a folder without an adapter is found at once.
         adapters = [
@@ -100,16 +97,26 @@ class LocalBase:
 
     @cached_property
     def chat(self) -> Chat:
+        from counterpoint.base_model import load_chat
+
         return load_chat(self.config)
 
     @cached_property
     def model(self) -> Any:
+        from counterpoint.base_model import load_base_model
+
         return load_base_model(self.config).model
 
 
 def available_cores() -> int:
     """The number of cores that this process may use."""
     return len(os.sched_getaffinity(0))
+
+
+def _use_threads(config: Config) -> None:
+    import torch  # not above, as everything that imports it: what only looks at a recipe does without it
+
+    torch.set_num_threads(config.run.threads or available_cores())
 
 
 def _learner(bases: Sequence[LocalBase], config: Config) -> Learner:

@@ -17,12 +17,8 @@ from counterpoint.errors import SamplerError, unknown
 from counterpoint.forwards import Choice, forward_of
 from counterpoint.forwards.base import Decoding
 from counterpoint.samplers._weights import Merged, Weights
-from counterpoint.samplers.base import Completion, Request
+from counterpoint.samplers.base import MAX_CACHE_TOKENS, MAX_ROWS, Completion, Request
 
-MAX_ROWS = 1024
-"""Calls that are generated at once, at most, unless the recipe says otherwise."""
-MAX_CACHE_TOKENS = 2**17
-"""Tokens whose keys and values are held at once, at most, unless the recipe says otherwise."""
 PROBABILITIES_AT_ONCE = 2**24
 """Probabilities that are computed at once while tokens are chosen, at most."""
 _KEEP_BELOW = 0.75

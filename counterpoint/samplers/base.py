@@ -20,6 +20,11 @@ from counterpoint.chat import Chat
 from counterpoint.config import ModelConfig
 from counterpoint.episode import Message
 
+MAX_ROWS = 1024
+"""Calls that are generated at once in this process, at most, unless the recipe says otherwise."""
+MAX_CACHE_TOKENS = 2**17
+"""Tokens whose keys and values are held at once in this process, at most, unless the recipe says otherwise."""
+
 
 class Base(Protocol):
     """A frozen base model, and the policies on it that a sampler serves."""

@@ -3,7 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
-from counterpoint.samplers._engine import MAX_CACHE_TOKENS, MAX_ROWS, generating_bytes
+from counterpoint.samplers._engine import generating_bytes
+from counterpoint.samplers.base import MAX_CACHE_TOKENS, MAX_ROWS
 
 
 def generation(

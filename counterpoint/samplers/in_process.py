@@ -1,18 +1,21 @@
 """Sampling in this process with transformers: the calls of all open episodes in one wave, on any number of bases."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from types import MappingProxyType
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field
 
 from counterpoint.adapter import Adapter
 from counterpoint.clock import timed
-from counterpoint.samplers._engine import MAX_CACHE_TOKENS, MAX_ROWS, Engine
 from counterpoint.samplers._wave import Wave, WaveSession
-from counterpoint.samplers._weights import Beside, Merged
-from counterpoint.samplers.base import Base, Completion, Request
+from counterpoint.samplers.base import MAX_CACHE_TOKENS, MAX_ROWS, Base, Completion, Request
+
+if TYPE_CHECKING:
+    from counterpoint.samplers._engine import Engine
 
 NO_ENGINES: Mapping[str, Engine] = MappingProxyType({})
 
@@ -22,13 +25,16 @@ def in_process(
     *,
     max_rows: Annotated[int, Field(ge=1)] = MAX_ROWS,
     max_cache_tokens: Annotated[int, Field(ge=1)] = MAX_CACHE_TOKENS,
-) -> "InProcess":
+) -> InProcess:
     """Generates with transformers, in this process.
 
     At most `max_rows` calls are generated at once, and no more than have `max_cache_tokens` tokens of prompts and
     replies. Beside a learner, adapters are merged into a copy of each base; alone, they are computed beside the base
     itself, which takes half the memory. Raises ModelError if a base cannot be loaded.
     """
+    from counterpoint.samplers._engine import Engine  # not above: its options are checked without torch
+    from counterpoint.samplers._weights import Beside, Merged
+
     engines: dict[str, Engine] = {}
     for base in bases:
         engine = Engine(

@@ -1,0 +1,57 @@
+"""Everything about a recipe that can be wrong without an engine: names, options, places, tasks. Imports no torch."""
+
+from importlib.util import find_spec
+from pathlib import Path
+
+from counterpoint.adapter import ADAPTER_FILE
+from counterpoint.algorithms.build import build_algorithm, build_batches, build_loss
+from counterpoint.analysis.signatures import build_signatures
+from counterpoint.config import Config, PolicySettings
+from counterpoint.diagnostics.build import build_diagnostics
+from counterpoint.errors import AdapterError, ConfigError
+from counterpoint.interventions.build import build_interventions
+from counterpoint.learn import trainable
+from counterpoint.locate import check_device_name, locate
+from counterpoint.policy import routing, settings_of
+from counterpoint.runtimes import check_runtime
+from counterpoint.sandboxes import build_sandbox
+from counterpoint.stage import Setup, set_up
+from counterpoint.tasks.base import batch
+from counterpoint.workflows import load_workflow
+
+
+def checked(config: Config) -> Setup:
+    """The recipe with every name looked up, to be trained. Raises CounterpointError for whatever is found wrong."""
+    check_parts(config)
+    workflow = load_workflow(config.workflow)
+    settings = settings_of(routing(config.policies.sharing, workflow.slots), config)
+    build_algorithm(config, workflow.roles, trainable(settings))
+    build_loss(config)
+    build_batches(config)
+    build_diagnostics(config.diagnostics)
+    build_interventions(config, workflow.roles)
+    build_signatures(config.signatures)
+    setup = set_up(config)  # the tasks, last of all, may be read from large files
+    batch(setup.tasks.train, step=1, size=config.rollout.tasks_per_step, seed=config.run.seed)
+    return setup
+
+
+def check_parts(config: Config) -> None:
+    """Raises CounterpointError if what plays episodes is wrong: workflow, routing, runtime, sandbox, a policy."""
+    workflow = load_workflow(config.workflow)
+    settings = settings_of(routing(config.policies.sharing, workflow.slots), config)
+    check_runtime(config)
+    build_sandbox(config.sandbox)
+    for name, own in settings.items():
+        _check_policy(name, own)
+
+
+def _check_policy(name: str, own: PolicySettings) -> None:
+    if own.endpoint is not None:
+        if find_spec("openai") is None:
+            raise ConfigError(f"policy {name!r}: pip install 'counterpoint[endpoint]' first (openai is not installed)")
+        return
+    check_device_name(own.model)
+    locate(own.model)
+    if own.adapter and not (Path(own.adapter).expanduser() / ADAPTER_FILE).is_file():
+        raise AdapterError(f"policy {name!r}: {own.adapter} holds no adapter: it has no {ADAPTER_FILE}")
