@@ -6,6 +6,7 @@ from statistics import fmean
 from typing import Any
 
 from counterpoint.analysis.passes import Attempt, Attempts
+from counterpoint.analysis.recorded import Recorded, recorded
 from counterpoint.diagnostics.base import Numbers
 from counterpoint.diagnostics.behaviour import episode_numbers
 from counterpoint.episode import Answer, Group, Unreadable, calls_of
@@ -33,6 +34,8 @@ class Evaluation:
     role_attempts: Mapping[str, Attempts] = field(default_factory=dict)
     """Role -> its answers in its first turn, which no earlier answer of its own can have influenced; roles that give no
     answers are absent."""
+    controls: tuple[Recorded, ...] = ()
+    """What part of the calls of each episode answers by itself."""
 
     @property
     def accuracy(self) -> float:
@@ -48,7 +51,9 @@ class Evaluation:
     def row(self, step: int) -> dict[str, Any]:
         """Everything except the answers, as one row of `evaluations.jsonl`."""
         kept = ("split", "outcomes", "roles", "numbers")
-        return {"step": step, "accuracy": self.accuracy, **{name: getattr(self, name) for name in kept}}
+        controls = {control.name: control.as_dict() for control in self.controls}
+        row = {"step": step, "accuracy": self.accuracy, **{name: getattr(self, name) for name in kept}}
+        return {**row, "controls": controls}
 
     def answers(self) -> dict[str, Any]:
         """The attempts of the team and of each role, as values that JSON can hold."""
@@ -105,6 +110,7 @@ def count(groups: Sequence[Group], split: str) -> Evaluation:
         numbers=episode_numbers(groups),
         attempts={group.task: attempts for group in groups if (attempts := _attempts(group))},
         role_attempts=_role_attempts(groups),
+        controls=recorded(groups),
     )
 
 

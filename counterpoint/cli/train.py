@@ -10,7 +10,7 @@ from counterpoint.analysis.history import history_of
 from counterpoint.analysis.signatures import diagnose
 from counterpoint.api import carry_on, create, plan_of
 from counterpoint.cli.profile import print_profile
-from counterpoint.cli.tables import print_behaviour, print_outcome
+from counterpoint.cli.tables import print_behaviour, print_outcome, print_summary_controls
 from counterpoint.config import Config
 from counterpoint.plan.plan import Plan, plan
 from counterpoint.plan.threads import about_threads
@@ -61,6 +61,7 @@ def _train(console: Console, run: Run, planned: Plan) -> None:
     if found is not None:
         print_outcome(console, found)
         print_behaviour(console, found)
+        print_summary_controls(console, found, run.path)
     profile = run.profile_rows()
     if profile:
         print_profile(console, profile)

@@ -8,7 +8,7 @@ from statistics import fmean
 from typing import Any
 
 from counterpoint.analysis.intervals import Interval, interval
-from counterpoint.analysis.summary import Course, summarize
+from counterpoint.analysis.summary import Course, RoleCourse, summarize
 from counterpoint.config import ModelConfig, PolicySettings
 from counterpoint.models import MICRO_MODELS
 from counterpoint.options import Spec
@@ -108,7 +108,7 @@ def _results(subject: Subject) -> str:
     course = summarize(rows)
     columns: dict[str, dict[str, Interval]] = {}
     if course is not None:
-        courses = {"team": course.team, **course.roles}
+        courses: dict[str, Course | RoleCourse] = {"team": course.team, **course.roles}
         columns["base"] = _stage(courses, "base")
         columns[f"peak (step {course.peak_step})"] = _stage(courses, "peak")
         steps = ", ".join(map(str, course.terminal_steps))
@@ -125,8 +125,8 @@ def _results(subject: Subject) -> str:
         [
             "## Results",
             "",
-            f"Accuracy on {count} test problems in the workflow it was trained in, %, with 95 % intervals (bootstrap"
-            f" over problems; {subject.run.config.evaluation.samples} per problem, sampled at temperature"
+            f"Accuracy on {count} test problems in the workflow it was trained in, %, with 95 % intervals over"
+            f" problems ({subject.run.config.evaluation.samples} per problem, sampled at temperature"
             f" {subject.run.config.evaluation.temperature:g}). Validation accuracy chooses the peak.",
             "",
             *("| " + " | ".join(cells) + " |" for cells in table),
@@ -139,8 +139,9 @@ def _accuracies(row: Mapping[str, Any]) -> dict[str, Interval]:
     return {name: interval([fmean(values) for values in found.values()]) for name, found in outcomes.items()}
 
 
-def _stage(courses: Mapping[str, Course], name: str) -> dict[str, Interval]:
-    return {who: getattr(course, name) for who, course in courses.items()}
+def _stage(courses: Mapping[str, Course | RoleCourse], name: str) -> dict[str, Interval]:
+    found = {who: getattr(course, name) for who, course in courses.items()}
+    return {who: one for who, one in found.items() if one is not None}
 
 
 def _shown(found: Interval | None) -> str:
