@@ -1,7 +1,7 @@
-"""Evaluation of a checkpoint as it is and with controls, compared task by task."""
+"""Evaluation of a checkpoint as it is and with controls, compared task by task: the run minus the control."""
 
-from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING, NamedTuple
@@ -10,6 +10,7 @@ from counterpoint import controls
 from counterpoint.adapter import Sources
 from counterpoint.analysis.intervals import Interval, interval
 from counterpoint.analysis.paired import Comparison, compare
+from counterpoint.analysis.recorded import tokens_per_episode
 from counterpoint.config import Config, ModelConfig
 from counterpoint.errors import ConfigError, ModelError, RunError, unknown
 from counterpoint.evaluation import Evaluation, Outcomes, evaluate
@@ -61,7 +62,14 @@ class Row:
     """The step of the checkpoint that was evaluated; 0 for a base model."""
     evaluation: Evaluation
     difference: Comparison | None = None
-    """This evaluation minus the run's, paired by task; None for the run itself."""
+    """The team's accuracy of the run minus that of this evaluation, paired by task; None for the run itself."""
+    role_differences: Mapping[str, Comparison] = field(default_factory=dict)
+    """The same for each role that has outcomes on the same tasks in both."""
+
+    @property
+    def differences(self) -> dict[str, Comparison]:
+        """Part (team, then each role) -> the run minus this evaluation; empty for the run itself."""
+        return {} if self.difference is None else {"team": self.difference, **self.role_differences}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,7 +95,10 @@ class Evaluations:
         return {role: over_tasks(outcomes) for role, outcomes in self.run.roles.items()}
 
     def frame(self) -> "pl.DataFrame":
-        """One row per evaluation and part (team, then each role): accuracy, interval, tasks, difference, p-value."""
+        """One row per evaluation and part (team, then each role): accuracy, interval, tasks, difference, p-value.
+
+        A difference is the run's accuracy minus that of the row; it is null in the rows of the run itself.
+        """
         import polars as pl  # not above: an evaluation that is not made a frame does without its memory
 
         return pl.DataFrame([one for row in self.rows for one in _parts(row)], schema=_SCHEMA)
@@ -129,19 +140,61 @@ async def evaluations_of(
     own = await _played(*as_it_is, ask)
     yield Row(name=AS_IT_IS, step=step, evaluation=own)
 
-    async def played(name: str, changed: Config, sources: Sources, at: int = step) -> Row:
-        found = await _played(changed, sources, ask)
-        return Row(name=name, step=at, evaluation=found, difference=compare(found.outcomes, own.outcomes))
-
     for name, (changed, sources, at) in others.items():
-        yield await played(name, changed, sources, step if at is None else at)
-    for role in own.roles if control.solo else ():
-        once = await played(f"{role} alone", *controls.alone(config, checkpoint, role, 1))
-        yield once
-        count = affordable(own, once.evaluation)
-        if count > 1:
-            name = f"the majority of {count} answers of {role}, at the team's tokens"
-            yield await played(name, *controls.alone(config, checkpoint, role, count))
+        yield _compared(name, step if at is None else at, await _played(changed, sources, ask), own)
+    if control.solo:
+        async for name, found in _alone(config, checkpoint, ask, own):
+            yield _compared(name, step, found, own)
+
+
+async def _alone(config: Config, checkpoint: Path, ask: Ask, own: Evaluation) -> AsyncIterator[tuple[str, Evaluation]]:
+    """Every policy of every role with one answer, then with the majority of as many as cost the team's tokens.
+
+    Roles with the same policy are alone in the same way: the second has the first one's evaluation.
+    """
+    played: dict[tuple[str, int], Evaluation] = {}
+
+    async def answers(role: str, policy: str, count: int) -> Evaluation:
+        if (policy, count) not in played:
+            played[policy, count] = await _played(*controls.alone(config, checkpoint, policy, count), ask)
+        return _named(played[policy, count], role)
+
+    for role, policies in controls.policies_of(config).items():
+        for policy in policies:
+            who = role if len(policies) == 1 else f"{role} (policy {policy})"
+            once = await answers(role, policy, 1)
+            yield f"{who} alone", once
+            count = affordable(own, once)
+            if count > 1:
+                several = await answers(role, policy, count)
+                yield f"the majority of {count} answers of {who}, at the team's tokens", several
+
+
+def _named(found: Evaluation, role: str) -> Evaluation:
+    """The evaluation of a role that played alone, as the generator of another workflow, under its own name."""
+    (there,) = controls.ALONE
+    numbers = {name.replace(f"role/{there}/", f"role/{role}/"): value for name, value in found.numbers.items()}
+    renamed = [replace(one, name=one.name.replace(f"of {there}", f"of {role}")) for one in found.controls]
+    return replace(
+        found,
+        roles={role: found.roles[there]} if there in found.roles else {},
+        role_attempts={role: found.role_attempts[there]} if there in found.role_attempts else {},
+        numbers=numbers,
+        controls=tuple(renamed),
+    )
+
+
+def _compared(name: str, step: int, found: Evaluation, own: Evaluation) -> Row:
+    both = {
+        role: outcomes for role, outcomes in own.roles.items() if outcomes.keys() & found.roles.get(role, {}).keys()
+    }
+    return Row(
+        name=name,
+        step=step,
+        evaluation=found,
+        difference=compare(own.outcomes, found.outcomes),
+        role_differences={role: compare(outcomes, found.roles[role]) for role, outcomes in both.items()},
+    )
 
 
 def check_split(split: str) -> None:
@@ -181,7 +234,8 @@ def check_model_asked(target: str, ask: Ask, control: Control) -> None:
 
 def affordable(team: Evaluation, alone: Evaluation) -> int:
     """The number of answers of one role that cost as many generated tokens as the team; rounded down, at least 1."""
-    return max(1, int(_spent(team) / _spent(alone)))
+    each = tokens_per_episode(alone.numbers)
+    return max(1, int(tokens_per_episode(team.numbers) / each)) if each > 0.0 else 1
 
 
 def over_tasks(outcomes: Outcomes) -> Interval:
@@ -239,25 +293,14 @@ async def _played(config: Config, sources: Sources, ask: Ask) -> Evaluation:
         )
 
 
-def _spent(found: Evaluation) -> float:
-    """Generated tokens per episode, summed over all roles."""
-    roles = [name.split("/")[1] for name in found.numbers if name.startswith("role/") and name.endswith("/calls")]
-    return sum(found.numbers[f"role/{role}/calls"] * found.numbers[f"role/{role}/tokens"] for role in roles)
-
-
 def _parts(row: Row) -> list[dict[str, object]]:
-    parts = {"team": row.evaluation.outcomes, **row.evaluation.roles}
     found: list[dict[str, object]] = []
-    for part, outcomes in parts.items():
-        own = over_tasks(outcomes)
-        line = {"evaluation": row.name, "part": part, "accuracy": own.value, "low": own.low, "high": own.high}
-        found.append({**line, "tasks": own.n})
-    if row.difference is not None:
-        both = row.difference
-        found[0] |= {
-            "difference": both.difference.value,
-            "difference_low": both.difference.low,
-            "difference_high": both.difference.high,
-            "p_value": both.p_value,
-        }
+    for part, outcomes in {"team": row.evaluation.outcomes, **row.evaluation.roles}.items():
+        own, both = over_tasks(outcomes), row.differences.get(part)
+        line: dict[str, object] = {"evaluation": row.name, "part": part, "tasks": own.n}
+        line |= {"accuracy": own.value, "low": own.low, "high": own.high}
+        if both is not None:
+            value, low, high, _ = both.difference
+            line |= {"difference": value, "difference_low": low, "difference_high": high, "p_value": both.p_value}
+        found.append(line)
     return found

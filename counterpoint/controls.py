@@ -15,6 +15,8 @@ from counterpoint.recipe import config_from
 from counterpoint.workflows import load_workflow
 
 BASE = "base-of-{role}"
+ALONE = ("generator",)
+"""The role that a policy has when it answers alone."""
 
 
 def kept(config: Config, checkpoint: Path) -> Sources:
@@ -51,15 +53,11 @@ def ablated(config: Config, checkpoint: Path, role: str) -> tuple[Config, Source
     return changed, {policy.name: None if policy.name == name else checkpoint / policy.name for policy in left}
 
 
-def alone(config: Config, checkpoint: Path, role: str, samples: int) -> tuple[Config, Sources]:
-    """The control in which the policy of one role answers alone, with a majority vote over `samples` answers.
-
-    For a role with one policy per slot, the policy is that of slot 0. Raises ConfigError if there is no such role.
-    """
-    mine = _policies(routes_of(config), role)[0]
+def alone(config: Config, checkpoint: Path, policy: str, samples: int) -> tuple[Config, Sources]:
+    """The control in which one policy answers alone, with a majority vote over `samples` answers."""
     workflow: dict[str, object] = {"name": "majority", "samples": samples} if samples > 1 else {"name": "single"}
-    changed = with_policies(config, {"generator": mine}, {}, workflow=workflow)
-    return changed, {mine: checkpoint / mine}
+    changed = with_policies(config, dict.fromkeys(ALONE, policy), {}, workflow=workflow)
+    return changed, {policy: checkpoint / policy}
 
 
 def transferred(config: Config, checkpoint: Path, target: Config) -> tuple[Config, Sources]:
@@ -79,6 +77,12 @@ def transferred(config: Config, checkpoint: Path, target: Config) -> tuple[Confi
         **{mine: checkpoint / mine for mine in found.values()},
         **dict.fromkeys(strangers.values()),
     }
+
+
+def policies_of(config: Config) -> dict[str, tuple[str, ...]]:
+    """Role -> its policies, each once: several only if its slots have policies of their own."""
+    routes = routes_of(config)
+    return {role: tuple(dict.fromkeys(_policies(routes, role))) for role in routes.policy_of}
 
 
 def routes_of(config: Config) -> Routing:

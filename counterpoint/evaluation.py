@@ -6,6 +6,7 @@ from statistics import fmean
 from typing import Any
 
 from counterpoint.analysis.passes import Attempt, Attempts
+from counterpoint.analysis.recorded import Recorded, recorded
 from counterpoint.diagnostics.base import Numbers
 from counterpoint.diagnostics.behaviour import episode_numbers, not_called
 from counterpoint.episode import Answer, Group, calls_of
@@ -35,6 +36,8 @@ class Evaluation:
     answers are absent."""
     groups: tuple[Group, ...] = field(default=(), repr=False, compare=False)
     """The episodes, by task."""
+    controls: tuple[Recorded, ...] = ()
+    """What part of the calls of each episode answers by itself."""
 
     @property
     def accuracy(self) -> float:
@@ -50,7 +53,9 @@ class Evaluation:
     def row(self, step: int) -> dict[str, Any]:
         """Everything except the answers and the episodes, as one row of `evaluations.jsonl`."""
         kept = ("split", "outcomes", "roles", "numbers")
-        return {"step": step, "accuracy": self.accuracy, **{name: getattr(self, name) for name in kept}}
+        controls = {control.name: control.as_dict() for control in self.controls}
+        row = {"step": step, "accuracy": self.accuracy, **{name: getattr(self, name) for name in kept}}
+        return {**row, "controls": controls}
 
     def answers(self) -> dict[str, Any]:
         """The attempts of the team and of each role, as values that JSON can hold."""
@@ -103,6 +108,7 @@ def count(groups: Sequence[Group], split: str, roles: Sequence[str] = ()) -> Eva
         attempts={group.task: attempts for group in groups if (attempts := _attempts(group))},
         role_attempts=_role_attempts(groups),
         groups=tuple(groups),
+        controls=recorded(groups),
     )
 
 

@@ -99,11 +99,10 @@ def _line_that_is_rewritten(console: Console) -> _TerminalLine | _NotebookLine |
 def step_line(step: int, steps: int, roles: Sequence[str], numbers: Mapping[str, float]) -> str:
     """The line of a training step: what happened on its training problems."""
     parts = [f"step {step:{len(str(steps))}}/{steps}", f"team {percent(numbers.get('episode/score'))}"]
-    parts += [
-        f"{role} {percent(numbers.get(f'role/{role}/accuracy'))}"
-        f" (gradient {percent(numbers.get(f'role/{role}/gradient_share'))})"
-        for role in roles
-    ]
+    shares = comparable_shares(numbers)
+    for role in roles:
+        gradient = f" (gradient {percent(shares[role])})" if role in shares else ""
+        parts.append(f"{role} {percent(numbers.get(f'role/{role}/accuracy'))}{gradient}")
     signals = [numbers[key] for role in roles if (key := f"role/{role}/without_signal") in numbers]
     if signals:
         parts.append(f"signal {percent(1 - sum(signals) / len(signals))}")
@@ -115,6 +114,21 @@ def step_line(step: int, steps: int, roles: Sequence[str], numbers: Mapping[str,
         parts.append(f"WARNING: {', '.join(name.removeprefix('warning/') for name in raised)}")
     parts.append(f"{numbers['time/step']:.1f} s")
     return " | ".join(parts)
+
+
+def comparable_shares(numbers: Mapping[str, float]) -> dict[str, float]:
+    """Role -> its share of the gradient of the policy that it shares with other roles.
+
+    Roles with a policy of their own are absent: each policy's loss has its own denominator, so the norms of different
+    policies say nothing about the roles.
+    """
+    by_policy: dict[str, dict[str, float]] = {}
+    for name, value in numbers.items():
+        family, _, rest = name.partition("/")
+        if family == "gradient" and rest.endswith("/share"):
+            policy, role = rest.removesuffix("/share").rsplit("/", 1)
+            by_policy.setdefault(policy, {})[role] = value
+    return {role: share for shares in by_policy.values() if len(shares) > 1 for role, share in shares.items()}
 
 
 def evaluation_line(step: int, roles: Sequence[str], numbers: Mapping[str, float]) -> str:

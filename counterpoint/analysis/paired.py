@@ -21,7 +21,7 @@ class Comparison:
     """The difference of two evaluations, one minus the other, over the tasks that both have."""
 
     difference: Interval
-    """The difference of the means, with its paired bootstrap interval over tasks."""
+    """The difference of the means, with its paired interval over tasks."""
     p_value: float
     """Two-sided p-value of the hypothesis that the two evaluations are exchangeable."""
 

@@ -1,6 +1,6 @@
 """`counterpoint evaluate`."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -12,15 +12,15 @@ from rich.table import Table
 from counterpoint.analysis.intervals import interval
 from counterpoint.analysis.paired import Comparison
 from counterpoint.analysis.passes import Passes, passes
+from counterpoint.analysis.recorded import against_the_team, tokens_per_episode
 from counterpoint.analysis.summary import BEHAVIOUR
 from counterpoint.api import check_evaluation, evaluation_rows
 from counterpoint.cli.engine import import_without_scipy
 from counterpoint.cli.evaluated import check_episodes, keep_episodes, print_first_failure
 from counterpoint.cli.out import Terminal, check_out, write_out
-from counterpoint.cli.tables import role_lines, with_interval
+from counterpoint.cli.tables import print_controls, role_lines, with_interval
 from counterpoint.controlled import AS_IT_IS, Ask, Control, Row
 from counterpoint.errors import counted
-from counterpoint.evaluation import Evaluation
 from counterpoint.event_loop import run_to_end
 from counterpoint.progress import percent
 
@@ -36,49 +36,70 @@ def measure(
     """Play the split, print its results, and write them to `out` and its episodes to `episodes` if one is given.
 
     With a control the run is played as it is and with the control, and the two are compared task by task; so is
-    another run.
+    another run. The file is written whole before each evaluation is printed: it does not need a terminal that is there.
     """
     check_out(out)
     check_episodes(episodes)
     check_evaluation(target, overrides, ask, control)
     import_without_scipy()
     console = Terminal(goes_on=out is not None or episodes is not None)
-    rows = run_to_end(_shown(console, target, overrides, ask, control))
-    written = {row.name: _written(row, ask) for row in rows}
-    write_out(out, written if len(written) > 1 else written[AS_IT_IS])
+    rows = run_to_end(_shown(console, target, overrides, ask, control, out))
     keep_episodes(console, rows, episodes)
 
 
-async def _shown(console: Console, target: str, overrides: Sequence[str], ask: Ask, control: Control) -> list[Row]:
-    """Every evaluation, printed as soon as it is done."""
+async def _shown(
+    console: Console, target: str, overrides: Sequence[str], ask: Ask, control: Control, out: Path | None
+) -> list[Row]:
+    """Every evaluation, written and printed as soon as it is done."""
     rows: list[Row] = []
+    written: dict[str, dict[str, Any]] = {}
     async for row in evaluation_rows(target, overrides, ask, control):
         rows.append(row)
-        if row.difference is None:
-            _print(console, row.evaluation, ask)
-        else:
+        written[row.name] = _written(row, ask)
+        write_out(out, written if any(control) else written[AS_IT_IS])
+        if row.difference is not None:
             console.print(f"\n{row.name}", markup=False)
-            _print(console, row.evaluation, ask)
-            console.print(compared(row.difference), markup=False, soft_wrap=True)
+        _print(console, row, ask)
+        if row.differences:
+            console.print(_differences(row.name, row.differences))
     return rows
 
 
-def compared(both: Comparison) -> str:
-    """The difference of two evaluations, paired by task."""
-    points = f"{with_interval(both.difference, '+')} points, p = {both.p_value:.2g}"
-    return f"difference to the run, paired by task: {points} (sign flips over {counted(both.difference.n, 'task')})"
+def _differences(name: str, differences: Mapping[str, Comparison]) -> Table:
+    """The differences of the team and of each role: the run minus a control."""
+    title = f"this run minus {other(name)}: points, paired by task, with 95 % intervals"
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    for column in ("", "difference", "p (sign flips)", "tasks"):
+        table.add_column(column, justify="left" if column == "" else "right", no_wrap=True)
+    for part, both in differences.items():
+        table.add_row(part, with_interval(both.difference, "+"), f"{both.p_value:.2g}", str(both.difference.n))
+    return table
+
+
+def other(name: str) -> str:
+    """A control as the second part of a difference: `against B` is `B`, `with X` is `the one with X`."""
+    if name.startswith("with "):
+        return f"the one {name}"
+    return name.removeprefix("against ")
 
 
 def _written(row: Row, ask: Ask) -> dict[str, Any]:
-    """An evaluation with its answers, pass@k and majority@k, and its difference to the run."""
+    """An evaluation with its answers, pass@k and majority@k, and the run minus it, for the team and each role."""
     found = row.evaluation
     worth = {who: passes(made, ask.samples).as_dict() for who, made in found.role_attempts.items()}
     team = passes(found.attempts, ask.samples).as_dict()
     written = {**found.row(row.step), "answers": found.answers(), "passes": {"team": team, "roles": worth}}
-    return written if row.difference is None else {**written, "difference": row.difference.as_dict()}
+    if row.difference is None:
+        return written
+    roles = {role: both.as_dict() for role, both in row.role_differences.items()}
+    return {
+        **written,
+        "difference": {**row.difference.as_dict(), "of": f"this run minus {other(row.name)}", "roles": roles},
+    }
 
 
-def _print(console: Console, found: Evaluation, ask: Ask) -> None:
+def _print(console: Console, row: Row, ask: Ask) -> None:
+    found = row.evaluation
     team = interval([fmean(values) for values in found.outcomes.values()])
     title = f"accuracy on {counted(team.n, f'{found.split} task')}, %, with 95 % intervals"
     table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
@@ -106,6 +127,9 @@ def _print(console: Console, found: Evaluation, ask: Ask) -> None:
     console.print(f"any answer right: {percent(found.numbers['episode/oracle'])}; {lost}", markup=False)
     print_first_failure(console, found)
     console.print("tokens per call; calls per episode", markup=False)
+    if row.difference is None:
+        parts = against_the_team(found.row(row.step))
+        print_controls(console, f"{team.n} {found.split} tasks", team, tokens_per_episode(found.numbers), parts)
     if ask.samples > 1:
         for who, attempts in (("team", found.attempts), *found.role_attempts.items()):
             console.print(_passes_table(who, passes(attempts, ask.samples)))

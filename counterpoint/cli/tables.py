@@ -1,23 +1,27 @@
 """Tables and lines about a run, as the command line prints them."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from rich import box
 from rich.console import Console
 from rich.table import Table
 
 from counterpoint.analysis.intervals import Interval
-from counterpoint.analysis.summary import Course, Summary
+from counterpoint.analysis.recorded import RecordedControl
+from counterpoint.analysis.summary import Course, RoleCourse, Summary
+from counterpoint.analysis.verdict import control_sentences
 from counterpoint.errors import counted
 from counterpoint.progress import percent
 
 
 def print_outcome(console: Console, outcome: Summary) -> None:
-    """The summary: base, peak and terminal accuracy on the test split, a column for the team and each role.
+    """The summary in numbers and words: base, peak and terminal accuracy on the test split, for the team and each role.
 
-    As many columns beside each other as the console has room for, the others below.
+    As many columns beside each other as the console has room for, the others below. A dash stands for a gain of a run
+    whose peak is its base, for the drop of one whose peak is its last evaluation, and for a role without a claim.
     """
-    courses = [("team", outcome.team), *outcome.roles.items()]
+    courses: list[tuple[str, Course | RoleCourse]] = [("team", outcome.team), *outcome.roles.items()]
     title = f"accuracy on {counted(outcome.team.base.n, 'test task')}, %, with 95 % intervals"
     for size in range(len(courses), 0, -1):
         parts = [dict(courses[place : place + size]) for place in range(0, len(courses), size)]
@@ -25,14 +29,47 @@ def print_outcome(console: Console, outcome: Summary) -> None:
         if size == 1 or all(_natural_width(console, table) <= console.width for table in tables):
             for table in tables:
                 console.print(table)
-            return
+            break
+    for sentence in outcome.verdict:
+        console.print(sentence, markup=False, soft_wrap=True)
+
+
+def print_summary_controls(console: Console, outcome: Summary, run: Path) -> None:
+    """The controls that the calls of the last evaluation contain, and how to get the others."""
+    if outcome.controls and outcome.last is not None:
+        what = f"{outcome.last.n} test tasks at step {outcome.terminal_steps[-1]}"
+        print_controls(console, what, outcome.last, outcome.tokens or 0.0, outcome.controls)
+        rest = f"each role alone, and a majority vote at the team's tokens: counterpoint evaluate {run} --solo"
+        console.print(rest, markup=False, soft_wrap=True)
+
+
+def print_controls(
+    console: Console, what: str, team: Interval, tokens: float, controls: Sequence[RecordedControl]
+) -> None:
+    """The team beside the answers that part of its calls gives by itself, and in words; nothing without controls.
+
+    `what` names the tasks: `256 test tasks`.
+    """
+    if not controls:
+        return
+    title = f"the team and part of its own calls on {what}, %"
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    for column in ("", "accuracy", "team minus this", "tokens per episode"):
+        table.add_column(column, justify="left" if column == "" else "right", no_wrap=column != "")
+    table.add_row("team", with_interval(team), "", f"{tokens:.0f}")
+    for control in controls:
+        difference = with_interval(control.difference, "+")
+        table.add_row(control.name, with_interval(control.accuracy), difference, f"{control.tokens:.0f}")
+    console.print(table)
+    for sentence in control_sentences(controls):
+        console.print(sentence, markup=False, soft_wrap=True)
 
 
 def _natural_width(console: Console, table: Table) -> int:
     return console.measure(table, options=console.options.update(max_width=10_000)).maximum
 
 
-def _courses_table(outcome: Summary, courses: Mapping[str, Course], title: str | None) -> Table:
+def _courses_table(outcome: Summary, courses: Mapping[str, Course | RoleCourse], title: str | None) -> Table:
     table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
     for column in ("", *courses):
         table.add_column(column, justify="left" if column == "" else "right", no_wrap=True)
@@ -43,9 +80,11 @@ def _courses_table(outcome: Summary, courses: Mapping[str, Course], title: str |
         "gain": "gain",
         "drop": "drop",
     }
+    absent = {"gain": outcome.peak_step == 0, "drop": outcome.peak_step == outcome.terminal_steps[-1]}
     for name, label in rows.items():
-        sign = "+" if name in ("gain", "drop") else ""
-        table.add_row(label, *(with_interval(getattr(course, name), sign) for course in courses.values()))
+        sign = "+" if name in absent else ""
+        found = [None if absent.get(name) else getattr(course, name) for course in courses.values()]
+        table.add_row(label, *("-" if one is None else with_interval(one, sign) for one in found))
     return table
 
 

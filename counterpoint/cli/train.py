@@ -11,7 +11,7 @@ from counterpoint.analysis.signatures import diagnose
 from counterpoint.api import carry_on, create, plan_of, plan_of_setup
 from counterpoint.cli.out import Terminal, failure_of_place
 from counterpoint.cli.profile import print_profile
-from counterpoint.cli.tables import print_behaviour, print_outcome
+from counterpoint.cli.tables import print_behaviour, print_outcome, print_summary_controls
 from counterpoint.config import Config
 from counterpoint.errors import RunError
 from counterpoint.plan.check import checked
@@ -87,6 +87,7 @@ def _train(console: Console, run: Run, planned: Plan) -> None:
     if found is not None:
         print_outcome(console, found)
         print_behaviour(console, found)
+        print_summary_controls(console, found, run.path)
     profile = run.profile_rows()
     if profile:
         print_profile(console, profile)

@@ -8,7 +8,7 @@ from statistics import fmean
 from typing import Any
 
 from counterpoint.analysis.intervals import Interval, interval
-from counterpoint.analysis.summary import Course, summarize
+from counterpoint.analysis.summary import Course, RoleCourse, summarize
 from counterpoint.config import ModelConfig, PolicySettings
 from counterpoint.errors import counted
 from counterpoint.models import MICRO_MODELS
@@ -109,7 +109,7 @@ def _results(subject: Subject) -> str:
     course = summarize(rows)
     columns: dict[str, dict[str, Interval]] = {}
     if course is not None:
-        courses = {"team": course.team, **course.roles}
+        courses: dict[str, Course | RoleCourse] = {"team": course.team, **course.roles}
         columns["base"] = _stage(courses, "base")
         columns[f"peak (step {course.peak_step})"] = _stage(courses, "peak")
         steps = ", ".join(map(str, course.terminal_steps))
@@ -127,7 +127,7 @@ def _results(subject: Subject) -> str:
             "## Results",
             "",
             f"Accuracy on {counted(count, 'test problem')} in the workflow it was trained in, %, with 95 % intervals"
-            f" (bootstrap over problems); {counted(evaluations.samples, 'episode')} per problem, sampled at temperature"
+            f" over problems; {counted(evaluations.samples, 'episode')} per problem, sampled at temperature"
             f" {evaluations.temperature:g}. Validation accuracy chooses the peak.",
             "",
             *("| " + " | ".join(cells) + " |" for cells in table),
@@ -140,8 +140,9 @@ def _accuracies(row: Mapping[str, Any]) -> dict[str, Interval]:
     return {name: interval([fmean(values) for values in found.values()]) for name, found in outcomes.items()}
 
 
-def _stage(courses: Mapping[str, Course], name: str) -> dict[str, Interval]:
-    return {who: getattr(course, name) for who, course in courses.items()}
+def _stage(courses: Mapping[str, Course | RoleCourse], name: str) -> dict[str, Interval]:
+    found = {who: getattr(course, name) for who, course in courses.items()}
+    return {who: one for who, one in found.items() if one is not None}
 
 
 def _shown(found: Interval | None) -> str:

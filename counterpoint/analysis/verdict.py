@@ -1,0 +1,104 @@
+"""What a summary says in words, from its intervals and no stronger than they allow."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from counterpoint.analysis.intervals import Interval
+from counterpoint.analysis.recorded import BEST, RecordedControl
+
+if TYPE_CHECKING:
+    from counterpoint.analysis.summary import Summary
+
+CLIFF_DROP = 0.05
+"""Least drop of accuracy, as a fraction, that counts as a terminal accuracy cliff."""
+FEW = 32
+"""Validation tasks below which the choice of a peak is mostly chance: 95 % intervals are 32 points wide or wider."""
+
+
+def verdict_on(found: "Summary") -> tuple[str, ...]:
+    """The sentences about a run: the team, then each role that got worse, then the choice of the peak."""
+    team = "; ".join(part for part in (_gained(found), _since(found)) if part)
+    worse = [
+        f"{role}: {points(-course.gain.value, -course.gain.high, -course.gain.low)} worse at the peak than at the base"
+        for role, course in found.roles.items()
+        if course.gain is not None and course.gain.high < 0.0
+    ]
+    few = found.validation_tasks is not None and found.validation_tasks < FEW
+    chosen = f"the peak was chosen on {found.validation_tasks} validation tasks, too few to tell evaluations apart"
+    return (f"team: {team}", *worse, *([chosen] if few else []))
+
+
+def control_sentences(controls: Sequence[RecordedControl]) -> list[str]:
+    """One sentence per control: whether the team is better."""
+    return [_compared(control) for control in controls if control.name != BEST]
+
+
+def points(value: float, low: float, high: float, sign: str = "") -> str:
+    """`44.1 points [37.1, 50.8]`."""
+    return f"{100 * value:{sign}.1f} points [{100 * low:.1f}, {100 * high:.1f}]"
+
+
+def _compared(control: RecordedControl) -> str:
+    found = control.difference
+    if found.low > 0.0:
+        return f"the team is better than {control.name}, by {_of(found)}"
+    if found.high < 0.0:
+        return f"the team is worse than {control.name}, by {_of_minus(found)}"
+    return f"the team is not better than {control.name}, as far as {found.n} tasks can tell: {_of(found, '+')}"
+
+
+def _gained(found: "Summary") -> str:
+    gain = found.team.gain
+    if found.peak_step == 0:
+        return "no improvement: no evaluation was better than the base on the validation split" + _instead(found.kept)
+    if gain.low > 0.0:
+        return f"improved by {_of(gain)}"
+    if gain.high < 0.0:
+        return f"no improvement: the peak is {_of_minus(gain)} below the base on the test split"
+    return f"no improvement can be told: the gain is {_of(gain, '+')}"
+
+
+def _instead(kept: Interval | None) -> str:
+    """The end of a run whose peak is the base."""
+    if kept is None or kept.low <= 0.0 <= kept.high:
+        return ""
+    where = f"{_of(kept)} above" if kept.low > 0.0 else f"{_of_minus(kept)} below"
+    return f", and on the test split the end is {where} it"
+
+
+def _since(found: "Summary") -> str:
+    """What came after the peak; empty where the words about the gain say it."""
+    if found.cliff:
+        peak = "the base" if found.peak_step == 0 else f"its peak at step {found.peak_step}"
+        return f"fell by {_of(found.drop)} from {peak}: a terminal accuracy cliff; the peak's weights: --step peak"
+    if found.peak_step == 0:
+        return ""
+    if found.peak_step == found.terminal_steps[-1]:
+        return _at_the_end(found)
+    fall = found.fall or found.drop  # summaries of earlier versions hold no fall
+    improved = found.gain.low > 0.0
+    if fall.low > 0.0:
+        return f"lost {_of(fall)} from its peak at step {found.peak_step}; the peak's weights: --step peak"
+    if improved and fall.high < CLIFF_DROP:
+        return (
+            f"kept it: since the peak at step {found.peak_step} it lost at most {100 * max(fall.high, 0.0):.1f} points"
+        )
+    if improved:
+        return f"it cannot be told whether it kept that: since the peak at step {found.peak_step} it lost {_of(fall)}"
+    return ""
+
+
+def _at_the_end(found: "Summary") -> str:
+    """What is said of a run whose last evaluation is its peak."""
+    rise = found.rise
+    if rise is not None and rise.low > 0.0:
+        return f"still rising at the end ({_of(rise)} since step {found.terminal_steps[0]}): train longer"
+    return "its last evaluation is its best one"
+
+
+def _of(found: Interval, sign: str = "") -> str:
+    return points(*found[:3], sign)
+
+
+def _of_minus(found: Interval) -> str:
+    return points(-found.value, -found.high, -found.low)
