@@ -25,7 +25,11 @@ from counterpoint.errors import ConfigError, RunError, unknown
 from counterpoint.run import Run
 
 OUTCOMES = ("any", "right", "wrong", "failed", "not-judged", "split")
-_KINDS = {"overflow": "workflow: a prompt is too long", "timeout": "workflow: out of time"}
+_KINDS = {
+    "overflow": "workflow: a prompt is too long",
+    "calls": "workflow: too many calls",
+    "timeout": "workflow: out of time",
+}
 """Error kind -> its label, where the name alone does not tell what failed."""
 SampleKey = tuple[str, int, CallKey]
 
