@@ -276,12 +276,12 @@ class Steps(Coroutine[Any, Any, Any]):
     def close(self) -> None:
         """End the coroutine, whatever it does at its end."""
         self.is_running = True
+        awaited = _awaited(self._work)
         try:
             self._dog.enter(self, SOON)
             self._work.close()
         except (Exception, Ended):  # nobody is left who could be told
-            if inspect.getcoroutinestate(self._work) != inspect.CORO_CLOSED:
-                _UNDEAD.append(self._work)
+            _UNDEAD.extend(one for one in awaited if inspect.getcoroutinestate(one) != inspect.CORO_CLOSED)
         finally:
             self._dog.leave()
             self.is_running = False
@@ -314,6 +314,15 @@ class Steps(Coroutine[Any, Any, Any]):
             raise self.allowance.overrun(ended, self) from None
         finally:
             self.is_running = False
+
+
+def _awaited(work: Any) -> list[Coroutine[Any, Any, Any]]:
+    """The coroutine and those that it awaits."""
+    found = []
+    while inspect.iscoroutine(work):
+        found.append(work)
+        work = work.cr_await
+    return found
 
 
 class _TaskFactory:
