@@ -191,8 +191,10 @@ class RolloutConfig(Section):
     """The treatment of prompts longer than `max_prompt_tokens`. "refuse": the episode ends with an error. "cut": tokens
     in the middle of the prompt are left out."""
     temperature: Annotated[float, Field(gt=0)] = 1.0
-    """The sampling temperature in training episodes. Top-p and top-k are not used, so that the recorded
-    log-probabilities are those of the distribution that was sampled from."""
+    """The sampling temperature in training episodes, without top-p and top-k: the recorded log-probabilities are those
+    of the distribution that was sampled from."""
+    max_calls: Annotated[int, Field(ge=1)] = 1000
+    """The largest number of calls in one episode; an episode with more is recorded as failed."""
     timeout: Annotated[float, Field(gt=0)] = 600.0
     """The time limit of an episode, in seconds; a longer episode is recorded as failed. Time spent waiting for the
     sampler does not count."""
@@ -202,10 +204,8 @@ class RolloutConfig(Section):
     @model_validator(mode="after")
     def _leaves_enough_of_a_prompt(self) -> Self:
         if self.long_prompts == "cut" and self.max_prompt_tokens < _SHORTEST_CUT:
-            raise ValueError(
-                f'max_prompt_tokens = {self.max_prompt_tokens} is too little for long_prompts = "cut": at least'
-                f" {_SHORTEST_CUT}"
-            )
+            given = f"max_prompt_tokens = {self.max_prompt_tokens}"
+            raise ValueError(f'{given} is too little for long_prompts = "cut": at least {_SHORTEST_CUT}')
         return self
 
 

@@ -114,12 +114,13 @@ class Call:
         return len(self.completion_ids) if self.counted_tokens is None else self.counted_tokens
 
 
-ErrorKind = Literal["workflow", "overflow", "timeout", "task", "endpoint", "judge"]
+ErrorKind = Literal["workflow", "overflow", "calls", "timeout", "task", "endpoint", "judge"]
 """Whose error it is.
 
-`workflow`: the workflow raised. `overflow`: it asked with a prompt that is too long. `timeout`: it did not finish in
-time. `task`: the task could not read an answer in a reply. `endpoint`: a server did not answer. `judge`: the workflow
-finished, but the judge raised or took too long. An engine that dies ends the rollout (`EngineError`) and is no kind.
+`workflow`: the workflow raised. `overflow`: it asked with a prompt that is too long. `calls`: it made too many calls.
+`timeout`: it did not finish in time. `task`: the task could not read an answer in a reply. `endpoint`: a server did not
+answer. `judge`: the workflow finished, but the judge raised or took too long. An engine that
+dies ends the rollout (`EngineError`) and is no kind.
 """
 
 

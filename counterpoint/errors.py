@@ -4,7 +4,8 @@ CounterpointError
 ├── ConfigError             a recipe, an override or an option
 ├── TaskError               a set of tasks, or the task's own reading of an answer
 ├── WorkflowError           the declaration or the use of a workflow
-│   └── PromptLengthError   a prompt longer than the recipe allows
+│   ├── PromptLengthError   a prompt longer than the recipe allows
+│   └── TooManyCallsError   an episode with more calls than the recipe allows
 ├── ModelError              a base model or its tokenizer
 ├── SamplerError            a request that a sampler cannot serve
 │   └── EndpointError       a remote server that plays a policy
@@ -52,6 +53,10 @@ class WorkflowError(CounterpointError):
 
 class PromptLengthError(WorkflowError):
     """A workflow asked for a reply to a prompt that is longer than the recipe allows."""
+
+
+class TooManyCallsError(WorkflowError):
+    """A workflow made more calls in one episode than the recipe allows."""
 
 
 class ModelError(CounterpointError):
@@ -122,13 +127,20 @@ def blamed(whose: str, module: str) -> Iterator[None]:
     except Exception as error:
         if module.partition(".")[0] == _PACKAGE.name:
             raise
-        place = f" ({found})" if (found := place_of(error)) else ""
-        raise MemberError(f"{whose} raised {told(error)}{place}\n{folded_traceback(error)}") from error
+        raise MemberError(f"{whose} raised {located(told(error), error)}\n{folded_traceback(error)}") from error
 
 
 def told(error: BaseException) -> str:
     """The type and the message of an error, as the last line of a traceback has them."""
     return f"{type(error).__name__}: {error}"
+
+
+def located(text: str, error: BaseException) -> str:
+    """What is told of an error in the user's code, with a hint if an `await` seems missing, and with its place."""
+    is_unawaited = isinstance(error, TypeError | AttributeError | WorkflowError) and "coroutine" in str(error)
+    hint = "; is an `await` missing before the call?" if is_unawaited and "await" not in text else ""
+    place = place_of(error)
+    return text.rstrip(": ") + hint + (f" ({place})" if place else "")
 
 
 def first_of(error: Exception) -> Exception:
@@ -145,9 +157,7 @@ def folded_traceback(error: BaseException) -> str:
     packages and of Python itself is one line that counts them. If no frame is the user's, the innermost is shown. Its
     causes come below, each after a line `caused by ...`. At most `LONGEST_TRACEBACK` characters.
     """
-    chain = [error]
-    while len(chain) <= _MOST_CAUSES and (cause := _cause(chain[-1])) is not None and cause not in chain:
-        chain.append(cause)
+    chain = _chain(error)
     frames = [list(traceback.extract_tb(one.__traceback__)) for one in chain]
     innermost = not any(_is_own(frame) for found in frames for frame in found)
     parts = [_frames(frames[0], innermost)]
@@ -157,9 +167,20 @@ def folded_traceback(error: BaseException) -> str:
 
 
 def place_of(error: BaseException) -> str:
-    """`file:line` of the innermost frame in one of the user's files; empty if there is none."""
-    own = [frame for frame in traceback.extract_tb(error.__traceback__) if _is_own(frame)]
-    return f"{_shown_path(own[-1].filename)}:{own[-1].lineno}" if own else ""
+    """`file:line` of the innermost frame in one of the user's files, or else of its causes; empty if there is none."""
+    for one in _chain(error):
+        own = [frame for frame in traceback.extract_tb(one.__traceback__) if _is_own(frame)]
+        if own:
+            return f"{_shown_path(own[-1].filename)}:{own[-1].lineno}"
+    return ""
+
+
+def _chain(error: BaseException) -> list[BaseException]:
+    """The error and its causes."""
+    chain = [error]
+    while len(chain) <= _MOST_CAUSES and (cause := _cause(chain[-1])) is not None and cause not in chain:
+        chain.append(cause)
+    return chain
 
 
 def _cause(error: BaseException) -> BaseException | None:

@@ -11,7 +11,11 @@ from rich.text import Text
 
 from counterpoint.episode import Answer, Call, CallKey, Choice, Claim, Episode, Proposal, Unreadable, Verdict
 
-_KINDS = {"overflow": "workflow: a prompt is too long", "timeout": "workflow: out of time"}
+_KINDS = {
+    "overflow": "workflow: a prompt is too long",
+    "calls": "workflow: too many calls",
+    "timeout": "workflow: out of time",
+}
 """Error kind -> its label, where the name alone does not tell what failed."""
 _LONGEST_BRIEF = 40
 """Characters of an answer in a line that sums up an episode."""

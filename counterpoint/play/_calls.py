@@ -1,15 +1,18 @@
 """The calls of an episode: who is called, with which prompt, and the record of it."""
 
-from collections.abc import Sequence
+import inspect
+from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from counterpoint.chat import Chat, Sampled, without_middle
 from counterpoint.episode import Call, CallKey, Message
-from counterpoint.errors import PromptLengthError, WorkflowError
+from counterpoint.errors import PromptLengthError, TooManyCallsError, WorkflowError
 from counterpoint.play._clock import Clock
 from counterpoint.play._engine import Engine
 from counterpoint.play.base import Limits, Stage, call_seed
 from counterpoint.samplers.base import Completion, Request, Session
+from counterpoint.watchdog import Ended
 from counterpoint.workflows.base import Reply, assistant, check_text
 
 
@@ -31,6 +34,9 @@ class Calls:
         self._clock = clock
         self._limits = limits
         self._seed = seed
+        self._made: list[Coroutine[Any, Any, Reply]] = []
+        self.too_many: TooManyCallsError | None = None
+        """The error of the first call beyond the limit; then the episode has failed, whatever the workflow does."""
         self._taken: dict[CallKey, int] = {}
         self._finished: list[Exchange] = []
 
@@ -41,7 +47,32 @@ class Calls:
         """The finished calls, in the order in which they were started."""
         return sorted(self._finished, key=lambda one: self._taken[one.call.key])
 
-    async def make(self, role: str, messages: str | Sequence[Message], slot: int | None, turn: int | None) -> Reply:
+    def started(
+        self, role: str, messages: str | Sequence[Message], slot: int | None, turn: int | None
+    ) -> Coroutine[Any, Any, Reply]:
+        """A call, to be awaited. It counts from here on, so that no workflow prepares a million of them.
+
+        Raises TooManyCallsError for the first call beyond the limit. Another one ends the workflow.
+        """
+        if self.too_many is not None:
+            raise Ended
+        if len(self._made) >= self._limits.max_calls:
+            most = f"{self._limits.max_calls_name} = {self._limits.max_calls}"
+            self.too_many = TooManyCallsError(
+                f"{role}: an episode may make at most {self._limits.max_calls} calls ({most})"
+            )
+            raise self.too_many
+        made = self._make(role, messages, slot, turn)
+        self._made.append(made)
+        return made
+
+    def close(self) -> None:
+        """Calls that were never awaited are forgotten."""
+        for made in self._made:
+            if inspect.getcoroutinestate(made) == inspect.CORO_CREATED:
+                made.close()
+
+    async def _make(self, role: str, messages: str | Sequence[Message], slot: int | None, turn: int | None) -> Reply:
         key = self._take(role, slot, turn)
         policy = self._stage.routing.policy_for(role, key.slot)
         chat = self._stage.chats.get(policy)
@@ -127,10 +158,10 @@ class _Role:
     name: str
     calls: Calls
 
-    async def __call__(
+    def __call__(
         self, messages: str | Sequence[Message], *, slot: int | None = None, turn: int | None = None
-    ) -> Reply:
-        return await self.calls.make(self.name, messages, slot, turn)
+    ) -> Coroutine[Any, Any, Reply]:
+        return self.calls.started(self.name, messages, slot, turn)
 
 
 def _as_messages(messages: str | Sequence[Message]) -> list[Message]:

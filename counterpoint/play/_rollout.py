@@ -1,6 +1,7 @@
 """Every task played and judged, side by side."""
 
 import asyncio
+import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -10,9 +11,11 @@ from counterpoint.errors import (
     EndpointError,
     PromptLengthError,
     TaskError,
+    TooManyCallsError,
     WorkflowError,
     first_of,
     folded_traceback,
+    located,
     told,
 )
 from counterpoint.play._calls import Calls, Exchange
@@ -21,6 +24,7 @@ from counterpoint.play._engine import Engine
 from counterpoint.play._scoring import Judged, TaskJudge, scored
 from counterpoint.play.base import Limits, Stage
 from counterpoint.task import Problem, Task, not_judged
+from counterpoint.watchdog import watching
 from counterpoint.workflows.base import Workflow, check_text
 
 _OWNERS: Mapping[ErrorKind, str] = {"task": "the task", "endpoint": "an endpoint"}
@@ -35,15 +39,16 @@ async def rollout(stage: Stage, tasks: Sequence[Task], limits: Limits, *, size: 
     unless endpoints are the only reason, and EngineError if the sampler died; then every episode has been cancelled.
     """
     plays = [(task, index) for task in tasks for index in range(size)]
-    played = await _play_all(stage, plays, limits, seed)
-    judges = {task.problem.id: TaskJudge(task, limits.judge_timeout) for task in tasks}
-    with timed("judging"):
-        episodes = await asyncio.gather(
-            *(
-                _judged(task, index, one, judges[task.problem.id])
-                for (task, index), one in zip(plays, played, strict=True)
+    with watching():
+        played = await _play_all(stage, plays, limits, seed)
+        judges = {task.problem.id: TaskJudge(task, limits.judge_timeout) for task in tasks}
+        with timed("judging"):
+            episodes = await asyncio.gather(
+                *(
+                    _judged(task, index, one, judges[task.problem.id])
+                    for (task, index), one in zip(plays, played, strict=True)
+                )
             )
-        )
     _check_some_finished(stage.workflow, episodes)
     return [
         Group(task=task.problem.id, episodes=tuple(episodes[index * size : (index + 1) * size]))
@@ -55,7 +60,8 @@ def _check_some_finished(workflow: Workflow, episodes: Sequence[Episode]) -> Non
     failed = [episode for episode in episodes if episode.error is not None]
     if len(failed) == len(episodes) and any(episode.error_kind != "endpoint" for episode in failed):
         first = f"{failed[0].error}\n{failed[0].traceback}".rstrip()
-        raise WorkflowError(f"all {len(failed)} episodes of workflow {workflow.name!r} failed; first: {first}")
+        which = "the only episode" if len(failed) == 1 else f"all {len(failed)} episodes"
+        raise WorkflowError(f"{which} of workflow {workflow.name!r} failed; first: {first}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,10 +98,7 @@ async def _play(stage: Stage, engine: Engine, task: Task, limits: Limits, seed: 
         failure: BaseException | None = None
         answer = None
         try:
-            async with clock.running():
-                answer = await stage.workflow(_readable(task.problem), calls.roles())
-                if answer is not None:
-                    check_text("a workflow's answer", answer)
+            answer = await clock.run(_answer(stage.workflow, task.problem, calls))
         except Exception as error:  # whatever a workflow raises is recorded as the failure of its episode
             failure = first_of(error)
         except asyncio.CancelledError as error:
@@ -103,10 +106,20 @@ async def _play(stage: Stage, engine: Engine, task: Task, limits: Limits, seed: 
                 engine.check()
                 raise
             failure = error  # nobody cancelled the episode: the workflow awaited something that was
+        finally:
+            calls.close()
         engine.check()
+        failure = calls.too_many or failure
         if failure is None:
             return _Played(calls.by_start(), answer)
         return _failed(failure, calls, clock, limits)
+
+
+async def _answer(workflow: Workflow, problem: Problem, calls: Calls) -> str | None:
+    answer = await workflow(_readable(problem), calls.roles())
+    if answer is not None:
+        check_text("a workflow's answer", answer)
+    return answer
 
 
 def _is_cancelled() -> bool:
@@ -116,18 +129,22 @@ def _is_cancelled() -> bool:
 
 def _failed(failure: BaseException, calls: Calls, clock: Clock, limits: Limits) -> _Played:
     exchanges = calls.by_start()
-    error, kind = told(failure), _kind(failure)
-    if clock.expired:
+    if clock.expired and calls.too_many is None:
         count = f"{len(exchanges)} call{'' if len(exchanges) == 1 else 's'}"
-        kind = "timeout"
-        error = f"TimeoutError: not finished within {limits.timeout:g} s of its own time, after {count}"
-    return _Played(exchanges, None, error.rstrip(": "), kind, folded_traceback(failure))
+        limit = f"{limits.timeout:g} s of its own time ({limits.timeout_name})"
+        error = located(f"TimeoutError: not finished within {limit}, after {count}", failure)
+        return _Played(exchanges, None, error, "timeout", folded_traceback(failure))
+    kind, error = _kind(failure), told(failure).rstrip(": ")
+    shown = error if kind == "endpoint" else located(error, failure)
+    return _Played(exchanges, None, shown, kind, folded_traceback(failure))
 
 
 def _kind(failure: BaseException) -> ErrorKind:
     match failure:
         case PromptLengthError():
             return "overflow"
+        case TooManyCallsError():
+            return "calls"
         case EndpointError():
             return "endpoint"
         case TaskError():
@@ -147,6 +164,9 @@ def _checked(extract: Callable[[str], str | None]) -> Callable[[str], str | None
             answer = extract(reply)
         except Exception as error:  # whatever the function of a task raises
             raise TaskError(f"the task cannot read the answer in a reply: {told(error)}") from error
+        if inspect.iscoroutine(answer):
+            answer.close()
+            raise TaskError("the task must read text or None in a reply, not coroutine: its function must not be async")
         if not isinstance(answer, str | None):
             raise TaskError(f"the task must read text or None in a reply, not {type(answer).__name__}")
         return answer

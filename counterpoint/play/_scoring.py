@@ -1,12 +1,14 @@
 """The score of an answer and of every claim of an episode, by the judge of its task."""
 
 import asyncio
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean
 
 from counterpoint.episode import Answer, Call, CallKey, Choice, Claim, Proposal, Unreadable, Verdict
-from counterpoint.errors import folded_traceback, place_of, told
+from counterpoint.errors import folded_traceback, located, told
+from counterpoint.play._clock import Clock
 from counterpoint.task import RIGHT_FROM, Score, Task, not_judged
 
 
@@ -41,15 +43,13 @@ class TaskJudge:
         return (await self.judge(answer)).score.reward
 
     async def _verify(self, answer: str | None) -> Judged:
+        clock = Clock(math.inf if self._task.bounded else self._timeout)
         try:
-            async with asyncio.timeout(None if self._task.bounded else self._timeout) as clock:
-                score = await self._task.verify(answer)
+            score = await clock.run(self._task.verify(answer))
         except Exception as error:  # a judge that raises has not judged, whatever it raised
-            if clock.expired():
-                reason = f"the judge took longer than {self._timeout:g} s"
-            else:
-                place = place_of(error)
-                reason = f"the judge raised {told(error)}" + (f" ({place})" if place else "")
+            limit = f"{self._timeout:g} s (rollout.judge_timeout)"
+            said = f"took longer than {limit}" if clock.expired else f"raised {told(error)}"
+            reason = located(f"the judge {said}", error)
             return Judged(not_judged(reason), failed=True, traceback=folded_traceback(error))
         if not isinstance(score, Score):
             return Judged(not_judged(f"the judge returned a {type(score).__name__} instead of a Score"), failed=True)

@@ -24,6 +24,12 @@ class Limits:
     """Seconds per episode, not counting those in which it waits for the sampler."""
     judge_timeout: float
     """Seconds per judged answer."""
+    max_calls: int = 1000
+    """Calls per episode."""
+    timeout_name: str = "rollout.timeout"
+    """What sets `timeout`, for messages."""
+    max_calls_name: str = "rollout.max_calls"
+    """What sets `max_calls`, for messages."""
 
     @classmethod
     def of(cls, config: Config, temperature: float) -> "Limits":
@@ -36,6 +42,7 @@ class Limits:
             long_prompts=rollouts.long_prompts,
             timeout=rollouts.timeout,
             judge_timeout=rollouts.judge_timeout,
+            max_calls=rollouts.max_calls,
         )
 
 

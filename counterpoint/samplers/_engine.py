@@ -147,6 +147,7 @@ class Engine:
             raise SamplerError(unknown("policy", policy, self._adapters))
         adapter = self._adapters[policy]
         if self._in_use != (policy, adapter.version):
+            self._in_use = None  # not those of the last policy either, if an interrupt ends what follows
             self._weights.use(adapter)
             self._in_use = (policy, adapter.version)
         return adapter.version

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 
 from counterpoint.errors import SamplerError
 from counterpoint.samplers.base import Completion, Request
+from counterpoint.watchdog import Ended, watchdog
 
 _QUIET_PASSES = 8
 """Passes of the event loop without a new request before a wave counts as complete: enough for nested gathers."""
@@ -82,13 +83,20 @@ class Wave:
         if not wave:
             return
         try:
-            found = list(zip(wave, self._compute([request for request, _ in wave]), strict=True))
+            with watchdog().interruptible():
+                found = list(zip(wave, self._compute([request for request, _ in wave]), strict=True))
+        except Ended:
+            for _, future in wave:
+                future.cancel()
+            return
         except Exception as error:  # whatever it is: every waiting session must get it, or it would wait forever
             for _, future in wave:
-                future.set_exception(error)
+                if not future.done():  # an interrupt during the computation may have cancelled it
+                    future.set_exception(error)
             return
         for (_, future), completion in found:
-            future.set_result(completion)
+            if not future.done():
+                future.set_result(completion)
 
 
 class WaveSession:
