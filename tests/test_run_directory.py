@@ -68,13 +68,6 @@ def test_every_column_of_episodes_and_samples_is_documented_with_its_type_and_th
     assert_columns("`samples/000120.parquet`", pl.read_parquet_schema(tiny_run.path / "samples" / "000001.parquet"))
     where = ["step", "split", "task", "rollout", "solo"]
     assert tiny_run.calls(1).columns == [*where, *names_in_order("The fields of a call")]
-        "step",
-        "split",
-        "task",
-        "rollout",
-        "solo",
-        *names_in_order("The fields of a call"),
-    ]
 
 
 def names_in_order(heading):
