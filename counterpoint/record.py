@@ -1,4 +1,4 @@
-"""What a run recorded call by call, as Parquet: the episodes and samples of each step, the episodes of evaluations.
+"""The record of a run call by call, as Parquet: the episodes and samples of each step, the episodes of evaluations.
 
 episodes/000120.parquet             the episodes of training step 120, every call with its tokens
 samples/000120.parquet              the reward and the advantage of each of their calls
@@ -74,7 +74,7 @@ class Record:
         return read_samples(self._file("samples", step), step)
 
     def truncate(self, step: int) -> None:
-        """What came after `step`, and what a kill left half written, is deleted."""
+        """Files of later steps, and those that a kill left half written, are deleted."""
         for folder in FOLDERS:
             for file in (self._path / folder).rglob("*.parquet*"):
                 if file.name.startswith(".") or int(file.stem) > step:

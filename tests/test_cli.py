@@ -127,7 +127,8 @@ def test_show_prints_an_episode_call_by_call(finished):
     folder, _ = finished
     printed = counterpoint("show", "one", "--limit", "1", folder=folder)
     for word in (
-        "problem   What is",
+        "problem        What is",
+        "right answer   ",
         "generator, slot 2, turn 0",
         "aggregator, slot 0, turn 0",
         "Which solution is right",

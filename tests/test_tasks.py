@@ -286,3 +286,9 @@ def test_neither_a_problem_nor_the_name_of_a_task_gives_the_key_away():
     assert "hidden" not in repr(task)
     assert set(Problem.__slots__) == {"id", "text", "answer_format", "extract"}
     assert not any("hidden" in str(getattr(task.problem, name)) for name in Problem.__slots__)
+
+
+def test_an_id_belongs_to_one_problem():
+    """By their ids episodes are joined with samples, and outcomes paired."""
+    with pytest.raises(TaskError, match=r"the id 'a' belongs to two problems: 'one' and 'three'"):
+        Splits(train=(make_task("one", id="a"),), validation=(make_task("two"),), test=(make_task("three", id="a"),))

@@ -179,7 +179,10 @@ def show(
     ] = None,
     brief: Annotated[bool, typer.Option("--brief", help="Print one line per episode.")] = False,
 ) -> None:
-    """Print episodes, call by call: prompts, replies, claims, verdicts, rewards and advantages."""
+    """Print episodes, call by call: prompts, replies, claims, verdicts, rewards and advantages.
+
+    The words of its first lines, such as selection and spoiled, are in docs/glossary.md.
+    """
     from counterpoint.cli.show import Asked, show_episodes
 
     split = split or ("test" if evaluation else None)

@@ -42,6 +42,7 @@ class Splits:
                 if text in seen:
                     raise TaskError(f"problem {task.problem.id!r} is in {seen[text]} and again in {split}")
                 seen[text] = split
+        _check_ids([task.problem for tasks in self.named().values() for task in tasks])
 
     def named(self) -> dict[str, tuple[Task, ...]]:
         return {"train": self.train, "validation": self.validation, "test": self.test}
@@ -100,6 +101,16 @@ def divided(tasks: Sequence[Task], source: str) -> Splits:
                 " of a question decides its split (80 % train, 10 % validation, 10 % test)"
             )
     return Splits(train=tuple(found["train"]), validation=tuple(found["validation"]), test=tuple(found["test"]))
+
+
+def _check_ids(problems: Iterable[Problem]) -> None:
+    """Raises TaskError if two problems have one id, by which episodes, samples and outcomes are told apart."""
+    seen: dict[str, str] = {}
+    for problem in problems:
+        if problem.id in seen:
+            texts = f"{seen[problem.id][:_LONGEST_SHOWN]!r} and {problem.text[:_LONGEST_SHOWN]!r}"
+            raise TaskError(f"the id {problem.id!r} belongs to two problems: {texts}")
+        seen[problem.id] = problem.text
 
 
 def _task_from(row: Any, place: str) -> Task:
