@@ -37,6 +37,7 @@ setup: .venv/ready
 .venv/ready: pyproject.toml constraints.txt
 	$(PYTHON) -c "import sys; sys.exit(None if sys.version_info >= (3, 11) else 'counterpoint needs Python 3.11 or later')"
 	$(PYTHON) -m venv .venv
+	@echo "installing Counterpoint with all its packages into .venv, which takes a few minutes"
 	$(BIN)/python -m pip install --quiet $(PIP_FLAGS) --constraint constraints.txt --editable ".[dev,docs,gguf,endpoint,gym]"
 	touch .venv/ready
 

@@ -32,7 +32,7 @@ from counterpoint.controlled import (
 )
 from counterpoint.controls import kept
 from counterpoint.episode import Group
-from counterpoint.errors import ConfigError
+from counterpoint.errors import ConfigError, counted
 from counterpoint.event_loop import run_to_end
 from counterpoint.family import GIVEN, give, name_of
 from counterpoint.plan.check import check_parts, checked
@@ -300,8 +300,15 @@ def carry_on(run: Run, planned: Plan, *, progress: bool = True, watch: Watch | N
         run_to_end(train_run(run, watch or _nothing, planned.setup))
         return
     console.print(f"run: {run.path}", markup=False, soft_wrap=True)
+    if not saved:
+        console.print(f"evaluating before the first step: {_tasks_of_evaluation(planned)} ...", soft_wrap=True)
     with shown:
         run_to_end(train_run(run, _both(shown, watch or _nothing), planned.setup))
+
+
+def _tasks_of_evaluation(planned: Plan) -> str:
+    counts = planned.splits
+    return f"{counted(counts['validation'], 'validation task')} and {counted(counts['test'], 'test task')}"
 
 
 async def evaluation_rows(

@@ -226,7 +226,7 @@ def check_model_asked(target: str, ask: Ask, control: Control) -> None:
     try:
         locate(ModelConfig(path=target))
     except ModelError as error:
-        reason = str(error).partition(": ")[2]
+        reason = str(error).removeprefix(f"model.path = {target!r}").lstrip(": ")
         raise ConfigError(f"{target!r} is neither a run nor a model: {reason}") from error
     if ask.step is not None or any(control):
         raise ConfigError(f"a step and controls need a run directory; {target!r} is a model")

@@ -17,9 +17,9 @@ _PAUSE = 0.05
 
 
 def near(path: Path) -> str:
-    """`did you mean ...? ` with the path that exists and is most like one that does not; empty if none is like it."""
+    """The question whether the nearest path that exists was meant, with a space after it; empty if none is near."""
     beside = [one for folder in (path.parent, path.parent / "runs") for one in _entries(folder)]
-    names = {one.name: one for one in reversed(beside)}
+    names = {one.name: one for one in reversed(beside) if one != path}
     found = get_close_matches(path.name, names, n=1)
     return f"did you mean {str(names[found[0]])!r}? " if found else ""
 

@@ -80,6 +80,8 @@ def _refuse_unless_on_hub(name: str) -> None:
     parent = Path(name).parent
     if _HUB_NAME.fullmatch(name) and not parent.is_dir() and parent != Path("runs"):
         return
+    if Path(name).is_file():
+        raise ModelError(f"model.path = {name!r} is a file, but no .gguf file; allowed: {ALLOWED}")
     like = get_close_matches(name, MICRO_MODELS, n=1)
     hint = f"did you mean {like[0]!r}? " if like else near(Path(name))
     raise ModelError(f"model.path = {name!r}: there is no such model; {hint}allowed: {ALLOWED}")

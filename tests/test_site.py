@@ -88,7 +88,7 @@ def test_the_families_have_every_member_with_its_options(reference):
     assert [
         name for name in (*TASKS.members, *WORKFLOWS.members, *INTERVENTIONS.members) if f"**`{name}`**" not in page
     ] == []
-    assert "| `operands` | `int` | `3` | ≥ 2, ≤ 8 |" in page
+    assert "| `operands` | `int`, ≥ 2, ≤ 8 | `3` |" in page
 
 
 def test_the_command_line_has_every_command_with_its_options(reference):

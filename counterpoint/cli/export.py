@@ -2,13 +2,14 @@
 
 from pathlib import Path
 
-from counterpoint.cli.out import Terminal
+from counterpoint.cli.out import Terminal, check_folder
 from counterpoint.export.export import export
 from counterpoint.run import Run
 
 
 def write_policy(path: Path, policy: str, step: int | None, merged: bool, out: Path) -> None:
     """Write the policy into `out`, and print what was written."""
+    check_folder(out)
     found = export(Run.read(path), policy, out, step=step, merged=merged)
     console = Terminal()
     kind = "a model of its own" if merged else f"a PEFT adapter for {found.base}"

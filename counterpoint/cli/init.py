@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from importlib.machinery import PathFinder
 from pathlib import Path
 
+from counterpoint.cli.out import check_folder, failure_of_place
 from counterpoint.errors import ConfigError
 
 WORKFLOW = r'''"""One role solves a problem, another reviews the solution; what is not approved is solved again."""
@@ -136,12 +137,13 @@ def _write(into: Path, files: Mapping[str, str]) -> None:
     for file in files:
         if (into / file).exists():
             raise ConfigError(f"{into / file} exists, and nothing was written: choose another name, or --into DIR")
+    check_folder(into)
     try:
         into.mkdir(parents=True, exist_ok=True)
         for file, text in files.items():
             (into / file).write_text(text)
     except OSError as error:
-        raise ConfigError(f"{into} cannot be written to: {error}") from error
+        raise ConfigError(f"{into} cannot be written to: {failure_of_place(error) or error}") from error
     print(f"wrote {' and '.join(str(into / file) for file in files)}")
 
 

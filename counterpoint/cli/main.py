@@ -19,6 +19,7 @@ app = typer.Typer(
     help="Train multi-agent LLM workflows with reinforcement learning; see role by role why it works or falls apart.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
+    epilog="First: counterpoint doctor, then counterpoint train voting_arithmetic. README.md and docs/ say more.",
 )
 
 init = typer.Typer(help="Write files of your own to start from.", no_args_is_help=True)
@@ -51,7 +52,9 @@ def _print_version(asked: bool) -> None:
 Overrides = Annotated[
     list[str] | None,
     typer.Argument(
-        metavar="[KEY=VALUE]...", help="Override keys of the recipe, such as run.seed=1.", autocompletion=keys
+        metavar="[KEY=VALUE]...",
+        help="Override keys of the recipe, such as run.seed=1; `counterpoint explain` lists them.",
+        autocompletion=keys,
     ),
 ]
 RunPath = Annotated[Path, typer.Argument(metavar="RUN", help="A run directory.")]
@@ -67,7 +70,7 @@ def about(
     """Train multi-agent LLM workflows with reinforcement learning; see role by role why it works or falls apart."""
 
 
-@app.command()
+@app.command(epilog="Example: counterpoint train voting_arithmetic policies.sharing=shared run.seed=1 --out runs/first")
 def train(
     recipe: Annotated[
         str,
@@ -100,7 +103,7 @@ def train(
         start(config, out, recipe, overrides or [], profile=profile)
 
 
-@app.command()
+@app.command(epilog="Example: counterpoint resume runs/first")
 def resume(run: RunPath) -> None:
     """Resume a run from its last checkpoint."""
     from counterpoint.cli.train import go_on
@@ -108,7 +111,7 @@ def resume(run: RunPath) -> None:
     go_on(run)
 
 
-@app.command()
+@app.command(epilog="Example: counterpoint evaluate runs/first --ablate aggregator")
 def evaluate(
     target: Annotated[str, typer.Argument(metavar="RUN|MODEL", help="A run directory, or a base model.")],
     overrides: Overrides = None,
@@ -151,7 +154,7 @@ def evaluate(
     measure(target, overrides or [], Ask(split, samples, step), control, out, episodes)
 
 
-@app.command()
+@app.command(epilog="Example: counterpoint show runs/first --outcome wrong --limit 1")
 def show(
     target: Annotated[
         Path, typer.Argument(metavar="RUN|FILE", help="A run directory, or a file of `evaluate --episodes`.")
@@ -190,7 +193,7 @@ def show(
     show_episodes(target, asked)
 
 
-@app.command()
+@app.command(epilog="Example: counterpoint export runs/first --policy generator --out exported")
 def export(
     run: RunPath,
     policy: Annotated[str, typer.Option(help="Which of the run's policies.")],
@@ -204,7 +207,7 @@ def export(
     write_policy(run, policy, step, merged, out)
 
 
-@app.command()
+@app.command(epilog="Example: counterpoint serve runs/first --port 8000")
 def serve(
     run: RunPath,
     overrides: Overrides = None,
@@ -224,7 +227,7 @@ def serve(
     serve_run(run, overrides or [], step, host, port)
 
 
-@app.command()
+@app.command(epilog="Example: counterpoint diagnose runs/first")
 def diagnose(
     run: RunPath,
     out: Annotated[Path | None, typer.Option(help="Also write everything to this JSON file.")] = None,
@@ -235,7 +238,7 @@ def diagnose(
     report(run, out)
 
 
-@app.command()
+@app.command(epilog="Example: counterpoint runs runs")
 def runs(
     folder: Annotated[Path, typer.Argument(metavar="[DIR]", help="The folder that holds the runs.")] = Path("runs"),
 ) -> None:
@@ -245,7 +248,7 @@ def runs(
     print_runs(folder)
 
 
-@app.command("recipes")
+@app.command("recipes", epilog="Example: counterpoint recipes")
 def list_recipes() -> None:
     """List the recipes that can be named, with what each trains."""
     from counterpoint.cli.recipes import print_recipes
@@ -253,12 +256,12 @@ def list_recipes() -> None:
     print_recipes()
 
 
-@app.command()
+@app.command(epilog="Example: counterpoint explain policies.learning_rate")
 def explain(
     name: Annotated[
         str,
         typer.Argument(
-            metavar="[NAME]",
+            metavar="NAME",
             help="A key such as run.steps, a section such as rollout, or a member such as grpo.",
             autocompletion=names,
         ),
@@ -270,7 +273,7 @@ def explain(
     explain_name(name)
 
 
-@app.command()
+@app.command(epilog="Example: counterpoint doctor")
 def doctor(
     interventions: Annotated[
         bool, typer.Option("--interventions", help="Instead list the interventions and their options.")
@@ -285,7 +288,7 @@ def doctor(
         sys.exit(examine())
 
 
-@init.command("workflow")
+@init.command("workflow", epilog="Example: counterpoint init workflow my_flow")
 def init_workflow(
     name: Annotated[
         str, typer.Argument(metavar="NAME", help="The name of the workflow and its module, such as my_flow.")
@@ -298,7 +301,7 @@ def init_workflow(
     write_workflow(name, into)
 
 
-@init.command("task")
+@init.command("task", epilog="Example: counterpoint init task my_questions")
 def init_task(
     name: Annotated[str, typer.Argument(metavar="NAME", help="The name of the file, without its extension.")],
     into: Into = Path(),

@@ -1,4 +1,4 @@
-"""The places that a command writes to, and what is said when one of them fails."""
+"""The places that a command writes to, and the messages about those that fail."""
 
 import errno
 import json
@@ -55,7 +55,7 @@ class Terminal(Console):
 
 
 def drop_output() -> None:
-    """What is still printed goes nowhere, so that nothing complains about it when Python ends."""
+    """Everything printed from here on goes nowhere, so that nothing complains about it when Python ends."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
@@ -77,18 +77,25 @@ def failure_of_place(error: BaseException) -> str | None:
     return None
 
 
+def check_folder(folder: Path) -> None:
+    """Raises RunError, before any work is done, if this folder can be neither written into nor created."""
+    there = next(place for place in (folder, *folder.absolute().parents) if place.exists())
+    if not there.is_dir():
+        raise RunError(f"{folder} cannot be a folder: {there} is a file")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise RunError(f"{folder} cannot be written to: {there} is read-only for you; choose another place")
+
+
 def check_out(out: Path | None) -> None:
     """Raises RunError, before any work is done, if the file cannot be written. Its folder is created if needed."""
     if out is None:
         return
     if out.is_dir():
         raise RunError(f"--out {out} cannot be written: it is a folder; name a file")
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise RunError(f"--out {out} cannot be written: {failure_of_place(error) or error}") from error
-    if not os.access(out if out.exists() else out.parent, os.W_OK):
-        raise RunError(f"--out {out} cannot be written: you may not write there")
+    check_folder(out.parent)
+    if out.exists() and not os.access(out, os.W_OK):
+        raise RunError(f"--out {out} cannot be written: it is read-only for you")
+    out.parent.mkdir(parents=True, exist_ok=True)
 
 
 def write_out(out: Path | None, value: Any) -> None:

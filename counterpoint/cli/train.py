@@ -9,7 +9,7 @@ from rich.console import Console
 from counterpoint.analysis.history import history_of
 from counterpoint.analysis.signatures import diagnose
 from counterpoint.api import carry_on, create, plan_of, plan_of_setup
-from counterpoint.cli.out import Terminal, failure_of_place
+from counterpoint.cli.out import Terminal, check_folder, failure_of_place
 from counterpoint.cli.profile import print_profile
 from counterpoint.cli.tables import print_behaviour, print_outcome, print_summary_controls
 from counterpoint.config import Config
@@ -24,6 +24,7 @@ from counterpoint.stage import Setup
 
 def start(config: Config, out: Path | None, recipe: str, overrides: Sequence[str], *, profile: bool) -> None:
     """Train a new run to its last step; `recipe` and `overrides` are what the user typed to get `config`."""
+    check_folder(out or Path("runs"))
     if out is not None:
         refuse_occupied(out)
     console = Console(highlight=False)
