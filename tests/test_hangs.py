@@ -166,7 +166,9 @@ def test_a_judge_that_blocks_has_not_judged_and_holds_up_nobody():
     limits = make_limits(judge_timeout=LIMIT)
     bad, good = (group.episodes[0] for group in asyncio.run(rollout(stage, tasks, limits, size=1, seed="s")))
     assert (bad.score.reward, bad.error_kind) == (None, "judge")
-    assert bad.score.reason.startswith(f"the judge took longer than {LIMIT} s (rollout.judge_timeout) (tests/test_hangs")
+    assert bad.score.reason.startswith(
+        f"the judge took longer than {LIMIT} s (rollout.judge_timeout) (tests/test_hangs"
+    )
     assert good.score == RIGHT
 
 

@@ -176,7 +176,9 @@ def test_two_calls_with_the_same_place_are_an_error_of_the_episode():
 
     groups = play(twice, tasks=[make_task("collide", id="x"), make_task("fine", id="y")])
     failed, fine = (group.episodes[0] for group in groups)
-    assert failed.error.startswith("WorkflowError: generator: slot 1 of turn 0 was already called in this episode (tests")
+    assert failed.error.startswith(
+        "WorkflowError: generator: slot 1 of turn 0 was already called in this episode (tests"
+    )
     assert keys(failed) == [("generator", 1, 0)]
     assert fine.error is None
 
@@ -258,7 +260,10 @@ def test_a_workflow_that_raises_fails_its_own_episode_only():
 
 
 def test_a_workflow_that_hangs_fails_its_own_episode_only():
-    assert risk("hang", timeout=SOON) == "TimeoutError: not finished within 0.02 s of its own time (rollout.timeout), after 1 call"
+    assert (
+        risk("hang", timeout=SOON)
+        == "TimeoutError: not finished within 0.02 s of its own time (rollout.timeout), after 1 call"
+    )
 
 
 def test_a_timeout_of_the_workflows_own_is_not_taken_for_that_of_the_episode():

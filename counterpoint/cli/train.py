@@ -55,7 +55,6 @@ def _train(console: Console, run: Run, planned: Plan) -> None:
     try:
         carry_on(run, planned)
     except KeyboardInterrupt:
-        console.print(f"interrupted; to continue: counterpoint resume {run.path}", markup=False, soft_wrap=True)
         sys.exit(130)
     found = run.summary
     if found is not None:
