@@ -33,7 +33,7 @@ from counterpoint.controlled import (
 from counterpoint.controls import kept
 from counterpoint.episode import Group
 from counterpoint.errors import ConfigError, counted
-from counterpoint.event_loop import run_to_end
+from counterpoint.event_loop import Terminated, run_to_end
 from counterpoint.family import GIVEN, give, name_of
 from counterpoint.plan.check import check_parts, checked
 from counterpoint.plan.plan import Plan, plan, planned
@@ -296,14 +296,21 @@ def carry_on(run: Run, planned: Plan, *, progress: bool = True, watch: Watch | N
     for name in run.pin_sources(sources(run.config), first):
         _LOG.warning("the source of %s is not the one that the run was trained with up to step %d", name, first)
     shown = Progress(console, planned.roles, first, run.config.run.steps)
-    if not progress:
-        run_to_end(train_run(run, watch or _nothing, planned.setup))
-        return
-    console.print(f"run: {run.path}", markup=False, soft_wrap=True)
-    if not saved:
-        console.print(f"evaluating before the first step: {_tasks_of_evaluation(planned)} ...", soft_wrap=True)
-    with shown:
-        run_to_end(train_run(run, _both(shown, watch or _nothing), planned.setup))
+    try:
+        if not progress:
+            run_to_end(train_run(run, watch or _nothing, planned.setup))
+            return
+        console.print(f"run: {run.path}", markup=False, soft_wrap=True)
+        if not saved:
+            console.print(f"evaluating before the first step: {_tasks_of_evaluation(planned)} ...", soft_wrap=True)
+        with shown:
+            run_to_end(train_run(run, _both(shown, watch or _nothing), planned.setup))
+    except (KeyboardInterrupt, Terminated):
+        kept = run.checkpoints()
+        state = f"steps 1 to {kept[-1]} are saved" if kept and kept[-1] else "no step is saved yet"
+        line = f"interrupted, {state}; to continue: counterpoint resume {run.path}"
+        Console(highlight=False, force_jupyter=False, stderr=True).print(line, markup=False, soft_wrap=True)
+        raise
 
 
 def _tasks_of_evaluation(planned: Plan) -> str:

@@ -13,8 +13,10 @@ from counterpoint.diagnostics.behaviour import not_called
 from counterpoint.diagnostics.build import build_diagnostics
 from counterpoint.errors import EndpointError
 from counterpoint.evaluation import evaluate
+from counterpoint.event_loop import orderly, undisturbed
 from counterpoint.interventions.base import Update
 from counterpoint.interventions.build import build_interventions
+from counterpoint.keep import Keeper
 from counterpoint.learn import anchored, mean_of, together, trainable
 from counterpoint.learners.base import Moved
 from counterpoint.play import Limits, Stage
@@ -32,7 +34,8 @@ async def train(run: Run, watch: Watch = lambda step, numbers: None, setup: Setu
     """Train the policies of one workflow to the run's last step, from its last checkpoint or else from the base models.
 
     `setup` is made from the run's recipe if it is not given. Returns the run's summary; None with too few evaluations.
-    Raises CounterpointError; the run can then be resumed from its last checkpoint.
+    Raises CounterpointError; the run can then be resumed from its last checkpoint. If it is cancelled, it finishes a step
+    that has come to its judging, and saves a checkpoint of the last whole step.
     """
     config = run.config
     setup = setup or set_up(config)
@@ -44,13 +47,14 @@ async def train(run: Run, watch: Watch = lambda step, numbers: None, setup: Setu
     loss = interventions.loss(build_loss(config))
     run.pin({"tasks": tasks.fingerprints(), "routing": dict(routes.policy_of)})
 
-    async with tasks.judging, open_runtime(config, routes) as runtime:
+    async with tasks.judging, open_runtime(config, routes) as runtime, orderly():
         run.note({**tasks.notes, **tasks.judging.facts()})
         sampler, learner = runtime.sampler, runtime.learner
         stage = Stage(workflow=workflow, routing=routes, sampler=sampler, chats=runtime.chats)
         parts: dict[str, Stateful] = {"learner": learner, "algorithm": algorithm}
         parts |= {"interventions": interventions, "diagnostics": diagnostics}
         proof, start = Proof(learner, sampler), run.restore(parts)
+        keeper = Keeper(run, parts, lambda: proof.digests)
         if start is not None:
             proof.restored(run.checkpoint_state(start)["digests"])
         await sampler.load(learner.adapters())
@@ -58,13 +62,17 @@ async def train(run: Run, watch: Watch = lambda step, numbers: None, setup: Setu
         clock = Clock.started()
         if start is None:
             watch(0, await examine(run, stage, tasks, step=0))
-            run.checkpoint(0, parts, {"digests": proof.digests, "stopped": None})
+            keeper.save(0, stopped=None)
             run.add_profile(0, clock.read("keep"))
+        elif (missing := keeper.missing(start)) is not None:
+            watch(start, await examine(run, stage, tasks, step=start, **missing))
+            keeper.evaluated(start)
         patience, alarm = Patience(config.run.patience), Alarm(run, routes)
 
         for index in run.steps_left(start or 0):
             # 1. Act: play every task of this step `group_size` times.
-            groups = await act(stage, tasks.train, limits, config, algorithm, step=index)
+            with keeper.saved_at_interrupt(index - 1):
+                groups = await act(stage, tasks.train, limits, config, algorithm, step=index)
             run.add_episodes(index, groups)
             patience.judge(groups)
             mismatch = proof.logprobs(groups, config.run)
@@ -89,7 +97,7 @@ async def train(run: Run, watch: Watch = lambda step, numbers: None, setup: Setu
             clock.lap("learn")
 
             # 4. Publish: from here on the sampler generates with the new weights.
-            await sampler.load(learner.adapters())
+            await undisturbed(sampler.load(learner.adapters()))
             proof.published()
             clock.lap("publish")
 
@@ -102,13 +110,15 @@ async def train(run: Run, watch: Watch = lambda step, numbers: None, setup: Setu
             watch(index, numbers)
             back = stop is not None and stop.roll_back
             if back:
-                run.load_checkpoint(peak := peak_of(run), {"learner": learner})
+                run.load_checkpoint(peak := peak_of(run, keeper.regular()), {"learner": learner})
                 proof.restored(run.checkpoint_state(peak)["digests"])
-                await sampler.load(learner.adapters())
+                await undisturbed(sampler.load(learner.adapters()))
+            stopped = stop and stop.reason
             if last or index % config.evaluation.every == 0:
-                watch(index, await examine(run, stage, tasks, step=index, rolled_back=back))
+                with keeper.saved_at_interrupt(index, stopped=stopped, evaluation={"rolled_back": back}):
+                    watch(index, await examine(run, stage, tasks, step=index, rolled_back=back))
             if last or index % config.run.save_every == 0:
-                run.checkpoint(index, parts, {"digests": proof.digests, "stopped": stop and stop.reason})
+                keeper.save(index, stopped=stopped)
             run.add_profile(index, clock.read("keep"))
             if last:
                 break
@@ -118,10 +128,10 @@ async def train(run: Run, watch: Watch = lambda step, numbers: None, setup: Setu
     return found
 
 
-def peak_of(run: Run) -> int:
-    """The step of the checkpoint with the best smoothed validation accuracy; 0 if no other was evaluated."""
+def peak_of(run: Run, checkpoints: Sequence[int]) -> int:
+    """The step, of these checkpoints, with the best smoothed validation accuracy; 0 if no other was evaluated."""
     accuracy = {row["step"]: row["accuracy"] for row in run.evaluation_rows() if row["split"] == "validation"}
-    return peak_of_accuracy(accuracy, run.checkpoints())
+    return peak_of_accuracy(accuracy, checkpoints)
 
 
 async def examine(run: Run, stage: Stage, tasks: Splits, *, step: int, rolled_back: bool = False) -> Numbers:
@@ -131,22 +141,22 @@ async def examine(run: Run, stage: Stage, tasks: Splits, *, step: int, rolled_ba
     the first step raises EndpointError instead.
     """
     config = run.config
-    limits = Limits.of(config, config.evaluation.temperature)
-    numbers: Numbers = {}
+    limits, samples = Limits.of(config, config.evaluation.temperature), config.evaluation.samples
+    found = []
     for split in ("validation", "test"):
         members, seed = tasks.named()[split], config.run.seed
         try:
             with timed("evaluation"):
-                found = await evaluate(
-                    stage, members, limits, split=split, samples=config.evaluation.samples, seed=seed
-                )
+                found.append(await evaluate(stage, members, limits, split=split, samples=samples, seed=seed))
         except EndpointError:
             if step == 0:
                 raise
             return {"eval/missed": 1.0}
-        run.add_evaluation({**found.row(step), "rolled_back": rolled_back}, found.groups)
-        numbers |= found.metrics()
-    return numbers
+    recorded = {row["split"] for row in run.evaluation_rows() if row["step"] == step}
+    for one in found:
+        if one.split not in recorded:  # as they are if a kill came after they were made up for
+            run.add_evaluation({**one.row(step), "rolled_back": rolled_back}, one.groups)
+    return merged(*(one.metrics() for one in found))
 
 
 def policy_numbers(

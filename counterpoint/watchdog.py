@@ -22,10 +22,12 @@ SOON = 0.5
 """Seconds that code gets to end by itself once it is interrupted, and between two attempts to end it."""
 _LOOK = 0.1
 """Seconds between two looks at another thread."""
+_STUCK = 3.0
+"""Seconds after which code that does not end is given up."""
 _LONG = 0.05
 """Seconds; a step that took longer is not charged to the other episodes, which had to wait for it."""
 
-_CANCELLING = ("asyncio.runners", "uvicorn.server", "counterpoint.event_loop")
+_CANCELLING = ("asyncio.runners", "uvicorn.server")
 """The modules whose handlers of SIGINT and SIGTERM end the work of the event loop, once it gets control back."""
 
 
@@ -68,6 +70,7 @@ class Watchdog:
         self.stop_at = math.inf
         """When whatever runs is ended, because of an interrupt."""
         self._began = 0.0
+        self._asked_at = 0.0
         self._is_main = threading.current_thread() is threading.main_thread()
         self._thread = ctypes.c_ulong(threading.get_ident())
         self._watching = 0
@@ -81,9 +84,20 @@ class Watchdog:
     def is_interrupted(self) -> bool:
         return self.stop_at < math.inf
 
+    @property
+    def is_watching(self) -> bool:
+        return self._watching > 0
+
+    @property
+    def is_stuck(self) -> bool:
+        return (
+            self.is_interrupted and self.until is not None and monotonic() - max(self._began, self._asked_at) > _STUCK
+        )
+
     def interrupt(self) -> None:
         """What runs and does not end by itself soon is ended. May be called from any thread."""
-        self.stop_at = monotonic() + SOON
+        self._asked_at = monotonic()
+        self.stop_at = self._asked_at + SOON
         if self._is_main and self._watching:
             self._set_timer()
 
@@ -357,8 +371,14 @@ def watching() -> Iterator[Watchdog]:
         yield dog
 
 
-def interrupted(thread: threading.Thread) -> None:
+def interrupt(thread: threading.Thread) -> None:
     """Code that blocks the event loop of another thread is ended soon, if that is possible."""
     found = _watchdogs.get(thread.ident or 0)
     if found is not None:
         found.interrupt()
+
+
+def is_stuck(thread: threading.Thread) -> bool:
+    """True if code in another thread does not end though it was interrupted: a call that never returns to Python."""
+    found = _watchdogs.get(thread.ident or 0)
+    return found is not None and found.is_stuck

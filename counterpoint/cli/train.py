@@ -77,7 +77,6 @@ def _train(console: Console, run: Run, planned: Plan) -> None:
     try:
         carry_on(run, planned)
     except KeyboardInterrupt:
-        console.print(f"interrupted; to continue: counterpoint resume {run.path}", markup=False, soft_wrap=True)
         sys.exit(130)
     except Exception as error:
         reason = failure_of_place(error)
