@@ -14,7 +14,7 @@ from counterpoint.analysis.paired import Comparison
 from counterpoint.analysis.passes import Passes, passes
 from counterpoint.analysis.summary import BEHAVIOUR
 from counterpoint.api import evaluation_rows
-from counterpoint.cli.evaluated import check_episodes, keep_episodes, print_first_failure
+from counterpoint.cli.evaluated import check_episodes, keep_episodes, print_first_failure, tell_episodes
 from counterpoint.cli.out import check_out, write_out
 from counterpoint.cli.tables import role_lines, with_interval
 from counterpoint.controlled import AS_IT_IS, Ask, Control, Row
@@ -38,17 +38,18 @@ def measure(
     """
     check_out(out)
     check_episodes(episodes)
-    rows = run_to_end(_shown(target, overrides, ask, control))
+    rows = run_to_end(_shown(target, overrides, ask, control, episodes))
     written = {row.name: _written(row, ask) for row in rows}
     write_out(out, written if len(written) > 1 else written[AS_IT_IS])
-    keep_episodes(Console(highlight=False), rows, episodes)
+    tell_episodes(Console(highlight=False), rows, episodes)
 
 
-async def _shown(target: str, overrides: Sequence[str], ask: Ask, control: Control) -> list[Row]:
-    """Every evaluation, printed as soon as it is done."""
+async def _shown(target: str, overrides: Sequence[str], ask: Ask, control: Control, episodes: Path | None) -> list[Row]:
+    """Every evaluation; its episodes are kept and it is printed as soon as it is done."""
     console, rows = Console(highlight=False), []
     async for row in evaluation_rows(target, overrides, ask, control):
         rows.append(row)
+        keep_episodes(row, episodes)
         if row.difference is None:
             _print(console, row.evaluation, ask)
         else:
