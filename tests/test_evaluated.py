@@ -6,7 +6,7 @@ import pytest
 from facts import make_call, make_episode, make_group, make_problem, make_task
 from rich.console import Console
 
-from counterpoint.cli.evaluated import check_episodes, keep_episodes, print_first_failure
+from counterpoint.cli.evaluated import check_episodes, keep_episodes, print_first_failure, tell_episodes
 from counterpoint.controlled import Row
 from counterpoint.episode import read_episodes, without_logprobs
 from counterpoint.errors import ConfigError, RunError
@@ -50,7 +50,9 @@ def test_an_evaluation_has_its_episodes():
 def test_the_episodes_of_the_run_and_of_each_control_are_kept_and_the_command_to_read_them_is_told(tmp_path):
     file = tmp_path / "x.parquet"
     found = rows(("run", LOST), ("with the base as judge", [GOOD]))
-    told = printed(lambda console: keep_episodes(console, found, file))
+    for row in found:
+        keep_episodes(row, file)
+    told = printed(lambda console: tell_episodes(console, found, file))
     other = tmp_path / "x-with-the-base-as-judge.parquet"
     assert told == (
         f"episodes (run): counterpoint show {file} --outcome failed\n"
@@ -62,8 +64,8 @@ def test_the_episodes_of_the_run_and_of_each_control_are_kept_and_the_command_to
 
 
 def test_without_a_file_only_lost_episodes_are_worth_a_line():
-    assert "--episodes FILE.parquet" in printed(lambda console: keep_episodes(console, rows(("run", LOST)), None))
-    assert printed(lambda console: keep_episodes(console, rows(("run", [GOOD])), None)) == ""
+    assert "--episodes FILE.parquet" in printed(lambda console: tell_episodes(console, rows(("run", LOST)), None))
+    assert printed(lambda console: tell_episodes(console, rows(("run", [GOOD])), None)) == ""
 
 
 def test_a_file_that_cannot_be_written_is_refused(tmp_path):
@@ -73,7 +75,7 @@ def test_a_file_that_cannot_be_written_is_refused(tmp_path):
     check_episodes(tmp_path / "x.parquet")
     check_episodes(None)
     with pytest.raises(RunError, match="cannot be written"):
-        keep_episodes(Console(), rows(("run", [GOOD])), tmp_path / "gone" / "x.parquet")
+        keep_episodes(*rows(("run", [GOOD])), tmp_path / "gone" / "x.parquet")
 
 
 def test_the_recorded_key_is_the_key_or_its_reference_and_never_huge():

@@ -16,7 +16,7 @@ from counterpoint.analysis.recorded import against_the_team, tokens_per_episode
 from counterpoint.analysis.summary import BEHAVIOUR
 from counterpoint.api import check_evaluation, evaluation_rows
 from counterpoint.cli.engine import import_without_scipy
-from counterpoint.cli.evaluated import check_episodes, keep_episodes, print_first_failure
+from counterpoint.cli.evaluated import check_episodes, keep_episodes, print_first_failure, tell_episodes
 from counterpoint.cli.out import Terminal, check_out, write_out
 from counterpoint.cli.tables import print_controls, role_lines, with_interval
 from counterpoint.controlled import AS_IT_IS, Ask, Control, Row
@@ -43,20 +43,27 @@ def measure(
     check_evaluation(target, overrides, ask, control)
     import_without_scipy()
     console = Terminal(goes_on=out is not None or episodes is not None)
-    rows = run_to_end(_shown(console, target, overrides, ask, control, out))
-    keep_episodes(console, rows, episodes)
+    rows = run_to_end(_shown(console, target, overrides, ask, control, out, episodes))
+    tell_episodes(console, rows, episodes)
 
 
 async def _shown(
-    console: Console, target: str, overrides: Sequence[str], ask: Ask, control: Control, out: Path | None
+    console: Console,
+    target: str,
+    overrides: Sequence[str],
+    ask: Ask,
+    control: Control,
+    out: Path | None,
+    episodes: Path | None,
 ) -> list[Row]:
-    """Every evaluation, written and printed as soon as it is done."""
+    """Every evaluation, written to its files and printed as soon as it is done."""
     rows: list[Row] = []
     written: dict[str, dict[str, Any]] = {}
     async for row in evaluation_rows(target, overrides, ask, control):
         rows.append(row)
         written[row.name] = _written(row, ask)
         write_out(out, written if any(control) else written[AS_IT_IS])
+        keep_episodes(row, episodes)
         if row.difference is not None:
             console.print(f"\n{row.name}", markup=False)
         _print(console, row, ask)

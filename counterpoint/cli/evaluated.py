@@ -30,25 +30,32 @@ def print_first_failure(console: Console, found: Evaluation) -> None:
                 console.print(Text(first.traceback, style="dim"), soft_wrap=True)
 
 
-def keep_episodes(console: Console, rows: Sequence[Row], file: Path | None) -> None:
-    """Each evaluation has a file of its episodes: that of the run is `file`, a control's lies beside it.
+def keep_episodes(row: Row, file: Path | None) -> None:
+    """The episodes of an evaluation are on disk, if a file is given: `file` for the run, one beside it for a control.
 
-    Without a `file` there is none. Says how to read the episodes, or how to have them if one was lost. Raises RunError
-    if a file cannot be written.
+    Raises RunError if it cannot be written.
     """
     if file is None:
-        if any(lost for row in rows for lost in _lost(row.evaluation).values()):
-            console.print("to read all such episodes, add --episodes FILE.parquet", markup=False, soft_wrap=True)
         return
-    for row in rows:
-        place = file if row.name == AS_IT_IS else file.with_name(f"{file.stem}-{_slug(row.name)}.parquet")
-        try:
-            write_episodes(place, row.step, row.evaluation.groups, row.evaluation.split)
-        except OSError as error:
-            raise RunError(f"--episodes {place} cannot be written: {error}") from error
-        lost = [f" --outcome {outcome}" for outcome, episodes in _lost(row.evaluation).items() if episodes]
-        line = f"episodes ({row.name}): counterpoint show {place}{''.join(lost[:1])}"
-        console.print(line, markup=False, soft_wrap=True)
+    try:
+        write_episodes(_place(row, file), row.step, row.evaluation.groups, row.evaluation.split)
+    except OSError as error:
+        raise RunError(f"--episodes {_place(row, file)} cannot be written: {error}") from error
+
+
+def tell_episodes(console: Console, rows: Sequence[Row], file: Path | None) -> None:
+    """How to read the episodes that were kept, or how to keep them if one failed or was not judged."""
+    if file is not None:
+        for row in rows:
+            lost = [f" --outcome {outcome}" for outcome, episodes in _lost(row.evaluation).items() if episodes]
+            line = f"episodes ({row.name}): counterpoint show {_place(row, file)}{''.join(lost[:1])}"
+            console.print(line, markup=False, soft_wrap=True)
+    elif any(lost for row in rows for lost in _lost(row.evaluation).values()):
+        console.print("to read all such episodes, add --episodes FILE.parquet", markup=False, soft_wrap=True)
+
+
+def _place(row: Row, file: Path) -> Path:
+    return file if row.name == AS_IT_IS else file.with_name(f"{file.stem}-{_slug(row.name)}.parquet")
 
 
 def _lost(found: Evaluation) -> dict[str, list[Episode]]:
