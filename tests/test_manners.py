@@ -168,7 +168,7 @@ def test_a_name_that_is_not_one_of_the_hub_is_refused_without_asking_it(name, tm
     monkeypatch.chdir(tmp_path)
     (tmp_path / "folder").mkdir()
     monkeypatch.setattr("counterpoint.locate._hub_answers", lambda: 1 / 0)
-    with pytest.raises(ModelError, match="there is no such model; .*allowed: a shipped model: micro-small"):
+    with pytest.raises(ModelError, match=r"there is no such model; .*allowed: a shipped model: micro-small"):
         locate(ModelConfig(path=name))
 
 
@@ -308,7 +308,7 @@ def test_a_system_error_anywhere_in_a_command_is_one_line(tmp_path, monkeypatch)
 def test_a_place_that_cannot_be_written_is_found_before_any_work(tmp_path, monkeypatch):
     (tmp_path / "file").write_text("")
     for place in (tmp_path / "file", tmp_path / "file" / "below" / "it"):
-        with pytest.raises(RunError, match="file is a file$"):
+        with pytest.raises(RunError, match=r"file is a file$"):
             check_folder(place)
     check_folder(tmp_path / "new" / "folder")
     check_out(tmp_path / "new" / "found.json")

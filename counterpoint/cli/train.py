@@ -19,7 +19,6 @@ from counterpoint.plan.plan import Plan
 from counterpoint.plan.threads import about_threads
 from counterpoint.recipe import brief_toml
 from counterpoint.run import Run, refuse_occupied
-from counterpoint.stage import Setup
 
 
 def start(config: Config, out: Path | None, recipe: str, overrides: Sequence[str], *, profile: bool) -> None:
@@ -58,13 +57,9 @@ def plan_only(config: Config, *, all_keys: bool) -> None:
 def _planned(console: Console, config: Config) -> Plan:
     """The plan of a recipe, announced before the seconds that it takes to import the engine."""
     setup = checked(config)
-    console.print(f"loading torch, transformers and {_models(setup)} ...", markup=False, soft_wrap=True)
+    models = dict.fromkeys(own.model.path for own in setup.settings.values() if own.endpoint is None)
+    console.print(f"loading {', '.join(['torch', 'transformers', *models])} ...", markup=False, soft_wrap=True)
     return plan_of_setup(setup)
-
-
-def _models(setup: Setup) -> str:
-    """The base models of the policies, each once."""
-    return ", ".join(dict.fromkeys(own.model.path for own in setup.settings.values() if own.endpoint is None))
 
 
 def _say_threads(console: Console, given: Config, planned: Plan) -> None:
