@@ -2,6 +2,8 @@
 
 import errno
 import os
+import re
+import shlex
 import subprocess
 import sys
 import tomllib
@@ -13,7 +15,7 @@ from safetensors import SafetensorError
 
 from counterpoint.cli.out import BROKEN_PIPE, Terminal, check_folder, check_out, failure_of_place
 from counterpoint.config import Config, ModelConfig
-from counterpoint.errors import ConfigError, EngineError, ModelError, RunError, counted
+from counterpoint.errors import ConfigError, EngineError, LearnerError, ModelError, RunError, counted
 from counterpoint.files import near
 from counterpoint.locate import check_device, locate
 from counterpoint.options import ALIASES, dotted_keys
@@ -111,6 +113,17 @@ def test_every_key_and_member_has_a_meaning():
 
 def test_every_name_of_another_library_leads_to_a_key():
     assert {key for named in ALIASES.values() for key in named} <= set(every_entry())
+
+
+def test_the_commands_of_the_page_about_recipes_run(tmp_path):
+    page = (Path(__file__).parent.parent / "docs" / "recipes.md").read_text()
+    blocks = re.findall(r"```bash\n(.*?)```", page, flags=re.DOTALL)
+    lines = [shlex.split(line, comments=True)[1:] for block in blocks for line in block.splitlines()]
+    assert len(lines) > 5
+    for words in lines:
+        done = command_line(*words, folder=tmp_path)
+        assert done.returncode == 0, done.stderr
+    assert 'name = "dapo"' in done.stdout
 
 
 # ---- suggestions
@@ -256,7 +269,7 @@ def raised(error, cause=None):
         (MemoryError(), "out of memory: lower learner.max_tokens_per_micro_batch"),
         (RuntimeError("CUDA out of memory. Tried to allocate 2 GiB"), "out of memory: lower"),
         (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried"), "out of memory: lower"),
-        (raised(EngineError("the engine died"), RuntimeError("CUDA out of memory.")), "out of memory: lower"),
+        (raised(EngineError("the engine died"), RuntimeError("CUDA out of memory.")), "the engine died; out of memory"),
         (ExceptionGroup("several", [ValueError(), OSError(errno.EDQUOT, "Disk quota exceeded", "a")]), "a: Disk quota"),
     ],
 )
@@ -265,7 +278,15 @@ def test_an_error_of_the_system_is_one_line_with_what_to_do(error, line):
 
 
 @pytest.mark.parametrize(
-    "error", [ValueError("no"), KeyError("x"), RuntimeError("shape"), OSError("odd"), EngineError()]
+    "error",
+    [
+        ValueError("no"),
+        KeyError("x"),
+        RuntimeError("shape"),
+        OSError("odd"),
+        EngineError(),
+        LearnerError("out of memory"),
+    ],
 )
 def test_any_other_error_keeps_its_traceback(error):
     assert failure_of_place(error) is None

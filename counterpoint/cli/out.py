@@ -62,8 +62,8 @@ def drop_output() -> None:
 def failure_of_place(error: BaseException) -> str | None:
     """One line about a place that cannot be read or written, or about memory that ran out; None for another error.
 
-    Libraries wrap the system's errors in their own; then the text tells. An error of this package has said already what
-    is wrong, unless it is that of an engine.
+    Libraries wrap the system's errors in their own; then the text tells. The message of an error of
+    this package is complete, unless the error is that of an engine.
     """
     if isinstance(error, EngineError):
         reason = failure_of_place(error.__cause__) if error.__cause__ else None
