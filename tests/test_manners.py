@@ -363,7 +363,8 @@ def test_a_command_whose_reader_is_gone_ends_without_a_word(tmp_path, tiny_run):
 
 def test_an_evaluation_is_written_although_the_terminal_is_gone(tmp_path, tiny_run):
     asked = ["evaluate", tiny_run.path, "run.threads=1", "--out", "new/found.json"]
-    assert with_broken_pipe(*asked, folder=tmp_path) == (0, "")
+    told = f"evaluating {tiny_run.path} on the test split ...\n"
+    assert with_broken_pipe(*asked, folder=tmp_path) == (0, told)
     assert '"split": "test"' in (tmp_path / "new" / "found.json").read_text()
 
 

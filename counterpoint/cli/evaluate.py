@@ -15,7 +15,7 @@ from counterpoint.analysis.passes import Passes, passes
 from counterpoint.analysis.summary import BEHAVIOUR
 from counterpoint.api import check_evaluation, evaluation_rows
 from counterpoint.cli.engine import import_without_scipy
-from counterpoint.cli.out import Terminal, check_out, write_out
+from counterpoint.cli.out import Terminal, announce, check_out, write_out
 from counterpoint.cli.tables import role_lines, with_interval
 from counterpoint.controlled import AS_IT_IS, Ask, Control, Row
 from counterpoint.errors import counted
@@ -32,6 +32,7 @@ def measure(target: str, overrides: Sequence[str], ask: Ask, control: Control, o
     """
     check_out(out)
     check_evaluation(target, overrides, ask, control)
+    announce(f"evaluating {target} on the {ask.split} split ...")
     import_without_scipy()
     rows = run_to_end(_shown(Terminal(goes_on=out is not None), target, overrides, ask, control))
     written = {row.name: _written(row, ask) for row in rows}

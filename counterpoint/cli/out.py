@@ -54,6 +54,11 @@ class Terminal(Console):
             raise SystemExit(BROKEN_PIPE)
 
 
+def announce(text: str) -> None:
+    """The text is on standard error: a line about what takes long, beside the results on standard output."""
+    Console(stderr=True, highlight=False).print(text, markup=False, soft_wrap=True)
+
+
 def drop_output() -> None:
     """Everything printed from here on goes nowhere, so that nothing complains about it when Python ends."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

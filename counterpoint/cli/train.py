@@ -14,6 +14,7 @@ from counterpoint.cli.profile import print_profile
 from counterpoint.cli.tables import print_behaviour, print_outcome
 from counterpoint.config import Config
 from counterpoint.errors import RunError
+from counterpoint.locate import named
 from counterpoint.plan.check import checked
 from counterpoint.plan.plan import Plan
 from counterpoint.plan.threads import about_threads
@@ -57,7 +58,7 @@ def plan_only(config: Config, *, all_keys: bool) -> None:
 def _planned(console: Console, config: Config) -> Plan:
     """The plan of a recipe, announced before the seconds that it takes to import the engine."""
     setup = checked(config)
-    models = dict.fromkeys(own.model.path for own in setup.settings.values() if own.endpoint is None)
+    models = dict.fromkeys(named(own.model) for own in setup.settings.values() if own.endpoint is None)
     console.print(f"loading {', '.join(['torch', 'transformers', *models])} ...", markup=False, soft_wrap=True)
     return plan_of_setup(setup)
 
