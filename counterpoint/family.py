@@ -16,7 +16,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, Generic, TypeVar, cast
 
-from counterpoint.errors import ConfigError, unknown
+from counterpoint.errors import ConfigError, place_of, told, unknown
 from counterpoint.options import Spec, check_options
 
 T = TypeVar("T")
@@ -197,10 +197,8 @@ def _imported(module: str, name: str) -> ModuleType:
             importlib.invalidate_caches()
         found = importlib.import_module(module)
     except Exception as error:  # whatever the user's module raises while it is executed
-        raise ConfigError(
-            f"{name!r}: module {module!r} cannot be imported: {type(error).__name__}: {error}"
-            f" (looked for beside the recipe and in {Path.cwd()})"
-        ) from error
+        where = place_of(error) or f"looked for beside the recipe and in {Path.cwd()}"
+        raise ConfigError(f"{name!r}: module {module!r} cannot be imported: {told(error)} ({where})") from error
     _loaded.setdefault(module, _digest(found.__file__))
     return found
 

@@ -52,6 +52,12 @@ def locate(config: ModelConfig) -> tuple[str, dict[str, Any]]:
     return config.path, {"revision": config.revision}
 
 
+def named(config: ModelConfig) -> str:
+    """The model's path, with a word on a model that may have to be downloaded first."""
+    is_on_hub = "revision" in locate(config)[1]
+    return f"{config.path} (downloaded, unless it is in the hub's cache)" if is_on_hub else config.path
+
+
 def check_device_name(config: ModelConfig) -> None:
     """Raises ModelError if `model.device` cannot be the name of a device, on whichever machine."""
     if not _DEVICE.fullmatch(config.device):

@@ -182,10 +182,10 @@ def _meant(key: str, section: str, here: Sequence[str], model: type[BaseModel]) 
     below = [one for one in exact if one.startswith(f"{section}.")]
     found = below or _outermost(exact) or [one for one in ALIASES.get(key, ()) if one in every]
     inside = [name for one in found if (name := one.rpartition(".")[2]) in here]
-    if found or get_close_matches(key, here, n=1):
+    if found:
         return inside or found
-    near = get_close_matches(key, [one.rpartition(".")[2] for one in every], n=1)
-    return _outermost([one for one in every if one.rpartition(".")[2] in near])
+    near = get_close_matches(key, [*here, *(one.rpartition(".")[2] for one in every)], n=1)
+    return [] if near and near[0] in here else _outermost([one for one in every if one.rpartition(".")[2] in near])
 
 
 def _outermost(keys: Sequence[str]) -> list[str]:

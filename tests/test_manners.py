@@ -2,6 +2,8 @@
 
 import errno
 import os
+import re
+import shlex
 import subprocess
 import sys
 import tomllib
@@ -13,7 +15,7 @@ from safetensors import SafetensorError
 
 from counterpoint.cli.out import BROKEN_PIPE, Terminal, check_folder, check_out, failure_of_place
 from counterpoint.config import Config, ModelConfig
-from counterpoint.errors import ConfigError, EngineError, ModelError, RunError, counted
+from counterpoint.errors import ConfigError, EngineError, LearnerError, ModelError, RunError, counted
 from counterpoint.files import near
 from counterpoint.locate import check_device, locate
 from counterpoint.options import ALIASES, dotted_keys
@@ -113,6 +115,17 @@ def test_every_name_of_another_library_leads_to_a_key():
     assert {key for named in ALIASES.values() for key in named} <= set(every_entry())
 
 
+def test_the_commands_of_the_page_about_recipes_run(tmp_path):
+    page = (Path(__file__).parent.parent / "docs" / "recipes.md").read_text()
+    blocks = re.findall(r"```bash\n(.*?)```", page, flags=re.DOTALL)
+    lines = [shlex.split(line, comments=True)[1:] for block in blocks for line in block.splitlines()]
+    assert len(lines) > 5
+    for words in lines:
+        done = command_line(*words, folder=tmp_path)
+        assert done.returncode == 0, done.stderr
+    assert 'name = "dapo"' in done.stdout
+
+
 # ---- suggestions
 
 
@@ -168,7 +181,7 @@ def test_a_name_that_is_not_one_of_the_hub_is_refused_without_asking_it(name, tm
     monkeypatch.chdir(tmp_path)
     (tmp_path / "folder").mkdir()
     monkeypatch.setattr("counterpoint.locate._hub_answers", lambda: 1 / 0)
-    with pytest.raises(ModelError, match="there is no such model; .*allowed: a shipped model: micro-small"):
+    with pytest.raises(ModelError, match=r"there is no such model; .*allowed: a shipped model: micro-small"):
         locate(ModelConfig(path=name))
 
 
@@ -256,7 +269,7 @@ def raised(error, cause=None):
         (MemoryError(), "out of memory: lower learner.max_tokens_per_micro_batch"),
         (RuntimeError("CUDA out of memory. Tried to allocate 2 GiB"), "out of memory: lower"),
         (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried"), "out of memory: lower"),
-        (raised(EngineError("the engine died"), RuntimeError("CUDA out of memory.")), "out of memory: lower"),
+        (raised(EngineError("the engine died"), RuntimeError("CUDA out of memory.")), "the engine died; out of memory"),
         (ExceptionGroup("several", [ValueError(), OSError(errno.EDQUOT, "Disk quota exceeded", "a")]), "a: Disk quota"),
     ],
 )
@@ -265,7 +278,15 @@ def test_an_error_of_the_system_is_one_line_with_what_to_do(error, line):
 
 
 @pytest.mark.parametrize(
-    "error", [ValueError("no"), KeyError("x"), RuntimeError("shape"), OSError("odd"), EngineError()]
+    "error",
+    [
+        ValueError("no"),
+        KeyError("x"),
+        RuntimeError("shape"),
+        OSError("odd"),
+        EngineError(),
+        LearnerError("out of memory"),
+    ],
 )
 def test_any_other_error_keeps_its_traceback(error):
     assert failure_of_place(error) is None
@@ -308,7 +329,7 @@ def test_a_system_error_anywhere_in_a_command_is_one_line(tmp_path, monkeypatch)
 def test_a_place_that_cannot_be_written_is_found_before_any_work(tmp_path, monkeypatch):
     (tmp_path / "file").write_text("")
     for place in (tmp_path / "file", tmp_path / "file" / "below" / "it"):
-        with pytest.raises(RunError, match="file is a file$"):
+        with pytest.raises(RunError, match=r"file is a file$"):
             check_folder(place)
     check_folder(tmp_path / "new" / "folder")
     check_out(tmp_path / "new" / "found.json")
@@ -342,7 +363,8 @@ def test_a_command_whose_reader_is_gone_ends_without_a_word(tmp_path, tiny_run):
 
 def test_an_evaluation_is_written_although_the_terminal_is_gone(tmp_path, tiny_run):
     asked = ["evaluate", tiny_run.path, "run.threads=1", "--out", "new/found.json"]
-    assert with_broken_pipe(*asked, folder=tmp_path) == (0, "")
+    told = f"evaluating {tiny_run.path} on the test split ...\n"
+    assert with_broken_pipe(*asked, folder=tmp_path) == (0, told)
     assert '"split": "test"' in (tmp_path / "new" / "found.json").read_text()
 
 

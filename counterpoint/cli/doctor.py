@@ -33,11 +33,13 @@ def examine() -> int:
     checks: list[Callable[[], tuple[bool, str]]] = [_python, _packages, _extras, _memory, _threads, _accelerator]
     checks += [partial(_micro_model, name) for name in MICRO_MODELS]
     checks += [_recipes, _sandbox]
-    results = [check() for check in checks]
-    for good, text in results:
+    all_good = True
+    for check in checks:
+        good, text = check()
+        all_good = all_good and good
         console.print(f"[{'green' if good else 'red'}]{'ok     ' if good else 'PROBLEM'}[/] ", end="")
         console.print(text, markup=False, soft_wrap=True)
-    return 0 if all(good for good, _ in results) else 1
+    return 0 if all_good else 1
 
 
 def print_interventions() -> None:

@@ -17,7 +17,7 @@ from counterpoint.analysis.summary import BEHAVIOUR
 from counterpoint.api import check_evaluation, evaluation_rows
 from counterpoint.cli.engine import import_without_scipy
 from counterpoint.cli.evaluated import check_episodes, keep_episodes, print_first_failure, tell_episodes
-from counterpoint.cli.out import Terminal, check_out, write_out
+from counterpoint.cli.out import Terminal, announce, check_out, write_out
 from counterpoint.cli.tables import print_controls, role_lines, with_interval
 from counterpoint.controlled import AS_IT_IS, Ask, Control, Row
 from counterpoint.errors import counted
@@ -41,6 +41,7 @@ def measure(
     check_out(out)
     check_episodes(episodes)
     check_evaluation(target, overrides, ask, control)
+    announce(f"evaluating {target} on the {ask.split} split ...")
     import_without_scipy()
     console = Terminal(goes_on=out is not None or episodes is not None)
     rows = run_to_end(_shown(console, target, overrides, ask, control, out, episodes))

@@ -319,20 +319,14 @@ def main() -> None:
         app()
     except BrokenPipeError:
         _end_for_broken_pipe()
-    except CounterpointError as error:
-        _refuse(str(error))
     except Exception as error:
         from counterpoint.cli.out import failure_of_place
 
         reason = failure_of_place(error)
-        if reason is None:
+        if reason is None and not isinstance(error, CounterpointError):
             raise
-        _refuse(reason)
-
-
-def _refuse(reason: str) -> None:
-    print(f"error: {reason}", file=sys.stderr)
-    sys.exit(2)
+        print(f"error: {reason or error}", file=sys.stderr)
+        sys.exit(2)
 
 
 def _end_for_broken_pipe() -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 from rich.console import Console
 
-from counterpoint.errors import RunError
+from counterpoint.errors import CounterpointError, EngineError, RunError
 
 BROKEN_PIPE = 128 + 13
 """The exit status of a program whose reader went away, as a shell gives it for SIGPIPE."""
@@ -54,6 +54,11 @@ class Terminal(Console):
             raise SystemExit(BROKEN_PIPE)
 
 
+def announce(text: str) -> None:
+    """The text is on standard error: a line about what takes long, beside the results on standard output."""
+    Console(stderr=True, highlight=False).print(text, markup=False, soft_wrap=True)
+
+
 def drop_output() -> None:
     """Everything printed from here on goes nowhere, so that nothing complains about it when Python ends."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -62,9 +67,13 @@ def drop_output() -> None:
 def failure_of_place(error: BaseException) -> str | None:
     """One line about a place that cannot be read or written, or about memory that ran out; None for another error.
 
-    Libraries wrap the system's errors in their own; then the text tells.
+    Libraries wrap the system's errors in their own; then the text tells. The message of an error of
+    this package is complete, unless the error is that of an engine.
     """
-    for one in _chain(error):
+    if isinstance(error, EngineError):
+        reason = failure_of_place(error.__cause__) if error.__cause__ else None
+        return f"{error}; {reason}" if reason else None
+    for one in [] if isinstance(error, CounterpointError) else _chain(error):
         if isinstance(one, OSError) and one.errno in _ADVICE:
             where = f"{one.filename}: " if one.filename else ""
             return f"{where}{one.strerror}{_then(_ADVICE[one.errno])}"

@@ -14,12 +14,12 @@ from counterpoint.cli.profile import print_profile
 from counterpoint.cli.tables import print_behaviour, print_outcome, print_summary_controls
 from counterpoint.config import Config
 from counterpoint.errors import RunError
+from counterpoint.locate import named
 from counterpoint.plan.check import checked
 from counterpoint.plan.plan import Plan
 from counterpoint.plan.threads import about_threads
 from counterpoint.recipe import brief_toml
 from counterpoint.run import Run, refuse_occupied
-from counterpoint.stage import Setup
 
 
 def start(config: Config, out: Path | None, recipe: str, overrides: Sequence[str], *, profile: bool) -> None:
@@ -58,13 +58,9 @@ def plan_only(config: Config, *, all_keys: bool) -> None:
 def _planned(console: Console, config: Config) -> Plan:
     """The plan of a recipe, announced before the seconds that it takes to import the engine."""
     setup = checked(config)
-    console.print(f"loading torch, transformers and {_models(setup)} ...", markup=False, soft_wrap=True)
+    models = dict.fromkeys(named(own.model) for own in setup.settings.values() if own.endpoint is None)
+    console.print(f"loading {', '.join(['torch', 'transformers', *models])} ...", markup=False, soft_wrap=True)
     return plan_of_setup(setup)
-
-
-def _models(setup: Setup) -> str:
-    """The base models of the policies, each once."""
-    return ", ".join(dict.fromkeys(own.model.path for own in setup.settings.values() if own.endpoint is None))
 
 
 def _say_threads(console: Console, given: Config, planned: Plan) -> None:
