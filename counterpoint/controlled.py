@@ -178,8 +178,8 @@ def _named(found: Evaluation, role: str) -> Evaluation:
     renamed = [replace(one, name=one.name.replace(f"of {there}", f"of {role}")) for one in found.controls]
     return replace(
         found,
-        roles={role: outcomes for one, outcomes in found.roles.items() if one == there},
-        role_attempts={role: made for one, made in found.role_attempts.items() if one == there},
+        roles={role: found.roles[there]} if there in found.roles else {},
+        role_attempts={role: found.role_attempts[there]} if there in found.role_attempts else {},
         numbers=numbers,
         controls=tuple(renamed),
     )

@@ -12,7 +12,7 @@ from typing import Any
 from counterpoint.analysis.intervals import Interval, difference, interval
 from counterpoint.episode import Answer, Call, Episode, Group
 
-BEST = "the best of all answers (a bound)"
+BEST = "best of all answers (bound)"
 """An upper bound for every role that chooses among answers, and no team."""
 
 

@@ -93,7 +93,7 @@ def _at_the_end(found: "Summary") -> str:
     rise = found.rise
     if rise is not None and rise.low > 0.0:
         return f"still rising at the end ({_of(rise)} since step {found.terminal_steps[0]}): train longer"
-    return "its last evaluation is its best one"
+    return "its peak is its last evaluation"
 
 
 def _of(found: Interval, sign: str = "") -> str:

@@ -51,9 +51,9 @@ def print_controls(
     """
     if not controls:
         return
-    title = f"the team and part of its own calls on {what}, %"
-    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
-    for column in ("", "accuracy", "team minus this", "tokens per episode"):
+    console.print(f"the team and parts of it on {what}, %; tokens per episode", markup=False, soft_wrap=True)
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for column in ("", "accuracy", "team minus this", "tokens"):
         table.add_column(column, justify="left" if column == "" else "right", no_wrap=column != "")
     table.add_row("team", with_interval(team), "", f"{tokens:.0f}")
     for control in controls:
