@@ -35,7 +35,7 @@ class Evaluation:
     """Role -> its answers in its first turn, which no earlier answer of its own can have influenced; roles that give no
     answers are absent."""
     controls: tuple[Recorded, ...] = ()
-    """What part of the calls of each episode answers by itself."""
+    """The answers that some of the calls of each episode give by themselves."""
 
     @property
     def accuracy(self) -> float:

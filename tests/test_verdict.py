@@ -1,6 +1,8 @@
 """What a summary says in words: each sentence from a course made for it, and none stronger than its interval."""
 
+import json
 from io import StringIO
+from pathlib import Path
 
 import pytest
 from rich.console import Console
@@ -8,7 +10,7 @@ from test_outcome import course
 
 from counterpoint.analysis.intervals import Interval
 from counterpoint.analysis.recorded import BEST, RecordedControl
-from counterpoint.analysis.summary import summarize
+from counterpoint.analysis.summary import Summary, summarize
 from counterpoint.analysis.verdict import control_sentences
 from counterpoint.cli.tables import print_outcome, print_summary_controls
 
@@ -151,3 +153,21 @@ def test_the_controls_are_printed_with_the_command_for_the_others(tmp_path):
     silent = Console(file=StringIO())
     print_summary_controls(silent, summarize(course([0.1, 0.5], [right(40), right(60)])), tmp_path)
     assert silent.file.getvalue() == ""
+
+
+def test_the_readme_shows_what_the_demo_prints():
+    """The summary of the demo is kept beside this file: `make demo`, seed 0."""
+    demo = Summary.from_dict(json.loads((Path(__file__).parent / "demo_summary.json").read_text()))
+    readme = (Path(__file__).parent.parent / "README.md").read_text()
+    console = Console(file=StringIO(), width=80)
+    print_outcome(console, demo)
+    print_summary_controls(console, demo, Path("RUN"))
+    text = "\n".join(line.rstrip() for line in console.file.getvalue().splitlines())
+    shown = readme.split("```text\n")[1].split("\n```")[0]
+    assert shown in text
+    assert demo.verdict[0] in shown
+    draft = demo.controls[0]
+    assert draft.name == "one answer of generator"
+    low, high = (f"{100 * bound:.1f}" for bound in draft.difference[1:3])
+    assert f"better than one, by {100 * draft.difference.value:.1f} points [{low}, {high}]" in " ".join(readme.split())
+    assert "train evaluator_optimizer_arithmetic" in (Path(__file__).parent.parent / "Makefile").read_text()

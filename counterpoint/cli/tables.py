@@ -45,7 +45,7 @@ def print_summary_controls(console: Console, outcome: Summary, run: Path) -> Non
 def print_controls(
     console: Console, what: str, team: Interval, tokens: float, controls: Sequence[RecordedControl]
 ) -> None:
-    """The team beside the answers that part of its calls gives by itself, and in words; nothing without controls.
+    """The team beside the answers that some of its calls give by themselves, and in words; nothing without controls.
 
     `what` names the tasks: `256 test tasks`.
     """
