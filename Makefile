@@ -10,7 +10,7 @@ BIN := .venv/bin
 .PHONY: demo test test-slow check docs dist setup clean
 
 demo: setup
-	$(BIN)/counterpoint train voting_arithmetic policies.sharing=$(SHARING) run.seed=$(SEED) --out $(OUT)
+	$(BIN)/counterpoint train evaluator_optimizer_arithmetic policies.sharing=$(SHARING) run.seed=$(SEED) --out $(OUT)
 
 test: setup .venv/smollm2
 	scripts/check

@@ -37,7 +37,7 @@ class Evaluation:
     groups: tuple[Group, ...] = field(default=(), repr=False, compare=False)
     """The episodes, by task."""
     controls: tuple[Recorded, ...] = ()
-    """What part of the calls of each episode answers by itself."""
+    """The answers that some of the calls of each episode give by themselves."""
 
     @property
     def accuracy(self) -> float:

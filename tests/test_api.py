@@ -152,7 +152,8 @@ def test_an_evaluation_and_its_control_are_a_frame(tiny_run):
     frame = found.frame()
     assert frame["evaluation"].unique(maintain_order=True).to_list() == ["run", "with the base as aggregator"]
     assert frame.filter(evaluation="run", part="team")["accuracy"].item() == found.accuracy.value
-    assert frame["difference"].null_count() == len(frame) - 1
+    assert frame.filter(evaluation="run")["difference"].null_count() == 3  # the team and both roles
+    assert frame.filter(evaluation="with the base as aggregator")["difference_low"].null_count() == 0
     with pytest.raises(cp.CounterpointError, match="at most one control is allowed"):
         cp.evaluate(tiny_run, ablate="aggregator", solo=True)
 

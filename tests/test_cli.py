@@ -73,7 +73,7 @@ def test_train_prints_steps_evaluations_and_a_summary(finished):
     assert "eval at 0: test" in printed
     assert "step 1/2 | team" in printed
     assert "generator" in printed
-    assert "(gradient" in printed
+    assert "(gradient" not in printed  # with one policy per role, gradient norms do not compare roles
     assert "left" in printed
     for word in (
         "base",

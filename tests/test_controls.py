@@ -8,9 +8,10 @@ from command_line import command_line
 from conftest import micro_run
 
 from counterpoint import controls
-from counterpoint.controlled import affordable
+from counterpoint.controlled import Ask, Control, Evaluations, affordable, evaluations_of
 from counterpoint.errors import ConfigError
 from counterpoint.evaluation import Evaluation
+from counterpoint.event_loop import run_to_end
 from counterpoint.policy import routing
 from counterpoint.recipe import config_from
 from counterpoint.workflows import load_workflow
@@ -73,13 +74,19 @@ def test_an_endpoint_has_no_base():
         controls.ablated(recipe(policy=table), AT, "aggregator")
 
 
-def test_a_role_answers_alone_once_or_by_majority():
+def test_a_policy_answers_alone_once_or_by_majority():
     once, sources = controls.alone(recipe(), AT, "aggregator", 1)
     assert (once.workflow.name, once.policies.sharing) == ("single", {"generator": "aggregator"})
     assert sources == {"aggregator": AT / "aggregator"}
-    several, _ = controls.alone(recipe("slots"), AT, "generator", 5)
+    several, _ = controls.alone(recipe("slots"), AT, "generator-0", 5)
     assert several.workflow.options == {"samples": 5}
     assert several.policies.sharing == {"generator": "generator-0"}
+
+
+def test_every_policy_of_a_role_is_one_to_be_alone_with():
+    assert controls.policies_of(recipe()) == {"generator": ("generator",), "aggregator": ("aggregator",)}
+    assert controls.policies_of(recipe("shared")) == {"generator": ("shared",), "aggregator": ("shared",)}
+    assert controls.policies_of(recipe("slots"))["generator"] == ("generator-0", "generator-1", "generator-2")
 
 
 def test_policies_go_to_the_roles_of_the_same_name():
@@ -128,7 +135,11 @@ def test_swapped_policies_play_otherwise_and_are_compared(trained, tmp_path):
     printed, found = evaluated(trained, tmp_path, "--swap", "generator,aggregator")
     assert list(found) == ["run", "with generator and aggregator swapped"]
     assert found["run"]["roles"] != found["with generator and aggregator swapped"]["roles"]
-    assert "difference to the run, paired by task: " in printed
+    assert "this run minus the one with generator and aggregator swapped: points, paired by task" in printed
+    difference = found["with generator and aggregator swapped"]["difference"]
+    assert list(difference["roles"]) == ["generator", "aggregator"]
+    accuracy = [found[name]["accuracy"] for name in ("run", "with generator and aggregator swapped")]
+    assert difference["value"] == pytest.approx(accuracy[0] - accuracy[1])
 
 
 def test_at_the_base_every_control_is_the_run_itself(trained, tmp_path):
@@ -136,7 +147,7 @@ def test_at_the_base_every_control_is_the_run_itself(trained, tmp_path):
         printed, found = evaluated(trained, tmp_path, "--step", "0", *options)
         one, other = found.values()
         assert one["outcomes"] == other["outcomes"]
-        assert "paired by task: +0.0 [0.0, 0.0] points" in printed
+        assert printed.count("+0.0 [-10.7, 10.7]") == 3  # the team and both roles
 
 
 def test_with_the_base_as_one_role_the_other_speaks_as_before(trained, tmp_path):
@@ -162,6 +173,40 @@ def test_every_role_plays_alone_once_and_as_often_as_the_tokens_allow(trained, t
     assert list(found)[:2] == ["run", "generator alone"]
     assert "aggregator alone" in found
     assert any(name.startswith("the majority of ") for name in found)
+
+
+def test_a_role_that_plays_alone_keeps_its_name(trained, tmp_path):
+    printed, found = evaluated(trained, tmp_path, "--solo")
+    alone = found["aggregator alone"]
+    assert list(alone["roles"]) == list(alone["answers"]["roles"]) == ["aggregator"]
+    assert list(alone["difference"]["roles"]) == ["aggregator"]
+    assert alone["numbers"]["role/aggregator/calls"] == 1.0
+    assert not any("generator" in name for name in alone["numbers"])
+    table = printed.split("aggregator alone\n")[1].split("any answer right")[0]
+    assert "aggregator" in table
+    assert "generator" not in table
+
+
+def test_roles_with_one_policy_are_alone_in_the_same_way(tmp_path):
+    shared = micro_run(tmp_path / "run", task={"name": "arithmetic", "train": 64, "validation": 4, "test": 6})
+    found = Evaluations(rows=tuple(run_to_end(gathered(shared))))
+    alone = {row.name: row.evaluation for row in found.rows if row.name.endswith(" alone")}
+    assert list(alone) == ["generator alone", "aggregator alone"]
+    assert alone["generator alone"].outcomes is alone["aggregator alone"].outcomes  # played once
+    assert list(alone["aggregator alone"].roles) == ["aggregator"]
+    frame = found.frame()
+    differences = frame.filter(frame["evaluation"] != "run")["difference"]
+    assert differences.null_count() == 0
+    assert frame.filter(frame["evaluation"] == "run")["difference"].null_count() == 3
+
+
+async def gathered(run):
+    return [row async for row in evaluations_of(run, run.config, Ask(), Control(solo=True))]
+
+
+def test_a_role_whose_answers_cost_nothing_is_not_asked_for_ever():
+    nothing = Evaluation(split="test", outcomes={}, roles={}, numbers={})
+    assert affordable(nothing, nothing) == 1
 
 
 def test_policies_play_another_runs_workflow(trained, refining_run, tmp_path):

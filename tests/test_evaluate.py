@@ -1,6 +1,7 @@
 """What evaluations keep of every answer, and two runs compared on the same tasks."""
 
 import json
+import os
 import subprocess
 import sys
 
@@ -9,6 +10,7 @@ from command_line import command_line
 from conftest import micro_run
 from facts import make_call, make_episode, make_group, vote
 
+from counterpoint.analysis.intervals import paired_interval
 from counterpoint.analysis.passes import Attempt, majority_at, pass_at
 from counterpoint.cli.main import main
 from counterpoint.episode import Answer, CallKey, Choice, Unreadable, Verdict
@@ -52,7 +54,7 @@ def test_every_parallel_answer_is_an_attempt_and_a_choice_is_none():
 
 def test_a_line_of_a_runs_evaluations_is_without_the_answers():
     found = count([make_group(vote([("2", 1.0), ("3", 0.0)], 0))], "test")
-    assert set(found.row(3)) == {"step", "accuracy", "split", "outcomes", "roles", "numbers"}
+    assert set(found.row(3)) == {"step", "accuracy", "split", "outcomes", "roles", "numbers", "controls"}
     answers = found.answers()
     assert answers["roles"]["generator"] == {"t": [{"answer": "2", "right": True}, {"answer": "3", "right": False}]}
     assert json.loads(json.dumps(answers)) == answers
@@ -104,18 +106,42 @@ def test_two_runs_are_compared_task_by_task(runs):
     one, other = found["run"], found["against other"]
     assert (one["step"], other["step"]) == (2, 1)
     assert list(one["outcomes"]) == list(other["outcomes"])
-    differences = [other["outcomes"][task][0] - value for task, (value,) in one["outcomes"].items()]
+    differences = [value - other["outcomes"][task][0] for task, (value,) in one["outcomes"].items()]
     assert other["difference"]["value"] == pytest.approx(sum(differences) / 12)
     assert other["difference"]["n"] == 12
     assert 0.0 < other["difference"]["p_value"] <= 1.0
     assert "k answers a task" not in printed
-    assert f"points, p = {other['difference']['p_value']:.2g} (sign flips over 12 tasks)" in printed
+    assert "this run minus other: points, paired by task" in printed
+    assert other["difference"]["of"] == "this run minus other"
 
 
-def test_a_run_against_itself_differs_in_nothing(runs):
+def test_every_role_is_compared_and_has_an_interval(runs):
+    printed, found = evaluated(runs, "--against", "other")
+    one, other = found["run"]["roles"]["generator"], found["against other"]["roles"]["generator"]
+    means = [sum(one[task]) / len(one[task]) - sum(other[task]) / len(other[task]) for task in one]
+    (role, generator), *others = found["against other"]["difference"]["roles"].items()
+    assert (role, others) == ("generator", [])  # a single call has no aggregator
+    assert generator == {**paired_interval(means)._asdict(), "p_value": generator["p_value"]}
+    shown = printed.split("this run minus other")[1]
+    assert [line.split()[0] for line in shown.splitlines() if "[" in line] == ["team", "generator"]
+
+
+def test_a_run_against_itself_differs_in_nothing_as_far_as_its_tasks_can_tell(runs):
     printed, found = evaluated(runs, "--against", "one")
-    assert found["against one"]["difference"] == {"value": 0.0, "low": 0.0, "high": 0.0, "n": 12, "p_value": 1.0}
-    assert "paired by task: +0.0 [0.0, 0.0] points, p = 1 (" in printed
+    both = {name: found["against one"]["difference"][name] for name in ("value", "low", "high", "n", "p_value")}
+    assert both == {**paired_interval([0.0] * 12)._asdict(), "p_value": 1.0}
+    assert "+0.0 [-19.8, 19.8]" in printed
+
+
+@pytest.mark.slow
+def test_the_file_is_written_though_nobody_reads_what_is_printed(runs):
+    command = [sys.executable, "-m", "counterpoint", "evaluate", "one", "--solo", "--out", "unread.json"]
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = subprocess.run(command, cwd=runs, stdout=writer, stderr=subprocess.PIPE, text=True, timeout=300, check=False)
+    os.close(writer)
+    assert done.returncode == 0, done.stderr
+    assert "generator alone" in json.loads((runs / "unread.json").read_text())
 
 
 @pytest.mark.parametrize(

@@ -6,8 +6,10 @@ from statistics import fmean
 
 import pytest
 
-from counterpoint.analysis.intervals import Interval, difference, interval
+from counterpoint.analysis.intervals import Interval, paired_interval
 from counterpoint.analysis.summary import Summary, peak_of_accuracy, smooth, summarize
+
+OLD = {"peak_step", "terminal_steps", "team", "cliff", "slope", "roles", "behaviour"}
 
 
 def row(step, split, outcomes, roles=None, numbers=None):
@@ -116,45 +118,10 @@ def test_there_is_no_outcome_before_the_first_evaluation_after_the_base():
     assert summarize(rows) is not None
 
 
-def test_differences_are_paired_by_task_over_the_tasks_that_both_have():
-    found = difference({"a": 1.0, "b": 0.5, "new": 1.0}, {"b": 0.0, "a": 0.75, "old": 1.0})
-    assert found.value == pytest.approx(0.375)
-    assert found.n == 2
-
-
-def test_a_difference_that_is_the_same_for_every_task_is_certain():
-    before = {str(task): task / 20 for task in range(10)}
-    after = {task: value + 0.25 for task, value in before.items()}
-    found = difference(after, before)
-    assert (found.low, found.high) == pytest.approx((0.25, 0.25))
-    assert interval(list(before.values())).high - interval(list(before.values())).low > 0.1
-
-
 def test_several_samples_of_a_task_weigh_as_one_task():
     found = summarize(course([0.1, 0.5], [{"a": 0.0, "b": 0.0}, {"a": [1.0, 1.0, 1.0, 0.0], "b": [0.0]}]))
     assert found.team.peak.value == pytest.approx((0.75 + 0.0) / 2)
     assert found.team.peak.n == 2
-
-
-@pytest.mark.parametrize("values", [[0.0, 1.0], [0.0, 0.0, 1.0], [0.2, 0.4, 0.9, 0.9], [1.0] * 7])
-def test_an_interval_contains_its_mean_and_stays_within_the_values(values):
-    found = interval(values)
-    assert found.value == pytest.approx(fmean(values))
-    assert min(values) - 1e-12 <= found.low <= found.value + 1e-12
-    assert found.value - 1e-12 <= found.high <= max(values) + 1e-12
-    assert found.n == len(values)
-    assert interval(values) == found
-
-
-def test_an_interval_is_about_two_standard_errors_either_way():
-    values = [float(number % 2) for number in range(100)]  # standard error 0.05
-    found = interval(values)
-    assert found.low == pytest.approx(0.5 - 1.96 * 0.05, abs=0.02)
-    assert found.high == pytest.approx(0.5 + 1.96 * 0.05, abs=0.02)
-
-
-def test_a_single_value_has_no_width():
-    assert interval([0.25]) == Interval(0.25, 0.25, 0.25, 1)
 
 
 def test_each_role_has_a_course_of_its_own():
@@ -164,10 +131,28 @@ def test_each_role_has_a_course_of_its_own():
         {"generator": {"a": [1.0, 0.5]}, "aggregator": {"a": [1.0]}},
     ]
     found = summarize(course([0.1, 0.5, 0.6], [{"a": 0.0}, {"a": 1.0}, {"a": 0.5}], roles))
-    assert list(found.roles) == ["generator"]
-    generator = found.roles["generator"]
+    generator, aggregator = found.roles["generator"], found.roles["aggregator"]
+    assert (aggregator.base.value, aggregator.peak.value, aggregator.terminal.value) == (0.0, 1.0, 1.0)
     assert (found.peak_step, generator.base.value, generator.peak.value) == (20, 0.5, 0.75)
     assert generator.terminal.value == pytest.approx((1.0 + 0.75) / 2)
+
+
+def test_a_role_that_was_not_called_is_data_and_not_an_error():
+    roles = [{"solver": {"a": [0.0]}, "judge": {"a": [0.0]}}, {"solver": {"a": [1.0]}}, {"solver": {"a": [1.0]}}]
+    found = summarize(course([0.1, 0.5, 0.6], [{"a": 0.0}, {"a": 1.0}, {"a": 1.0}], roles))
+    judge = found.roles["judge"]
+    assert judge.base.value == 0.0
+    assert (judge.peak, judge.terminal, judge.gain, judge.drop) == (None, None, None, None)
+    assert Summary.from_dict(json.loads(json.dumps(found.as_dict()))) == found
+    later = summarize(course([0.1, 0.5, 0.6], [{"a": 0.0}, {"a": 1.0}, {"a": 1.0}], roles[::-1]))
+    assert (later.roles["judge"].base, later.roles["judge"].gain) == (None, None)
+    assert later.roles["judge"].peak.value == 0.0
+
+
+def test_a_role_that_answered_other_tasks_has_no_difference():
+    roles = [{"judge": {"a": [0.0]}}, {"judge": {"b": [1.0]}}]
+    judge = summarize(course([0.1, 0.5], [{"a": 0.0, "b": 0.0}] * 2, roles)).roles["judge"]
+    assert (judge.base.n, judge.peak.n, judge.gain) == (1, 1, None)
 
 
 def test_the_summary_holds_plain_values():
@@ -184,8 +169,17 @@ def test_the_summary_holds_plain_values():
         "slope",
         "roles",
         "behaviour",
+        "kept",
+        "fall",
+        "rise",
+        "last",
+        "tokens",
+        "validation_tasks",
+        "controls",
+        "verdict",
     }
-    assert plain["gain"] == {"value": 1.0, "low": 1.0, "high": 1.0, "n": 1}
+    assert plain["gain"] == paired_interval([1.0])._asdict()
+    assert plain["fall"] is None  # nothing comes after the peak
     assert plain["roles"]["solver"]["drop"] == {"value": 0.0, "low": 0.0, "high": 0.0, "n": 1}
 
 
@@ -194,8 +188,14 @@ def test_a_summary_comes_back_from_its_plain_values():
     rows = course([0.1, 0.5, 0.4], [{"a": 0.0, "b": 1.0}] * 3, [{"solver": {"a": [0.5]}}] * 3)
     for row_, measured in zip(rows, [one for one in numbers for _ in range(2)], strict=True):
         row_["numbers"] = measured
+    rows[-1]["controls"] = {"one answer of solver": {"tokens": 7.0, "outcomes": {"a": [1.0], "b": [0.0]}}}
     found = summarize(rows)
-    assert Summary.from_dict(json.loads(json.dumps(found.as_dict()))) == found
+    (control,) = found.controls
+    assert (control.accuracy.value, control.difference) == (0.5, paired_interval([-1.0, 1.0]))
+    plain = json.loads(json.dumps(found.as_dict()))
+    assert Summary.from_dict(plain) == found
+    earlier = {name: plain[name] for name in plain if name not in set(Summary.__dataclass_fields__) - OLD}
+    assert Summary.from_dict(earlier).verdict  # a summary of an earlier version has words too
     assert found.gain == found.team.gain
     assert found.drop == found.team.drop
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from scipy.stats import permutation_test
 
-from counterpoint.analysis.intervals import interval
+from counterpoint.analysis.intervals import paired_interval
 from counterpoint.analysis.paired import compare, sign_flip
 from counterpoint.errors import RunError
 
@@ -50,7 +50,7 @@ def test_a_comparison_is_paired_by_task_over_those_that_both_have():
     one = {"a": [1.0, 0.0], "b": [1.0], "c": [1.0], "only": [0.0]}
     other = {"a": [0.0, 0.0], "b": [1.0], "c": [0.0]}
     found = compare(one, other)
-    assert found.difference == interval([0.5, 0.0, 1.0])
+    assert found.difference == paired_interval([0.5, 0.0, 1.0])
     assert found.p_value == pytest.approx(0.5)  # of the four signs of 0.5 and 1, two give at least 1.5
     assert found.as_dict() == {**found.difference._asdict(), "p_value": found.p_value}
 

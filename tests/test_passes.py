@@ -99,3 +99,10 @@ def test_nothing_is_said_of_more_attempts_than_any_task_has():
 
 def test_powers_of_two():
     assert [powers_of_two(most) for most in (1, 2, 3, 8)] == [[1], [1, 2], [1, 2], [1, 2, 4, 8]]
+
+
+def test_problems_that_are_all_solved_do_not_prove_that_the_next_one_will_be():
+    found = passes({str(task): [Attempt("7", True)] * 4 for task in range(10)}, 4)
+    for worth in (found.any_right[4], found.majority[4]):
+        assert (worth.value, worth.high) == (1.0, 1.0)
+        assert worth.low == pytest.approx(0.7225, abs=5e-5)

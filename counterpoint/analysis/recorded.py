@@ -1,4 +1,4 @@
-"""Controls that an evaluation's own calls contain: the answers that part of each episode's calls give by themselves.
+"""Controls that an evaluation's own calls contain: the answers that some of each episode's calls give by themselves.
 
 The first answers of an episode are those that no other answer can have influenced: the parallel drafts of voting, the
 first draft of a refinement, the solutions of workers. One of them, or the majority of them, costs no further call.
@@ -12,7 +12,7 @@ from typing import Any
 from counterpoint.analysis.intervals import Interval, difference, interval
 from counterpoint.episode import Answer, Call, Episode, Group
 
-BEST = "the best of all answers (a bound)"
+BEST = "best of all answers (bound)"
 """An upper bound for every role that chooses among answers, and no team."""
 
 

@@ -113,7 +113,7 @@ class Summary:
     tokens: float | None = None
     """The tokens that the team generated per episode in the last evaluation."""
     controls: tuple[RecordedControl, ...] = ()
-    """What part of the calls of the last evaluation answers by itself, compared with the team."""
+    """The answers that some of the calls of the last evaluation give by themselves, compared with the team."""
 
     @property
     def gain(self) -> Interval:
@@ -127,7 +127,7 @@ class Summary:
 
     @property
     def verdict(self) -> tuple[str, ...]:
-        """What happened, in sentences that are no stronger than the intervals allow."""
+        """The outcome in sentences, no stronger than the intervals allow."""
         return verdict_on(self)
 
     def as_dict(self) -> dict[str, Any]:

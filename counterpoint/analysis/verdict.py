@@ -1,4 +1,4 @@
-"""What a summary says in words, from its intervals and no stronger than they allow."""
+"""The outcome of a run in words, from the intervals of its summary and no stronger than they allow."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -67,7 +67,7 @@ def _instead(kept: Interval | None) -> str:
 
 
 def _since(found: "Summary") -> str:
-    """What came after the peak; empty where the words about the gain say it."""
+    """The course after the peak; empty where the words about the gain say it."""
     if found.cliff:
         peak = "the base" if found.peak_step == 0 else f"its peak at step {found.peak_step}"
         return f"fell by {_of(found.drop)} from {peak}: a terminal accuracy cliff; the peak's weights: --step peak"
@@ -89,11 +89,11 @@ def _since(found: "Summary") -> str:
 
 
 def _at_the_end(found: "Summary") -> str:
-    """What is said of a run whose last evaluation is its peak."""
+    """The end of a run whose last evaluation is its peak."""
     rise = found.rise
     if rise is not None and rise.low > 0.0:
         return f"still rising at the end ({_of(rise)} since step {found.terminal_steps[0]}): train longer"
-    return "its last evaluation is its best one"
+    return "its peak is its last evaluation"
 
 
 def _of(found: Interval, sign: str = "") -> str:

@@ -69,14 +69,16 @@ async def _shown(
             console.print(f"\n{row.name}", markup=False)
         _print(console, row, ask)
         if row.differences:
-            console.print(_differences(row.name, row.differences))
+            what = f"this run minus {other(row.name)}: points, paired by task, with 95 % intervals"
+            console.print(what, markup=False, soft_wrap=True)
+            console.print(_differences(row.differences))
+
     return rows
 
 
-def _differences(name: str, differences: Mapping[str, Comparison]) -> Table:
+def _differences(differences: Mapping[str, Comparison]) -> Table:
     """The differences of the team and of each role: the run minus a control."""
-    title = f"this run minus {other(name)}: points, paired by task, with 95 % intervals"
-    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for column in ("", "difference", "p (sign flips)", "tasks"):
         table.add_column(column, justify="left" if column == "" else "right", no_wrap=True)
     for part, both in differences.items():

@@ -46,15 +46,15 @@ def print_summary_controls(console: Console, outcome: Summary, run: Path) -> Non
 def print_controls(
     console: Console, what: str, team: Interval, tokens: float, controls: Sequence[RecordedControl]
 ) -> None:
-    """The team beside the answers that part of its calls gives by itself, and in words; nothing without controls.
+    """The team beside the answers that some of its calls give by themselves, and in words; nothing without controls.
 
     `what` names the tasks: `256 test tasks`.
     """
     if not controls:
         return
-    title = f"the team and part of its own calls on {what}, %"
-    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
-    for column in ("", "accuracy", "team minus this", "tokens per episode"):
+    console.print(f"the team and parts of it on {what}, %; tokens per episode", markup=False, soft_wrap=True)
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for column in ("", "accuracy", "team minus this", "tokens"):
         table.add_column(column, justify="left" if column == "" else "right", no_wrap=column != "")
     table.add_row("team", with_interval(team), "", f"{tokens:.0f}")
     for control in controls:
