@@ -211,8 +211,8 @@ async def _played(config: Config, sources: Sources, ask: Ask) -> Evaluation:
 
 def _spent(found: Evaluation) -> float:
     """Generated tokens per episode, summed over all roles."""
-    roles = [name.split("/")[1] for name in found.numbers if name.startswith("role/") and name.endswith("/calls")]
-    return sum(found.numbers[f"role/{role}/calls"] * found.numbers[f"role/{role}/tokens"] for role in roles)
+    calls = {name.split("/")[1]: calls for name, calls in found.numbers.items() if name.endswith("/calls")}
+    return sum(count * found.numbers[f"role/{role}/tokens"] for role, count in calls.items() if count)
 
 
 def _parts(row: Row) -> list[dict[str, object]]:

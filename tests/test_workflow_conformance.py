@@ -245,7 +245,11 @@ BROKEN = [
     (fills_a_template, suite.no_reply_does_harm, r"the workflow failed: (KeyError|IndexError|ValueError)"),
     (answers_with_a_number, suite.no_reply_does_harm, "a workflow's answer must be text or None, not int"),
     (insists_on_approval, suite.no_reply_does_harm, "so many calls that it does not seem to end"),
-    (calls_one_only, suite.every_role_is_called, r"role 'critic' was not called in any of \d+ scripted .*script=lambda role"),
+    (
+        calls_one_only,
+        suite.every_role_is_called,
+        r"role 'critic' was not called in any of \d+ scripted .*script=lambda role",
+    ),
     (
         has_more_slots,
         suite.slots_are_those_declared,

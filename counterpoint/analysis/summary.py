@@ -1,7 +1,7 @@
 """The summary of a run: accuracy at the base, the peak and the end. Validation picks the peak, test reports it."""
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from itertools import accumulate
 from statistics import fmean
 from typing import Any, NamedTuple
@@ -20,6 +20,8 @@ WARNING_ERRORS = 3.0
 """Standard errors below its best from which validation accuracy is a warning. (With 2, one healthy run in five was.)"""
 WARNING_ROW = 3
 """Consecutive evaluations below that bound after which a warning is given."""
+PARTS = ("base", "peak", "terminal", "gain", "drop")
+"""The parts of a course."""
 BEHAVIOUR = (
     "selection",
     "precision",
@@ -37,16 +39,31 @@ BEHAVIOUR = (
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Course:
-    """The accuracy of the team or of a role over a run, on the test split."""
+class RoleCourse:
+    """The accuracy of a role over a run, on the tasks of the test split on which it was called.
+
+    A role need not be called in every evaluation: a part is None where none of its claims was judged, and a difference
+    is None where no task is in both parts.
+    """
+
+    base: Interval | None
+    peak: Interval | None
+    terminal: Interval | None
+    gain: Interval | None
+    """peak - base, paired by task."""
+    drop: Interval | None
+    """peak - terminal, paired by task."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Course(RoleCourse):
+    """The accuracy of the team over a run, on the test split; no part is missing."""
 
     base: Interval
     peak: Interval
     terminal: Interval
     gain: Interval
-    """peak - base, paired by task."""
     drop: Interval
-    """peak - terminal, paired by task."""
 
 
 class Milestones(NamedTuple):
@@ -67,7 +84,8 @@ class Summary:
     terminal_steps: list[int]
     """The evaluations that terminal accuracy is the mean of."""
     team: Course
-    roles: dict[str, Course]
+    roles: dict[str, RoleCourse]
+    """The roles with claims that were judged at the base, the peak or the end."""
     cliff: bool
     """True if the run ends in a terminal accuracy cliff: a drop of at least 5 points whose interval is above 0, with
     each of the last three evaluations below the peak's interval."""
@@ -104,8 +122,8 @@ class Summary:
         return cls(
             peak_step=plain["peak_step"],
             terminal_steps=list(plain["terminal_steps"]),
-            team=_course_from_dict(plain),
-            roles={role: _course_from_dict(course) for role, course in plain["roles"].items()},
+            team=Course(**{name: Interval(**plain[name]) for name in PARTS}),
+            roles={role: RoleCourse(**_intervals(course)) for role, course in plain["roles"].items()},
             cliff=plain["cliff"],
             slope=plain["slope"],
             behaviour={name: Milestones(**values) for name, values in plain["behaviour"].items()},
@@ -127,15 +145,22 @@ def summarize(evaluations: Sequence[Mapping[str, Any]]) -> Summary | None:
     peak_step = peak_of_accuracy({step: validation[step]["accuracy"] for step in trained}, trained)
     last = [step for step in steps if step > 0][-LAST:] if trained == steps else steps[-1:]
     rows = (test[0], test[peak_step], [test[step] for step in last])
-    roles = set.intersection(*(set(test[step]["roles"]) for step in (0, peak_step, *last)))
-    team = _course(*(_outcomes(row) for row in rows))
+    roles = dict.fromkeys(role for step in (0, peak_step, *last) for role in test[step]["roles"])
+    base, peak, terminal = (_outcomes(row) for row in rows)
+    team = Course(
+        base=interval(list(base.values())),
+        peak=interval(list(peak.values())),
+        terminal=interval(list(terminal.values())),
+        gain=difference(peak, base),
+        drop=difference(peak, terminal),
+    )
     return Summary(
         peak_step=peak_step,
         terminal_steps=last,
         team=team,
         cliff=is_cliff(team, [test[step]["accuracy"] for step in last]),
         slope=slope(steps, [test[step]["accuracy"] for step in steps]),
-        roles={role: _course(*(_outcomes(row, role) for row in rows)) for role in test[0]["roles"] if role in roles},
+        roles={role: _role_course(*(_outcomes(row, role) for row in rows)) for role in roles},
         behaviour=_behaviour(test[0]["numbers"], test[peak_step]["numbers"], [test[step]["numbers"] for step in last]),
     )
 
@@ -195,14 +220,15 @@ def smooth(values: Sequence[float], width: int = SMOOTH) -> list[float]:
     return [fmean(values[max(0, place - half) : place + half + 1]) for place in range(len(values))]
 
 
-def _course(base: PerTask, peak: PerTask, terminal: PerTask) -> Course:
-    return Course(
-        base=interval(list(base.values())),
-        peak=interval(list(peak.values())),
-        terminal=interval(list(terminal.values())),
-        gain=difference(peak, base),
-        drop=difference(peak, terminal),
-    )
+def _role_course(base: PerTask, peak: PerTask, terminal: PerTask) -> RoleCourse:
+    def mean(part: PerTask) -> Interval | None:
+        return interval(list(part.values())) if part else None
+
+    def minus(other: PerTask) -> Interval | None:
+        return difference(peak, other) if peak.keys() & other.keys() else None
+
+    parts = {"base": mean(base), "peak": mean(peak), "terminal": mean(terminal)}
+    return RoleCourse(**parts, gain=minus(base), drop=minus(terminal))
 
 
 def _behaviour(
@@ -224,15 +250,16 @@ def _outcomes(rows: Mapping[str, Any] | Sequence[Mapping[str, Any]], role: str |
     """Task -> mean outcome, over one evaluation or several."""
     gathered: dict[str, list[float]] = {}
     for row in [rows] if isinstance(rows, Mapping) else rows:
-        outcomes: Mapping[str, Sequence[float]] = row["outcomes"] if role is None else row["roles"][role]
+        outcomes: Mapping[str, Sequence[float]] = row["outcomes"] if role is None else row["roles"].get(role, {})
         for task, values in outcomes.items():
             gathered.setdefault(task, []).append(fmean(values))
     return {task: fmean(values) for task, values in gathered.items()}
 
 
-def _course_as_dict(course: Course) -> dict[str, Any]:
-    return {name: Interval(*value)._asdict() for name, value in asdict(course).items()}
+def _course_as_dict(course: RoleCourse) -> dict[str, Any]:
+    parts = {name: getattr(course, name) for name in PARTS}
+    return {name: None if part is None else part._asdict() for name, part in parts.items()}
 
 
-def _course_from_dict(plain: Mapping[str, Any]) -> Course:
-    return Course(**{name: Interval(**plain[name]) for name in ("base", "peak", "terminal", "gain", "drop")})
+def _intervals(plain: Mapping[str, Any]) -> dict[str, Interval | None]:
+    return {name: None if plain[name] is None else Interval(**plain[name]) for name in PARTS}

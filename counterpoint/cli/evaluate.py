@@ -83,6 +83,9 @@ def _print(console: Console, found: Evaluation, ask: Ask) -> None:
             f"{numbers['tokens']:.1f}",
             f"{numbers['calls']:.2f}",
         )
+    for name, calls in found.numbers.items():
+        if name.endswith("/calls") and not calls:
+            table.add_row(name.split("/")[1], "-", "-", "-", "-", f"{calls:.2f}")
     console.print(table)
     shown = ("unreadable", "truncated", "tokens", "calls")
     for line in role_lines(found.numbers, [name for name in BEHAVIOUR if name not in shown]):

@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.table import Table
 
 from counterpoint.analysis.intervals import Interval
-from counterpoint.analysis.summary import Course, Summary
+from counterpoint.analysis.summary import RoleCourse, Summary
 from counterpoint.progress import percent
 
 
@@ -24,14 +24,20 @@ def print_outcome(console: Console, outcome: Summary) -> None:
         if size == 1 or all(_natural_width(console, table) <= console.width for table in tables):
             for table in tables:
                 console.print(table)
-            return
+            break
+    for role, course in outcome.roles.items():
+        there = {name: getattr(course, name) for name in ("base", "peak", "terminal")}
+        counts = {name: 0 if part is None else part.n for name, part in there.items()}
+        if any(count < getattr(outcome.team, name).n for name, count in counts.items()):
+            told = ", ".join(f"{name} {count}" for name, count in counts.items())
+            console.print(f"{role}: on the tasks on which it was called and judged: {told}", markup=False)
 
 
 def _natural_width(console: Console, table: Table) -> int:
     return console.measure(table, options=console.options.update(max_width=10_000)).maximum
 
 
-def _courses_table(outcome: Summary, courses: Mapping[str, Course], title: str | None) -> Table:
+def _courses_table(outcome: Summary, courses: Mapping[str, RoleCourse], title: str | None) -> Table:
     table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
     for column in ("", *courses):
         table.add_column(column, justify="left" if column == "" else "right", no_wrap=True)
@@ -90,7 +96,9 @@ def _amount(name: str, value: float | None) -> str:
     return percent(value)
 
 
-def with_interval(interval: Interval, sign: str = "") -> str:
-    """`45.3 [39.1, 51.6]`, in percent."""
+def with_interval(interval: Interval | None, sign: str = "") -> str:
+    """`45.3 [39.1, 51.6]`, in percent; a dash where there is none."""
+    if interval is None:
+        return "-"
     value, low, high = (100 * part for part in interval[:3])
     return f"{value:{sign}.1f} [{low:.1f}, {high:.1f}]"

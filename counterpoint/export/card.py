@@ -8,7 +8,7 @@ from statistics import fmean
 from typing import Any
 
 from counterpoint.analysis.intervals import Interval, interval
-from counterpoint.analysis.summary import Course, summarize
+from counterpoint.analysis.summary import RoleCourse, summarize
 from counterpoint.config import ModelConfig, PolicySettings
 from counterpoint.models import MICRO_MODELS
 from counterpoint.options import Spec
@@ -139,8 +139,9 @@ def _accuracies(row: Mapping[str, Any]) -> dict[str, Interval]:
     return {name: interval([fmean(values) for values in found.values()]) for name, found in outcomes.items()}
 
 
-def _stage(courses: Mapping[str, Course], name: str) -> dict[str, Interval]:
-    return {who: getattr(course, name) for who, course in courses.items()}
+def _stage(courses: Mapping[str, RoleCourse], name: str) -> dict[str, Interval]:
+    parts = {who: getattr(course, name) for who, course in courses.items()}
+    return {who: part for who, part in parts.items() if part is not None}
 
 
 def _shown(found: Interval | None) -> str:
