@@ -55,12 +55,11 @@ async def train(run: Run, watch: Watch = lambda step, numbers: None, setup: Setu
             proof.restored(run.checkpoint_state(start)["digests"])
         await sampler.load(learner.adapters())
         proof.published()
-        clock = Clock.started()
+        clock, patience, alarm = Clock.started(), Patience(config.run.patience), Alarm(run, routes)
         if start is None:
-            watch(0, await examine(run, stage, tasks, step=0))
+            watch(0, alarm.evaluated(await examine(run, stage, tasks, step=0)))
             run.checkpoint(0, parts, {"digests": proof.digests, "stopped": None})
             run.add_profile(0, clock.read("keep"))
-        patience, alarm = Patience(config.run.patience), Alarm(run, routes)
 
         for index in run.steps_left(start or 0):
             # 1. Act: play every task of this step `group_size` times.
@@ -106,7 +105,7 @@ async def train(run: Run, watch: Watch = lambda step, numbers: None, setup: Setu
                 proof.restored(run.checkpoint_state(peak)["digests"])
                 await sampler.load(learner.adapters())
             if last or index % config.evaluation.every == 0:
-                watch(index, await examine(run, stage, tasks, step=index, rolled_back=back))
+                watch(index, alarm.evaluated(await examine(run, stage, tasks, step=index, rolled_back=back)))
             if last or index % config.run.save_every == 0:
                 run.checkpoint(index, parts, {"digests": proof.digests, "stopped": stop and stop.reason})
             run.add_profile(index, clock.read("keep"))

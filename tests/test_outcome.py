@@ -175,7 +175,10 @@ def test_a_role_that_falls_silent_has_no_accuracy_where_it_was_not_called():
     roles = [{"solver": {"a": [0.0], "b": [1.0]}, "judge": {"b": [0.25]}}, *[{"solver": {"a": [1.0], "b": [1.0]}}] * 2]
     found = summarize(course([0.1, 0.5, 0.6], [{"a": 0.0, "b": 1.0}, *[{"a": 1.0, "b": 1.0}] * 2], roles))
     judge = found.roles["judge"]
-    assert (judge.base, judge.peak, judge.terminal, judge.gain, judge.drop) == (Interval(0.25, 0.25, 0.25, 1), *[None] * 4)
+    assert (judge.base, judge.peak, judge.terminal, judge.gain, judge.drop) == (
+        Interval(0.25, 0.25, 0.25, 1),
+        *[None] * 4,
+    )
     assert Summary.from_dict(json.loads(json.dumps(found.as_dict()))) == found
 
 

@@ -10,6 +10,7 @@ from counterpoint.analysis.signatures import Diagnosis, examine
 from counterpoint.analysis.signatures.base import Thresholds
 from counterpoint.analysis.summary import summarize
 from counterpoint.cli.out import check_out, write_out
+from counterpoint.cli.signs import listed
 from counterpoint.run import Run
 
 
@@ -38,8 +39,6 @@ def _recorded(history: History) -> list[str]:
     if found is not None:
         base, peak, terminal = (100 * part.value for part in (found.team.base, found.team.peak, found.team.terminal))
         lines.append(f"test: base {base:.1f} %, peak {peak:.1f} % (step {found.peak_step}), terminal {terminal:.1f} %")
-    if history.last < Thresholds().least:
-        lines.append(f"most signatures need {Thresholds().least} training steps, capture needs {Thresholds().window}")
     return lines
 
 
@@ -51,6 +50,10 @@ def _found(diagnosis: Diagnosis) -> list[str]:
         lines += ["", f"{finding.signature}: {finding.where} (steps {first} to {last})"]
         lines += [f"  evidence: {text}" for text in finding.evidence]
         lines += [f"  meaning:  {signature.meaning}", f"  to try:   {signature.advice}"]
+    known = {*diagnosis.errors, *diagnosis.lacking, *(finding.signature for finding in diagnosis.findings)}
+    others = [name for name in diagnosis.signatures if name not in known]
     shown = {finding.signature for finding in diagnosis.findings}
-    others = [name for name in diagnosis.signatures if name not in shown and name not in diagnosis.errors]
+    lacking = {name: missing for name, missing in diagnosis.lacking.items() if name not in shown}
+    if lacking:
+        lines += ["", f"not looked for, too little was recorded: {listed(lacking)}"]
     return [*lines, "", f"none found of: {', '.join(others)}"]

@@ -6,10 +6,9 @@ from pathlib import Path
 
 from rich.console import Console
 
-from counterpoint.analysis.history import history_of
-from counterpoint.analysis.signatures import diagnose
 from counterpoint.api import carry_on, create, plan_of
 from counterpoint.cli.profile import print_profile
+from counterpoint.cli.signs import print_signs
 from counterpoint.cli.tables import print_behaviour, print_outcome
 from counterpoint.config import Config
 from counterpoint.plan.plan import Plan, plan
@@ -66,7 +65,4 @@ def _train(console: Console, run: Run, planned: Plan) -> None:
         print_profile(console, profile)
     console.print(f"\nrun: {run.path}", markup=False)
     console.print(f"episodes: counterpoint show {run.path}", markup=False)
-    signs = dict.fromkeys(finding.signature for finding in diagnose(history_of(run)))
-    console.print(f"signs of failure: {', '.join(signs) or 'none'}", markup=False)
-    if signs:
-        console.print(f"what they mean: counterpoint diagnose {run.path}", markup=False)
+    print_signs(console, run)
