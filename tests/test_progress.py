@@ -26,13 +26,11 @@ def test_a_warning_stands_on_the_line_of_its_step():
 def test_the_gradient_is_shown_for_roles_that_share_a_policy_and_is_that_in_the_policy():
     routing = Routing({"planner": "plans", "solver": "both", "judge": "both", "voter": ("left", "right")})
     shares = {f"role/{role}/gradient_share": 0.25 for role in routing.policy_of}
-    shares |= {
-        "gradient/plans/planner/share": 1.0,
-        "gradient/both/solver/share": 0.75,
-        "gradient/both/judge/share": 0.25,
-    }
+    within = {"plans/planner": 1.0, "both/solver": 0.75, "both/judge": 0.25}
+    shares |= {f"gradient/{source}/share": share for source, share in within.items()}
     assert step_line(1, 9, routing, {**NUMBERS, **shares}) == (
-        "step 1/9 | team  50% | planner   - | solver   - (gradient  75%) | judge   - (gradient  25%) | voter   - | 1.0 s"
+        "step 1/9 | team  50% | planner   - | solver   - (gradient  75%) | judge   - (gradient  25%) | voter   -"
+        " | 1.0 s"
     )
 
 
