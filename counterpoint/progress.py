@@ -153,8 +153,11 @@ def _lost(numbers: Mapping[str, float], prefix: str) -> list[str]:
 
 
 def _warnings(numbers: Mapping[str, float]) -> list[str]:
-    found = raised(numbers)
-    return [f"WARNING: {', '.join(map(str, found))}"] if found else []
+    places: dict[str, list[str]] = {}
+    for warning in raised(numbers):
+        places.setdefault(warning.signature, []).extend([warning.where] if warning.where else [])
+    told = [f"{name} ({', '.join(where)})" if where else name for name, where in places.items()]
+    return [f"WARNING: {', '.join(told)}"] if told else []
 
 
 def percent(value: float | None) -> str:

@@ -55,7 +55,7 @@ def test_what_to_try_is_said_once_per_warning():
     progress(0, evaluated(**{"warning/unreadable_replies/critic": 1.0, "warning/unreadable_replies/solver": 1.0}))
     progress(1, {**NUMBERS, "warning/unreadable_replies/critic": 1.0, "warning/cut_off_replies/solver": 1.0})
     lines = console.file.getvalue().splitlines()
-    assert lines[0].endswith("WARNING: unreadable replies (critic), unreadable replies (solver)")
+    assert lines[0].endswith("WARNING: unreadable replies (critic, solver)")
     assert lines[1].startswith("  unreadable replies, to try: Read some replies")
     assert [line[:30] for line in lines[3:]] == ["  cut-off replies, to try: Rai"]
     assert len(lines) == 4

@@ -31,9 +31,6 @@ class Warned(NamedTuple):
     where: str
     """The role or policy; empty for the team."""
 
-    def __str__(self) -> str:
-        return f"{self.signature} ({self.where})" if self.where else self.signature
-
 
 class Alarm:
     """Watches a run while it is written; begins with what its directory holds.

@@ -11,6 +11,7 @@ from counterpoint.analysis.signatures.base import Thresholds
 from counterpoint.analysis.summary import summarize
 from counterpoint.cli.out import check_out, write_out
 from counterpoint.cli.signs import listed
+from counterpoint.cli.tables import partial_rewards
 from counterpoint.run import Run
 
 
@@ -39,6 +40,8 @@ def _recorded(history: History) -> list[str]:
     if found is not None:
         base, peak, terminal = (100 * part.value for part in (found.team.base, found.team.peak, found.team.terminal))
         lines.append(f"test: base {base:.1f} %, peak {peak:.1f} % (step {found.peak_step}), terminal {terminal:.1f} %")
+        last = [row["outcomes"] for row in history.evaluations if row["split"] == "test"][-1]
+        lines += [line for line in [partial_rewards(last)] if line is not None]
     return lines
 
 

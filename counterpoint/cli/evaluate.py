@@ -15,7 +15,7 @@ from counterpoint.analysis.passes import Passes, passes
 from counterpoint.analysis.summary import BEHAVIOUR
 from counterpoint.api import evaluation_rows
 from counterpoint.cli.out import check_out, write_out
-from counterpoint.cli.tables import role_lines, with_interval
+from counterpoint.cli.tables import partial_rewards, role_lines, with_interval
 from counterpoint.controlled import AS_IT_IS, Ask, Control, Row
 from counterpoint.evaluation import Evaluation
 from counterpoint.event_loop import run_to_end
@@ -92,6 +92,8 @@ def _print(console: Console, found: Evaluation, ask: Ask) -> None:
         console.print(line, markup=False, soft_wrap=True)
     lost = f"failed: {found.numbers['episode/errors']:g}; not judged: {found.numbers['episode/not_judged']:g}"
     console.print(f"any answer right: {percent(found.numbers['episode/oracle'])}; {lost}", markup=False)
+    if (partial := partial_rewards(found.outcomes)) is not None:
+        console.print(partial, markup=False, soft_wrap=True)
     console.print("tokens per call; calls per episode", markup=False)
     if ask.samples > 1:
         for who, attempts in (("team", found.attempts), *found.role_attempts.items()):

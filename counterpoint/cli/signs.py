@@ -27,12 +27,15 @@ def sign_lines(diagnosis: Diagnosis) -> list[str]:
     where: dict[str, list[str]] = {}
     for finding in diagnosis.findings:
         where.setdefault(finding.signature, []).append(finding.where)
+    lacking = {name: missing for name, missing in diagnosis.lacking.items() if name not in where}
     told = [f"{name} ({', '.join(places)})" for name, places in where.items()]
+    if not told and lacking:
+        looked_for = [name for name in diagnosis.signatures if name not in {*lacking, *diagnosis.errors}]
+        told = [f"none of {', '.join(looked_for)}" if looked_for else "not known"]
     lines = [f"signs of failure: {', '.join(told) or 'none'}"]
     for name in where:
         first = next(finding for finding in diagnosis.findings if finding.signature == name)
         lines += [f"  {name}: {first.evidence[0]}", f"    to try: {diagnosis.signatures[name].advice}"]
-    lacking = {name: missing for name, missing in diagnosis.lacking.items() if name not in where}
     return [*lines, *([f"  not looked for, too little was recorded: {listed(lacking)}"] if lacking else [])]
 
 

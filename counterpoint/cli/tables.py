@@ -9,6 +9,7 @@ from rich.table import Table
 from counterpoint.analysis.intervals import Interval
 from counterpoint.analysis.summary import RoleCourse, Summary
 from counterpoint.progress import percent
+from counterpoint.task import RIGHT_FROM
 
 
 def print_outcome(console: Console, outcome: Summary) -> None:
@@ -63,6 +64,18 @@ def print_behaviour(console: Console, outcome: Summary) -> None:
         if any(stages):
             table.add_row(_plainly(name), *(_amount(name, value) for value in stages))
     console.print(table)
+
+
+def partial_rewards(outcomes: Mapping[str, Sequence[float]]) -> str | None:
+    """A line about rewards between 0 and 1, whose mean is not the fraction of right answers; None if there are none."""
+    rewards = [reward for found in outcomes.values() for reward in found]
+    if all(reward in (0.0, 1.0) for reward in rewards):
+        return None
+    right = sum(reward >= RIGHT_FROM for reward in rewards)
+    return (
+        f"rewards are partial: each accuracy is a mean reward; {right} of {len(rewards)} answers are right, with a"
+        f" reward of at least {RIGHT_FROM:g}"
+    )
 
 
 def team_line(numbers: Mapping[str, float]) -> str:

@@ -9,7 +9,7 @@ from rich.console import Console
 from counterpoint.api import carry_on, create, plan_of
 from counterpoint.cli.profile import print_profile
 from counterpoint.cli.signs import print_signs
-from counterpoint.cli.tables import print_behaviour, print_outcome
+from counterpoint.cli.tables import partial_rewards, print_behaviour, print_outcome
 from counterpoint.config import Config
 from counterpoint.plan.plan import Plan, plan
 from counterpoint.plan.threads import about_threads
@@ -59,6 +59,9 @@ def _train(console: Console, run: Run, planned: Plan) -> None:
     found = run.summary
     if found is not None:
         print_outcome(console, found)
+        last = [row["outcomes"] for row in run.evaluation_rows() if row["split"] == "test"][-1]
+        if (line := partial_rewards(last)) is not None:
+            console.print(line, markup=False, soft_wrap=True)
         print_behaviour(console, found)
     profile = run.profile_rows()
     if profile:
