@@ -295,7 +295,7 @@ def carry_on(run: Run, planned: Plan, *, progress: bool = True, watch: Watch | N
     first = saved[-1] if saved else 0
     for name in run.pin_sources(sources(run.config), first):
         _LOG.warning("the source of %s is not the one that the run was trained with up to step %d", name, first)
-    shown = Progress(console, planned.roles, first, run.config.run.steps)
+    shown = Progress(console, planned.setup.routing, first, run.config.run.steps)
     try:
         if not progress:
             run_to_end(train_run(run, watch or _nothing, planned.setup))

@@ -10,16 +10,23 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
+from counterpoint.analysis.alarm import raised
+from counterpoint.analysis.signatures import SIGNATURES
+from counterpoint.options import Spec
+from counterpoint.policy import Routing
+
 
 class Progress:
     """Shows the numbers of a run as they come.
 
-    On a terminal and in a notebook the steps share one line that is rewritten; elsewhere each step has a line.
+    On a terminal and in a notebook the steps share one line that is rewritten; elsewhere each step has a line. A
+    warning stands on its line, and when it is raised for the first time, a line below says what to try.
     """
 
-    def __init__(self, console: Console, roles: Sequence[str], first_step: int, steps: int) -> None:
+    def __init__(self, console: Console, routing: Routing, first_step: int, steps: int) -> None:
         self._console = console
-        self._roles = roles
+        self._routing = routing
+        self._warned: set[str] = set()
         self._first = first_step
         self._steps = steps
         self._line = _line_that_is_rewritten(console)
@@ -40,15 +47,19 @@ class Progress:
         elif "eval/test/accuracy" in numbers:
             if step == self._first:  # the time left is that of steps, and of the evaluations among them
                 self._began = perf_counter()
-            self._print(evaluation_line(step, self._roles, numbers), style="bold")
+            self._print(evaluation_line(step, list(self._routing.policy_of), numbers), style="bold")
         elif self._line is not None:
             self._line.update(self._step_line(step, numbers))
         else:
             self._print(self._step_line(step, numbers))
+        for name in dict.fromkeys(warning.signature for warning in raised(numbers)):
+            if name not in self._warned:
+                self._warned.add(name)
+                self._print(f"  {name}, to try: {SIGNATURES.build(Spec(name=name)).advice}")
 
     def _step_line(self, step: int, numbers: Mapping[str, float]) -> str:
         left = (perf_counter() - self._began) / (step - self._first) * (self._steps - step)
-        return f"{step_line(step, self._steps, self._roles, numbers)} | {clock(left)} left"
+        return f"{step_line(step, self._steps, self._routing, numbers)} | {clock(left)} left"
 
     def _print(self, line: str, style: str = "") -> None:
         if isinstance(self._line, _NotebookLine):
@@ -96,39 +107,21 @@ def _line_that_is_rewritten(console: Console) -> _TerminalLine | _NotebookLine |
     return _TerminalLine(console) if console.is_terminal else None
 
 
-def step_line(step: int, steps: int, roles: Sequence[str], numbers: Mapping[str, float]) -> str:
-    """The line of a training step: what happened on its training problems."""
+def step_line(step: int, steps: int, routing: Routing, numbers: Mapping[str, float]) -> str:
+    """The line of a training step: what happened on its training problems.
+
+    A role's share of the gradient is shown where another role has the rest of it: under a policy that they share.
+    """
+    roles = list(routing.policy_of)
     parts = [f"step {step:{len(str(steps))}}/{steps}", f"team {percent(numbers.get('episode/score'))}"]
-    shares = comparable_shares(numbers)
-    for role in roles:
-        gradient = f" (gradient {percent(shares[role])})" if role in shares else ""
-        parts.append(f"{role} {percent(numbers.get(f'role/{role}/accuracy'))}{gradient}")
+    parts += [
+        f"{role} {percent(numbers.get(f'role/{role}/accuracy'))}{_share(role, routing, numbers)}" for role in roles
+    ]
     signals = [numbers[key] for role in roles if (key := f"role/{role}/without_signal") in numbers]
     if signals:
         parts.append(f"signal {percent(1 - sum(signals) / len(signals))}")
-    failed = int(numbers.get("episode/errors", 0))
-    unjudged = int(numbers.get("episode/not_judged", 0) - numbers.get("episode/errors/endpoint", 0))
-    parts += [f"{count} {what}" for count, what in ((failed, "failed"), (unjudged, "not judged")) if count > 0]
-    raised = [name for name, value in numbers.items() if name.startswith("warning/") and value]
-    if raised:
-        parts.append(f"WARNING: {', '.join(name.removeprefix('warning/') for name in raised)}")
-    parts.append(f"{numbers['time/step']:.1f} s")
+    parts += [*_lost(numbers, "episode/"), *_warnings(numbers), f"{numbers['time/step']:.1f} s"]
     return " | ".join(parts)
-
-
-def comparable_shares(numbers: Mapping[str, float]) -> dict[str, float]:
-    """Role -> its share of the gradient of the policy that it shares with other roles.
-
-    Roles with a policy of their own are absent: each policy's loss has its own denominator, so the norms of different
-    policies say nothing about the roles.
-    """
-    by_policy: dict[str, dict[str, float]] = {}
-    for name, value in numbers.items():
-        family, _, rest = name.partition("/")
-        if family == "gradient" and rest.endswith("/share"):
-            policy, role = rest.removesuffix("/share").rsplit("/", 1)
-            by_policy.setdefault(policy, {})[role] = value
-    return {role: share for shares in by_policy.values() if len(shares) > 1 for role, share in shares.items()}
 
 
 def evaluation_line(step: int, roles: Sequence[str], numbers: Mapping[str, float]) -> str:
@@ -138,8 +131,33 @@ def evaluation_line(step: int, roles: Sequence[str], numbers: Mapping[str, float
         f"validation {percent(numbers['eval/validation/accuracy'])}",
         *(f"{role} {percent(numbers.get(f'eval/test/role/{role}/accuracy'))}" for role in roles),
         f"any answer right {percent(numbers['eval/test/episode/oracle'])}",
+        *(f"{split}: {lost}" for split in ("test", "validation") for lost in _lost(numbers, f"eval/{split}/episode/")),
+        *_warnings(numbers),
     ]
     return " | ".join(parts)
+
+
+def _share(role: str, routing: Routing, numbers: Mapping[str, float]) -> str:
+    policy = routing.policy_of[role]
+    shared = [one.name for one in routing.policies if len(one.roles) > 1]
+    if not isinstance(policy, str) or policy not in shared:
+        return ""
+    return f" (gradient {percent(numbers.get(f'gradient/{policy}/{role}/share'))})"
+
+
+def _lost(numbers: Mapping[str, float], prefix: str) -> list[str]:
+    """The episodes that failed, and those that no accuracy counts because their answer was not judged."""
+    failed = int(numbers.get(f"{prefix}errors", 0))
+    unjudged = int(numbers.get(f"{prefix}not_judged", 0) - numbers.get(f"{prefix}errors/endpoint", 0))
+    return [f"{count} {what}" for count, what in ((failed, "failed"), (unjudged, "not judged")) if count > 0]
+
+
+def _warnings(numbers: Mapping[str, float]) -> list[str]:
+    places: dict[str, list[str]] = {}
+    for warning in raised(numbers):
+        places.setdefault(warning.signature, []).extend([warning.where] if warning.where else [])
+    told = [f"{name} ({', '.join(where)})" if where else name for name, where in places.items()]
+    return [f"WARNING: {', '.join(told)}"] if told else []
 
 
 def percent(value: float | None) -> str:

@@ -59,15 +59,14 @@ async def train(run: Run, watch: Watch = lambda step, numbers: None, setup: Setu
             proof.restored(run.checkpoint_state(start)["digests"])
         await sampler.load(learner.adapters())
         proof.published()
-        clock = Clock.started()
+        clock, patience, alarm = Clock.started(), Patience(config.run.patience), Alarm(run, routes)
         if start is None:
-            watch(0, await examine(run, stage, tasks, step=0))
+            watch(0, alarm.evaluated(await examine(run, stage, tasks, step=0)))
             keeper.save(0, stopped=None)
             run.add_profile(0, clock.read("keep"))
         elif (missing := keeper.missing(start)) is not None:
-            watch(start, await examine(run, stage, tasks, step=start, **missing))
+            watch(start, alarm.evaluated(await examine(run, stage, tasks, step=start, **missing)))
             keeper.evaluated(start)
-        patience, alarm = Patience(config.run.patience), Alarm(run, routes)
 
         for index in run.steps_left(start or 0):
             # 1. Act: play every task of this step `group_size` times.
@@ -116,7 +115,7 @@ async def train(run: Run, watch: Watch = lambda step, numbers: None, setup: Setu
             stopped = stop and stop.reason
             if last or index % config.evaluation.every == 0:
                 with keeper.saved_at_interrupt(index, stopped=stopped, evaluation={"rolled_back": back}):
-                    watch(index, await examine(run, stage, tasks, step=index, rolled_back=back))
+                    watch(index, alarm.evaluated(await examine(run, stage, tasks, step=index, rolled_back=back)))
             if last or index % config.run.save_every == 0:
                 keeper.save(index, stopped=stopped)
             run.add_profile(index, clock.read("keep"))

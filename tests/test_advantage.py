@@ -25,7 +25,7 @@ from counterpoint.algorithms.advantage import (
 )
 from counterpoint.algorithms.base import Credit, in_loss
 from counterpoint.episode import CallKey, Proposal, Unreadable
-from counterpoint.errors import ConfigError, WorkflowError
+from counterpoint.errors import ConfigError
 
 PARTS = ["task", "role", "slot", "turn", "prompt", "proposal"]
 OVER_EPISODES = {"grpo": grpo, "dr_grpo": dr_grpo, "rloo": rloo, "reinforce_pp": reinforce_pp}
@@ -444,9 +444,8 @@ def test_a_plan_that_cannot_be_read_is_compared_with_the_other_plans():
     assert hierarchical(credits[-1:])[0].signal is False
 
 
-def test_a_workflow_in_which_nobody_proposes_has_no_hierarchy():
-    with pytest.raises(WorkflowError, match=r"'hierarchical' needs a role that proposes what others follow"):
-        hierarchical([make_credit(1.0), make_credit(0.0, rollout=1)])
+def test_a_step_in_which_nobody_proposed_compares_the_calls_of_a_role():
+    assert numbers(hierarchical([make_credit(1.0), make_credit(0.0, rollout=1)])) == [0.5, -0.5]
 
 
 def test_grpo_counts_an_episode_once_however_many_calls_it_made():

@@ -27,8 +27,9 @@ from counterpoint.algorithms.build import build_algorithm, build_batches, build_
 from counterpoint.algorithms.loss import Tokens
 from counterpoint.config import AlgorithmConfig
 from counterpoint.episode import Answer, Proposal, Unreadable, Verdict
-from counterpoint.errors import ConfigError, WorkflowError
-from counterpoint.recipe import config_from
+from counterpoint.errors import ConfigError
+from counterpoint.plan.plan import plan
+from counterpoint.recipe import config_from, load_config
 
 ROLES = ("generator", "critic", "planner", "judge")
 TRAINED = frozenset({"generator", "critic", "planner"})
@@ -193,10 +194,11 @@ def test_an_unknown_policy_trains_nobody():
     assert algorithm(trained={"somebody"}).samples(groups()) == []
 
 
-def test_hierarchical_needs_a_workflow_that_has_one():
-    flat = make_group(make_episode(make_call()), make_episode(make_call(), reward=0.0, rollout=1))
-    with pytest.raises(WorkflowError, match=r"'hierarchical' needs a role that proposes what others follow"):
-        algorithm(advantage="hierarchical").samples([flat])
+@pytest.mark.parametrize("workflow", ["voting", "tie_break", "evaluator_optimizer"])
+def test_hierarchical_needs_a_workflow_in_which_a_role_proposes(workflow):
+    config = load_config("voting_arithmetic", [f"workflow={workflow}", "algorithm.advantage=hierarchical"])
+    with pytest.raises(ConfigError, match=r"'hierarchical' needs a role that proposes what others follow"):
+        plan(config)
 
 
 # Signal

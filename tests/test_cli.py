@@ -84,7 +84,8 @@ def test_train_prints_steps_evaluations_and_a_summary(finished):
         "team",
         "aggregator",
         "run: one",
-        "signs of failure: none",
+        "signs of failure: none of ",
+        "not looked for, too little was recorded: ",
     ):
         assert word in printed
 

@@ -14,7 +14,7 @@ from conftest import micro_run
 from counterpoint.analysis import signatures
 from counterpoint.analysis.alarm import Alarm
 from counterpoint.analysis.history import history_of
-from counterpoint.analysis.signatures import SIGNATURES
+from counterpoint.analysis.signatures import EARLY, SIGNATURES
 from counterpoint.analysis.summary import summarize
 from counterpoint.cli.diagnose import report
 from counterpoint.errors import ConfigError, RunError
@@ -24,6 +24,15 @@ from counterpoint.plan.plan import plan
 from counterpoint.policy import Routing
 from counterpoint.run import Run
 from counterpoint.training import peak_of, train
+
+EARLY_WARNINGS = {
+    *(f"warning/{name}" for name in ("failed_episodes", "unjudged_answers", "constant_reward", "no_signal")),
+    *(
+        f"warning/{name}/{role}"
+        for name in ("cut_off_replies", "unreadable_replies", "silent_role")
+        for role in ("generator", "aggregator")
+    ),
+}
 
 
 def diagnose(path, *options):
@@ -35,8 +44,9 @@ def test_a_run_of_two_steps_shows_nothing_and_says_so(tiny_run, tmp_path):
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
     assert lines[0] == "read 2 training steps and 3 evaluations"
-    assert lines[2] == "most signatures need 10 training steps, capture needs 20"
-    assert lines[-1] == f"none found of: {', '.join(SIGNATURES)}"
+    assert lines[3].startswith("not looked for, too little was recorded: cliff, selection blindness (4 evaluations); ")
+    assert "length takeover, echo, rubber stamp" in lines[3]
+    assert lines[-1] == f"none found of: {', '.join([*EARLY[:-1], 'amplified drift', 'no signal'])}"
     found = json.loads((tmp_path / "found.json").read_text())
     assert found["findings"] == []
     assert found["thresholds"]["dominance"] == 0.8
@@ -80,10 +90,9 @@ def test_a_folder_that_is_no_run_or_has_not_begun_is_an_error_in_a_line(tmp_path
 
 def test_every_step_has_its_warnings(tiny_run):
     for row in tiny_run.metric_rows():
-        assert {name: value for name, value in row.items() if name.startswith("warning/")} == {
-            "warning/cliff": 0.0,
-            "warning/capture/shared": 0.0,
-        }
+        warnings = {name: value for name, value in row.items() if name.startswith("warning/")}
+        assert set(warnings) == {"warning/cliff", "warning/capture/shared", *EARLY_WARNINGS}
+        assert set(warnings.values()) == {0.0}
 
 
 def test_the_alarm_goes_on_from_what_the_directory_holds(sick):
@@ -100,7 +109,8 @@ def test_the_alarm_goes_on_from_what_the_directory_holds(sick):
     texts = [{**row, **captured, "role/aggregator/tokens": 5.0 if row["step"] < 11 else 60.0} for row in rows]
     (sick / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in texts))
     alarm = Alarm(run, Routing({"generator": "all", "aggregator": "all"}))
-    assert alarm.look(31, {**texts[-1]}) == {"warning/cliff": 1.0, "warning/capture/all": 1.0}
+    found = alarm.look(31, {**texts[-1]})
+    assert {name for name, value in found.items() if value} == {"warning/cliff", "warning/capture/all"}
 
 
 def test_an_alarm_reads_each_evaluation_once_and_warns_as_one_that_reads_them_all_again(sick, monkeypatch):
@@ -174,7 +184,7 @@ def test_a_signature_of_ones_own_is_looked_for_beside_the_shipped_ones(tiny_run,
     assert done.returncode == 0, done.stderr
     assert "much talk: team (steps 1 to 2)\n  evidence: one\n  meaning:  They talk much." in done.stdout
     assert "long: team (steps 1 to 2)\n  evidence: 2 steps" in done.stdout
-    assert done.stdout.splitlines()[-1] == f"none found of: {', '.join(SIGNATURES)}"
+    assert done.stdout.splitlines()[-1].startswith(f"none found of: {', '.join(EARLY[:-1])}")
     history = history_of(Run.read(path))
     assert [finding.signature for finding in signatures.diagnose(history)] == ["much talk", "long"]
 

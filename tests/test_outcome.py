@@ -131,10 +131,29 @@ def test_each_role_has_a_course_of_its_own():
         {"generator": {"a": [1.0, 0.5]}, "aggregator": {"a": [1.0]}},
     ]
     found = summarize(course([0.1, 0.5, 0.6], [{"a": 0.0}, {"a": 1.0}, {"a": 0.5}], roles))
+    assert list(found.roles) == ["generator", "aggregator"]
     generator, aggregator = found.roles["generator"], found.roles["aggregator"]
     assert (aggregator.base.value, aggregator.peak.value, aggregator.terminal.value) == (0.0, 1.0, 1.0)
     assert (found.peak_step, generator.base.value, generator.peak.value) == (20, 0.5, 0.75)
     assert generator.terminal.value == pytest.approx((1.0 + 0.75) / 2)
+    assert found.roles["aggregator"].gain.value == 1.0
+
+
+def test_a_role_that_falls_silent_has_no_accuracy_where_it_was_not_called():
+    roles = [{"solver": {"a": [0.0], "b": [1.0]}, "judge": {"b": [0.25]}}, *[{"solver": {"a": [1.0], "b": [1.0]}}] * 2]
+    found = summarize(course([0.1, 0.5, 0.6], [{"a": 0.0, "b": 1.0}, *[{"a": 1.0, "b": 1.0}] * 2], roles))
+    judge = found.roles["judge"]
+    assert (judge.base, judge.peak, judge.terminal, judge.gain, judge.drop) == (
+        Interval(0.25, 0.25, 0.25, 1),
+        *[None] * 4,
+    )
+    assert Summary.from_dict(json.loads(json.dumps(found.as_dict()))) == found
+
+
+def test_a_role_that_was_called_on_other_tasks_at_the_peak_has_no_gain():
+    roles = [{"judge": {"a": [0.0]}}, {"judge": {"b": [1.0]}}]
+    judge = summarize(course([0.1, 0.5], [{"a": 0.0, "b": 1.0}, {"a": 1.0, "b": 1.0}], roles)).roles["judge"]
+    assert (judge.base.value, judge.peak.value, judge.gain, judge.drop.value) == (0.0, 1.0, None, 0.0)
 
 
 def test_a_role_that_was_not_called_is_data_and_not_an_error():

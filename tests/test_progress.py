@@ -8,28 +8,57 @@ from rich.console import Console
 from counterpoint.analysis.intervals import Interval
 from counterpoint.analysis.summary import Course, RoleCourse, Summary
 from counterpoint.cli.tables import print_outcome
-from counterpoint.progress import comparable_shares, step_line
+from counterpoint.policy import Routing
+from counterpoint.progress import Progress, evaluation_line, step_line
 
 NUMBERS = {"episode/score": 0.5, "episode/errors": 0.0, "episode/not_judged": 0.0, "time/step": 1.0}
 
 
 def test_a_warning_stands_on_the_line_of_its_step():
-    quiet = step_line(7, 30, [], {**NUMBERS, "warning/cliff": 0.0, "warning/capture/shared": 0.0})
+    nobody = Routing({})
+    quiet = step_line(7, 30, nobody, {**NUMBERS, "warning/cliff": 0.0, "warning/capture/shared": 0.0})
     assert quiet == "step  7/30 | team  50% | 1.0 s"
-    loud = step_line(7, 30, [], {**NUMBERS, "warning/cliff": 1.0, "warning/capture/shared": 1.0})
-    assert loud == "step  7/30 | team  50% | WARNING: cliff, capture/shared | 1.0 s"
+    raised = {"warning/cliff": 1.0, "warning/capture/shared": 1.0, "warning/unreadable_replies/my_critic": 1.0}
+    loud = step_line(7, 30, nobody, {**NUMBERS, **raised})
+    assert loud == ("step  7/30 | team  50% | WARNING: cliff, capture (shared), unreadable replies (my_critic) | 1.0 s")
 
 
-def test_gradient_shares_are_shown_only_for_roles_that_share_a_policy():
-    apart = {"gradient/one/one/share": 1.0, "gradient/other/other/share": 1.0}
-    assert comparable_shares(apart) == {}
-    together = {"gradient/team/one/share": 0.75, "gradient/team/other/share": 0.25, "gradient/mine/third/share": 1.0}
-    assert comparable_shares(together) == {"one": 0.75, "other": 0.25}
-    isolated = {f"role/{role}/gradient_share": 0.5 for role in ("one", "other")}
-    assert "gradient" not in step_line(1, 2, ["one", "other"], {**NUMBERS, **isolated, **apart})
-    assert "one   - (gradient  75%) | other   - (gradient  25%)" in step_line(
-        1, 2, ["one", "other"], NUMBERS | together
+def test_the_gradient_is_shown_for_roles_that_share_a_policy_and_is_that_in_the_policy():
+    routing = Routing({"planner": "plans", "solver": "both", "judge": "both", "voter": ("left", "right")})
+    shares = {f"role/{role}/gradient_share": 0.25 for role in routing.policy_of}
+    within = {"plans/planner": 1.0, "both/solver": 0.75, "both/judge": 0.25}
+    shares |= {f"gradient/{source}/share": share for source, share in within.items()}
+    assert step_line(1, 9, routing, {**NUMBERS, **shares}) == (
+        "step 1/9 | team  50% | planner   - | solver   - (gradient  75%) | judge   - (gradient  25%) | voter   -"
+        " | 1.0 s"
     )
+
+
+def evaluated(**numbers):
+    known = {"accuracy": 0.5, "episode/oracle": 0.75}
+    table = {f"eval/{split}/{name}": value for split in ("validation", "test") for name, value in known.items()}
+    return {**table, **numbers}
+
+
+def test_an_evaluation_says_how_many_answers_its_accuracy_leaves_out():
+    lost = {"eval/test/episode/not_judged": 3.0, "eval/test/episode/errors/endpoint": 1.0}
+    lost |= {"eval/validation/episode/errors": 4.0}
+    assert evaluation_line(0, ["solver"], evaluated(**lost)) == (
+        "eval at 0: test  50% | validation  50% | solver   - | any answer right  75% | test: 2 not judged"
+        " | validation: 4 failed"
+    )
+
+
+def test_what_to_try_is_said_once_per_warning():
+    console = Console(file=StringIO(), width=500)
+    progress = Progress(console, Routing({"solver": "solver", "critic": "critic"}), 0, 9)
+    progress(0, evaluated(**{"warning/unreadable_replies/critic": 1.0, "warning/unreadable_replies/solver": 1.0}))
+    progress(1, {**NUMBERS, "warning/unreadable_replies/critic": 1.0, "warning/cut_off_replies/solver": 1.0})
+    lines = console.file.getvalue().splitlines()
+    assert lines[0].endswith("WARNING: unreadable replies (critic, solver)")
+    assert lines[1].startswith("  unreadable replies, to try: Read some replies")
+    assert [line[:30] for line in lines[3:]] == ["  cut-off replies, to try: Rai"]
+    assert len(lines) == 4
 
 
 def course(value, kind=RoleCourse):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from counterpoint.analysis.history import History, Series
-from counterpoint.analysis.signatures import SIGNATURES, diagnose
+from counterpoint.analysis.signatures import EARLY, SIGNATURES, diagnose, examine
 from counterpoint.analysis.signatures.base import Thresholds, fall_from_the_best
 from counterpoint.analysis.signatures.capture import captured
 from counterpoint.analysis.summary import CLIFF_DROP, cliff_warning, summarize
@@ -52,17 +52,32 @@ HEALTHY = {
     "policy/all/change": [0.05] * STEPS,
     "policy/all/in_loss": [400.0] * STEPS,
 }
+COUNTED = {
+    "episode/tasks": [16.0] * STEPS,
+    "episode/played": [128.0] * STEPS,
+    "episode/not_judged": [1.0] * STEPS,
+    "role/voter/calls": [3.0] * STEPS,
+    "role/judge/calls": [0.8] * STEPS,
+    **{f"role/{role}/truncated": rising(0.1, 0.02) for role in CLAIMS},
+}
+"""Series without noise."""
+EVALUATED = {
+    "episode/played": 256.0,
+    **{f"role/{role}/{name}": value for role in CLAIMS for name, value in (("calls", 1.0), ("unreadable", 0.07))},
+}
+"""Numbers of every evaluation."""
 TEST = [0.45, 0.55, 0.66, 0.75, 0.8, 0.84, 0.85, 0.86, 0.85]
 """Accuracy of an evaluation every five steps."""
 
 
-def history(metrics=None, test=TEST, oracle=0.95, *, routing=SHARED, claims=CLAIMS, seed=0, noise=0.02):
+def history(metrics=None, test=TEST, oracle=0.95, *, routing=SHARED, claims=CLAIMS, seed=0, noise=0.02, **told):
     """A run with these series, some noise on all of them, and these evaluations."""
     source = random.Random(seed)
     series = {**HEALTHY, **(metrics or {})}
     rows = [
         {
             "step": step,
+            **{name: values[step - 1] for name, values in COUNTED.items() if name not in series},
             **{
                 name: noisy(values[step - 1], source, noise)
                 for name, values in series.items()
@@ -73,7 +88,7 @@ def history(metrics=None, test=TEST, oracle=0.95, *, routing=SHARED, claims=CLAI
     ]
     oracles = oracle if isinstance(oracle, list) else [oracle] * len(test)
     evaluations = [
-        evaluation(5 * place, split, accuracy, oracles[place], source)
+        evaluation(5 * place, split, accuracy, oracles[place], source, told.get("evaluated", {}))
         for place, accuracy in enumerate(test)
         for split in ("validation", "test")
     ]
@@ -84,10 +99,10 @@ def noisy(value, source, noise):
     return value if value in (0.0, 1.0) else value * (1.0 + source.gauss(0.0, noise))
 
 
-def evaluation(step, split, accuracy, oracle, source):
+def evaluation(step, split, accuracy, oracle, source, told):
     outcomes = {str(task): [float(source.random() < accuracy)] for task in range(TASKS)}
     found = sum(values[0] for values in outcomes.values()) / TASKS
-    numbers = {"episode/oracle": max(oracle, found)}
+    numbers = {**EVALUATED, "episode/oracle": max(oracle, found), **told}
     return {"step": step, "split": split, "accuracy": found, "outcomes": outcomes, "roles": {}, "numbers": numbers}
 
 
@@ -103,6 +118,16 @@ DOMINATED = {
     "gradient/all/voter/alignment": [0.99] * STEPS,
 }
 DRIFTING = {"gradient/all/voter/coherence": [0.95] * STEPS, "gradient/all/voter/persistence": [0.7] * STEPS}
+NOTHING_RIGHT = {f"episode/{name}": [0.0] * STEPS for name in ("score", "oracle", "helped", "hurt")}
+EARLY_PHENOMENA = {
+    "failed episodes": {"metrics": {"episode/errors/workflow": [1.0] * STEPS}},
+    "unjudged answers": {"metrics": {"episode/not_judged": [12.0] * STEPS}},
+    "cut-off replies": {"metrics": {"role/voter/truncated": [0.4] * STEPS}},
+    "unreadable replies": {"metrics": {"role/judge/unreadable": [0.9] * STEPS}},
+    "constant reward": {"metrics": NOTHING_RIGHT, "test": [0.0] * 9, "oracle": 0.0},
+    "silent role": {"metrics": {"role/judge/calls": [0.0] * STEPS}, "evaluated": {"role/judge/calls": 0.0}},
+    "no signal": {"metrics": {f"role/{role}/without_signal": [1.0] * STEPS for role in CLAIMS}},
+}
 PHENOMENA = {
     "cliff": {"test": FALL, "oracle": [accuracy + 0.05 for accuracy in FALL]},
     "capture": {"metrics": {**DOMINATED, "role/judge/accuracy": rising(0.7, 0.3)}},
@@ -118,6 +143,8 @@ PHENOMENA = {
     "no signal": {"metrics": {f"role/{role}/without_signal": [0.97] * STEPS for role in CLAIMS}},
     "silent no-op": {"metrics": {"policy/all/change": [0.0] * STEPS}},
 }
+LATE = {name: made for name, made in PHENOMENA.items() if name != "no signal"}
+PHENOMENA = {**EARLY_PHENOMENA, **PHENOMENA}
 
 
 def test_a_healthy_run_shows_nothing():
@@ -142,14 +169,100 @@ def test_what_was_made_is_named_and_nothing_else(name):
     assert 0 <= finding.steps[0] <= finding.steps[1] <= STEPS
 
 
-@pytest.mark.parametrize("name", PHENOMENA)
-def test_a_run_that_has_just_begun_shows_nothing(name):
-    whole = history(**PHENOMENA[name])
-    begun = History(
-        metrics=whole.metrics[:4], evaluations=whole.evaluations[:2], routing=whole.routing, claims=whole.claims
+def begun(whole, steps, evaluations=2):
+    return History(
+        metrics=whole.metrics[:steps],
+        evaluations=whole.evaluations[:evaluations],
+        routing=whole.routing,
+        claims=whole.claims,
     )
-    assert diagnose(begun) == []
-    assert diagnose(History(metrics=[], evaluations=[], routing=whole.routing, claims={})) == []
+
+
+@pytest.mark.parametrize("name", LATE)
+def test_a_run_that_has_just_begun_shows_nothing_that_takes_longer(name):
+    whole = history(**LATE[name])
+    assert diagnose(begun(whole, 4)) == []
+    assert diagnose(begun(whole, 0, 0)) == []
+
+
+def test_every_early_signature_is_made_here():
+    assert set(EARLY_PHENOMENA) == set(EARLY)
+
+
+@pytest.mark.parametrize("name", EARLY_PHENOMENA)
+def test_what_does_not_work_shows_after_one_step(name):
+    (found,) = diagnose(begun(history(**EARLY_PHENOMENA[name]), 1))
+    assert found.signature == name
+    assert found.evidence
+
+
+@pytest.mark.parametrize(
+    ("name", "numbers"),
+    [
+        ("failed episodes", {"episode/errors/overflow": 3.0}),
+        ("failed episodes", {"episode/errors/task": 1.0}),
+        ("unjudged answers", {"episode/not_judged": 13.0}),
+        ("cut-off replies", {"role/voter/truncated": 0.25}),
+        ("unreadable replies", {"role/voter/unreadable": 0.5}),
+        ("silent role", {"role/judge/calls": 0.0}),
+    ],
+)
+def test_what_does_not_work_shows_in_the_evaluation_before_the_first_step(name, numbers):
+    (found,) = diagnose(begun(history(evaluated=numbers), 0))
+    assert (found.signature, found.steps) == (name, (0, 0))
+    assert "evaluation" in found.evidence[0]
+
+
+def test_failures_that_cannot_always_be_avoided_are_no_sign_while_they_are_rare():
+    rare = {f"episode/errors/{kind}": 1.0 for kind in ("overflow", "timeout", "endpoint", "judge")}
+    assert diagnose(history({name: [value] * STEPS for name, value in rare.items()}, evaluated=rare)) == []
+
+
+def test_what_was_mended_is_no_sign_but_an_error_in_the_workflow_was_one():
+    mended = {"role/judge/unreadable": [0.9] * 10 + [0.05] * 30, "episode/not_judged": [60.0] * 10 + [0.0] * 30}
+    assert diagnose(history(mended)) == []
+    (found,) = diagnose(history({"episode/errors/workflow": [1.0] + [0.0] * 39}, noise=0.0))
+    assert found.evidence == ("episode/errors/workflow: 1 of 5120 episodes in steps 1 to 40",)
+
+
+def test_a_reward_that_is_always_one_is_a_sign_only_if_it_was_so_from_the_start():
+    solved = {"episode/score": [1.0] * STEPS, "episode/oracle": [1.0] * STEPS}
+    assert names(diagnose(history(solved, test=[1.0] * 9))) == ["constant reward"]
+    assert diagnose(history(solved, test=[0.9, *[1.0] * 8])) == []
+
+
+def test_a_role_that_falls_silent_is_no_failure():
+    later = {"role/judge/calls": [0.5] * 5 + [0.0] * 35, "role/judge/accuracy": [0.5] * 5 + [None] * 35}
+    assert diagnose(history(later, evaluated={"role/judge/calls": 0.0})) == []
+
+
+def test_of_a_run_that_does_not_know_how_often_a_role_was_called_nothing_is_said():
+    unknown = {name: None for name in COUNTED if name.endswith("/calls")}
+    assert diagnose(history(unknown)) == []
+
+
+def test_two_calls_of_a_rare_role_are_too_few():
+    rare = {"role/judge/unreadable": 1.0, "role/judge/calls": 1 / 256}
+    assert diagnose(begun(history(evaluated=rare), 0)) == []
+
+
+def test_groups_without_signal_are_counted_before_they_are_a_sign():
+    few = {**EARLY_PHENOMENA["no signal"]["metrics"], "episode/tasks": [2.0] * STEPS}
+    assert diagnose(begun(history(few, noise=0.0), 3)) == []
+    assert names(diagnose(begun(history(few, noise=0.0), 4))) == ["no signal"]
+
+
+def test_what_was_not_looked_for_says_what_it_needs():
+    whole = history()
+    lacking = examine(begun(whole, 1)).lacking
+    assert (lacking["echo"], lacking["capture"], lacking["cliff"]) == (
+        "10 training steps",
+        "20 training steps",
+        "4 evaluations",
+    )
+    assert not set(EARLY) & set(lacking)
+    assert set(EARLY) <= set(examine(begun(whole, 0, 0)).lacking)
+    assert examine(whole).lacking == {}
 
 
 def test_what_is_found_says_where_and_how_much():

@@ -451,6 +451,7 @@ def test_a_workflow_that_does_not_exist_is_named_with_the_nearest():
         ("evaluator_optimizer", ("generator", "evaluator")),
         ("orchestrator_workers", ("orchestrator", "worker", "synthesizer")),
         ("debate", ("debater", "judge")),
+        ("tie_break", ("solver", "arbiter")),
         ("majority", ("generator",)),
         ("best_of", ("generator", "evaluator")),
     ],

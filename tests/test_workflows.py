@@ -535,6 +535,33 @@ def test_a_verdict_of_best_of_stands_in_the_slot_of_its_draft_whoever_is_ready_f
     assert episode.answer == KEY
 
 
+# tie_break
+
+
+def broken(solver, arbiter=(), **options):
+    return play("tie_break", in_order(solver=solver, arbiter=arbiter), **options)
+
+
+def test_solvers_that_agree_ask_nobody():
+    episode = broken([GOOD, r"Look: \boxed{4711}"])
+    assert keys(episode) == [("solver", 0, 0), ("solver", 1, 0)]
+    assert (episode.answer, episode.score) == (KEY, RIGHT)
+    assert broken([BAD, BAD]).answer == "99"
+
+
+@pytest.mark.parametrize("drafts", [[GOOD, BAD], [MUTE, GOOD], [MUTE, MUTE], [GOOD, GOOD, BAD]])
+def test_the_arbiter_reads_the_drafts_and_writes_the_answer_where_not_all_agree(drafts):
+    episode = broken(drafts, GOOD, solvers=len(drafts))
+    (arbiter,) = calls_of(episode, "arbiter")
+    assert all(draft in asked(arbiter) for draft in drafts)
+    assert (episode.answer, arbiter.claim, arbiter.score) == (KEY, Answer(KEY), 1.0)
+    assert broken(drafts, MUTE, solvers=len(drafts)).answer is None
+
+
+def test_answers_that_differ_in_case_and_blanks_agree():
+    assert keys(broken([r"\boxed{Paris}", r"\boxed{paris}"])) == [("solver", 0, 0), ("solver", 1, 0)]
+
+
 # All of them, on a calculation and on a program
 
 EVERY = [
@@ -546,6 +573,7 @@ EVERY = [
     ("orchestrator_workers", {}),
     ("debate", {"rounds": 2}),
     ("debate", {"decision": "majority"}),
+    ("tie_break", {}),
     ("majority", {}),
     ("best_of", {}),
 ]
@@ -558,11 +586,14 @@ def led(name, options, problem):
     """An episode in which every role speaks, no draft is right and the last review approves."""
     reviews = iter([NO, "Hm.", YES] * 10)
     solution = PROGRAM_SAID if problem is PROGRAM else CALCULATION_SAID
+    other = iter([solution.replace("99", "98")])
 
     def script(role, prompt):
         match role:
             case "evaluator":
                 return next(reviews)
+            case "solver":
+                return next(other, solution)
             case "aggregator" | "judge":
                 return r"\boxed{1}"
             case "orchestrator":
@@ -628,6 +659,7 @@ def test_prompts_are_plain(name, options, problem):
         ("majority", "samples", (0, 1025)),
         ("best_of", "samples", (0, 257)),
         ("voting", "votes", (0, 65)),
+        ("tie_break", "solvers", (1, 65)),
         ("voting", "voters", ("different",)),
     ],
 )
@@ -650,6 +682,7 @@ def test_an_option_out_of_range_is_refused(name, option, outside):
         ({"name": "orchestrator_workers", "workers": 2}, {"orchestrator": 1, "worker": 2, "synthesizer": 1}),
         ({"name": "debate", "debaters": 4}, {"debater": 4, "judge": 1}),
         ({"name": "debate", "decision": "majority"}, {"debater": 2}),
+        ({"name": "tie_break", "solvers": 3}, {"solver": 3, "arbiter": 1}),
         ({"name": "majority", "samples": 7}, {"generator": 7}),
         ({"name": "best_of", "samples": 5}, {"generator": 5, "evaluator": 5}),
     ],

@@ -11,8 +11,8 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from counterpoint.algorithms.base import Baselines, Credit, Sample
-from counterpoint.episode import Proposal, Unreadable
-from counterpoint.errors import ConfigError, WorkflowError
+from counterpoint.episode import Proposal
+from counterpoint.errors import ConfigError
 
 Part = Literal["task", "role", "slot", "turn", "prompt", "proposal"]
 Baseline = Literal["mean", "others"]
@@ -135,12 +135,9 @@ def rae(
 def hierarchical(credits: Sequence[Credit]) -> list[Sample]:
     """A = R - mean(R) over the calls of a role that followed the same proposal (prime-rl's proposer and solver).
 
-    Calls that followed no proposal are compared with those of their role on the task. Raises WorkflowError if no
-    episode has a proposal, though one of them is readable throughout: then the workflow has no hierarchy.
+    Calls that followed no proposal are compared with those of their role on the task; a role that proposes need not be
+    called in every step.
     """
-    claims = [[type(call.claim) for call in credit.episode.calls] for credit in credits]
-    if not any(Proposal in found for found in claims) and any(Unreadable not in found for found in claims):
-        raise WorkflowError("algorithm.advantage = 'hierarchical' needs a role that proposes what others follow")
     return grouped(credits, by=["task", "role", "proposal"], baseline="mean", scale="none")
 
 

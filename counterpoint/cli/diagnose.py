@@ -8,6 +8,8 @@ from counterpoint.analysis.signatures import Diagnosis, examine
 from counterpoint.analysis.signatures.base import Thresholds
 from counterpoint.analysis.summary import summarize
 from counterpoint.cli.out import Terminal, check_out, write_out
+from counterpoint.cli.signs import listed
+from counterpoint.cli.tables import partial_rewards
 from counterpoint.errors import counted
 from counterpoint.run import Run
 
@@ -37,8 +39,8 @@ def _recorded(history: History) -> list[str]:
     if found is not None:
         base, peak, terminal = (100 * part.value for part in (found.team.base, found.team.peak, found.team.terminal))
         lines.append(f"test: base {base:.1f} %, peak {peak:.1f} % (step {found.peak_step}), terminal {terminal:.1f} %")
-    if history.last < Thresholds().least:
-        lines.append(f"most signatures need {Thresholds().least} training steps, capture needs {Thresholds().window}")
+        last = [row["outcomes"] for row in history.evaluations if row["split"] == "test"][-1]
+        lines += [line for line in [partial_rewards(last)] if line is not None]
     return lines
 
 
@@ -50,6 +52,10 @@ def _found(diagnosis: Diagnosis) -> list[str]:
         lines += ["", f"{finding.signature}: {finding.where} (steps {first} to {last})"]
         lines += [f"  evidence: {text}" for text in finding.evidence]
         lines += [f"  meaning:  {signature.meaning}", f"  to try:   {signature.advice}"]
+    known = {*diagnosis.errors, *diagnosis.lacking, *(finding.signature for finding in diagnosis.findings)}
+    others = [name for name in diagnosis.signatures if name not in known]
     shown = {finding.signature for finding in diagnosis.findings}
-    others = [name for name in diagnosis.signatures if name not in shown and name not in diagnosis.errors]
+    lacking = {name: missing for name, missing in diagnosis.lacking.items() if name not in shown}
+    if lacking:
+        lines += ["", f"not looked for, too little was recorded: {listed(lacking)}"]
     return [*lines, "", f"none found of: {', '.join(others)}"]

@@ -18,7 +18,7 @@ from counterpoint.api import check_evaluation, evaluation_rows
 from counterpoint.cli.engine import import_without_scipy
 from counterpoint.cli.evaluated import check_episodes, keep_episodes, print_first_failure, tell_episodes
 from counterpoint.cli.out import Terminal, announce, check_out, write_out
-from counterpoint.cli.tables import print_controls, role_lines, with_interval
+from counterpoint.cli.tables import partial_rewards, print_controls, role_lines, with_interval
 from counterpoint.controlled import AS_IT_IS, Ask, Control, Row
 from counterpoint.errors import counted
 from counterpoint.event_loop import run_to_end
@@ -129,6 +129,9 @@ def _print(console: Console, row: Row, ask: Ask) -> None:
             f"{numbers['tokens']:.1f}",
             f"{numbers['calls']:.2f}",
         )
+    for name, calls in found.numbers.items():
+        if name.endswith("/calls") and not calls:
+            table.add_row(name.split("/")[1], "-", "-", "-", "-", f"{calls:.2f}")
     console.print(table)
     shown = ("unreadable", "truncated", "tokens", "calls")
     for line in role_lines(found.numbers, [name for name in BEHAVIOUR if name not in shown]):
@@ -136,6 +139,8 @@ def _print(console: Console, row: Row, ask: Ask) -> None:
     lost = f"failed: {found.numbers['episode/errors']:g}; not judged: {found.numbers['episode/not_judged']:g}"
     console.print(f"any answer right: {percent(found.numbers['episode/oracle'])}; {lost}", markup=False)
     print_first_failure(console, found)
+    if (partial := partial_rewards(found.outcomes)) is not None:
+        console.print(partial, markup=False, soft_wrap=True)
     console.print("tokens per call; calls per episode", markup=False)
     if row.difference is None:
         parts = against_the_team(found.row(row.step))

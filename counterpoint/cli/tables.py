@@ -13,6 +13,7 @@ from counterpoint.analysis.summary import Course, RoleCourse, Summary
 from counterpoint.analysis.verdict import control_sentences
 from counterpoint.errors import counted
 from counterpoint.progress import percent
+from counterpoint.task import RIGHT_FROM
 
 
 def print_outcome(console: Console, outcome: Summary) -> None:
@@ -30,6 +31,12 @@ def print_outcome(console: Console, outcome: Summary) -> None:
             for table in tables:
                 console.print(table)
             break
+    for role, course in outcome.roles.items():
+        there = {name: getattr(course, name) for name in ("base", "peak", "terminal")}
+        counts = {name: 0 if part is None else part.n for name, part in there.items()}
+        if any(count < getattr(outcome.team, name).n for name, count in counts.items()):
+            told = ", ".join(f"{name} {count}" for name, count in counts.items())
+            console.print(f"{role}: on the tasks on which it was called and judged: {told}", markup=False)
     for sentence in outcome.verdict:
         console.print(sentence, markup=False, soft_wrap=True)
 
@@ -99,6 +106,18 @@ def print_behaviour(console: Console, outcome: Summary) -> None:
     console.print(table)
 
 
+def partial_rewards(outcomes: Mapping[str, Sequence[float]]) -> str | None:
+    """A line about rewards between 0 and 1, whose mean is not the fraction of right answers; None if there are none."""
+    rewards = [reward for found in outcomes.values() for reward in found]
+    if all(reward in (0.0, 1.0) for reward in rewards):
+        return None
+    right = sum(reward >= RIGHT_FROM for reward in rewards)
+    return (
+        f"rewards are partial: each accuracy is a mean reward; {right} of {len(rewards)} answers are right, with a"
+        f" reward of at least {RIGHT_FROM:g}"
+    )
+
+
 def team_line(numbers: Mapping[str, float]) -> str:
     """The accuracy of the team in some episodes."""
     team, oracle = (percent(numbers.get(f"episode/{name}")).strip() for name in ("score", "oracle"))
@@ -130,7 +149,9 @@ def _amount(name: str, value: float | None) -> str:
     return percent(value)
 
 
-def with_interval(interval: Interval, sign: str = "") -> str:
-    """`45.3 [39.1, 51.6]`, in percent."""
+def with_interval(interval: Interval | None, sign: str = "") -> str:
+    """`45.3 [39.1, 51.6]`, in percent; a dash where there is none."""
+    if interval is None:
+        return "-"
     value, low, high = (100 * part for part in interval[:3])
     return f"{value:{sign}.1f} [{low:.1f}, {high:.1f}]"

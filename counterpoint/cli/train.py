@@ -6,12 +6,11 @@ from pathlib import Path
 
 from rich.console import Console
 
-from counterpoint.analysis.history import history_of
-from counterpoint.analysis.signatures import diagnose
 from counterpoint.api import carry_on, create, plan_of, plan_of_setup
 from counterpoint.cli.out import Terminal, check_folder, failure_of_place
 from counterpoint.cli.profile import print_profile
-from counterpoint.cli.tables import print_behaviour, print_outcome, print_summary_controls
+from counterpoint.cli.signs import print_signs
+from counterpoint.cli.tables import partial_rewards, print_behaviour, print_outcome, print_summary_controls
 from counterpoint.config import Config
 from counterpoint.errors import RunError
 from counterpoint.locate import named
@@ -82,6 +81,9 @@ def _train(console: Console, run: Run, planned: Plan) -> None:
     found = run.summary
     if found is not None:
         print_outcome(console, found)
+        last = [row["outcomes"] for row in run.evaluation_rows() if row["split"] == "test"][-1]
+        if (line := partial_rewards(last)) is not None:
+            console.print(line, markup=False, soft_wrap=True)
         print_behaviour(console, found)
         print_summary_controls(console, found, run.path)
     profile = run.profile_rows()
@@ -89,7 +91,4 @@ def _train(console: Console, run: Run, planned: Plan) -> None:
         print_profile(console, profile)
     console.print(f"\nrun: {run.path}", markup=False)
     console.print(f"episodes: counterpoint show {run.path}", markup=False)
-    signs = dict.fromkeys(finding.signature for finding in diagnose(history_of(run)))
-    console.print(f"signs of failure: {', '.join(signs) or 'none'}", markup=False)
-    if signs:
-        console.print(f"what they mean: counterpoint diagnose {run.path}", markup=False)
+    print_signs(console, run)

@@ -4,13 +4,14 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import cycle
 from time import perf_counter
 from typing import TYPE_CHECKING
 
 from counterpoint.chat import Chat
 from counterpoint.config import Config, ModelConfig, PolicySettings
-from counterpoint.episode import Episode
-from counterpoint.errors import ModelError, WorkflowError, counted
+from counterpoint.episode import Episode, Proposal, Unreadable
+from counterpoint.errors import ConfigError, ModelError, WorkflowError, counted
 from counterpoint.event_loop import run_to_end
 from counterpoint.locate import check_device
 from counterpoint.plan.check import checked
@@ -29,6 +30,11 @@ REHEARSAL_REPLIES = tuple(
     for count in (0, 3, 8)
 )
 """The scripted replies of a rehearsal: readable as a choice, an answer or a proposal, but not as a verdict."""
+DIFFERENT = (REHEARSAL_REPLIES[1], REHEARSAL_REPLIES[1].replace(r"\boxed{1}", r"\boxed{2}"))
+"""Replies that calls give in turn, so that answers differ."""
+REJECTION = r"It is wrong. \boxed{incorrect}"
+UNREADABLE = "I do not know."
+"""A reply in which nothing can be read."""
 FILLER = " and so on and on"
 """Text that extends a scripted reply to its largest length."""
 _MATRIX = 1024
@@ -43,6 +49,8 @@ class Plan:
     """Policy -> the size of its base; policies of endpoints are absent."""
     rehearsal: Episode
     """The longest of some episodes with scripted replies, from which calls, memory and time are estimated."""
+    not_called: tuple[str, ...] = ()
+    """The roles that none of these episodes called; others may."""
 
     @property
     def config(self) -> Config:
@@ -119,6 +127,10 @@ class Plan:
             *(f"policy      {name}: {self._describe(name)}" for name in self.settings),
             "tasks       " + ", ".join(f"{count} {split}" for split, count in self.splits.items()),
             f"per step    {self._arithmetic()}",
+            *(
+                f"            without {role}, which the scripted replies of the plan did not lead to"
+                for role in self.not_called
+            ),
             f"the run     {counted(runs.steps, 'step')}; evaluation every {self.config.evaluation.every},"
             f" checkpoint every {runs.save_every}",
             *self._memory_lines(),
@@ -170,21 +182,42 @@ def plan(config: Config) -> Plan:
 
 
 def planned(setup: Setup) -> Plan:
-    """The plan of a recipe that `checked` has found right. Raises ModelError, and WorkflowError of the rehearsal."""
+    """The plan of a recipe that `checked` has found right. Raises ModelError, and WorkflowError of the rehearsal.
+
+    ConfigError if an advantage needs a claim that no role makes.
+    """
     models = {name: own.model for name, own in setup.settings.items() if own.endpoint is None}
     for model in models.values():
         check_device(model)
     from counterpoint.base_model import base_size  # after a check that needs but torch
 
-    return Plan(
-        setup=setup,
-        sizes={name: base_size(model) for name, model in models.items()},
-        rehearsal=_rehearsed(setup),
-    )
+    sizes = {name: base_size(model) for name, model in models.items()}
+    episodes = _rehearsed(setup)
+    called = {call.key.role for episode in episodes for call in episode.calls}
+    not_called = tuple(role for role in setup.workflow.roles if role not in called)
+    _check_proposals(setup.config, episodes, not_called)
+    longest = max(episodes, key=lambda episode: (len(episode.calls), sum(call.tokens for call in episode.calls)))
+    return Plan(setup=setup, sizes=sizes, rehearsal=longest, not_called=not_called)
 
 
-def _rehearsed(setup: Setup) -> Episode:
-    """The episode with most calls among those in which every role says one of the scripted replies."""
+def _check_proposals(config: Config, episodes: Sequence[Episode], not_called: Sequence[str]) -> None:
+    """Raises ConfigError if the advantage compares the followers of a proposal, and no role makes one.
+
+    A role that was not called, or none of whose replies could be read, may make one.
+    """
+    if config.algorithm.advantage.name != "hierarchical" or not_called:
+        return
+    claims: dict[str, set[type]] = {}
+    for call in (call for episode in episodes for call in episode.calls):
+        claims.setdefault(call.key.role, set()).add(type(call.claim))
+    if not any(Proposal in found or found == {Unreadable} for found in claims.values()):
+        raise ConfigError("algorithm.advantage = 'hierarchical' needs a role that proposes what others follow")
+
+
+def _rehearsed(setup: Setup) -> list[Episode]:
+    """Episodes in which every role says one scripted reply, and some in which roles are called that otherwise are not:
+    replies differ, or cannot be read.
+    """
     from counterpoint.base_model import load_chat
 
     config = setup.config
@@ -194,14 +227,25 @@ def _rehearsed(setup: Setup) -> Episode:
     chats = {name: next(chat for other, chat in loaded if other == model) for name, model in models.items()}
     play = partial(_played, setup, chats)
     episodes = [play(reply) for reply in REHEARSAL_REPLIES]
-    for reply in REHEARSAL_REPLIES:
-        with suppress(WorkflowError):  # of so long replies a prompt may be too long
-            episodes.append(play(reply + FILLER * config.rollout.max_tokens))
-    return max(episodes, key=lambda episode: (len(episode.calls), sum(call.tokens for call in episode.calls)))
+    filler = FILLER * config.rollout.max_tokens
+    long = [(reply + filler,) for reply in REHEARSAL_REPLIES]
+    others = [
+        DIFFERENT,
+        tuple(reply + filler for reply in DIFFERENT),
+        (UNREADABLE,),
+        (UNREADABLE + filler,),
+        (REJECTION,),
+    ]
+    for replies in (*long, *others):
+        with suppress(WorkflowError):  # a prompt may be too long, or a reply without an answer fatal
+            episodes.append(play(*replies))
+    return episodes
 
 
-def _played(setup: Setup, chats: Mapping[str, Chat], reply: str) -> Episode:
-    scripted = {name: Scripted(partial(_say, reply=reply), chat) for name, chat in chats.items()}
+def _played(setup: Setup, chats: Mapping[str, Chat], *replies: str) -> Episode:
+    """An episode in which the roles say these replies in turn."""
+    in_turn = cycle(replies)
+    scripted = {name: Scripted(lambda policy, prompt: next(in_turn), chat) for name, chat in chats.items()}
     stage = Stage(workflow=setup.workflow, routing=setup.routing, sampler=ByPolicy(scripted), chats=chats)
     limits = Limits.of(setup.config, 1.0)
     # The score of a scripted reply means nothing, and the task's judge may be slow or have processes to start.
@@ -212,10 +256,6 @@ def _played(setup: Setup, chats: Mapping[str, Chat], reply: str) -> Episode:
 
 async def _unjudged(answer: str, key: str) -> Score:
     return not_judged("it is a rehearsal")
-
-
-def _say(policy: str, prompt: str, *, reply: str) -> str:
-    return reply
 
 
 def _distinct(models: Sequence[ModelConfig]) -> list[ModelConfig]:

@@ -20,6 +20,12 @@ SIGNATURES: Family[Signature] = Family(
     members={
         name: f"{_HERE}.{module}:{module.upper()}"
         for name, module in {
+            "failed episodes": "failed_episodes",
+            "unjudged answers": "unjudged_answers",
+            "cut-off replies": "cut_off_replies",
+            "unreadable replies": "unreadable_replies",
+            "constant reward": "constant_reward",
+            "silent role": "silent_role",
             "cliff": "cliff",
             "capture": "capture",
             "amplified drift": "amplified_drift",
@@ -38,6 +44,18 @@ SIGNATURES: Family[Signature] = Family(
 )
 
 
+EARLY = (
+    "failed episodes",
+    "unjudged answers",
+    "cut-off replies",
+    "unreadable replies",
+    "constant reward",
+    "silent role",
+    "no signal",
+)
+"""The signatures that need few episodes: they are looked for from the first evaluation on, while a run trains."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Diagnosis:
     """The result of looking for every signature in a history."""
@@ -47,6 +65,8 @@ class Diagnosis:
     findings: Sequence[Finding]
     errors: Mapping[str, str]
     """Name -> the message about a signature that could not be looked for, because it raised."""
+    lacking: Mapping[str, str]
+    """Name -> what the history lacks for a signature to be looked for, such as "10 training steps"."""
 
     def check(self) -> None:
         """Raises RunError if a signature could not be looked for."""
@@ -79,12 +99,15 @@ def examine(history: History, limits: Thresholds | None = None, extra: Sequence[
     signatures = build_signatures((*history.signatures, *extra))
     findings: list[Finding] = []
     errors: dict[str, str] = {}
+    lacking: dict[str, str] = {}
     for name, signature in signatures.items():
         try:
+            if missing := signature.lacks(history, limits):
+                lacking[name] = missing
             findings += _findings(signature, history, limits)
         except Exception as error:  # whatever the user's function raises
             errors[name] = f"signature {name!r} raised {type(error).__name__}: {error}"
-    return Diagnosis(signatures=signatures, findings=findings, errors=errors)
+    return Diagnosis(signatures=signatures, findings=findings, errors=errors, lacking=lacking)
 
 
 def diagnose(history: History, limits: Thresholds | None = None, extra: Sequence[Spec] = ()) -> list[Finding]:

@@ -1,7 +1,7 @@
 """Parallel calls of a role whose gradients add up, in the same direction step after step, before accuracy falls."""
 
 from counterpoint.analysis.history import History
-from counterpoint.analysis.signatures.base import Finding, Signature, Thresholds
+from counterpoint.analysis.signatures.base import Finding, Signature, Thresholds, lacks_evaluations
 from counterpoint.analysis.summary import CLIFF_DROP, summarize
 
 
@@ -46,4 +46,5 @@ AMPLIFIED_DRIFT = Signature(
         "Divide the role's gradient by its amplification (the intervention `limit_amplification`), use one policy per"
         ' slot (policies.sharing = "slots"), or make fewer parallel calls.'
     ),
+    lacks=lacks_evaluations(2),
 )

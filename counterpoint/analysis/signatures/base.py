@@ -47,6 +47,20 @@ class Thresholds:
     missed: float = 0.02
     """Least fraction of episodes in which some answer was right and the team was not: what they could have changed."""
     without_signal: float = 0.9
+    groups: int = 8
+    """Groups without any signal after which a run of less than `least` steps has no signal."""
+    unreadable: float = 0.5
+    """Fraction of a role's replies."""
+    cut_off: float = 0.25
+    """Fraction of a role's replies."""
+    calls: int = 8
+    """Least calls of a role from which these two fractions are computed."""
+    failed: float = 0.01
+    """Fraction of the episodes, for failures that a workflow cannot always avoid: too long, too slow, out of reach."""
+    unjudged: float = 0.05
+    """Fraction of the episodes."""
+    episodes: int = 16
+    """Least episodes from which something is said about all of them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,7 +71,7 @@ class Finding:
     where: str
     """The team, a policy, or a role."""
     steps: tuple[int, int]
-    """The first and the last training step in which it shows."""
+    """The first and the last training step in which it shows; 0 is the evaluation before the first."""
     evidence: tuple[str, ...]
     """Metrics with their values and thresholds, one per entry."""
 
@@ -73,6 +87,28 @@ class Signature:
     """The failure, in one or two sentences."""
     advice: str
     """Possible remedies, in one or two sentences."""
+    lacks: Callable[[History, Thresholds], str | None] = lambda history, limits: None
+    """What a history lacks for this signature to be looked for, such as "10 training steps"; None: nothing."""
+
+
+def lacks_steps(history: History, limits: Thresholds) -> str | None:
+    """`least` training steps, if the run is shorter."""
+    return f"{limits.least} training steps" if history.last < limits.least else None
+
+
+def lacks_window(history: History, limits: Thresholds) -> str | None:
+    """`window` training steps, if the run is shorter."""
+    return f"{limits.window} training steps" if history.last < limits.window else None
+
+
+def lacks_evaluations(count: int) -> Callable[[History, Thresholds], str | None]:
+    """That many evaluations, if there are fewer."""
+
+    def lacks(history: History, limits: Thresholds) -> str | None:
+        there = {row["step"] for row in history.evaluations}
+        return f"{count} evaluations" if len(there) < count else None
+
+    return lacks
 
 
 def now(history: History, name: str, limits: Thresholds) -> float | None:

@@ -3,7 +3,14 @@
 from typing import NamedTuple
 
 from counterpoint.analysis.history import History
-from counterpoint.analysis.signatures.base import Finding, Signature, Thresholds, at_the_start, fall_from_the_best
+from counterpoint.analysis.signatures.base import (
+    Finding,
+    Signature,
+    Thresholds,
+    at_the_start,
+    fall_from_the_best,
+    lacks_window,
+)
 
 
 def find(history: History, limits: Thresholds) -> list[Finding]:
@@ -92,4 +99,5 @@ CAPTURE = Signature(
         'Balance the roles of the policy (algorithm.role_weights = "balance", or the intervention `balance`), or give'
         " the role that suffers a policy of its own."
     ),
+    lacks=lacks_window,
 )

@@ -1,7 +1,7 @@
 """Terminal accuracy cliff: test accuracy at the end of the run is well below its peak."""
 
 from counterpoint.analysis.history import History
-from counterpoint.analysis.signatures.base import Finding, Signature, Thresholds
+from counterpoint.analysis.signatures.base import Finding, Signature, Thresholds, lacks_evaluations
 from counterpoint.analysis.summary import CLIFF_DROP, summarize
 
 
@@ -38,4 +38,5 @@ CLIFF = Signature(
         " decaying learning rate, or hold the drifting role near the base with a KL penalty (the intervention"
         " `anchor_roles`); the summary shows which role fell most from its peak."
     ),
+    lacks=lacks_evaluations(4),
 )

@@ -1,7 +1,7 @@
 """A role whose replies repeat its prompt."""
 
 from counterpoint.analysis.history import History
-from counterpoint.analysis.signatures.base import Finding, Signature, Thresholds, at_the_start, now, window
+from counterpoint.analysis.signatures.base import Finding, Signature, Thresholds, at_the_start, lacks_steps, now, window
 
 
 def find(history: History, limits: Thresholds) -> list[Finding]:
@@ -28,4 +28,5 @@ ECHO = Signature(
         "Compare episode/helped with episode/hurt to see whether the role still helps. Credit it for what it adds"
         ' (algorithm.credit = "help_hurt"), or remove it from the workflow.'
     ),
+    lacks=lacks_steps,
 )

@@ -1,7 +1,7 @@
 """A role that has stopped to explore before it was right."""
 
 from counterpoint.analysis.history import History
-from counterpoint.analysis.signatures.base import Finding, Signature, Thresholds, at_the_start, now, window
+from counterpoint.analysis.signatures.base import Finding, Signature, Thresholds, at_the_start, lacks_steps, now, window
 
 
 def find(history: History, limits: Thresholds) -> list[Finding]:
@@ -31,4 +31,5 @@ ENTROPY_COLLAPSE = Signature(
         'Use the intervention `entropy_floor` with algorithm.without_signal = "keep", a lower learning rate, a larger'
         " upper clip bound (`high`), or a KL penalty to the base."
     ),
+    lacks=lacks_steps,
 )

@@ -1,7 +1,7 @@
 """Roles after the first answer that change nothing."""
 
 from counterpoint.analysis.history import History
-from counterpoint.analysis.signatures.base import Finding, Signature, Thresholds, now, window
+from counterpoint.analysis.signatures.base import Finding, Signature, Thresholds, lacks_steps, now, window
 
 
 def find(history: History, limits: Thresholds) -> list[Finding]:
@@ -28,4 +28,5 @@ LAZY_ROLE = Signature(
         " base model in the role's place (`--ablate ROLE`). If nothing is lost, a single agent is the cheaper workflow;"
         ' otherwise credit the role for what it changes (algorithm.credit = "help_hurt").'
     ),
+    lacks=lacks_steps,
 )

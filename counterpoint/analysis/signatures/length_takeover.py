@@ -1,7 +1,7 @@
 """A role that should judge, choose or plan, and writes the solution instead."""
 
 from counterpoint.analysis.history import History
-from counterpoint.analysis.signatures.base import Finding, Signature, Thresholds, at_the_start, now, window
+from counterpoint.analysis.signatures.base import Finding, Signature, Thresholds, at_the_start, lacks_steps, now, window
 
 BRIEF = frozenset({"verdict", "choice", "proposal"})
 """Claims of roles whose replies have no reason to become solutions."""
@@ -32,4 +32,5 @@ LENGTH_TAKEOVER = Signature(
         "Read its replies (`counterpoint show`). Use a length penalty (algorithm.overlong), or credit the role for its"
         ' own claim instead of the team\'s answer (algorithm.credit = "own").'
     ),
+    lacks=lacks_steps,
 )

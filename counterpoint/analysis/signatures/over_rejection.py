@@ -1,7 +1,7 @@
 """A judge that rejects what is right."""
 
 from counterpoint.analysis.history import History
-from counterpoint.analysis.signatures.base import Finding, Signature, Thresholds, now, window
+from counterpoint.analysis.signatures.base import Finding, Signature, Thresholds, lacks_steps, now, window
 
 
 def find(history: History, limits: Thresholds) -> list[Finding]:
@@ -24,4 +24,5 @@ OVER_REJECTION = Signature(
         'Credit it for its own verdicts (algorithm.credit = "own"), see in role/<generator>/spoiled what its'
         " rejections cost, or allow fewer rounds."
     ),
+    lacks=lacks_steps,
 )

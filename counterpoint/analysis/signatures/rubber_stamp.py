@@ -1,7 +1,7 @@
 """A judge that approves what is wrong."""
 
 from counterpoint.analysis.history import History
-from counterpoint.analysis.signatures.base import Finding, Signature, Thresholds, now, window
+from counterpoint.analysis.signatures.base import Finding, Signature, Thresholds, lacks_steps, now, window
 
 
 def find(history: History, limits: Thresholds) -> list[Finding]:
@@ -24,4 +24,5 @@ RUBBER_STAMP = Signature(
         'Credit it for its own verdicts (algorithm.credit = "own" or "mix"), compute advantages'
         ' within the role (algorithm.advantage = "role"), or give it a policy of its own.'
     ),
+    lacks=lacks_steps,
 )

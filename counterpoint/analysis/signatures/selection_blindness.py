@@ -1,7 +1,7 @@
 """Right answers that are there and are not chosen."""
 
 from counterpoint.analysis.history import History
-from counterpoint.analysis.signatures.base import Finding, Signature, Thresholds
+from counterpoint.analysis.signatures.base import Finding, Signature, Thresholds, lacks_evaluations
 
 EVALUATIONS = 3
 """Evaluations over which the gap is averaged, at the start and at the end."""
@@ -34,4 +34,5 @@ SELECTION_BLINDNESS = Signature(
         " than at random (role/<role>/selection against one over the number of candidates), or compare with the"
         " workflow `majority`."
     ),
+    lacks=lacks_evaluations(EVALUATIONS + 1),
 )

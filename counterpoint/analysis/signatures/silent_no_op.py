@@ -20,6 +20,10 @@ def find(history: History, limits: Thresholds) -> list[Finding]:
     return findings
 
 
+def lacks(history: History, limits: Thresholds) -> str | None:
+    return f"{limits.start} training steps" if history.last < limits.start else None
+
+
 SILENT_NO_OP = Signature(
     name="silent no-op",
     find=find,
@@ -28,4 +32,5 @@ SILENT_NO_OP = Signature(
         "Check policy/<policy>/learning_rate and gradient_norm, and the warm-up; then whether every advantage is 0, and"
         " whether the loss clips every token (loss/<policy>/<role>/clipped)."
     ),
+    lacks=lacks,
 )

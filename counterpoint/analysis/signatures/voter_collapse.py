@@ -1,7 +1,15 @@
 """Voters that all say the same, and less often the right thing."""
 
 from counterpoint.analysis.history import History
-from counterpoint.analysis.signatures.base import Finding, Signature, Thresholds, fall_from_the_best, now, window
+from counterpoint.analysis.signatures.base import (
+    Finding,
+    Signature,
+    Thresholds,
+    fall_from_the_best,
+    lacks_window,
+    now,
+    window,
+)
 
 
 def find(history: History, limits: Thresholds) -> list[Finding]:
@@ -29,4 +37,5 @@ VOTER_COLLAPSE = Signature(
         'Give the voters policies of their own (sharing = "slots", or voters = "distinct"), raise the temperature, or'
         " hold the role near the base with a KL penalty (the intervention `anchor_roles`)."
     ),
+    lacks=lacks_window,
 )
