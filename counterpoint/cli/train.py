@@ -61,6 +61,8 @@ def _train(console: Console, run: Run, planned: Plan) -> None:
     if found is not None:
         print_outcome(console, found)
         print_behaviour(console, found)
+    for line in planned.warnings:
+        console.print(f"warning: {line}", markup=False, soft_wrap=True)
     profile = run.profile_rows()
     if profile:
         print_profile(console, profile)
