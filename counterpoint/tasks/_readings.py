@@ -34,6 +34,7 @@ _BOXED: Final = re.compile(r"\\boxed\{[^{}]*\}")
 _ENDS: Final = " .,;:'\"`()"
 _TAG: Final = re.compile(r"<(\w+)>")
 _MOST_WORDS: Final = 60
+_LONGEST: Final = 1000
 _TRIED: Final = 20
 """Keys that a sentence is tried with."""
 
@@ -159,7 +160,7 @@ def _pairs(tasks: Iterable[Task]) -> dict[tuple[str, Extract], list[str]]:
     for task in tasks:
         keys = found.setdefault((task.problem.answer_format, task.problem.extract), [])
         if len(keys) < _TRIED:
-            keys += task.accepted or (task.key,)
+            keys += [key[:_LONGEST] for key in task.accepted or (task.key,)]
     return found
 
 

@@ -63,8 +63,8 @@ class Splits:
         roles = {"validation": "the peak is chosen", "test": "accuracy is reported"}
         small = [
             f"{role} on {len(tasks)} {split} problem{'' if len(tasks) == 1 else 's'}: the standard error of an accuracy"
-            f" is up to {50 / math.sqrt(len(tasks)):.0f} points, so that it cannot be told from chance; give at least"
-            f" {FEWEST}"
+            f" is up to {50 / math.sqrt(len(tasks)):.0f} points, so that a gain can hardly be told from chance; give at"
+            f" least {FEWEST}"
             for split, role in roles.items()
             if len(tasks := self.named()[split]) < FEWEST
         ]

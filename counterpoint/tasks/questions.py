@@ -137,8 +137,9 @@ def _entry(row: Row, columns: _Columns, reading: Reading, split: Split | None) -
         raise TaskError(f"column {columns.question!r} is empty")
     if isinstance(text, bool) or not isinstance(text, str | int | float):
         raise TaskError(f"column {columns.question!r} is {type(text).__name__}, not text or a number")
+    answer = _value(row, columns.answer)
     try:
-        keys = keys_of(_value(row, columns.answer), columns.separator)
+        keys = keys_of(answer, columns.separator)
     except TaskError as error:
         raise TaskError(f"column {columns.answer!r} {error}") from None
     unreadable = next((key for key in keys if not reading.keeps(key)), None)
