@@ -50,7 +50,7 @@ class Reading:
     def check(self, keys: Iterable[str]) -> None:
         """Raises ConfigError if the sentence asks for none of the `keys` in a way that is read.
 
-        A function of the user's own is only tried where the sentence asks for a box, because it may expect any form.
+        The user's own function is only tried where the sentence asks for a box, because it may expect any form.
         """
         if is_own(self.name):
             disagreement = _disagreement(self.answer_format, self.extract, keys)
@@ -107,7 +107,7 @@ def reading_of(read: str, pattern: str, answer_format: str) -> Reading:
 
 
 def check_readings(tasks: Iterable[Task], source: str) -> None:
-    """Raises TaskError if tasks of the user's own ask for a box that they do not read, or read one that none is told.
+    """Raises TaskError if one of the user's own tasks asks for a box that it does not read, or reads one that it does not ask for.
 
     Every pair of a sentence and a function is tried with a few keys.
     """

@@ -45,7 +45,7 @@ def questions(
     test, those of train are whose text says so, about 10 % each.
 
     `read` says how an answer is read from a reply: from the last `\boxed{...}` (`boxed`, the default), `last_line`,
-    `whole`, the last match of a regular expression (`pattern`), or by a function of the user's own, `module:name`.
+    `whole`, the last match of a regular expression (`pattern`), or by the user's own function, `module:name`.
     `answer_format` is the sentence that tells a model to write it so; `pattern` and functions have none of their own.
     An answer is right if it is the same number or text as an accepted one, as a person reads them: see
     `same_text_or_number`. With `percent`, `50%` is the number 0.5.
