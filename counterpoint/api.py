@@ -301,6 +301,8 @@ def carry_on(run: Run, planned: Plan, *, progress: bool = True, watch: Watch | N
             run_to_end(train_run(run, watch or _nothing, planned.setup))
             return
         console.print(f"run: {run.path}", markup=False, soft_wrap=True)
+        for line in planned.warnings:
+            console.print(f"warning: {line}", markup=False, soft_wrap=True)
         if not saved:
             console.print(f"evaluating before the first step: {_tasks_of_evaluation(planned)} ...", soft_wrap=True)
         with shown:

@@ -3,8 +3,9 @@
 import asyncio
 import hashlib
 import inspect
+import math
 import numbers
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
@@ -96,6 +97,8 @@ class Task:
     """The judge bounds its own time, and how long an answer waits for its turn says nothing about the answer."""
     unanswered: Score = field(default=WRONG, compare=False)
     """The score of a missing answer."""
+    accepted: tuple[str, ...] = field(default=(), repr=False)
+    """The answers that are right, if there are several; `key` then lists them. An answer gets its best score."""
     reference: str | None = field(default=None, repr=False, compare=False)
     """The right answer as a person would read it, where the key is something else; only records show it."""
 
@@ -119,7 +122,22 @@ class Task:
         """
         if answer is None:
             return self.unanswered
+        scores = []
+        for key in self.accepted or (self.key,):
+            scores.append(await self._scored(answer, key))
+            if (scores[-1].reward or 0.0) >= RIGHT_FROM:
+                break
+        return _best(scores)
+
+    async def _scored(self, answer: str, key: str) -> Score:
         if inspect.iscoroutinefunction(self.judge):
-            return as_score(await self.judge(answer, self.key))
-        value = await asyncio.to_thread(self.judge, answer, self.key)
+            return as_score(await self.judge(answer, key))
+        value = await asyncio.to_thread(self.judge, answer, key)
         return as_score(await value if inspect.isawaitable(value) else value)
+
+
+def _best(scores: Sequence[Score]) -> Score:
+    """The last score if it is right, else one that was not judged, which might have been right, else the highest."""
+    if (scores[-1].reward or 0.0) >= RIGHT_FROM:
+        return scores[-1]
+    return max(scores, key=lambda score: math.inf if score.reward is None else score.reward)

@@ -189,7 +189,7 @@ def test_the_questions_written_can_be_trained_on(tmp_path):
     counterpoint("init", "task", "my_task", folder=tmp_path)
     task = 'task={name="questions", path="my_task.jsonl"}'
     planned = counterpoint("train", "voting_arithmetic", task, "run.threads=1", "--dry-run", folder=tmp_path)
-    assert "tasks       4" in planned
+    assert "tasks       291 train, 28 validation, 41 test" in planned
 
 
 @pytest.mark.parametrize("name", ["a/b", "", "..", "a b", "a.b"])

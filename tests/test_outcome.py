@@ -6,7 +6,7 @@ from statistics import fmean
 
 import pytest
 
-from counterpoint.analysis.intervals import Interval, paired_interval
+from counterpoint.analysis.intervals import Interval, interval, paired_interval
 from counterpoint.analysis.summary import Summary, peak_of_accuracy, smooth, summarize
 
 OLD = {"peak_step", "terminal_steps", "team", "cliff", "slope", "roles", "behaviour"}
@@ -144,7 +144,7 @@ def test_a_role_that_falls_silent_has_no_accuracy_where_it_was_not_called():
     found = summarize(course([0.1, 0.5, 0.6], [{"a": 0.0, "b": 1.0}, *[{"a": 1.0, "b": 1.0}] * 2], roles))
     judge = found.roles["judge"]
     assert (judge.base, judge.peak, judge.terminal, judge.gain, judge.drop) == (
-        Interval(0.25, 0.25, 0.25, 1),
+        interval([0.25]),
         *[None] * 4,
     )
     assert Summary.from_dict(json.loads(json.dumps(found.as_dict()))) == found

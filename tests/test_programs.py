@@ -659,7 +659,7 @@ def test_all_kinds_of_files_give_the_same_tasks(tmp_path):
     ("name", "content", "message"),
     [
         ("a.jsonl", b"", "there are no rows"),
-        ("a.jsonl", b"{\n", "a.jsonl, line 1: not JSON"),
+        ("a.jsonl", b"{\n", "a.jsonl, line 1 is not JSON"),
         ("a.jsonl", b"\n[1]\n", "a.jsonl, line 2 is not a JSON object"),
         ("a.jsonl", b"\xff", "is not UTF-8 text"),
         ("a.json", b"{}", "is not a JSON list of objects"),

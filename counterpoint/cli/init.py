@@ -6,6 +6,7 @@ import keyword
 import sys
 from collections.abc import Mapping
 from importlib.machinery import PathFinder
+from itertools import product
 from pathlib import Path
 
 from counterpoint.cli.out import check_folder, failure_of_place
@@ -71,7 +72,8 @@ def test_a_draft_that_is_not_approved_is_written_again():
     assert episode.answer == "2"
 '''
 
-_QUESTIONS = 60
+_LEFT, _RIGHT = 24, 15
+"""The largest numbers of the questions written: enough of them for a validation split that can choose a peak."""
 
 
 def write_workflow(name: str, into: Path) -> None:
@@ -98,7 +100,8 @@ def write_questions(name: str, into: Path) -> None:
     if not name.replace("-", "_").isidentifier():
         raise ConfigError(f"{name!r} cannot be a task's name: letters, digits, - and _, a letter first")
     file = f"{name}.jsonl"
-    rows = [{"question": f"What is {n} + {n * 7 % 31}?", "answer": n + n * 7 % 31} for n in range(1, _QUESTIONS + 1)]
+    pairs = product(range(1, _LEFT + 1), range(1, _RIGHT + 1))
+    rows = [{"question": f"What is {left} + {right}?", "answer": left + right} for left, right in pairs]
     _write(into, {file: "".join(json.dumps(row) + "\n" for row in rows)})
     task = f'task=\'{{name="questions", path="{file}"}}\''
     _print_next(

@@ -86,6 +86,8 @@ def _train(console: Console, run: Run, planned: Plan) -> None:
             console.print(line, markup=False, soft_wrap=True)
         print_behaviour(console, found)
         print_summary_controls(console, found, run.path)
+    for line in planned.warnings:
+        console.print(f"warning: {line}", markup=False, soft_wrap=True)
     profile = run.profile_rows()
     if profile:
         print_profile(console, profile)

@@ -4,10 +4,13 @@ import re
 from fractions import Fraction
 from typing import ClassVar
 
+from counterpoint.judges._plain import amount, plain
 from counterpoint.judges.base import Judge
 from counterpoint.task import RIGHT, WRONG, Score
 
 _MAX_DIGITS = 400
+_MARGIN = 1000
+"""Characters by which an answer may be longer than four times its key."""
 _THOUSANDS = re.compile(r"(?<=\d),(?=\d{3}(?!\d))")
 _LOOSE = re.compile(r"(?<=[-+/])\s+|\s+(?=/)")
 
@@ -19,39 +22,56 @@ async def same_number(answer: str, key: str) -> Score:
 
 
 async def same_text_or_number(answer: str, key: str) -> Score:
-    """Right if both are the same number, or the same text up to case and white space."""
-    if _normal(answer) == _normal(key):
-        return RIGHT
-    return await same_number(answer, key)
+    r"""Right if both are the same number, or the same text as a person reads it.
+
+    Case, white space, markup (`\text{Paris}`, `**Paris**`, `$5$`), quotation marks, a leading article and a final full
+    stop do not count. `50%` is neither 50 nor 0.5.
+    """
+    return _compared(answer, key, percent=False, text=True)
 
 
 class NumberJudge(Judge):
-    """The judge "number": right is the same rational number."""
+    """The judge "number": right is the same rational number. With `percent`, `50%` is the number 0.5."""
 
     bounded: ClassVar[bool] = True
 
+    def __init__(self, *, percent: bool = False) -> None:
+        self._percent = percent
+
     async def judge(self, answer: str, key: str) -> Score:
-        return await same_number(answer, key)
+        return _compared(answer, key, percent=self._percent, text=False)
 
 
 class TextJudge(Judge):
-    """The judge "text": right is the same number, or the same text up to case and white space."""
+    """The judge "text": right is the same number, or the same text as a person reads it: see `same_text_or_number`.
+
+    With `percent`, `50%` is the number 0.5.
+    """
 
     bounded: ClassVar[bool] = True
 
+    def __init__(self, *, percent: bool = False) -> None:
+        self._percent = percent
+
     async def judge(self, answer: str, key: str) -> Score:
-        return await same_text_or_number(answer, key)
+        return _compared(answer, key, percent=self._percent, text=True)
+
+
+def _compared(answer: str, key: str, *, percent: bool, text: bool) -> Score:
+    if len(answer) > _MARGIN + 4 * len(key):
+        return Score(reward=0.0, reason=f"it has {len(answer)} characters")
+    found, right = plain(answer), plain(key)
+    if text and found and found == right:
+        return RIGHT
+    value, wanted = amount(found, percent=percent), amount(right, percent=percent)
+    return RIGHT if value is not None and wanted is not None and value.equals(wanted) else WRONG
 
 
 def _number(text: str) -> Fraction | None:
-    plain = _THOUSANDS.sub("", text.strip().replace("$", "").replace("\u2212", "-"))
-    if len(plain) > _MAX_DIGITS or "e" in plain.lower() or "_" in plain:
+    plain_text = _THOUSANDS.sub("", text.strip().replace("$", "").replace("\u2212", "-"))
+    if len(plain_text) > _MAX_DIGITS or "e" in plain_text.lower() or "_" in plain_text:
         return None
     try:
-        return Fraction(_LOOSE.sub("", plain))
+        return Fraction(_LOOSE.sub("", plain_text))
     except (ValueError, ZeroDivisionError):
         return None
-
-
-def _normal(text: str) -> str:
-    return " ".join(text.split()).casefold()

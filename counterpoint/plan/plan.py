@@ -70,6 +70,11 @@ class Plan:
         return {split: len(members) for split, members in self.setup.tasks.named().items()}
 
     @property
+    def warnings(self) -> tuple[str, ...]:
+        """Reasons why a run of this recipe may say little."""
+        return self.setup.tasks.warnings()
+
+    @property
     def calls_per_step(self) -> int:
         """At most, if the workflow's number of calls varies."""
         rollouts = self.config.rollout
@@ -126,6 +131,7 @@ class Plan:
             "routing     " + ", ".join(f"{role} -> {_listed(found)}" for role, found in routes.items()),
             *(f"policy      {name}: {self._describe(name)}" for name in self.settings),
             "tasks       " + ", ".join(f"{count} {split}" for split, count in self.splits.items()),
+            *(f"warning     {line}" for line in self.warnings),
             f"per step    {self._arithmetic()}",
             *(
                 f"            without {role}, which the scripted replies of the plan did not lead to"

@@ -12,9 +12,12 @@ from counterpoint.judges import build_judge
 from counterpoint.judges.base import Judge, Together
 from counterpoint.judges.function.judge import FunctionJudge, is_async
 from counterpoint.judges.programs.grader import Grader
+from counterpoint.judges.text import same_text_or_number
 from counterpoint.options import Spec
 from counterpoint.sandboxes import build_sandbox
 from counterpoint.task import Task
+from counterpoint.tasks._readings import check_readings
+from counterpoint.tasks._refused import quoted
 from counterpoint.tasks.base import Splits, splits_of
 
 TASKS: Family[Any] = Family(
@@ -40,8 +43,28 @@ def load_tasks(spec: Spec, sandbox: Spec = _DEFAULT_SANDBOX, judge: Spec = _OWN_
     task of every split is scored by that one. No sandbox and no judge runs yet: see `Splits.judging`.
     """
     chosen = build_judge(judge)
-    splits = _loaded(spec, sandbox)
-    return _own_judges_bounded(splits) if chosen is None else _judged_by(chosen, splits)
+    splits = _noted(_loaded(spec, sandbox))
+    if is_own(spec.name):
+        check_readings(splits.every(), f"task {spec.name!r}")
+    if chosen is not None:
+        return _judged_by(chosen, splits)
+    _check_keys(splits, spec.name)
+    return _own_judges_bounded(splits)
+
+
+def _check_keys(splits: Splits, name: str) -> None:
+    """Raises TaskError if an answer is compared with a key that is blank, which none can equal."""
+    for task in splits.every():
+        if task.judge is same_text_or_number and not task.key.strip():
+            raise TaskError(
+                f"task {name!r}: {quoted(task.problem.text)} has an empty answer; give one, or a judge that needs none"
+            )
+
+
+def _noted(splits: Splits) -> Splits:
+    """The same splits, whose warnings are kept in the metadata of a run."""
+    found = splits.warnings()
+    return replace(splits, notes={**splits.notes, "task_warnings": "; ".join(found)}) if found else splits
 
 
 def _loaded(spec: Spec, sandbox: Spec) -> Splits:
@@ -72,6 +95,7 @@ def _judged_by(judge: Judge, splits: Splits) -> Splits:
                 judge=judge.for_problem(task.problem.text),
                 bounded=judge.bounded,
                 reference=task.reference,
+                accepted=task.accepted,
             )
             for task in tasks
         )

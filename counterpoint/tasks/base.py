@@ -5,19 +5,26 @@ are divided into splits by their text (see `splits_of`). A member may be such an
 """
 
 import hashlib
+import math
 import random
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
+from itertools import chain
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Final
 
 from counterpoint.errors import TaskError
 from counterpoint.judges.base import Judging
 from counterpoint.judges.text import same_text_or_number
 from counterpoint.task import JudgeFunction, Problem, Task
-from counterpoint.tasks._answers import BOXED_FORMAT, last_box
-from counterpoint.tasks._splits import Split, problem_id, split_of
+from counterpoint.tasks._answers import BOXED_FORMAT, last_box, listed, task_keys
+from counterpoint.tasks._readings import unread
+from counterpoint.tasks._refused import quoted, repeated
+from counterpoint.tasks._splits import Split, normal, problem_id, split_of
+
+FEWEST: Final = 25
+"""Problems of a split, below which the standard error of an accuracy, 50 % / sqrt(n), may exceed 10 points."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,15 +44,36 @@ class Splits:
         for split, tasks in self.named().items():
             if not tasks:
                 raise TaskError(f"the {split} split has no tasks")
-            for task in tasks:
-                text = " ".join(task.problem.text.split()).casefold()
+            for number, task in enumerate(tasks, start=1):
+                text, place = normal(task.problem.text), f"{split} (number {number})"
                 if text in seen:
-                    raise TaskError(f"problem {task.problem.id!r} is in {seen[text]} and again in {split}")
-                seen[text] = split
+                    about = f"problem {task.problem.id!r}, {quoted(task.problem.text)},"
+                    raise TaskError(f"{about} is in {seen[text]} and again in {place}")
+                seen[text] = place
         _check_ids([task.problem for tasks in self.named().values() for task in tasks])
 
     def named(self) -> dict[str, tuple[Task, ...]]:
         return {"train": self.train, "validation": self.validation, "test": self.test}
+
+    def every(self) -> Iterator[Task]:
+        """All tasks: train, validation, test."""
+        return chain(self.train, self.validation, self.test)
+
+    def warnings(self) -> tuple[str, ...]:
+        """Reasons why a training run on these tasks may say little, one sentence each."""
+        roles = {"validation": "the peak is chosen", "test": "accuracy is reported"}
+        small = [
+            f"{role} on {len(tasks)} {split} problem{'' if len(tasks) == 1 else 's'}: the standard error of an accuracy"
+            f" is up to {50 / math.sqrt(len(tasks)):.0f} points, so that a gain can hardly be told from chance; give at"
+            f" least {FEWEST}"
+            for split, role in roles.items()
+            if len(tasks := self.named()[split]) < FEWEST
+        ]
+        unread_formats = [
+            f"no answer is read from the replies that {sentence!r} may ask for: make `extract` read what it asks for"
+            for sentence in unread(self.every())
+        ]
+        return (*small, *unread_formats)
 
     def fingerprints(self) -> dict[str, str]:
         """One SHA-256 per split, over ids, texts and keys in order: equal if and only if the tasks are the same."""
@@ -63,15 +91,22 @@ def task_of(
 ) -> Task:
     r"""The task to answer the question `text`, with the right answer `key`, which is kept as text.
 
-    An answer is read from the last `\boxed{...}` of a reply and is right if it is the same number, or the same text up
-    to case and white space. `judge(answer, key)` may be any function, plain or async, that returns a reward in [0, 1],
-    True, False, None (not judged) or a `Score`. The id is that of the text. Raises TaskError if the text is empty.
+    A list or tuple as `key` holds several right answers. An answer is read from the last `\boxed{...}` of a reply and
+    is right if it is the same number or text as a person reads it (see `same_text_or_number`). `judge(answer, key)` may
+    be any function, plain or async, that returns a reward in [0, 1], True, False, None (not judged) or a `Score`. The
+    id is that of the text.
+
+    Raises TaskError if the text is empty, or the key is not a number or is an empty list.
     """
     if not text.strip():
         raise TaskError("a task needs a text: this one is empty")
     name = id or problem_id("task", text)
     problem = Problem(id=name, text=text, answer_format=answer_format, extract=extract)
-    return Task(problem=problem, key=str(key), judge=judge)
+    try:
+        keys = task_keys(key)
+    except TaskError as error:
+        raise TaskError(f"the answer to {quoted(text)} {error}") from None
+    return Task(problem=problem, key=listed(keys), judge=judge, accepted=keys if len(keys) > 1 else ())
 
 
 def splits_of(made: object, source: str) -> Splits:
@@ -85,8 +120,21 @@ def splits_of(made: object, source: str) -> Splits:
     if isinstance(made, str | bytes | Mapping) or not isinstance(made, Iterable):
         shown = f"{repr(made)[:_LONGEST_SHOWN]}, a {type(made).__name__}"
         raise TaskError(f"task {source!r} is {shown}: allowed are Splits, or a list of tasks or of questions")
-    tasks = [_task_from(row, f"task {source!r}, number {number}") for number, row in enumerate(made, start=1)]
-    return divided(tasks, f"task {source!r}")
+    name = f"task {source!r}"
+    tasks = [_task_from(row, f"{name}, number {number}") for number, row in enumerate(made, start=1)]
+    _check_once(tasks, name)
+    return divided(tasks, name)
+
+
+def _check_once(tasks: Sequence[Task], source: str) -> None:
+    """Raises TaskError if two tasks of a list ask the same, up to case and white space."""
+    seen: dict[str, int] = {}
+    for place, task in enumerate(tasks):
+        first = seen.setdefault(normal(task.problem.text), place)
+        if first != place:
+            other = tasks[first]
+            reason = repeated(task.problem.text, task.key, other.problem.text, other.key, f"number {first + 1}")
+            raise TaskError(f"{source}, number {place + 1}: {reason}")
 
 
 def divided(tasks: Sequence[Task], source: str) -> Splits:
@@ -98,7 +146,8 @@ def divided(tasks: Sequence[Task], source: str) -> Splits:
         if not members:
             raise TaskError(
                 f"{source} has too few questions: none falls into the {split} split, of {len(tasks)} in all; the text"
-                " of a question decides its split (80 % train, 10 % validation, 10 % test)"
+                " of a question decides its split (80 % train, 10 % validation, 10 % test), unless it returns"
+                " counterpoint.Splits"
             )
     return Splits(train=tuple(found["train"]), validation=tuple(found["validation"]), test=tuple(found["test"]))
 
@@ -114,13 +163,16 @@ def _check_ids(problems: Iterable[Problem]) -> None:
 
 
 def _task_from(row: Any, place: str) -> Task:
-    match row:
-        case Task():
-            return row
-        case {"question": str(question), "answer": str() | int() | float() as answer}:
-            return task_of(question, answer)
-        case (str(question), str() | int() | float() as answer):
-            return task_of(question, answer)
+    try:
+        match row:
+            case Task():
+                return row
+            case {"question": str(question), "answer": answer} if not isinstance(answer, dict):
+                return task_of(question, answer)
+            case (str(question), answer) if not isinstance(answer, dict):
+                return task_of(question, answer)
+    except TaskError as error:
+        raise TaskError(f"{place}: {error}") from None
     shown = repr(row)
     raise TaskError(
         f"{place} is {shown[:_LONGEST_SHOWN]}: allowed are a Task, (question, answer), or"

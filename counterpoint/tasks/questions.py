@@ -1,56 +1,209 @@
-"""Questions and answers from the user's own JSON Lines file."""
+"""Questions and answers from the user's own files."""
 
-import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
+from typing import Any, Final, Literal
 
-from counterpoint.errors import TaskError
-from counterpoint.tasks._answers import BOXED_FORMAT
-from counterpoint.tasks._splits import problem_id
-from counterpoint.tasks.base import Splits, divided, task_of
+from counterpoint.errors import ConfigError, TaskError
+from counterpoint.judges.text import TextJudge, same_text_or_number
+from counterpoint.task import JudgeFunction, Task
+from counterpoint.tasks._answers import keys_of, listed
+from counterpoint.tasks._readings import Reading, reading_of
+from counterpoint.tasks._refused import Refused, complaint, repeated
+from counterpoint.tasks._sources import Row, located, rows_of
+from counterpoint.tasks._splits import SPLITS, Split, normal, problem_id, split_named, split_of
+from counterpoint.tasks.base import Splits, task_of
+
+_IN_ORDER: Final[tuple[Split, ...]] = ("test", "validation", "train")
+"""A question that is in several splits is kept in the first of these."""
 
 
 def questions(
-    *, path: str, question: str = "question", answer: str = "answer", answer_format: str = BOXED_FORMAT
+    *,
+    path: str,
+    validation: str = "",
+    test: str = "",
+    split: str = "",
+    question: str = "question",
+    answer: str = "answer",
+    separator: str = "",
+    read: str = "",
+    pattern: str = "",
+    answer_format: str = "",
+    percent: bool = False,
+    invalid: Literal["refuse", "skip"] = "refuse",
 ) -> Splits:
-    r"""One task per line of the file at `path`, whose columns `question` and `answer` hold text or numbers.
+    r"""One task per row of the file or folder at `path`: JSON Lines, JSON, CSV, TSV or Parquet.
 
-    An answer, read from the last `\boxed{...}` of a reply, is right if it is the same number or the same text as the
-    key, up to case and white space. Which split a problem is in depends on its text alone: about 80 % are in train,
-    10 % in validation, 10 % in test. Raises TaskError if the file is missing, empty, malformed, repeats a question, or
-    leaves a split empty.
+    The column `question` holds text. The column `answer` holds text, a number, true or false, or a list of several
+    accepted answers; a `separator` divides one text into several. A dot in a name leads into an object: `answer.text`.
+
+    `validation` and `test` are files or folders of their own; or `split` names a column that holds train, validation
+    (val, dev) or test; or the files in a folder have these names. Where nothing says which questions are validation or
+    test, those of train are whose text says so, about 10 % each.
+
+    `read` says how an answer is read from a reply: from the last `\boxed{...}` (`boxed`, the default), `last_line`,
+    `whole`, the last match of a regular expression (`pattern`), or by the user's own function, `module:name`.
+    `answer_format` is the sentence that tells a model to write it so; `pattern` and functions have none of their own.
+    An answer is right if it is the same number or text as an accepted one, as a person reads them: see
+    `same_text_or_number`. With `percent`, `50%` is the number 0.5.
+
+    Raises ConfigError if the options contradict each other, or the sentence asks for an answer that is not read. Raises
+    TaskError if the data is missing or malformed, a split is empty, or rows cannot be used, with the first and how many
+    there are; `invalid` 'skip' leaves those out, unless they are all, and notes their number.
     """
-    file = Path(path).expanduser()
-    if not file.is_file():
-        raise TaskError(f"task.path = {path!r}: there is no such file")
-    tasks = []
-    for number, row in _rows(file):
-        text, key = (_text(file, number, row, column) for column in (question, answer))
-        tasks.append(task_of(text, key, answer_format=answer_format, id=problem_id("question", text)))
-    if not tasks:
-        raise TaskError(f"{path} is empty: a task file needs at least one line")
-    return divided(tasks, path)
+    if split and (validation or test):
+        raise ConfigError("task.split names a column with the splits: task.validation and task.test must be left out")
+    reading = reading_of(read, pattern, answer_format)
+    columns = _Columns(question=question, answer=answer, split=split, separator=separator)
+    sources: dict[Split, str] = {"train": path, "validation": validation, "test": test}
+    entries, refused = _entries({name: place for name, place in sources.items() if place}, columns, reading)
+    entries = _once(entries, refused)
+    rows = len(entries) + len(refused)
+    if refused and (invalid == "refuse" or not entries):
+        raise TaskError(complaint(refused, rows))
+    reading.check(key for entry in entries for key in entry.keys)
+    judge = TextJudge(percent=True).judge if percent else same_text_or_number
+    found = {name: _tasks(entries, name, reading, judge, path) for name in SPLITS}
+    notes = {"rows_left_out": f"{len(refused)} of {rows}"} if refused else {}
+    return Splits(
+        train=found["train"], validation=found["validation"], test=found["test"], notes=MappingProxyType(notes)
+    )
 
 
-def _rows(file: Path) -> Iterator[tuple[int, dict[str, object]]]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Columns:
+    """The names of the columns."""
+
+    question: str
+    answer: str
+    split: str
+    separator: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Entry:
+    place: str
+    question: str
+    keys: tuple[str, ...]
+    split: Split | None
+    """None where only the question's text can say it."""
+
+
+def _entries(sources: Mapping[Split, str], columns: _Columns, reading: Reading) -> tuple[list[_Entry], list[Refused]]:
+    """The rows of all sources, each in its split. Raises TaskError if there are none, or a file cannot be read."""
+    entries: list[_Entry] = []
+    refused: list[Refused] = []
+    for name, source in sources.items():
+        option = "task.path" if name == "train" else f"task.{name}"
+        rows = [*rows_of(path=source, dataset="", subset="", revision="", splits=[], option=option)]
+        if not rows:
+            raise TaskError(f"{option} = {source!r} is empty: there are no questions in it")
+        by_file = _named_by_files(source, rows) if len(sources) == 1 and not columns.split else {}
+        for row in rows:
+            where = name if name != "train" else by_file.get(row.split)
+            try:
+                entries.append(_entry(row, columns, reading, where))
+            except TaskError as error:
+                refused.append(Refused(place=row.place, reason=str(error)))
+    known = {entry.split for entry in entries if entry.split is not None}
+    return [_placed(entry, known) for entry in entries], refused
+
+
+def _named_by_files(source: str, rows: Iterable[Row]) -> dict[str, Split]:
+    """The splits that the files of a folder are named after, by their names; none if no file is.
+
+    Raises TaskError if only some of the files are named after splits.
+    """
+    if not located(source).is_dir():
+        return {}
+    files = [*dict.fromkeys(row.split for row in rows)]
+    named = {file: found for file in files if (found := split_named(Path(file).name)) is not None}
+    others = [file for file in files if file not in named]
+    if named and others:
+        raise TaskError(
+            f"task.path = {source!r}: {next(iter(named))!r} is the name of a split, {others[0]!r} is not; name all"
+            " files train, validation or test, or name them with task.path, task.validation and task.test"
+        )
+    return named
+
+
+def _entry(row: Row, columns: _Columns, reading: Reading, split: Split | None) -> _Entry:
+    """The question of a row. Raises TaskError with the reason if it has none that can be used."""
+    text = _value(row, columns.question)
+    if text is None or not str(text).strip():
+        raise TaskError(f"column {columns.question!r} is empty")
+    if isinstance(text, bool) or not isinstance(text, str | int | float):
+        raise TaskError(f"column {columns.question!r} is {type(text).__name__}, not text or a number")
+    answer = _value(row, columns.answer)
     try:
-        lines = file.read_text(encoding="utf-8-sig").split("\n")
-    except UnicodeDecodeError as error:
-        raise TaskError(f"{file} is not UTF-8 text: {error}") from error
-    for number, line in enumerate(lines, start=1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise TaskError(f"{file}, line {number} is not JSON: {error}") from error
-        if not isinstance(row, dict):
-            raise TaskError(f"{file}, line {number} is not a JSON object")
-        yield number, row
+        keys = keys_of(answer, columns.separator)
+    except TaskError as error:
+        raise TaskError(f"column {columns.answer!r} {error}") from None
+    unreadable = next((key for key in keys if not reading.keeps(key)), None)
+    if unreadable is not None:
+        raise TaskError(f"its answer {unreadable!r} can never be read with task.read = {reading.name!r}")
+    if columns.split:
+        said = _value(row, columns.split)
+        split = split_named(said) if isinstance(said, str) else None
+        if split is None:
+            raise TaskError(f"column {columns.split!r} is {said!r}; allowed are train, validation (val, dev), test")
+    return _Entry(place=row.place, question=str(text), keys=keys, split=split)
 
 
-def _text(file: Path, number: int, row: dict[str, object], column: str) -> str:
-    value = row.get(column)
-    if not isinstance(value, str | int | float) or not str(value).strip():
-        raise TaskError(f"{file}, line {number}: column {column!r} is missing or empty; there are: {', '.join(row)}")
-    return str(value)
+def _value(row: Row, column: str) -> Any:
+    """The value in a column, also inside an object. Raises TaskError with the reason if there is no such column."""
+    found: Any = row.columns
+    if column in found:
+        return found[column]
+    for part in column.split("."):
+        if not isinstance(found, Mapping) or part not in found:
+            raise TaskError(f"there is no column {column!r}; there are: {', '.join(row.columns)}")
+        found = found[part]
+    return found
+
+
+def _placed(entry: _Entry, known: set[Split]) -> _Entry:
+    """The entry in its split: what its file or column says, or else its text where no file or column is that split."""
+    if entry.split not in (None, "train"):
+        return entry
+    by_text = split_of(entry.question)
+    return replace(entry, split="train" if by_text in known else by_text)
+
+
+def _once(entries: Sequence[_Entry], refused: list[Refused]) -> list[_Entry]:
+    """Each question once, up to case and white space; the others are refused."""
+    kept: dict[str, _Entry] = {}
+    for entry in sorted(entries, key=lambda entry: _IN_ORDER.index(entry.split or "train")):
+        other = kept.setdefault(normal(entry.question), entry)
+        if other is not entry:
+            reason = repeated(entry.question, listed(entry.keys), other.question, listed(other.keys), other.place)
+            refused.append(Refused(place=entry.place, reason=reason))
+    chosen = {id(entry) for entry in kept.values()}
+    return [entry for entry in entries if id(entry) in chosen]
+
+
+def _tasks(
+    entries: Sequence[_Entry], split: Split, reading: Reading, judge: JudgeFunction, source: str
+) -> tuple[Task, ...]:
+    """The tasks of a split, in the order of the data. Raises TaskError if there are none."""
+    own = [entry for entry in entries if entry.split == split]
+    if not own:
+        raise TaskError(
+            f"{source} has too few questions: none falls into the {split} split, of {len(entries)} in all. The text of"
+            " a question decides its split (80 % train, 10 % validation, 10 % test), unless task.validation and"
+            " task.test name files of their own, or task.split a column"
+        )
+    return tuple(
+        task_of(
+            entry.question,
+            entry.keys[0] if len(entry.keys) == 1 else entry.keys,
+            judge=judge,
+            answer_format=reading.answer_format,
+            extract=reading.extract,
+            id=problem_id("question", entry.question),
+        )
+        for entry in own
+    )

@@ -2,10 +2,8 @@
 
 import math
 import random
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Annotated, Final, Literal
 
 import numpy as np
@@ -16,7 +14,8 @@ from counterpoint.judges.mathematics.judge import MathJudge
 from counterpoint.task import Problem, Task
 from counterpoint.tasks._answers import BOXED_FORMAT, last_box
 from counterpoint.tasks._overlap import overlapping
-from counterpoint.tasks._sources import Row, rows_of
+from counterpoint.tasks._refused import Refused, complaint, repeated
+from counterpoint.tasks._sources import LOCAL, Row, is_source, located, rows_of
 from counterpoint.tasks._splits import Split, problem_id, split_of
 from counterpoint.tasks.base import Splits
 from counterpoint.tasks.mathematics.sets import SETS, AnswerIn, MathSet, read_row
@@ -25,7 +24,6 @@ Count = Annotated[int, Field(ge=1)]
 
 _IN_ORDER: Final[tuple[Split, ...]] = ("test", "validation", "train")
 """A problem that is in several splits is kept in the first of these."""
-_FILES: Final = (".jsonl", ".jsonl.gz", ".json", ".parquet")
 _STUDY_SET: Final = "dapo_math"
 _STUDY_ROWS: Final = 14_116
 _STUDY_SEED: Final = 42
@@ -82,7 +80,7 @@ def mathematics(
     entries, refused = _entries(named, sources, split)
     entries = _without_repetitions(entries, refused)
     if refused and (invalid == "refuse" or not entries):
-        raise TaskError(_complaint(refused, len(refused) + len(entries)))
+        raise TaskError(complaint(refused, len(refused) + len(entries)))
     entries, notes = _apart(entries, overlap)
     judge = MathJudge(workers=workers, seconds=seconds, memory=memory, tolerance=tolerance)
     limits: dict[Split, int | None] = {"train": train, "validation": validation, "test": test}
@@ -108,12 +106,6 @@ class _Entry:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Refused:
-    place: str
-    reason: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class _Sources:
     """The places from which sets are read."""
 
@@ -132,7 +124,7 @@ class _Sources:
             if member in SETS:
                 if not self.copies.get(member) and not self.revisions.get(member):
                     raise ConfigError(_how_to_get(member))
-            elif not member.endswith(_FILES) and not Path(member).expanduser().exists():
+            elif not is_source(member) and not located(member).exists():
                 raise ConfigError(unknown("set of mathematical problems", member, SETS) + ", or a path")
 
     def shape(self, member: str) -> MathSet:
@@ -144,7 +136,7 @@ class _Sources:
         path = member if known is None else self.copies.get(member, "")
         option = "task.path" if known is None else f"task.copies.{member}"
         if path:
-            splits = [known.split] if known is not None and Path(path).expanduser().is_dir() else []
+            splits = [known.split] if known is not None and located(path).is_dir() else []
             return rows_of(path=path, dataset="", subset="", revision="", splits=splits, option=option)
         assert known is not None
         revision = self.revisions.get(member, "")
@@ -157,7 +149,7 @@ def _how_to_get(name: str) -> str:
     known = SETS[name]
     return (
         f"{name} is {known.hub} {known.subset} {known.split} on the hub: name its commit with task.revisions.{name}, "
-        f"so that it stays the same data, or a local copy ({', '.join(_FILES)} or a folder) with task.copies.{name}"
+        f"so that it stays the same data, or a local copy ({LOCAL}) with task.copies.{name}"
     )
 
 
@@ -177,11 +169,9 @@ def _named(path: str, sets: Mapping[Split, str | list[str]] | None, split: str) 
     return named
 
 
-def _entries(
-    named: Mapping[Split, Sequence[str]], sources: _Sources, split: str
-) -> tuple[list[_Entry], list[_Refused]]:
+def _entries(named: Mapping[Split, Sequence[str]], sources: _Sources, split: str) -> tuple[list[_Entry], list[Refused]]:
     entries: list[_Entry] = []
-    refused: list[_Refused] = []
+    refused: list[Refused] = []
     for name, members in named.items():
         for member in members:
             rows = [*sources.rows(member)]
@@ -195,7 +185,7 @@ def _entries(
                         row.columns, problem=shape.problem, answer=shape.answer, answer_in=shape.answer_in
                     )
                 except TaskError as error:
-                    refused.append(_Refused(place=row.place, reason=str(error)))
+                    refused.append(Refused(place=row.place, reason=str(error)))
                     continue
                 where = (
                     name if name != "train" else _split(statement, named, None if tested is None else number in tested)
@@ -218,13 +208,15 @@ def _split(statement: str, named: Mapping[Split, Sequence[str]], tested: bool | 
     return "train" if found in named or (tested is False and found == "test") else found
 
 
-def _without_repetitions(entries: Sequence[_Entry], refused: list[_Refused]) -> list[_Entry]:
+def _without_repetitions(entries: Sequence[_Entry], refused: list[Refused]) -> list[_Entry]:
     """Each statement once in a split, up to case and white space; the others are refused."""
     kept: dict[tuple[Split, str], _Entry] = {}
     for entry in entries:
         asked = (entry.split, _normal(entry.statement))
         if asked in kept:
-            refused.append(_Refused(place=entry.place, reason=f"it is the problem of {kept[asked].place}"))
+            other = kept[asked]
+            reason = repeated(entry.statement, entry.key, other.statement, other.key, other.place)
+            refused.append(Refused(place=entry.place, reason=reason))
         kept.setdefault(asked, entry)
     return [*kept.values()]
 
@@ -276,17 +268,6 @@ def _task(entry: _Entry, judge: MathJudge) -> Task:
         extract=last_box,
     )
     return Task(problem=problem, key=entry.key, judge=judge.judge, bounded=True)
-
-
-def _complaint(refused: Sequence[_Refused], rows: int) -> str:
-    """One line: the first row that cannot be used and why, and how many there are."""
-    first = refused[0]
-    alike = Counter(one.reason for one in refused)
-    reasons = "; ".join(f"{count} x {reason}" for reason, count in alike.most_common(5))
-    return (
-        f"{first.place} cannot be used: {first.reason}. Of {rows} rows this holds for {len(refused)} ({reasons}); "
-        "task.invalid = 'skip' leaves them out"
-    )
 
 
 def _normal(text: str) -> str:

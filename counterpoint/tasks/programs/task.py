@@ -1,7 +1,6 @@
 """Programming problems from files or a hub, whose answers are programs that are run against hidden tests."""
 
 import random
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
@@ -14,6 +13,7 @@ from counterpoint.judges.programs.grader import program_task
 from counterpoint.judges.programs.suite import CallSuite, Comparison, StdinSuite
 from counterpoint.task import JudgeFunction, Problem, Task
 from counterpoint.tasks._fence import last_block
+from counterpoint.tasks._refused import Refused, complaint, quoted
 from counterpoint.tasks._sources import Row, rows_of
 from counterpoint.tasks._splits import Split, problem_id, split_of
 from counterpoint.tasks.base import Splits
@@ -76,7 +76,7 @@ def programs(
     entries, refused = _entries(rows, layout, reading, judge, named)
     kept = _without_repetitions(entries, refused)
     if refused and (invalid == "refuse" or not kept):
-        raise TaskError(_complaint(refused, len(refused) + len(kept)))
+        raise TaskError(complaint(refused, len(refused) + len(kept)))
     limits: dict[Split, int | None] = {"train": train, "validation": validation, "test": test}
     found = {split: tuple(entry.task for entry in kept if entry.split == split) for split in limits}
     for split, tasks in found.items():
@@ -94,12 +94,6 @@ class _Entry:
     task: Task
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Refused:
-    place: str
-    reason: str
-
-
 def _coherent(splits: Mapping[Split, str] | None) -> None:
     if splits is None:
         return
@@ -112,9 +106,9 @@ def _coherent(splits: Mapping[Split, str] | None) -> None:
 
 def _entries(
     rows: Iterable[Row], layout: Layout | None, reading: Reading, judge: JudgeFunction, named: Mapping[Split, str]
-) -> tuple[list[_Entry], list[_Refused]]:
+) -> tuple[list[_Entry], list[Refused]]:
     entries: list[_Entry] = []
-    refused: list[_Refused] = []
+    refused: list[Refused] = []
     remaining = iter(rows)
     first = next(remaining, None)
     if first is None:
@@ -125,7 +119,7 @@ def _entries(
             exercise = read(shape, row.columns, reading)
             task = _task(exercise, reading, judge)
         except TaskError as error:
-            refused.append(_Refused(place=row.place, reason=str(error)))
+            refused.append(Refused(place=row.place, reason=str(error)))
         else:
             split = _split(row.split, exercise.statement, named)
             entries.append(_Entry(place=row.place, statement=exercise.statement, split=split, task=task))
@@ -140,7 +134,7 @@ def _split(upstream: str, statement: str, named: Mapping[Split, str]) -> Split:
     return "train" if by_statement in named else by_statement
 
 
-def _without_repetitions(entries: Sequence[_Entry], refused: list[_Refused]) -> list[_Entry]:
+def _without_repetitions(entries: Sequence[_Entry], refused: list[Refused]) -> list[_Entry]:
     """Each statement once, up to case and white space; the others are refused."""
     kept: dict[str, _Entry] = {}
     for split in _IN_ORDER:
@@ -149,21 +143,10 @@ def _without_repetitions(entries: Sequence[_Entry], refused: list[_Refused]) -> 
                 continue
             statement = " ".join(entry.statement.split()).casefold()
             if statement in kept:
-                reason = "the statement of a problem that came before"
-                refused.append(_Refused(place=entry.place, reason=reason))
+                reason = f"its statement {quoted(entry.statement)} is also in {kept[statement].place}"
+                refused.append(Refused(place=entry.place, reason=reason))
             kept.setdefault(statement, entry)
     return list(kept.values())
-
-
-def _complaint(refused: Sequence[_Refused], rows: int) -> str:
-    """One line: the first row that cannot be used and why, and how many there are."""
-    first = refused[0]
-    alike = Counter(one.reason for one in refused)
-    reasons = "; ".join(f"{count} x {reason}" for reason, count in alike.most_common(5))
-    return (
-        f"{first.place} cannot be used: {first.reason}. Of {rows} rows this holds for {len(refused)} ({reasons}); "
-        "task.invalid = 'skip' leaves them out"
-    )
 
 
 def _drawn(tasks: tuple[Task, ...], count: int | None, seed: int, split: Split) -> tuple[Task, ...]:
