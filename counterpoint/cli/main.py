@@ -172,6 +172,9 @@ def serve(
     step: Annotated[int | None, typer.Option(help="Which checkpoint of the run; the last if not given.")] = None,
     host: Annotated[str, typer.Option(help="Where to listen; whoever reaches it may ask.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="The port; 0 chooses a free one.")] = 8000,
+    api_key: Annotated[
+        str | None, typer.Option(envvar="COUNTERPOINT_API_KEY", help="A key that every request must have, if given.")
+    ] = None,
 ) -> None:
     """Answer problems with the whole trained workflow, as one model of OpenAI's chat completions interface."""
     from counterpoint.cli.engine import import_without_scipy
@@ -179,7 +182,7 @@ def serve(
     import_without_scipy()
     from counterpoint.cli.serve import serve_run
 
-    serve_run(run, overrides or [], step, host, port)
+    serve_run(run, overrides or [], step, host, port, api_key)
 
 
 @app.command()
