@@ -37,7 +37,7 @@ setup: .venv/ready
 .venv/ready: pyproject.toml constraints.txt
 	$(PYTHON) -c "import sys; sys.exit(None if sys.version_info >= (3, 11) else 'counterpoint needs Python 3.11 or later')"
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet $(PIP_FLAGS) --constraint constraints.txt --editable ".[dev,docs,gguf,endpoint,gym]"
+	$(BIN)/python -m pip install --quiet $(PIP_FLAGS) --constraint constraints.txt --editable ".[dev,docs,gguf,endpoint,gym,plot]"
 	touch .venv/ready
 
 # For the tests: a real pre-trained chat model (135 M parameters, about 100 MB), and the data file of HumanEval.

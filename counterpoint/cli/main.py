@@ -45,6 +45,7 @@ Overrides = Annotated[
     ),
 ]
 RunPath = Annotated[Path, typer.Argument(metavar="RUN", help="A run directory.")]
+RunPaths = Annotated[list[Path], typer.Argument(metavar="RUN...", help="Run directories.")]
 Into = Annotated[Path, typer.Option(metavar="DIR", help="Where the files go; created if needed.")]
 
 
@@ -194,6 +195,32 @@ def diagnose(
     from counterpoint.cli.diagnose import report
 
     report(run, out)
+
+
+@app.command()
+def plot(
+    runs: RunPaths,
+    out: Annotated[Path, typer.Option(metavar="FILE", help="The picture: a name that ends in .svg, .png or .pdf.")],
+    kind: Annotated[
+        str,
+        typer.Option(help="course (accuracy and gradients), dynamics (of roles), or amplification (by voters)."),
+    ] = "course",
+) -> None:
+    """Draw one run, or several runs for comparison."""
+    from counterpoint.cli.plot import draw
+
+    draw(runs, kind, out)
+
+
+@app.command()
+def table(
+    runs: RunPaths,
+    form: Annotated[str, typer.Option("--format", help="markdown or csv.")] = "markdown",
+) -> None:
+    """Print the results of runs as a table: base, peak, terminal, gain and drop, for the team and for each role."""
+    from counterpoint.cli.plot import print_table
+
+    print_table(runs, form)
 
 
 @app.command()
