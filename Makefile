@@ -1,4 +1,4 @@
-# `make demo` and `make test` set up .venv by themselves. Elsewhere than on a machine whose index has CPU builds of torch,
+# `make demo` and `make test` set up .venv by themselves. On a machine without a GPU,
 # PIP_FLAGS="--extra-index-url https://download.pytorch.org/whl/cpu" saves gigabytes of CUDA libraries.
 PYTHON ?= python3
 PIP_FLAGS ?=
@@ -36,9 +36,14 @@ setup: .venv/ready
 
 .venv/ready: pyproject.toml constraints.txt
 	$(PYTHON) -c "import sys; sys.exit(None if sys.version_info >= (3, 11) else 'counterpoint needs Python 3.11 or later')"
+	@command -v nvidia-smi >/dev/null || test -n "$(PIP_FLAGS)$$PIP_EXTRA_INDEX_URL$$PIP_INDEX_URL" \
+		|| echo 'no GPU found: export PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu saves gigabytes'
+	@echo "1 of 3: making .venv"
 	$(PYTHON) -m venv .venv
-	@echo "installing Counterpoint with all its packages into .venv, which takes a few minutes"
-	$(BIN)/python -m pip install --quiet $(PIP_FLAGS) --constraint constraints.txt --editable ".[dev,docs,gguf,endpoint,gym]"
+	@echo "2 of 3: installing torch into .venv, the largest package (a few minutes)"
+	$(BIN)/python -m pip install --quiet $(PIP_FLAGS) --constraint constraints.txt torch
+	@echo "3 of 3: installing Counterpoint and its other packages into .venv (a few minutes)"
+	$(BIN)/python -m pip install --quiet $(PIP_FLAGS) --constraint constraints.txt --editable ".[dev,docs,gguf,endpoint,gym,plot]"
 	touch .venv/ready
 
 # For the tests: a real pre-trained chat model (135 M parameters, about 100 MB), and the data file of HumanEval.

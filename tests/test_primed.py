@@ -26,7 +26,7 @@ def _where_recipes_are(monkeypatch):
 
 
 def primed(name, **options):
-    return load_workflow(Spec(name=f"recipes.smollm2.primed:primed_{name}", wording=WORDING, **options))
+    return load_workflow(Spec(name=f"counterpoint.primed:primed_{name}", wording=WORDING, **options))
 
 
 def in_order(**replies):

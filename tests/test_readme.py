@@ -49,6 +49,7 @@ def test_the_readme_has_every_command():
         "init",
         "recipes",
         "runs",
+        "plot",
     }
 
 

@@ -258,3 +258,20 @@ def test_a_wave_can_be_used_by_one_rollout_after_another():
     assert asyncio.run(main()) == [[1, 2], [3, 4]]
     assert asyncio.run(rollout(5)) == [5, 6]
     assert record.waves == [[1, 2], [3, 4], [5, 6]]
+
+
+def test_with_patience_a_session_that_waits_for_the_world_holds_up_nobody_for_long():
+    computed = []
+
+    def compute(requests):
+        computed.append(len(requests))
+        return [Recorder()([request])[0] for request in requests]
+
+    async def main():
+        wave = Wave(compute, patience=0.05)
+        with wave.session() as asking, wave.session():  # the second one never asks
+            async with asyncio.timeout(5):
+                return await say(asking, 1)
+
+    asyncio.run(main())
+    assert computed == [1]

@@ -5,9 +5,10 @@ import inspect
 import os
 import platform
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import PackageNotFoundError, distributions, version
+from pathlib import Path
 
 import torch
 from rich.console import Console
@@ -24,7 +25,15 @@ from counterpoint.sandboxes._canaries import CANARIES
 from counterpoint.sandboxes.base import Tier
 
 PACKAGES = ("torch", "transformers", "peft", "safetensors", "polars", "pydantic", "scipy", "numpy")
-EXTRAS = {"gguf": "reads GGUF files", "openai": "roles that a server plays"}
+EXTRAS: Mapping[str, tuple[str, str]] = {
+    "data": ("datasets", "data sets of a hub"),
+    "endpoint": ("openai", "roles that a server plays"),
+    "gguf": ("gguf", "GGUF files"),
+    "gym": ("reasoning-gym", "the tasks of reasoning-gym"),
+    "plot": ("altair", "counterpoint plot"),
+}
+"""Extra -> the package that it installs, and its use."""
+CPU_INDEX = "https://download.pytorch.org/whl/cpu"
 
 
 def examine() -> int:
@@ -64,14 +73,15 @@ def _packages() -> tuple[bool, str]:
 
 
 def _extras() -> tuple[bool, str]:
-    return True, "; ".join(f"{name}: {_installed(name)} ({use})" for name, use in EXTRAS.items())
+    told = (f"{extra} ({use}): {_installed(package, extra)}" for extra, (package, use) in EXTRAS.items())
+    return True, f"extras: {'; '.join(told)}"
 
 
-def _installed(name: str) -> str:
+def _installed(package: str, extra: str) -> str:
     try:
-        return version(name)
+        return f"{package} {version(package)}"
     except PackageNotFoundError:
-        return "not installed"
+        return f"not installed, pip install 'counterpoint[{extra}]'"
 
 
 def _memory() -> tuple[bool, str]:
@@ -83,14 +93,33 @@ def _threads() -> tuple[bool, str]:
     cores = len(os.sched_getaffinity(0))
     one, all_of_them = rates(cores)
     text = f"{cores} cores: {one / 1e9:.0f} GFLOP/s with 1 thread, {all_of_them / 1e9:.0f} with {cores}"
-    problem = slow(one, all_of_them, cores)
-    return problem is None, text if problem is None else f"{text}: {problem}"
+    if slow(one, all_of_them, cores) is None:
+        return True, text
+    return True, f"{text}: other work keeps the cores busy, so a run that starts now uses 1 thread"
 
 
 def _accelerator() -> tuple[bool, str]:
-    if not torch.cuda.is_available():
-        return True, "no CUDA device: micro models train in minutes, larger ones slowly"
-    return True, f"CUDA device: {torch.cuda.get_device_name()} (model.device=cuda)"
+    if torch.cuda.is_available():
+        return True, f"CUDA device: {torch.cuda.get_device_name()} (model.device=cuda)"
+    return about_missing_gpu(torch.version.cuda, Path("/proc/driver/nvidia/version").exists(), _gpu_packages())
+
+
+def _gpu_packages() -> list[str]:
+    names = {found.metadata["Name"] for found in distributions()}
+    return sorted(name for name in names if name and name.startswith(("nvidia-", "triton")))
+
+
+def about_missing_gpu(cuda: str | None, has_driver: bool, packages: Sequence[str]) -> tuple[bool, str]:
+    """A line for a machine whose GPU, if any, torch cannot use; `cuda` is the version that torch was built for."""
+    if has_driver:
+        build = f"built for CUDA {cuda}" if cuda else "a build for CPUs"
+        return False, f"this machine has an NVIDIA driver, but torch, {build}, finds no device: pytorch.org/get-started"
+    text = "no CUDA device: micro models train in minutes, larger ones slowly"
+    if cuda is None:
+        return True, text
+    mend = f"pip install --force-reinstall --no-deps torch --index-url {CPU_INDEX}"
+    rest = f", then pip uninstall -y {' '.join(packages)}" if packages else ""
+    return True, f"{text}; torch is a build for CUDA {cuda}, which takes gigabytes for nothing: {mend}{rest}"
 
 
 def _micro_model(name: str) -> tuple[bool, str]:

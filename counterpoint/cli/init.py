@@ -6,6 +6,7 @@ import keyword
 import sys
 from collections.abc import Mapping
 from importlib.machinery import PathFinder
+from importlib.util import find_spec
 from itertools import product
 from pathlib import Path
 
@@ -86,6 +87,7 @@ def write_workflow(name: str, into: Path) -> None:
     _write(into, {module: WORKFLOW.replace("NAME", name), test: WORKFLOW_TEST.replace("NAME", name)})
     _print_next(
         into,
+        *([] if find_spec("pytest") else ["pip install pytest"]),
         f"python -m pytest {test}",
         f"counterpoint train voting_arithmetic workflow={name}:{name} --dry-run",
         f"counterpoint train voting_arithmetic workflow={name}:{name} --out runs/{name}",

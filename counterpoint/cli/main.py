@@ -58,6 +58,7 @@ Overrides = Annotated[
     ),
 ]
 RunPath = Annotated[Path, typer.Argument(metavar="RUN", help="A run directory.")]
+RunPaths = Annotated[list[Path], typer.Argument(metavar="RUN...", help="Run directories.")]
 Into = Annotated[Path, typer.Option(metavar="DIR", help="Where the files go; created if needed.")]
 
 
@@ -214,6 +215,9 @@ def serve(
     step: Annotated[int | None, typer.Option(help="Which checkpoint of the run; the last if not given.")] = None,
     host: Annotated[str, typer.Option(help="Where to listen; whoever reaches it may ask.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="The port; 0 chooses a free one.")] = 8000,
+    api_key: Annotated[
+        str | None, typer.Option(envvar="COUNTERPOINT_API_KEY", help="A key that every request must have, if given.")
+    ] = None,
 ) -> None:
     """Answer problems with the whole trained workflow, as one model of OpenAI's chat completions interface."""
     from counterpoint.api import check_stage
@@ -224,7 +228,7 @@ def serve(
     check_stage(Run.read(run), *(overrides or []), step=step)
     import_without_scipy()
 
-    serve_run(run, overrides or [], step, host, port)
+    serve_run(run, overrides or [], step, host, port, api_key)
 
 
 @app.command(epilog="Example: counterpoint diagnose runs/first")
@@ -236,6 +240,32 @@ def diagnose(
     from counterpoint.cli.diagnose import report
 
     report(run, out)
+
+
+@app.command()
+def plot(
+    runs: RunPaths,
+    out: Annotated[Path, typer.Option(metavar="FILE", help="The picture: a name that ends in .svg, .png or .pdf.")],
+    kind: Annotated[
+        str,
+        typer.Option(help="course (accuracy and gradients), dynamics (of roles), or amplification (by voters)."),
+    ] = "course",
+) -> None:
+    """Draw one run, or several runs for comparison."""
+    from counterpoint.cli.plot import draw
+
+    draw(runs, kind, out)
+
+
+@app.command()
+def table(
+    runs: RunPaths,
+    form: Annotated[str, typer.Option("--format", help="markdown or csv.")] = "markdown",
+) -> None:
+    """Print the results of runs as a table: base, peak, terminal, gain and drop, for the team and for each role."""
+    from counterpoint.cli.plot import print_table
+
+    print_table(runs, form)
 
 
 @app.command(epilog="Example: counterpoint runs runs")

@@ -1,95 +1,107 @@
-"""`counterpoint serve`: HTTP around a workflow, one request at a time."""
+"""`counterpoint serve`: a trained workflow behind OpenAI's interface for chat completions."""
 
-import asyncio
-import json
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+import os
+import signal
+import socket
+import sys
+from collections.abc import AsyncIterator, Iterator, Sequence
+from concurrent.futures import Future
+from contextlib import asynccontextmanager, contextmanager
 from functools import partial
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 
-from counterpoint.api import open_stage
-from counterpoint.errors import ConfigError, CounterpointError, EndpointError, EngineError
+from counterpoint.episode import Episode
+from counterpoint.errors import ConfigError
 from counterpoint.run import Run
-from counterpoint.serve import Service
+from counterpoint.serve.asking import Ask
+from counterpoint.serve.engine_thread import EngineThread
+from counterpoint.serve.service import Service
 from counterpoint.task import Problem
 from counterpoint.tasks.base import Splits
 
-_PLACE = "/v1/chat/completions"
-_LARGEST = 2**20
-"""Bytes of a request."""
-_LONGEST = 1000
-"""Characters of a complaint, which may quote the request."""
-_STATUS: Mapping[type[Exception], int] = {ConfigError: 400, EngineError: 500, EndpointError: 502}
-"""Error -> HTTP status; any other error is the workflow's, and would occur again for the same request."""
+_PATIENCE = "sampler.patience=0.2"
+"""An episode that waits for something else does not hold up the calls of the others for longer."""
+_CLOSING = 5.0
+"""Seconds in which the engine must have closed."""
 
 
-class Handler(BaseHTTPRequestHandler):
-    """Chat completions; errors have the same format as those of OpenAI."""
+def serve_run(
+    path: Path, overrides: Sequence[str], step: int | None, host: str, port: int, key: str | None = None
+) -> None:
+    """The workflow of the run at `path`, with the policies of a checkpoint, answers until SIGINT or SIGTERM.
 
-    timeout = 30.0
-    """Seconds for which a connection that says nothing keeps the others waiting."""
-
-    def __init__(self, answer: Callable[[bytes], Mapping[str, Any]], *connection: Any) -> None:
-        self._answer = answer
-        super().__init__(*connection)
-
-    def do_POST(self) -> None:
-        length = self.headers.get("Content-Length", "")
-        if self.path != _PLACE:
-            self.send_error(404, f"there is no {self.path}; allowed: {_PLACE}")
-        elif not (length.isascii() and length.isdigit()):
-            self.send_error(411, "the request does not say its Content-Length")
-        elif int(length) > _LARGEST:
-            self.send_error(413, f"the request has {length} bytes; allowed: {_LARGEST}")
-        else:
-            self._complete(self.rfile.read(int(length)))
-
-    def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
-        kind = "invalid_request_error" if code < 500 else "server_error"
-        about = {"message": (message or "")[:_LONGEST], "type": kind, "param": None, "code": None}
-        self._send(code, {"error": about})
-
-    def log_message(self, format: str, *args: Any) -> None:
-        """Nothing: what was asked is in nobody's log."""
-
-    def _complete(self, body: bytes) -> None:
+    Raises RunError if there is no such run or checkpoint, ConfigError if the port cannot be had; both before anything
+    is loaded.
+    """
+    run = Run.read(path)
+    run.checkpoint_path(run.saved_step(step))
+    with _bound(host, port) as listening, _ends_on_sigterm():
+        engine = EngineThread(_opened(run, overrides, step))
         try:
-            self._send(200, self._answer(body))
-        except CounterpointError as error:
-            self.send_error(_STATUS.get(type(error), 422), str(error))
-
-    def _send(self, status: int, content: Mapping[str, Any]) -> None:
-        written = json.dumps(content).encode()
-        self.send_response(status)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(written)))
-        self.end_headers()
-        self.wfile.write(written)
-
-
-def serve_run(path: Path, overrides: Sequence[str], step: int | None, host: str, port: int) -> None:
-    """The workflow of the run at `path`, with the policies of a checkpoint, answers until it is interrupted."""
-    stack = AsyncExitStack()
-    with asyncio.Runner() as runner, suppress(KeyboardInterrupt):
-        service = runner.run(stack.enter_async_context(_opened(path, overrides, step)))
-        try:
-            with HTTPServer((host, port), partial(Handler, lambda body: runner.run(service.complete(body)))) as server:
-                url = f"http://{host}:{server.server_port}/v1"
-                Console(highlight=False).print(f"{url}: model {service.name}", markup=False, soft_wrap=True)
-                server.serve_forever()
+            service = engine.open()
+            _answer(service, engine, listening, host, key)
+        except KeyboardInterrupt:
+            pass
         finally:
-            runner.run(stack.aclose())
+            if not engine.close(_CLOSING):  # it computes, and a thread that computes cannot be ended by itself
+                sys.stdout.flush()
+                os._exit(0)
+
+
+def _answer(
+    service: Service, engine: EngineThread[Service], listening: socket.socket, host: str, key: str | None
+) -> None:
+    from counterpoint.serve.web import Web, server_of
+
+    def play(ask: Ask) -> "Future[list[Episode]]":
+        return engine.submit(service.play(ask))
+
+    own = host in ("127.0.0.1", "localhost", "::1")
+    shown = f"[{host}]" if ":" in host else host
+    line = f"http://{shown}:{listening.getsockname()[1]}/v1: model {service.name}"
+    say = partial(Console(highlight=False).print, line, markup=False, soft_wrap=True)
+    server_of(Web(service.name, play, key=key, any_host=not own), say).run(sockets=[listening])
+
+
+@contextmanager
+def _bound(host: str, port: int) -> Iterator[socket.socket]:
+    """A socket that nobody else can listen on. Raises ConfigError if the address is in use or not this machine's."""
+    try:
+        family, kind, protocol, _, place = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        listening = socket.socket(family, kind, protocol)
+    except OSError as error:
+        raise ConfigError(f"--host {host}: {error.strerror or error}") from None
+    with listening:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listening.bind(place)
+        except OSError as error:
+            hint = "; choose another with --port, or 0 for any that is free" if port else ""
+            raise ConfigError(f"cannot listen on {host}, port {port}: {error.strerror}{hint}") from None
+        yield listening
+
+
+@contextmanager
+def _ends_on_sigterm() -> Iterator[None]:
+    """SIGTERM interrupts as Ctrl-C does."""
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 @asynccontextmanager
-async def _opened(path: Path, overrides: Sequence[str], step: int | None) -> AsyncIterator[Service]:
-    async with open_stage(Run.read(path), *overrides, step=step) as stage:
-        like = _like(stage.tasks)
-        yield Service(name=path.resolve().name, stage=stage, limits=stage.limits, like=like)
+async def _opened(run: Run, overrides: Sequence[str], step: int | None) -> AsyncIterator[Service]:
+    from counterpoint.api import open_stage
+
+    patient = [_PATIENCE] if run.config.sampler.name == "in_process" else []
+    async with open_stage(run, *patient, *overrides, step=step) as stage:
+        yield Service(name=run.path.resolve().name, stage=stage, limits=stage.limits, like=_like(stage.tasks))
 
 
 def _like(splits: Splits) -> Problem:

@@ -3,6 +3,7 @@
 Shapes: P distinct prompts, C calls, L prompt tokens, T completion tokens, V vocabulary.
 """
 
+import inspect
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -90,9 +91,9 @@ def prefill(model: Any, prompts: Sequence[Sequence[int]], rows: Sequence[int]) -
         input_ids=ids_PL,
         attention_mask=mask_PL,
         position_ids=positions_PL,
-        past_key_values=cache,
         use_cache=True,
         logits_to_keep=1,
+        **{_cache_argument(model): cache},
     )
     rows_C = torch.tensor(rows, device=model.device)
     cache.batch_select_indices(rows_C)
@@ -107,8 +108,14 @@ def completion_logits(model: Any, prefix: Prefix, inputs_CT: Tensor, mask_CT: Te
         input_ids=inputs_CT,
         attention_mask=torch.cat([prefix.mask_CL, mask_CT], dim=1),
         position_ids=positions_CT,
-        past_key_values=prefix.cache,
         use_cache=True,
+        **{_cache_argument(model): prefix.cache},
     )
     logits: Tensor = output.logits.float()
     return logits
+
+
+def _cache_argument(model: Any) -> str:
+    """The name that the model gives to its cache: transformers 5.24 renamed it, and ends the old name with 5.40."""
+    base = model.get_base_model() if hasattr(model, "get_base_model") else model
+    return "cache" if "cache" in inspect.signature(base.forward).parameters else "past_key_values"

@@ -17,8 +17,10 @@ Compute = Callable[[Sequence[Request]], list[Completion]]
 class Wave:
     """Collects requests and computes them together, in an order that does not depend on which came first."""
 
-    def __init__(self, compute: Compute) -> None:
+    def __init__(self, compute: Compute, patience: float | None = None) -> None:
+        """With `patience`, no request waits for more than that many seconds until other sessions have one too."""
         self._compute = compute
+        self._patience = patience
         self._open: dict[int, int] = {}
         """Session -> the number of requests that it waits for."""
         self._opened = 0
@@ -45,13 +47,17 @@ class Wave:
     async def sample(self, session: int, request: Request) -> Completion:
         if session not in self._open:
             raise SamplerError("a call was made after its episode had ended")
-        future: asyncio.Future[Completion] = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[Completion] = loop.create_future()
         self._requests.append((session, request, future))
         self._open[session] += 1
         self._changed()
+        late = None if self._patience is None else loop.call_later(self._patience, self._flush)
         try:
             return await future
         finally:
+            if late is not None:
+                late.cancel()
             if session in self._open:
                 self._open[session] -= 1
             self._changed()

@@ -25,12 +25,15 @@ def in_process(
     *,
     max_rows: Annotated[int, Field(ge=1)] = MAX_ROWS,
     max_cache_tokens: Annotated[int, Field(ge=1)] = MAX_CACHE_TOKENS,
+    patience: Annotated[float, Field(gt=0)] | None = None,
 ) -> InProcess:
     """Generates with transformers, in this process.
 
     At most `max_rows` calls are generated at once, and no more than have `max_cache_tokens` tokens of prompts and
     replies. Beside a learner, adapters are merged into a copy of each base; alone, they are computed beside the base
-    itself, which takes half the memory. Raises ModelError if a base cannot be loaded.
+    itself, which takes half the memory. Calls are generated once every open episode waits for one, which makes results
+    reproducible; with `patience` after that many seconds at the latest, so that an episode that waits for something
+    else does not hold up the others. Raises ModelError if a base cannot be loaded.
     """
     from counterpoint.samplers._engine import Engine  # not above: its options are checked without torch
     from counterpoint.samplers._weights import Beside, Merged
@@ -46,17 +49,19 @@ def in_process(
             weights=Merged if base.has_learner else Beside,
         )
         engines |= dict.fromkeys(base.policies, engine)
-    return InProcess(next(iter(engines.values())), engines)
+    return InProcess(next(iter(engines.values())), engines, patience)
 
 
 class InProcess:
     """Generates for every policy with the engine of its base."""
 
-    def __init__(self, engine: Engine, engine_of: Mapping[str, Engine] = NO_ENGINES) -> None:
+    def __init__(
+        self, engine: Engine, engine_of: Mapping[str, Engine] = NO_ENGINES, patience: float | None = None
+    ) -> None:
         """`engine` generates for the policies that are not in `engine_of`."""
         self._default = engine
         self._engine_of = dict(engine_of)
-        self._wave = Wave(self._compute)
+        self._wave = Wave(self._compute, patience)
 
     def session(self) -> AbstractContextManager[WaveSession]:
         return self._wave.session()

@@ -1,0 +1,83 @@
+"""Runs as tables: base, peak, terminal, gain and drop on the test split, for the team and for each role."""
+
+import csv
+import io
+from collections.abc import Iterable, Iterator, Sequence
+
+from counterpoint.analysis.intervals import Interval
+from counterpoint.analysis.summary import Course, Summary
+from counterpoint.errors import RunError
+from counterpoint.reports.base import names
+from counterpoint.run import Run
+
+COLUMNS = ("run", "who", "base", "peak (step)", "terminal", "gain", "drop")
+BEHAVIOUR = ("run", "what", "base", "peak", "terminal")
+_AMOUNTS = ("base", "peak", "terminal", "gain", "drop")
+
+
+def markdown(runs: Sequence[Run]) -> str:
+    """Two Markdown tables: accuracies in percent, and what the roles did. Raises RunError if a run has no summary."""
+    found = list(zip(names(runs), map(_summary, runs), strict=True))
+    accuracy = [row for name, summary in found for row in _accuracy_rows(name, summary)]
+    behaviour = [row for name, summary in found for row in _behaviour_rows(name, summary)]
+    return f"{_table(COLUMNS, accuracy)}\n\n{_table(BEHAVIOUR, behaviour)}"
+
+
+def comma_separated(runs: Sequence[Run]) -> str:
+    """A line per run and role: accuracies as fractions, each with its interval. Raises RunError as `markdown` does."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    parts = [f"{amount}{end}" for amount in _AMOUNTS for end in ("", "_low", "_high")]
+    writer.writerow(["run", "path", "who", "peak_step", "tasks", *parts])
+    for name, run in zip(names(runs), runs, strict=True):
+        summary = _summary(run)
+        for who, course in _courses(summary):
+            amounts: list[Interval] = [getattr(course, amount) for amount in _AMOUNTS]
+            ends = [end for one in amounts for end in (one.value, one.low, one.high)]
+            writer.writerow([name, run.path, who, summary.peak_step, course.base.n, *ends])
+    return text.getvalue().rstrip("\n")
+
+
+def _summary(run: Run) -> Summary:
+    summary = run.summary
+    if summary is None:
+        raise RunError(f"{run.path} has no summary: it has not ended, or ended without an evaluation of the test split")
+    return summary
+
+
+def _courses(summary: Summary) -> list[tuple[str, Course]]:
+    return [("team", summary.team), *summary.roles.items()]
+
+
+def _accuracy_rows(name: str, summary: Summary) -> Iterator[list[str]]:
+    for who, course in _courses(summary):
+        peak = _percent(course.peak) + (f" ({summary.peak_step})" if who == "team" else "")
+        changes = [_with_interval(course.gain), _with_interval(course.drop)]
+        yield [name if who == "team" else "", who, _percent(course.base), peak, _percent(course.terminal), *changes]
+
+
+def _behaviour_rows(name: str, summary: Summary) -> Iterator[list[str]]:
+    """What the roles did, where it says anything."""
+    for place, (metric, stages) in enumerate(summary.behaviour.items()):
+        if any(stages):
+            what = metric.removeprefix("role/").replace("episode/oracle", "any answer right").replace("_", " ")
+            yield [name if place == 0 else "", what.replace("/", ": "), *(_amount(metric, one) for one in stages)]
+
+
+def _percent(interval: Interval) -> str:
+    return f"{100 * interval.value:.1f}"
+
+
+def _with_interval(interval: Interval) -> str:
+    return f"{100 * interval.value:+.1f} [{100 * interval.low:.1f}, {100 * interval.high:.1f}]"
+
+
+def _amount(metric: str, value: float | None) -> str:
+    if value is None:
+        return "-"
+    return f"{value:.1f}" if metric.endswith(("/calls", "/tokens")) else f"{100 * value:.0f} %"
+
+
+def _table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = [columns, ["---"] * len(columns), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
