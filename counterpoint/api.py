@@ -5,7 +5,6 @@ A recipe is named as on the command line, or is a `Config`; single keys are over
 the Python object instead.
 """
 
-import logging
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import asdict, fields
@@ -25,18 +24,21 @@ from counterpoint.episode import Group
 from counterpoint.errors import ConfigError
 from counterpoint.event_loop import run_to_end
 from counterpoint.family import GIVEN, give, name_of
+from counterpoint.models import check_model
+from counterpoint.pins import executed
 from counterpoint.plan.plan import Plan, plan
-from counterpoint.plan.provenance import facts, sources
 from counterpoint.plan.threads import with_threads
 from counterpoint.play import Limits
 from counterpoint.play import rollout as play
 from counterpoint.progress import Progress
 from counterpoint.recipe import config_from, load_config, override_table, with_members
-from counterpoint.run import Run
+from counterpoint.run import Run, Step
+from counterpoint.run_files import is_run, names_near
 from counterpoint.runs import RunHeader
 from counterpoint.runs import list_runs as headers
 from counterpoint.stage import OpenStage, set_up
 from counterpoint.stage import open_stage as open_set_up
+from counterpoint.starting import begin, failure_recorded, reopen
 from counterpoint.task import Task
 from counterpoint.training import Watch
 from counterpoint.training import train as train_run
@@ -44,7 +46,6 @@ from counterpoint.training import train as train_run
 if TYPE_CHECKING:
     import polars as pl
 
-_LOG = logging.getLogger(__name__)
 Recipe = str | Path | Config
 Target = str | Path | Run
 """A run, its directory, or a base model."""
@@ -98,7 +99,8 @@ def train(
 ) -> Run:
     """The run of a recipe, trained to its last step.
 
-    It is a directory, `out` or `runs/<cell>`, which must not hold a run yet. `progress` prints a line per step;
+    It is a directory, `out` or one in `runs/` named after the recipe's cell and the overrides, which must not hold a
+    run yet. The user's own modules are copied into it. `progress` prints a line per step;
     `watch(step, numbers)` is called with the numbers of each step and of each evaluation. With `profile` the run also
     records where the time of each step goes. Raises CounterpointError; the run can then be resumed.
     """
@@ -111,17 +113,25 @@ def train(
 
 
 def resume(
-    run: str | Path | Run, *, progress: bool = True, watch: Watch | None = None, **objects: Unpack[Objects]
+    run: str | Path | Run,
+    *overrides: str,
+    accept_changes: bool = False,
+    progress: bool = True,
+    watch: Watch | None = None,
+    **objects: Unpack[Objects],
 ) -> Run:
     """The run, trained from its last checkpoint to its last step, as if it had never been interrupted.
 
-    Objects that were given to `train` and cannot be imported by name are given again. Raises RunError if the run is in
-    use or is none.
+    `overrides` change what may change in a run that has begun, such as `"run.steps=60"`. With `accept_changes` a recipe
+    or source that has changed since is accepted, and recorded. Objects that were given to `train` and cannot be
+    imported by name are given again. Raises RunError if the run is in use or is none, or a source has changed;
+    ConfigError if a key may not change.
     """
-    opened = Run.open(_path(run))
-    with opened:
-        _give_again(opened.config, objects)
-        carry_on(opened, plan(opened.config), progress=progress, watch=watch)
+    if objects:
+        _give_again(Run.read(_path(run)).config, objects)
+    with reopen(_path(run), overrides, accept_changes=accept_changes) as opened:
+        if not opened.is_finished or overrides:
+            carry_on(opened, plan(opened.config), progress=progress, watch=watch)
     return opened
 
 
@@ -135,7 +145,7 @@ def evaluate(
     *overrides: str,
     split: str = "test",
     samples: int = 1,
-    step: int | None = None,
+    step: Step | None = None,
     swap: tuple[str, str] | None = None,
     ablate: str | None = None,
     solo: bool = False,
@@ -162,7 +172,7 @@ def evaluate(
 
 @asynccontextmanager
 async def open_stage(
-    source: Recipe | Run, *overrides: str, step: int | None = None, **objects: Unpack[Objects]
+    source: Recipe | Run, *overrides: str, step: Step | None = None, **objects: Unpack[Objects]
 ) -> AsyncIterator[OpenStage]:
     """A stage on which the workflow of a recipe or of a run can be played: see `rollout`.
 
@@ -176,7 +186,7 @@ async def open_stage(
         config = with_threads(config_of(source, *overrides, **objects))
         policies: Sources = {}
     else:
-        config = with_threads(config_of(run.config, *overrides, **objects))
+        config = with_threads(config_of(executed(run), *overrides, **objects))
         policies = kept(config, run.checkpoint_path(run.saved_step(step)))
     async with open_set_up(set_up(config), policies) as stage:
         yield stage
@@ -194,7 +204,9 @@ async def rollout(
 
 def diagnose(run: str | Path | Run) -> list[Finding]:
     """The failure signatures that a run shows, finished or not, each with its evidence. Raises RunError."""
-    return find_signatures(history_of(Run.read(_path(run))))
+    opened = Run.read(_path(run))
+    opened.config = executed(opened)
+    return find_signatures(history_of(opened))
 
 
 def list_runs(folder: str | Path = "runs") -> "pl.DataFrame":
@@ -255,8 +267,7 @@ def create(
     planned: Plan, out: str | Path | None, recipe: str | Path, overrides: Sequence[str], *, profile: bool
 ) -> Run:
     """A new run directory for a plan, locked; `recipe` and `overrides` are what the user gave. Raises RunError."""
-    config = planned.config
-    run = Run.create(Path(out or Path("runs") / config.cell), config, facts(str(recipe), overrides))
+    run = begin(planned.config, out, recipe, overrides)
     if profile:
         run.start_profile()
     return run
@@ -267,16 +278,14 @@ def carry_on(run: Run, planned: Plan, *, progress: bool = True, watch: Watch | N
     _quiet()
     console = Console(highlight=False, force_jupyter=False)  # in a notebook it prints, as evaluations do
     saved = run.checkpoints()
-    first = saved[-1] if saved else 0
-    for name in run.pin_sources(sources(run.config), first):
-        _LOG.warning("the source of %s is not the one that the run was trained with up to step %d", name, first)
-    shown = Progress(console, planned.roles, first, run.config.run.steps)
-    if not progress:
-        run_to_end(train_run(run, watch or _nothing, planned.setup))
-        return
-    console.print(f"run: {run.path}", markup=False, soft_wrap=True)
-    with shown:
-        run_to_end(train_run(run, _both(shown, watch or _nothing), planned.setup))
+    shown = Progress(console, planned.roles, saved[-1] if saved else 0, run.config.run.steps)
+    with failure_recorded(run):
+        if not progress:
+            run_to_end(train_run(run, watch or _nothing, planned.setup))
+            return
+        console.print(f"run: {run.path}", markup=False, soft_wrap=True)
+        with shown:
+            run_to_end(train_run(run, _both(shown, watch or _nothing), planned.setup))
 
 
 async def evaluation_rows(
@@ -286,12 +295,10 @@ async def evaluation_rows(
     _quiet()
     run = target if isinstance(target, Run) else _run_at(target)
     if run is not None:
-        config = with_threads(config_of(run.config, *overrides, **objects))
+        config = with_threads(config_of(executed(run), *overrides, **objects))
         rows = evaluations_of(run, config, ask, control, overrides)
     else:
-        place = Path(str(target))
-        if place.parent != Path() and place.parent.is_dir() and not place.exists():
-            raise ConfigError(f"{str(target)!r} is neither a run nor a model: there is nothing at {place}")
+        check_model(str(target), "no run and no model", names_near(Path(str(target))))
         if ask.step is not None or any(control):
             raise ConfigError(f"a step and controls need a run directory; {str(target)!r} is a model")
         table = override_table({}, [f'model.path="{target}"', *overrides])
@@ -323,7 +330,7 @@ def _give_again(config: Config, objects: Mapping[str, Any]) -> None:
 
 def _run_at(place: str | Path | Config) -> Run | None:
     """The run at a place; None if there is none."""
-    if isinstance(place, Config) or not (Path(place) / "config.toml").is_file():
+    if isinstance(place, Config) or not is_run(Path(place)):
         return None
     return Run.read(Path(place))
 

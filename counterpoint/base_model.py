@@ -21,7 +21,7 @@ from transformers import (
 from counterpoint.chat import Chat
 from counterpoint.config import ModelConfig
 from counterpoint.errors import ModelError
-from counterpoint.models import MICRO_MODELS, micro_model
+from counterpoint.models import MICRO_MODELS, check_model, micro_model
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
@@ -122,8 +122,9 @@ def _locate(config: ModelConfig) -> tuple[str, dict[str, Any]]:
         return str(path.parent), {"gguf_file": path.name, "local_files_only": True}
     if path.is_dir():
         return str(path), {"local_files_only": True}
-    if path.is_absolute() or config.path.startswith((".", "~")):
+    if path.is_absolute():
         raise ModelError(f"model.path = {config.path!r}: there is no such folder")
+    check_model(config.path, "model.path =")
     return config.path, {"revision": config.revision}
 
 

@@ -12,7 +12,9 @@ from pydantic import BaseModel, ValidationError
 from counterpoint.config import AlgorithmConfig, Config
 from counterpoint.errors import ConfigError, unknown
 from counterpoint.family import is_own, look_in
+from counterpoint.models import check_model
 from counterpoint.options import Spec, explain
+from counterpoint.places import located
 from counterpoint.presets import preset
 from counterpoint.presets.algorithms import ALGORITHMS
 
@@ -29,12 +31,26 @@ def load_config(recipe: str | Path, overrides: Sequence[str] = (), members: Mapp
     """The recipe, completed by the preset it names, with the overrides (`section.key=value`) applied in order.
 
     `members` are set by their dotted keys before that. `recipe` is a TOML file, a folder with a `run.toml`, or the name
-    of a folder in `recipes/`; modules that it names are also searched for in its folder. Raises ConfigError, which
-    names the wrong key or value and what is allowed.
+    of a folder in `recipes/`; modules that it names are also searched for in its folder. Files and folders that the
+    recipe names are looked for beside it and then in the current directory, those of overrides the other way round;
+    their paths are absolute in the result. Raises ConfigError, which names the wrong key or value and what is allowed,
+    and ModelError if a model cannot be one.
     """
     path = find_recipe(str(recipe))
     look_in(path.parent)
-    return config_from(override_table(with_members(_read(path), members), overrides))
+    places = (path.parent.resolve(), Path.cwd())
+    table = with_members(located(_read(path), places), members)
+    config = config_from(located(override_table(table, overrides), places[::-1], required=True))
+    check_models(config)
+    return config
+
+
+def check_models(config: Config) -> None:
+    """Raises ModelError if a model of the recipe is neither on this machine nor a name on the hub."""
+    check_model(config.model.path, "model.path =")
+    for name, own in config.policy.items():
+        if own.model is not None and own.model.path:
+            check_model(own.model.path, f"policy.{name}.model.path =")
 
 
 def with_members(table: Mapping[str, Any], members: Mapping[str, Any]) -> dict[str, Any]:

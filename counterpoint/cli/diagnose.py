@@ -10,6 +10,7 @@ from counterpoint.analysis.signatures import Diagnosis, examine
 from counterpoint.analysis.signatures.base import Thresholds
 from counterpoint.analysis.summary import summarize
 from counterpoint.cli.out import check_out, write_out
+from counterpoint.pins import executed
 from counterpoint.run import Run
 
 
@@ -19,7 +20,9 @@ def report(path: Path, out: Path | None) -> None:
     Raises RunError, after the report, if a signature that the user wrote failed.
     """
     check_out(out)
-    history = history_of(Run.read(path))
+    run = Run.read(path)
+    run.config = executed(run)
+    history = history_of(run)
     diagnosis = examine(history)
     console = Console(highlight=False)
     for line in (*_recorded(history), *_found(diagnosis)):

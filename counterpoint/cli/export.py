@@ -6,10 +6,10 @@ from rich.console import Console
 from transformers.utils import logging as transformers_logging
 
 from counterpoint.export.export import export
-from counterpoint.run import Run
+from counterpoint.run import Run, Step
 
 
-def write_policy(path: Path, policy: str, step: int | None, merged: bool, out: Path) -> None:
+def write_policy(path: Path, policy: str, step: Step | None, merged: bool, out: Path) -> None:
     """Write the policy into `out`, and print what was written."""
     transformers_logging.disable_progress_bar()
     found = export(Run.read(path), policy, out, step=step, merged=merged)

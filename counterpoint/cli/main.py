@@ -2,14 +2,16 @@
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, cast
 
 import typer
 
 from counterpoint import __version__
 from counterpoint.config import every_key
-from counterpoint.errors import CounterpointError
-from counterpoint.recipe import load_config, recipes
+from counterpoint.errors import ConfigError, CounterpointError
+from counterpoint.models import check_model
+from counterpoint.recipe import check_models, config_from, load_config, override_table, recipes
+from counterpoint.run_files import Step, is_run, names_near
 
 app = typer.Typer(
     name="counterpoint",
@@ -32,6 +34,35 @@ def keys(incomplete: str) -> list[str]:
     return [f"{key}=" for key in every_key() if key.startswith(incomplete)]
 
 
+def step_of(text: str | None) -> Step | None:
+    """The step that the user typed. Raises ConfigError."""
+    if text is None:
+        return None
+    if text.isascii() and text.isdigit():
+        return int(text)
+    if text not in ("peak", "best", "last"):
+        raise ConfigError(f"--step {text}: allowed are the number of a step, peak, best and last")
+    return cast(Step, text)
+
+
+def check_run(path: Path, step: Step | None = None) -> None:
+    """Raises RunError, before anything is loaded, if there is no run at `path`, or it has no such checkpoint."""
+    from counterpoint.run import Run
+
+    run = Run.read(path)
+    if step is not None:
+        run.saved_step(step)
+
+
+def check_target(target: str, overrides: list[str], step: Step | None) -> None:
+    """Raises CounterpointError, before anything is loaded, if `target` is neither a run nor a model."""
+    if is_run(Path(target)):
+        check_run(Path(target), step)
+        return
+    check_model(target, "no run and no model", names_near(Path(target)))
+    check_models(config_from(override_table({}, overrides)))
+
+
 def _print_version(asked: bool) -> None:
     if asked:
         typer.echo(f"counterpoint {__version__}")
@@ -45,6 +76,10 @@ Overrides = Annotated[
     ),
 ]
 RunPath = Annotated[Path, typer.Argument(metavar="RUN", help="A run directory.")]
+Checkpoint = Annotated[
+    str | None,
+    typer.Option(metavar="STEP", help="Which checkpoint: its step, peak, best (the same) or last (the default)."),
+]
 Into = Annotated[Path, typer.Option(metavar="DIR", help="Where the files go; created if needed.")]
 
 
@@ -86,11 +121,21 @@ def train(
 
 
 @app.command()
-def resume(run: RunPath) -> None:
-    """Resume a run from its last checkpoint."""
+def resume(
+    run: RunPath,
+    overrides: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[KEY=VALUE]...", help="What may change, such as run.steps=60.", autocompletion=keys),
+    ] = None,
+    accept_changes: Annotated[
+        bool, typer.Option("--accept-changes", help="Go on with a recipe or source that has changed; it is recorded.")
+    ] = False,
+) -> None:
+    """Resume a run from its last checkpoint; run.steps=N makes it longer, a finished one too."""
+    check_run(run)
     from counterpoint.cli.train import go_on
 
-    go_on(run)
+    go_on(run, overrides or [], accept_changes=accept_changes)
 
 
 @app.command()
@@ -99,7 +144,7 @@ def evaluate(
     overrides: Overrides = None,
     split: Annotated[str, typer.Option(help="train, validation or test.")] = "test",
     samples: Annotated[int, typer.Option(min=1, help="Episodes per task.")] = 1,
-    step: Annotated[int | None, typer.Option(help="Which checkpoint of a run; the last if not given.")] = None,
+    step: Checkpoint = None,
     out: Annotated[Path | None, typer.Option(help="Also write everything to this JSON file.")] = None,
     swap: Annotated[
         str | None, typer.Option(metavar="ROLE,ROLE", help="Compare with the policies of two roles exchanged.")
@@ -117,6 +162,11 @@ def evaluate(
     ] = None,
 ) -> None:
     """Measure accuracy, for the team and for each role; compare a run with a control."""
+    chosen = step_of(step)
+    check_target(target, overrides or [], chosen)
+    for other_run in (transfer, against):
+        if other_run is not None:
+            check_run(other_run)
     from counterpoint.cli.engine import import_without_scipy
 
     import_without_scipy()
@@ -132,13 +182,15 @@ def evaluate(
         transfer=Run.read(transfer) if transfer else None,
         against=Run.read(against) if against else None,
     )
-    measure(target, overrides or [], Ask(split, samples, step), control, out)
+    measure(target, overrides or [], Ask(split, samples, chosen), control, out)
 
 
 @app.command()
 def show(
     run: RunPath,
-    step: Annotated[int | None, typer.Option(help="Which training step; the last if not given.")] = None,
+    step: Annotated[
+        str | None, typer.Option(metavar="STEP", help="Which training step, or peak; the last if not given.")
+    ] = None,
     task: Annotated[
         str | None, typer.Option(help="Only episodes of this task (the beginning of its id is enough).")
     ] = None,
@@ -148,7 +200,7 @@ def show(
     """Print episodes, call by call: prompts, replies, claims, verdicts, rewards and advantages."""
     from counterpoint.cli.show import show_episodes
 
-    show_episodes(run, step, task, limit, outcome)
+    show_episodes(run, step_of(step), task, limit, outcome)
 
 
 @app.command()
@@ -156,30 +208,34 @@ def export(
     run: RunPath,
     policy: Annotated[str, typer.Option(help="Which of the run's policies.")],
     out: Annotated[Path, typer.Option(metavar="DIR", help="Where it goes; a new or empty directory.")],
-    step: Annotated[int | None, typer.Option(help="Which checkpoint of the run; the last if not given.")] = None,
+    step: Checkpoint = None,
     merged: Annotated[bool, typer.Option("--merged", help="Merge it into its base: a model of its own.")] = False,
 ) -> None:
     """Write a policy as a PEFT adapter, or as a model of its own, with a model card."""
+    chosen = step_of(step)
+    check_run(run, chosen)
     from counterpoint.cli.export import write_policy
 
-    write_policy(run, policy, step, merged, out)
+    write_policy(run, policy, chosen, merged, out)
 
 
 @app.command()
 def serve(
     run: RunPath,
     overrides: Overrides = None,
-    step: Annotated[int | None, typer.Option(help="Which checkpoint of the run; the last if not given.")] = None,
+    step: Checkpoint = None,
     host: Annotated[str, typer.Option(help="Where to listen; whoever reaches it may ask.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="The port; 0 chooses a free one.")] = 8000,
 ) -> None:
     """Answer problems with the whole trained workflow, as one model of OpenAI's chat completions interface."""
+    chosen = step_of(step)
+    check_run(run, chosen)
     from counterpoint.cli.engine import import_without_scipy
 
     import_without_scipy()
     from counterpoint.cli.serve import serve_run
 
-    serve_run(run, overrides or [], step, host, port)
+    serve_run(run, overrides or [], chosen, host, port)
 
 
 @app.command()

@@ -13,7 +13,7 @@ from rich.console import Console
 
 from counterpoint.api import open_stage
 from counterpoint.errors import ConfigError, CounterpointError, EndpointError, EngineError
-from counterpoint.run import Run
+from counterpoint.run import Run, Step
 from counterpoint.serve import Service
 from counterpoint.task import Problem
 from counterpoint.tasks.base import Splits
@@ -71,7 +71,7 @@ class Handler(BaseHTTPRequestHandler):
         self.wfile.write(written)
 
 
-def serve_run(path: Path, overrides: Sequence[str], step: int | None, host: str, port: int) -> None:
+def serve_run(path: Path, overrides: Sequence[str], step: Step | None, host: str, port: int) -> None:
     """The workflow of the run at `path`, with the policies of a checkpoint, answers until it is interrupted."""
     stack = AsyncExitStack()
     with asyncio.Runner() as runner, suppress(KeyboardInterrupt):
@@ -86,7 +86,7 @@ def serve_run(path: Path, overrides: Sequence[str], step: int | None, host: str,
 
 
 @asynccontextmanager
-async def _opened(path: Path, overrides: Sequence[str], step: int | None) -> AsyncIterator[Service]:
+async def _opened(path: Path, overrides: Sequence[str], step: Step | None) -> AsyncIterator[Service]:
     async with open_stage(Run.read(path), *overrides, step=step) as stage:
         like = _like(stage.tasks)
         yield Service(name=path.resolve().name, stage=stage, limits=stage.limits, like=like)

@@ -22,7 +22,7 @@ from counterpoint.episode import (
     Verdict,
 )
 from counterpoint.errors import ConfigError, RunError, unknown
-from counterpoint.run import Run
+from counterpoint.run import Run, Step
 
 OUTCOMES = ("any", "right", "wrong", "failed", "not-judged", "split")
 _KINDS = {"overflow": "workflow: a prompt is too long", "timeout": "workflow: out of time"}
@@ -30,7 +30,7 @@ _KINDS = {"overflow": "workflow: a prompt is too long", "timeout": "workflow: ou
 SampleKey = tuple[str, int, CallKey]
 
 
-def show_episodes(path: Path, step: int | None, task: str | None, limit: int, outcome: str) -> None:
+def show_episodes(path: Path, step: Step | None, task: str | None, limit: int, outcome: str) -> None:
     """Print the first `limit` episodes of a step that match; the last step if `step` is None.
 
     Raises ConfigError for an unknown outcome, RunError if `path` is no run or has no episodes of that step.
@@ -38,7 +38,7 @@ def show_episodes(path: Path, step: int | None, task: str | None, limit: int, ou
     if outcome not in OUTCOMES:
         raise ConfigError(unknown("--outcome", outcome, OUTCOMES))
     run = Run.read(path)
-    number = _step(run, step)
+    number = _step(run, run.number_of(step))
     episodes = [
         episode
         for group in run.episodes(number)

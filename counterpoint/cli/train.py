@@ -15,6 +15,7 @@ from counterpoint.config import Config
 from counterpoint.plan.plan import Plan, plan
 from counterpoint.plan.threads import about_threads
 from counterpoint.run import Run
+from counterpoint.starting import reopen
 
 
 def start(config: Config, out: Path | None, recipe: str, overrides: Sequence[str], *, profile: bool) -> None:
@@ -26,10 +27,14 @@ def start(config: Config, out: Path | None, recipe: str, overrides: Sequence[str
         _train(console, run, planned)
 
 
-def go_on(path: Path) -> None:
-    """Train an existing run from its last checkpoint to its last step."""
+def go_on(path: Path, overrides: Sequence[str], *, accept_changes: bool) -> None:
+    """Train an existing run from its last checkpoint to its last step; show a finished run that is not extended."""
     console = Console(highlight=False)
-    with Run.open(path) as run:
+    with reopen(path, overrides, accept_changes=accept_changes) as run:
+        if run.is_finished and not overrides:
+            console.print(f"{run.path} is finished: run.steps=N makes it longer", markup=False, soft_wrap=True)
+            _show(console, run)
+            return
         planned = plan(run.config)
         _say_threads(console, run.config, planned)
         _train(console, run, planned)
@@ -57,10 +62,16 @@ def _train(console: Console, run: Run, planned: Plan) -> None:
     except KeyboardInterrupt:
         console.print(f"interrupted; to continue: counterpoint resume {run.path}", markup=False, soft_wrap=True)
         sys.exit(130)
+    _show(console, run)
+
+
+def _show(console: Console, run: Run) -> None:
     found = run.summary
     if found is not None:
         print_outcome(console, found)
         print_behaviour(console, found)
+        if found.cliff:
+            _recommend_peak(console, run, found.peak_step)
     profile = run.profile_rows()
     if profile:
         print_profile(console, profile)
@@ -70,3 +81,12 @@ def _train(console: Console, run: Run, planned: Plan) -> None:
     console.print(f"signs of failure: {', '.join(signs) or 'none'}", markup=False)
     if signs:
         console.print(f"what they mean: counterpoint diagnose {run.path}", markup=False)
+
+
+def _recommend_peak(console: Console, run: Run, peak: int) -> None:
+    lost = f"the run ends below its peak, step {peak}"
+    if peak in run.checkpoints():
+        take = f"counterpoint export {run.path} --step peak --policy NAME --out DIR"
+        console.print(f"{lost}: take that one, with {take}", markup=False, soft_wrap=True)
+    else:
+        console.print(f"{lost}, which has no checkpoint: run.save_every=N saves more", markup=False, soft_wrap=True)
