@@ -298,7 +298,8 @@ async def evaluation_rows(
         config = with_threads(config_of(executed(run), *overrides, **objects))
         rows = evaluations_of(run, config, ask, control, overrides)
     else:
-        check_model(str(target), "no run and no model", names_near(Path(str(target))))
+        name = str(target)
+        check_model(name, f"{name!r} is neither a run nor a model", names_near(Path(name)))
         if ask.step is not None or any(control):
             raise ConfigError(f"a step and controls need a run directory; {str(target)!r} is a model")
         table = override_table({}, [f'model.path="{target}"', *overrides])

@@ -124,7 +124,7 @@ def _locate(config: ModelConfig) -> tuple[str, dict[str, Any]]:
         return str(path), {"local_files_only": True}
     if path.is_absolute():
         raise ModelError(f"model.path = {config.path!r}: there is no such folder")
-    check_model(config.path, "model.path =")
+    check_model(config.path, f"model.path = {config.path!r}")
     return config.path, {"revision": config.revision}
 
 

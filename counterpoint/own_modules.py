@@ -16,6 +16,7 @@ from hashlib import sha256
 from importlib.machinery import PathFinder
 from importlib.util import resolve_name
 from pathlib import Path
+from textwrap import dedent
 from types import ModuleType
 from typing import Any, cast
 
@@ -106,7 +107,7 @@ def text_of(member: object) -> str:
     """The source of a function, class or instance; empty if it has none. Of a lambda it is the expression alone."""
     declared = getattr(member, "play", member)  # a workflow is known by its function
     try:
-        text = inspect.getsource(cast(Any, declared if callable(declared) else type(declared)))
+        text = dedent(inspect.getsource(cast(Any, declared if callable(declared) else type(declared))))
     except (OSError, TypeError):
         return ""
     return _lambda_in(text) if getattr(declared, "__name__", "") == "<lambda>" else text

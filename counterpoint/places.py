@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from counterpoint.errors import ConfigError
+from counterpoint.models import MICRO_MODELS
 
 _OWN_TASK = ":"
 
@@ -60,4 +61,4 @@ def _is_path(table: Mapping[str, Any], key: str) -> bool:
 
 def _is_place(model: str) -> bool:
     """True if a model's path is not a shipped name or a file of an installed package."""
-    return not model.startswith(("package:", "micro-"))
+    return model not in MICRO_MODELS and not model.startswith("package:")

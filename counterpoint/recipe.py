@@ -47,10 +47,10 @@ def load_config(recipe: str | Path, overrides: Sequence[str] = (), members: Mapp
 
 def check_models(config: Config) -> None:
     """Raises ModelError if a model of the recipe is neither on this machine nor a name on the hub."""
-    check_model(config.model.path, "model.path =")
+    check_model(config.model.path, f"model.path = {config.model.path!r}")
     for name, own in config.policy.items():
         if own.model is not None and own.model.path:
-            check_model(own.model.path, f"policy.{name}.model.path =")
+            check_model(own.model.path, f"policy.{name}.model.path = {own.model.path!r}")
 
 
 def with_members(table: Mapping[str, Any], members: Mapping[str, Any]) -> dict[str, Any]:

@@ -59,7 +59,7 @@ def check_target(target: str, overrides: list[str], step: Step | None) -> None:
     if is_run(Path(target)):
         check_run(Path(target), step)
         return
-    check_model(target, "no run and no model", names_near(Path(target)))
+    check_model(target, f"{target!r} is neither a run nor a model", names_near(Path(target)))
     check_models(config_from(override_table({}, overrides)))
 
 

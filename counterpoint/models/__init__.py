@@ -28,17 +28,17 @@ def is_on_hub(path: str) -> bool:
     return place.parts[0] != RUNS and not place.parent.is_dir()
 
 
-def check_model(path: str, where: str, others: Iterable[str] = ()) -> None:
+def check_model(path: str, what: str, others: Iterable[str] = ()) -> None:
     """Raises ModelError, which names the nearest model, if `path` cannot be one; no weights and no network are used.
 
-    `where` is what a message calls it; `others` are names of other kinds that it may be a misspelling of.
+    `what` begins the message; `others` are names of other kinds that it may be a misspelling of.
     """
     if path in MICRO_MODELS or path.startswith("package:") or is_on_hub(path):
         return
     place = Path(path).expanduser()
-    if place.is_dir() or (place.suffix == ".gguf" and place.is_file()):
+    if (path and place.is_dir()) or (place.suffix == ".gguf" and place.is_file()):
         return
     near = get_close_matches(path, [*MICRO_MODELS, *others], n=1)
     hint = f"; did you mean {near[0]!r}?" if near else ""
     kind = "folder" if path.startswith(("/", ".", "~")) else "model"
-    raise ModelError(f"{where} {path!r}: there is no such {kind}{hint} (allowed: {_ALLOWED})")
+    raise ModelError(f"{what}: there is no such {kind}{hint} (allowed: {_ALLOWED})")
