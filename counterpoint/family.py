@@ -76,6 +76,12 @@ def within(folder: str, name: str) -> str:
     return f"{folder}/{module}:{attribute}"
 
 
+def plain(name: str) -> str:
+    """The name as a recipe has it, `module:name`, without a folder."""
+    _, module, attribute = parts_of(name)
+    return f"{module}:{attribute}" if is_own(name) else name
+
+
 def sources_of(name: str) -> dict[str, Source]:
     """Module -> source of a member that the user wrote, and of the user's modules that its module imports.
 

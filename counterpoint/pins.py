@@ -92,10 +92,10 @@ def own_copies(run: Run) -> str | None:
     kept = [pinned for pinned in known.values() if pinned.file and pinned.copy]
     if not kept or _root(run, known) != _folder(run):
         return None
-    copies = ", ".join(str(run.path / SOURCES / pinned.copy) for pinned in kept)
+    copies = ", ".join(pinned.copy for pinned in kept)
     reasons = [f"{pinned.file} {_state(pinned)}" for pinned in kept if _state(pinned)]
     why = f" ({', '.join(reasons)})" if reasons else ""
-    return f"code of the run directory is executed: {copies}{why}"
+    return f"code of {run.path / SOURCES} is executed: {copies}{why}"
 
 
 def pins_of(run: Run) -> dict[str, Pinned]:
