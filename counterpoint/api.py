@@ -27,6 +27,7 @@ from counterpoint.family import GIVEN, give, name_of
 from counterpoint.models import check_model
 from counterpoint.pins import executed
 from counterpoint.plan.plan import Plan, plan
+from counterpoint.plan.startable import check_startable
 from counterpoint.plan.threads import with_threads
 from counterpoint.play import Limits
 from counterpoint.play import rollout as play
@@ -266,7 +267,11 @@ def plan_of(config: Config) -> Plan:
 def create(
     planned: Plan, out: str | Path | None, recipe: str | Path, overrides: Sequence[str], *, profile: bool
 ) -> Run:
-    """A new run directory for a plan, locked; `recipe` and `overrides` are what the user gave. Raises RunError."""
+    """A new run directory for a plan, locked; `recipe` and `overrides` are what the user gave.
+
+    Raises RunError if the place is not free, and whatever `check_startable` raises, before anything is written.
+    """
+    check_startable(planned)
     run = begin(planned.config, out, recipe, overrides)
     if profile:
         run.start_profile()

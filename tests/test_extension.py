@@ -79,8 +79,12 @@ def test_an_endpoint_that_moved_is_named_anew(tmp_path):
     table = {"policy": {"aggregator": {"endpoint": {"url": "http://a/v1", "model": "m"}}}}
     with begin(config_from(table), tmp_path / "run", "r", []) as run:
         pass
-    assert changed(run, "policy.aggregator.endpoint.url=http://b/v1").config.policy["aggregator"].endpoint.url[-4] == "b"
-    with pytest.raises(ConfigError, match="unknown key to change in a run that has begun 'policy.aggregator.endpoint.m"):
+    assert (
+        changed(run, "policy.aggregator.endpoint.url=http://b/v1").config.policy["aggregator"].endpoint.url[-4] == "b"
+    )
+    with pytest.raises(
+        ConfigError, match="unknown key to change in a run that has begun 'policy.aggregator.endpoint.m"
+    ):
         changed(run, "policy.aggregator.endpoint.model=other")
 
 
@@ -133,7 +137,5 @@ def test_a_step_may_be_named_and_one_that_is_not_saved_names_the_nearest(run):
         run.saved_step("peak")
     run.checkpoint(2, {}, {})
     assert run.saved_step("peak") == run.saved_step("best") == 2
-    with pytest.raises(RunError, match="no checkpoint of step 3; there are: 2, 4; the nearest is 2"):
+    with pytest.raises(RunError, match=r"no checkpoint of step 3; there are: 2, 4; the nearest is 2"):
         run.saved_step(3)
-
-

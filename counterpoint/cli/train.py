@@ -13,6 +13,7 @@ from counterpoint.cli.profile import print_profile
 from counterpoint.cli.tables import print_behaviour, print_outcome
 from counterpoint.config import Config
 from counterpoint.plan.plan import Plan, plan
+from counterpoint.plan.startable import check_startable
 from counterpoint.plan.threads import about_threads
 from counterpoint.run import Run
 from counterpoint.starting import reopen
@@ -48,6 +49,7 @@ def plan_only(config: Config) -> None:
     for line in planned.lines():
         console.print(line, markup=False, soft_wrap=True)
     _say_threads(console, config, planned)
+    check_startable(planned)
 
 
 def _say_threads(console: Console, given: Config, planned: Plan) -> None:

@@ -8,14 +8,15 @@ from time import perf_counter
 
 import torch
 
+from counterpoint.algorithms.base import Algorithm
 from counterpoint.algorithms.build import build_algorithm, build_batches, build_loss
 from counterpoint.analysis.signatures import build_signatures
 from counterpoint.base_model import BaseSize, base_size, load_chat
 from counterpoint.chat import Chat
 from counterpoint.config import Config, ModelConfig, PolicySettings
 from counterpoint.diagnostics.build import build_diagnostics
-from counterpoint.episode import Episode
-from counterpoint.errors import ModelError, WorkflowError
+from counterpoint.episode import Episode, Group
+from counterpoint.errors import MemberError, ModelError, WorkflowError
 from counterpoint.event_loop import run_to_end
 from counterpoint.interventions.build import build_interventions
 from counterpoint.learn import trainable
@@ -26,7 +27,7 @@ from counterpoint.samplers.by_policy import ByPolicy
 from counterpoint.samplers.scripted import Scripted
 from counterpoint.sandboxes import build_sandbox
 from counterpoint.stage import Setup, set_up
-from counterpoint.task import Score, not_judged
+from counterpoint.task import RIGHT, WRONG, Score, not_judged
 from counterpoint.tasks.base import batch
 
 REHEARSAL_REPLIES = tuple(
@@ -167,7 +168,7 @@ class Plan:
 def plan(config: Config) -> Plan:
     """The plan of a recipe. Raises CounterpointError for whatever would keep it from starting."""
     setup = set_up(config)
-    build_algorithm(config, setup.workflow.roles, trainable(setup.settings))
+    algorithm = build_algorithm(config, setup.workflow.roles, trainable(setup.settings))
     build_loss(config)
     build_batches(config)
     build_diagnostics(config.diagnostics)
@@ -176,11 +177,23 @@ def plan(config: Config) -> Plan:
     check_runtime(config)
     build_sandbox(config.sandbox)
     batch(setup.tasks.train, step=1, size=config.rollout.tasks_per_step, seed=config.run.seed)
+    rehearsal = _rehearsed(setup)
+    _credited(algorithm, rehearsal)
     return Plan(
         setup=setup,
         sizes={name: base_size(own.model) for name, own in setup.settings.items() if own.endpoint is None},
-        rehearsal=_rehearsed(setup),
+        rehearsal=rehearsal,
     )
+
+
+def _credited(algorithm: Algorithm, rehearsal: Episode) -> None:
+    """Raises WorkflowError if the workflow's calls are not such as the credit or the advantage needs.
+
+    What the user's own functions raise about a made-up episode says nothing about real ones.
+    """
+    episodes = tuple(replace(rehearsal, rollout=number, score=score) for number, score in enumerate((WRONG, RIGHT)))
+    with suppress(MemberError, ArithmeticError, LookupError, TypeError, ValueError, AttributeError):
+        algorithm.samples([Group(task=rehearsal.task, episodes=episodes)])
 
 
 def _rehearsed(setup: Setup) -> Episode:
