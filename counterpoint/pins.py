@@ -79,9 +79,13 @@ def bound(run: Run) -> Config:
 
 
 def executed(run: Run) -> Config:
-    """The recipe of a run as `bound` gives it; a warning names the run's own copies if they are what is executed."""
+    """The recipe of a run as `bound` gives it; a warning names the run's own copies if they are what is executed.
+
+    Raises RunError if one of these is not what the run was trained with.
+    """
     line = own_copies(run)
     if line is not None:
+        _check_copies(run)
         _LOG.warning(line)
     return bound(run)
 
@@ -134,6 +138,14 @@ def changed_rows(run: Run, step: int, what: str, before: object, after: object) 
 def digest_of_recipe(run: Run) -> str:
     """The SHA-256 of `config.toml` as it is now."""
     return sha256((run.path / CONFIG).read_bytes()).hexdigest()
+
+
+def _check_copies(run: Run) -> None:
+    for pinned in pins_of(run).values():
+        copy = run.path / SOURCES / pinned.copy
+        if pinned.copy and (not copy.is_file() or sha256(copy.read_bytes()).hexdigest() != pinned.sha256):
+            state = "has changed since the run was trained with it" if copy.is_file() else "is missing"
+            raise RunError(f"{copy} {state}: without it the run cannot be executed as it was")
 
 
 def _check_recipe(run: Run, *, accept: bool, step: int) -> None:

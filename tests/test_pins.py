@@ -113,6 +113,9 @@ def test_a_run_is_executed_from_its_originals_while_they_are_unchanged_and_from_
     assert f"{place}/pinned_helper.py has changed" in caplog.text
     (place / "pinned_team.py").unlink()
     assert text_of(bound(run)) == "team helper deep"
+    (run.path / "sources" / "pinned_team.py").write_text(TEAM + "\n")
+    with pytest.raises(RunError, match=r"sources/pinned_team\.py has changed since the run was trained with it"):
+        executed(run)
 
 
 def test_runs_whose_modules_have_the_same_names_are_executed_each_from_its_own(write, tmp_path):

@@ -1,6 +1,7 @@
 """The command line: parse, call, print. What needs an engine is imported only when its command runs."""
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, cast
 
@@ -45,19 +46,21 @@ def step_of(text: str | None) -> Step | None:
     return cast(Step, text)
 
 
-def check_run(path: Path, step: Step | None = None) -> None:
-    """Raises RunError, before anything is loaded, if there is no run at `path`, or it has no such checkpoint."""
+def check_run(path: Path, step: Step | None = None, overrides: Sequence[str] = ()) -> None:
+    """Raises CounterpointError, before anything is loaded, if there is no such run, checkpoint or model."""
     from counterpoint.run import Run
 
     run = Run.read(path)
     if step is not None:
         run.saved_step(step)
+    if overrides:
+        check_models(config_from(override_table(run.config.model_dump(exclude_none=True), overrides)))
 
 
-def check_target(target: str, overrides: list[str], step: Step | None) -> None:
+def check_target(target: str, step: Step | None, overrides: Sequence[str]) -> None:
     """Raises CounterpointError, before anything is loaded, if `target` is neither a run nor a model."""
     if is_run(Path(target)):
-        check_run(Path(target), step)
+        check_run(Path(target), step, overrides)
         return
     check_model(target, f"{target!r} is neither a run nor a model", names_near(Path(target)))
     check_models(config_from(override_table({}, overrides)))
@@ -103,7 +106,7 @@ def train(
         ),
     ],
     overrides: Overrides = None,
-    out: Annotated[Path | None, typer.Option(help="Where the run goes; runs/<cell> if not given.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Where the run goes; in runs/, named after recipe and overrides, if not given.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be done, and do none of it.")] = False,
     profile: Annotated[
         bool,
@@ -163,7 +166,7 @@ def evaluate(
 ) -> None:
     """Measure accuracy, for the team and for each role; compare a run with a control."""
     chosen = step_of(step)
-    check_target(target, overrides or [], chosen)
+    check_target(target, chosen, overrides or [])
     for other_run in (transfer, against):
         if other_run is not None:
             check_run(other_run)
@@ -229,7 +232,7 @@ def serve(
 ) -> None:
     """Answer problems with the whole trained workflow, as one model of OpenAI's chat completions interface."""
     chosen = step_of(step)
-    check_run(run, chosen)
+    check_run(run, chosen, overrides or [])
     from counterpoint.cli.engine import import_without_scipy
 
     import_without_scipy()
