@@ -5,7 +5,6 @@ A recipe is named as on the command line, or is a `Config`; single keys are over
 the Python object instead.
 """
 
-import logging
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import asdict, fields, replace
@@ -35,19 +34,22 @@ from counterpoint.episode import Group
 from counterpoint.errors import ConfigError, counted
 from counterpoint.event_loop import Terminated, run_to_end
 from counterpoint.family import GIVEN, give, name_of
+from counterpoint.pins import executed
 from counterpoint.plan.check import check_parts, checked
 from counterpoint.plan.plan import Plan, plan, planned
-from counterpoint.plan.provenance import facts, sources
+from counterpoint.plan.startable import check_startable
 from counterpoint.plan.threads import with_threads
 from counterpoint.play import Limits
 from counterpoint.play import rollout as play
 from counterpoint.progress import Progress
 from counterpoint.recipe import config_from, load_config, override_table, with_members
-from counterpoint.run import Run
+from counterpoint.run import Run, Step
+from counterpoint.run_files import is_run
 from counterpoint.runs import RunHeader
 from counterpoint.runs import list_runs as headers
 from counterpoint.stage import OpenStage, Setup, set_up
 from counterpoint.stage import open_stage as open_set_up
+from counterpoint.starting import begin, failure_recorded, reopen
 from counterpoint.task import Task
 from counterpoint.training import Watch
 from counterpoint.training import train as train_run
@@ -55,7 +57,6 @@ from counterpoint.training import train as train_run
 if TYPE_CHECKING:
     import polars as pl
 
-_LOG = logging.getLogger(__name__)
 Recipe = str | Path | Config
 Target = str | Path | Run
 """A run, its directory, or a base model."""
@@ -109,7 +110,8 @@ def train(
 ) -> Run:
     """The run of a recipe, trained to its last step.
 
-    It is a directory, `out` or `runs/<cell>`, which must not hold a run yet. `progress` prints a line per step;
+    It is a directory, `out` or one in `runs/` named after the recipe's cell and the overrides, which must not hold a
+    run yet. The user's own modules are copied into it. `progress` prints a line per step;
     `watch(step, numbers)` is called with the numbers of each step and of each evaluation. With `profile` the run also
     records where the time of each step goes. Raises CounterpointError; the run can then be resumed.
     """
@@ -122,17 +124,25 @@ def train(
 
 
 def resume(
-    run: str | Path | Run, *, progress: bool = True, watch: Watch | None = None, **objects: Unpack[Objects]
+    run: str | Path | Run,
+    *overrides: str,
+    accept_changes: bool = False,
+    progress: bool = True,
+    watch: Watch | None = None,
+    **objects: Unpack[Objects],
 ) -> Run:
     """The run, trained from its last checkpoint to its last step, as if it had never been interrupted.
 
-    Objects that were given to `train` and cannot be imported by name are given again. Raises RunError if the run is in
-    use or is none.
+    `overrides` change what may change in a run that has begun, such as `"run.steps=60"`. With `accept_changes` a recipe
+    or source that has changed since is accepted, and recorded. Objects that were given to `train` and cannot be
+    imported by name are given again. Raises RunError if the run is in use or is none, or a source has changed;
+    ConfigError if a key may not change.
     """
-    opened = Run.open(_path(run))
-    with opened:
-        _give_again(opened.config, objects)
-        carry_on(opened, plan(opened.config), progress=progress, watch=watch)
+    if objects:
+        _give_again(Run.read(_path(run)).config, objects)
+    with reopen(_path(run), overrides, accept_changes=accept_changes) as opened:
+        if not opened.is_finished or overrides:
+            carry_on(opened, plan(opened.config), progress=progress, watch=watch)
     return opened
 
 
@@ -146,7 +156,7 @@ def evaluate(
     *overrides: str,
     split: str = "test",
     samples: int = 1,
-    step: int | None = None,
+    step: Step | None = None,
     swap: tuple[str, str] | None = None,
     ablate: str | None = None,
     solo: bool = False,
@@ -173,7 +183,7 @@ def evaluate(
 
 @asynccontextmanager
 async def open_stage(
-    source: Recipe | Run, *overrides: str, step: int | None = None, **objects: Unpack[Objects]
+    source: Recipe | Run, *overrides: str, step: Step | None = None, **objects: Unpack[Objects]
 ) -> AsyncIterator[OpenStage]:
     """A stage on which the workflow of a recipe or of a run can be played: see `rollout`.
 
@@ -186,7 +196,7 @@ async def open_stage(
 
 
 def check_stage(
-    source: Recipe | Run, *overrides: str, step: int | None = None, **objects: Unpack[Objects]
+    source: Recipe | Run, *overrides: str, step: Step | None = None, **objects: Unpack[Objects]
 ) -> tuple[Setup, Sources]:
     """The recipe and the adapters that `open_stage` opens.
 
@@ -198,7 +208,7 @@ def check_stage(
         config = config_of(source, *overrides, **objects)
         policies: Sources = {}
     else:
-        config = config_of(run.config, *overrides, **objects)
+        config = config_of(executed(run), *overrides, **objects)
         policies = kept(config, run.checkpoint_path(run.saved_step(step)))
     check_parts(config)
     return set_up(config), policies
@@ -216,7 +226,9 @@ async def rollout(
 
 def diagnose(run: str | Path | Run) -> list[Finding]:
     """The failure signatures that a run shows, finished or not, each with its evidence. Raises RunError."""
-    return find_signatures(history_of(Run.read(_path(run))))
+    opened = Run.read(_path(run))
+    opened.config = executed(opened)
+    return find_signatures(history_of(opened))
 
 
 def list_runs(folder: str | Path = "runs") -> "pl.DataFrame":
@@ -280,9 +292,12 @@ def plan_of_setup(setup: Setup) -> Plan:
 def create(
     planned: Plan, out: str | Path | None, recipe: str | Path, overrides: Sequence[str], *, profile: bool
 ) -> Run:
-    """A new run directory for a plan, locked; `recipe` and `overrides` are what the user gave. Raises RunError."""
-    config = planned.config
-    run = Run.create(Path(out or Path("runs") / config.cell), config, facts(str(recipe), overrides))
+    """A new run directory for a plan, locked; `recipe` and `overrides` are what the user gave.
+
+    Raises RunError if the place is not free, and whatever `check_startable` raises, before anything is written.
+    """
+    check_startable(planned)
+    run = begin(planned.config, out, recipe, overrides)
     if profile:
         run.start_profile()
     return run
@@ -293,26 +308,29 @@ def carry_on(run: Run, planned: Plan, *, progress: bool = True, watch: Watch | N
     console = Console(highlight=False, force_jupyter=False)  # in a notebook it prints, as evaluations do
     saved = run.checkpoints()
     first = saved[-1] if saved else 0
-    for name in run.pin_sources(sources(run.config), first):
-        _LOG.warning("the source of %s is not the one that the run was trained with up to step %d", name, first)
     shown = Progress(console, planned.setup.routing, first, run.config.run.steps)
     try:
-        if not progress:
-            run_to_end(train_run(run, watch or _nothing, planned.setup))
-            return
-        console.print(f"run: {run.path}", markup=False, soft_wrap=True)
-        for line in planned.warnings:
-            console.print(f"warning: {line}", markup=False, soft_wrap=True)
-        if not saved:
-            console.print(f"evaluating before the first step: {_tasks_of_evaluation(planned)} ...", soft_wrap=True)
-        with shown:
-            run_to_end(train_run(run, _both(shown, watch or _nothing), planned.setup))
+        with failure_recorded(run):
+            _watched(run, planned, console, shown if progress else None, watch or _nothing)
     except (KeyboardInterrupt, Terminated):
         kept = run.checkpoints()
         state = f"steps 1 to {kept[-1]} are saved" if kept and kept[-1] else "no step is saved yet"
         line = f"interrupted, {state}; to continue: counterpoint resume {run.path}"
         Console(highlight=False, force_jupyter=False, stderr=True).print(line, markup=False, soft_wrap=True)
         raise
+
+
+def _watched(run: Run, planned: Plan, console: Console, shown: Progress | None, watch: Watch) -> None:
+    if shown is None:
+        run_to_end(train_run(run, watch, planned.setup))
+        return
+    console.print(f"run: {run.path}", markup=False, soft_wrap=True)
+    for line in planned.warnings:
+        console.print(f"warning: {line}", markup=False, soft_wrap=True)
+    if not run.checkpoints():
+        console.print(f"evaluating before the first step: {_tasks_of_evaluation(planned)} ...", soft_wrap=True)
+    with shown:
+        run_to_end(train_run(run, _both(shown, watch), planned.setup))
 
 
 def _tasks_of_evaluation(planned: Plan) -> str:
@@ -341,7 +359,7 @@ def check_evaluation(
     check_split(ask.split)
     run = target if isinstance(target, Run) else _run_at(target)
     if run is not None:
-        config = config_of(run.config, *overrides, **objects)
+        config = config_of(executed(run), *overrides, **objects)
         check_asked(run, config, ask, control, overrides)
     else:
         check_model_asked(str(target), ask, control)
@@ -376,7 +394,7 @@ def _give_again(config: Config, objects: Mapping[str, Any]) -> None:
 
 def _run_at(place: str | Path | Config) -> Run | None:
     """The run at a place; None if there is none."""
-    if isinstance(place, Config) or not (Path(place) / "config.toml").is_file():
+    if isinstance(place, Config) or not is_run(Path(place)):
         return None
     return Run.read(Path(place))
 

@@ -15,8 +15,9 @@ from counterpoint.config import Config, ModelConfig
 from counterpoint.errors import ConfigError, ModelError, RunError, unknown
 from counterpoint.evaluation import Evaluation, Outcomes, evaluate
 from counterpoint.locate import locate
+from counterpoint.pins import executed
 from counterpoint.recipe import config_from, override_table
-from counterpoint.run import Run
+from counterpoint.run import Run, Step
 from counterpoint.stage import open_stage, set_up
 from counterpoint.tasks import load_tasks
 
@@ -33,7 +34,7 @@ class Ask(NamedTuple):
     split: str = "test"
     samples: int = 1
     """Episodes per task."""
-    step: int | None = None
+    step: Step | None = None
     """The checkpoint; None for the last one."""
 
 
@@ -270,7 +271,8 @@ def _controls(
 
 def _config(run: Run, overrides: Sequence[str]) -> Config:
     """The recipe of a run, changed by overrides."""
-    return config_from(override_table(run.config.model_dump(exclude_none=True), overrides)) if overrides else run.config
+    own = executed(run)
+    return config_from(override_table(own.model_dump(exclude_none=True), overrides)) if overrides else own
 
 
 def _other_run(other: Run, config: Config, ask: Ask, overrides: Sequence[str]) -> tuple[Config, Sources, int]:

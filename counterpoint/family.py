@@ -6,18 +6,16 @@ is needed. An error in a name or an option is reported in one line.
 
 import importlib
 import inspect
-import sys
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from hashlib import sha256
-from importlib.machinery import PathFinder
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Generic, TypeVar, cast
 
 from counterpoint.errors import ConfigError, place_of, told, unknown
 from counterpoint.options import Spec, check_options
+from counterpoint.own_modules import Source, closure, imported, is_importable, text_of
 
 T = TypeVar("T")
 GIVEN = "given"
@@ -28,8 +26,6 @@ _ANY = (inspect.Parameter.KEYWORD_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 
 _folders: list[str] = []
 _given: dict[str, Any] = {}
-_loaded: dict[str, str] = {}
-"""The user's own modules -> the digest of the source that was executed."""
 
 
 def look_in(folder: Path) -> None:
@@ -47,7 +43,7 @@ def name_of(member: Any, kind: str) -> str:
     """
     declared = getattr(member, "play", member)  # a workflow is known by its function
     own, module = getattr(declared, "__qualname__", ""), getattr(declared, "__module__", None)
-    if module != "__main__" and getattr(sys.modules.get(str(module)), str(own), None) is member:
+    if module not in (None, "__main__") and is_importable(str(module), str(own), member, _places("")):
         return f"{module}:{own}"
     last = own.rpartition(".")[2]
     name = f"{GIVEN}:{last if last.isidentifier() else kind}"
@@ -67,22 +63,38 @@ def is_own(name: str) -> bool:
     return ":" in name
 
 
-def source_of(name: str) -> tuple[str, str]:
-    """The file of a member that the user wrote, and the SHA-256 of its source; empty for an object without source.
+def parts_of(name: str) -> tuple[str, str, str]:
+    """Folder, module and attribute of `module:name`, or of `/folder/module:name`, which only that folder can mean."""
+    whole, _, attribute = name.rpartition(":")
+    place, _, module = whole.rpartition("/")
+    return place, module, attribute
 
-    Raises ConfigError if it cannot be imported.
+
+def within(folder: str, name: str) -> str:
+    """The name of the same member of the module in `folder`, whatever else has the name of that module."""
+    _, module, attribute = parts_of(name)
+    return f"{folder}/{module}:{attribute}"
+
+
+def plain(name: str) -> str:
+    """The name as a recipe has it, `module:name`, without a folder."""
+    _, module, attribute = parts_of(name)
+    return f"{module}:{attribute}" if is_own(name) else name
+
+
+def sources_of(name: str) -> dict[str, Source]:
+    """Module -> source of a member that the user wrote, and of the user's modules that its module imports.
+
+    A Python object has the source of its definition under its name, `given:score`, or none. A module of an installed
+    package has only its own. Raises ConfigError if it cannot be imported.
     """
-    module, _, attribute = name.partition(":")
+    place, module, attribute = parts_of(name)
     if module != GIVEN:
-        path = _imported(module, name).__file__ or ""
-        return path, sha256(Path(path).read_bytes()).hexdigest() if path else ""
-    member = _find_given(attribute)
-    declared = getattr(member, "play", member)
-    try:
-        text = inspect.getsource(declared if callable(declared) else type(declared))
-    except (OSError, TypeError):
-        return "", ""
-    return "", sha256(text.encode()).hexdigest()
+        file = _imported(name).__file__ or ""
+        own = closure(module, _places(place))
+        return own or ({module: Source(file, Path(file).read_bytes(), is_installed=True)} if file else {})
+    text = text_of(_find_given(attribute))
+    return {name: Source("", text.encode())} if text else {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,10 +162,10 @@ class Family(Generic[T]):
         return partial(member, **checked, **known)
 
     def _own(self, name: str) -> Any:
-        module, _, attribute = name.partition(":")
+        _, module, attribute = parts_of(name)
         if module == GIVEN:
             return _find_given(attribute)
-        found = _imported(module, name)
+        found = _imported(name)
         if not hasattr(found, attribute):
             there = [
                 key
@@ -182,39 +194,19 @@ def _find_given(attribute: str) -> Any:
     return _given[attribute]
 
 
-def _imported(module: str, name: str) -> ModuleType:
-    """The user's module, executed again if its source has changed since. Raises ConfigError."""
-    places = [*_folders, str(Path.cwd())]
-    for place in reversed(places):
-        if place not in sys.path:
-            sys.path.insert(0, place)
-    top = module.partition(".")[0]
+def _imported(name: str) -> ModuleType:
+    """The user's module that a name stands for, executed again if its source has changed. Raises ConfigError."""
+    place, module, _ = parts_of(name)
     try:
-        spec = PathFinder.find_spec(top, [*places, *sys.path])
-        known = sys.modules.get(module)
-        if known is not None and spec is not None and top == module and _is_stale(module, known, spec.origin):
-            del sys.modules[module]
-            importlib.invalidate_caches()
-        found = importlib.import_module(module)
+        return imported(module, _places(place), pinned=bool(place))
     except Exception as error:  # whatever the user's module raises while it is executed
-        where = place_of(error) or f"looked for beside the recipe and in {Path.cwd()}"
+        where = place_of(error) or f"looked for in {place or f'the folder of the recipe and in {Path.cwd()}'}"
         raise ConfigError(f"{name!r}: module {module!r} cannot be imported: {told(error)} ({where})") from error
-    _loaded.setdefault(module, _digest(found.__file__))
-    return found
 
 
-def _is_stale(module: str, known: ModuleType, origin: str | None) -> bool:
-    """True if an import would now execute another file, or another text, than was executed."""
-    if module not in _loaded or origin is None:
-        return False
-    stale = known.__file__ != origin or _loaded[module] != _digest(origin)
-    if stale:
-        del _loaded[module]
-    return stale
-
-
-def _digest(path: str | None) -> str:
-    return sha256(Path(path).read_bytes()).hexdigest() if path and Path(path).is_file() else ""
+def _places(place: str) -> list[str]:
+    """The folders in which the user's modules are looked for."""
+    return [place] if place else [*_folders, str(Path.cwd())]
 
 
 def table(package: str, members: Sequence[str]) -> dict[str, str]:

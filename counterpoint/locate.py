@@ -14,14 +14,13 @@ from urllib.request import getproxies
 from counterpoint.config import ModelConfig
 from counterpoint.errors import ModelError
 from counterpoint.files import near
-from counterpoint.models import MICRO_MODELS, micro_model
+from counterpoint.models import MICRO_MODELS, is_on_hub, micro_model
 
 ALLOWED = (
     f"a shipped model: {', '.join(MICRO_MODELS)}; a folder; a .gguf file; package:NAME/FILE; a hub name OWNER/NAME,"
     " with network"
 )
 """The forms that `model.path` may have."""
-_HUB_NAME = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*", flags=re.ASCII)
 _DEVICE = re.compile(r"cpu|cuda(:\d+)?")
 _HUB = "https://huggingface.co"
 
@@ -83,8 +82,7 @@ def check_device(config: ModelConfig) -> None:
 
 def _refuse_unless_on_hub(name: str) -> None:
     """Raises ModelError if this is not the name of a model on the hub, but a path or a shipped model misspelt."""
-    parent = Path(name).parent
-    if _HUB_NAME.fullmatch(name) and not parent.is_dir() and parent != Path("runs"):
+    if is_on_hub(name):
         return
     if Path(name).is_file():
         raise ModelError(f"model.path = {name!r} is a file, but no .gguf file; allowed: {ALLOWED}")

@@ -15,6 +15,7 @@ from counterpoint.errors import ConfigError, unknown
 from counterpoint.family import is_own, look_in
 from counterpoint.files import near
 from counterpoint.options import Spec, explain
+from counterpoint.places import located
 from counterpoint.presets import preset
 from counterpoint.presets.algorithms import ALGORITHMS
 
@@ -31,12 +32,15 @@ def load_config(recipe: str | Path, overrides: Sequence[str] = (), members: Mapp
     """The recipe, completed by the preset it names, with the overrides (`section.key=value`) applied in order.
 
     `members` are set by their dotted keys before that. `recipe` is a TOML file, a folder with a `run.toml`, or the name
-    of a folder in `recipes/`; modules that it names are also searched for in its folder. Raises ConfigError, which
-    names the wrong key or value and what is allowed.
+    of a folder in `recipes/`; modules that it names are also searched for in its folder. Files and folders that the
+    recipe names are looked for beside it and then in the current directory, those of overrides the other way round;
+    their paths are absolute in the result. Raises ConfigError, which names the wrong key or value and what is allowed.
     """
     path = find_recipe(str(recipe))
     look_in(path.parent)
-    return config_from(override_table(with_members(_read(path), members), overrides))
+    places = (path.parent.resolve(), Path.cwd())
+    table = with_members(located(_read(path), places), members)
+    return config_from(located(override_table(table, overrides), places[::-1], required=True))
 
 
 def with_members(table: Mapping[str, Any], members: Mapping[str, Any]) -> dict[str, Any]:

@@ -9,6 +9,7 @@
     evaluations.jsonl                   one line per evaluation, with the outcome of every task
     evaluations/test/000120.parquet     the episodes of the test evaluation after step 120
     checkpoints/000120/<policy>/        a PEFT adapter and its optimizer; beside it `state.json` and interventions
+    sources/                            copies of the user's own modules, as the run was trained with them
     summary.json                        accuracy at the base, at the peak and at the end
     run.lock                            locked while a process works on the run
 
@@ -22,31 +23,41 @@ import os
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Protocol
 
 from counterpoint.analysis.frames import evaluations_frame, numbers_frame, outcomes_frame
-from counterpoint.analysis.summary import Summary
+from counterpoint.analysis.summary import Summary, summarize
 from counterpoint.clock import timed
 from counterpoint.config import Config
 from counterpoint.episode import Group
 from counterpoint.errors import RunError
-from counterpoint.family import look_in
-from counterpoint.files import RowReader, append_row, is_locked, lacks, lock, partial_of, read_rows, sync, write_whole
+from counterpoint.files import RowReader, append_row, is_locked, partial_of, read_rows, sync, write_whole
 from counterpoint.recipe import load_written
-from counterpoint.record import FOLDERS, Record
+from counterpoint.record import Record
+from counterpoint.run_files import (
+    CONFIG,
+    EVALUATIONS,
+    FACTS,
+    LOCK,
+    METRICS,
+    PROFILE,
+    SUMMARY,
+    clear,
+    is_run,
+    is_unfinished,
+    locked,
+    nothing_at,
+    refuse_occupied,
+    write_first_files,
+)
+from counterpoint.run_files import Step as Step
 
 if TYPE_CHECKING:
     import polars as pl
 
 FORMAT = 5
-METRICS = "metrics.jsonl"
-EVALUATIONS = "evaluations.jsonl"
-PROFILE = "profile.jsonl"
-_CONFIG = "config.toml"
-_FACTS = "run.json"
-_LOCK = "run.lock"
-_SUMMARY = "summary.json"
-_FOLDERS = (*FOLDERS, "checkpoints")
+NO_COPIES: Mapping[str, bytes] = MappingProxyType({})
 
 
 class Stateful(Protocol):
@@ -59,6 +70,10 @@ class Stateful(Protocol):
 class Run:
     """One run directory. `create` and `open` lock it until `close`; `read` opens it to be looked at only."""
 
+    is_new = False
+    """True if this object created the run."""
+    _made_folder = False
+
     def __init__(self, path: Path, config: Config, descriptor: int | None) -> None:
         self.path = path
         self.config = config
@@ -66,26 +81,33 @@ class Run:
         self._descriptor = descriptor
 
     @classmethod
-    def create(cls, path: str | Path, config: Config, facts: Mapping[str, Any]) -> "Run":
-        """A new run at `path`, locked.
+    def create(
+        cls, path: str | Path, config: Config, facts: Mapping[str, Any], copies: Mapping[str, bytes] = NO_COPIES
+    ) -> "Run":
+        """A new run at `path`, locked, with the `copies` of sources: path below `sources/` -> text.
 
         The directory is new, empty, or what is left of a `create` that was killed. Raises RunError if it is anything
         else, or another process creates a run there at this moment.
         """
         path = Path(path)
         refuse_occupied(path)
+        made = not path.exists()
         path.mkdir(parents=True, exist_ok=True)
-        descriptor = _lock(path)
+        descriptor = locked(path)
         try:
             refuse_occupied(path)  # another process may have created a run before this one got the lock
-            for folder in _FOLDERS:
-                (path / folder).mkdir(exist_ok=True)
-            write_whole(path / _FACTS, json.dumps({"format": FORMAT, **facts}, indent=2) + "\n")
-            write_whole(path / _CONFIG, config.toml())  # the last file: with it, and not before, there is a run
-        except BaseException:
+        except RunError:
             os.close(descriptor)
             raise
-        return cls(path, config, descriptor)
+        try:
+            write_first_files(path, {"format": FORMAT, **facts}, config.toml(), copies)
+        except BaseException:
+            os.close(descriptor)
+            clear(path, keep=not made)
+            raise
+        run = cls(path, config, descriptor)
+        run.is_new, run._made_folder = True, made
+        return run
 
     @classmethod
     def open(cls, path: str | Path) -> "Run":
@@ -100,26 +122,22 @@ class Run:
                 f"{path} is a run of format {run.facts.get('format')}, which can be read but not resumed: this version"
                 f" writes format {FORMAT}"
             )
-        return cls(path, run.config, _lock(path))
+        return cls(path, run.config, locked(path))
 
     @classmethod
     def read(cls, path: str | Path) -> "Run":
         """An existing run, without locking it. Raises RunError if it is not one."""
         path = Path(path)
-        if _is_unfinished(path):
-            if is_locked(path / _LOCK):
+        if is_unfinished(path):
+            if is_locked(path / LOCK):
                 raise RunError(f"{path} holds no run yet: another process is creating it at this moment")
             raise RunError(
-                f"{path} holds no run yet: the process that was creating it ended before it wrote {_CONFIG}; start the"
+                f"{path} holds no run yet: the process that was creating it ended before it wrote {CONFIG}; start the"
                 f" run again with `counterpoint train RECIPE --out {path}`"
             )
-        if not (path / _CONFIG).is_file() or not (path / _FACTS).is_file():
-            raise RunError(f"{path} is not a run directory: {lacks(path, _CONFIG, _FACTS)}")
-        run = cls(path, load_written(path / _CONFIG), None)
-        for name, source in run.facts.get("sources", {}).items():
-            if source["file"]:
-                look_in(Path(source["file"]).parents[name.partition(":")[0].count(".")])
-        return run
+        if not is_run(path):
+            raise RunError(nothing_at(path))
+        return cls(path, load_written(path / CONFIG), None)
 
     def close(self) -> None:
         """The lock is released: another process may work on the run."""
@@ -136,14 +154,14 @@ class Run:
     @property
     def is_locked(self) -> bool:
         """True if a process works on the run now, be it this one."""
-        return is_locked(self.path / _LOCK)
+        return is_locked(self.path / LOCK)
 
     # What is known about the run
 
     @property
     def facts(self) -> dict[str, Any]:
         """The content of `run.json`."""
-        return dict(json.loads((self.path / _FACTS).read_text()))
+        return dict(json.loads((self.path / FACTS).read_text()))
 
     def pin(self, facts: Mapping[str, Any]) -> None:
         """`run.json` holds these facts too. Raises RunError if one had another value: that is another run."""
@@ -155,27 +173,17 @@ class Run:
 
     def note(self, facts: Mapping[str, Any]) -> None:
         """`run.json` holds these facts, whatever values they had before."""
-        write_whole(self.path / _FACTS, json.dumps({**self.facts, **facts}, indent=2) + "\n")
+        write_whole(self.path / FACTS, json.dumps({**self.facts, **facts}, indent=2) + "\n")
 
-    def pin_sources(self, sources: Mapping[str, tuple[str, str]], step: int) -> list[str]:
-        """The names of the members written by the user whose source changed since the run last ran; none in a new run.
-
-        `sources` maps each name to its file and the SHA-256 of its source; `step` is the one from which the run goes
-        on. `run.json` then holds them under `sources`, and each change under `source_changes`.
-        """
+    def forget(self, fact: str) -> None:
+        """`run.json` does not hold this fact."""
         known = self.facts
-        before = {name: source["sha256"] for name, source in known.get("sources", {}).items()}
-        changed = [name for name, (_, digest) in sources.items() if before.get(name, digest) != digest]
-        changes = [{"name": name, "step": step, "before": before[name], "after": sources[name][1]} for name in changed]
-        facts: dict[str, Any] = {}
-        if sources:
-            now = {name: {"file": file, "sha256": digest} for name, (file, digest) in sources.items()}
-            facts["sources"] = {**known.get("sources", {}), **now}
-        if changes:
-            facts["source_changes"] = [*known.get("source_changes", []), *changes]
-        if facts:
-            self.note(facts)
-        return changed
+        if known.pop(fact, None) is not None:
+            write_whole(self.path / FACTS, json.dumps(known, indent=2) + "\n")
+
+    def discard(self) -> None:
+        """The run is gone, with its directory if `create` made it."""
+        clear(self.path, keep=not self._made_folder)
 
     # Writing
 
@@ -204,7 +212,7 @@ class Run:
         self._record.add_samples(step, rows)
 
     def write_summary(self, summary: Mapping[str, Any]) -> None:
-        write_whole(self.path / _SUMMARY, json.dumps(summary, indent=2) + "\n")
+        write_whole(self.path / SUMMARY, json.dumps(summary, indent=2) + "\n")
 
     # Reading
 
@@ -272,14 +280,14 @@ class Run:
     @property
     def summary(self) -> Summary | None:
         """The content of `summary.json`; None before the run ended, or if it ended without an evaluation."""
-        path = self.path / _SUMMARY
+        path = self.path / SUMMARY
         plain = json.loads(path.read_text()) if path.is_file() else {}
         return Summary.from_dict(plain) if plain else None
 
     @property
     def is_finished(self) -> bool:
         """True if the run has done its last step, or an intervention stopped it."""
-        return (self.path / _SUMMARY).is_file()
+        return (self.path / SUMMARY).is_file()
 
     # Checkpoints
 
@@ -307,14 +315,29 @@ class Run:
         """The steps that have a checkpoint, in order."""
         return sorted(int(path.name) for path in (self.path / "checkpoints").iterdir() if path.name.isdecimal())
 
-    def saved_step(self, step: int | None) -> int:
-        """The step of a checkpoint: the given one, or the last if None. Raises RunError if there is no such one."""
-        saved = self.checkpoints()
-        if not saved or (step is not None and step not in saved):
+    def saved_step(self, step: Step | None) -> int:
+        """The step of a checkpoint: the given one, that of the peak, or the last if None.
+
+        Raises RunError, which names the saved steps, if there is no such checkpoint.
+        """
+        saved, wanted = self.checkpoints(), self.number_of(step)
+        if not saved or (wanted is not None and wanted not in saved):
             known = ", ".join(map(str, saved)) or "none"
-            which = "checkpoint" if step is None else f"checkpoint of step {step}"
-            raise RunError(f"{self.path} has no {which}; there are: {known}")
-        return saved[-1] if step is None else step
+            if wanted is None:
+                raise RunError(f"{self.path} has no checkpoint; there are: {known}")
+            which = f"step {wanted}" if wanted == step else f"its peak, step {wanted}"
+            near = f"; the nearest is {min(saved, key=lambda one: abs(one - wanted))}" if saved else ""
+            raise RunError(f"{self.path} has no checkpoint of {which}; there are: {known}{near}")
+        return saved[-1] if wanted is None else wanted
+
+    def number_of(self, step: Step | None) -> int | None:
+        """The number of a step that may be named; None for the last. Raises RunError if there is no peak yet."""
+        if step in ("peak", "best"):
+            found = self.summary or summarize(self.evaluation_rows())
+            if found is None:
+                raise RunError(f"{self.path} has no peak yet: it was not evaluated after training began")
+            return found.peak_step
+        return step if isinstance(step, int) else None
 
     def restore(self, parts: Mapping[str, Stateful]) -> int | None:
         """The parts have the state of the last checkpoint, whose step is returned; what came after it is deleted.
@@ -354,31 +377,4 @@ class Run:
         self._record.truncate(step)
         for leftover in (self.path / "checkpoints").glob(".*"):
             shutil.rmtree(leftover)
-        (self.path / _SUMMARY).unlink(missing_ok=True)
-
-
-def _lock(path: Path) -> int:
-    try:
-        return lock(path / _LOCK)
-    except BlockingIOError:
-        raise RunError(f"{path} is in use: another process works on this run") from None
-
-
-def refuse_occupied(path: Path) -> None:
-    """Raises RunError if a run cannot be created at `path` because something is there."""
-    if (path / _CONFIG).is_file() and (path / _FACTS).is_file():
-        raise RunError(f"{path} already holds a run: resume it with `counterpoint resume {path}`, or choose another")
-    is_free = not path.exists() or (path.is_dir() and not any(path.iterdir()))
-    if not is_free and not _is_unfinished(path):
-        raise RunError(f"{path} exists and is not empty: choose another directory for the run")
-
-
-def _is_unfinished(path: Path) -> bool:
-    """True if `path` holds what `create` makes, and nothing else, but not yet the file that makes it a run."""
-    if not (path / _LOCK).is_file() or (path / _CONFIG).exists():
-        return False
-    made = {_LOCK, _FACTS, partial_of(path / _FACTS).name, partial_of(path / _CONFIG).name}
-    return all(
-        entry.name in made or (entry.name in _FOLDERS and entry.is_dir() and not any(entry.iterdir()))
-        for entry in path.iterdir()
-    )
+        (self.path / SUMMARY).unlink(missing_ok=True)

@@ -10,7 +10,7 @@ from typing import Literal
 from counterpoint.errors import CounterpointError, RunError
 from counterpoint.run import Run
 
-State = Literal["running", "finished", "stopped", "killed", "not begun", "unreadable"]
+State = Literal["running", "finished", "stopped", "failed", "killed", "not begun", "unreadable"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,10 +19,13 @@ class RunHeader:
 
     path: Path
     state: State
-    """running: a process works on it; finished: it did all its steps; stopped: an intervention ended it; killed: it
-    has to be resumed; not begun: the base was not evaluated yet; unreadable: `problem` says why."""
+    """running: a process works on it; finished: it did all its steps; stopped: an intervention ended it; failed: an
+    error ended it, which `problem` names; killed: it has to be resumed; not begun: the base was not evaluated yet;
+    unreadable: `problem` says why."""
     recipe: str = ""
     """The recipe's name as it was given to `train`."""
+    overrides: str = ""
+    """The overrides as they were given to `train`, separated by spaces."""
     workflow: str = ""
     task: str = ""
     model: str = ""
@@ -70,6 +73,7 @@ def _header(run: Run) -> RunHeader:
         path=run.path,
         state=_state(run, begun=bool(metrics or accuracy)),
         recipe=str(facts.get("recipe", "")),
+        overrides=" ".join(facts.get("overrides", [])),
         workflow=config.workflow.name,
         task=config.task.name,
         model=config.model.path,
@@ -79,6 +83,7 @@ def _header(run: Run) -> RunHeader:
         planned=config.run.steps,
         base=accuracy[0] if accuracy else None,
         last=accuracy[-1] if accuracy else None,
+        problem=str(facts.get("error", "")),
     )
 
 
@@ -88,6 +93,8 @@ def _state(run: Run, *, begun: bool) -> State:
     if run.is_finished:
         last = run.checkpoints()[-1:]
         return "stopped" if last and run.checkpoint_state(last[0])["stopped"] is not None else "finished"
+    if "error" in run.facts:
+        return "failed"
     return "killed" if begun else "not begun"
 
 

@@ -3,6 +3,8 @@
 import asyncio
 import subprocess
 import sys
+from hashlib import sha256
+from pathlib import Path
 
 import pytest
 
@@ -110,7 +112,9 @@ def test_a_run_is_trained_within_a_running_event_loop(mine):
     assert run.metrics()["mine/groups"].to_list() == [2.0]
     assert set(run.calls(1)["role"]) == {"solver"}
     assert run.facts["sources"]["given:judge"]["file"] == ""
-    assert len(run.facts["sources"]["test_api:solo"]["sha256"]) == 64
+    assert (run.path / "sources" / "test_api.py").read_bytes() == Path(__file__).read_bytes()
+    assert run.facts["sources"]["test_api"]["sha256"] == sha256(Path(__file__).read_bytes()).hexdigest()
+    assert (run.path / "sources" / "given-objects" / "judge.py").read_text() == "lambda answer, key: 0.5"
 
 
 def test_a_judge_of_ones_own_scores_every_answer(mine):
@@ -190,7 +194,7 @@ def test_overrides_set_the_options_of_objects_and_a_list_may_mix_names_and_objec
 def test_a_run_is_named_by_a_path_or_by_text_and_a_mistyped_one_is_not_looked_for_on_a_hub(mine, tmp_path):
     run, _ = mine
     assert cp.Run.read(str(run.path)).path == run.path
-    with pytest.raises(cp.CounterpointError, match="is neither a run nor a model: there is nothing at"):
+    with pytest.raises(cp.CounterpointError, match="is neither a run nor a model: there is no such folder"):
         cp.evaluate(tmp_path / "nothing")
 
 

@@ -31,12 +31,12 @@ def test_a_bare_string_names_a_member_and_a_table_gives_it_options(recipe):
     path = recipe(
         'workflow = "single"\n'
         'diagnostics = ["behaviour", {name = "role_gradients"}]\n'
-        '[task]\nname = "questions"\npath = "q.jsonl"\n'
+        '[task]\nname = "questions"\nquestion = "q"\n'
         '[algorithm]\nadvantage = {name = "grouped", by = ["task", "role"]}\n'
     )
     config = load_config(path)
     assert (config.workflow.name, config.workflow.options) == ("single", {})
-    assert (config.task.name, config.task.options) == ("questions", {"path": "q.jsonl"})
+    assert (config.task.name, config.task.options) == ("questions", {"question": "q"})
     assert config.algorithm.advantage.options == {"by": ["task", "role"]}
     assert [spec.name for spec in config.diagnostics] == ["behaviour", "role_gradients"]
 
@@ -124,8 +124,9 @@ def test_an_override_can_give_options_to_a_member_named_nowhere(recipe):
 
 
 def test_text_that_is_not_toml_is_a_string(recipe):
-    assert load_config(recipe(), ["model.path=a folder/with = signs"]).model.path == "a folder/with = signs"
-    assert load_config(recipe(), ["model.path="]).model.path == ""
+    text = "a text/with = signs"
+    assert load_config(recipe(), [f"model.reasoning_end={text}"]).model.reasoning_end == text
+    assert load_config(recipe(), ["policies.adapter="]).policies.adapter == ""
 
 
 @pytest.mark.parametrize(
@@ -163,7 +164,7 @@ def test_overriding_one_recipe_leaves_no_trace_in_the_next(recipe):
 def test_what_is_written_out_reads_back_the_same(recipe):
     config = config_from(
         {
-            "task": {"name": "questions", "path": 'a "π" \\ path'},
+            "task": {"name": "questions", "question": 'a "π" \\ column'},
             "workflow": "my_module:my_workflow",
             "policies": {"sharing": {"a": "p", "b": "q"}, "learning_rate": 1.23456789e-7},
             "model": {"template": {"enable_thinking": False, "n": 3}},

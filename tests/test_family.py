@@ -7,7 +7,7 @@ import pytest
 from pydantic import Field
 
 from counterpoint.errors import ConfigError
-from counterpoint.family import Family, give, look_in, name_of, source_of
+from counterpoint.family import Family, give, look_in, name_of, sources_of
 from counterpoint.options import Spec
 
 
@@ -80,12 +80,12 @@ def test_a_module_of_ones_own_is_found_beside_the_recipe(own):
 def test_a_module_that_was_changed_is_executed_again(own):
     own("def make():\n    return 'old'\n")
     assert FAMILY.build(Spec(name="my_things:make")) == "old"
-    before = source_of("my_things:make")
+    before = sources_of("my_things:make")["my_things"]
     own("def make():\n    return 'new!'\n")
     assert FAMILY.build(Spec(name="my_things:make")) == "new!"
-    after = source_of("my_things:make")
-    assert before[0] == after[0]
-    assert before[1] != after[1]
+    after = sources_of("my_things:make")["my_things"]
+    assert before.file == after.file
+    assert before.sha256 != after.sha256
 
 
 def test_what_a_module_raises_while_it_is_imported_is_one_line(own):
@@ -107,6 +107,8 @@ def test_a_python_object_has_a_name_that_this_process_can_resolve():
     assert name == "given:score"
     assert FAMILY.find(name) is score
     assert name_of(lambda: 1, "judge") == "given:judge"
-    assert len(source_of(name)[1]) == 64
+    assert sources_of(name)[name].text == b"def score(answer, key):\n    return 1.0\n"
+    pair = [name_of(lambda answer, key: max(answer, key), "judge"), 1]
+    assert sources_of(pair[0])[pair[0]].text == b"lambda answer, key: max(answer, key)"
     give("given:score", SEVEN)
     assert FAMILY.build(Spec(name="given:score")) is SEVEN

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import threading
+from hashlib import sha256
 from pathlib import Path
 
 import polars as pl
@@ -23,6 +24,7 @@ from counterpoint.run import FORMAT, Run
 CONFIG = config_from({"run": {"steps": 6, "seed": 3}})
 SAME_CALL = ["step", "task", "rollout", "solo", "role", "slot", "turn"]
 FACTS = {"python": "3", "roles": ["a", "b"]}
+DIGEST = sha256(CONFIG.toml().encode()).hexdigest()
 
 
 class Part:
@@ -81,7 +83,7 @@ def steps_kept(run, folder):
 
 def test_a_new_run_holds_its_recipe_and_what_is_known_about_it(run):
     assert Run.read(run.path).config == CONFIG
-    assert run.facts == {"format": FORMAT, **FACTS}
+    assert run.facts == {"format": FORMAT, "config_sha256": DIGEST, **FACTS}
     assert run.metric_rows() == run.evaluation_rows() == []
     assert run.checkpoints() == []
 
@@ -160,7 +162,8 @@ def test_a_directory_that_is_not_a_run_is_named(run, missing):
 def test_facts_can_be_added_and_repeated_but_not_changed(run):
     run.pin({"tasks": {"train": "abc"}})
     run.pin({"tasks": {"train": "abc"}, "routing": {"a": "shared"}})
-    assert run.facts == {"format": FORMAT, **FACTS, "tasks": {"train": "abc"}, "routing": {"a": "shared"}}
+    pinned = {"tasks": {"train": "abc"}, "routing": {"a": "shared"}}
+    assert run.facts == {"format": FORMAT, "config_sha256": DIGEST, **FACTS, **pinned}
     with pytest.raises(RunError, match=r"tasks changed since the run began: .*abc.* then, .*abd.* now"):
         run.pin({"tasks": {"train": "abd"}, "more": 1})
     assert "more" not in run.facts
@@ -348,7 +351,7 @@ def test_a_run_whose_creation_was_killed_can_be_created_again(tmp_path, point):
             Run.open(path)
     with Run.create(path, CONFIG, FACTS) as run:
         assert run.restore({}) is None
-    assert Run.read(path).facts == {"format": FORMAT, **FACTS}
+    assert Run.read(path).facts == {"format": FORMAT, "config_sha256": DIGEST, **FACTS}
     assert not list(path.glob(".*"))
 
 
@@ -534,24 +537,6 @@ def test_the_profile_is_a_frame(run):
     run.add_profile(0, {"act": 0.5})
     run.add_profile(1, {"act": 0.25, "act/evaluation": 1.0})
     assert run.profile().rows() == [(0, 0.5, None), (1, 0.25, 1.0)]
-
-
-def test_a_source_that_changed_is_reported_and_recorded_not_refused(run):
-    assert run.pin_sources({}, 0) == []
-    assert "sources" not in run.facts
-    first = {"mine:judge": ("/a/mine.py", "aa"), "mine:task": ("/a/mine.py", "aa")}
-    assert run.pin_sources(first, 0) == []
-    assert run.pin_sources(first, 2) == []
-    assert run.facts["sources"]["mine:judge"] == {"file": "/a/mine.py", "sha256": "aa"}
-    assert "source_changes" not in run.facts
-    moved = {**first, "mine:judge": ("/b/mine.py", "bb"), "new:loss": ("/b/new.py", "cc")}
-    assert run.pin_sources(moved, 4) == ["mine:judge"]
-    assert run.facts["source_changes"] == [{"name": "mine:judge", "step": 4, "before": "aa", "after": "bb"}]
-    assert run.facts["sources"]["mine:judge"] == {"file": "/b/mine.py", "sha256": "bb"}
-    assert run.pin_sources(moved, 6) == [], "each change is reported once"
-    assert run.pin_sources(first, 8) == ["mine:judge"]
-    assert [change["after"] for change in run.facts["source_changes"]] == ["bb", "aa"]
-    assert run.facts["python"] == "3"
 
 
 def test_rows_that_are_appended_are_read_once(tmp_path):

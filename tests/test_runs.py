@@ -113,7 +113,7 @@ def test_the_printed_list_has_a_line_per_run(tmp_path, capsys):
     (tmp_path / "c" / "run.lock").touch()
     print_runs(tmp_path)
     head, first, second, third = capsys.readouterr().out.splitlines()
-    assert head.split() == ["state", "steps", "recipe", "sharing", "seed", "validation", "path"]
+    assert head.split() == ["state", "steps", "recipe", "sharing", "seed", "validation", "path", "overrides"]
     shown = ["killed", "4/6", "voting_arithmetic", "shared", "3", "25.0", "%", "->", "50.0", "%", str(tmp_path / "a")]
     assert first.split() == shown
     assert json.dumps(table) in second

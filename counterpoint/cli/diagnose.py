@@ -11,6 +11,7 @@ from counterpoint.cli.out import Terminal, check_out, write_out
 from counterpoint.cli.signs import listed
 from counterpoint.cli.tables import partial_rewards
 from counterpoint.errors import counted
+from counterpoint.pins import executed
 from counterpoint.run import Run
 
 
@@ -20,7 +21,9 @@ def report(path: Path, out: Path | None) -> None:
     Raises RunError, after the report, if a signature that the user wrote failed.
     """
     check_out(out)
-    history = history_of(Run.read(path))
+    run = Run.read(path)
+    run.config = executed(run)
+    history = history_of(run)
     diagnosis = examine(history)
     console = Terminal()
     for line in (*_recorded(history), *_found(diagnosis)):

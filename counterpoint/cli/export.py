@@ -4,10 +4,10 @@ from pathlib import Path
 
 from counterpoint.cli.out import Terminal, check_folder
 from counterpoint.export.export import export
-from counterpoint.run import Run
+from counterpoint.run import Run, Step
 
 
-def write_policy(path: Path, policy: str, step: int | None, merged: bool, out: Path) -> None:
+def write_policy(path: Path, policy: str, step: Step | None, merged: bool, out: Path) -> None:
     """Write the policy into `out`, and print what was written."""
     check_folder(out)
     found = export(Run.read(path), policy, out, step=step, merged=merged)

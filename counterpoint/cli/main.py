@@ -4,7 +4,7 @@ import os
 import sys
 import warnings
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, cast
 
 import typer
 
@@ -13,6 +13,7 @@ from counterpoint.config import Config
 from counterpoint.errors import ConfigError, CounterpointError
 from counterpoint.options import dotted_keys
 from counterpoint.recipe import load_config, recipes
+from counterpoint.run_files import Step
 
 app = typer.Typer(
     name="counterpoint",
@@ -43,6 +44,17 @@ def names(incomplete: str) -> list[str]:
     return [name for name in dict.fromkeys([*sections, *every]) if name.startswith(incomplete)]
 
 
+def step_of(text: str | None) -> Step | None:
+    """The step that the user typed. Raises ConfigError."""
+    if text is None:
+        return None
+    if text.isascii() and text.isdigit():
+        return int(text)
+    if text not in ("peak", "best", "last"):
+        raise ConfigError(f"--step {text}: allowed are the number of a step, peak, best and last")
+    return cast(Step, text)
+
+
 def _print_version(asked: bool) -> None:
     if asked:
         typer.echo(f"counterpoint {__version__}")
@@ -59,6 +71,10 @@ Overrides = Annotated[
 ]
 RunPath = Annotated[Path, typer.Argument(metavar="RUN", help="A run directory.")]
 RunPaths = Annotated[list[Path], typer.Argument(metavar="RUN...", help="Run directories.")]
+Checkpoint = Annotated[
+    str | None,
+    typer.Option(metavar="STEP", help="Which checkpoint: its step, peak, best (the same) or last (the default)."),
+]
 Into = Annotated[Path, typer.Option(metavar="DIR", help="Where the files go; created if needed.")]
 
 
@@ -82,7 +98,9 @@ def train(
         ),
     ],
     overrides: Overrides = None,
-    out: Annotated[Path | None, typer.Option(help="Where the run goes; runs/<cell> if not given.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Where the run goes; in runs/, named after recipe and overrides, if not given.")
+    ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be done, and do none of it.")] = False,
     all_keys: Annotated[
         bool, typer.Option("--all-keys", help="With --dry-run: every key of the recipe, not only those that are set.")
@@ -105,11 +123,20 @@ def train(
 
 
 @app.command(epilog="Example: counterpoint resume runs/first")
-def resume(run: RunPath) -> None:
-    """Resume a run from its last checkpoint."""
+def resume(
+    run: RunPath,
+    overrides: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[KEY=VALUE]...", help="What may change, such as run.steps=60.", autocompletion=keys),
+    ] = None,
+    accept_changes: Annotated[
+        bool, typer.Option("--accept-changes", help="Go on with a recipe or source that has changed; it is recorded.")
+    ] = False,
+) -> None:
+    """Resume a run from its last checkpoint; run.steps=N makes it longer, a finished one too."""
     from counterpoint.cli.train import go_on
 
-    go_on(run)
+    go_on(run, overrides or [], accept_changes=accept_changes)
 
 
 @app.command(epilog="Example: counterpoint evaluate runs/first --ablate aggregator")
@@ -118,7 +145,7 @@ def evaluate(
     overrides: Overrides = None,
     split: Annotated[str, typer.Option(help="train, validation or test.")] = "test",
     samples: Annotated[int, typer.Option(min=1, help="Episodes per task.")] = 1,
-    step: Annotated[int | None, typer.Option(help="Which checkpoint of a run; the last if not given.")] = None,
+    step: Checkpoint = None,
     out: Annotated[Path | None, typer.Option(help="Also write everything to this JSON file.")] = None,
     episodes: Annotated[
         Path | None,
@@ -152,7 +179,7 @@ def evaluate(
         transfer=Run.read(transfer) if transfer else None,
         against=Run.read(against) if against else None,
     )
-    measure(target, overrides or [], Ask(split, samples, step), control, out, episodes)
+    measure(target, overrides or [], Ask(split, samples, step_of(step)), control, out, episodes)
 
 
 @app.command(epilog="Example: counterpoint show runs/first --outcome wrong --limit 1")
@@ -199,20 +226,24 @@ def export(
     run: RunPath,
     policy: Annotated[str, typer.Option(help="Which of the run's policies.")],
     out: Annotated[Path, typer.Option(metavar="DIR", help="Where it goes; a new or empty directory.")],
-    step: Annotated[int | None, typer.Option(help="Which checkpoint of the run; the last if not given.")] = None,
+    step: Checkpoint = None,
     merged: Annotated[bool, typer.Option("--merged", help="Merge it into its base: a model of its own.")] = False,
 ) -> None:
     """Write a policy as a PEFT adapter, or as a model of its own, with a model card."""
+    chosen = step_of(step)
+    from counterpoint.run import Run
+
+    Run.read(run).saved_step(chosen)
     from counterpoint.cli.export import write_policy
 
-    write_policy(run, policy, step, merged, out)
+    write_policy(run, policy, chosen, merged, out)
 
 
 @app.command(epilog="Example: counterpoint serve runs/first --port 8000")
 def serve(
     run: RunPath,
     overrides: Overrides = None,
-    step: Annotated[int | None, typer.Option(help="Which checkpoint of the run; the last if not given.")] = None,
+    step: Checkpoint = None,
     host: Annotated[str, typer.Option(help="Where to listen; whoever reaches it may ask.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="The port; 0 chooses a free one.")] = 8000,
     api_key: Annotated[
@@ -220,15 +251,16 @@ def serve(
     ] = None,
 ) -> None:
     """Answer problems with the whole trained workflow, as one model of OpenAI's chat completions interface."""
+    chosen = step_of(step)
     from counterpoint.api import check_stage
     from counterpoint.cli.engine import import_without_scipy
     from counterpoint.cli.serve import serve_run
     from counterpoint.run import Run
 
-    check_stage(Run.read(run), *(overrides or []), step=step)
+    check_stage(Run.read(run), *(overrides or []), step=chosen)
     import_without_scipy()
 
-    serve_run(run, overrides or [], step, host, port, api_key)
+    serve_run(run, overrides or [], chosen, host, port, api_key)
 
 
 @app.command(epilog="Example: counterpoint diagnose runs/first")

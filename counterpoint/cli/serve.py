@@ -14,7 +14,7 @@ from rich.console import Console
 
 from counterpoint.episode import Episode
 from counterpoint.errors import ConfigError
-from counterpoint.run import Run
+from counterpoint.run import Run, Step
 from counterpoint.serve.asking import Ask
 from counterpoint.serve.engine_thread import EngineThread
 from counterpoint.serve.service import Service
@@ -28,7 +28,7 @@ _CLOSING = 5.0
 
 
 def serve_run(
-    path: Path, overrides: Sequence[str], step: int | None, host: str, port: int, key: str | None = None
+    path: Path, overrides: Sequence[str], step: Step | None, host: str, port: int, key: str | None = None
 ) -> None:
     """The workflow of the run at `path`, with the policies of a checkpoint, answers until SIGINT or SIGTERM.
 
@@ -96,7 +96,7 @@ def _ends_on_sigterm() -> Iterator[None]:
 
 
 @asynccontextmanager
-async def _opened(run: Run, overrides: Sequence[str], step: int | None) -> AsyncIterator[Service]:
+async def _opened(run: Run, overrides: Sequence[str], step: Step | None) -> AsyncIterator[Service]:
     from counterpoint.api import open_stage
 
     patient = [_PATIENCE] if run.config.sampler.name == "in_process" else []

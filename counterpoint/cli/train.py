@@ -16,9 +16,12 @@ from counterpoint.errors import RunError
 from counterpoint.locate import named
 from counterpoint.plan.check import checked
 from counterpoint.plan.plan import Plan
+from counterpoint.plan.startable import check_startable
 from counterpoint.plan.threads import about_threads
 from counterpoint.recipe import brief_toml
-from counterpoint.run import Run, refuse_occupied
+from counterpoint.run import Run
+from counterpoint.run_files import refuse_occupied
+from counterpoint.starting import reopen
 
 
 def start(config: Config, out: Path | None, recipe: str, overrides: Sequence[str], *, profile: bool) -> None:
@@ -33,10 +36,14 @@ def start(config: Config, out: Path | None, recipe: str, overrides: Sequence[str
         _train(console, run, planned)
 
 
-def go_on(path: Path) -> None:
-    """Train an existing run from its last checkpoint to its last step."""
+def go_on(path: Path, overrides: Sequence[str], *, accept_changes: bool) -> None:
+    """Train an existing run from its last checkpoint to its last step; show a finished run that is not extended."""
     console = Console(highlight=False)
-    with Run.open(path) as run:
+    with reopen(path, overrides, accept_changes=accept_changes) as run:
+        if run.is_finished and not overrides:
+            console.print(f"{run.path} is finished: run.steps=N makes it longer", markup=False, soft_wrap=True)
+            _show(console, run)
+            return
         planned = _planned(console, run.config)
         _say_threads(console, run.config, planned)
         _train(console, run, planned)
@@ -49,6 +56,7 @@ def plan_only(config: Config, *, all_keys: bool) -> None:
     for line in planned.lines():
         console.print(line, markup=False, soft_wrap=True)
     _say_threads(console, config, planned)
+    check_startable(planned)
     head = "every key" if all_keys else "the keys that differ from their defaults; every key: --all-keys"
     console.print(f"\n# {head}; their meaning: counterpoint explain KEY", markup=False, soft_wrap=True)
     console.print(config.toml() if all_keys else brief_toml(config), markup=False, soft_wrap=True)
@@ -78,6 +86,13 @@ def _train(console: Console, run: Run, planned: Plan) -> None:
         if reason is None:
             raise
         raise RunError(f"{reason}; what was saved is whole, to continue: counterpoint resume {run.path}") from error
+    _show(console, run)
+    for line in planned.warnings:
+        console.print(f"warning: {line}", markup=False, soft_wrap=True)
+
+
+def _show(console: Console, run: Run) -> None:
+    """The results of a run that has ended, and where to read on."""
     found = run.summary
     if found is not None:
         print_outcome(console, found)
@@ -86,11 +101,20 @@ def _train(console: Console, run: Run, planned: Plan) -> None:
             console.print(line, markup=False, soft_wrap=True)
         print_behaviour(console, found)
         print_summary_controls(console, found, run.path)
-    for line in planned.warnings:
-        console.print(f"warning: {line}", markup=False, soft_wrap=True)
+        if found.cliff:
+            _recommend_peak(console, run, found.peak_step)
     profile = run.profile_rows()
     if profile:
         print_profile(console, profile)
     console.print(f"\nrun: {run.path}", markup=False)
     console.print(f"episodes: counterpoint show {run.path}", markup=False)
     print_signs(console, run)
+
+
+def _recommend_peak(console: Console, run: Run, peak: int) -> None:
+    lost = f"the run ends below its peak, step {peak}"
+    if peak in run.checkpoints():
+        take = f"counterpoint export {run.path} --step peak --policy NAME --out DIR"
+        console.print(f"{lost}: take that one, with {take}", markup=False, soft_wrap=True)
+    else:
+        console.print(f"{lost}, which has no checkpoint: run.save_every=N saves more", markup=False, soft_wrap=True)

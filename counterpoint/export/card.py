@@ -9,9 +9,9 @@ from typing import Any
 
 from counterpoint.analysis.intervals import Interval, interval
 from counterpoint.analysis.summary import Course, RoleCourse, summarize
-from counterpoint.config import ModelConfig, PolicySettings
+from counterpoint.config import EvaluationConfig, ModelConfig, PolicySettings
 from counterpoint.errors import counted
-from counterpoint.models import MICRO_MODELS
+from counterpoint.models import MICRO_MODELS, is_on_hub
 from counterpoint.options import Spec
 from counterpoint.policy import Policy
 from counterpoint.run import Run
@@ -121,18 +121,22 @@ def _results(subject: Subject) -> str:
     shown = [name for name in ("team", *subject.policy.roles) if any(name in column for column in columns.values())]
     table = [["", *columns], ["---"] * (1 + len(columns))]
     table += [[name, *(_shown(column.get(name)) for column in columns.values())] for name in shown]
-    count, evaluations = next(iter(columns.values()))["team"].n, subject.run.config.evaluation
+    count = next(iter(columns.values()))["team"].n
     return "\n".join(
         [
             "## Results",
             "",
             f"Accuracy on {counted(count, 'test problem')} in the workflow it was trained in, %, with 95 % intervals"
-            f" over problems; {counted(evaluations.samples, 'episode')} per problem, sampled at temperature"
-            f" {evaluations.temperature:g}. Validation accuracy chooses the peak.",
+            f" over problems ({_sampled(subject.run.config.evaluation)}). Validation accuracy chooses the peak.",
             "",
             *("| " + " | ".join(cells) + " |" for cells in table),
         ]
     )
+
+
+def _sampled(config: EvaluationConfig) -> str:
+    episodes = "one episode per problem" if config.samples == 1 else f"{config.samples} episodes per problem"
+    return f"{episodes}, sampled at temperature {config.temperature:g}"
 
 
 def _accuracies(row: Mapping[str, Any]) -> dict[str, Interval]:
@@ -170,6 +174,7 @@ def _loading(subject: Subject) -> str:
         [
             "## Use",
             "",
+            *_where_the_base_is(subject),
             "```python",
             "import torch",
             *([] if subject.merged else ["from peft import PeftModel"]),
@@ -190,10 +195,14 @@ def _loading(subject: Subject) -> str:
     )
 
 
-def is_on_hub(path: str) -> bool:
-    """True if a model's path is a name on the hub: neither a shipped model nor a place on this machine."""
-    named_as_file = path in MICRO_MODELS or path.startswith(("package:", "/", ".", "~")) or path.endswith(".gguf")
-    return not named_as_file and not Path(path).is_dir()
+def _where_the_base_is(subject: Subject) -> list[str]:
+    if subject.merged or is_on_hub(subject.base):
+        return []
+    return [
+        "`adapter_config.json` names the base by its path on the machine on which the policy was exported. On another"
+        " machine, load the base yourself, as here, with its path there.",
+        "",
+    ]
 
 
 def _source(model: ModelConfig) -> str:

@@ -10,9 +10,10 @@ from typing import Any
 from counterpoint.adapter import ADAPTER_CONFIG, ADAPTER_FILE
 from counterpoint.config import PolicySettings
 from counterpoint.errors import ConfigError, ModelError, RunError, unknown
-from counterpoint.export.card import Subject, card, is_on_hub
+from counterpoint.export.card import Subject, card
+from counterpoint.models import is_on_hub
 from counterpoint.policy import Policy, Routing
-from counterpoint.run import Run
+from counterpoint.run import Run, Step
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,7 +27,7 @@ class Exported:
     """The name by which transformers loads the base: a folder, or a name on the hub."""
 
 
-def export(run: Run, name: str, folder: Path, *, step: int | None = None, merged: bool = False) -> Exported:
+def export(run: Run, name: str, folder: Path, *, step: Step | None = None, merged: bool = False) -> Exported:
     """`folder` holds policy `name` as it was at `step` (the last checkpoint if None), its tokenizer and its card.
 
     An adapter that `peft` loads onto its base, or with `merged` a model that `transformers` loads by itself, in the
@@ -70,6 +71,7 @@ def export(run: Run, name: str, folder: Path, *, step: int | None = None, merged
         _write_adapter(partial, source, base, settings)
     tokenizer.save_pretrained(str(partial))
     (partial / "README.md").write_text(card(subject))
+    _as_readable_as(partial / "README.md")
     partial.rename(folder.resolve())
     return Exported(folder=folder, policy=policy, step=step, base=base)
 
@@ -101,6 +103,13 @@ def _with_weights(run: Run, policy: Policy) -> PolicySettings:
             " no weights of its own to export"
         )
     return settings
+
+
+def _as_readable_as(file: Path) -> None:
+    """The other files of its folder have the permissions of `file`; safetensors writes its own for the owner alone."""
+    for other in file.parent.iterdir():
+        if other.is_file():
+            other.chmod(file.stat().st_mode)
 
 
 def _write_adapter(folder: Path, source: Path, base: str, settings: PolicySettings) -> None:

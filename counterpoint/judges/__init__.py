@@ -5,7 +5,7 @@ from typing import Annotated
 from pydantic import Field
 
 from counterpoint.errors import ConfigError
-from counterpoint.family import Family, is_own
+from counterpoint.family import Family, is_own, plain
 from counterpoint.judges.base import Judge, Judging
 from counterpoint.judges.function.judge import FunctionJudge, is_async
 from counterpoint.options import Spec, check_options
@@ -46,7 +46,9 @@ def build_judge(spec: Spec) -> Judge | None:
         raise ConfigError(f"judge.at_once is for async functions; {spec.name!r} is a plain one: judge.workers is")
     at_once = (limits["at_once"] or _AT_ONCE) if is_async(member) else 1
     workers = limits["workers"] or (1 if is_async(member) else _WORKERS)
-    return FunctionJudge(spec.name, [member], options, seconds=limits["seconds"], workers=workers, at_once=at_once)
+    return FunctionJudge(
+        plain(spec.name), [member], options, seconds=limits["seconds"], workers=workers, at_once=at_once
+    )
 
 
 _LIMITS = ("seconds", "workers", "at_once")

@@ -8,18 +8,20 @@ from itertools import cycle
 from time import perf_counter
 from typing import TYPE_CHECKING
 
+from counterpoint.algorithms.build import build_algorithm
 from counterpoint.chat import Chat
 from counterpoint.config import Config, ModelConfig, PolicySettings
-from counterpoint.episode import Episode, Proposal, Unreadable
-from counterpoint.errors import ConfigError, ModelError, WorkflowError, counted
+from counterpoint.episode import Episode, Group, Proposal, Unreadable
+from counterpoint.errors import ConfigError, MemberError, ModelError, WorkflowError, counted
 from counterpoint.event_loop import run_to_end
+from counterpoint.learn import trainable
 from counterpoint.locate import check_device
 from counterpoint.plan.check import checked
 from counterpoint.play import Limits, Stage, rollout
 from counterpoint.samplers.by_policy import ByPolicy
 from counterpoint.samplers.scripted import Scripted
 from counterpoint.stage import Setup
-from counterpoint.task import Score, not_judged
+from counterpoint.task import RIGHT, WRONG, Score, not_judged
 
 if TYPE_CHECKING:
     from counterpoint.base_model import BaseSize
@@ -203,6 +205,7 @@ def planned(setup: Setup) -> Plan:
     not_called = tuple(role for role in setup.workflow.roles if role not in called)
     _check_proposals(setup.config, episodes, not_called)
     longest = max(episodes, key=lambda episode: (len(episode.calls), sum(call.tokens for call in episode.calls)))
+    _check_credit(setup, longest)
     return Plan(setup=setup, sizes=sizes, rehearsal=longest, not_called=not_called)
 
 
@@ -218,6 +221,17 @@ def _check_proposals(config: Config, episodes: Sequence[Episode], not_called: Se
         claims.setdefault(call.key.role, set()).add(type(call.claim))
     if not any(Proposal in found or found == {Unreadable} for found in claims.values()):
         raise ConfigError("algorithm.advantage = 'hierarchical' needs a role that proposes what others follow")
+
+
+def _check_credit(setup: Setup, rehearsal: Episode) -> None:
+    """Raises WorkflowError if the workflow's calls are not such as the credit or the advantage needs.
+
+    What the user's own functions raise about a made-up episode says nothing about real ones.
+    """
+    algorithm = build_algorithm(setup.config, setup.workflow.roles, trainable(setup.settings))
+    episodes = tuple(replace(rehearsal, rollout=number, score=score) for number, score in enumerate((WRONG, RIGHT)))
+    with suppress(MemberError, ArithmeticError, LookupError, TypeError, ValueError, AttributeError):
+        algorithm.samples([Group(task=rehearsal.task, episodes=episodes)])
 
 
 def _rehearsed(setup: Setup) -> list[Episode]:

@@ -1,20 +1,14 @@
-"""The provenance of a run: command, time, versions, commit, hardware, and the sources of the user's members."""
+"""The provenance of a run: command, time, versions, commit and hardware."""
 
 import os
 import platform
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
-
-from pydantic import BaseModel
-
-from counterpoint.config import Config
-from counterpoint.family import is_own, source_of
-from counterpoint.options import Spec
 
 PACKAGES = ("counterpoint", "torch", "transformers", "peft", "numpy", "polars")
 
@@ -34,23 +28,6 @@ def facts(recipe: str, overrides: Sequence[str]) -> dict[str, Any]:
             "memory_bytes": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
         },
     }
-
-
-def sources(config: Config) -> dict[str, tuple[str, str]]:
-    """Name -> file and SHA-256, for each member written by the user that the recipe names. Raises ConfigError."""
-    return {name: source_of(name) for name in dict.fromkeys(spec.name for spec in _specs(config)) if is_own(name)}
-
-
-def _specs(section: Any) -> Iterator[Spec]:
-    """Every member of a family that is named anywhere in a section."""
-    if isinstance(section, Spec):
-        yield section
-    elif isinstance(section, BaseModel):
-        for name in type(section).model_fields:
-            yield from _specs(getattr(section, name))
-    elif isinstance(section, list):
-        for one in section:
-            yield from _specs(one)
 
 
 def _commit() -> str | None:

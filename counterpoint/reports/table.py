@@ -5,7 +5,7 @@ import io
 from collections.abc import Iterable, Iterator, Sequence
 
 from counterpoint.analysis.intervals import Interval
-from counterpoint.analysis.summary import Course, Summary
+from counterpoint.analysis.summary import Course, RoleCourse, Summary
 from counterpoint.errors import RunError
 from counterpoint.reports.base import names
 from counterpoint.run import Run
@@ -32,9 +32,10 @@ def comma_separated(runs: Sequence[Run]) -> str:
     for name, run in zip(names(runs), runs, strict=True):
         summary = _summary(run)
         for who, course in _courses(summary):
-            amounts: list[Interval] = [getattr(course, amount) for amount in _AMOUNTS]
-            ends = [end for one in amounts for end in (one.value, one.low, one.high)]
-            writer.writerow([name, run.path, who, summary.peak_step, course.base.n, *ends])
+            amounts: list[Interval | None] = [getattr(course, amount) for amount in _AMOUNTS]
+            ends = [end for one in amounts for end in (["", "", ""] if one is None else one[:3])]
+            tasks = "" if course.base is None else course.base.n
+            writer.writerow([name, run.path, who, summary.peak_step, tasks, *ends])
     return text.getvalue().rstrip("\n")
 
 
@@ -45,7 +46,7 @@ def _summary(run: Run) -> Summary:
     return summary
 
 
-def _courses(summary: Summary) -> list[tuple[str, Course]]:
+def _courses(summary: Summary) -> list[tuple[str, Course | RoleCourse]]:
     return [("team", summary.team), *summary.roles.items()]
 
 
@@ -64,11 +65,13 @@ def _behaviour_rows(name: str, summary: Summary) -> Iterator[list[str]]:
             yield [name if place == 0 else "", what.replace("/", ": "), *(_amount(metric, one) for one in stages)]
 
 
-def _percent(interval: Interval) -> str:
-    return f"{100 * interval.value:.1f}"
+def _percent(interval: Interval | None) -> str:
+    return "-" if interval is None else f"{100 * interval.value:.1f}"
 
 
-def _with_interval(interval: Interval) -> str:
+def _with_interval(interval: Interval | None) -> str:
+    if interval is None:
+        return "-"
     return f"{100 * interval.value:+.1f} [{100 * interval.low:.1f}, {100 * interval.high:.1f}]"
 
 

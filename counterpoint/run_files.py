@@ -1,0 +1,88 @@
+"""The names of the files in a run directory, and whether a place is free for a new run."""
+
+import json
+import shutil
+from collections.abc import Mapping
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, Literal
+
+from counterpoint.errors import RunError
+from counterpoint.files import lacks, lock, partial_of, write_whole
+
+METRICS = "metrics.jsonl"
+EVALUATIONS = "evaluations.jsonl"
+PROFILE = "profile.jsonl"
+CONFIG = "config.toml"
+FACTS = "run.json"
+LOCK = "run.lock"
+SUMMARY = "summary.json"
+SOURCES = "sources"
+Step = int | Literal["peak", "best", "last"]
+"""A step, or the name of one: the peak, which is also the best, or the last."""
+FOLDERS = ("episodes", "samples", "evaluations", "checkpoints")
+
+
+def is_run(path: Path) -> bool:
+    """True if there is a run at `path`."""
+    return (path / CONFIG).is_file() and (path / FACTS).is_file()
+
+
+def nothing_at(path: Path) -> str:
+    """The message that no run is at `path`, with the nearest name that is there."""
+    return f"{path} is not a run directory: {lacks(path, CONFIG, FACTS)}"
+
+
+def locked(path: Path) -> int:
+    """A descriptor that holds the lock of the run at `path`. Raises RunError if another process has it."""
+    try:
+        return lock(path / LOCK)
+    except BlockingIOError:
+        raise RunError(f"{path} is in use: another process works on this run") from None
+
+
+def refuse_occupied(path: Path) -> None:
+    """Raises RunError if a run cannot be created at `path` because something is there."""
+    if (path / CONFIG).is_file() and (path / FACTS).is_file():
+        raise RunError(
+            f"{path} already holds a run: resume it with `counterpoint resume {path}`, or choose another directory with"
+            " `--out` (out= in Python)"
+        )
+    is_free = not path.exists() or (path.is_dir() and not any(path.iterdir()))
+    if not is_free and not is_unfinished(path):
+        raise RunError(f"{path} exists and is not empty: choose another directory for the run")
+
+
+def is_unfinished(path: Path) -> bool:
+    """True if `path` holds what creating a run makes, and nothing else, but not yet the file that makes it a run."""
+    if not (path / LOCK).is_file() or (path / CONFIG).exists():
+        return False
+    made = {LOCK, FACTS, SOURCES, partial_of(path / FACTS).name, partial_of(path / CONFIG).name}
+    return all(
+        entry.name in made or (entry.name in FOLDERS and entry.is_dir() and not any(entry.iterdir()))
+        for entry in path.iterdir()
+    )
+
+
+def write_first_files(path: Path, facts: Mapping[str, Any], recipe: str, copies: Mapping[str, bytes]) -> None:
+    """The folder holds a run that has not begun: its facts, its recipe, and `copies` (path -> text) in `sources/`."""
+    for folder in FOLDERS:
+        (path / folder).mkdir(exist_ok=True)
+    shutil.rmtree(path / SOURCES, ignore_errors=True)
+    for name, text in copies.items():
+        (path / SOURCES / name).parent.mkdir(parents=True, exist_ok=True)
+        (path / SOURCES / name).write_bytes(text)
+    pinned = {**facts, "config_sha256": sha256(recipe.encode()).hexdigest()}
+    write_whole(path / FACTS, json.dumps(pinned, indent=2) + "\n")
+    write_whole(path / CONFIG, recipe)  # the last file: with it, and not before, there is a run
+
+
+def clear(path: Path, *, keep: bool) -> None:
+    """Nothing is left in the folder; nor is the folder, unless it is to be kept."""
+    for entry in path.iterdir() if keep else ():
+        if entry.is_dir():
+            shutil.rmtree(entry)
+        else:
+            entry.unlink()
+    if not keep:
+        shutil.rmtree(path)

@@ -1,0 +1,138 @@
+"""A run is made longer, or another key of it is changed that may be: exactly the run that began with it."""
+
+import shutil
+
+import pytest
+from torch_build import session_folder, start, trained
+
+from counterpoint.errors import ConfigError, RunError
+from counterpoint.extension import MAY_CHANGE
+from counterpoint.recipe import config_from
+from counterpoint.run import Run
+from counterpoint.starting import begin, reopen
+
+SHORT = {
+    "task": {"validation": 2, "test": 2},
+    "policies": {"sharing": "isolated"},
+    "rollout": {"tasks_per_step": 2, "group_size": 4, "max_tokens": 5},
+    "evaluation": {"every": 2},
+    "run": {"steps": 3, "save_every": 2, "proof_calls": 2},
+}
+LONG = {**SHORT, "run": {**SHORT["run"], "steps": 5}}
+
+
+def without_times(run):
+    return [{name: value for name, value in row.items() if not name.startswith("time/")} for row in run.metric_rows()]
+
+
+def weights(run, step):
+    return {path.parent.name: path.read_bytes() for path in run.checkpoint_path(step).rglob("adapter_model*")}
+
+
+def test_a_finished_run_that_is_extended_is_the_run_that_was_so_long_from_the_beginning(tmp_path):
+    folder = session_folder()
+    whole = trained(start(folder / "whole", LONG))
+    short = trained(start(tmp_path / "run", SHORT))
+    assert [row["step"] for row in short.evaluation_rows() if row["split"] == "test"] == [0, 2, 3]
+    short.close()
+    with reopen(short.path, ["run.steps=5"]) as again:
+        trained(again)
+    found = Run.read(short.path)
+    assert without_times(found) == without_times(whole)
+    assert found.evaluation_rows() == whole.evaluation_rows()
+    assert found.summary == whole.summary
+    assert weights(found, 5) == weights(whole, 5)
+    assert (found.path / "config.toml").read_bytes() == (whole.path / "config.toml").read_bytes()
+    assert found.facts.pop("changes") == [{"step": 3, "what": "run.steps", "before": 3, "after": 5}]
+    assert found.facts["config_sha256"] == whole.facts["config_sha256"]
+
+
+@pytest.fixture
+def run(tmp_path):
+    with begin(config_from({"run": {"steps": 6, "save_every": 2}}), tmp_path / "run", "r", []) as made:
+        made.note({"routing": {"generator": "generator", "aggregator": "aggregator"}})
+        made.checkpoint(4, {}, {"digests": {}, "stopped": None})
+    return made
+
+
+def changed(run, *overrides):
+    with reopen(run.path, overrides) as again:
+        return again
+
+
+def test_a_run_may_be_made_longer_or_shorter_and_saved_at_other_steps_and_is_written_down_so(run):
+    again = changed(run, "run.steps=9", "run.save_every=3")
+    assert (again.config.run.steps, again.config.run.save_every) == (9, 3)
+    assert Run.read(run.path).config == again.config
+    assert [(row["what"], row["before"], row["after"]) for row in run.facts["changes"]] == [
+        ("run.steps", 6, 9),
+        ("run.save_every", 2, 3),
+    ]
+    assert changed(run, "run.steps=5").config.run.steps == 5
+    assert len(run.facts["changes"]) == 3
+    changed(run, "run.steps=5")
+    assert len(run.facts["changes"]) == 3, "what is as it was is no change"
+    reopen(run.path).close()
+
+
+def test_an_endpoint_that_moved_is_named_anew(tmp_path):
+    table = {"policy": {"aggregator": {"endpoint": {"url": "http://a/v1", "model": "m"}}}}
+    with begin(config_from(table), tmp_path / "run", "r", []) as run:
+        pass
+    moved = changed(run, "policy.aggregator.endpoint.url=http://b/v1").config.policy["aggregator"]
+    assert moved.endpoint.url == "http://b/v1"
+    with pytest.raises(ConfigError, match=r"a run that has begun 'policy\.aggregator\.endpoint\.model'"):
+        changed(run, "policy.aggregator.endpoint.model=other")
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("policies.learning_rate=1e-3", "unknown key to change in a run that has begun 'policies.learning_rate'"),
+        ("task=mathematics", "unknown key to change in a run that has begun 'task.name'"),
+        ("run.seed=5", "another run"),
+        ("run.steps=3", "run.steps = 3: .* has done 4 steps already"),
+        ("run.stpes=3", r"unknown key in \[run\] 'stpes'; did you mean 'steps'"),
+    ],
+)
+def test_what_would_make_it_another_run_is_refused_with_what_may_change(run, override, message):
+    before = {path: path.read_bytes() for path in run.path.glob("*.*")}
+    with pytest.raises(ConfigError, match=message) as raised:
+        changed(run, override)
+    assert "\n" not in str(raised.value)
+    assert {path: path.read_bytes() for path in run.path.glob("*.*")} == before
+    if "begun" in message:
+        assert all(key in str(raised.value) for key in MAY_CHANGE)
+
+
+def test_a_run_whose_learning_rate_ends_with_it_is_not_extended(tmp_path):
+    table = {"policies": {"schedule": "cosine"}, "run": {"steps": 4}}
+    with begin(config_from(table), tmp_path / "run", "r", []) as run:
+        run.note({"routing": {"generator": "generator"}})
+    with pytest.raises(ConfigError, match="policy 'generator' follows a cosine schedule that ends at step 4"):
+        changed(run, "run.steps=8")
+    changed(run, "run.save_every=1")
+
+
+def test_a_run_that_an_intervention_stopped_is_not_extended(run):
+    shutil.rmtree(run.checkpoint_path(4))
+    run.checkpoint(4, {}, {"digests": {}, "stopped": "it fell"})
+    with pytest.raises(RunError, match=r"was stopped at step 4 \(it fell\)"):
+        changed(run, "run.steps=8")
+
+
+def test_a_step_may_be_named_and_one_that_is_not_saved_names_the_nearest(run):
+    assert [run.saved_step(step) for step in (None, "last", 4)] == [4, 4, 4]
+    with pytest.raises(RunError, match="has no peak yet: it was not evaluated after training began"):
+        run.saved_step("peak")
+    for step, accuracy in ((0, 0.1), (2, 0.9), (4, 0.8), (6, 0.1)):
+        outcomes = {"a": [accuracy], "b": [accuracy]}
+        for split in ("validation", "test"):
+            row = {"step": step, "split": split, "accuracy": accuracy, "outcomes": outcomes, "roles": {}}
+            run.add_evaluation({**row, "numbers": {}})
+    with pytest.raises(RunError, match="no checkpoint of its peak, step 2; there are: 4; the nearest is 4"):
+        run.saved_step("peak")
+    run.checkpoint(2, {}, {})
+    assert run.saved_step("peak") == run.saved_step("best") == 2
+    with pytest.raises(RunError, match=r"no checkpoint of step 3; there are: 2, 4; the nearest is 2"):
+        run.saved_step(3)

@@ -1,0 +1,161 @@
+"""A start that fails leaves nothing behind; a run that fails later says why; a run without a place gets a name."""
+
+import json
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+import counterpoint as cp
+from counterpoint.cli.runs import print_runs
+from counterpoint.errors import CounterpointError
+from counterpoint.recipe import load_config
+from counterpoint.run import Run
+from counterpoint.runs import read_header
+from counterpoint.starting import begin, default_path, failure_recorded, reopen
+
+SMALL = [
+    "task.train=64",
+    "task.validation=4",
+    "task.test=6",
+    "rollout.tasks_per_step=2",
+    "rollout.group_size=2",
+    "rollout.max_tokens=16",
+    "evaluation.every=1",
+    "run.steps=2",
+    "run.threads=1",
+]
+MODULE = """
+import sys
+
+from counterpoint import Intervention, Problem, Role, workflow
+
+
+def score(answer, key):
+    return 1.0
+
+
+if "worker" in sys.argv[0]:
+    def __getattr__(name):
+        raise RuntimeError("not in this process")
+    del score
+
+
+@workflow
+async def broken(problem: Problem, *, solver: Role) -> str | None:
+    if problem.text != "What is 1 + 1?":
+        raise KeyError("broken")
+    return (await solver(problem.text)).text
+
+
+class Late(Intervention):
+    name = "late"
+
+    def stop(self, numbers):
+        raise RuntimeError("too late")
+"""
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    """An empty current directory with a module of ones own."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "starting_mine.py").write_text(MODULE)
+    yield tmp_path
+    sys.modules.pop("starting_mine", None)
+
+
+def refused(*overrides, **objects):
+    with pytest.raises(CounterpointError) as raised:
+        cp.train("voting_arithmetic", *SMALL, *overrides, out="runs/mine", progress=False, **objects)
+    return str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["model.device=cuda:99"], "model.device = 'cuda:99' cannot be used"),
+        (["model.device=abacus"], "model.device = 'abacus' cannot be used"),
+        (["sampler=nope"], "unknown sampler 'nope'"),
+        (["runtime=nope"], "unknown runtime 'nope'"),
+        (["judge=starting_mine:score"], "judge 'starting_mine:score' does not start in a process of its own"),
+        (["algorithm.advantage=hierarchical"], "algorithm.advantage = 'hierarchical' needs a role that proposes"),
+        (["policies.adapter=starting_mine.py"], "holds no adapter"),
+        (["policies.adapter=nowhere"], "policies.adapter = 'nowhere': there is no such file or folder; looked in"),
+    ],
+)
+def test_what_keeps_a_run_from_starting_is_found_before_its_directory_is_made(here, overrides, message):
+    assert message in refused(*overrides)
+    assert not (here / "runs").exists()
+
+
+def test_a_run_that_fails_before_its_first_evaluation_leaves_no_directory(here, monkeypatch):
+    monkeypatch.setattr("counterpoint.plan.plan._played", None)  # whatever the rehearsal would find
+    monkeypatch.setattr("counterpoint.plan.plan._rehearsed", lambda setup: None)
+    monkeypatch.setattr("counterpoint.plan.plan._credited", lambda algorithm, rehearsal: None)
+    assert "broken" in refused("workflow=starting_mine:broken")
+    assert not (here / "runs" / "mine").exists()
+    (here / "runs" / "mine").mkdir(parents=True)
+    assert "broken" in refused("workflow=starting_mine:broken")
+    assert os.listdir(here / "runs" / "mine") == [], "a directory that was there is left, empty as it was"
+
+
+def test_a_run_that_fails_later_is_kept_and_listed_with_the_reason(here, capsys):
+    assert "too late" in refused('interventions=["starting_mine:Late"]')
+    header = read_header(Path("runs/mine"))
+    assert header.state == "failed"
+    assert "too late" in header.problem
+    assert "\n" not in header.problem
+    print_runs(Path("runs"))
+    out = capsys.readouterr().out
+    assert out.splitlines()[1].startswith("failed")
+    assert "runs/mine failed: MemberError: " in out
+    with reopen("runs/mine") as again, failure_recorded(again):
+        assert "error" not in again.facts, "whoever resumes it starts with a clean record"
+
+
+def test_an_interrupted_start_is_kept_to_be_resumed(here):
+    with begin(load_config("voting_arithmetic", SMALL), "runs/mine", "r", []) as run:
+        with pytest.raises(KeyboardInterrupt), failure_recorded(run):
+            raise KeyboardInterrupt
+        assert Run.read(run.path).path.is_dir()
+        assert "error" not in run.facts
+
+
+def named(*overrides):
+    return str(default_path(load_config("voting_arithmetic", overrides), overrides))
+
+
+def test_a_run_is_named_after_its_cell_and_the_overrides_that_the_cell_does_not_show(here):
+    assert named() == "runs/voting-isolated-micro-medium-arithmetic-s0"
+    assert named("run.seed=2", "policies.sharing=shared") == "runs/voting-shared-micro-medium-arithmetic-s2"
+    first = named("policies.learning_rate=1e-4")
+    assert first == "runs/voting-isolated-micro-medium-arithmetic-s0-learning_rate=1e-4"
+    assert named("policies.learning_rate=1e-3") != first
+    assert named("run.threads=1") == named()
+    table = 'task={name="arithmetic", operands=2}'
+    assert "/" not in named(table).removeprefix("runs/")
+    many = [f"policies.{key}={value}" for key, value in (("beta1", 0.8), ("beta2", 0.9), ("weight_decay", 0.1))]
+    assert len(named(*many, *SMALL)) < 130
+    assert named(*many, *SMALL) != named(*many[:2], *SMALL)
+
+
+def test_runs_of_one_name_with_other_settings_get_a_digest_and_an_equal_one_is_refused_clearly(here, tmp_path):
+    config = load_config("voting_arithmetic")
+    begin(config, None, "voting_arithmetic", []).close()
+    assert default_path(config, []) == Path(named()), "with the same settings it is the same run"
+    with pytest.raises(CounterpointError, match=r"already holds a run: resume it with .*, or choose another"):
+        begin(config, None, "voting_arithmetic", [])
+    other = load_config("voting_arithmetic", ["run.steps=7"])
+    assert default_path(other, []).name.startswith("voting-isolated-micro-medium-arithmetic-s0-")
+    threads = load_config("voting_arithmetic", ["run.threads=1"])
+    assert default_path(threads, []) == Path(named())
+
+
+def test_the_list_of_runs_shows_their_overrides(here, capsys):
+    overrides = ["policies.learning_rate=1e-4", "run.seed=1"]
+    begin(load_config("voting_arithmetic", overrides), None, "voting_arithmetic", overrides).close()
+    print_runs(Path("runs"))
+    assert capsys.readouterr().out.splitlines()[1].endswith("  policies.learning_rate=1e-4")
+    assert json.loads(next(Path("runs").glob("*/run.json")).read_text())["overrides"] == overrides
