@@ -49,6 +49,7 @@ def test_a_run_directory_holds_what_is_documented(run):
         "evaluations.jsonl",
         "episodes",
         "samples",
+        "evaluations",
         "checkpoints",
         "summary.json",
     }
@@ -56,6 +57,8 @@ def test_a_run_directory_holds_what_is_documented(run):
         assert sorted(path.name for path in (run.path / folder).iterdir()) == [
             f"00000{n}.parquet" for n in (1, 2, 3, 4)
         ]
+    evaluated = {split: run.evaluations().filter(split=split)["step"].to_list() for split in ("validation", "test")}
+    assert {split: run.steps_with_episodes(split) for split in evaluated} == evaluated
     assert run.checkpoints() == [0, 2, 4]
     assert load_config(run.path / "config.toml") == run.config
     assert run.facts["routing"] == routing(run.config.policies.sharing, dict.fromkeys(ROLES, 1)).policy_of
