@@ -76,6 +76,7 @@ WRONG = [
     (("evaluate", RUN, "--split", "tset"), "unknown split 'tset'; did you mean 'test'?"),
     (("evaluate", RUN, "--step", "7"), "has no checkpoint of step 7; there are: 0"),
     (("evaluate", RUN, "--swap", "generator,agregator"), "unknown role 'agregator'; did you mean 'aggregator'?"),
+    (("evaluate", RUN, "--swap", "generator"), "--swap 'generator' must name two roles: ROLE,ROLE"),
     (("evaluate", RUN, "--ablate", "nobody"), "unknown role 'nobody'"),
     (("evaluate", RUN, "--ablate", "generator", "--solo"), "at most one control is allowed"),
     (("evaluate", RUN, "--transfer", "nowhere"), "nowhere is not a run directory"),

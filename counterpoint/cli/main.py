@@ -171,7 +171,9 @@ def evaluate(
     from counterpoint.controlled import Ask, Control
     from counterpoint.run import Run
 
-    one, _, other = (swap or "").partition(",")
+    one, comma, other = (swap or "").partition(",")
+    if swap and not comma:
+        raise ConfigError(f"--swap {swap!r} must name two roles: ROLE,ROLE")
     control = Control(
         swap=(one, other) if swap else None,
         ablate=ablate,
