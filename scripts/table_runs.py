@@ -40,11 +40,13 @@ def behaviour_rows(run: Run) -> Iterable[list[str]]:
             yield [run.config.cell if place == 0 else "", what.replace("/", ": "), *amounts]
 
 
-def percent(interval: Mapping[str, float]) -> str:
-    return f"{100 * interval['value']:.1f}"
+def percent(interval: Mapping[str, float] | None) -> str:
+    return "-" if interval is None else f"{100 * interval['value']:.1f}"
 
 
-def with_interval(interval: Mapping[str, float]) -> str:
+def with_interval(interval: Mapping[str, float] | None) -> str:
+    if interval is None:
+        return "-"
     return f"{100 * interval['value']:+.1f} [{100 * interval['low']:.1f}, {100 * interval['high']:.1f}]"
 
 

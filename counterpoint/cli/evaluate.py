@@ -42,7 +42,7 @@ async def _shown(target: str, overrides: Sequence[str], ask: Ask, control: Contr
         written[row.name] = _written(row, ask)
         write_out(out, written if any(control) else written[AS_IT_IS])
         if row.difference is not None:
-            console.print(f"\n{row.name}", markup=False)
+            console.print(f"\n{row.name}", markup=False, soft_wrap=True)
         _print(console, row, ask)
         if row.differences:
             what = f"this run minus {other(row.name)}: points, paired by task, with 95 % intervals"
