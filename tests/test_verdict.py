@@ -62,6 +62,24 @@ def test_a_run_without_a_better_evaluation_says_so_and_has_no_gain():
     assert ["gain", "-"] in [line.split() for line in printed(found).splitlines()]
 
 
+def test_a_run_that_rose_where_validation_saw_nothing_has_no_negative_drop():
+    found = run([0.5, 0.5, 0.5, 0.5], [60, 66, 68, 70], tasks=4)
+    assert found.drop.value == pytest.approx(-0.08)
+    assert ["drop", "-"] in [line.split() for line in printed(found).splitlines()]
+    fell = printed(run([0.8, 0.3, 0.2, 0.1], [80, 30, 20, 10]))
+    assert "drop" in fell
+    assert "+60.0 [49." in fell
+
+
+def test_a_role_that_was_silent_has_a_dash():
+    roles = [{"judge": {"0": [1.0]}, "solver": {"0": [1.0]}}, {"solver": {"0": [1.0]}}]
+    rows = course([0.1, 0.5], [right(40), right(60)], roles)
+    lines = [line.split() for line in printed(summarize(rows)).splitlines()]
+    assert ["", "team", "judge", "solver"] == ["", *next(line for line in lines if line[:1] == ["team"])]
+    (peak,) = [line for line in lines if line[:1] == ["peak"]]
+    assert peak.count("-") == 1
+
+
 def test_a_run_that_validation_did_not_see_improve_says_what_the_test_split_says():
     found = run([0.5, 0.5, 0.5, 0.5], [60, 88, 89, 90], tasks=4)
     team, chosen = found.verdict

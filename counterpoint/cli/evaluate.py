@@ -66,7 +66,7 @@ async def _shown(
         write_out(out, written if any(control) else written[AS_IT_IS])
         keep_episodes(row, episodes)
         if row.difference is not None:
-            console.print(f"\n{row.name}", markup=False)
+            console.print(f"\n{row.name}", markup=False, soft_wrap=True)
         _print(console, row, ask)
         if row.differences:
             what = f"this run minus {other(row.name)}: points, paired by task, with 95 % intervals"

@@ -163,7 +163,8 @@ def evaluate(
         typer.Option(metavar="RUN", help="Play another run's workflow and task; compare with the base."),
     ] = None,
     against: Annotated[
-        Path | None, typer.Option(metavar="RUN", help="Compare with another run, on the same tasks.")
+        Path | None,
+        typer.Option(metavar="RUN", help="Compare with another run, on the same tasks: this run minus the other."),
     ] = None,
 ) -> None:
     """Measure accuracy, for the team and for each role; compare a run with a control."""

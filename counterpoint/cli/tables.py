@@ -19,8 +19,8 @@ from counterpoint.task import RIGHT_FROM
 def print_outcome(console: Console, outcome: Summary) -> None:
     """The summary in numbers and words: base, peak and terminal accuracy on the test split, for the team and each role.
 
-    As many columns beside each other as the console has room for, the others below. A dash stands for a gain of a run
-    whose peak is its base, for the drop of one whose peak is its last evaluation, and for a role without a claim.
+    As many columns beside each other as the console has room for, the others below. A dash stands for the gain of a run
+    whose peak is its base, for the drop of one that had no peak to fall from, and for a role without a claim.
     """
     courses: list[tuple[str, Course | RoleCourse]] = [("team", outcome.team), *outcome.roles.items()]
     title = f"accuracy on {counted(outcome.team.base.n, 'test task')}, %, with 95 % intervals"
@@ -87,7 +87,9 @@ def _courses_table(outcome: Summary, courses: Mapping[str, Course | RoleCourse],
         "gain": "gain",
         "drop": "drop",
     }
-    absent = {"gain": outcome.peak_step == 0, "drop": outcome.peak_step == outcome.terminal_steps[-1]}
+    fell_from_the_base = outcome.peak_step == 0 and outcome.drop.low > 0.0
+    last = outcome.peak_step in (0, outcome.terminal_steps[-1])
+    absent = {"gain": outcome.peak_step == 0, "drop": last and not fell_from_the_base}
     for name, label in rows.items():
         sign = "+" if name in absent else ""
         found = [None if absent.get(name) else getattr(course, name) for course in courses.values()]
