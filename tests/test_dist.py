@@ -99,3 +99,22 @@ def test_the_wheel_finds_every_recipe_and_names_them_all_for_a_wrong_name(instal
     assert "did you mean 'voting_arithmetic'?" in done.stderr
     for path in ROOT.glob("recipes/*/run.toml"):
         assert path.parent.name in done.stderr
+
+
+PLANNED = """
+from counterpoint.recipe import load_config, recipes
+from counterpoint.workflows import load_workflow
+for name, path in recipes().items():
+    print(name, load_workflow(load_config(path).workflow).name)
+"""
+
+
+def test_the_workflow_of_every_recipe_is_found_without_a_clone(installed, tmp_path):
+    found = dict(line.split() for line in run([installed / "python", "-c", PLANNED], tmp_path).splitlines())
+    assert set(found) == {path.parent.name for path in ROOT.glob("recipes/*/run.toml")}
+    assert found["voting_smollm2"] == "primed_voting"
+
+
+def test_the_wheel_plans_a_recipe_with_a_workflow_of_its_own(installed, tmp_path):
+    said = run([installed / "counterpoint", "train", "voting_smollm2", "--dry-run", "run.threads=1"], tmp_path)
+    assert "primed" in said

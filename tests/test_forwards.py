@@ -28,7 +28,7 @@ from counterpoint.forwards._norm import fuse_norms, is_rms_norm
 from counterpoint.forwards._replay import Replay
 from counterpoint.forwards.base import pad
 from counterpoint.forwards.packed import Packed
-from counterpoint.forwards.plain import Plain, completion_logits, prefill
+from counterpoint.forwards.plain import Plain, _cache_argument, completion_logits, prefill
 from counterpoint.learners._batch import Budget, micro_batches
 from counterpoint.samplers._engine import Engine
 from counterpoint.samplers.base import Request
@@ -593,3 +593,17 @@ def test_runs_learn_the_same_whatever_way_they_are_computed(tmp_path):
             for key, value in row.items():
                 if "/mismatch" not in key:
                     assert value == pytest.approx(wanted[key], rel=2e-3, abs=2e-5), key
+
+
+def test_the_cache_is_passed_by_the_name_that_the_model_has_for_it():
+    class Renamed:
+        def forward(self, input_ids=None, cache=None): ...
+
+    class Former:
+        def forward(self, input_ids=None, past_key_values=None): ...
+
+    class Adapted:
+        def get_base_model(self):
+            return Renamed()
+
+    assert [_cache_argument(one()) for one in (Renamed, Former, Adapted)] == ["cache", "past_key_values", "cache"]

@@ -92,6 +92,12 @@ def test_the_commands_printed_are_those_to_go_on_with(ask):
     ]
 
 
+def test_where_pytest_is_missing_the_first_command_installs_it(ask, monkeypatch):
+    monkeypatch.setattr(init, "find_spec", lambda name: None)
+    _, printed, _ = ask("init", "workflow", "my_flow")
+    assert printed.splitlines()[3:5] == ["  pip install pytest", "  python -m pytest test_my_flow.py"]
+
+
 def test_files_can_go_elsewhere(ask, tmp_path):
     status, printed, _ = ask("init", "workflow", "my_flow", "--into", "deep/down")
     assert status == 0

@@ -106,3 +106,10 @@ def test_the_commands_of_a_recipe_of_the_study_are_recipes(name, monkeypatch):
     for command in commands:
         assert command[:3] == ["counterpoint", "train", name]
         plan(load_config(name, [*(word for word in command[3:] if "=" in word), *here(name)]))
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_no_recipe_needs_a_module_that_only_a_clone_has(name):
+    module, _, own = load_config(name).workflow.name.partition(":")
+    beside = ROOT / "recipes" / name / f"{module}.py"
+    assert not own or module.startswith("counterpoint.") or beside.is_file()
