@@ -66,7 +66,7 @@ class Diagnosis:
     errors: Mapping[str, str]
     """Name -> the message about a signature that could not be looked for, because it raised."""
     lacking: Mapping[str, str]
-    """Name -> what the history lacks for a signature to be looked for, such as "10 training steps"."""
+    """Name -> the part that is missing in the history for a signature to be looked for, as "10 training steps"."""
 
     def check(self) -> None:
         """Raises RunError if a signature could not be looked for."""

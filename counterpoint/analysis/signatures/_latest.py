@@ -1,4 +1,4 @@
-"""What a run did last: its training steps of the last window, all of them at first, and its last evaluation."""
+"""The latest episodes of a run, as numbers: its training steps of the last window and its last evaluation."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple

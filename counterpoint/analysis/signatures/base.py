@@ -60,7 +60,7 @@ class Thresholds:
     unjudged: float = 0.05
     """Fraction of the episodes."""
     episodes: int = 16
-    """Least episodes from which something is said about all of them."""
+    """Least number of episodes for a statement about all of them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,7 +88,7 @@ class Signature:
     advice: str
     """Possible remedies, in one or two sentences."""
     lacks: Callable[[History, Thresholds], str | None] = lambda history, limits: None
-    """What a history lacks for this signature to be looked for, such as "10 training steps"; None: nothing."""
+    """The part that is missing in a history for this signature to be looked for, such as "10 training steps"; or None."""
 
 
 def lacks_steps(history: History, limits: Thresholds) -> str | None:
