@@ -37,8 +37,7 @@ async def train(run: Run, watch: Watch = lambda step, numbers: None, setup: Setu
     """
     config = run.config
     setup = setup or set_up(config)
-    workflow, tasks, routes = setup.workflow, setup.tasks, setup.routing
-    settings = setup.settings
+    workflow, tasks, routes, settings = setup.workflow, setup.tasks, setup.routing, setup.settings
     algorithm = build_algorithm(config, workflow.roles, trainable(settings))
     diagnostics, interventions = build_diagnostics(config.diagnostics), build_interventions(config, workflow.roles)
     batches, limits = build_batches(config), Limits.of(config, config.rollout.temperature)
