@@ -136,7 +136,7 @@ def told(error: BaseException) -> str:
 
 
 def located(text: str, error: BaseException) -> str:
-    """What is told of an error in the user's code, with a hint if an `await` seems missing, and with its place."""
+    """The text about an error in the user's code, with a hint if an `await` seems to be missing, and its place."""
     is_unawaited = isinstance(error, TypeError | AttributeError | WorkflowError) and "coroutine" in str(error)
     hint = "; is an `await` missing before the call?" if is_unawaited and "await" not in text else ""
     place = place_of(error)

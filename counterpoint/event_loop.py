@@ -135,9 +135,12 @@ def _in_a_thread(work: Coroutine[Any, Any, T]) -> T:
     context = contextvars.copy_context()
     thread = threading.Thread(target=context.run, args=(_run, loop, task), name="counterpoint", daemon=True)
     thread.start()
+    caller = asyncio.current_task()
     try:
         while thread.is_alive():
             thread.join(_POLL)
+            if caller is not None and caller.cancelling():
+                raise asyncio.CancelledError  # the loop of the caller cannot raise it while this thread waits
     except BaseException:
         loop.call_soon_threadsafe(task.cancel)
         interrupt(thread)

@@ -12,7 +12,13 @@ from contextlib import contextmanager
 from typing import Any
 
 from counterpoint.files import partial_of, write_whole
+from counterpoint.interventions.base import Stop
 from counterpoint.run import Run, Stateful
+
+
+def regular_checkpoints(run: Run) -> list[int]:
+    """The steps of the checkpoints that an undisturbed run would have, too."""
+    return [step for step in run.checkpoints() if "interrupted" not in run.checkpoint_state(step)]
 
 
 class Keeper:
@@ -24,18 +30,14 @@ class Keeper:
         self._parts = parts
         self._digests = digests
 
-    def regular(self) -> list[int]:
-        """The steps of the checkpoints that an undisturbed run would have, too."""
-        return [step for step in self._run.checkpoints() if "interrupted" not in self._run.checkpoint_state(step)]
-
-    def save(self, step: int, *, stopped: str | None) -> None:
+    def save(self, step: int, stop: Stop | None = None) -> None:
         """The run has a regular checkpoint of this step, and none of an interrupt."""
-        self._run.checkpoint(step, self._parts, {"digests": self._digests(), "stopped": stopped})
+        self._run.checkpoint(step, self._parts, {"digests": self._digests(), "stopped": stop and stop.reason})
         self._drop_interrupted()
 
     @contextmanager
     def saved_at_interrupt(
-        self, step: int, *, stopped: str | None = None, evaluation: Mapping[str, Any] | None = None
+        self, step: int, stop: Stop | None = None, *, evaluation: Mapping[str, Any] | None = None
     ) -> Iterator[None]:
         """If what is inside is cancelled, the run has a checkpoint of `step`, the last whole one.
 
@@ -45,18 +47,30 @@ class Keeper:
             yield
         except asyncio.CancelledError:
             if step not in self._run.checkpoints():
-                state = {"digests": self._digests(), "stopped": stopped, "interrupted": True, "evaluation": evaluation}
-                self._run.checkpoint(step, self._parts, state)
+                state = {"digests": self._digests(), "stopped": stop and stop.reason}
+                self._run.checkpoint(step, self._parts, {**state, "interrupted": True, "evaluation": evaluation})
                 self._drop_interrupted(but=step)
             raise
 
-    def missing(self, step: int) -> Mapping[str, Any] | None:
-        """The facts of the evaluation that is missing at the checkpoint of `step`; None if none is."""
-        found: Mapping[str, Any] | None = self._run.checkpoint_state(step).get("evaluation")
-        return found
+    def owes_evaluation(self, start: int | None) -> bool:
+        """True if an evaluation is due before the next step: of the base models, or one that an interrupt prevented.
 
-    def evaluated(self, step: int) -> None:
-        """The evaluation that was missing at the checkpoint of `step` is recorded, and the checkpoint complete."""
+        `start` is the step of the last checkpoint, None if there is none.
+        """
+        return start is None or self._run.checkpoint_state(start).get("evaluation") is not None
+
+    def is_rolled_back(self, start: int | None) -> bool:
+        """True if the evaluation that is due is one of weights to which the run returned."""
+        return start is not None and bool(self._run.checkpoint_state(start)["evaluation"]["rolled_back"])
+
+    def evaluated(self, start: int | None) -> None:
+        """The evaluation that was due is recorded, and the checkpoint that belongs to it complete."""
+        if start is None:
+            self.save(0)
+        else:
+            self._complete(start)
+
+    def _complete(self, step: int) -> None:
         config, state = self._run.config.run, self._run.checkpoint_state(step)
         del state["evaluation"]
         if step % config.save_every == 0 or step == config.steps or state["stopped"] is not None:
@@ -65,7 +79,7 @@ class Keeper:
         self._drop_interrupted(but=step)
 
     def _drop_interrupted(self, but: int | None = None) -> None:
-        for step in set(self._run.checkpoints()) - {*self.regular(), but}:
+        for step in set(self._run.checkpoints()) - {*regular_checkpoints(self._run), but}:
             path = self._run.checkpoint_path(step)
             path.rename(partial_of(path))
             shutil.rmtree(partial_of(path))

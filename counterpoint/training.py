@@ -16,9 +16,9 @@ from counterpoint.evaluation import evaluate
 from counterpoint.event_loop import orderly, undisturbed
 from counterpoint.interventions.base import Update
 from counterpoint.interventions.build import build_interventions
-from counterpoint.keep import Keeper
+from counterpoint.keep import Keeper, regular_checkpoints
 from counterpoint.learn import anchored, mean_of, together, trainable
-from counterpoint.learners.base import Moved
+from counterpoint.learners.base import Learner, Moved
 from counterpoint.play import Limits, Stage
 from counterpoint.proof import Proof
 from counterpoint.run import Run, Stateful
@@ -34,13 +34,11 @@ async def train(run: Run, watch: Watch = lambda step, numbers: None, setup: Setu
     """Train the policies of one workflow to the run's last step, from its last checkpoint or else from the base models.
 
     `setup` is made from the run's recipe if it is not given. Returns the run's summary; None with too few evaluations.
-    Raises CounterpointError; the run can then be resumed from its last checkpoint. If it is cancelled, it finishes a step
-    that has come to its judging, and saves a checkpoint of the last whole step.
+    Raises CounterpointError; the run can then be resumed from its last checkpoint. If cancelled, it saves a last one.
     """
     config = run.config
     setup = setup or set_up(config)
-    workflow, tasks, routes = setup.workflow, setup.tasks, setup.routing
-    settings = setup.settings
+    workflow, tasks, routes, settings = setup.workflow, setup.tasks, setup.routing, setup.settings
     algorithm = build_algorithm(config, workflow.roles, trainable(settings))
     diagnostics, interventions = build_diagnostics(config.diagnostics), build_interventions(config, workflow.roles)
     batches, limits = build_batches(config), Limits.of(config, config.rollout.temperature)
@@ -60,13 +58,9 @@ async def train(run: Run, watch: Watch = lambda step, numbers: None, setup: Setu
         await sampler.load(learner.adapters())
         proof.published()
         clock, patience, alarm = Clock.started(), Patience(config.run.patience), Alarm(run, routes)
-        if start is None:
-            watch(0, alarm.evaluated(await examine(run, stage, tasks, step=0)))
-            keeper.save(0, stopped=None)
-            run.add_profile(0, clock.read("keep"))
-        elif (missing := keeper.missing(start)) is not None:
-            watch(start, alarm.evaluated(await examine(run, stage, tasks, step=start, **missing)))
-            keeper.evaluated(start)
+        if keeper.owes_evaluation(start):
+            await evaluate_first(run, stage, tasks, keeper, alarm, start, watch)
+            run.add_profile(start or 0, clock.read("keep"))
 
         for index in run.steps_left(start or 0):
             # 1. Act: play every task of this step `group_size` times.
@@ -109,15 +103,13 @@ async def train(run: Run, watch: Watch = lambda step, numbers: None, setup: Setu
             watch(index, numbers)
             back = stop is not None and stop.roll_back
             if back:
-                run.load_checkpoint(peak := peak_of(run, keeper.regular()), {"learner": learner})
-                proof.restored(run.checkpoint_state(peak)["digests"])
+                return_to_peak(run, learner, proof)
                 await undisturbed(sampler.load(learner.adapters()))
-            stopped = stop and stop.reason
             if last or index % config.evaluation.every == 0:
-                with keeper.saved_at_interrupt(index, stopped=stopped, evaluation={"rolled_back": back}):
+                with keeper.saved_at_interrupt(index, stop, evaluation={"rolled_back": back}):
                     watch(index, alarm.evaluated(await examine(run, stage, tasks, step=index, rolled_back=back)))
             if last or index % config.run.save_every == 0:
-                keeper.save(index, stopped=stopped)
+                keeper.save(index, stop)
             run.add_profile(index, clock.read("keep"))
             if last:
                 break
@@ -127,10 +119,28 @@ async def train(run: Run, watch: Watch = lambda step, numbers: None, setup: Setu
     return found
 
 
-def peak_of(run: Run, checkpoints: Sequence[int]) -> int:
-    """The step, of these checkpoints, with the best smoothed validation accuracy; 0 if no other was evaluated."""
+def peak_of(run: Run) -> int:
+    """The step of the checkpoint with the best smoothed validation accuracy; 0 if no other was evaluated.
+
+    It is one that an undisturbed run would have, too.
+    """
     accuracy = {row["step"]: row["accuracy"] for row in run.evaluation_rows() if row["split"] == "validation"}
-    return peak_of_accuracy(accuracy, checkpoints)
+    return peak_of_accuracy(accuracy, regular_checkpoints(run))
+
+
+def return_to_peak(run: Run, learner: Learner, proof: Proof) -> None:
+    """The learner has the weights of the run's peak. Raises ProofError if they are not those that were saved."""
+    run.load_checkpoint(peak := peak_of(run), {"learner": learner})
+    proof.restored(run.checkpoint_state(peak)["digests"])
+
+
+async def evaluate_first(
+    run: Run, stage: Stage, tasks: Splits, keeper: Keeper, alarm: Alarm, start: int | None, watch: Watch
+) -> None:
+    """Make the evaluation that is due before the next step; `start` is the step of the last checkpoint."""
+    numbers = await examine(run, stage, tasks, step=start or 0, rolled_back=keeper.is_rolled_back(start))
+    watch(start or 0, alarm.evaluated(numbers))
+    keeper.evaluated(start)
 
 
 async def examine(run: Run, stage: Stage, tasks: Splits, *, step: int, rolled_back: bool = False) -> Numbers:

@@ -95,7 +95,7 @@ class Watchdog:
         )
 
     def interrupt(self) -> None:
-        """What runs and does not end by itself soon is ended. May be called from any thread."""
+        """End code that runs and does not end by itself soon. May be called from any thread."""
         self._asked_at = monotonic()
         self.stop_at = self._asked_at + SOON
         if self._is_main and self._watching:
@@ -137,7 +137,7 @@ class Watchdog:
 
     @contextmanager
     def interruptible(self) -> Iterator[None]:
-        """What runs inside may take as long as it needs, but is ended by an interrupt. It does not await."""
+        """Code inside may take as long as it needs, but is ended by an interrupt. It does not await."""
         if self.until is not None:
             yield
             return
@@ -174,7 +174,7 @@ class Watchdog:
         self._others_at = monotonic() + delay if delay else math.inf
         self._before = signal.signal(signal.SIGALRM, self._alarm)
         for number in (signal.SIGINT, signal.SIGTERM):
-            before = signal.getsignal(number)
+            before: Any = signal.getsignal(number)
             if _cancels(before):
                 mine = self._chained(before)
                 self._interrupts[number] = (before, mine)
@@ -332,7 +332,7 @@ class Steps(Coroutine[Any, Any, Any]):
 
 def _awaited(work: Any) -> list[Coroutine[Any, Any, Any]]:
     """The coroutine and those that it awaits."""
-    found = []
+    found: list[Coroutine[Any, Any, Any]] = []
     while inspect.iscoroutine(work):
         found.append(work)
         work = work.cr_await

@@ -270,6 +270,7 @@ def test_the_peak_that_a_run_returns_to_is_the_peak_that_its_summary_names(tiny_
     (path / "evaluations.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     for step in range(1, 6):
         (path / "checkpoints" / f"{step:06d}").mkdir(exist_ok=True)
+        (path / "checkpoints" / f"{step:06d}" / "state.json").write_text("{}")
     run = Run.read(path)
     assert peak_of(run) == summarize(run.evaluation_rows()).peak_step == 2
 

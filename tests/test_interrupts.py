@@ -184,7 +184,7 @@ def test_a_handler_of_ones_own_is_left_alone():
         limits = make_limits(timeout=5.0)
         with after(0.05, signal.SIGTERM):
             (group,) = run_to_end(rollout(stage, [make_task("tool")], limits, size=1, seed="s"))
-        finally:
+    finally:
         signal.signal(signal.SIGTERM, before)
     assert (came, group.episodes[0].error) == ([True], None)
     assert LIMIT / 2 > 0.05

@@ -1,6 +1,6 @@
 """The plan of a recipe: everything that can be checked and counted without weights."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
@@ -37,6 +37,8 @@ DIFFERENT = (REHEARSAL_REPLIES[1], REHEARSAL_REPLIES[1].replace(r"\boxed{1}", r"
 REJECTION = r"It is wrong. \boxed{incorrect}"
 UNREADABLE = "I do not know."
 """A reply in which nothing can be read."""
+REHEARSAL_SECONDS = 10.0
+"""The time limit of a rehearsed episode, unless `rollout.timeout` is shorter."""
 FILLER = " and so on and on"
 """Text that extends a scripted reply to its largest length."""
 _MATRIX = 1024
@@ -246,7 +248,7 @@ def _rehearsed(setup: Setup) -> list[Episode]:
     loaded = [(model, replace(load_chat(model), thinking="shown")) for model in _distinct(list(models.values()))]
     chats = {name: next(chat for other, chat in loaded if other == model) for name, model in models.items()}
     play = partial(_played, setup, chats)
-    episodes = [play(reply) for reply in REHEARSAL_REPLIES]
+    episodes = [_told_as_rehearsal(play, reply) for reply in REHEARSAL_REPLIES]
     filler = FILLER * config.rollout.max_tokens
     long = [(reply + filler,) for reply in REHEARSAL_REPLIES]
     others = [
@@ -262,12 +264,22 @@ def _rehearsed(setup: Setup) -> list[Episode]:
     return episodes
 
 
+def _told_as_rehearsal(play: Callable[..., Episode], reply: str) -> Episode:
+    try:
+        return play(reply)
+    except WorkflowError as error:
+        said = f"every role replies {reply!r}"
+        raise WorkflowError(f"in a rehearsal without a model, in which {said}: {error}") from None
+
+
 def _played(setup: Setup, chats: Mapping[str, Chat], *replies: str) -> Episode:
     """An episode in which the roles say these replies in turn."""
     in_turn = cycle(replies)
     scripted = {name: Scripted(lambda policy, prompt: next(in_turn), chat) for name, chat in chats.items()}
     stage = Stage(workflow=setup.workflow, routing=setup.routing, sampler=ByPolicy(scripted), chats=chats)
     limits = Limits.of(setup.config, 1.0)
+    if limits.timeout > REHEARSAL_SECONDS:
+        limits = replace(limits, timeout=REHEARSAL_SECONDS, timeout_name="the limit of a rehearsal")
     # The score of a scripted reply means nothing, and the task's judge may be slow or have processes to start.
     task = replace(setup.tasks.train[0], judge=_unjudged, bounded=False)
     (group,) = run_to_end(rollout(stage, [task], limits, size=1, seed="rehearsal"))

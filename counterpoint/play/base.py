@@ -27,9 +27,9 @@ class Limits:
     max_calls: int = 1000
     """Calls per episode."""
     timeout_name: str = "rollout.timeout"
-    """What sets `timeout`, for messages."""
+    """The name of `timeout` in messages."""
     max_calls_name: str = "rollout.max_calls"
-    """What sets `max_calls`, for messages."""
+    """The name of `max_calls` in messages."""
 
     @classmethod
     def of(cls, config: Config, temperature: float) -> "Limits":

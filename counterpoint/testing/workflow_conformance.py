@@ -31,6 +31,8 @@ SOON = 0.05
 """Seconds of its own time after which an episode with a silent role has timed out."""
 PATIENCE = 10.0
 """Seconds after which an episode that should have timed out is abandoned."""
+EPISODE_SECONDS = 10.0
+"""The time limit of an episode."""
 CALLS_A_SLOT = 100
 """An episode with more calls per declared slot is assumed never to end."""
 _CHAT = character_chat()
@@ -311,16 +313,12 @@ class _Replies:
     say: Say
     in_turn: bool
     """Answer in the order of the calls; otherwise answer some later calls before earlier ones."""
-    calls_left: int
 
     @contextmanager
     def session(self) -> Iterator[Session]:
         yield self
 
     async def sample(self, request: Request) -> Completion:
-        if self.calls_left == 0:
-            raise WorkflowError("so many calls that it does not seem to end, whatever the replies")
-        self.calls_left -= 1
         for _ in range(1 if self.in_turn else 1 + request.seed % 7):
             await asyncio.sleep(0)
         ids = (*spell(self.say(request)), END)
@@ -334,16 +332,25 @@ class _Replies:
 
 
 async def _play(
-    workflow: Workflow, scene: Scene, watch: _Watch, *, in_turn: bool = True, seconds: float = 30.0
+    workflow: Workflow, scene: Scene, watch: _Watch, *, in_turn: bool = True, seconds: float = EPISODE_SECONDS
 ) -> Episode:
     """Play a scene beside an episode that ends at once, since a rollout in which all episodes fail raises."""
     stage = Stage(
         workflow=_watched(workflow, watch),
         routing=Routing({role: role for role in workflow.roles}),
-        sampler=_Replies(scene.say, in_turn, CALLS_A_SLOT * sum(workflow.slots.values())),
+        sampler=_Replies(scene.say, in_turn),
         chats=dict.fromkeys(workflow.roles, _CHAT),
     )
-    limits = Limits(temperature=1.0, max_tokens=10**6, max_prompt_tokens=10**9, timeout=seconds, judge_timeout=seconds)
+    limits = Limits(
+        temperature=1.0,
+        max_tokens=10**6,
+        max_prompt_tokens=10**9,
+        timeout=seconds,
+        judge_timeout=seconds,
+        max_calls=CALLS_A_SLOT * sum(workflow.slots.values()),
+        timeout_name="the limit of check_workflow",
+        max_calls_name="the limit of check_workflow",
+    )
     problems = (scene.problem, replace(scene.problem, id=_BYSTANDER))
     tasks = [Task(problem=problem, key=KEY, judge=_wrong) for problem in problems]
     groups = await rollout(stage, tasks, limits, size=1, seed="conformance")
