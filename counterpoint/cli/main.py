@@ -106,7 +106,9 @@ def train(
         ),
     ],
     overrides: Overrides = None,
-    out: Annotated[Path | None, typer.Option(help="Where the run goes; in runs/, named after recipe and overrides, if not given.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Where the run goes; in runs/, named after recipe and overrides, if not given.")
+    ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be done, and do none of it.")] = False,
     profile: Annotated[
         bool,
