@@ -13,7 +13,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from hashlib import sha256
-from importlib.machinery import PathFinder
 from importlib.util import resolve_name
 from pathlib import Path
 from textwrap import dedent
@@ -45,7 +44,7 @@ _Texts = frozenset[tuple[str, str, str]]
 """Module, file and digest of every module that belongs together."""
 _executed: dict[_Texts, dict[str, ModuleType]] = {}
 _in_front: list[str] = []
-"""The folder that stands first in `sys.path` for the modules that were imported last."""
+"""The folder that is first in `sys.path` for the modules that were imported last."""
 
 
 def imported(module: str, places: Sequence[str], *, pinned: bool = False) -> ModuleType:
@@ -130,7 +129,7 @@ def _put_first(places: Sequence[str], *, pinned: bool) -> None:
 
 
 def _is_loaded(name: str, source: Source) -> bool:
-    """True unless another text stands under this name in `sys.modules`."""
+    """True unless `sys.modules` has another text under this name."""
     known = sys.modules.get(name)
     if known is None:
         return True
@@ -168,15 +167,24 @@ def _file_of(module: ModuleType) -> str | None:
 
 def _own_file(name: str, places: Sequence[str]) -> Path | None:
     """The file of a module that is nobody's installed package; None if there is no such file."""
-    path: Sequence[str] = [*places, *(place or str(Path.cwd()) for place in sys.path)]
-    parts = name.split(".")
-    for depth in range(1, len(parts) + 1):
-        spec = PathFinder.find_spec(".".join(parts[:depth]), path)
-        if spec is None:
-            return None
-        path = list(spec.submodule_search_locations or ())
-    file = Path(spec.origin).absolute() if spec is not None and spec.origin else None
-    return file if file is not None and file.suffix == ".py" and _is_own(file) else None
+    folders = [Path(place or ".").absolute() for place in (*places, *sys.path)]
+    file = _file_below(folders, name.split("."))
+    return file if file is not None and _is_own(file) else None
+
+
+def _file_below(folders: Sequence[Path], parts: Sequence[str]) -> Path | None:
+    """The file that Python imports under a dotted name; folders without `__init__.py` of one name count as one."""
+    first, *rest = parts
+    portions = []
+    for folder in folders:
+        package, module = folder / first / "__init__.py", folder / f"{first}.py"
+        if package.is_file():
+            return _file_below([folder / first], rest) if rest else package
+        if module.is_file():
+            return None if rest else module
+        if (folder / first).is_dir():
+            portions.append(folder / first)
+    return _file_below(portions, rest) if rest and portions else None
 
 
 def _is_own(file: Path) -> bool:

@@ -54,7 +54,7 @@ def sources(config: Config) -> dict[str, Source]:
 
 
 def facts_of(found: Mapping[str, Source]) -> dict[str, Any]:
-    """What `run.json` holds about the sources; nothing if there are none."""
+    """The entry of `run.json` about the sources; empty if there are none."""
     table = {module: asdict(pinned) for module, pinned in _pinned(found).items()}
     return {"sources": table} if table else {}
 

@@ -9,7 +9,7 @@
     evaluations.jsonl                   one line per evaluation, with the outcome of every task
     evaluations/test/000120.parquet     the episodes of the test evaluation after step 120
     checkpoints/000120/<policy>/        a PEFT adapter and its optimizer; beside it `state.json` and interventions
-    sources/                            copies of the user's own modules, as the run was trained with them
+    sources/                            copies of your own modules, as the run was trained with them
     summary.json                        accuracy at the base, at the peak and at the end
     run.lock                            locked while a process works on the run
 

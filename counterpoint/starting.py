@@ -35,7 +35,7 @@ _LONGEST_ERROR = 500
 
 
 def begin(config: Config, out: str | Path | None, recipe: str | Path, overrides: Sequence[str]) -> Run:
-    """A new run directory, locked, with copies of the user's own modules.
+    """A new run directory, locked, with copies of the modules that the user wrote.
 
     `recipe` and `overrides` are what the user gave. Raises RunError if the place is not free.
     """

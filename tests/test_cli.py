@@ -185,7 +185,7 @@ def test_a_wrong_recipe_is_refused_in_one_line_and_leaves_nothing(refused, tmp_p
 def test_an_empty_task_file_is_refused(refused, tmp_path):
     (tmp_path / "empty.jsonl").write_text("")
     message = refused("train", "voting_arithmetic", "task={name='questions', path='empty.jsonl'}", folder=tmp_path)
-    assert message == "empty.jsonl is empty: a task file needs at least one line"
+    assert message == f"{tmp_path / 'empty.jsonl'} is empty: a task file needs at least one line"
 
 
 def test_a_role_that_is_never_called_is_refused(refused, tmp_path):

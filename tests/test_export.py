@@ -131,6 +131,25 @@ def test_an_earlier_checkpoint_is_exported_as_it_was(trained, tmp_path):
     assert "this checkpoint (step 0)" in (tmp_path / "first" / "README.md").read_text()
 
 
+def test_the_checkpoint_of_the_peak_is_exported_by_its_name(trained, tmp_path):
+    found = export(trained, "generator", tmp_path / "peak", step="peak")
+    assert found.step == trained.summary.peak_step
+    assert export(trained, "generator", tmp_path / "best", step="best").step == found.step
+    assert export(trained, "generator", tmp_path / "last", step="last").step == trained.checkpoints()[-1]
+
+
+def test_every_exported_file_can_be_read_by_whoever_may_read_its_neighbours(exported):
+    for name in ("generator", "generator-merged"):
+        assert len({file.stat().st_mode for file in (exported / name).iterdir()}) == 1
+
+
+def test_the_card_says_where_the_base_is_and_how_the_episodes_were_sampled(exported):
+    card = (exported / "generator" / "README.md").read_text()
+    assert "names the base by its path on the machine on which the policy was exported" in card
+    assert "one episode per problem, sampled at temperature 1)" in card
+    assert "names the base by its path" not in (exported / "generator-merged" / "README.md").read_text()
+
+
 @plain_peft
 def test_peft_finds_the_base_of_an_adapter_by_itself(exported):
     config = json.loads((exported / "generator" / "adapter_config.json").read_text())

@@ -55,11 +55,7 @@ def test_every_command_of_the_page_runs(folder, monkeypatch):
     scores = [row["episode/score"] for row in metrics["close"]]
     assert all(0.0 <= score <= 1.0 for score in scores)
     sources = Run.read(folder / "runs" / "algorithm").facts["sources"]
-    assert {name: len(source["sha256"]) for name, source in sources.items()} == {
-        "my_algorithm:short": 64,
-        "my_algorithm:sign": 64,
-        "my_algorithm:squared": 64,
-    }
+    assert {name: source["copy"] for name, source in sources.items()} == {"my_algorithm": "my_algorithm.py"}
 
 
 @pytest.mark.parametrize(

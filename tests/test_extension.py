@@ -3,8 +3,10 @@
 import shutil
 
 import pytest
+from rich.console import Console
 from torch_build import session_folder, start, trained
 
+from counterpoint.cli.train import _recommend_peak
 from counterpoint.errors import ConfigError, RunError
 from counterpoint.extension import MAY_CHANGE
 from counterpoint.recipe import config_from
@@ -136,3 +138,10 @@ def test_a_step_may_be_named_and_one_that_is_not_saved_names_the_nearest(run):
     assert run.saved_step("peak") == run.saved_step("best") == 2
     with pytest.raises(RunError, match=r"no checkpoint of step 3; there are: 2, 4; the nearest is 2"):
         run.saved_step(3)
+
+
+def test_after_a_cliff_the_peak_is_recommended_with_the_command_that_takes_it(run, capsys):
+    _recommend_peak(Console(), run, 4)
+    assert f"counterpoint export {run.path} --step peak" in capsys.readouterr().out.replace("\n", "")
+    _recommend_peak(Console(), run, 3)
+    assert "step 3, which has no checkpoint" in capsys.readouterr().out.replace("\n", "")

@@ -27,7 +27,9 @@ async def solve(problem: Problem, *, solver: Role) -> str | None:
 
 def text():
     from pinned_package import late
+    from pinned_space.part import WORD as word  # a folder without __init__.py
 
+    assert word == "part"
     return f"{WORD} {pinned_helper.WORD} {late.WORD}"
 
 
@@ -40,6 +42,7 @@ FILES = {
     "pinned_package/__init__.py": "",
     "pinned_package/late.py": "from . import deep\n\nWORD = deep.WORD\n",
     "pinned_package/deep.py": "WORD = 'deep'\n",
+    "pinned_space/part.py": "WORD = 'part'\n",
     "pinned_unused.py": "",
 }
 CONFIG = config_from({"workflow": "pinned_team:solve", "run": {"steps": 4}})
