@@ -189,7 +189,7 @@ def test_overrides_set_the_options_of_objects_and_a_list_may_mix_names_and_objec
 def test_a_run_is_named_by_a_path_or_by_text_and_a_mistyped_one_is_not_looked_for_on_a_hub(mine, tmp_path):
     run, _ = mine
     assert cp.Run.read(str(run.path)).path == run.path
-    with pytest.raises(cp.CounterpointError, match="is neither a run nor a model: there is nothing at"):
+    with pytest.raises(cp.CounterpointError, match="is neither a run nor a model: there is no such folder"):
         cp.evaluate(tmp_path / "nothing")
 
 
