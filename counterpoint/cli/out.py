@@ -90,7 +90,7 @@ def check_folder(folder: Path) -> None:
     """Raises RunError, before any work is done, if this folder can be neither written into nor created."""
     there = next(place for place in (folder, *folder.absolute().parents) if place.exists())
     if not there.is_dir():
-        raise RunError(f"{folder} cannot be a folder: {there} is a file")
+        raise RunError(f"{folder} cannot be written to: {there} is a file")
     if not os.access(there, os.W_OK | os.X_OK):
         raise RunError(f"{folder} cannot be written to: {there} is read-only for you; choose another place")
 
