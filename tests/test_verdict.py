@@ -75,7 +75,7 @@ def test_a_role_that_was_silent_has_a_dash():
     roles = [{"judge": {"0": [1.0]}, "solver": {"0": [1.0]}}, {"solver": {"0": [1.0]}}]
     rows = course([0.1, 0.5], [right(40), right(60)], roles)
     lines = [line.split() for line in printed(summarize(rows)).splitlines()]
-    assert ["", "team", "judge", "solver"] == ["", *next(line for line in lines if line[:1] == ["team"])]
+    assert ["", *next(line for line in lines if line[:1] == ["team"])] == ["", "team", "judge", "solver"]
     (peak,) = [line for line in lines if line[:1] == ["peak"]]
     assert peak.count("-") == 1
 
