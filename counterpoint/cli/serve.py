@@ -32,7 +32,7 @@ def serve_run(
 ) -> None:
     """The workflow of the run at `path`, with the policies of a checkpoint, answers until SIGINT or SIGTERM.
 
-    Raises RunError if there is no such run or checkpoint, ConfigError if the port cannot be had; both before anything
+    Raises RunError if there is no such run or checkpoint, ConfigError if the port is not available; both before anything
     is loaded.
     """
     run = Run.read(path)

@@ -45,7 +45,7 @@ Play = Callable[[Ask], "Future[list[Episode]]"]
 
 @dataclass(slots=True)
 class Web:
-    """What answers the requests. `play` starts the episodes of a request elsewhere, such as in another thread."""
+    """The endpoints, and the state that they share. `play` starts the episodes of a request elsewhere, such as in another thread."""
 
     name: str
     play: Play
