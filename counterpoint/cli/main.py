@@ -178,9 +178,6 @@ def serve(
     ] = None,
 ) -> None:
     """Answer problems with the whole trained workflow, as one model of OpenAI's chat completions interface."""
-    from counterpoint.cli.engine import import_without_scipy
-
-    import_without_scipy()
     from counterpoint.cli.serve import serve_run
 
     serve_run(run, overrides or [], step, host, port, api_key)
