@@ -36,7 +36,7 @@ class BaseModel:
 
 def load_base_model(config: ModelConfig) -> BaseModel:
     """The model that the recipe names, on its device. Raises ModelError, which names the model and the reason."""
-    with _reading(config):
+    with _reading(config), _without_bar():
         model, report = _loaded(config)
     missing = sorted(report["missing_keys"])
     if missing:  # transformers has initialised them at random
@@ -147,6 +147,19 @@ def _reading(config: ModelConfig) -> Iterator[None]:
             f"model.path = {config.path!r} cannot be loaded: {reason} (allowed: a shipped model:"
             f" {', '.join(MICRO_MODELS)}; a folder; a .gguf file; package:NAME/FILE; a hub name, with network)"
         ) from error
+
+
+@contextmanager
+def _without_bar() -> Iterator[None]:
+    """No progress bar for the tensors of a GGUF file, which the switch of transformers does not turn off."""
+    from transformers import modeling_gguf_pytorch_utils as converting
+
+    shown = converting.tqdm
+    converting.tqdm = lambda tensors, **_: tensors
+    try:
+        yield
+    finally:
+        converting.tqdm = shown
 
 
 def _stop_ids(tokenizer: PreTrainedTokenizerBase, path: str, options: dict[str, Any]) -> frozenset[int]:
