@@ -37,7 +37,7 @@ class BaseModel:
 
 def load_base_model(config: ModelConfig) -> BaseModel:
     """The model that the recipe names, on its device. Raises ModelError, which names the model and the reason."""
-    with _reading(config):
+    with _reading(config), _without_bar():
         model, report = _loaded(config)
     missing = sorted(report["missing_keys"])
     if missing:  # transformers has initialised them at random
@@ -129,6 +129,19 @@ def _reading(config: ModelConfig) -> Iterator[None]:
     finally:
         if had_bars:
             logging.enable_progress_bar()
+
+
+@contextmanager
+def _without_bar() -> Iterator[None]:
+    """No progress bar for the tensors of a GGUF file, which the switch of transformers does not turn off."""
+    from transformers import modeling_gguf_pytorch_utils as converting
+
+    shown = converting.tqdm
+    converting.tqdm = lambda tensors, **_: tensors
+    try:
+        yield
+    finally:
+        converting.tqdm = shown
 
 
 def _stop_ids(tokenizer: PreTrainedTokenizerBase, path: str, options: dict[str, Any]) -> frozenset[int]:

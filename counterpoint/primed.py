@@ -19,7 +19,7 @@ from counterpoint.workflows.orchestrator_workers import orchestrator_workers
 from counterpoint.workflows.voting import voting
 
 PLAIN = "What is {}?"
-"""How a problem asks for a calculation, which stands in place of the braces."""
+"""The text of a problem that asks for a calculation; the braces are replaced by it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +98,7 @@ async def primed_orchestrator_workers(
 
 
 class Lessons:
-    """What each kind of role is shown: the prompts of the shipped workflows, with replies written by hand."""
+    """The examples for each kind of role: the prompts of the shipped workflows, with replies written by hand."""
 
     def __init__(self, problem: Problem, wording: str) -> None:
         """Asked as the problem is."""
@@ -124,7 +124,7 @@ class Lessons:
         ]
 
     def refining(self) -> list[Message]:
-        """A calculation that is done at the second try, and one at the first: what stands last is copied most."""
+        """A calculation that is done at the second try, and one at the first: the last one is copied most."""
         wrong, right, review = r"15 - 6 = 8. \boxed{8}", r"15 - 6 = 9. \boxed{9}", r"15 - 6 is 9. \boxed{incorrect}"
         problem = self._asking("15 - 6")
         return [

@@ -6,7 +6,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch_build import tiny_base, tiny_folder
 
-from counterpoint.base_model import base_size, load_base_model, load_chat
+from counterpoint.base_model import _without_bar, base_size, load_base_model, load_chat
 from counterpoint.config import ModelConfig
 from counterpoint.errors import ModelError
 from counterpoint.testing.tiny import tiny_model_folder
@@ -153,3 +153,13 @@ def test_a_tiny_model_is_the_same_for_the_same_seed_alone(tmp_path):
     assert torch.equal(torch.random.get_rng_state(), state)
     contents = [(folder / "model.safetensors").read_bytes() for folder in (one, again, other)]
     assert contents[0] == contents[1] != contents[2]
+
+
+def test_a_gguf_file_is_converted_without_a_progress_bar(capfd):
+    from transformers import modeling_gguf_pytorch_utils as converting
+
+    before = converting.tqdm
+    with _without_bar():
+        assert list(converting.tqdm([1, 2], desc="Converting")) == [1, 2]
+    assert converting.tqdm is before
+    assert capfd.readouterr() == ("", "")

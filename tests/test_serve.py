@@ -534,6 +534,49 @@ def test_a_port_in_use_is_one_line_before_anything_is_loaded(tiny_run, monkeypat
         serve_run(tiny_run.path, [], None, "192.0.2.1", 0)
 
 
+def test_a_port_in_use_is_told_without_an_engine(tiny_run):
+    code = f"""
+import socket, sys
+from pathlib import Path
+from counterpoint.cli.serve import serve_run
+from counterpoint.errors import ConfigError
+with socket.create_server(("127.0.0.1", 0)) as taken:
+    try:
+        serve_run(Path({str(tiny_run.path)!r}), [], None, *taken.getsockname())
+    except ConfigError:
+        print("torch" in sys.modules)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout == "False\n"
+
+
+def test_an_engine_that_computes_for_ever_does_not_keep_the_program():
+    @asynccontextmanager
+    async def opened():
+        yield 1
+
+    async def block():
+        sleep(2)
+
+    engine = EngineThread(opened())
+    assert engine.open() == 1
+    engine.submit(block())
+    sleep(0.1)
+    assert not engine.close(0.3)
+
+
+def test_what_opening_raises_is_raised():
+    @asynccontextmanager
+    async def opened():
+        raise ConfigError("no such model")
+        yield
+
+    engine = EngineThread(opened())
+    with pytest.raises(ConfigError, match="no such model"):
+        engine.open()
+    assert engine.close(5)
+
+
 def test_a_checkpoint_that_is_not_there_is_named(tiny_run):
     with pytest.raises(RunError, match="has no checkpoint of step 7; there are: 0, 2"):
         serve_run(tiny_run.path, [], 7, "127.0.0.1", 0)

@@ -256,13 +256,10 @@ def serve(
     """Answer problems with the whole trained workflow, as one model of OpenAI's chat completions interface."""
     chosen = step_of(step)
     from counterpoint.api import check_stage
-    from counterpoint.cli.engine import import_without_scipy
     from counterpoint.cli.serve import serve_run
     from counterpoint.run import Run
 
     check_stage(Run.read(run), *(overrides or []), step=chosen)
-    import_without_scipy()
-
     serve_run(run, overrides or [], chosen, host, port, api_key)
 
 

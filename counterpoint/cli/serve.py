@@ -12,6 +12,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from counterpoint.cli.engine import import_without_scipy
 from counterpoint.episode import Episode
 from counterpoint.errors import ConfigError
 from counterpoint.run import Run, Step
@@ -32,8 +33,8 @@ def serve_run(
 ) -> None:
     """The workflow of the run at `path`, with the policies of a checkpoint, answers until SIGINT or SIGTERM.
 
-    Raises RunError if there is no such run or checkpoint, ConfigError if the port cannot be had; both before anything
-    is loaded.
+    Raises RunError if there is no such run or checkpoint, ConfigError if the port is not available; both before
+    anything is loaded.
     """
     run = Run.read(path)
     run.checkpoint_path(run.saved_step(step))
@@ -97,6 +98,7 @@ def _ends_on_sigterm() -> Iterator[None]:
 
 @asynccontextmanager
 async def _opened(run: Run, overrides: Sequence[str], step: Step | None) -> AsyncIterator[Service]:
+    import_without_scipy()
     from counterpoint.api import open_stage
 
     patient = [_PATIENCE] if run.config.sampler.name == "in_process" else []

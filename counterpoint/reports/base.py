@@ -1,4 +1,4 @@
-"""What several reports read from a run."""
+"""The parts of a run that several reports read."""
 
 import re
 from collections.abc import Sequence

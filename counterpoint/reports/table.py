@@ -58,7 +58,7 @@ def _accuracy_rows(name: str, summary: Summary) -> Iterator[list[str]]:
 
 
 def _behaviour_rows(name: str, summary: Summary) -> Iterator[list[str]]:
-    """What the roles did, where it says anything."""
+    """The behaviour of the roles, without metrics that are 0 throughout."""
     for place, (metric, stages) in enumerate(summary.behaviour.items()):
         if any(stages):
             what = metric.removeprefix("role/").replace("episode/oracle", "any answer right").replace("_", " ")

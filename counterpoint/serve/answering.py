@@ -38,7 +38,7 @@ class Chunks:
         object.__setattr__(self, "head", _head(self.model, "chat.completion.chunk"))
 
     def first(self) -> Iterator[str]:
-        """What can be said before anything is played."""
+        """The events before anything is played."""
         for index in range(self.ask.choices):
             yield self._event(index, {"role": "assistant", "content": ""}, {"finish_reason": None})
 
@@ -78,7 +78,7 @@ def _head(model: str, kind: str) -> dict[str, Any]:
 
 
 def _ending(ask: Ask, episode: Episode) -> tuple[str, dict[str, Any]]:
-    """The content of a choice, empty if the workflow gives no answer, and what is said with its end."""
+    """The content of a choice, empty if the workflow gives no answer, and the fields beside its end."""
     won = _winner(episode)
     content, finish = (episode.answer or "", "stop") if won is None else (won.text, won.finish)
     ends = [place for place in (content.find(mark) for mark in ask.stop) if place >= 0]

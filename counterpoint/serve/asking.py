@@ -97,7 +97,7 @@ class Body(BaseModel):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ask:
-    """What a request asks for."""
+    """The content of a request."""
 
     text: str
     """The problem."""
@@ -114,7 +114,7 @@ class Ask:
 
 
 def read_ask(body: bytes, model: str) -> Ask:
-    """What a request to the model named `model` asks for. Raises RefusedError, which names the field and its value."""
+    """The content of a request to the model named `model`. Raises RefusedError, which names the field and its value."""
     table = _table(body)
     try:
         read = Body.model_validate(_honoured(table))

@@ -45,10 +45,11 @@ Play = Callable[[Ask], "Future[list[Episode]]"]
 
 @dataclass(slots=True)
 class Web:
-    """What answers the requests. `play` starts the episodes of a request elsewhere, such as in another thread."""
+    """The endpoints, and the state that they share."""
 
     name: str
     play: Play
+    """Starts the episodes of a request elsewhere, such as in another thread."""
     key: str | None = None
     """The bearer token that requests must have, if any."""
     any_host: bool = False
