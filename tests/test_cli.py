@@ -90,6 +90,22 @@ def test_train_prints_steps_evaluations_and_a_summary(finished):
         assert word in printed
 
 
+def test_train_says_from_the_first_evaluation_on_what_does_not_work_and_what_to_try(tmp_path):
+    cut = ["rollout.max_tokens=6", "task.validation=8", "task.test=8", "run.steps=1"]
+    printed = command_line("train", "voting_arithmetic", *SMALL, *cut, "--out", "run", folder=tmp_path).stdout
+    first, hint, *_ = (line for line in printed.splitlines() if "cut-off" in line)
+    assert first.startswith("eval at 0: ")
+    assert "WARNING: cut-off replies (generator" in first
+    assert "unreadable replies (generator" in first
+    assert "constant reward" in first
+    assert hint.startswith("  cut-off replies, to try: Raise rollout.max_tokens")
+    end = printed[printed.index("signs of failure: ") :]
+    assert end.startswith("signs of failure: cut-off replies (generator")
+    assert "role/generator/truncated 1.00 in step 1, threshold 0.25" in end
+    assert "to try: Raise rollout.max_tokens" in end
+    assert "not looked for, too little was recorded: " in end
+
+
 def test_train_leaves_a_whole_run_directory(finished):
     folder, _ = finished
     run = folder / "one"
