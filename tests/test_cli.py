@@ -203,7 +203,7 @@ def test_an_empty_task_file_is_refused(refused, tmp_path):
     assert message == "empty.jsonl is empty: a task file needs at least one line"
 
 
-def test_a_role_that_is_never_called_is_refused(refused, tmp_path):
+def test_a_role_that_is_never_called_is_a_sign_of_failure_and_no_error(tmp_path):
     (tmp_path / "my_flow.py").write_text(
         "from counterpoint.task import Problem\n"
         "from counterpoint.workflows.base import Role, workflow\n\n\n"
@@ -212,8 +212,11 @@ def test_a_role_that_is_never_called_is_refused(refused, tmp_path):
         "    return (await solver(problem.text)).answers('1')\n"
     )
     arguments = ["voting_arithmetic", *SMALL, "workflow=my_flow:lonely", "--out", "lonely"]
-    message = refused("train", *arguments, folder=tmp_path)
-    assert "role 'critic' of workflow 'lonely' was not called" in message
+    printed = counterpoint("train", *arguments, folder=tmp_path)
+    (signs,) = (line for line in printed.splitlines() if line.startswith("signs of failure: "))
+    assert "silent role (critic)" in signs
+    planned = counterpoint("train", *arguments, "--dry-run", folder=tmp_path)
+    assert "without critic, which the scripted replies of the plan did not lead to" in planned
 
 
 def test_a_run_directory_in_use_is_refused(refused, finished):
