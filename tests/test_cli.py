@@ -90,6 +90,22 @@ def test_train_prints_steps_evaluations_and_a_summary(finished):
         assert word in printed
 
 
+def test_train_says_from_the_first_evaluation_on_what_does_not_work_and_what_to_try(tmp_path):
+    cut = ["rollout.max_tokens=6", "task.validation=8", "task.test=8", "run.steps=1"]
+    printed = command_line("train", "voting_arithmetic", *SMALL, *cut, "--out", "run", folder=tmp_path).stdout
+    first, hint, *_ = (line for line in printed.splitlines() if "cut-off" in line)
+    assert first.startswith("eval at 0: ")
+    assert "WARNING: cut-off replies (generator" in first
+    assert "unreadable replies (generator" in first
+    assert "constant reward" in first
+    assert hint.startswith("  cut-off replies, to try: Raise rollout.max_tokens")
+    end = printed[printed.index("signs of failure: ") :]
+    assert end.startswith("signs of failure: cut-off replies (generator")
+    assert "role/generator/truncated 1.00 in step 1, threshold 0.25" in end
+    assert "to try: Raise rollout.max_tokens" in end
+    assert "not looked for, too little was recorded: " in end
+
+
 def test_train_leaves_a_whole_run_directory(finished):
     folder, _ = finished
     run = folder / "one"
@@ -188,7 +204,7 @@ def test_an_empty_task_file_is_refused(refused, tmp_path):
     assert message == f"{tmp_path / 'empty.jsonl'} is empty: a task file needs at least one line"
 
 
-def test_a_role_that_is_never_called_is_refused(refused, tmp_path):
+def test_a_role_that_is_never_called_is_a_sign_of_failure_and_no_error(tmp_path):
     (tmp_path / "my_flow.py").write_text(
         "from counterpoint.task import Problem\n"
         "from counterpoint.workflows.base import Role, workflow\n\n\n"
@@ -197,8 +213,11 @@ def test_a_role_that_is_never_called_is_refused(refused, tmp_path):
         "    return (await solver(problem.text)).answers('1')\n"
     )
     arguments = ["voting_arithmetic", *SMALL, "workflow=my_flow:lonely", "--out", "lonely"]
-    message = refused("train", *arguments, folder=tmp_path)
-    assert "role 'critic' of workflow 'lonely' was not called" in message
+    printed = counterpoint("train", *arguments, folder=tmp_path)
+    (signs,) = (line for line in printed.splitlines() if line.startswith("signs of failure: "))
+    assert "silent role (critic)" in signs
+    planned = counterpoint("train", *arguments, "--dry-run", folder=tmp_path)
+    assert "without critic, which the scripted replies of the plan did not lead to" in planned
 
 
 def test_a_run_directory_in_use_is_refused(refused, finished):

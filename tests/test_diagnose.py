@@ -14,9 +14,13 @@ from conftest import micro_run
 from counterpoint.analysis import signatures
 from counterpoint.analysis.alarm import Alarm
 from counterpoint.analysis.history import history_of
-from counterpoint.analysis.signatures import EARLY, SIGNATURES
+from counterpoint.analysis.signatures import EARLY, SIGNATURES, Diagnosis
+from counterpoint.analysis.signatures.base import Finding
+from counterpoint.analysis.signatures.echo import ECHO
 from counterpoint.analysis.summary import summarize
 from counterpoint.cli.diagnose import report
+from counterpoint.cli.signs import sign_lines
+from counterpoint.cli.tables import partial_rewards
 from counterpoint.errors import ConfigError, RunError
 from counterpoint.files import RowReader
 from counterpoint.options import Spec
@@ -138,6 +142,55 @@ def test_an_alarm_reads_each_evaluation_once_and_warns_as_one_that_reads_them_al
         warned.append(found)
     assert {found["warning/cliff"] for found in warned} == {0.0, 1.0}
     assert {found["warning/capture/all"] for found in warned} == {0.0, 1.0}
+
+
+def test_the_alarm_warns_of_the_evaluation_before_the_first_step(tiny_run, tmp_path):
+    with Run.create(tmp_path / "run", tiny_run.config, {}) as run:
+        alarm = Alarm(run, Routing({"generator": "all", "critic": "all"}))
+        numbers = {"episode/played": 64, "role/generator/calls": 1.0, "role/critic/calls": 0.0}
+        row = {"step": 0, "split": "validation", "accuracy": 0.5, "outcomes": {}}
+        run.add_evaluation({**row, "numbers": {**numbers, "role/generator/unreadable": 0.75}})
+        found = alarm.evaluated({"eval/test/accuracy": 0.5})
+    assert {name for name, value in found.items() if value} == {
+        "eval/test/accuracy",
+        "warning/unreadable_replies/generator",
+        "warning/silent_role/critic",
+    }
+
+
+def looked_for(**table):
+    known = {"signatures": {"echo": ECHO, "own": ECHO}, "findings": [], "errors": {}, "lacking": {}}
+    return Diagnosis(**{**known, **table})
+
+
+def test_none_is_said_only_of_what_was_looked_for():
+    assert sign_lines(looked_for()) == ["signs of failure: none"]
+    assert sign_lines(looked_for(lacking={"echo": "10 training steps"})) == [
+        "signs of failure: none of own",
+        "  not looked for, too little was recorded: echo (10 training steps)",
+    ]
+    assert sign_lines(looked_for(lacking=dict.fromkeys(("echo", "own"), "16 episodes")))[0] == (
+        "signs of failure: not known"
+    )
+
+
+def test_signs_have_their_places_the_first_evidence_and_what_to_try():
+    findings = [
+        Finding(signature="echo", where=role, steps=(1, 9), evidence=(f"{role} 0.9", "more")) for role in ("one", "two")
+    ]
+    assert sign_lines(looked_for(findings=findings, lacking={"own": "20 training steps"})) == [
+        "signs of failure: echo (one, two)",
+        "  echo: one 0.9",
+        f"    to try: {ECHO.advice}",
+        "  not looked for, too little was recorded: own (20 training steps)",
+    ]
+
+
+def test_partial_rewards_are_told_from_right_and_wrong():
+    assert partial_rewards({"a": [1.0, 0.0], "b": [1.0]}) is None
+    assert partial_rewards({"a": [1.0, 0.5], "b": [0.0]}) == (
+        "rewards are partial: each accuracy is a mean reward; 1 of 3 answers are right, with a reward of at least 1"
+    )
 
 
 OWN_SIGNATURES = """

@@ -5,14 +5,17 @@ import re
 import shutil
 from asyncio import gather
 from functools import cache
+from io import StringIO
 
 import pytest
 from command_line import command_line
+from rich.console import Console
 from torch_build import session_folder, sing, start, trained
 
 from counterpoint.analysis.history import history_of
 from counterpoint.analysis.signatures import diagnose
 from counterpoint.analysis.summary import Summary
+from counterpoint.cli.tables import print_outcome
 from counterpoint.plan.plan import plan
 from counterpoint.run import Run
 from counterpoint.task import Problem
@@ -117,6 +120,19 @@ def test_the_summary_says_what_is_known_of_a_role_that_fell_silent(sharing):
     assert (judge.terminal, judge.drop) == (None, None)
     assert run.summary.behaviour["role/judge/calls"].terminal == pytest.approx(0.0)
     assert Summary.from_dict(json.loads((run.path / "summary.json").read_text())) == run.summary
+
+
+def test_the_summary_is_printed_with_the_tasks_on_which_the_role_was_called():
+    console = Console(file=StringIO(), width=200)
+    found = finished("isolated").summary
+    print_outcome(console, found)
+    printed = console.file.getvalue()
+    there = [0 if part is None else part.n for part in (found.roles["judge"].base, found.roles["judge"].peak)]
+    assert (
+        f"judge: on the tasks on which it was called and judged: base {there[0]}, peak {there[1]}, terminal 0"
+        in printed
+    )
+    assert re.search(r"terminal .* -\s*$", printed, flags=re.MULTILINE)
 
 
 def test_falling_silent_is_no_sign_of_failure():

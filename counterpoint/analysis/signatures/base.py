@@ -88,7 +88,7 @@ class Signature:
     advice: str
     """Possible remedies, in one or two sentences."""
     lacks: Callable[[History, Thresholds], str | None] = lambda history, limits: None
-    """The part that is missing in a history for this signature to be looked for, such as "10 training steps"; or None."""
+    """The part that is missing in a history for this signature to be looked for, as "10 training steps"; or None."""
 
 
 def lacks_steps(history: History, limits: Thresholds) -> str | None:
