@@ -27,6 +27,7 @@ from counterpoint.samplers.scripted import Scripted
 from counterpoint.sandboxes import build_sandbox
 from counterpoint.stage import Setup, set_up
 from counterpoint.task import Score, not_judged
+from counterpoint.tasks._readings import readable
 from counterpoint.tasks.base import batch
 
 REHEARSAL_REPLIES = tuple(
@@ -197,10 +198,11 @@ def _rehearsed(setup: Setup) -> Episode:
     loaded = [(model, replace(load_chat(model), thinking="shown")) for model in _distinct(list(models.values()))]
     chats = {name: next(chat for other, chat in loaded if other == model) for name, model in models.items()}
     play = partial(_played, setup, chats)
-    episodes = [play(reply) for reply in REHEARSAL_REPLIES]
+    problem = setup.tasks.train[0].problem
+    episodes = [play(readable(problem, reply)) for reply in REHEARSAL_REPLIES]
     for reply in REHEARSAL_REPLIES:
         with suppress(WorkflowError):  # of so long replies a prompt may be too long
-            episodes.append(play(reply + FILLER * config.rollout.max_tokens))
+            episodes.append(play(readable(problem, reply + FILLER * config.rollout.max_tokens)))
     return max(episodes, key=lambda episode: (len(episode.calls), sum(call.tokens for call in episode.calls)))
 
 

@@ -38,7 +38,8 @@ def facts(recipe: str, overrides: Sequence[str]) -> dict[str, Any]:
 
 def sources(config: Config) -> dict[str, tuple[str, str]]:
     """Name -> file and SHA-256, for each member written by the user that the recipe names. Raises ConfigError."""
-    return {name: source_of(name) for name in dict.fromkeys(spec.name for spec in _specs(config)) if is_own(name)}
+    named = [name for spec in _specs(config) for name in (spec.name, spec.options.get("read"))]
+    return {name: source_of(name) for name in dict.fromkeys(named) if isinstance(name, str) and is_own(name)}
 
 
 def _specs(section: Any) -> Iterator[Spec]:
