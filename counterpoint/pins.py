@@ -41,8 +41,9 @@ class Pinned:
 
 def own_names(config: Config) -> list[str]:
     """The name of each member written by the user that the recipe names, once."""
-    names = [*(spec.name for spec in _specs(config)), config.algorithm.name]
-    return [name for name in dict.fromkeys(names) if is_own(name)]
+    named = [name for spec in _specs(config) for name in (spec.name, spec.options.get("read"))]
+    names = dict.fromkeys([*named, config.algorithm.name])
+    return [name for name in names if isinstance(name, str) and is_own(name)]
 
 
 def sources(config: Config) -> dict[str, Source]:
@@ -252,9 +253,10 @@ def _within(table: Any, root: str, modules: set[str]) -> Any:
     if not isinstance(table, dict):
         return table
     changed = {key: _within(value, root, modules) for key, value in table.items()}
-    name = changed.get("name")
-    if isinstance(name, str) and is_own(name) and parts_of(name)[1] in modules:
-        changed["name"] = within(root, name)
+    for key in ("name", "read"):
+        name = changed.get(key)
+        if isinstance(name, str) and is_own(name) and parts_of(name)[1] in modules:
+            changed[key] = within(root, name)
     return changed
 
 

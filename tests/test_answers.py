@@ -1,10 +1,14 @@
 """Answers are read and compared without guessing, whatever a model writes."""
 
 import asyncio
+import random
+import time
+from fractions import Fraction
 
 import pytest
 
-from counterpoint.judges.text import same_number, same_text_or_number
+from counterpoint.judges._plain import amount, plain
+from counterpoint.judges.text import NumberJudge, TextJudge, same_number, same_text_or_number
 from counterpoint.tasks._answers import boxes, last_box
 
 
@@ -136,3 +140,91 @@ def test_what_is_not_plainly_the_same_number_is_wrong(answer, key):
 )
 def test_text_is_compared_up_to_case_and_spacing_and_else_as_a_number(answer, key, right):
     assert (asyncio.run(same_text_or_number(answer, key)).reward == 1.0) is right
+
+
+def alike(answer: str, key: str) -> bool:
+    """The judgement, which must be the same the other way round."""
+    one, other = (asyncio.run(same_text_or_number(*pair)).reward for pair in ((answer, key), (key, answer)))
+    assert one == other
+    return one == 1.0
+
+
+ALIKE = [
+    ("Paris.", "Paris"), (r"\text{Paris}", "Paris"), (r"\mathrm{Paris}.", "paris"), (r"\textbf{Paris}", "Paris"),
+    ("$Paris$", "Paris"), ('"Paris"', "Paris"), ("\u201cParis\u201d", "Paris"), ("**Paris**", "Paris"),
+    ("`Paris`", "Paris"), ("Paris!", "Paris"), ("\uff30\uff41ris", "Paris"), ("caf\u00e9", "cafe\u0301"),
+    ("The Nile", "Nile"), ("an apple", "Apple"), ("twenty\u2013one", "twenty-one"), ("12 \\text{ cm}", "12 cm"),
+    (r"\boxed{Paris}", "Paris"), ("Answer: Paris", "Paris"), ("**Answer:** Paris", "Paris"),
+    ("c", "C"), ("C.", "C"), ("(C)", "C"), ("C)", "C"), ("[C]", "C"), ("Option C", "C"), ("The answer is (C).", "C"),
+    ("\u22123", "-3"), ("\u20133", "-3"), ("1.5.", "1.5"), ("$12", "12"), ("\u20ac12", "12"), ("1e-3", "0.001"),
+    ("1e3", "1,000"), ("2 1/2", "2.5"), (r"2\frac{1}{2}", "2.5"), ("2\u00bd", "2.5"), ("\u00bd", "0.5"),
+    (r"\frac{1}{2}", "1/2"), ("1{,}204", "1204"), ("$1,204$", "1204"), ("50 %", "50.0%"), ("50 percent", "50%"),
+    (r"50\%", "50%"), ("A", "a"), ("The", "the"), (".", "."), (r"\text{June 20}", "June 20"),
+    (r"\text{A,C,F}", "A,C,F"), ("two\nlines.", "two lines"),
+]  # fmt: skip
+DIFFERENT = [
+    ("Not Paris", "Paris"), ("Paris or London", "Paris"), ("Paris, France", "Paris"), ("Paris?", "Paris"),
+    ("The answer is not Paris", "Paris"), ("-3", "3"), ("A", "the"), ("a", "an"), ("", "Paris"), ("", "."),
+    ("A B", "B"), ("A or C", "C"), ("B or C", "C"), ("A minor", "minor"), ("A", "B"), ("50%", "0.5"), ("50%", "50"),
+    ("10\u00b2", "102"), ("2\u00bd", "21/2"), ("H\u2082O", "H2O2"), ("5!", "5"), ("n!", "n"), ("$12", "\u20ac12"),
+    ("__init__", "init"), ("[0]", "0"), ("(1, 2)", "1, 2"), ("2**3", "23"), ("*", "**"), ("1,2", "12"), ("3 4", "34"),
+    ("12 cm", "12"), ("12 cm", "12 m"), ("1.2.3", "1.2"), ("1/0", "2/0"), ("1e9999", "1e99999"), ("e", "2.718"),
+    (r"1-\frac{1}{2^{60}}", r"1-\frac{1}{2^{61}}"), (r"\frac{1}{3^{2023}}", r"\frac{1}{2^{2023}}"),
+    ("3.14159265358979", r"\pi"), (r"12\pi \text{ cm}^2", r"12\pi \text{ m}^2"), (r"\cos 20^\circ", r"\cos 20"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("answer", "key"), ALIKE)
+def test_what_a_person_reads_as_the_same_is_right(answer, key):
+    assert alike(answer, key)
+
+
+@pytest.mark.parametrize(("answer", "key"), DIFFERENT)
+def test_no_other_answer_is_paid(answer, key):
+    assert not alike(answer, key)
+
+
+def test_a_plain_form_is_its_own_plain_form_and_never_lost():
+    pieces = [
+        *"ab12 .,;:!()[]{}$%*`'\"\\_-/\u00e9\u00bd\u00b2",
+        "\\text{",
+        "\\boxed{",
+        "the ",
+        "a ",
+        "answer: ",
+        "**",
+        "\\(",
+    ]
+    source = random.Random(0)
+    for _ in range(5000):
+        text = "".join(source.choice(pieces) for _ in range(source.randint(1, 9)))
+        assert plain(plain(text)) == plain(text)
+        assert bool(plain(text)) == bool(text.strip())
+    signs = (chr(code) for code in range(0x30000) if not 0xD800 <= code < 0xE000)
+    assert not [sign for sign in signs if plain(plain(sign + "a")) != plain(sign + "a")]
+
+
+LONG = ("x" * 10**6, "1" * 10**6, "\u00e9" * 10**6, " " * 10**6, "(" * 999, "the " * 240, "." * 999)
+
+
+@pytest.mark.parametrize("text", LONG, ids=range(len(LONG)))
+def test_an_answer_of_any_length_is_judged_at_once(text):
+    began = time.perf_counter()
+    assert asyncio.run(same_text_or_number(text, "Paris")).reward == 0.0
+    plain(text[:999])
+    assert time.perf_counter() - began < 1
+
+
+@pytest.mark.parametrize("judge", [TextJudge, NumberJudge])
+def test_per_cent_is_a_fraction_where_that_is_wanted(judge):
+    def rewards(**options):
+        return [asyncio.run(judge(**options).judge(answer, "0.5")).reward for answer in ("50%", "50", "1/2")]
+
+    assert rewards() == [0.0, 0.0, 1.0]
+    assert rewards(percent=True) == [1.0, 0.0, 1.0]
+
+
+def test_the_judge_of_numbers_takes_no_text():
+    assert asyncio.run(NumberJudge().judge("Paris", "Paris")).reward == 0.0
+    assert amount(plain("(about) 3")) is None
+    assert amount(plain(r"$-1{,}204.50$")).value == Fraction(-2409, 2)

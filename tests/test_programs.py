@@ -662,12 +662,12 @@ def test_all_kinds_of_files_give_the_same_tasks(tmp_path):
         ("a.jsonl", b"{\n", "a.jsonl, line 1 is not JSON"),
         ("a.jsonl", b"\n[1]\n", "a.jsonl, line 2 is not a JSON object"),
         ("a.jsonl", b"\xff", "is not UTF-8 text"),
-        ("a.json", b"{}", "is not a JSON list of objects"),
+        ("a.json", b"{}", "is neither a JSON list of objects nor"),
         ("a.json", b"[1]", "row 1 is not a JSON object"),
         ("a.jsonl.gz", b"no gzip", "cannot be read"),
         ("a.jsonl.gz", gzip.compress(b"{}\n" * 100, mtime=0)[:-20], "cannot be read"),
         ("a.parquet", b"PAR1", "is not a Parquet file"),
-        ("a.csv", b"", "is not a .jsonl, .jsonl.gz, .json or .parquet file"),
+        ("a.txt", b"", "is not a .jsonl, .json, .csv, .tsv"),
     ],
 )
 def test_files_that_cannot_be_read_are_errors_of_one_line(tmp_path, name, content, message):

@@ -12,7 +12,9 @@ from counterpoint import family
 from counterpoint.errors import ConfigError, TaskError
 from counterpoint.options import Spec
 from counterpoint.tasks import load_tasks
+from counterpoint.tasks._readings import readable
 from counterpoint.tasks._splits import split_of
+from counterpoint.tasks.base import splits_of, task_of
 from counterpoint.tasks.questions import questions
 
 SUMS = [(f"What is {number} + 1?", number + 1) for number in range(60)]
@@ -190,6 +192,14 @@ def test_a_folder_of_other_names_is_divided_by_text(tmp_path):
         questions(path=str(tmp_path / "all"))
 
 
+def test_a_file_that_is_not_there_is_reported_with_its_place_and_its_neighbour(tmp_path):
+    jsonl(tmp_path / "train.jsonl", rows_of(SUMS))
+    with pytest.raises(
+        TaskError, match=rf"no such file or folder; looked for {tmp_path}/trian\.jsonl; did you mean 'train"
+    ):
+        questions(path=str(tmp_path / "trian.jsonl"))
+
+
 def test_what_a_split_column_says_must_be_a_split(tmp_path):
     path = jsonl(tmp_path / "q.jsonl", rows_of(SUMS, split="eval"))
     with pytest.raises(
@@ -273,7 +283,7 @@ def test_an_answer_is_read_as_the_recipe_says(tmp_path, options, reply, answer):
         ({"read": "whole", "pattern": "x"}, r"task\.pattern must be left out"),
         (
             {"read": "box"},
-            r"unknown reading 'box'; did you mean 'boxed'\? allowed: boxed, last_line, whole, or my_module",
+            r"unknown task\.read 'box'; did you mean 'boxed'\? allowed: boxed, last_line, pattern, whole, or my_m",
         ),
     ],
 )
@@ -363,3 +373,38 @@ def test_a_small_split_is_warned_of_with_its_standard_error(tmp_path):
     large = load_tasks(Spec(name="arithmetic", train=4, validation=25, test=25))
     assert large.warnings() == ()
     assert "task_warnings" not in large.notes
+
+
+def test_a_rehearsal_answers_as_the_problem_asks(tmp_path):
+    problem = (
+        questions(
+            path=jsonl(tmp_path / "q.jsonl", rows_of(SUMS)),
+            pattern="^Answer: (.*)$",
+            answer_format="End with 'Answer: X'.",
+        )
+        .train[0]
+        .problem
+    )
+    assert readable(problem, r"\boxed{1}") == "\\boxed{1}\nAnswer: 1"
+    assert readable(problem, "Answer: 2") == "Answer: 2"
+
+
+def test_the_best_score_of_several_accepted_answers_counts():
+    def judge(answer, key):
+        return {"a": 0.2, "b": None, "c": 1.0, "d": 0.7}[key]
+
+    def scored(*accepted):
+        return asyncio.run(task_of("?", list(accepted), judge=judge).verify("x")).reward
+
+    assert [scored("a", "d"), scored("a", "c"), scored("b", "c"), scored("a", "b", "d")] == [0.7, 1.0, 1.0, None]
+
+
+def test_lists_of_ones_own_take_the_same_answers_as_files():
+    pairs = [("bool?", True), ("list?", ["x", 2]), ("float?", 0.5), *SUMS]
+    splits = splits_of(pairs, "mine")
+    found = keys(splits)
+    assert (found["bool?"], found["list?"], found["float?"]) == ("true", '["x", "2"]', "0.5")
+    with pytest.raises(TaskError, match=r"task 'mine', number 1: the answer to 'a' is nan, which no answer can equal"):
+        splits_of([("a", float("nan"))], "mine")
+    with pytest.raises(TaskError, match=r"number 3: its question 'B' is also in number 2, as 'b', with another answer"):
+        splits_of([("a", 1), ("b", 1), ("B", 2)], "mine")

@@ -22,6 +22,7 @@ from counterpoint.samplers.by_policy import ByPolicy
 from counterpoint.samplers.scripted import Scripted
 from counterpoint.stage import Setup
 from counterpoint.task import RIGHT, WRONG, Score, not_judged
+from counterpoint.tasks._readings import readable
 
 if TYPE_CHECKING:
     from counterpoint.base_model import BaseSize
@@ -248,12 +249,13 @@ def _rehearsed(setup: Setup) -> list[Episode]:
     loaded = [(model, replace(load_chat(model), thinking="shown")) for model in _distinct(list(models.values()))]
     chats = {name: next(chat for other, chat in loaded if other == model) for name, model in models.items()}
     play = partial(_played, setup, chats)
-    episodes = [_told_as_rehearsal(play, reply) for reply in REHEARSAL_REPLIES]
+    problem = setup.tasks.train[0].problem
+    episodes = [_told_as_rehearsal(play, readable(problem, reply)) for reply in REHEARSAL_REPLIES]
     filler = FILLER * config.rollout.max_tokens
-    long = [(reply + filler,) for reply in REHEARSAL_REPLIES]
+    long = [(readable(problem, reply + filler),) for reply in REHEARSAL_REPLIES]
     others = [
-        DIFFERENT,
-        tuple(reply + filler for reply in DIFFERENT),
+        tuple(readable(problem, reply) for reply in DIFFERENT),
+        tuple(readable(problem, reply + filler) for reply in DIFFERENT),
         (UNREADABLE,),
         (UNREADABLE + filler,),
         (REJECTION,),

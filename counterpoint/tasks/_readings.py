@@ -9,9 +9,9 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from counterpoint.errors import ConfigError, TaskError
+from counterpoint.errors import ConfigError, TaskError, unknown
 from counterpoint.family import Family, is_own
-from counterpoint.task import Task
+from counterpoint.task import Problem, Task
 from counterpoint.tasks._answers import BOXED_FORMAT, last_box
 
 Extract = Callable[[str], str | None]
@@ -94,6 +94,8 @@ def reading_of(read: str, pattern: str, answer_format: str) -> Reading:
     if name == PATTERN:
         extract: Extract = _by_pattern(pattern)
     else:
+        if not is_own(name) and name not in READINGS:
+            raise ConfigError(unknown("task.read", name, [*READINGS, PATTERN]) + ", or my_module:my_reading")
         extract = READINGS.find(name)
         if not callable(extract):
             raise ConfigError(f"task.read = {name!r} is a {type(extract).__name__}, not a function that takes a reply")
@@ -107,9 +109,9 @@ def reading_of(read: str, pattern: str, answer_format: str) -> Reading:
 
 
 def check_readings(tasks: Iterable[Task], source: str) -> None:
-    """Raises TaskError if one of the user's own tasks asks for a box that it does not read, or reads one that it does not ask for.
+    """Every pair of a sentence and a function is tried with a few keys.
 
-    Every pair of a sentence and a function is tried with a few keys.
+    Raises TaskError if a task asks for a box that it does not read, or reads one that it does not ask for.
     """
     for (sentence, extract), keys in _pairs(tasks).items():
         disagreement = _disagreement(sentence, extract, keys)
@@ -117,6 +119,14 @@ def check_readings(tasks: Iterable[Task], source: str) -> None:
             raise TaskError(
                 f"{source}: {disagreement}; give the task an `answer_format` and an `extract` that belong together"
             )
+
+
+def readable(problem: Problem, reply: str) -> str:
+    """The reply, followed by an answer if none can be read in it: one that the problem's sentence may ask for."""
+    if _read(problem.extract, reply):
+        return reply
+    examples = (f"{reply}\n{example}" for example in asked_for(problem.answer_format, "1"))
+    return next((example for example in examples if _read(problem.extract, example)), reply)
 
 
 def unread(tasks: Iterable[Task]) -> list[str]:
@@ -147,11 +157,11 @@ def asked_for(sentence: str, key: str) -> Iterator[str]:
         yield from (f"```{label}\n{key}\n```" for label in ("", "python"))
     words = sentence.split()[:_MOST_WORDS]
     for begin in range(len(words)):
-        yield " ".join(words[begin:]).strip(_ENDS)
-        for place in range(begin, len(words)):
+        for place in reversed(range(begin, len(words))):
             bare = words[place].strip(_ENDS)
             filled = words[place].replace(bare, key, 1) if bare else key
             yield " ".join([*words[begin:place], filled, *words[place + 1 :]]).strip(_ENDS)
+        yield " ".join(words[begin:]).strip(_ENDS)
 
 
 def _pairs(tasks: Iterable[Task]) -> dict[tuple[str, Extract], list[str]]:

@@ -7,6 +7,7 @@ import re
 import zlib
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
@@ -81,7 +82,7 @@ def _local(given: str, splits: Collection[str], option: str) -> Iterator[Row]:
     """Rows of a file, or of all files in a folder, in the order of their names."""
     path = located(given)
     if not path.exists():
-        raise TaskError(f"{option} = {given!r}: there is no such file or folder; looked for {path.absolute()}")
+        raise TaskError(f"{option} = {given!r}: there is no such file or folder{_near(path)}")
     files = [path] if path.is_file() else sorted(file for file in path.rglob("*") if is_source(file.name))
     named = [(file, _split_of_file(file)) for file in files if is_source(file.name)]
     if not named:
@@ -90,6 +91,13 @@ def _local(given: str, splits: Collection[str], option: str) -> Iterator[Row]:
     for file, split in named:
         if not splits or split in splits:
             yield from (Row(place=place, columns=columns, split=split) for place, columns in _rows_in(file))
+
+
+def _near(path: Path) -> str:
+    """The place that was looked at, and the name of a file there that may be meant."""
+    there = sorted(one.name for one in path.parent.iterdir()) if path.parent.is_dir() else []
+    near = get_close_matches(path.name, there, n=1)
+    return f"; looked for {path.absolute()}" + (f"; did you mean {near[0]!r}?" if near else "")
 
 
 def _split_of_file(file: Path) -> str:
