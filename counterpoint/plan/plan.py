@@ -8,14 +8,15 @@ from time import perf_counter
 
 import torch
 
+from counterpoint.algorithms.base import Algorithm
 from counterpoint.algorithms.build import build_algorithm, build_batches, build_loss
 from counterpoint.analysis.signatures import build_signatures
 from counterpoint.base_model import BaseSize, base_size, load_chat
 from counterpoint.chat import Chat
 from counterpoint.config import Config, ModelConfig, PolicySettings
 from counterpoint.diagnostics.build import build_diagnostics
-from counterpoint.episode import Episode
-from counterpoint.errors import ModelError, WorkflowError
+from counterpoint.episode import Episode, Group
+from counterpoint.errors import MemberError, ModelError, WorkflowError
 from counterpoint.event_loop import run_to_end
 from counterpoint.interventions.build import build_interventions
 from counterpoint.learn import trainable
@@ -169,7 +170,7 @@ class Plan:
 def plan(config: Config) -> Plan:
     """The plan of a recipe. Raises CounterpointError for whatever would keep it from starting."""
     setup = set_up(config)
-    build_algorithm(config, setup.workflow.roles, trainable(setup.settings))
+    algorithm = build_algorithm(config, setup.workflow.roles, trainable(setup.settings))
     build_loss(config)
     build_batches(config)
     build_diagnostics(config.diagnostics)
@@ -178,15 +179,46 @@ def plan(config: Config) -> Plan:
     check_runtime(config)
     build_sandbox(config.sandbox)
     batch(setup.tasks.train, step=1, size=config.rollout.tasks_per_step, seed=config.run.seed)
+    episodes = _rehearsed(setup)
+    _check_algorithm(algorithm, episodes, config.rollout.group_size)
     return Plan(
         setup=setup,
         sizes={name: base_size(own.model) for name, own in setup.settings.items() if own.endpoint is None},
-        rehearsal=_rehearsed(setup),
+        rehearsal=max(episodes, key=lambda one: (len(one.calls), sum(call.tokens for call in one.calls))),
     )
 
 
-def _rehearsed(setup: Setup) -> Episode:
-    """The episode with most calls among those in which every role says one of the scripted replies."""
+def _check_algorithm(algorithm: Algorithm, episodes: Sequence[Episode], size: int) -> None:
+    """Raises ConfigError or WorkflowError if credit and advantage do not fit each other, or fit no rehearsed episode.
+
+    An own rule that fails on the made-up scores is not refused: it may need what only its judge gives.
+    """
+    if algorithm.solo is not None:  # it needs the episodes of a role alone
+        return
+    failed: list[WorkflowError] = []
+    for episode in episodes:
+        group = Group(task=episode.task, episodes=tuple(_scored(episode, index) for index in range(size)))
+        try:
+            algorithm.samples([group])
+        except WorkflowError as error:
+            failed.append(error)
+        except MemberError:
+            continue
+    if len(failed) == len(episodes):
+        raise failed[0]
+
+
+def _scored(episode: Episode, index: int) -> Episode:
+    """The episode with number `index`, and with scores that differ between episodes and between calls."""
+    calls = tuple(
+        replace(call, score=float((place + index) % 2) if call.claim is not None else None)
+        for place, call in enumerate(episode.calls)
+    )
+    return replace(episode, rollout=index, calls=calls, score=Score(reward=float(index % 2)), error_kind=None)
+
+
+def _rehearsed(setup: Setup) -> list[Episode]:
+    """Episodes in which every role says one of the scripted replies."""
     config = setup.config
     models = {name: own.model if own.endpoint is None else config.model for name, own in setup.settings.items()}
     # What is scripted is all text: where a model is asked to reason, it would be all reasoning.
@@ -197,7 +229,7 @@ def _rehearsed(setup: Setup) -> Episode:
     for reply in REHEARSAL_REPLIES:
         with suppress(WorkflowError):  # of so long replies a prompt may be too long
             episodes.append(play(reply + FILLER * config.rollout.max_tokens))
-    return max(episodes, key=lambda episode: (len(episode.calls), sum(call.tokens for call in episode.calls)))
+    return episodes
 
 
 def _told_as_rehearsal(play: Callable[[str], Episode], reply: str) -> Episode:
