@@ -103,8 +103,10 @@ class Trial:
         self._performances: list[Performance] = []
 
     async def performances(self) -> list[Performance]:
-        """Every scene, played once per trial, however often this is called."""
+        """Every scene, played once per trial, however often this is called; none after one that ran out of time."""
         for scene in self.scenes[len(self._performances) :]:
+            if self._performances and self._performances[-1].episode.error_kind == "timeout":
+                break
             watch = _Watch()
             episode = await _play(self.workflow, scene, watch)
             self._performances.append(Performance(scene, episode, watch.asked, watch.left_running))
@@ -376,9 +378,10 @@ class _Replies:
 
 
 async def _play(
-    workflow: Workflow, scene: Scene, watch: _Watch, *, in_turn: bool = True, seconds: float = EPISODE_SECONDS
+    workflow: Workflow, scene: Scene, watch: _Watch, *, in_turn: bool = True, seconds: float | None = None
 ) -> Episode:
     """Play a scene beside an episode that ends at once, since a rollout in which all episodes fail raises."""
+    seconds = EPISODE_SECONDS if seconds is None else seconds
     stage = Stage(
         workflow=_watched(workflow, watch),
         routing=Routing({role: role for role in workflow.roles}),
