@@ -314,7 +314,7 @@ def carry_on(run: Run, planned: Plan, *, progress: bool = True, watch: Watch | N
             _watched(run, planned, console, shown if progress else None, watch or _nothing)
     except (KeyboardInterrupt, Terminated):
         kept = run.checkpoints()
-        state = f"steps 1 to {kept[-1]} are saved" if kept and kept[-1] else "no step is saved yet"
+        state = f"step {kept[-1]} is saved" if kept and kept[-1] else "no step is saved yet"
         line = f"interrupted, {state}; to continue: counterpoint resume {run.path}"
         Console(highlight=False, force_jupyter=False, stderr=True).print(line, markup=False, soft_wrap=True)
         raise

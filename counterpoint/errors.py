@@ -137,8 +137,12 @@ def told(error: BaseException) -> str:
 
 def located(text: str, error: BaseException) -> str:
     """The text about an error in the user's code, with a hint if an `await` seems to be missing, and its place."""
-    is_unawaited = isinstance(error, TypeError | AttributeError | WorkflowError) and "coroutine" in str(error)
-    hint = "; is an `await` missing before the call?" if is_unawaited and "await" not in text else ""
+    is_unawaited = isinstance(error, TypeError | AttributeError | CounterpointError) and "coroutine" in str(error)
+    hint = (
+        "; is an `await` missing before the call?"
+        if is_unawaited and "async" not in text and "await" not in text
+        else ""
+    )
     place = place_of(error)
     return text.rstrip(": ") + hint + (f" ({place})" if place else "")
 

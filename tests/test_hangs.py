@@ -8,11 +8,16 @@ import time
 from dataclasses import replace
 
 import pytest
-from facts import make_limits, make_stage, make_task, same_text
+from facts import make_chat, make_limits, make_stage, make_task, same_text
 
+from counterpoint.algorithms.base import Credit
+from counterpoint.errors import ConfigError, WorkflowError
 from counterpoint.event_loop import run_to_end
+from counterpoint.plan.plan import plan
 from counterpoint.play import rollout
+from counterpoint.recipe import load_config
 from counterpoint.task import RIGHT, Problem, Score
+from counterpoint.testing.workflow_conformance import check_workflow
 from counterpoint.watchdog import watchdog
 from counterpoint.workflows.base import Role, workflow
 
@@ -263,3 +268,58 @@ def test_watching_costs_microseconds_a_call():
 
     spent = min(seconds(lambda: played(busy, "fine")) - seconds(lambda: asyncio.run(bare())) for _ in range(3))
     assert spent / 2000 < 50e-6
+
+
+def test_a_rehearsal_has_a_short_limit_and_says_that_it_is_one(monkeypatch):
+    monkeypatch.setattr("counterpoint.plan.plan.REHEARSAL_SECONDS", LIMIT)
+    monkeypatch.setattr("counterpoint.plan.plan.load_chat", lambda model: make_chat())
+    with pytest.raises(WorkflowError) as error:
+        plan(load_config("voting_arithmetic", ["workflow=test_hangs:spinning", "run.threads=1"]))
+    first = str(error.value).splitlines()[0]
+    assert first.startswith(
+        r"in a rehearsal without a model, in which every role replies '\\boxed{1}': the only episode of"
+    )
+    assert f"not finished within {LIMIT} s of its own time (the limit of a rehearsal), after 1 call (tests/" in first
+
+
+def test_check_workflow_has_a_short_limit_and_names_it(monkeypatch):
+    monkeypatch.setattr("counterpoint.testing.workflow_conformance.EPISODE_SECONDS", LIMIT)
+    with pytest.raises(
+        AssertionError, match=r"within 0.3 s of its own time \(the limit of check_workflow\), after 1 call"
+    ):
+        check_workflow(spinning)
+
+
+@workflow
+async def spinning(problem: Problem, *, generator: Role) -> str | None:
+    await generator("a")
+    while True:
+        pass
+
+
+@workflow
+async def forgetful(problem: Problem, *, generator: Role) -> str | None:
+    return generator("a").text if problem.text == "forgets" else (await generator("a")).text
+
+
+def test_a_forgotten_await_gets_a_hint():
+    bad, good = played(forgetful, "forgets", "fine")
+    hint = "'coroutine' object has no attribute 'text'; is an `await` missing before the call? (tests/test_hangs.py:"
+    assert hint in bad.error
+    assert good.error is None
+
+
+def by_claim(groups):
+    """A credit that gives the calls of an episode different rewards."""
+    return [
+        Credit(episode=episode, call=call, reward=call.score or 0.0)
+        for group in groups
+        for episode in group.episodes
+        for call in episode.calls
+    ]
+
+
+def test_a_plan_finds_a_credit_and_an_advantage_that_do_not_fit():
+    overrides = ["algorithm.credit=test_hangs:by_claim", "algorithm.advantage=grpo", "run.threads=1"]
+    with pytest.raises(ConfigError, match=r"needs one reward per episode, but .* use an advantage over calls"):
+        plan(load_config("voting_arithmetic", overrides))

@@ -8,6 +8,7 @@ from itertools import cycle
 from time import perf_counter
 from typing import TYPE_CHECKING
 
+from counterpoint.algorithms.base import Algorithm
 from counterpoint.algorithms.build import build_algorithm
 from counterpoint.chat import Chat
 from counterpoint.config import Config, ModelConfig, PolicySettings
@@ -21,7 +22,7 @@ from counterpoint.play import Limits, Stage, rollout
 from counterpoint.samplers.by_policy import ByPolicy
 from counterpoint.samplers.scripted import Scripted
 from counterpoint.stage import Setup
-from counterpoint.task import RIGHT, WRONG, Score, not_judged
+from counterpoint.task import Score, not_judged
 from counterpoint.tasks._readings import readable
 
 if TYPE_CHECKING:
@@ -207,8 +208,9 @@ def planned(setup: Setup) -> Plan:
     called = {call.key.role for episode in episodes for call in episode.calls}
     not_called = tuple(role for role in setup.workflow.roles if role not in called)
     _check_proposals(setup.config, episodes, not_called)
+    algorithm = build_algorithm(setup.config, setup.workflow.roles, trainable(setup.settings))
+    _check_algorithm(algorithm, episodes, setup.config.rollout.group_size)
     longest = max(episodes, key=lambda episode: (len(episode.calls), sum(call.tokens for call in episode.calls)))
-    _check_credit(setup, longest)
     return Plan(setup=setup, sizes=sizes, rehearsal=longest, not_called=not_called)
 
 
@@ -226,15 +228,33 @@ def _check_proposals(config: Config, episodes: Sequence[Episode], not_called: Se
         raise ConfigError("algorithm.advantage = 'hierarchical' needs a role that proposes what others follow")
 
 
-def _check_credit(setup: Setup, rehearsal: Episode) -> None:
-    """Raises WorkflowError if the workflow's calls are not such as the credit or the advantage needs.
+def _check_algorithm(algorithm: Algorithm, episodes: Sequence[Episode], size: int) -> None:
+    """Raises ConfigError or WorkflowError if credit and advantage do not fit each other, or fit no rehearsed episode.
 
-    What the user's own functions raise about a made-up episode says nothing about real ones.
+    An own rule that fails on the made-up scores is not refused: it may need what only its judge gives.
     """
-    algorithm = build_algorithm(setup.config, setup.workflow.roles, trainable(setup.settings))
-    episodes = tuple(replace(rehearsal, rollout=number, score=score) for number, score in enumerate((WRONG, RIGHT)))
-    with suppress(MemberError, ArithmeticError, LookupError, TypeError, ValueError, AttributeError):
-        algorithm.samples([Group(task=rehearsal.task, episodes=episodes)])
+    if algorithm.solo is not None:  # it needs the episodes of a role alone
+        return
+    failed: list[WorkflowError] = []
+    for episode in episodes:
+        group = Group(task=episode.task, episodes=tuple(_scored(episode, index) for index in range(size)))
+        try:
+            algorithm.samples([group])
+        except WorkflowError as error:
+            failed.append(error)
+        except MemberError:
+            continue
+    if len(failed) == len(episodes):
+        raise failed[0]
+
+
+def _scored(episode: Episode, index: int) -> Episode:
+    """The episode with number `index`, and with scores that differ between episodes and between calls."""
+    calls = tuple(
+        replace(call, score=float((place + index) % 2) if call.claim is not None else None)
+        for place, call in enumerate(episode.calls)
+    )
+    return replace(episode, rollout=index, calls=calls, score=Score(reward=float(index % 2)), error_kind=None)
 
 
 def _rehearsed(setup: Setup) -> list[Episode]:

@@ -163,7 +163,8 @@ def _checked(extract: Callable[[str], str | None]) -> Callable[[str], str | None
         try:
             answer = extract(reply)
         except Exception as error:  # whatever the function of a task raises
-            raise TaskError(f"the task cannot read the answer in a reply: {told(error)}") from error
+            said = located(f"the task cannot read the answer in a reply: {told(error)}", error)
+            raise TaskError(said) from error
         if inspect.iscoroutine(answer):
             answer.close()
             raise TaskError("the task must read text or None in a reply, not coroutine: its function must not be async")

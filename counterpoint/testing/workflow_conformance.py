@@ -68,12 +68,15 @@ class Trial:
         self._performances: list[Performance] = []
 
     async def performances(self) -> list[Performance]:
-        """Every scene, played once per trial, however often this is called.
+        """Every scene, played once per trial, however often this is called; none after one that ran out of time.
 
         As long as a role has not been called, further scenes are tried; one that leads to such a role is a scene too.
         """
         if not self._performances:
-            self._performances = [await self._performed(scene) for scene in self.scenes]
+            for scene in self.scenes:
+                self._performances.append(await self._performed(scene))
+                if self._performances[-1].episode.error_kind == "timeout":
+                    return self._performances
             for scene in self._further:
                 silent = self.silent()
                 if not silent:
@@ -332,9 +335,10 @@ class _Replies:
 
 
 async def _play(
-    workflow: Workflow, scene: Scene, watch: _Watch, *, in_turn: bool = True, seconds: float = EPISODE_SECONDS
+    workflow: Workflow, scene: Scene, watch: _Watch, *, in_turn: bool = True, seconds: float | None = None
 ) -> Episode:
     """Play a scene beside an episode that ends at once, since a rollout in which all episodes fail raises."""
+    seconds = EPISODE_SECONDS if seconds is None else seconds
     stage = Stage(
         workflow=_watched(workflow, watch),
         routing=Routing({role: role for role in workflow.roles}),
