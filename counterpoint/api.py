@@ -5,13 +5,11 @@ A recipe is named as on the command line, or is a `Config`; single keys are over
 the Python object instead.
 """
 
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict, Unpack
-
-from rich.console import Console
 
 from counterpoint.adapter import Sources
 from counterpoint.analysis.history import history_of
@@ -31,8 +29,8 @@ from counterpoint.controlled import (
 )
 from counterpoint.controls import kept
 from counterpoint.episode import Group
-from counterpoint.errors import ConfigError, counted
-from counterpoint.event_loop import Terminated, run_to_end
+from counterpoint.errors import ConfigError
+from counterpoint.event_loop import run_to_end
 from counterpoint.family import GIVEN, give, name_of
 from counterpoint.pins import executed
 from counterpoint.plan.check import check_parts, checked
@@ -41,7 +39,6 @@ from counterpoint.plan.startable import check_startable
 from counterpoint.plan.threads import with_threads
 from counterpoint.play import Limits
 from counterpoint.play import rollout as play
-from counterpoint.progress import Progress
 from counterpoint.recipe import config_from, load_config, override_table, with_members
 from counterpoint.run import Run, Step
 from counterpoint.run_files import is_run
@@ -49,10 +46,10 @@ from counterpoint.runs import RunHeader
 from counterpoint.runs import list_runs as headers
 from counterpoint.stage import OpenStage, Setup, set_up
 from counterpoint.stage import open_stage as open_set_up
-from counterpoint.starting import begin, failure_recorded, reopen
+from counterpoint.starting import begin, reopen
 from counterpoint.task import Task
+from counterpoint.trained import carry_on
 from counterpoint.training import Watch
-from counterpoint.training import train as train_run
 
 if TYPE_CHECKING:
     import polars as pl
@@ -303,41 +300,6 @@ def create(
     return run
 
 
-def carry_on(run: Run, planned: Plan, *, progress: bool = True, watch: Watch | None = None) -> None:
-    """An opened run, trained from its last checkpoint to its last step. Raises CounterpointError."""
-    console = Console(highlight=False, force_jupyter=False)  # in a notebook it prints, as evaluations do
-    saved = run.checkpoints()
-    first = saved[-1] if saved else 0
-    shown = Progress(console, planned.setup.routing, first, run.config.run.steps)
-    try:
-        with failure_recorded(run):
-            _watched(run, planned, console, shown if progress else None, watch or _nothing)
-    except (KeyboardInterrupt, Terminated):
-        kept = run.checkpoints()
-        state = f"step {kept[-1]} is saved" if kept and kept[-1] else "no step is saved yet"
-        line = f"interrupted, {state}; to continue: counterpoint resume {run.path}"
-        Console(highlight=False, force_jupyter=False, stderr=True).print(line, markup=False, soft_wrap=True)
-        raise
-
-
-def _watched(run: Run, planned: Plan, console: Console, shown: Progress | None, watch: Watch) -> None:
-    if shown is None:
-        run_to_end(train_run(run, watch, planned.setup))
-        return
-    console.print(f"run: {run.path}", markup=False, soft_wrap=True)
-    for line in planned.warnings:
-        console.print(f"warning: {line}", markup=False, soft_wrap=True)
-    if not run.checkpoints():
-        console.print(f"evaluating before the first step: {_tasks_of_evaluation(planned)} ...", soft_wrap=True)
-    with shown:
-        run_to_end(train_run(run, _both(shown, watch), planned.setup))
-
-
-def _tasks_of_evaluation(planned: Plan) -> str:
-    counts = planned.splits
-    return f"{counted(counts['validation'], 'validation task')} and {counted(counts['test'], 'test task')}"
-
-
 async def evaluation_rows(
     target: Target, overrides: Sequence[str], ask: Ask, control: Control, **objects: Unpack[Objects]
 ) -> AsyncIterator[Row]:
@@ -401,18 +363,6 @@ def _run_at(place: str | Path | Config) -> Run | None:
 
 def _path(run: Target) -> Path:
     return run.path if isinstance(run, Run) else Path(run)
-
-
-def _both(one: Callable[..., None], other: Callable[..., None]) -> Watch:
-    def told(step: int, numbers: Mapping[str, float]) -> None:
-        one(step, numbers)
-        other(step, numbers)
-
-    return told
-
-
-def _nothing(step: int, numbers: Mapping[str, float]) -> None:
-    """Nobody watches."""
 
 
 async def _gathered(rows: AsyncIterator[Row]) -> list[Row]:

@@ -5,9 +5,9 @@ import shutil
 from collections.abc import Mapping
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
-from counterpoint.errors import RunError
+from counterpoint.errors import ConfigError, RunError
 from counterpoint.files import lacks, lock, partial_of, write_whole
 
 METRICS = "metrics.jsonl"
@@ -21,6 +21,17 @@ SOURCES = "sources"
 Step = int | Literal["peak", "best", "last"]
 """A step, or the name of one: the peak, which is also the best, or the last."""
 FOLDERS = ("episodes", "samples", "evaluations", "checkpoints")
+
+
+def step_of(text: str | None) -> Step | None:
+    """The step that the user typed. Raises ConfigError."""
+    if text is None:
+        return None
+    if text.isascii() and text.isdigit():
+        return int(text)
+    if text not in ("peak", "best", "last"):
+        raise ConfigError(f"--step {text}: allowed are the number of a step, peak, best and last")
+    return cast(Step, text)
 
 
 def is_run(path: Path) -> bool:

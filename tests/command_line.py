@@ -35,7 +35,8 @@ def command_line(*arguments: object, folder: Path | None = None) -> Done:
         return Done(end.code or 0, out.getvalue(), err.getvalue())
     finally:
         sys.argv, sys.path[:] = argv, path
-        _forget(set(sys.modules) - known, (folder or Path()).resolve())
+        if folder is not None:
+            _forget(set(sys.modules) - known, folder.resolve())
     raise AssertionError("the command line always ends with an exit status")
 
 

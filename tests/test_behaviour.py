@@ -345,7 +345,7 @@ def test_an_evaluation_counts_every_task_once_however_many_episodes_could_be_jud
 
 
 def test_an_evaluation_of_which_nothing_could_be_judged_is_an_error():
-    with pytest.raises(WorkflowError, match="no answer to the 1 test tasks could be judged"):
+    with pytest.raises(WorkflowError, match="no answer to the 1 test task could be judged"):
         count([make_group(make_episode(reward=None))], "test")
 
 

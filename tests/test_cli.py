@@ -201,7 +201,7 @@ def test_a_wrong_recipe_is_refused_in_one_line_and_leaves_nothing(refused, tmp_p
 def test_an_empty_task_file_is_refused(refused, tmp_path):
     (tmp_path / "empty.jsonl").write_text("")
     message = refused("train", "voting_arithmetic", "task={name='questions', path='empty.jsonl'}", folder=tmp_path)
-    assert message == f"{tmp_path / 'empty.jsonl'} is empty: a task file needs at least one line"
+    assert message == f"task.path = '{tmp_path / 'empty.jsonl'}' is empty: there are no questions in it"
 
 
 def test_a_role_that_is_never_called_is_a_sign_of_failure_and_no_error(tmp_path):

@@ -30,7 +30,7 @@ SMALL = [
     "run.steps=1",
     "run.threads=1",
 ]
-MODULES = ("second_opinion", "asks_again", "jury", "planner_coder_tester")
+MODULES = ("second_opinion", "asks_again", "jury", "second_try", "planner_coder_tester")
 
 
 def blocks(language):

@@ -83,7 +83,7 @@ def test_from_the_laptop_recipe_to_qwen3_it_is_three_lines():
     local = [word.replace("data/problems.jsonl", str(problems())) for word in added]
     folder = tiny_qwen3_folder(session_folder() / "page")
     config = load_config("voting_arithmetic", [*local, f"model.path={folder}", "run.threads=1"])
-    made = plan(config)
+    made = plan(load_config("voting_arithmetic", [*local, f"model.path={folder}", "run.threads=1", "model.device=cpu"]))
     assert made.calls_per_step == 64 * 8 * 4
     assert (config.model.device, config.model.dtype, config.policies.rank) == ("cuda", "bfloat16", 64)
     assert (config.rollout.max_tokens, config.rollout.max_prompt_tokens) == (5120, 20480)

@@ -166,7 +166,7 @@ class SaysAlwaysTheSame(Team):
         (VotersForcedToAgree, [("voter collapse", "voter")]),
         (ApprovesEverything, [("rubber stamp", "judge")]),
         (NeverMoves, [("silent no-op", "all")]),
-        (EverybodyIsWrong, [("no signal", "team")]),
+        (EverybodyIsWrong, [("constant reward", "team"), ("no signal", "team")]),
         (TakesTheFirst, [("lazy role", "team")]),
         (SaysAlwaysTheSame, [("entropy collapse", "voter"), ("entropy collapse", "judge")]),
     ],

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from counterpoint.cli.main import step_of
-from counterpoint.errors import ConfigError, ModelError, RunError
-from counterpoint.models import check_model, is_on_hub
+from counterpoint.errors import ConfigError, RunError
+from counterpoint.models import is_on_hub
 from counterpoint.recipe import config_from, load_config
 from counterpoint.run import Run
 from counterpoint.run_files import names_near
@@ -90,22 +90,6 @@ def test_a_file_that_is_nowhere_is_an_error_that_says_where_it_was_looked_for(fo
 )
 def test_only_what_looks_like_a_name_on_the_hub_is_one(folders, name, on_hub):
     assert is_on_hub(name) == on_hub
-
-
-def test_what_is_no_model_is_said_with_the_nearest_that_is_one(folders):
-    for name in ("micro-medium", "model", "Qwen/Qwen3-0.6B", "package:llm/x.gguf"):
-        check_model(name, "it")
-    with pytest.raises(
-        ModelError, match=r"it: there is no such model; did you mean 'micro-medium'\? \(allowed: a shipped"
-    ):
-        check_model("micro-medum", "it")
-    for name in ("gpt2", "runs/first", "", "/nowhere", "mdoel.gguf"):
-        with pytest.raises(ModelError, match="it: there is no such"):
-            check_model(name, "it")
-    with pytest.raises(ModelError, match=r"^model.path = 'nofolder': there is no such model"):
-        load_config("voting_arithmetic", ["model.path=nofolder"])
-    with pytest.raises(ModelError, match=r"^policy\.aggregator\.model\.path = 'nofolder': there is no such model"):
-        load_config("voting_arithmetic", ["policy.aggregator.model.path=nofolder"])
 
 
 def test_a_run_that_is_not_there_is_said_with_the_nearest_that_is(folders):

@@ -605,7 +605,8 @@ def test_a_problem_of_train_and_test_stays_in_test(tmp_path):
     lines_file(tmp_path / "test.jsonl", [{**row, "problem": row["problem"].upper()} for row in many(3)])
     options = {"splits": {"train": "train", "test": "test"}}
     with pytest.raises(
-        TaskError, match=r"train.jsonl, line 1 .*Of 43 rows this holds for 3 \(3 x the statement of a pr"
+        TaskError,
+        match=r"train.jsonl, line 1 .*Of 43 rows this holds for 3 \(3 x its statement is at another place too\)",
     ):
         load(tmp_path, **options)
     splits = load(tmp_path, **options, invalid="skip")

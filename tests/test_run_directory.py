@@ -35,7 +35,8 @@ def test_every_file_and_folder_of_a_run_is_documented_and_there_are_no_others(ti
 
 
 def test_every_key_of_run_json_is_documented_and_there_are_no_others(tiny_run):
-    assert names("`run.json`", when="always") == set(tiny_run.facts)
+    assert names("`run.json`", when="always") == set(tiny_run.facts) - {"task_warnings"}
+    assert "`task_warnings`" in PAGE
     assert names("`run.json`", when="by `train`") == set(facts("recipe", []))
 
 
@@ -86,7 +87,7 @@ def test_every_file_of_a_checkpoint_is_documented_and_what_is_always_there_is(ti
     always = names("`checkpoints/000120/`", when="always")
     assert [name for name in always if not any(patterns[name].fullmatch(file) for file in files)] == []
     (state,) = (row["what it holds"] for row in table("`checkpoints/000120/`") if "state.json" in row["path"])
-    assert set(re.findall(r"`(\w+)`", state)) == set(tiny_run.checkpoint_state(2))
+    assert set(re.findall(r"`(\w+)`", state)) == {*tiny_run.checkpoint_state(2), "interrupted", "evaluation"}
 
 
 def test_every_key_of_the_summary_is_documented_and_there_are_no_others(tiny_run):

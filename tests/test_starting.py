@@ -3,6 +3,7 @@
 import json
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ import pytest
 import counterpoint as cp
 from counterpoint.cli.runs import print_runs
 from counterpoint.errors import CounterpointError
+from counterpoint.plan.plan import plan
 from counterpoint.recipe import load_config
 from counterpoint.run import Run
 from counterpoint.runs import read_header
@@ -91,9 +93,8 @@ def test_what_keeps_a_run_from_starting_is_found_before_its_directory_is_made(he
 
 
 def test_a_run_that_fails_before_its_first_evaluation_leaves_no_directory(here, monkeypatch):
-    monkeypatch.setattr("counterpoint.plan.plan._played", None)  # whatever the rehearsal would find
-    monkeypatch.setattr("counterpoint.plan.plan._rehearsed", lambda setup: None)
-    monkeypatch.setattr("counterpoint.plan.plan._credited", lambda algorithm, rehearsal: None)
+    sound = plan(load_config("voting_arithmetic", ["run.threads=1"]))  # whatever the rehearsal would find
+    monkeypatch.setattr("counterpoint.api.planned", lambda setup: replace(sound, setup=setup))
     assert "broken" in refused("workflow=starting_mine:broken")
     assert not (here / "runs" / "mine").exists()
     (here / "runs" / "mine").mkdir(parents=True)

@@ -11,7 +11,7 @@ from torch_build import CHOIR, session_folder, trained
 
 from counterpoint.base_model import load_chat
 from counterpoint.chat import Chat, Sampled, parted
-from counterpoint.cli.show import show_episodes
+from counterpoint.cli.show import Asked, show_episodes
 from counterpoint.config import EndpointConfig
 from counterpoint.episode import calls_of, read_episodes
 from counterpoint.errors import ConfigError
@@ -358,7 +358,7 @@ def test_it_trains_and_every_step_is_proven(tmp_path, thinking):
 def test_show_prints_what_was_reasoned_apart_from_what_was_said(tmp_path, capsys):
     run = trained(Run.create(tmp_path / "run", qwen3_config("on", **CHOIR, run={"steps": 1}), {}))
     calls = [call for _, call in calls_of(read_episodes(run.path / "episodes" / "000001.parquet"))]
-    show_episodes(run.path, 1, None, 100, "any")
+    show_episodes(run.path, Asked(step="1", limit=100))
     printed = capsys.readouterr().out
     assert printed.count("  | reasoning, which no other role sees: ") == sum(bool(call.reasoning) for call in calls) > 0
 
@@ -376,7 +376,7 @@ def test_a_prompt_that_is_cut_still_begins_and_ends_as_qwen3s_does(tmp_path, cap
         assert prompt.startswith("<|im_start|>user\n")
         assert prompt.endswith(f"<|im_end|>\n<|im_start|>assistant\n{ending}")
     assert run.metric_rows()[0]["role/evaluator/cut_prompts"] == 1.0
-    show_episodes(run.path, 1, None, 1, "any")
+    show_episodes(run.path, Asked(step="1", limit=1))
     assert f"64 ({calls[0].cut} left out of the middle) + " in capsys.readouterr().out
 
 

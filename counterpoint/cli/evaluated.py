@@ -44,7 +44,7 @@ def keep_episodes(row: Row, file: Path | None) -> None:
 
 
 def tell_episodes(console: Console, rows: Sequence[Row], file: Path | None) -> None:
-    """How to read the episodes that were kept, or how to keep them if one failed or was not judged."""
+    """The commands to read the episodes that were kept, or to keep them if one failed or was not judged."""
     if file is not None:
         for row in rows:
             lost = [f" --outcome {outcome}" for outcome, episodes in _lost(row.evaluation).items() if episodes]

@@ -4,7 +4,7 @@ import os
 import sys
 import warnings
 from pathlib import Path
-from typing import Annotated, cast
+from typing import Annotated
 
 import typer
 
@@ -13,7 +13,7 @@ from counterpoint.config import Config
 from counterpoint.errors import ConfigError, CounterpointError
 from counterpoint.options import dotted_keys
 from counterpoint.recipe import load_config, recipes
-from counterpoint.run_files import Step
+from counterpoint.run_files import step_of
 
 app = typer.Typer(
     name="counterpoint",
@@ -42,17 +42,6 @@ def names(incomplete: str) -> list[str]:
     every = dotted_keys(Config)
     sections = [key.rpartition(".")[0] for key in every if "." in key]
     return [name for name in dict.fromkeys([*sections, *every]) if name.startswith(incomplete)]
-
-
-def step_of(text: str | None) -> Step | None:
-    """The step that the user typed. Raises ConfigError."""
-    if text is None:
-        return None
-    if text.isascii() and text.isdigit():
-        return int(text)
-    if text not in ("peak", "best", "last"):
-        raise ConfigError(f"--step {text}: allowed are the number of a step, peak, best and last")
-    return cast(Step, text)
 
 
 def _print_version(asked: bool) -> None:

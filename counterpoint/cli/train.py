@@ -6,7 +6,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from counterpoint.api import carry_on, create, plan_of, plan_of_setup
+from counterpoint.api import create, plan_of, plan_of_setup
 from counterpoint.cli.out import Terminal, check_folder, failure_of_place
 from counterpoint.cli.profile import print_profile
 from counterpoint.cli.signs import print_signs
@@ -22,6 +22,7 @@ from counterpoint.recipe import brief_toml
 from counterpoint.run import Run
 from counterpoint.run_files import refuse_occupied
 from counterpoint.starting import reopen
+from counterpoint.trained import carry_on
 
 
 def start(config: Config, out: Path | None, recipe: str, overrides: Sequence[str], *, profile: bool) -> None:

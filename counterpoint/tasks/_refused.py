@@ -14,12 +14,14 @@ class Refused:
 
     place: str
     reason: str
+    kind: str = ""
+    """The reason without what belongs to this row alone; empty if nothing in it does."""
 
 
 def complaint(refused: Sequence[Refused], rows: int) -> str:
     """One line: the first row that cannot be used and why, and how many of the `rows` there are."""
     first = refused[0]
-    alike = Counter(one.reason for one in refused)
+    alike = Counter(one.kind or one.reason for one in refused)
     reasons = "; ".join(f"{count} x {reason}" for reason, count in alike.most_common(_MOST_REASONS))
     others = f" ({reasons})" if len(refused) > 1 else ""
     return (

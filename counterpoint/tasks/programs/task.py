@@ -144,7 +144,7 @@ def _without_repetitions(entries: Sequence[_Entry], refused: list[Refused]) -> l
             statement = " ".join(entry.statement.split()).casefold()
             if statement in kept:
                 reason = f"its statement {quoted(entry.statement)} is also in {kept[statement].place}"
-                refused.append(Refused(place=entry.place, reason=reason))
+                refused.append(Refused(place=entry.place, reason=reason, kind="its statement is at another place too"))
             kept.setdefault(statement, entry)
     return list(kept.values())
 

@@ -1,0 +1,61 @@
+"""A run trained to its last step, in sight of a person: its progress, and where it stands when it is interrupted."""
+
+from collections.abc import Callable, Mapping
+
+from rich.console import Console
+
+from counterpoint.errors import counted
+from counterpoint.event_loop import Terminated, run_to_end
+from counterpoint.plan.plan import Plan
+from counterpoint.progress import Progress
+from counterpoint.run import Run
+from counterpoint.starting import failure_recorded
+from counterpoint.training import Watch
+from counterpoint.training import train as train_run
+
+
+def carry_on(run: Run, planned: Plan, *, progress: bool = True, watch: Watch | None = None) -> None:
+    """An opened run, trained from its last checkpoint to its last step. Raises CounterpointError."""
+    console = Console(highlight=False, force_jupyter=False)  # in a notebook it prints, as evaluations do
+    saved = run.checkpoints()
+    first = saved[-1] if saved else 0
+    shown = Progress(console, planned.setup.routing, first, run.config.run.steps)
+    try:
+        with failure_recorded(run):
+            _watched(run, planned, console, shown if progress else None, watch or _nothing)
+    except (KeyboardInterrupt, Terminated):
+        kept = run.checkpoints()
+        state = f"step {kept[-1]} is saved" if kept and kept[-1] else "no step is saved yet"
+        line = f"interrupted, {state}; to continue: counterpoint resume {run.path}"
+        Console(highlight=False, force_jupyter=False, stderr=True).print(line, markup=False, soft_wrap=True)
+        raise
+
+
+def _watched(run: Run, planned: Plan, console: Console, shown: Progress | None, watch: Watch) -> None:
+    if shown is None:
+        run_to_end(train_run(run, watch, planned.setup))
+        return
+    console.print(f"run: {run.path}", markup=False, soft_wrap=True)
+    for line in planned.warnings:
+        console.print(f"warning: {line}", markup=False, soft_wrap=True)
+    if not run.checkpoints():
+        console.print(f"evaluating before the first step: {_tasks_of_evaluation(planned)} ...", soft_wrap=True)
+    with shown:
+        run_to_end(train_run(run, _both(shown, watch), planned.setup))
+
+
+def _tasks_of_evaluation(planned: Plan) -> str:
+    counts = planned.splits
+    return f"{counted(counts['validation'], 'validation task')} and {counted(counts['test'], 'test task')}"
+
+
+def _both(one: Callable[..., None], other: Callable[..., None]) -> Watch:
+    def told(step: int, numbers: Mapping[str, float]) -> None:
+        one(step, numbers)
+        other(step, numbers)
+
+    return told
+
+
+def _nothing(step: int, numbers: Mapping[str, float]) -> None:
+    """Nobody watches."""
