@@ -58,10 +58,11 @@ def test_a_run_of_two_steps_shows_nothing_and_says_so(tiny_run, tmp_path):
 
 @pytest.mark.parametrize("command", ["diagnose", "evaluate"])
 def test_a_file_that_cannot_be_written_is_an_error_before_the_work(tiny_run, tmp_path, command):
-    for out in (tmp_path, tmp_path / "nowhere" / "found.json"):
+    (tmp_path / "file").touch()
+    for out, place in ((tmp_path, f"--out {tmp_path}"), (tmp_path / "file" / "found.json", tmp_path / "file")):
         done = command_line(command, tiny_run.path, "--out", out)
         assert (done.returncode, done.stdout) == (2, "")
-        assert done.stderr.startswith(f"error: --out {out} cannot be written")
+        assert done.stderr.startswith(f"error: {place} cannot be written")
 
 
 @pytest.fixture

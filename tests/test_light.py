@@ -44,7 +44,7 @@ WRONG = [
     (("plot", "nowhere", "--out", "x.svg"), "nowhere is not a run directory"),
     (("plot", "nowhere", "--out", "x.gif"), "--out x.gif: the extension must be one of"),
     (("table", "nowhere"), "nowhere is not a run directory"),
-    (("table", "nowhere", "--format", "html"), "unknown --format 'html'"),
+    (("table", "nowhere", "--format", "html"), "unknown format 'html'"),
     ((*TRAIN, "judge=tekst"), "unknown judge 'tekst'; did you mean 'text'?"),
     ((*TRAIN, "sandbox=fork"), "unknown sandbox 'fork'"),
     ((*TRAIN, "sampler=nope"), "unknown sampler 'nope'; allowed: in_process"),

@@ -6,12 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from counterpoint.cli.main import step_of
 from counterpoint.errors import ConfigError, RunError
 from counterpoint.models import is_on_hub
 from counterpoint.recipe import config_from, load_config
 from counterpoint.run import Run
-from counterpoint.run_files import names_near
+from counterpoint.run_files import step_of
 
 
 @pytest.fixture
@@ -95,12 +94,10 @@ def test_only_what_looks_like_a_name_on_the_hub_is_one(folders, name, on_hub):
 def test_a_run_that_is_not_there_is_said_with_the_nearest_that_is(folders):
     for name in ("first", "second"):
         Run.create(Path("runs") / name, config_from({}), {}).close()
-    assert names_near(Path("runs/x")) == names_near(Path("frist")) == ["runs/first", "runs/second"]
-    with pytest.raises(
-        RunError, match="frist is not a run directory: there is nothing there; did you mean 'runs/first'"
-    ):
-        Run.read("runs/frist")
-    with pytest.raises(RunError, match="`counterpoint runs DIR` lists the runs in a folder"):
+    for wrong in ("runs/frist", "frist"):
+        with pytest.raises(RunError, match=rf"{wrong} is not a run directory: .* did you mean 'runs/first'"):
+            Run.read(wrong)
+    with pytest.raises(RunError, match=r"zzz is not a run directory: there is nothing of that name$"):
         Run.read("zzz")
     with pytest.raises(RunError, match=r"model is not a run directory: it has no config.toml and run.json"):
         Run.read("model")
@@ -129,7 +126,7 @@ for command in sys.argv[1:]:
     error = io.StringIO()
     with contextlib.redirect_stderr(error), contextlib.suppress(SystemExit):
         main()
-    print(error.getvalue().strip().split(" (allowed")[0])
+    print(error.getvalue().strip().split(" allowed:")[0])
 print("torch" in sys.modules, "transformers" in sys.modules)
 """
 
@@ -137,21 +134,21 @@ print("torch" in sys.modules, "transformers" in sys.modules)
 def test_a_mistyped_run_or_model_is_found_by_every_command_before_an_engine_is_imported(folders):
     with Run.create("runs/first", config_from({}), {}):
         pass
-    near = "runs/frist is not a run directory: there is nothing there; did you mean 'runs/first'?"
+    near = "runs/frist is not a run directory: there is nothing of that name; did you mean 'runs/first'?"
     commands = {
         "evaluate runs/frist": "'runs/frist' is neither a run nor a model: there is no such model; did you mean"
         " 'runs/first'?",
         "evaluate micro-medum": "'micro-medum' is neither a run nor a model: there is no such model; did you mean"
         " 'micro-medium'?",
         "evaluate runs/first --against runs/frist": near,
-        "evaluate runs/first model.path=nofolder": "model.path = 'nofolder': there is no such model",
+        "evaluate runs/first model.path=nofolder": "runs/first has no checkpoint; there are: none",
         "evaluate runs/first --step 3": "runs/first has no checkpoint of step 3; there are: none",
         "export runs/frist --policy a --out x": near,
         "serve runs/frist": near,
         "resume runs/frist": near,
         "show runs/frist": near,
         "diagnose runs/frist": near,
-        "train voting_arithmetic model.path=nofolder": "model.path = 'nofolder': there is no such model",
+        "train voting_arithmetic model.path=nofolder": "model.path = 'nofolder': there is no such model;",
     }
     found = subprocess.run(
         [sys.executable, "-c", COMMANDS, *commands], capture_output=True, text=True, timeout=60, check=True

@@ -360,7 +360,7 @@ def test_show_prints_what_was_reasoned_apart_from_what_was_said(tmp_path, capsys
     calls = [call for _, call in calls_of(read_episodes(run.path / "episodes" / "000001.parquet"))]
     show_episodes(run.path, Asked(step="1", limit=100))
     printed = capsys.readouterr().out
-    assert printed.count("  | reasoning, which no other role sees: ") == sum(bool(call.reasoning) for call in calls) > 0
+    assert printed.count("| reasoning, which no other role sees:") == sum(bool(call.reasoning) for call in calls) > 0
 
 
 @pytest.mark.parametrize(("thinking", "ending"), [("off", NO_THOUGHT), ("on", "")])
