@@ -45,10 +45,13 @@ class Evaluation:
         return fmean(fmean(values) for values in self.outcomes.values())
 
     def metrics(self) -> Numbers:
-        """The accuracy and the numbers, named `eval/<split>/...`."""
-        return {f"eval/{self.split}/accuracy": self.accuracy} | {
-            f"eval/{self.split}/{name}": value for name, value in self.numbers.items()
+        """The accuracy and the numbers, named `eval/<split>/...`, and each role's mean over tasks, as in tables."""
+        by_task = {
+            f"role/{role}/task_accuracy": fmean(fmean(values) for values in outcomes.values())
+            for role, outcomes in self.roles.items()
         }
+        numbers = {"accuracy": self.accuracy, **self.numbers, **by_task}
+        return {f"eval/{self.split}/{name}": value for name, value in numbers.items()}
 
     def row(self, step: int) -> dict[str, Any]:
         """Everything except the answers and the episodes, as one row of `evaluations.jsonl`."""

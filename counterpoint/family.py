@@ -188,8 +188,8 @@ class Family(Generic[T]):
 def _find_given(attribute: str) -> Any:
     if attribute not in _given:
         raise ConfigError(
-            f"{GIVEN}:{attribute} was passed as a Python object, which this process does not have: pass it again, or"
-            " put it into a module and use the name module:name"
+            f"{GIVEN}:{attribute} was passed as a Python object, which this process does not have: pass it again"
+            " from Python, or put it into a module and override the name that the recipe has for it with module:name"
         )
     return _given[attribute]
 

@@ -119,6 +119,9 @@ def explain(error: ValidationError, model: type[BaseModel], where: str = "", *, 
         return unknown(kind, str(key), here, _meant(str(key), section, here, model))
     if first["type"] == "missing":
         return f"{path} is required"
+    if first["type"] == "model_type" and isinstance(first["input"], str):
+        keys = [f"{path}.{key}" for key in _fields_at(model, first["loc"])]
+        return f"{path} = {first['input']!r}: {path} is a section; allowed are its keys, such as {', '.join(keys[:3])}"
     message = first["msg"][0].lower() + first["msg"][1:]
     return f"{path} = {first['input']!r}: {message}"
 

@@ -23,6 +23,8 @@ from counterpoint.run import Run
 from counterpoint.run_files import CONFIG, SOURCES
 
 _LOG = logging.getLogger(__name__)
+_logged: set[str] = set()
+"""The lines about own copies that this process has logged: each is logged once."""
 _OBJECTS = "given-objects"
 """The folder, below that of the copies, of the sources of objects that were passed from Python."""
 _ACCEPT = "--accept-changes (accept_changes=True in Python)"
@@ -87,7 +89,9 @@ def executed(run: Run) -> Config:
     line = own_copies(run)
     if line is not None:
         _check_copies(run)
-        _LOG.warning(line)
+        if line not in _logged:
+            _LOG.warning(line)
+            _logged.add(line)
     return bound(run)
 
 

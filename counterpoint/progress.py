@@ -125,11 +125,11 @@ def step_line(step: int, steps: int, routing: Routing, numbers: Mapping[str, flo
 
 
 def evaluation_line(step: int, roles: Sequence[str], numbers: Mapping[str, float]) -> str:
-    """The line of an evaluation."""
+    """The line of an evaluation; a role's accuracy is the mean over the test tasks, as in the summary."""
     parts = [
         f"eval at {step}: test {percent(numbers['eval/test/accuracy'])}",
         f"validation {percent(numbers['eval/validation/accuracy'])}",
-        *(f"{role} {percent(numbers.get(f'eval/test/role/{role}/accuracy'))}" for role in roles),
+        *(f"{role} {percent(numbers.get(f'eval/test/role/{role}/task_accuracy'))}" for role in roles),
         f"any answer right {percent(numbers['eval/test/episode/oracle'])}",
         *(f"{split}: {lost}" for split in ("test", "validation") for lost in _lost(numbers, f"eval/{split}/episode/")),
         *_warnings(numbers),

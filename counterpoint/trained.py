@@ -14,9 +14,14 @@ from counterpoint.training import Watch
 from counterpoint.training import train as train_run
 
 
-def carry_on(run: Run, planned: Plan, *, progress: bool = True, watch: Watch | None = None) -> None:
-    """An opened run, trained from its last checkpoint to its last step. Raises CounterpointError."""
-    console = Console(highlight=False, force_jupyter=False)  # in a notebook it prints, as evaluations do
+def carry_on(
+    run: Run, planned: Plan, *, progress: bool = True, watch: Watch | None = None, console: Console | None = None
+) -> None:
+    """An opened run, trained from its last checkpoint to its last step, and shown on a console if one is given.
+
+    Raises CounterpointError.
+    """
+    console = console or Console(highlight=False, force_jupyter=False)  # in a notebook it prints, as evaluations do
     saved = run.checkpoints()
     first = saved[-1] if saved else 0
     shown = Progress(console, planned.setup.routing, first, run.config.run.steps)

@@ -18,6 +18,8 @@ from time import monotonic
 from types import FrameType
 from typing import Any, Protocol
 
+from counterpoint.ended import Ended, end_at_the_next_line
+
 SOON = 0.5
 """Seconds that code gets to end by itself once it is interrupted, and between two attempts to end it."""
 _LOOK = 0.1
@@ -29,10 +31,6 @@ _LONG = 0.05
 
 _CANCELLING = ("asyncio.runners", "uvicorn.server")
 """The modules whose handlers of SIGINT and SIGTERM end the work of the event loop, once it gets control back."""
-
-
-class Ended(BaseException):
-    """Raised in the frame of code that is ended. It is no `Exception`, so that a workflow does not handle it."""
 
 
 class Allowance(Protocol):
@@ -69,7 +67,7 @@ class Watchdog:
         """When the code that runs is ended, by `monotonic`; None while nothing runs that may be ended."""
         self.stop_at = math.inf
         """When whatever runs is ended, because of an interrupt."""
-        self._began = 0.0
+        self._attempts, self._began = 0, 0.0
         self._asked_at = 0.0
         self._is_main = threading.current_thread() is threading.main_thread()
         self._thread = ctypes.c_ulong(threading.get_ident())
@@ -104,7 +102,7 @@ class Watchdog:
     def enter(self, steps: "Steps | None", seconds: float) -> None:
         """Code runs from here on, of `steps` or of the engine, that may be ended after `seconds`."""
         self.steps = steps
-        self._began = monotonic()
+        self._attempts, self._began = 0, monotonic()
         self.until = self._began + seconds
         if self._is_main and (seconds < math.inf or self.stop_at < math.inf):
             self._set_timer()
@@ -215,6 +213,9 @@ class Watchdog:
         if self._is_due(now):
             self._postpone(now)
             self._set_timer()
+            self._attempts += 1
+            if self._attempts > 1:
+                end_at_the_next_line(frame, __file__)
             raise Ended
         if now >= self.stop_at:
             self.stop_at = now + SOON
@@ -320,6 +321,8 @@ class Steps(Coroutine[Any, Any, Any]):
                 return advance(*given)
             finally:
                 self._dog.leave()
+        except SystemExit as exit:  # asyncio would end the whole process
+            raise RuntimeError(f"it called sys.exit({exit.code!r})").with_traceback(exit.__traceback__) from None
         except Ended as ended:
             self._dog.leave()
             self.close()

@@ -3,6 +3,7 @@
 import asyncio
 import re
 import signal
+import sys
 import threading
 import time
 from dataclasses import replace
@@ -37,15 +38,34 @@ def spin_through_errors():
             continue
 
 
+def spin_through_everything():
+    while True:
+        try:
+            while True:
+                time.sleep(0.01)
+        except BaseException:
+            continue
+
+
 def sleep():
     time.sleep(1e6)
+
+
+def leave():
+    sys.exit(3)
 
 
 def match_for_ever():
     re.match(r"(a+)+$", "a" * 60 + "b")
 
 
-BLOCKING = {"spin": spin, "errors": spin_through_errors, "sleep": sleep, "expression": match_for_ever}
+BLOCKING = {
+    "spin": spin,
+    "errors": spin_through_errors,
+    "everything": spin_through_everything,
+    "sleep": sleep,
+    "expression": match_for_ever,
+}
 
 
 @workflow
@@ -89,6 +109,28 @@ def test_a_workflow_that_blocks_is_ended_and_shows_where(what):
     assert re.match(rf"TimeoutError: not finished within {LIMIT} s of its own time \(rollout.timeout\)", bad.error)
     assert re.search(r"\(tests/test_hangs\.py:\d+\)$", bad.error)
     assert "tests/test_hangs.py" in bad.traceback
+    assert (good.error, good.score) == (None, RIGHT)
+
+
+@workflow
+async def leaving(problem: Problem, *, generator: Role) -> str | None:
+    """Ends the process, as a command-line tool does."""
+    if problem.text == "at once":
+        leave()
+    if problem.text == "in a task":
+        await asyncio.gather(generator("a"), leave_in_a_task())
+    return "2"
+
+
+async def leave_in_a_task():
+    leave()
+
+
+@pytest.mark.parametrize("where", ["at once", "in a task"])
+def test_a_workflow_that_ends_the_process_fails_alone(where):
+    bad, good = played(leaving, where, "fine")
+    assert bad.error_kind == "workflow"
+    assert re.match(r"RuntimeError: it called sys.exit\(3\) \(tests/test_hangs\.py:\d+\)$", bad.error)
     assert (good.error, good.score) == (None, RIGHT)
 
 

@@ -3,6 +3,8 @@
 import asyncio
 import json
 import os
+import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -18,10 +20,11 @@ import openai
 import pytest
 from facts import make_call, make_episode, make_limits, make_stage, make_task
 
-from counterpoint.cli.serve import _like, serve_run
+from counterpoint.cli.serve import _like, serve_run, to_be_served
 from counterpoint.config import EndpointConfig
 from counterpoint.episode import Answer, CallKey, Choice
 from counterpoint.errors import ConfigError, RunError
+from counterpoint.run import Run
 from counterpoint.samplers.base import Request
 from counterpoint.samplers.endpoint import Endpoint
 from counterpoint.serve.answering import completion
@@ -588,3 +591,11 @@ def test_a_role_may_be_played_by_a_server_and_its_loss_is_a_bad_gateway(tiny_run
         with pytest.raises(openai.InternalServerError, match="policy 'shared': m at http") as caught:
             ask(client)
         assert caught.value.status_code == 502
+
+
+def test_a_judge_passed_from_python_is_not_needed_to_serve(tiny_run, tmp_path):
+    shutil.copytree(tiny_run.path, tmp_path / "run")
+    config = tmp_path / "run" / "config.toml"
+    config.write_text(re.sub(r'\[judge\]\nname = "\w+"', '[judge]\nname = "given:mine"', config.read_text()))
+    assert Run.read(tmp_path / "run").config.judge.name == "given:mine"
+    assert to_be_served(tmp_path / "run").config.judge.name == "task"

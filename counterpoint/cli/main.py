@@ -245,10 +245,9 @@ def serve(
     """Answer problems with the whole trained workflow, as one model of OpenAI's chat completions interface."""
     chosen = step_of(step)
     from counterpoint.api import check_stage
-    from counterpoint.cli.serve import serve_run
-    from counterpoint.run import Run
+    from counterpoint.cli.serve import serve_run, to_be_served
 
-    check_stage(Run.read(run), *(overrides or []), step=chosen)
+    check_stage(to_be_served(run), *(overrides or []), step=chosen)
     serve_run(run, overrides or [], chosen, host, port, api_key)
 
 

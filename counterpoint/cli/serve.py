@@ -15,6 +15,8 @@ from rich.console import Console
 from counterpoint.cli.engine import import_without_scipy
 from counterpoint.episode import Episode
 from counterpoint.errors import ConfigError
+from counterpoint.family import GIVEN
+from counterpoint.options import Spec
 from counterpoint.run import Run, Step
 from counterpoint.serve.asking import Ask
 from counterpoint.serve.engine_thread import EngineThread
@@ -36,7 +38,7 @@ def serve_run(
     Raises RunError if there is no such run or checkpoint, ConfigError if the port is not available; both before
     anything is loaded.
     """
-    run = Run.read(path)
+    run = to_be_served(path)
     run.checkpoint_path(run.saved_step(step))
     with _bound(host, port) as listening, _ends_on_sigterm():
         engine = EngineThread(_opened(run, overrides, step))
@@ -49,6 +51,14 @@ def serve_run(
             if not engine.close(_CLOSING):  # it computes, and a thread that computes cannot be ended by itself
                 sys.stdout.flush()
                 os._exit(0)
+
+
+def to_be_served(path: Path) -> Run:
+    """The run at `path`, without a judge that was passed from Python: nothing is judged here. Raises RunError."""
+    run = Run.read(path)
+    if run.config.judge.name.startswith(f"{GIVEN}:"):
+        run.config = run.config.model_copy(update={"judge": Spec(name="task")})
+    return run
 
 
 def _answer(

@@ -30,7 +30,7 @@ def start(config: Config, out: Path | None, recipe: str, overrides: Sequence[str
     check_folder(out or Path("runs"))
     if out is not None:
         refuse_occupied(out)
-    console = Console(highlight=False)
+    console = Terminal(goes_on=True)
     planned = _planned(console, config)
     _say_threads(console, config, planned)
     with create(planned, out, recipe, overrides, profile=profile) as run:
@@ -39,7 +39,7 @@ def start(config: Config, out: Path | None, recipe: str, overrides: Sequence[str
 
 def go_on(path: Path, overrides: Sequence[str], *, accept_changes: bool) -> None:
     """Train an existing run from its last checkpoint to its last step; show a finished run that is not extended."""
-    console = Console(highlight=False)
+    console = Terminal(goes_on=True)
     with reopen(path, overrides, accept_changes=accept_changes) as run:
         if run.is_finished and not overrides:
             console.print(f"{run.path} is finished: run.steps=N makes it longer", markup=False, soft_wrap=True)
@@ -79,7 +79,7 @@ def _say_threads(console: Console, given: Config, planned: Plan) -> None:
 
 def _train(console: Console, run: Run, planned: Plan) -> None:
     try:
-        carry_on(run, planned)
+        carry_on(run, planned, console=console)
     except KeyboardInterrupt:
         sys.exit(130)
     except Exception as error:

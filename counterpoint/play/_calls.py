@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from counterpoint.chat import Chat, Sampled, without_middle
+from counterpoint.ended import Ended
 from counterpoint.episode import Call, CallKey, Message
 from counterpoint.errors import PromptLengthError, TooManyCallsError, WorkflowError
 from counterpoint.play._clock import Clock
 from counterpoint.play._engine import Engine
 from counterpoint.play.base import Limits, Stage, call_seed
 from counterpoint.samplers.base import Completion, Request, Session
-from counterpoint.watchdog import Ended
 from counterpoint.workflows.base import Reply, assistant, check_text
 
 

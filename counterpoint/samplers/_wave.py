@@ -4,9 +4,10 @@ import asyncio
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
+from counterpoint.ended import Ended
 from counterpoint.errors import SamplerError
 from counterpoint.samplers.base import Completion, Request
-from counterpoint.watchdog import Ended, watchdog
+from counterpoint.watchdog import watchdog
 
 _QUIET_PASSES = 8
 """Passes of the event loop without a new request before a wave counts as complete: enough for nested gathers."""
