@@ -7,8 +7,9 @@ from contextlib import asynccontextmanager, contextmanager
 from typing import Any, TypeVar
 from weakref import WeakSet
 
+from counterpoint.ended import Ended
 from counterpoint.errors import WorkflowError
-from counterpoint.watchdog import Ended, Steps, watchdog
+from counterpoint.watchdog import Steps, watchdog
 
 T = TypeVar("T")
 GRACE = 5.0
