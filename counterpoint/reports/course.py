@@ -1,6 +1,7 @@
 """Accuracy over the steps of a run, and the gradients of its roles or policies; or the accuracy of several runs."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from statistics import fmean
 
 import altair as alt
 import polars as pl
@@ -31,12 +32,17 @@ def accuracies(run: Run) -> pl.DataFrame:
     for row in run.evaluation_rows():
         if row["split"] == "test":
             rows.append((row["step"], "team", row["accuracy"], TEST))
-            rows += [(row["step"], role, row["numbers"].get(f"role/{role}/accuracy"), TEST) for role in roles(run)]
+            rows += [(row["step"], role, _over_tasks(row["roles"].get(role)), TEST) for role in roles(run)]
     schema = {"step": pl.Int64, "who": pl.String, "accuracy": pl.Float64, "where": pl.String}
     frame = pl.DataFrame(rows, schema=schema, orient="row").drop_nulls()
     team = frame.filter(who="team")["accuracy"].to_list()
     same = [role for role in roles(run) if frame.filter(who=role)["accuracy"].to_list() == team]
     return frame.filter(~pl.col("who").is_in(same))
+
+
+def _over_tasks(outcomes: Mapping[str, Sequence[float]] | None) -> float | None:
+    """The mean over tasks, as in tables; None if there is no outcome."""
+    return fmean(fmean(values) for values in outcomes.values()) if outcomes else None
 
 
 def gradients(run: Run) -> tuple[str, str, pl.DataFrame]:
