@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import shutil
+import signal
 import sys
 from pathlib import Path
 
@@ -16,6 +17,11 @@ from counterpoint.run import Run
 from counterpoint.training import train
 
 PACKAGE = Path(counterpoint.__file__).parent
+
+
+def pytest_configure():
+    """Interrupts work also where the tests were started in the background, by a shell that has them ignored."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)
