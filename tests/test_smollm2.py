@@ -44,7 +44,8 @@ def asked(role: str) -> list[dict[str, str]]:
 def test_the_base_loads_in_float32_with_tied_embeddings():
     model = base().model
     assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
-    assert sum(parameter.numel() for parameter in model.parameters()) == 134_515_008
+    own = [one for name, one in model.named_parameters() if "lora_" not in name]  # another test may have added adapters
+    assert sum(one.numel() for one in own) == 134_515_008
     assert model.get_output_embeddings().weight is model.get_input_embeddings().weight
 
 
