@@ -3,15 +3,17 @@
 import math
 import random
 from statistics import fmean
+from typing import get_args
 
 import numpy as np
 import pytest
 
 from counterpoint.analysis.history import History, Series
-from counterpoint.analysis.signatures import EARLY, SIGNATURES, diagnose, examine
+from counterpoint.analysis.signatures import EARLY, SIGNATURES, diagnose, examine, failed_episodes
 from counterpoint.analysis.signatures.base import Thresholds, fall_from_the_best
 from counterpoint.analysis.signatures.capture import captured
 from counterpoint.analysis.summary import CLIFF_DROP, cliff_warning, summarize
+from counterpoint.episode import ErrorKind
 from counterpoint.policy import Routing
 
 SHARED = Routing({"voter": "all", "judge": "all"})
@@ -200,6 +202,7 @@ def test_what_does_not_work_shows_after_one_step(name):
     ("name", "numbers"),
     [
         ("failed episodes", {"episode/errors/overflow": 3.0}),
+        ("failed episodes", {"episode/errors/calls": 3.0}),
         ("failed episodes", {"episode/errors/task": 1.0}),
         ("unjudged answers", {"episode/not_judged": 13.0}),
         ("cut-off replies", {"role/voter/truncated": 0.25}),
@@ -214,7 +217,7 @@ def test_what_does_not_work_shows_in_the_evaluation_before_the_first_step(name, 
 
 
 def test_failures_that_cannot_always_be_avoided_are_no_sign_while_they_are_rare():
-    rare = {f"episode/errors/{kind}": 1.0 for kind in ("overflow", "timeout", "endpoint", "judge")}
+    rare = {f"episode/errors/{kind}": 1.0 for kind in ("overflow", "calls", "timeout", "endpoint", "judge")}
     assert diagnose(history({name: [value] * STEPS for name, value in rare.items()}, evaluated=rare)) == []
 
 
@@ -460,3 +463,7 @@ def test_a_warning_by_hand():
 
 def test_one_right_answer_and_then_none_is_no_cliff():
     assert not cliff_warning([1 / 64, 0.0, 0.0, 0.0, 0.0, 0.0], 64)
+
+
+def test_every_kind_of_error_is_looked_for():
+    assert {*failed_episodes.BUGS, *failed_episodes.LIMITS} == set(get_args(ErrorKind))

@@ -8,7 +8,7 @@ from counterpoint.analysis.signatures.base import Finding, Signature, Thresholds
 
 BUGS = ("workflow", "task")
 """Kinds of errors of which one is enough: the user's code raised."""
-LIMITS = ("overflow", "timeout", "endpoint", "judge")
+LIMITS = ("overflow", "calls", "timeout", "endpoint", "judge")
 """Kinds of errors that have to be frequent."""
 
 
@@ -33,12 +33,13 @@ FAILED_EPISODES = Signature(
     name="failed episodes",
     find=find,
     meaning=(
-        "The workflow or the task raised, or at least 1 % of the episodes had too long a prompt, took too long, or got"
-        " no answer from an endpoint or a judge. A failed episode counts as wrong, or is left out."
+        "The workflow or the task raised, or at least 1 % of the episodes had too long a prompt, made too many calls,"
+        " took too long, or got no answer from an endpoint or a judge. A failed episode counts as wrong, or is left out."
     ),
     advice=(
         "Read the errors (`counterpoint show RUN --outcome failed`): they name file and line. Raise"
-        " rollout.max_prompt_tokens for overflows and rollout.timeout for timeouts, and mend what raised."
+        " rollout.max_prompt_tokens for overflows, rollout.max_calls for calls and rollout.timeout for timeouts, and"
+        " mend what raised."
     ),
     lacks=lacks_episodes,
 )
