@@ -33,8 +33,9 @@ FAILED_EPISODES = Signature(
     name="failed episodes",
     find=find,
     meaning=(
-        "The workflow or the task raised, or at least 1 % of the episodes had too long a prompt, made too many calls,"
-        " took too long, or got no answer from an endpoint or a judge. A failed episode counts as wrong, or is left out."
+        "The workflow or the task raised, or at least 1 % of the episodes had too long a prompt, made too many"
+        " calls, took too long, or got no answer from an endpoint or a judge. A failed episode counts as wrong, or is"
+        " left out."
     ),
     advice=(
         "Read the errors (`counterpoint show RUN --outcome failed`): they name file and line. Raise"
