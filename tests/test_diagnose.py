@@ -100,11 +100,16 @@ def test_every_step_has_its_warnings(tiny_run):
         assert set(warnings.values()) == {0.0}
 
 
+def right(accuracy):
+    """The outcomes of 64 tasks, the first of which are right."""
+    return {str(task): [float(task < 64 * accuracy)] for task in range(64)}
+
+
 def test_the_alarm_goes_on_from_what_the_directory_holds(sick):
     run = Run.read(sick)
-    fall = [0.9, 0.9, 0.9, 0.1, 0.1, 0.1, 0.1]
+    fall = [0.9, 0.9, 0.9, 0.1, 0.1, 0.1, 0.1, 0.1]
     rows = [
-        {"step": step, "split": "validation", "accuracy": accuracy, "outcomes": dict.fromkeys(range(64)), "numbers": {}}
+        {"step": step, "split": "validation", "accuracy": accuracy, "outcomes": right(accuracy), "numbers": {}}
         for step, accuracy in enumerate(fall)
     ]
     (sick / "evaluations.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
@@ -129,7 +134,7 @@ def test_an_alarm_reads_each_evaluation_once_and_warns_as_one_that_reads_them_al
     fall = [0.9] * 20 + [0.1] * 10
     warned = []
     for step, accuracy in enumerate(fall, start=1):
-        row = {"step": step, "split": "validation", "accuracy": accuracy, "outcomes": dict.fromkeys(range(64))}
+        row = {"step": step, "split": "validation", "accuracy": accuracy, "outcomes": right(accuracy)}
         run.add_evaluation({**row, "numbers": {}})
         numbers = {"gradient/all/dominance": 0.95, "gradient/all/generator/alignment": 0.97}
         numbers |= {"gradient/all/generator/share": 0.95, "gradient/all/aggregator/share": 0.05}

@@ -1,13 +1,14 @@
 """Warnings during training: what does not work from the first step, the beginning of a cliff, and captured policies."""
 
 from collections.abc import Mapping
+from statistics import fmean
 from typing import Any, NamedTuple, Protocol
 
+from counterpoint.analysis.cliff import cliff_warning
 from counterpoint.analysis.history import History
 from counterpoint.analysis.signatures import EARLY, SIGNATURES
 from counterpoint.analysis.signatures.base import Thresholds
 from counterpoint.analysis.signatures.capture import captor_of, captured
-from counterpoint.analysis.summary import cliff_warning
 from counterpoint.files import RowReader
 from counterpoint.options import Spec
 from counterpoint.policy import Routing
@@ -43,8 +44,8 @@ class Alarm:
         self._metrics = run.metric_rows()
         self._reader = run.follow_evaluations()
         self._evaluations: list[dict[str, Any]] = []
-        self._accuracy: list[float] = []
-        self._tasks: list[int] = []
+        self._validation: list[dict[str, float]] = []
+        self._falling = False
         self._routing = routing
         self._limits = Thresholds()
         self._early = {name: SIGNATURES.build(Spec(name=name)) for name in EARLY}
@@ -53,7 +54,7 @@ class Alarm:
         """The warnings at a step with these numbers, each 0 or 1, from them and all that was recorded before."""
         self._metrics.append({"step": step, **numbers})
         self._read()
-        warnings = {"warning/cliff": float(cliff_warning(self._accuracy, min(self._tasks, default=1)))}
+        warnings = {"warning/cliff": float(self._falling)}
         whole, recent = self._history(self._metrics), self._history(self._metrics[-self._limits.window :])
         for policy in whole.policies:
             if len(whole.roles_of(policy)) > 1:
@@ -66,12 +67,14 @@ class Alarm:
         return numbers | self._early_warnings()
 
     def _read(self) -> None:
+        known = len(self._validation)
         for row in self._reader.new_rows():
             kept = {name: row[name] for name in ("step", "split", "accuracy", "numbers")}
             self._evaluations.append(kept)
             if row["split"] == "validation":
-                self._accuracy.append(row["accuracy"])
-                self._tasks.append(len(row["outcomes"]))
+                self._validation.append({task: fmean(values) for task, values in row["outcomes"].items()})
+        if len(self._validation) > known:
+            self._falling = cliff_warning(self._validation)
 
     def _early_warnings(self) -> dict[str, float]:
         history = self._history(self._metrics)

@@ -5,7 +5,6 @@ What the numbers mean in words is in `verdict.py`.
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import accumulate
 from statistics import fmean
 from typing import Any, NamedTuple
 
@@ -20,10 +19,6 @@ SMOOTH = 3
 """Width, in evaluations, of the centred mean that validation accuracy is smoothed with before its maximum is taken."""
 LAST = 3
 """Evaluations over which terminal accuracy is the mean."""
-WARNING_ERRORS = 3.0
-"""Standard errors below its best from which validation accuracy is a warning. (With 2, one healthy run in five was.)"""
-WARNING_ROW = 3
-"""Consecutive evaluations below that bound after which a warning is given."""
 BEHAVIOUR = (
     "selection",
     "precision",
@@ -235,26 +230,6 @@ def slope(steps: Sequence[int], accuracy: Sequence[float]) -> float | None:
     if count < 2:
         return None
     return float(np.polyfit(steps[-count:], accuracy[-count:], 1)[0])
-
-
-def cliff_warning(accuracy: Sequence[float], tasks: int) -> bool:
-    """True if validation accuracy, in the order of the evaluations, looks like the beginning of a cliff.
-
-    s_k = mean of the last three evaluations, b its highest value so far. True if s is below b by more than three
-    standard errors, sqrt(p (1 - p) / tasks), p = (tasks b + 1) / (tasks + 2), at each of the last three evaluations.
-    """
-    smoothed = [fmean(accuracy[max(0, end - SMOOTH) : end]) for end in range(1, len(accuracy) + 1)]
-    best = list(accumulate(smoothed, max))
-    below = [
-        most - now > WARNING_ERRORS * _standard_error(most, tasks) for most, now in zip(best, smoothed, strict=True)
-    ]
-    return len(below) >= WARNING_ROW and all(below[-WARNING_ROW:])
-
-
-def _standard_error(accuracy: float, tasks: int) -> float:
-    """The standard error of an accuracy on that many tasks; by Laplace's estimate, so that it is not 0 at 0 and 1."""
-    estimate = (tasks * accuracy + 1) / (tasks + 2)
-    return float((estimate * (1.0 - estimate) / tasks) ** 0.5)
 
 
 def smooth(values: Sequence[float], width: int = SMOOTH) -> list[float]:
