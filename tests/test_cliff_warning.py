@@ -20,7 +20,7 @@ def warned(course):
 
 
 def outcomes(source, chances, alike):
-    """Right and wrong (evaluations, tasks); a fraction `alike` of the tasks is sampled with the same number each time."""
+    """Right and wrong (evaluations, tasks); a fraction `alike` of the tasks draws the same number every time."""
     same, own = source.random(chances.shape[1]), source.random(chances.shape)
     numbers = np.where(source.random(chances.shape[1]) < alike, same, own)
     return numbers < chances
