@@ -46,13 +46,13 @@ def partial_of(path: Path) -> Path:
 def write_whole(path: Path, text: str) -> None:
     """`path` holds `text`; a kill leaves either that or what it held before."""
     partial = partial_of(path)
-    partial.write_text(text)
+    partial.write_text(text, encoding="utf-8")
     partial.replace(path)
 
 
 def append_row(path: Path, row: Mapping[str, Any]) -> None:
     """`path` has one more line, the row as JSON; a kill may leave a part of the line, which no reader counts."""
-    with path.open("a") as file:
+    with path.open("a", encoding="utf-8") as file:
         file.write(json.dumps(row) + "\n")
 
 
