@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from counterpoint.errors import ConfigError, TaskError
+from counterpoint.files import decoded
 from counterpoint.tasks._packed_tests import parsed
 
 HUMANEVAL: Final = "humaneval"
@@ -174,8 +175,8 @@ def _parquet(file: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
 def _text(file: Path) -> str:
     try:
         data = gzip.decompress(file.read_bytes()) if file.suffix.lower() == ".gz" else file.read_bytes()
-        return data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
+        return decoded(data)
+    except ValueError as error:
         raise TaskError(f"{file} is not UTF-8 text: {error}") from error
     except (OSError, EOFError, zlib.error) as error:
         raise TaskError(f"{file} cannot be read: {error}") from error
