@@ -2,7 +2,6 @@
 
 import json
 import math
-import re
 from collections.abc import Sequence
 from decimal import Decimal
 from typing import Any
@@ -11,21 +10,6 @@ from counterpoint.errors import TaskError
 
 BOXED_FORMAT = r"Write the final answer as \boxed{answer}."
 _MOST_DIGITS = 1000
-_BRACE = re.compile(r"\\boxed\{|[{}]")
-
-
-def boxes(text: str) -> list[str]:
-    r"""The contents of every `\boxed{...}` in `text`, in order, braces balanced; an unclosed box is none."""
-    return [text[begin:end].strip() for begin, end in _box_spans(text)]
-
-
-def last_box(text: str) -> str | None:
-    r"""The content of the last `\boxed{...}`; None if there is none or it is empty."""
-    spans = _box_spans(text)
-    if not spans:
-        return None
-    begin, end = spans[-1]
-    return text[begin:end].strip() or None
 
 
 def last_line(text: str) -> str | None:
@@ -87,17 +71,3 @@ def _key(value: Any) -> str:
                 raise TaskError("is empty")
             return str(value)
     raise TaskError(f"is {type(value).__name__}, not text or a number")
-
-
-def _box_spans(text: str) -> list[tuple[int, int]]:
-    """Begin and end of the content of each box, in the order of the beginnings; in one pass over the text."""
-    spans = []
-    opened: list[re.Match[str]] = []
-    for brace in _BRACE.finditer(text):
-        if brace[0] != "}":
-            opened.append(brace)
-        elif opened:
-            opening = opened.pop()
-            if opening[0] != "{":
-                spans.append((opening.end(), brace.start()))
-    return sorted(spans)

@@ -9,17 +9,18 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
+from counterpoint.boxes import last_box
 from counterpoint.errors import ConfigError, TaskError, unknown
 from counterpoint.family import Family, is_own
 from counterpoint.task import Problem, Task
-from counterpoint.tasks._answers import BOXED_FORMAT, last_box
+from counterpoint.tasks._answers import BOXED_FORMAT
 
 Extract = Callable[[str], str | None]
 PATTERN: Final = "pattern"
 READINGS: Family[Extract] = Family(
     "reading",
     {
-        "boxed": "counterpoint.tasks._answers:last_box",
+        "boxed": "counterpoint.boxes:last_box",
         "last_line": "counterpoint.tasks._answers:last_line",
         "whole": "counterpoint.tasks._answers:whole",
     },

@@ -14,11 +14,12 @@ from itertools import chain
 from types import MappingProxyType
 from typing import Any, Final
 
+from counterpoint.boxes import last_box
 from counterpoint.errors import TaskError
 from counterpoint.judges.base import Judging
 from counterpoint.judges.text import same_text_or_number
 from counterpoint.task import JudgeFunction, Problem, Task
-from counterpoint.tasks._answers import BOXED_FORMAT, last_box, listed, task_keys
+from counterpoint.tasks._answers import BOXED_FORMAT, listed, task_keys
 from counterpoint.tasks._readings import unread
 from counterpoint.tasks._refused import quoted, repeated
 from counterpoint.tasks._splits import Split, normal, problem_id, split_of

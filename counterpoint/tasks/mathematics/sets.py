@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Final, Literal
 
+from counterpoint.boxes import last_box
 from counterpoint.errors import TaskError
-from counterpoint.tasks._answers import last_box
 
 AnswerIn = Literal["text", "hashes", "box"]
 """The place of an answer in its column: all of it, after `####`, or in the last box."""

@@ -9,10 +9,11 @@ from typing import Annotated, Final, Literal
 import numpy as np
 from pydantic import Field
 
+from counterpoint.boxes import last_box
 from counterpoint.errors import ConfigError, TaskError, unknown
 from counterpoint.judges.mathematics.judge import MathJudge
 from counterpoint.task import Problem, Task
-from counterpoint.tasks._answers import BOXED_FORMAT, last_box
+from counterpoint.tasks._answers import BOXED_FORMAT
 from counterpoint.tasks._overlap import overlapping
 from counterpoint.tasks._refused import Refused, complaint, repeated
 from counterpoint.tasks._sources import LOCAL, Row, is_source, located, rows_of
