@@ -89,13 +89,14 @@ def task_of(
     answer_format: str = BOXED_FORMAT,
     extract: Callable[[str], str | None] = last_box,
     id: str = "",
+    place: str = "",
 ) -> Task:
     r"""The task to answer the question `text`, with the right answer `key`, which is kept as text.
 
     A list or tuple as `key` holds several right answers. An answer is read from the last `\boxed{...}` of a reply and
     is right if it is the same number or text as a person reads it (see `same_text_or_number`). `judge(answer, key)` may
     be any function, plain or async, that returns a reward in [0, 1], True, False, None (not judged) or a `Score`. The
-    id is that of the text.
+    id is that of the text; `place` says in messages where the question stands.
 
     Raises TaskError if the text is empty, or the key is not a number or is an empty list.
     """
@@ -107,7 +108,8 @@ def task_of(
         keys = task_keys(key)
     except TaskError as error:
         raise TaskError(f"the answer to {quoted(text)} {error}") from None
-    return Task(problem=problem, key=listed(keys), judge=judge, accepted=keys if len(keys) > 1 else ())
+    accepted = keys if len(keys) > 1 else ()
+    return Task(problem=problem, key=listed(keys), judge=judge, accepted=accepted, place=place)
 
 
 def splits_of(made: object, source: str) -> Splits:

@@ -113,6 +113,10 @@ class MathJudge(Judge):
                 self._known.popitem(last=False)
         return score
 
+    def takes(self, key: str) -> bool:
+        """False for a key in which there is nothing to compare, such as `$` or a full stop."""
+        return settled(key, key, self._tolerance) == RIGHT
+
     async def _compared(self, pair: tuple[str, str]) -> Score:
         if pair not in self._asked:
             self._tally.compared += 1
