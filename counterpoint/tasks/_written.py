@@ -15,8 +15,8 @@ _SENTENCE: Final = re.compile(r"\banswer(?: is|:)[:\s]*(?P<answer>\S[^\n]*)", re
 _LEAD: Final = re.compile(r"\b(?:so|thus|hence|therefore)?,? *\bthe (?:final |correct )?$", re.IGNORECASE)
 _HASHES: Final = re.compile(r"####\s*(\S[^\n]*)")
 _FEWEST_WORDS: Final = 3
-"""Words beside a box, or before `answer is`, that make a solution."""
-_LONGEST_SHOWN: Final = 40
+"""Words before `answer is` that make a solution."""
+_ALONE: Final = re.compile(r"[\s$]*\\(?:boxed|fbox)\s*(?:\{\s*\})?[\s$.]*")
 
 
 def _after_hashes(text: str) -> str:
@@ -55,31 +55,28 @@ def answer_in_text(written: str, answer_in: AnswerIn) -> str:
     With "", also if the text is a worked solution, which no answer would equal.
     """
     found = _READ[answer_in](written)
-    if not found:
+    if not found.strip():
         raise TaskError(f"has no answer {_PLACES[answer_in]}")
-    if not answer_in:
-        _check_no_solution(written)
-    return found
+    return found if answer_in else _without_box(found)
 
 
-def _check_no_solution(written: str) -> None:
-    """Raises TaskError if the text is a worked solution, with the setting that reads the answer at its end."""
-    hashes, sentence = _HASHES.search(written), _SENTENCE.search(written)
-    inside = boxes(written)
-    if hashes is not None:
-        _refuse(f"#### {hashes[1].strip()}", "hashes")
-    if inside and _many_words(written.replace(inside[-1], "")):
-        _refuse(rf"\boxed{{{inside[-1]}}}", "box")
-    if sentence is not None and _many_words(_LEAD.sub("", written[: sentence.start()])):
-        _refuse(sentence[0].strip(), "sentence")
+def _without_box(written: str) -> str:
+    """The text, or what is in its box if there is nothing beside it. Raises TaskError if it is a worked solution."""
+    inside, sentence = boxes(written), _SENTENCE.search(written)
+    if _HASHES.search(written) is not None:
+        raise TaskError(_solution("that ends in '#### ...'", "hashes"))
+    if len(inside) == 1 and _ALONE.fullmatch(written.replace(inside[0], "", 1)):
+        return inside[0]
+    if inside:
+        raise TaskError(_solution(r"with its answer in \boxed{...}", "box"))
+    if sentence is not None and _words_of(_LEAD.sub("", written[: sentence.start()])) >= _FEWEST_WORDS:
+        raise TaskError(_solution("with 'the answer is ...'", "sentence"))
+    return written
 
 
-def _many_words(text: str) -> bool:
-    return len(re.findall(r"[^\W\d_]{2,}", text.replace("boxed", ""))) >= _FEWEST_WORDS
+def _words_of(text: str) -> int:
+    return len(re.findall(r"[^\W\d_]{2,}", text))
 
 
-def _refuse(end: str, answer_in: AnswerIn) -> None:
-    shown = end if len(end) <= _LONGEST_SHOWN else f"{end[:_LONGEST_SHOWN]}..."
-    raise TaskError(
-        f"is a whole solution with {shown!r} in it: task.answer_in = {answer_in!r} reads that, 'text' keeps all of it"
-    )
+def _solution(end: str, answer_in: AnswerIn) -> str:
+    return f"is a whole solution {end}: task.answer_in = {answer_in!r} reads the answer there, 'text' keeps all of it"

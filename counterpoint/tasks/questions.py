@@ -188,8 +188,8 @@ def _shown(row: Row, columns: _Columns, question: str) -> tuple[str, tuple[str, 
     unseen = hidden(row.columns, question, answer)
     if unseen:
         raise TaskError(
-            f"its answer {keys[0]!r} is one of column {unseen!r}, which the question does not show; task.choices ="
-            f" {unseen!r} shows it"
+            f"its answer is a letter or a number of column {unseen!r}, which the question does not show; task.choices"
+            f" = {unseen!r} shows it"
         )
     return question, tuple(dict.fromkeys(name for key in keys for name in named_in(key)))
 

@@ -27,6 +27,7 @@ from counterpoint.judges.mathematics.text import (
     is_list,
     is_pair,
     number,
+    positional,
     same,
     spelled_out,
     unfit,
@@ -229,7 +230,7 @@ def _question(answer: str, key: str, tolerance: float) -> dict[str, Any]:
     values = [
         rf"{part.value}\%" if one.percent != other.percent and part.percent else part.value for part in (one, other)
     ]
-    return {"answer": values[0], "key": values[1], "tolerance": tolerance}
+    return {"answer": positional(values[0]), "key": positional(values[1]), "tolerance": tolerance}
 
 
 def _version(name: str) -> str:

@@ -5,6 +5,7 @@ Most answers are settled here: same text, or two numbers written plainly (`1{,}2
 """
 
 import re
+from decimal import Decimal
 from fractions import Fraction
 from typing import Final
 
@@ -123,6 +124,13 @@ def number(text: str) -> Fraction | None:
     except (ValueError, ZeroDivisionError):
         return None
     return -value if part["sign"] == "-" else value
+
+
+def positional(text: str) -> str:
+    """A cleaned number without an exponent, `0.00001` for `1e-05`, and any other text as it is."""
+    if not re.fullmatch(r"[-+]?\d+(?:\.\d+)?[eE][-+]?\d{1,3}", text):
+        return text
+    return format(Decimal(text), "f")
 
 
 def assigned(text: str) -> tuple[str, str]:
