@@ -299,7 +299,7 @@ def test_a_choice_is_named_by_letter_number_or_text(choices, answer, first, labe
     [
         (
             2,
-            "is '2', which is none of the choices: A to B, or a number from 0 to 1; task.first_choice = 1 counts from 1",
+            "is .2., which is none of the choices: A to B, or a number from 0 to 1; task.first_choice = 1 counts",
         ),
         ("C", "is 'C', which is none of the choices: A to B, or a number from 0 to 1$"),
         (-1, "is '-1', which is none of the choices"),
