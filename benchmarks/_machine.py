@@ -69,17 +69,17 @@ def peak_memory() -> int:
 
 def _busy_seconds() -> float:
     """Of all cores together since the machine started, in which they did something: user, nice, system, interrupts."""
-    fields = [int(field) for field in Path("/proc/stat").read_text().splitlines()[0].split()[1:]]
+    fields = [int(field) for field in Path("/proc/stat").read_text(encoding="utf-8").splitlines()[0].split()[1:]]
     idle_and_waiting = fields[3] + fields[4]
     return (sum(fields[:8]) - idle_and_waiting) / os.sysconf("SC_CLK_TCK")
 
 
 def _processor() -> str:
-    lines = Path("/proc/cpuinfo").read_text().splitlines()
+    lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "unknown")
 
 
 def _commit() -> str:
     command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty", "--exclude=*"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, check=False, encoding="utf-8")
     return done.stdout.strip() or "unknown"

@@ -63,12 +63,15 @@ def random_model(shape: dict[str, int], device: str = "cpu", dtype: str = "float
 def folder_of(shape: str, folder: Path, dtype: str = "float32") -> Path:
     """`folder` holds random weights of a shape, and the tokenizer of a micro model."""
     source = _shipped("micro-medium")
-    words = json.loads((source / "config.json").read_text())["vocab_size"]
+    words = json.loads((source / "config.json").read_text(encoding="utf-8"))["vocab_size"]
     wide = {**SHAPES[shape], "vocab_size": max(words, SHAPES[shape]["vocab_size"])}
     random_model(wide, dtype=dtype).save_pretrained(folder)
     for name in ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja"):
         shutil.copy(source / name, folder)
-    _change(folder / "config.json", pad_token_id=json.loads((source / "config.json").read_text())["pad_token_id"])
+    _change(
+        folder / "config.json",
+        pad_token_id=json.loads((source / "config.json").read_text(encoding="utf-8"))["pad_token_id"],
+    )
     return folder
 
 
@@ -81,8 +84,8 @@ def endless(setting: Setting, folder: Path) -> Path:
         folder_of(setting.model, folder, setting.dtype)
     else:
         shutil.copytree(_shipped(setting.model), folder)
-    never = json.loads((folder / "config.json").read_text())["pad_token_id"]
-    text = json.loads((folder / "tokenizer_config.json").read_text())["pad_token"]
+    never = json.loads((folder / "config.json").read_text(encoding="utf-8"))["pad_token_id"]
+    text = json.loads((folder / "tokenizer_config.json").read_text(encoding="utf-8"))["pad_token"]
     _change(folder / "config.json", eos_token_id=never)
     _change(folder / "tokenizer_config.json", eos_token=text)
     if (folder / "generation_config.json").exists():
@@ -98,4 +101,4 @@ def _shipped(name: str) -> Path:
 
 
 def _change(path: Path, **values: Any) -> None:
-    path.write_text(json.dumps({**json.loads(path.read_text()), **values}, indent=2))
+    path.write_text(json.dumps({**json.loads(path.read_text(encoding="utf-8")), **values}, indent=2), encoding="utf-8")

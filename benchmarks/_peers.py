@@ -44,9 +44,9 @@ class Peer:
     def __enter__(self) -> "Peer":
         self._folder = tempfile.TemporaryDirectory(prefix="counterpoint-peer-")
         folder = Path(self._folder.name)
-        (folder / "work.json").write_text(json.dumps(self._work))
+        (folder / "work.json").write_text(json.dumps(self._work), encoding="utf-8")
         self._log = folder / "log"
-        with self._log.open("w") as log:
+        with self._log.open("w", encoding="utf-8") as log:
             self._process = subprocess.Popen(
                 [str(self._python), str(self._script), str(folder / "work.json")],
                 cwd=folder,
@@ -86,7 +86,11 @@ class Peer:
         return dict(json.loads(line))
 
     def _last_words(self) -> str:
-        lines = [line.strip() for line in self._log.read_text(errors="replace").splitlines() if line.strip()]
+        lines = [
+            line.strip()
+            for line in self._log.read_text(errors="replace", encoding="utf-8").splitlines()
+            if line.strip()
+        ]
         return lines[-1][:300] if lines else "nothing"
 
     def _environment(self) -> dict[str, str]:

@@ -53,7 +53,7 @@ def write(path: Path, setting: Setting, machine: Mapping[str, Any], loads: Mappi
         "load": loads,
         "rows": {row: [_plain(one) for one in figures] for row, figures in rows.items()},
     }
-    path.write_text(json.dumps(found, indent=2) + "\n")
+    path.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
 
 
 def _plain(found: Figure | Missing) -> dict[str, Any]:

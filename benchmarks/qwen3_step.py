@@ -93,7 +93,7 @@ def _measure(place: Path, shape: str, threads: int, max_tokens: int, device: str
     began = perf_counter()
     with Run.create(place / "run", config, {}) as run:
         asyncio.run(train(run))
-    numbers = json.loads((place / "run" / "metrics.jsonl").read_text())
+    numbers = json.loads((place / "run" / "metrics.jsonl").read_text(encoding="utf-8"))
     taken = torch.cuda.max_memory_allocated() if device != "cpu" else _peak() - before
     print(f"step {numbers['time/step']:.0f} s, of which learning {numbers['time/learn']:.0f} s;", end=" ")
     print(f"the run, with its evaluations, {perf_counter() - began:.0f} s, {threads} threads")
@@ -105,7 +105,7 @@ def _measure(place: Path, shape: str, threads: int, max_tokens: int, device: str
 
 def _peak() -> int:
     """Bytes that this process has had at most; getrusage would count the process that started it."""
-    lines = Path("/proc/self/status").read_text().splitlines()
+    lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
     return next(1024 * int(line.split()[1]) for line in lines if line.startswith("VmHWM:"))
 
 

@@ -159,7 +159,9 @@ def main() -> None:
     Console(highlight=False, width=110).print(table(figures))
     machine = {"cores": len(os.sched_getaffinity(0)), "kernel": platform.release(), "python": platform.python_version()}
     if arguments.out is not None:
-        arguments.out.write_text(json.dumps({"machine": machine, "figures": figures}, indent=2) + "\n")
+        arguments.out.write_text(
+            json.dumps({"machine": machine, "figures": figures}, indent=2) + "\n", encoding="utf-8"
+        )
 
 
 if __name__ == "__main__":

@@ -74,7 +74,7 @@ class Adapter:
         tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in self.tensors.items()}
         save_file(tensors, folder / ADAPTER_FILE, metadata={"format": "pt"})
         settings = dict(self.settings or self._fewest_settings())
-        (folder / ADAPTER_CONFIG).write_text(json.dumps(settings, indent=2, sort_keys=True))
+        (folder / ADAPTER_CONFIG).write_text(json.dumps(settings, indent=2, sort_keys=True), encoding="utf-8")
 
     @cached_property
     def digest(self) -> str:
@@ -126,7 +126,7 @@ def digest(named: Iterable[tuple[str, bytes]]) -> str:
 
 def _read_settings(folder: Path) -> dict[str, Any]:
     try:
-        return dict(json.loads((folder / ADAPTER_CONFIG).read_text()))
+        return dict(json.loads((folder / ADAPTER_CONFIG).read_text(encoding="utf-8")))
     except (OSError, ValueError) as error:
         raise AdapterError(f"{folder} holds no adapter: {ADAPTER_CONFIG}: {error}") from error
 

@@ -1,5 +1,6 @@
 """Files that survive a kill: whole or as they were before. Text, JSON Lines, and locks."""
 
+import codecs
 import fcntl
 import json
 import os
@@ -11,6 +12,13 @@ from typing import Any
 
 from counterpoint.errors import RunError
 
+_MARKS = {
+    codecs.BOM_UTF32_LE: "UTF-32",
+    codecs.BOM_UTF32_BE: "UTF-32",
+    codecs.BOM_UTF16_LE: "UTF-16",
+    codecs.BOM_UTF16_BE: "UTF-16",
+}
+"""The longer marks first: that of UTF-32 may begin with that of UTF-16."""
 _PATIENCE = 0.25
 """Seconds that taking a lock tries for."""
 _PAUSE = 0.05
@@ -46,13 +54,29 @@ def partial_of(path: Path) -> Path:
 def write_whole(path: Path, text: str) -> None:
     """`path` holds `text`; a kill leaves either that or what it held before."""
     partial = partial_of(path)
-    partial.write_text(text)
+    partial.write_text(text, encoding="utf-8")
     partial.replace(path)
+
+
+def decoded(data: bytes) -> str:
+    """The text of a file that a person wrote: UTF-8, without a byte order mark.
+
+    Raises ValueError, which names the first byte that is not UTF-8, its line, and the encoding that it looks like.
+    """
+    for mark, name in _MARKS.items():
+        if data.startswith(mark):
+            raise ValueError(f"it begins with the mark of {name}; save it as UTF-8")
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        start = error.start + (len(codecs.BOM_UTF8) if data.startswith(codecs.BOM_UTF8) else 0)
+        line = data.count(b"\n", 0, start) + 1
+        raise ValueError(f"byte {data[start]:#04x} in line {line} is not UTF-8; save it as UTF-8") from None
 
 
 def append_row(path: Path, row: Mapping[str, Any]) -> None:
     """`path` has one more line, the row as JSON; a kill may leave a part of the line, which no reader counts."""
-    with path.open("a") as file:
+    with path.open("a", encoding="utf-8") as file:
         file.write(json.dumps(row) + "\n")
 
 

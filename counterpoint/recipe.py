@@ -13,7 +13,7 @@ from pydantic import BaseModel, ValidationError
 from counterpoint.config import AlgorithmConfig, Config
 from counterpoint.errors import ConfigError, unknown
 from counterpoint.family import is_own, look_in
-from counterpoint.files import near
+from counterpoint.files import decoded, near
 from counterpoint.options import Spec, explain
 from counterpoint.places import located
 from counterpoint.presets import preset
@@ -183,10 +183,10 @@ def recipes() -> dict[str, Path]:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(path.read_text())
+        return tomllib.loads(decoded(path.read_bytes()))
     except OSError as error:
         raise ConfigError(f"{path} cannot be read: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except ValueError as error:  # tomllib's error is one too
         raise ConfigError(f"{path} is not TOML: {error}") from error
 
 

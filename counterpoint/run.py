@@ -161,7 +161,7 @@ class Run:
     @property
     def facts(self) -> dict[str, Any]:
         """The content of `run.json`."""
-        return dict(json.loads((self.path / FACTS).read_text()))
+        return dict(json.loads((self.path / FACTS).read_text(encoding="utf-8")))
 
     def pin(self, facts: Mapping[str, Any]) -> None:
         """`run.json` holds these facts too. Raises RunError if one had another value: that is another run."""
@@ -281,7 +281,7 @@ class Run:
     def summary(self) -> Summary | None:
         """The content of `summary.json`; None before the run ended, or if it ended without an evaluation."""
         path = self.path / SUMMARY
-        plain = json.loads(path.read_text()) if path.is_file() else {}
+        plain = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
         return Summary.from_dict(plain) if plain else None
 
     @property
@@ -364,7 +364,7 @@ class Run:
 
     def checkpoint_state(self, step: int) -> dict[str, Any]:
         """The content of the checkpoint's `state.json`: digests of the adapters, and why the run was stopped."""
-        return dict(json.loads((self.checkpoint_path(step) / "state.json").read_text()))
+        return dict(json.loads((self.checkpoint_path(step) / "state.json").read_text(encoding="utf-8")))
 
     def _append(self, name: str, row: Mapping[str, Any]) -> None:
         append_row(self.path / name, row)

@@ -102,6 +102,9 @@ class Task:
     reference: str | None = field(default=None, repr=False, compare=False)
     """The right answer as a person would read it, where the key is something else; only records show it."""
 
+    place: str = field(default="", repr=False, compare=False)
+    """Where in the data the task stands, for messages; empty for a task that was made."""
+
     @property
     def recorded_key(self) -> str:
         """The right answer as the records of a run have it: `reference`, or else the key.

@@ -476,7 +476,7 @@ def save(model: Qwen3ForCausalLM, tokenizer: PreTrainedTokenizerFast, out: Path,
     out.mkdir(parents=True, exist_ok=True)
     tokenizer.save_pretrained(out)
     copy.deepcopy(model).half().save_pretrained(out)
-    (out / "pretraining.json").write_text(json.dumps(made_with, indent=2) + "\n")
+    (out / "pretraining.json").write_text(json.dumps(made_with, indent=2) + "\n", encoding="utf-8")
 
 
 def main() -> None:

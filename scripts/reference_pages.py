@@ -46,12 +46,12 @@ def write(folder: Path) -> None:
     for name, text in {**pages, **_api()}.items():
         path = folder / f"{name}.md"
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text)
+        path.write_text(text, encoding="utf-8")
 
 
 def version(root: Path) -> str:
     """The version of the package, from `pyproject.toml`."""
-    return str(tomllib.loads((root / "pyproject.toml").read_text())["project"]["version"])
+    return str(tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"])
 
 
 # ---- the recipe

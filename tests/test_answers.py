@@ -7,9 +7,9 @@ from fractions import Fraction
 
 import pytest
 
+from counterpoint.boxes import boxes, last_box
 from counterpoint.judges._plain import amount, plain
 from counterpoint.judges.text import NumberJudge, TextJudge, same_number, same_text_or_number
-from counterpoint.tasks._answers import boxes, last_box
 
 
 def same(answer: str, key: str) -> bool:
@@ -43,7 +43,7 @@ def slow_boxes(text: str) -> list[str]:
         (r"} \boxed{3} }", ["3"]),
         (r"{ \boxed{4}", ["4"]),
         (r"\boxed{}", [""]),
-        (r"\boxed 5, boxed{6}, \Boxed{7}", []),
+        (r"boxed{6}, \Boxed{7}", []),
         ("\\boxed{1,\n2}", ["1,\n2"]),
         ("", []),
     ],
@@ -52,6 +52,37 @@ def test_boxes_are_read_with_their_braces_balanced(text, found):
     assert boxes(text) == found
     assert slow_boxes(text) == found
     assert last_box(text) == ((found[-1] or None) if found else None)
+
+
+SHORT_BOXES = [
+    (r"So it is $\boxed 2$.", "2"), (r"So it is $\boxed{2}$.", "2"), (r"It is \boxed{ {1, 2} }.", "{1, 2}"),
+    (r"\boxed\frac12", r"\frac12"), (r"$\boxed\frac{1}{2}$.", r"\frac{1}{2}"), (r"\boxed {3}", "3"),
+    ("\\boxed\n{3}", "3"), (r"$\boxed\pi$", r"\pi"), (r"so \boxed\pi is it", r"\pi"), (r"\boxed-2", "-2"),
+    (r"\boxed 25 apples", "25"), (r"\boxed 1,204.", "1,204"), (r"**\boxed 5**", "5"), (r"(\boxed 5)", "5"),
+    (r"$\boxed (1, 2)$", "(1, 2)"), (r"\boxed A.", "A"), (r"$\boxed x$", "x"), (r"\boxed 3/4", "3/4"),
+    (r"$\boxed x^2+1$", "x^2+1"), (r"\boxed 2^{10}", "2^{10}"), (r"\boxed \$5", r"\$5"), (r"\boxed 50\%", r"50\%"),
+    (r"\(\boxed 2\)", "2"), (r"\[\boxed\sqrt{3}\]", r"\sqrt{3}"), (r"$\boxed \sqrt[3]{2}$", r"\sqrt[3]{2}"),
+    (r"\boxed\text{Paris}.", r"\text{Paris}"), (r"\boxed.5", ".5"), ("$$\n\\boxed 7\n$$", "7"),
+    (r"\boxed{1} and then \boxed 2", "2"), (r"\boxed 1 and then \boxed{2}", "2"), (r"\boxed\boxed{7}", "7"),
+    (r"\boxed{\{1,2\}}", r"\{1,2\}"), (r"\boxed{\left\{x\right.}", r"\left\{x\right."), (r"\\boxed{5}", "5"),
+    (r"\fbox{3}", "3"), (r"\boxed{4} \fbox{3}", "4"), (r"\boxed{4 \fbox{3}", None), (r"\fbox 3", None),
+    (r"put it in \boxed notation", None), (r"use \boxed.", None), ("`\\boxed`", None), (r"\boxed", None),
+    (r"\boxed a number", None), (r"\boxed{1} \boxed{}", None), (r"\boxed{1} \boxed{2", "1"), (r"\boxed{\}", None),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("text", "answer"), SHORT_BOXES)
+def test_a_box_is_read_as_tex_and_a_reader_would(text, answer):
+    assert last_box(text) == answer
+
+
+@pytest.mark.parametrize(
+    "piece", [r"\boxed", r"\boxed ", r"\boxed 1", r"\boxed\text{", r"\boxed\frac", r"\boxed(", "\\"]
+)
+def test_hostile_boxes_without_braces_are_read_in_one_pass(piece):
+    began = time.perf_counter()
+    boxes(piece * 20_000)
+    assert time.perf_counter() - began < 3.0
 
 
 def test_boxes_agree_with_a_slow_reader_on_every_short_text():

@@ -11,10 +11,10 @@ from importlib.util import find_spec
 
 import pytest
 
+from counterpoint.boxes import last_box
 from counterpoint.errors import ConfigError, TaskError
 from counterpoint.judges.gym.judge import PROGRAM
 from counterpoint.task import WRONG
-from counterpoint.tasks._answers import last_box
 from counterpoint.tasks.gym import gym
 
 module = sys.modules[gym.__module__]

@@ -17,6 +17,9 @@ from counterpoint.workflows.base import Reply
         (r"Solution 1 is wrong because 3 + 4 is 7. \boxed{2}", 1),
         (r"\boxed{39}", 38),
         (r"\boxed{0}", -1),
+        (r"So it is $\boxed 2$.", 1),
+        (r"\boxed {2} is \boxed 2", 1),
+        (r"As \boxed notation says: \boxed{2}", 1),
     ],
 )
 def test_a_box_with_a_number_is_a_choice_counted_from_zero(text, index):
@@ -77,6 +80,8 @@ def test_the_answer_of_a_solution_is_not_taken_for_its_number():
         r"The last step is incorrect, or is it correct? \boxed{%s} is my verdict.",
         r"\boxed{%s}, I say \boxed{%s}.",
         r"\boxed{%s} \boxed{\text{%s}}",
+        r"\boxed {%s}",
+        r"$\boxed\text{%s}$",
     ],
 )
 @pytest.mark.parametrize("write", [str.lower, str.capitalize, str.upper])

@@ -10,9 +10,9 @@ class Line:
     """What the script says goes to whoever asked; whatever else is printed goes to the log."""
 
     def __init__(self) -> None:
-        self._out = os.fdopen(os.dup(1), "w")
+        self._out = os.fdopen(os.dup(1), "w", encoding="utf-8")
         os.dup2(2, 1)
-        with open(sys.argv[1]) as file:
+        with open(sys.argv[1], encoding="utf-8") as file:
             self.work: dict[str, Any] = json.load(file)
 
     def say(self, **what: Any) -> None:

@@ -118,12 +118,12 @@ class Algorithm:
 
     def save(self, folder: Path) -> None:
         """Writes the baselines into `folder`."""
-        (folder / BASELINES_FILE).write_text(json.dumps(self.baselines, indent=2) + "\n")
+        (folder / BASELINES_FILE).write_text(json.dumps(self.baselines, indent=2) + "\n", encoding="utf-8")
 
     def load(self, folder: Path) -> None:
         """Replaces the baselines by those saved in `folder`."""
         self.baselines.clear()
-        self.baselines.update(json.loads((folder / BASELINES_FILE).read_text()))
+        self.baselines.update(json.loads((folder / BASELINES_FILE).read_text(encoding="utf-8")))
 
     def _in_loss(self, sample: Sample) -> bool:
         return (sample.signal or self.keeps_without_signal) and not self.overlong.masks(sample.call)

@@ -146,7 +146,7 @@ def _write(into: Path, files: Mapping[str, str]) -> None:
     try:
         into.mkdir(parents=True, exist_ok=True)
         for file, text in files.items():
-            (into / file).write_text(text)
+            (into / file).write_text(text, encoding="utf-8")
     except OSError as error:
         raise ConfigError(f"{into} cannot be written to: {failure_of_place(error) or error}") from error
     print(f"wrote {' and '.join(str(into / file) for file in files)}")

@@ -3,6 +3,7 @@
 import os
 import sys
 import warnings
+from io import TextIOWrapper
 from pathlib import Path
 from typing import Annotated
 
@@ -365,6 +366,8 @@ def init_task(
 def main() -> None:
     """Run the command line; an error is one line on standard error and exit status 2."""
     _silence_libraries()
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a sign that the locale lacks is no reason to raise
     try:
         app()
     except BrokenPipeError:

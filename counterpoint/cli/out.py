@@ -112,7 +112,7 @@ def write_out(out: Path | None, value: Any) -> None:
     if out is None:
         return
     try:
-        out.write_text(json.dumps(value, indent=2) + "\n")
+        out.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
     except OSError as error:
         raise RunError(f"--out {out} cannot be written: {error}") from error
 

@@ -32,5 +32,5 @@ def _named(path: Path) -> str:
 
 
 def _about(readme: Path) -> str:
-    found = _SENTENCE.search(readme.read_text()) if readme.is_file() else None
+    found = _SENTENCE.search(readme.read_text(encoding="utf-8")) if readme.is_file() else None
     return " ".join(found[0].split()).rstrip(":") if found else ""

@@ -70,7 +70,7 @@ def export(run: Run, name: str, folder: Path, *, step: Step | None = None, merge
     else:
         _write_adapter(partial, source, base, settings)
     tokenizer.save_pretrained(str(partial))
-    (partial / "README.md").write_text(card(subject))
+    (partial / "README.md").write_text(card(subject), encoding="utf-8")
     _as_readable_as(partial / "README.md")
     partial.rename(folder.resolve())
     return Exported(folder=folder, policy=policy, step=step, base=base)
@@ -114,10 +114,10 @@ def _as_readable_as(file: Path) -> None:
 
 def _write_adapter(folder: Path, source: Path, base: str, settings: PolicySettings) -> None:
     """The saved adapter, which names a base that can be found."""
-    config: dict[str, Any] = json.loads((source / ADAPTER_CONFIG).read_text())
+    config: dict[str, Any] = json.loads((source / ADAPTER_CONFIG).read_text(encoding="utf-8"))
     config |= {"base_model_name_or_path": base, "inference_mode": True}
     config["revision"] = settings.model.revision if is_on_hub(base) else None
-    (folder / ADAPTER_CONFIG).write_text(json.dumps(config, indent=2) + "\n")
+    (folder / ADAPTER_CONFIG).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
     shutil.copyfile(source / ADAPTER_FILE, folder / ADAPTER_FILE)
 
 

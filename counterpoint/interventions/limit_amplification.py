@@ -53,8 +53,8 @@ class LimitAmplification(Intervention):
 
     def save(self, folder: Path) -> None:
         rows = [[*source, value] for source, value in self._measured.items()]
-        (folder / MEASURED_FILE).write_text(json.dumps(rows) + "\n")
+        (folder / MEASURED_FILE).write_text(json.dumps(rows) + "\n", encoding="utf-8")
 
     def load(self, folder: Path) -> None:
-        rows = json.loads((folder / MEASURED_FILE).read_text())
+        rows = json.loads((folder / MEASURED_FILE).read_text(encoding="utf-8"))
         self._measured = {Source(policy, role): value for policy, role, value in rows}

@@ -51,6 +51,13 @@ class Judge(Judging, ABC):
     async def judge(self, answer: str, key: str) -> Score:
         """The score of one answer."""
 
+    def takes(self, key: str) -> bool:
+        """False if not even the key itself would be a right answer, so that nothing could be; True if that is unknown.
+
+        No process is needed, and none is started.
+        """
+        return True
+
     def for_problem(self, problem: str) -> Callable[[str, str], Awaitable[Score]]:
         """The judge of the answers to one problem, whose text it may use."""
         return self.judge

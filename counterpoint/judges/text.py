@@ -30,6 +30,11 @@ async def same_text_or_number(answer: str, key: str) -> Score:
     return _compared(answer, key, percent=False, text=True)
 
 
+def alike(answer: str, key: str) -> bool:
+    """True if `same_text_or_number` finds the answer right."""
+    return _compared(answer, key, percent=False, text=True) == RIGHT
+
+
 class NumberJudge(Judge):
     """The judge "number": right is the same rational number. With `percent`, `50%` is the number 0.5."""
 
@@ -40,6 +45,9 @@ class NumberJudge(Judge):
 
     async def judge(self, answer: str, key: str) -> Score:
         return _compared(answer, key, percent=self._percent, text=False)
+
+    def takes(self, key: str) -> bool:
+        return _compared(key, key, percent=self._percent, text=False).reward == 1.0
 
 
 class TextJudge(Judge):
@@ -55,6 +63,9 @@ class TextJudge(Judge):
 
     async def judge(self, answer: str, key: str) -> Score:
         return _compared(answer, key, percent=self._percent, text=True)
+
+    def takes(self, key: str) -> bool:
+        return _compared(key, key, percent=self._percent, text=True).reward == 1.0
 
 
 def _compared(answer: str, key: str, *, percent: bool, text: bool) -> Score:

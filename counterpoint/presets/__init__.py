@@ -19,4 +19,4 @@ def preset(name: object) -> dict[str, Any]:
 
 def preset_text(name: str) -> str:
     """The TOML file of a preset that exists."""
-    return (_HERE / f"{name}.toml").read_text()
+    return (_HERE / f"{name}.toml").read_text(encoding="utf-8")

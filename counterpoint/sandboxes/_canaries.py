@@ -27,7 +27,7 @@ async def check_canaries(run: Run) -> None:
     with tempfile.TemporaryDirectory() as folder, socket.create_server(("127.0.0.1", 0)) as listener:
         secret = secrets.token_hex(16)
         file = Path(folder) / "secret"
-        file.write_text(secret)
+        file.write_text(secret, encoding="utf-8")
         file.chmod(0o644)
         Path(folder).chmod(0o755)
         programs = {

@@ -36,7 +36,7 @@ _GRACE_SECONDS = 60.0
 _PAUSES = (0.0, 0.5, 2.0, 8.0)
 """Seconds before each attempt."""
 _SHIPPED = {
-    one.__name__.rpartition(".")[2]: Path(str(one.__file__)).read_text()
+    one.__name__.rpartition(".")[2]: Path(str(one.__file__)).read_text(encoding="utf-8")
     for one in (exits, clock, codec, program, shipped)
 }
 """The source of the modules that the server runs, in the order of their imports."""

@@ -12,10 +12,10 @@ from counterpoint.judges import build_judge
 from counterpoint.judges.base import Judge, Together
 from counterpoint.judges.function.judge import FunctionJudge, is_async
 from counterpoint.judges.programs.grader import Grader
-from counterpoint.judges.text import same_text_or_number
+from counterpoint.judges.text import NumberJudge, same_number, same_text_or_number
 from counterpoint.options import Spec
 from counterpoint.sandboxes import build_sandbox
-from counterpoint.task import Task
+from counterpoint.task import JudgeFunction, Task
 from counterpoint.tasks._readings import check_readings
 from counterpoint.tasks._refused import quoted
 from counterpoint.tasks.base import Splits, splits_of
@@ -34,6 +34,8 @@ TASKS: Family[Any] = Family(
 )
 _DEFAULT_SANDBOX = Spec(name="fork_server")
 _OWN_JUDGE = Spec(name="task")
+_SHORT = 100
+"""Digits of a number that no judge has trouble with."""
 
 
 def load_tasks(spec: Spec, sandbox: Spec = _DEFAULT_SANDBOX, judge: Spec = _OWN_JUDGE) -> Splits:
@@ -47,18 +49,43 @@ def load_tasks(spec: Spec, sandbox: Spec = _DEFAULT_SANDBOX, judge: Spec = _OWN_
     if is_own(spec.name):
         check_readings(splits.every(), f"task {spec.name!r}")
     if chosen is not None:
-        return _judged_by(chosen, splits)
+        splits = _judged_by(chosen, splits)
     _check_keys(splits, spec.name)
+    if chosen is not None:
+        return splits
     return _own_judges_bounded(splits)
 
 
 def _check_keys(splits: Splits, name: str) -> None:
-    """Raises TaskError if an answer is compared with a key that is blank, which none can equal."""
+    """Raises TaskError if an answer is compared with a key that none can equal, not even the key itself.
+
+    The keys of the user's own judges are not tried: they may be anything.
+    """
+    refused = []
     for task in splits.every():
         if task.judge is same_text_or_number and not task.key.strip():
             raise TaskError(
                 f"task {name!r}: {quoted(task.problem.text)} has an empty answer; give one, or a judge that needs none"
             )
+        bad = next((key for key in task.accepted or (task.key,) if not _takes(task.judge, key)), None)
+        if bad is not None:
+            place = task.place or f"task {name!r}, {quoted(task.problem.text)}"
+            refused.append(f"{place}: the judge does not accept its answer {quoted(bad)} as an answer to itself")
+    if refused:
+        raise TaskError(
+            f"{refused[0]}, so nothing could be right. Of {sum(1 for _ in splits.every())} tasks this holds for"
+            f" {len(refused)}; change the answer, or the judge"
+        )
+
+
+def _takes(judge: JudgeFunction, key: str) -> bool:
+    """True unless a shipped judge would find the key itself wrong. Whole numbers are right to every one of them."""
+    if key.isdecimal() and len(key) <= _SHORT:
+        return True
+    if judge is same_number:
+        return NumberJudge().takes(key)
+    owner = getattr(judge, "__self__", None)
+    return not isinstance(owner, Judge) or owner.takes(key)
 
 
 def _noted(splits: Splits) -> Splits:
@@ -96,6 +123,7 @@ def _judged_by(judge: Judge, splits: Splits) -> Splits:
                 bounded=judge.bounded,
                 reference=task.reference,
                 accepted=task.accepted,
+                place=task.place,
             )
             for task in tasks
         )

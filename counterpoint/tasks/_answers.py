@@ -2,7 +2,6 @@
 
 import json
 import math
-import re
 from collections.abc import Sequence
 from decimal import Decimal
 from typing import Any
@@ -11,21 +10,7 @@ from counterpoint.errors import TaskError
 
 BOXED_FORMAT = r"Write the final answer as \boxed{answer}."
 _MOST_DIGITS = 1000
-_BRACE = re.compile(r"\\boxed\{|[{}]")
-
-
-def boxes(text: str) -> list[str]:
-    r"""The contents of every `\boxed{...}` in `text`, in order, braces balanced; an unclosed box is none."""
-    return [text[begin:end].strip() for begin, end in _box_spans(text)]
-
-
-def last_box(text: str) -> str | None:
-    r"""The content of the last `\boxed{...}`; None if there is none or it is empty."""
-    spans = _box_spans(text)
-    if not spans:
-        return None
-    begin, end = spans[-1]
-    return text[begin:end].strip() or None
+_NARROW = ("float16", "float32")
 
 
 def last_line(text: str) -> str | None:
@@ -41,14 +26,14 @@ def whole(text: str) -> str | None:
 def keys_of(value: Any, separator: str = "") -> tuple[str, ...]:
     """The answers that are right, of one value or of a list of them, or of text with a `separator` between them.
 
-    Numbers are kept as they are written; true and false are text in lower case. Raises TaskError with the reason if
-    there is none, or one of them is no text and no number.
+    Numbers are written as `key_of` says. Raises TaskError with the reason if there is none, or one of them is no text
+    and no number.
     """
     if isinstance(value, list | tuple):
         if not value:
             raise TaskError("is an empty list")
-        return tuple(dict.fromkeys(key for one in value for key in (_key(one),)))
-    key = _key(value)
+        return tuple(dict.fromkeys(map(key_of, value)))
+    key = key_of(value)
     parts = [part.strip() for part in key.split(separator)] if separator else [key]
     if not all(parts):
         raise TaskError(f"has an empty answer: {key!r}")
@@ -60,7 +45,7 @@ def task_keys(value: Any) -> tuple[str, ...]:
 
     Raises TaskError with the reason if it is not a number, or an empty list.
     """
-    if isinstance(value, list | tuple | bool | float) or hasattr(value, "item"):
+    if isinstance(value, list | tuple | bool | int | float | Decimal) or hasattr(value, "item"):
         return keys_of(value)
     return ("" if value is None else str(value),)
 
@@ -70,9 +55,17 @@ def listed(keys: Sequence[str]) -> str:
     return keys[0] if len(keys) == 1 else json.dumps([*keys], ensure_ascii=False)
 
 
-def _key(value: Any) -> str:
+def key_of(value: Any) -> str:
+    """A value of data as text. Numbers of a JSON file stay as they are written, `true` and `false` are in lower case.
+
+    Other numbers have the fewest digits that tell them from every other number of their own type, and no exponent: 0.1
+    for the Float32 0.1, 0.00001 for 1e-05, 5 for 5.0. Raises TaskError with the reason if no answer can equal it.
+    """
     if getattr(value, "shape", None) == () and hasattr(value, "item"):
+        narrow = str(getattr(value, "dtype", "")).rpartition(".")[2]
         value = value.item()
+        if narrow in _NARROW and math.isfinite(value):
+            return shortest(value, narrow)
     match value:
         case None:
             raise TaskError("is empty")
@@ -80,24 +73,27 @@ def _key(value: Any) -> str:
             return "true" if value else "false"
         case float() | Decimal() if not math.isfinite(value):
             raise TaskError(f"is {value}, which no answer can equal")
-        case int() if value.bit_length() > 4 * _MOST_DIGITS:
+        case int() if abs(value) >= 10**_MOST_DIGITS:
             raise TaskError(f"is a number of more than {_MOST_DIGITS} digits")
-        case str() | int() | float() | Decimal():
+        case Decimal():
+            return format(value, "f")
+        case float() if type(value) is float:
+            return positional(str(value))
+        case str() | int() | float():
             if not str(value).strip():
                 raise TaskError("is empty")
             return str(value)
     raise TaskError(f"is {type(value).__name__}, not text or a number")
 
 
-def _box_spans(text: str) -> list[tuple[int, int]]:
-    """Begin and end of the content of each box, in the order of the beginnings; in one pass over the text."""
-    spans = []
-    opened: list[re.Match[str]] = []
-    for brace in _BRACE.finditer(text):
-        if brace[0] != "}":
-            opened.append(brace)
-        elif opened:
-            opening = opened.pop()
-            if opening[0] != "{":
-                spans.append((opening.end(), brace.start()))
-    return sorted(spans)
+def shortest(value: float, dtype: str) -> str:
+    """A float16 or float32 with the fewest digits that tell it from every other number of its type."""
+    import numpy as np
+
+    return positional(str(np.dtype(dtype).type(value)))
+
+
+def positional(number: str) -> str:
+    """A decimal without an exponent, and without digits behind the point if these are zero."""
+    whole, point, behind = format(Decimal(number), "f").partition(".")
+    return whole if not behind.strip("0") else f"{whole}{point}{behind}"

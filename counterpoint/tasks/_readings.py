@@ -9,17 +9,19 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
+from counterpoint.boxes import last_box
 from counterpoint.errors import ConfigError, TaskError, unknown
 from counterpoint.family import Family, is_own
+from counterpoint.judges.text import alike
 from counterpoint.task import Problem, Task
-from counterpoint.tasks._answers import BOXED_FORMAT, last_box
+from counterpoint.tasks._answers import BOXED_FORMAT
 
 Extract = Callable[[str], str | None]
 PATTERN: Final = "pattern"
 READINGS: Family[Extract] = Family(
     "reading",
     {
-        "boxed": "counterpoint.tasks._answers:last_box",
+        "boxed": "counterpoint.boxes:last_box",
         "last_line": "counterpoint.tasks._answers:last_line",
         "whole": "counterpoint.tasks._answers:whole",
     },
@@ -69,6 +71,11 @@ class Reading:
         """True if an answer that is this key can be read at all; always for patterns and the user's own functions."""
         example = {"boxed": rf"\boxed{{{key}}}", "last_line": key, "whole": key}.get(self.name)
         return example is None or self.extract(example) == key.strip()
+
+    def reads_right(self, key: str) -> bool:
+        """True if the key is read as the same number or text, in a reply that the sentence may ask for."""
+        found = map(self.extract, asked_for(self.answer_format, key))
+        return any(answer is not None and alike(answer, key) for answer in found)
 
     def _reads_back(self, key: str) -> bool:
         replies = [self.extract(reply) for reply in asked_for(self.answer_format, key)]

@@ -3,6 +3,7 @@
 import csv
 import gzip
 import io
+import math
 import re
 import zlib
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -14,6 +15,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from counterpoint.errors import ConfigError, TaskError
+from counterpoint.files import decoded
+from counterpoint.tasks._answers import shortest
 from counterpoint.tasks._packed_tests import parsed
 
 HUMANEVAL: Final = "humaneval"
@@ -21,6 +24,7 @@ HUMANEVAL: Final = "humaneval"
 LOCAL: Final = "a .jsonl, .json, .csv, .tsv (each also as .gz) or .parquet file, or a folder of them"
 """The files that can be read, for messages."""
 _SHARD: Final = re.compile(r"-[0-9]{5}-of-[0-9]{5}$")
+_NARROW: Final = ("Float16", "Float32")
 _PACKED: Final = (".jsonl", ".json", ".csv", ".tsv")
 _SUFFIXES: Final = (*_PACKED, *(f"{suffix}.gz" for suffix in _PACKED), ".parquet")
 
@@ -167,15 +171,36 @@ def _parquet(file: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
         frame = pl.read_parquet(file)
     except (pl.exceptions.PolarsError, OSError) as error:
         raise TaskError(f"{file} is not a Parquet file that can be read: {error}") from error
+    narrow = {name: dtype for name, dtype in frame.schema.items() if _is_narrow(dtype)}
     for number, row in enumerate(frame.iter_rows(named=True), start=1):
+        for name, dtype in narrow.items():
+            row[name] = _as_written(row[name], dtype)
         yield f"{file}, row {number}", row
+
+
+def _is_narrow(dtype: Any) -> bool:
+    """True for a Parquet type of floats of 16 or 32 bits, also inside lists and objects."""
+    inner = [field.dtype for field in getattr(dtype, "fields", [])] or [getattr(dtype, "inner", None)]
+    return str(dtype) in _NARROW or any(_is_narrow(one) for one in inner if one is not None)
+
+
+def _as_written(value: Any, dtype: Any) -> Any:
+    """The value, in which a narrow float has the digits of its own type: 0.1 and not 0.10000000149011612."""
+    if isinstance(value, float) and str(dtype) in _NARROW:
+        return Written(shortest(value, str(dtype).lower()) if math.isfinite(value) else str(value))
+    if isinstance(value, list):
+        return [_as_written(one, dtype.inner) for one in value]
+    if isinstance(value, dict):
+        types = {field.name: field.dtype for field in dtype.fields}
+        return {name: _as_written(one, types[name]) for name, one in value.items()}
+    return value
 
 
 def _text(file: Path) -> str:
     try:
         data = gzip.decompress(file.read_bytes()) if file.suffix.lower() == ".gz" else file.read_bytes()
-        return data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
+        return decoded(data)
+    except ValueError as error:
         raise TaskError(f"{file} is not UTF-8 text: {error}") from error
     except (OSError, EOFError, zlib.error) as error:
         raise TaskError(f"{file} cannot be read: {error}") from error

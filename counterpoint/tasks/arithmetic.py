@@ -5,10 +5,11 @@ from typing import Annotated
 
 from pydantic import Field
 
+from counterpoint.boxes import last_box
 from counterpoint.errors import TaskError
 from counterpoint.judges.text import same_number
 from counterpoint.task import Problem, Task
-from counterpoint.tasks._answers import BOXED_FORMAT, last_box
+from counterpoint.tasks._answers import BOXED_FORMAT
 from counterpoint.tasks._splits import Split, problem_id, split_of
 from counterpoint.tasks.base import Splits
 

@@ -14,11 +14,12 @@ from itertools import chain
 from types import MappingProxyType
 from typing import Any, Final
 
+from counterpoint.boxes import last_box
 from counterpoint.errors import TaskError
 from counterpoint.judges.base import Judging
 from counterpoint.judges.text import same_text_or_number
 from counterpoint.task import JudgeFunction, Problem, Task
-from counterpoint.tasks._answers import BOXED_FORMAT, last_box, listed, task_keys
+from counterpoint.tasks._answers import BOXED_FORMAT, listed, task_keys
 from counterpoint.tasks._readings import unread
 from counterpoint.tasks._refused import quoted, repeated
 from counterpoint.tasks._splits import Split, normal, problem_id, split_of
@@ -88,13 +89,14 @@ def task_of(
     answer_format: str = BOXED_FORMAT,
     extract: Callable[[str], str | None] = last_box,
     id: str = "",
+    place: str = "",
 ) -> Task:
     r"""The task to answer the question `text`, with the right answer `key`, which is kept as text.
 
     A list or tuple as `key` holds several right answers. An answer is read from the last `\boxed{...}` of a reply and
     is right if it is the same number or text as a person reads it (see `same_text_or_number`). `judge(answer, key)` may
     be any function, plain or async, that returns a reward in [0, 1], True, False, None (not judged) or a `Score`. The
-    id is that of the text.
+    id is that of the text; `place` says in messages where the question stands.
 
     Raises TaskError if the text is empty, or the key is not a number or is an empty list.
     """
@@ -106,7 +108,8 @@ def task_of(
         keys = task_keys(key)
     except TaskError as error:
         raise TaskError(f"the answer to {quoted(text)} {error}") from None
-    return Task(problem=problem, key=listed(keys), judge=judge, accepted=keys if len(keys) > 1 else ())
+    accepted = keys if len(keys) > 1 else ()
+    return Task(problem=problem, key=listed(keys), judge=judge, accepted=accepted, place=place)
 
 
 def splits_of(made: object, source: str) -> Splits:

@@ -8,11 +8,12 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
+from counterpoint.boxes import last_box
 from counterpoint.errors import ConfigError, TaskError, unknown
 from counterpoint.judges._process import Program
 from counterpoint.judges.gym.judge import PROGRAM, GymJudge
 from counterpoint.task import Problem, Task
-from counterpoint.tasks._answers import BOXED_FORMAT, last_box
+from counterpoint.tasks._answers import BOXED_FORMAT
 from counterpoint.tasks._splits import problem_id
 from counterpoint.tasks.base import Splits
 

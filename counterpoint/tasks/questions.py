@@ -4,16 +4,20 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Final, Literal
+from typing import Annotated, Any, Final, Literal
+
+from pydantic import Field
 
 from counterpoint.errors import ConfigError, TaskError
 from counterpoint.judges.text import TextJudge, same_text_or_number
 from counterpoint.task import JudgeFunction, Task
 from counterpoint.tasks._answers import keys_of, listed
-from counterpoint.tasks._readings import Reading, reading_of
+from counterpoint.tasks._choices import Choices, choices_of, hidden, named_in
+from counterpoint.tasks._readings import PATTERN, Reading, reading_of
 from counterpoint.tasks._refused import Refused, complaint, repeated
 from counterpoint.tasks._sources import Row, located, rows_of
 from counterpoint.tasks._splits import SPLITS, Split, normal, problem_id, split_named, split_of
+from counterpoint.tasks._written import AnswerIn, answer_in_text
 from counterpoint.tasks.base import Splits, task_of
 
 _IN_ORDER: Final[tuple[Split, ...]] = ("test", "validation", "train")
@@ -33,12 +37,20 @@ def questions(
     pattern: str = "",
     answer_format: str = "",
     percent: bool = False,
+    answer_in: AnswerIn = "",
+    choices: str = "",
+    first_choice: Annotated[int, Field(ge=0, le=1)] = 0,
     invalid: Literal["refuse", "skip"] = "refuse",
 ) -> Splits:
     r"""One task per row of the file or folder at `path`: JSON Lines, JSON, CSV, TSV or Parquet.
 
     The column `question` holds text. The column `answer` holds text, a number, true or false, or a list of several
     accepted answers; a `separator` divides one text into several. A dot in a name leads into an object: `answer.text`.
+
+    `answer_in` says where in its column an answer is: all of it, which must be no worked solution (the default) or may
+    be one (`text`); after `####` (`hashes`, as in GSM8K), in the last `\boxed{...}` (`box`), or after `answer is`
+    (`sentence`). `choices` names a column with what may be chosen; the choices are shown below the question, and the
+    answer is a letter, a text of theirs or a number that counts from `first_choice`. The letter and the text are right.
 
     `validation` and `test` are files or folders of their own; or `split` names a column that holds train, validation
     (val, dev) or test; or the files in a folder have these names. Where nothing says which questions are validation or
@@ -57,10 +69,18 @@ def questions(
     if split and (validation or test):
         raise ConfigError("task.split names a column with the splits: task.validation and task.test must be left out")
     reading = reading_of(read, pattern, answer_format)
-    columns = _Columns(question=question, answer=answer, split=split, separator=separator)
+    columns = _Columns(
+        question=question,
+        answer=answer,
+        split=split,
+        separator=separator,
+        answer_in=answer_in,
+        choices=choices,
+        first=first_choice,
+    )
     sources: dict[Split, str] = {"train": path, "validation": validation, "test": test}
     entries, refused = _entries({name: place for name, place in sources.items() if place}, columns, reading)
-    entries = _once(entries, refused)
+    entries = _answerable(_once(entries, refused), refused, reading)
     rows = len(entries) + len(refused)
     if refused and (invalid == "refuse" or not entries):
         raise TaskError(complaint(refused, rows))
@@ -81,6 +101,9 @@ class _Columns:
     answer: str
     split: str
     separator: str
+    answer_in: AnswerIn
+    choices: str
+    first: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,11 +160,7 @@ def _entry(row: Row, columns: _Columns, reading: Reading, split: Split | None) -
         raise TaskError(f"column {columns.question!r} is empty")
     if isinstance(text, bool) or not isinstance(text, str | int | float):
         raise TaskError(f"column {columns.question!r} is {type(text).__name__}, not text or a number")
-    answer = _value(row, columns.answer)
-    try:
-        keys = keys_of(answer, columns.separator)
-    except TaskError as error:
-        raise TaskError(f"column {columns.answer!r} {error}") from None
+    shown, keys = _shown(row, columns, str(text))
     unreadable = next((key for key in keys if not reading.keeps(key)), None)
     if unreadable is not None:
         raise TaskError(f"its answer {unreadable!r} can never be read with task.read = {reading.name!r}")
@@ -150,7 +169,37 @@ def _entry(row: Row, columns: _Columns, reading: Reading, split: Split | None) -
         split = split_named(said) if isinstance(said, str) else None
         if split is None:
             raise TaskError(f"column {columns.split!r} is {said!r}; allowed are train, validation (val, dev), test")
-    return _Entry(place=row.place, question=str(text), keys=keys, split=split)
+    return _Entry(place=row.place, question=shown, keys=keys, split=split)
+
+
+def _shown(row: Row, columns: _Columns, question: str) -> tuple[str, tuple[str, ...]]:
+    """The question with its choices, if any, and the answers that are right. Raises TaskError with the reason."""
+    answer = _value(row, columns.answer)
+    choices = _choices(row, columns.choices) if columns.choices else None
+    try:
+        if choices is not None:
+            return choices.shown_below(question), choices.keys(answer, columns.first)
+        if isinstance(answer, str) and columns.answer_in:
+            answer = answer_in_text(answer, columns.answer_in)
+        keys = keys_of(answer, columns.separator)
+        keys = tuple(key if columns.answer_in else answer_in_text(key, "") for key in keys)
+    except TaskError as error:
+        raise TaskError(f"column {columns.answer!r} {error}") from None
+    unseen = hidden(row.columns, question, answer)
+    if unseen:
+        raise TaskError(
+            f"its answer is a letter or a number of column {unseen!r}, which the question does not show; task.choices"
+            f" = {unseen!r} shows it"
+        )
+    return question, tuple(dict.fromkeys(name for key in keys for name in named_in(key)))
+
+
+def _choices(row: Row, column: str) -> Choices:
+    value = _value(row, column)
+    try:
+        return choices_of(value)
+    except TaskError as error:
+        raise TaskError(f"column {column!r} {error}") from None
 
 
 def _value(row: Row, column: str) -> Any:
@@ -185,6 +234,20 @@ def _once(entries: Sequence[_Entry], refused: list[Refused]) -> list[_Entry]:
     return [entry for entry in entries if id(entry) in chosen]
 
 
+def _answerable(entries: Sequence[_Entry], refused: list[Refused], reading: Reading) -> list[_Entry]:
+    """The entries whose answers a regular expression reads back; the others are refused, unless it reads none."""
+    if reading.name != PATTERN:
+        return [*entries]
+    read = {id(entry) for entry in entries if all(reading.reads_right(key) for key in entry.keys)}
+    if not read:
+        return [*entries]
+    for entry in entries:
+        if id(entry) not in read:
+            reason = f"its answer {listed(entry.keys)!r} can never be read with task.pattern"
+            refused.append(Refused(place=entry.place, reason=reason, kind="its answer can never be read"))
+    return [entry for entry in entries if id(entry) in read]
+
+
 def _tasks(
     entries: Sequence[_Entry], split: Split, reading: Reading, judge: JudgeFunction, source: str
 ) -> tuple[Task, ...]:
@@ -204,6 +267,7 @@ def _tasks(
             answer_format=reading.answer_format,
             extract=reading.extract,
             id=problem_id("question", entry.question),
+            place=entry.place,
         )
         for entry in own
     )

@@ -19,7 +19,7 @@ def tiny_qwen3_folder(path: Path, *, seed: int = 0, width: int = 32, layers: int
     `</think>`, even without `<think>` before it, and some never do.
     """
     tokenizer = byte_tokenizer([PAD, START, STOP], _ADDED)
-    tokenizer.chat_template = _TEMPLATE.read_text()
+    tokenizer.chat_template = _TEMPLATE.read_text(encoding="utf-8")
     tokenizer.save_pretrained(path)
     model = random_qwen3(tokenizer, seed=seed, prefers=_PREFERS, width=width, layers=layers)
     stops = [tokenizer.convert_tokens_to_ids(text) for text in (STOP, PAD)]

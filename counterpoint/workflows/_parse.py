@@ -1,28 +1,27 @@
 """Parsers of replies. A parser never guesses: a reply that does not plainly say it is read as None."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable
 from typing import TypeVar
 
+from counterpoint.boxes import every_box
+
 _Value = TypeVar("_Value", int, bool)
-_BOX = r"\boxed{"
-_BOXED_INTEGER = re.compile(r"\\boxed\{\s*(\d{1,4})\s*\}")
-_WORD = r"\s*(correct|incorrect)\s*"
-_BOXED_WORD = re.compile(rf"\\boxed\{{(?:{_WORD}|\s*\\text(?:bf|rm)?\{{{_WORD}\}}\s*)\}}", re.IGNORECASE)
+_INTEGER = re.compile(r"\d{1,4}")
+_WORD = re.compile(r"(?:\\text(?:bf|rm)?\{\s*)?(correct|incorrect)(?:\s*\})?", re.IGNORECASE)
 _MARK = r"[ \t#*_]*"
 _STRATEGY = re.compile(rf"^{_MARK}strategy[ \t]+(\d{{1,4}}){_MARK}[:.](?!\d){_MARK}", re.IGNORECASE | re.MULTILINE)
 
 
 def read_index(text: str) -> int | None:
     r"""The number in `\boxed{number}`, counted from 0; None without a box, or with several that disagree."""
-    number = _agreed(text, [int(found) for found in _BOXED_INTEGER.findall(text)])
+    number = _agreed(text, lambda box: int(box) if _INTEGER.fullmatch(box) else None)
     return None if number is None else number - 1
 
 
 def read_verdict(text: str) -> bool | None:
     r"""True for `\boxed{correct}`, False for `\boxed{incorrect}`; None without a box, or with boxes that disagree."""
-    words = [plain or styled for plain, styled in _BOXED_WORD.findall(text)]
-    return _agreed(text, [word.lower() == "correct" for word in words])
+    return _agreed(text, _verdict)
 
 
 def read_strategies(text: str, most: int) -> list[str]:
@@ -39,7 +38,12 @@ def read_strategies(text: str, most: int) -> list[str]:
     return found[:most]
 
 
-def _agreed(text: str, found: Sequence[_Value]) -> _Value | None:
-    """The common value of all boxes in the text; None if they disagree or there is none."""
-    values = set(found)
-    return values.pop() if len(values) == 1 and len(found) == text.count(_BOX) else None
+def _verdict(box: str) -> bool | None:
+    word = _WORD.fullmatch(box)
+    return None if word is None else word[1].lower() == "correct"
+
+
+def _agreed(text: str, read: Callable[[str], _Value | None]) -> _Value | None:
+    """The common value of all boxes in the text; None if they disagree, one has no end, or there is none."""
+    values = {None if box is None else read(box) for box in every_box(text)}
+    return values.pop() if len(values) == 1 else None

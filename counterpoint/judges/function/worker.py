@@ -15,6 +15,7 @@ import sys
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
+from io import TextIOWrapper
 from pathlib import Path
 from threading import Event, Lock, Thread, Timer, get_ident
 from time import sleep
@@ -32,6 +33,8 @@ def main() -> None:
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     voice = _Voice(os.dup(1))
     os.dup2(2, 1)  # what the function prints must not be taken for an answer
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a sign that the locale lacks is no reason to raise
     first = json.loads(questions.readline())
     sys.path[:] = first["path"]
     try:

@@ -16,6 +16,8 @@ from pydantic import Field
 from counterpoint.errors import ConfigError
 from counterpoint.judges._process import Heard, Pool, Program, patience
 from counterpoint.judges.base import Judge
+from counterpoint.judges.mathematics.phrases import paired, said, words
+from counterpoint.judges.mathematics.quantities import in_circles, incomparable, quantities, radians
 from counterpoint.judges.mathematics.text import (
     DOTS,
     LONGEST,
@@ -25,12 +27,10 @@ from counterpoint.judges.mathematics.text import (
     is_list,
     is_pair,
     number,
-    quantity,
-    radians,
+    positional,
     same,
     spelled_out,
     unfit,
-    words,
 )
 from counterpoint.task import RIGHT, WRONG, Score, not_judged
 
@@ -114,6 +114,10 @@ class MathJudge(Judge):
                 self._known.popitem(last=False)
         return score
 
+    def takes(self, key: str) -> bool:
+        """False for a key in which there is nothing to compare, such as `$` or a full stop."""
+        return settled(key, key, self._tolerance) == RIGHT
+
     async def _compared(self, pair: tuple[str, str]) -> Score:
         if pair not in self._asked:
             self._tally.compared += 1
@@ -150,7 +154,7 @@ def settled(answer: str, key: str, tolerance: float = 0.0) -> Score | None:
     """The score of an answer for which text and rational numbers suffice; None for any other."""
     if len(answer) > LONGEST + len(key):
         return Score(reward=0.0, reason=f"it has {len(answer)} characters")
-    found, right = _plain(answer), _plain(key)
+    found, right = paired(_plain(answer), _plain(key))
     if not found:
         return WRONG
     if same(found, right):
@@ -158,9 +162,9 @@ def settled(answer: str, key: str, tolerance: float = 0.0) -> Score | None:
     reason = unfit(answer)
     if reason and not unfit(key):
         return Score(reward=0.0, reason=reason)
-    text = words(right)
-    if text is not None:
-        return RIGHT if words(found) == text else WRONG
+    spoken = said(found, right)
+    if spoken is not None:
+        return RIGHT if spoken else WRONG
     if DOTS.search(found) or DOTS.search(right):
         return WRONG
     (digits, base), (key_digits, key_base) = based(found), based(right)
@@ -193,12 +197,17 @@ def _same_side(found: str, right: str) -> tuple[str, str]:
 def _by_number(found: str, right: str, tolerance: float) -> Score | None:
     if same(found, right):
         return RIGHT
-    one, other = quantity(found), quantity(right)
+    one, other = quantities(found, right)
     value, wanted = number(one.value), number(other.value)
+    apart = "" if {one.unit, other.unit} == {"deg", "rad"} else incomparable(one, other)
+    if apart:
+        return Score(reward=0.0, reason=apart)
+    if {one.unit, other.unit} == {"deg", "rad"}:
+        return None
+    if one.percent == other.percent and same(one.value, other.value):
+        return RIGHT
     if value is None or wanted is None:
-        return WRONG if one.unit and other.unit and one.unit != other.unit else None
-    if one.unit and other.unit and one.unit != other.unit:
-        return Score(reward=0.0, reason=f"it is in {one.unit}, not in {other.unit}")
+        return None
     allowed = tolerance * abs(wanted)
     # The question says what is asked for in per cent: 40 % is then 40. As a number it is 0.4.
     readings = {value, value / 100} if one.percent and not other.percent else {value}
@@ -207,21 +216,21 @@ def _by_number(found: str, right: str, tolerance: float) -> Score | None:
 
 
 def _question(answer: str, key: str, tolerance: float) -> dict[str, Any]:
-    found, right = _same_side(_plain(answer), _plain(key))
-    if quantity(found).unit == "deg" and r"\pi" in right:
+    found, right = _same_side(*paired(_plain(answer), _plain(key)))
+    one, other = quantities(found, right)
+    if one.unit == "deg" and (in_circles(right) or other.unit == "rad"):
         found = radians(found)
-    if quantity(right).unit == "deg" and r"\pi" in found:
+    if other.unit == "deg" and (in_circles(found) or one.unit == "rad"):
         right = radians(right)
     # What is given an order is read with the order of the key, though the key has none.
     if is_pair(found) and is_list(right) and r"\pm" not in right:
         right = f"({right})" if not right.startswith("(") else right
-    return {"answer": _without_unit(found), "key": _without_unit(right), "tolerance": tolerance}
-
-
-def _without_unit(text: str) -> str:
-    text = spelled_out(text)
-    found = quantity(text)
-    return text if found.percent else found.value
+    found, right = spelled_out(found), spelled_out(right)
+    one, other = quantities(found, right)
+    values = [
+        rf"{part.value}\%" if one.percent != other.percent and part.percent else part.value for part in (one, other)
+    ]
+    return {"answer": positional(values[0]), "key": positional(values[1]), "tolerance": tolerance}
 
 
 def _version(name: str) -> str:

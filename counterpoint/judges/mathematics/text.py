@@ -5,11 +5,11 @@ Most answers are settled here: same text, or two numbers written plainly (`1{,}2
 """
 
 import re
-from dataclasses import dataclass
+from decimal import Decimal
 from fractions import Fraction
 from typing import Final
 
-from counterpoint.judges.mathematics.units import SCALES, UNITS, WORDS_OF_MATHEMATICS
+from counterpoint.judges.mathematics.notation import has_angles, in_radians, priced, upright
 
 _SYMBOLS: Final = str.maketrans(
     {
@@ -19,7 +19,7 @@ _SYMBOLS: Final = str.maketrans(
         "\u2229": r"\cap ", "\u2208": r"\in ", "\u2205": r"\emptyset ", "\u00bd": r"\frac{1}{2}",
         "\u00bc": r"\frac{1}{4}", "\u00be": r"\frac{3}{4}", "\u00b2": "^2", "\u00b3": "^3", "\u2044": "/",
         "\u00a0": " ", "\u2009": " ", "\u202f": " ", "\uff05": "%", "\uff0c": ",", "\u20ac": "", "\u00a3": "",
-        "\u201c": "", "\u201d": "",
+        "\u201c": "", "\u201d": "", "\u00a2": r"\text{ cents}",
     }
 )  # fmt: skip
 _REWRITTEN: Final = [
@@ -37,6 +37,11 @@ _REWRITTEN: Final = [
         (r"\\[dtc]frac(?![a-zA-Z])", r"\\frac"),
         (r"\\(?:mathrm|rm|mathit|text)\s*\{([ei])\}", r"\1"),
         (r"\\(?:math(?:rm|it|bf|sf)|text(?:bf|it|rm|normal|sf)|mbox)(?=\s*\{)", r"\\text"),
+        (r"(\\text\s*\{[^{}]*\^)\{(-?\d)\}", r"\1\2"),
+        (r"\\text\s*\{\s*(-?\d[\d.,:/]*)(?!st\b|nd\b|rd\b|th\b)(\s*[A-Za-z][^{}\d]*)\}", r"\1\\text{\2}"),
+        (r"\\operatorname\s*\{([a-zA-Z/ ]+)\}(?=\s*(?:\^|/|$))", r"\\text{\1}"),
+        (r"(?<=\d)\s*(?:\^\s*\{?\s*)?\\text\s*\{\s*(?:st|nd|rd|th)\s*\}(?:\s*\})?", ""),
+        (r"(?<=\d)\s*\^\s*\{\s*(?:st|nd|rd|th)\s*\}|(?<=\d)(?:st|nd|rd|th)(?![a-zA-Z])", ""),
         (r"\^\s*\{\s*\\circ\s*\}|\\degree(?![a-zA-Z])", r"^\\circ"),
         (r"\\geqslant|\\geq(?![a-zA-Z])", r"\\ge "),
         (r"\\leqslant|\\leq(?![a-zA-Z])", r"\\le "),
@@ -46,7 +51,6 @@ _REWRITTEN: Final = [
         (r"\s+", " "),
     )
 ]
-_TEXT: Final = re.compile(r"\\text\s*\{([^{}]*)\}")
 _DIGITS: Final = r"(?:\d{1,3}(?:,\d{3})+|\d+)"
 _DECIMAL: Final = rf"{_DIGITS}(?:\.\d*)?"
 _NUMBER: Final = re.compile(
@@ -62,24 +66,14 @@ _NUMBER: Final = re.compile(
 _AROUND_OPERATORS: Final = re.compile(
     r"\s*(\\times|\\cdot|[*/^{}])\s*|(?<=[-+])\s+|(?<=\d)\s+(?=[eE][-+]?\d)|(?<=\d)\s*(?P<x>[xX])\s*(?=10)"
 )
-_WRAPPED: Final = re.compile(r"(?:\\boxed|\\fbox|\\text(?=\s*\{[-\d.,/\s]+\}))?\s*\{(.*)\}", re.DOTALL)
+_WRAPPED: Final = re.compile(r"(?:\\boxed|\\fbox|\\text(?=\s*\{[^{}]*\d[^{}]*\}))?\s*\{(.*)\}", re.DOTALL)
 _SUCH_THAT: Final = re.compile(
     r"\\\{\s*(?P<letter>[a-z])\s*(?:\\mid(?![a-z])|\||:)\s*(?P<condition>[^|:]*(?P=letter).*)\\\}", re.DOTALL
 )
 _LETTER: Final = r"[a-zA-Z]|\\(?:theta|alpha|beta|lambda|angle\s*[A-Z]+)|[a-zA-Z]\([a-z]\)"
 _ASSIGNED: Final = re.compile(rf"({_LETTER})\s*=\s*([^=<>]+)")
-_SQUARED: Final = r"(?:\s*\^\s*\{?\s*[23]\s*\}?)?"
-_UNIT: Final = re.compile(
-    r"(?P<value>.*[\d})])\s*"
-    rf"(?P<unit>\\text\s*\{{[^{{}}\d]*\}}{_SQUARED}|\^\s*\\circ\s*[CF]?"
-    rf"|(?:\s[a-zA-Z]{{2,}}|(?<=\d)[a-z]{{2,}})[a-zA-Z ./]*{_SQUARED})",
-    re.DOTALL,
-)
-_PERCENT: Final = re.compile(r"(?P<value>.*?)\s*(?:\\?%|\s*\\text\s*\{\s*(?:%|\\%|percent)\s*\}|\s+percent)", re.DOTALL)
 _BASED: Final = re.compile(r"([0-9A-Za-z]*[0-9][0-9A-Za-z]*)\s*_\s*\{?\s*(\d+)\s*\}?")
 _PLUS_MINUS: Final = re.compile(r"\\[pm][pm](?![a-zA-Z])")
-_ANGLES: Final = re.compile(r"\\(?:sin|cos|tan|cot|sec|csc)(?![a-zA-Z])")
-_DEGREES: Final = re.compile(r"(\d+(?:\.\d+)?)\s*\^\s*\\circ")
 DOTS: Final = re.compile(r"\.\.|\\[lc]?dots")
 """Texts in which these leave something out cannot be compared."""
 LONGEST: Final = 1000
@@ -93,19 +87,9 @@ _COMMANDS: Final = r"\\(?:input|include|write|def|csname|catcode|read)(?![a-z])"
 _FORBIDDEN: Final = re.compile(rf"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]|__|`|{_COMMANDS}")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Quantity:
-    """A value with what it counts."""
-
-    value: str
-    unit: str = ""
-    """One name for each unit, "" if there is none or it is not known."""
-    percent: bool = False
-
-
 def clean(text: str) -> str:
     r"""The same mathematics with one spelling: no `$`, `\left`, spacing or styles, `\frac`, `\text`, ASCII signs."""
-    found = text.translate(_SYMBOLS)
+    found = upright(priced(text)).translate(_SYMBOLS)
     for pattern, replacement in _REWRITTEN:
         found = pattern.sub(replacement, found)
     found = _unwrapped(found.strip().rstrip(".,;:").strip())
@@ -142,21 +126,11 @@ def number(text: str) -> Fraction | None:
     return -value if part["sign"] == "-" else value
 
 
-def quantity(text: str) -> Quantity:
-    """A cleaned text taken apart: its value, its unit if it has one, and whether that is per cent."""
-    percent = _PERCENT.fullmatch(text)
-    if percent is not None:
-        return Quantity(value=percent["value"].strip(), percent=True)
-    match = _UNIT.fullmatch(text)
-    if match is None:
-        return Quantity(value=text)
-    words = _words(match["unit"])
-    if words in SCALES:
-        base = number(match["value"].strip())
-        return Quantity(value=text if base is None else str(base * SCALES[words]))
-    if words in UNITS or match["unit"].startswith("^") or not WORDS_OF_MATHEMATICS.intersection(words.split()):
-        return Quantity(value=match["value"].strip(), unit=UNITS.get(words, ""))
-    return Quantity(value=text)
+def positional(text: str) -> str:
+    """A cleaned number without an exponent, `0.00001` for `1e-05`, and any other text as it is."""
+    if not re.fullmatch(r"[-+]?\d+(?:\.\d+)?[eE][-+]?\d{1,3}", text):
+        return text
+    return format(Decimal(text), "f")
 
 
 def assigned(text: str) -> tuple[str, str]:
@@ -173,30 +147,25 @@ def based(text: str) -> tuple[str, str]:
 
 def spelled_out(text: str) -> str:
     r"""A cleaned text with both cases of each `\pm`, in a list, and degrees under a sine in radians."""
-    if _ANGLES.search(text):
-        text = _DEGREES.sub(r"{(\\frac{\1 \\pi}{180})}", text)
+    if has_angles(text):
+        text = in_radians(text)
     if not _PLUS_MINUS.search(text):
         return text
     inner = re.fullmatch(r"\\\{(.*)\\\}", text)
-    parts = _parts(text if inner is None else inner[1])
+    parts = parts_of(text if inner is None else inner[1])
     return ",".join(case for part in parts for case in _cases(part))
 
 
 def is_pair(text: str) -> bool:
     """True if a cleaned text is a list in round brackets."""
     return (
-        text.startswith("(") and text.endswith(")") and "," in text and len(_parts(text)) == 1 and _closed(text[1:-1])
+        text.startswith("(") and text.endswith(")") and "," in text and len(parts_of(text)) == 1 and _closed(text[1:-1])
     )
 
 
 def is_list(text: str) -> bool:
     """True if a cleaned text is a list without brackets."""
-    return len(_parts(text)) > 1
-
-
-def radians(text: str) -> str:
-    """A cleaned angle in degrees, in radians."""
-    return rf"\frac{{({quantity(text).value})\pi}}{{180}}"
+    return len(parts_of(text)) > 1
 
 
 def _cases(part: str) -> list[str]:
@@ -207,7 +176,7 @@ def _cases(part: str) -> list[str]:
     return [case.strip().removeprefix("+") for case in (first, second)]
 
 
-def _parts(text: str) -> list[str]:
+def parts_of(text: str) -> list[str]:
     """Split at the commas that are in no brackets."""
     parts, depth = [""], 0
     for sign in text:
@@ -219,20 +188,6 @@ def _parts(text: str) -> list[str]:
     return parts
 
 
-def words(text: str) -> str | None:
-    """The words of a cleaned text, if it is words and not mathematics: lower case, without brackets; else None."""
-    plain = _TEXT.sub(lambda one: f" {one[1]} ", text)
-    marked = plain != text and "\\" not in plain and not re.search(r"[\d=^_+*/<>]", plain)
-    bare = " ".join(plain.split()).strip("()[]{}.:;,'\" ")
-    letters = re.fullmatch(r"[A-Za-z][A-Za-z '\-,.]*", bare) is not None
-    if not letters:
-        return None
-    choice = re.fullmatch(r"[A-H]", bare) is not None
-    name = re.fullmatch(r"[A-Za-z]{4,}", bare.replace(" ", "").replace(",", "").replace("-", "")) is not None
-    short = bare.casefold() in {"yes", "no", "dne", "all", "odd", "one", "two", "six", "ten", "mon", "sun", "red"}
-    return bare.casefold() if marked or choice or name or short else None
-
-
 def same(left: str, right: str) -> bool:
     """True if two cleaned texts are the same, up to white space."""
     return _tight(left) == _tight(right)
@@ -240,11 +195,6 @@ def same(left: str, right: str) -> bool:
 
 def _tight(text: str) -> str:
     return re.sub(r"(?<!\d)\s+|\s+(?!\d)", "", text)
-
-
-def _words(unit: str) -> str:
-    bare = _TEXT.sub(lambda one: one[1], unit).replace("{", "").replace("}", "")
-    return " ".join(re.sub(r"\s*\^\s*", "^", bare.replace(".", "")).split()).casefold()
 
 
 def _unwrapped(text: str) -> str:

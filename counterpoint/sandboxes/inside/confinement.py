@@ -162,7 +162,7 @@ def beyond(found: Layers, limits: dict[str, Any]) -> str:
 
 
 def _address_space() -> int:
-    with open("/proc/self/statm") as file:
+    with open("/proc/self/statm", encoding="utf-8") as file:
         return int(file.read().split()[0]) * resource.getpagesize()
 
 
@@ -232,5 +232,5 @@ def _listable() -> list[str]:
 
 
 def _write(path: str, text: str) -> None:
-    with open(path, "w") as file:
+    with open(path, "w", encoding="utf-8") as file:
         file.write(text)

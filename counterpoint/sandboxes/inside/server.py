@@ -223,7 +223,7 @@ def _seconds_in_queue(descriptor: int) -> float:
 
 
 def _read(path: str) -> str:
-    with open(path) as file:
+    with open(path, encoding="utf-8") as file:
         return file.read()
 
 

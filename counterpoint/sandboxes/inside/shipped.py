@@ -60,7 +60,7 @@ def _run(job: dict[str, Any], files: list[int]) -> None:
         os.dup2(file, number)
     os.closerange(len(files), 200)
     seconds = -int(-job["cpu"] // 1) + 1
-    with open("/proc/self/statm") as statm:
+    with open("/proc/self/statm", encoding="utf-8") as statm:
         own = int(statm.read().split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds))
     resource.setrlimit(resource.RLIMIT_AS, (own + job["memory"], own + job["memory"]))

@@ -1,17 +1,17 @@
 """The named sets of mathematical problems, and the reading of a problem and its key from a row."""
 
-import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 from counterpoint.errors import TaskError
-from counterpoint.tasks._answers import last_box
+from counterpoint.tasks._answers import key_of
+from counterpoint.tasks._written import AnswerIn, answer_in_text
 
-AnswerIn = Literal["text", "hashes", "box"]
-"""The place of an answer in its column: all of it, after `####`, or in the last box."""
 _LONGEST_KEY: Final = 1000
+_NOTHING: Final = ("nan", "null")
+"""Texts that a table has where a value is missing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,9 +58,12 @@ def read_row(columns: Mapping[str, Any], *, problem: str, answer: str, answer_in
     """The problem and its key. Raises TaskError with the reason if the row has none that can be used."""
     statement = _text(columns, problem)
     written = _text(columns, answer)
-    key = _ANSWERS[answer_in](written)
-    if not key:
-        raise TaskError(f"column {answer!r} has no answer {_PLACES[answer_in]}")
+    try:
+        key = answer_in_text(written, answer_in)
+    except TaskError as error:
+        raise TaskError(f"column {answer!r} {error}") from None
+    if key.casefold() in _NOTHING:
+        raise TaskError(f"column {answer!r} is {key}, which no answer can equal")
     if len(key) > _LONGEST_KEY:
         raise TaskError(f"its answer has {len(key)} characters, more than {_LONGEST_KEY}")
     return statement, key
@@ -70,26 +73,10 @@ def _text(columns: Mapping[str, Any], name: str) -> str:
     if name not in columns:
         raise TaskError(f"there is no column {name!r}; there are: {', '.join(columns)}")
     value = columns[name]
-    if isinstance(value, list | tuple) and value and all(isinstance(one, str) and one.strip() for one in value):
-        return ", ".join(one.strip() for one in value)
-    if isinstance(value, bool) or not isinstance(value, str | int | float):
-        raise TaskError(f"column {name!r} is {type(value).__name__}, not text or a number")
-    if isinstance(value, float) and not math.isfinite(value):
-        raise TaskError(f"column {name!r} is {value}")
-    text = str(value).strip()
-    if not text:
-        raise TaskError(f"column {name!r} is empty")
-    return text
-
-
-def _after_hashes(text: str) -> str:
-    _, mark, rest = text.rpartition("####")
-    return rest.strip() if mark else ""
-
-
-_ANSWERS: Final[Mapping[AnswerIn, Callable[[str], str]]] = {
-    "text": str.strip,
-    "hashes": _after_hashes,
-    "box": lambda text: last_box(text) or "",
-}
-_PLACES: Final = {"text": "in it", "hashes": "after ####", "box": r"in a \boxed{...}"}
+    parts = [*value] if isinstance(value, list | tuple) and value else [value]
+    if any(isinstance(part, bool) for part in parts):
+        raise TaskError(f"column {name!r} is bool, not text or a number")
+    try:
+        return ", ".join(key_of(part).strip() for part in parts)
+    except TaskError as error:
+        raise TaskError(f"column {name!r} {error}") from None

@@ -9,16 +9,18 @@ from typing import Annotated, Final, Literal
 import numpy as np
 from pydantic import Field
 
+from counterpoint.boxes import last_box
 from counterpoint.errors import ConfigError, TaskError, unknown
-from counterpoint.judges.mathematics.judge import MathJudge
-from counterpoint.task import Problem, Task
-from counterpoint.tasks._answers import BOXED_FORMAT, last_box
+from counterpoint.judges.mathematics.judge import MathJudge, settled
+from counterpoint.task import RIGHT, Problem, Task
+from counterpoint.tasks._answers import BOXED_FORMAT
 from counterpoint.tasks._overlap import overlapping
-from counterpoint.tasks._refused import Refused, complaint, repeated
+from counterpoint.tasks._refused import Refused, complaint, quoted, repeated
 from counterpoint.tasks._sources import LOCAL, Row, is_source, located, rows_of
 from counterpoint.tasks._splits import Split, problem_id, split_of
+from counterpoint.tasks._written import AnswerIn
 from counterpoint.tasks.base import Splits
-from counterpoint.tasks.mathematics.sets import SETS, AnswerIn, MathSet, read_row
+from counterpoint.tasks.mathematics.sets import SETS, MathSet, read_row
 
 Count = Annotated[int, Field(ge=1)]
 
@@ -36,7 +38,7 @@ def mathematics(
     sets: dict[Split, str | list[str]] | None = None,
     problem: str = "problem",
     answer: str = "answer",
-    answer_in: AnswerIn = "text",
+    answer_in: AnswerIn = "",
     copies: dict[str, str] | None = None,
     revisions: dict[str, str] | None = None,
     split: Literal["text", "study"] = "text",
@@ -187,6 +189,10 @@ def _entries(named: Mapping[Split, Sequence[str]], sources: _Sources, split: str
                 except TaskError as error:
                     refused.append(Refused(place=row.place, reason=str(error)))
                     continue
+                if not _answerable(key):
+                    reason = f"its answer {quoted(key)} cannot be read from a box, or has nothing to compare"
+                    refused.append(Refused(place=row.place, reason=reason))
+                    continue
                 where = (
                     name if name != "train" else _split(statement, named, None if tested is None else number in tested)
                 )
@@ -267,7 +273,12 @@ def _task(entry: _Entry, judge: MathJudge) -> Task:
         answer_format=BOXED_FORMAT,
         extract=last_box,
     )
-    return Task(problem=problem, key=entry.key, judge=judge.judge, bounded=True)
+    return Task(problem=problem, key=entry.key, judge=judge.judge, bounded=True, place=entry.place)
+
+
+def _answerable(key: str) -> bool:
+    """True if an answer that is the key, in its box, would be right. Whole numbers need no trial."""
+    return key.isdecimal() or (last_box(rf"\boxed{{{key}}}") == key and settled(key, key) == RIGHT)
 
 
 def _normal(text: str) -> str:

@@ -1,0 +1,82 @@
+r"""Where the answer stands in its column: all of it, or at the end of a worked solution."""
+
+import re
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Final, Literal
+
+from counterpoint.boxes import boxes, last_box
+from counterpoint.errors import TaskError
+
+AnswerIn = Literal["", "text", "hashes", "box", "sentence"]
+"""All of the column, which must be no worked solution (""), or may be one; or after `####`, in the last box, after
+`answer is`."""
+_SENTENCE: Final = re.compile(r"\banswer(?: is|:)[:\s]*(?P<answer>\S[^\n]*)", re.IGNORECASE)
+_LEAD: Final = re.compile(r"\b(?:so|thus|hence|therefore)?,? *\bthe (?:final |correct )?$", re.IGNORECASE)
+_HASHES: Final = re.compile(r"####\s*(\S[^\n]*)")
+_FEWEST_WORDS: Final = 3
+"""Words before `answer is` that make a solution."""
+_ALONE: Final = re.compile(r"[\s$]*\\(?:boxed|fbox)\s*(?:\{\s*\})?[\s$.]*")
+
+
+def _after_hashes(text: str) -> str:
+    _, mark, rest = text.rpartition("####")
+    return rest.strip() if mark else ""
+
+
+def _after_answer_is(text: str) -> str:
+    found = [*_SENTENCE.finditer(text)]
+    return found[-1]["answer"].strip().rstrip(".").rstrip() if found else ""
+
+
+_READ: Final[Mapping[AnswerIn, Callable[[str], str]]] = MappingProxyType(
+    {
+        "": str,
+        "text": str,
+        "hashes": _after_hashes,
+        "box": lambda text: last_box(text) or "",
+        "sentence": _after_answer_is,
+    }
+)
+_PLACES: Final[Mapping[AnswerIn, str]] = MappingProxyType(
+    {
+        "": "in it",
+        "text": "in it",
+        "hashes": "after ####",
+        "box": r"in a \boxed{...}",
+        "sentence": "after 'answer is' or 'answer:'",
+    }
+)
+
+
+def answer_in_text(written: str, answer_in: AnswerIn) -> str:
+    """The answer in the text of a column. Raises TaskError with the reason if there is none.
+
+    With "", also if the text is a worked solution, which no answer would equal.
+    """
+    found = _READ[answer_in](written)
+    if not found.strip():
+        raise TaskError(f"has no answer {_PLACES[answer_in]}")
+    return found if answer_in else _without_box(found)
+
+
+def _without_box(written: str) -> str:
+    """The text, or what is in its box if there is nothing beside it. Raises TaskError if it is a worked solution."""
+    inside, sentence = boxes(written), _SENTENCE.search(written)
+    if _HASHES.search(written) is not None:
+        raise TaskError(_solution("that ends in '#### ...'", "hashes"))
+    if len(inside) == 1 and _ALONE.fullmatch(written.replace(inside[0], "", 1)):
+        return inside[0]
+    if inside:
+        raise TaskError(_solution(r"with its answer in \boxed{...}", "box"))
+    if sentence is not None and _words_of(_LEAD.sub("", written[: sentence.start()])) >= _FEWEST_WORDS:
+        raise TaskError(_solution("with 'the answer is ...'", "sentence"))
+    return written
+
+
+def _words_of(text: str) -> int:
+    return len(re.findall(r"[^\W\d_]{2,}", text))
+
+
+def _solution(end: str, answer_in: AnswerIn) -> str:
+    return f"is a whole solution {end}: task.answer_in = {answer_in!r} reads the answer there, 'text' keeps all of it"
