@@ -12,7 +12,7 @@ from counterpoint.errors import ConfigError, TaskError
 from counterpoint.judges.programs.grader import program_task
 from counterpoint.judges.programs.suite import CallSuite, Comparison, StdinSuite
 from counterpoint.task import JudgeFunction, Problem, Task
-from counterpoint.tasks._fence import last_block
+from counterpoint.tasks._fence import reader
 from counterpoint.tasks._refused import Refused, complaint, quoted
 from counterpoint.tasks._sources import Row, rows_of
 from counterpoint.tasks._splits import Split, problem_id, split_of
@@ -161,7 +161,8 @@ def _task(exercise: Exercise, reading: Reading, judge: JudgeFunction) -> Task:
     text = _problem_text(exercise, reading.show_tests)
     answer_format = _PROGRAM_FORMAT if isinstance(exercise.suite, StdinSuite) else _FUNCTION_FORMAT
     id_ = problem_id("program", exercise.statement)
-    problem = Problem(id=id_, text=text, answer_format=answer_format, extract=last_block)
+    function = "" if isinstance(exercise.suite, StdinSuite) else exercise.suite.function
+    problem = Problem(id=id_, text=text, answer_format=answer_format, extract=reader(function))
     return program_task(problem, exercise.suite, judge)
 
 
