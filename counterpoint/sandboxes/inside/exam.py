@@ -9,6 +9,7 @@ import builtins
 import os
 import socket
 import struct
+from collections import deque
 from collections.abc import Callable
 from typing import NoReturn
 
@@ -107,8 +108,11 @@ def _list(value: object, length: int) -> list[object]:
 def _copy_back(arguments: tuple[object, ...], after: list[object]) -> None:
     """Apply the program's changes of mutable arguments to the exam's arguments."""
     for mine, theirs in zip(arguments, after, strict=True):
-        if isinstance(mine, list) and isinstance(theirs, list):
+        if isinstance(mine, list | bytearray) and type(theirs) is type(mine):
             mine[:] = theirs
+        elif isinstance(mine, deque) and isinstance(theirs, deque):
+            mine.clear()
+            mine.extend(theirs)
         elif isinstance(mine, dict | set) and type(theirs) is type(mine):
             mine.clear()
             mine.update(theirs)
