@@ -29,8 +29,9 @@ def same_output(got: bytes, right: str, comparison: Comparison) -> bool:
     """True if the output `got` is as good as `right`; never if it is not UTF-8.
 
     `lines`: as many lines, each, up to white space at its ends, the same text or token by token the same text or
-    number. `tokens`: the same without regard to lines. `lcb_strict`: as LiveCodeBench does: lines are the same text, or
-    all their tokens are numbers of exactly the same value. `exact`: byte by byte.
+    number. `tokens`: the same without regard to lines. `tokens_any_case`: and without regard to the case of ASCII
+    letters. `lcb_strict`: as LiveCodeBench does: lines are the same text, or all their tokens are numbers of exactly
+    the same value. `exact`: byte by byte.
 
     Numbers are finite decimals. Two that are written as integers are the same if they are equal, others if they differ
     by at most 1e-6 max(1, |right|). White space is that of ASCII.
@@ -42,6 +43,8 @@ def same_output(got: bytes, right: str, comparison: Comparison) -> bool:
         return False
     if comparison == "tokens":
         return _same_tokens(got, wanted)
+    if comparison == "tokens_any_case":
+        return _same_tokens(got.lower(), wanted.lower())
     got, wanted = got.strip(), wanted.strip()
     if got.count(b"\n") != wanted.count(b"\n"):
         return False
