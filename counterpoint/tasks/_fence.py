@@ -180,7 +180,10 @@ def _open_string(line: str, quote: str) -> str:
 
 def _source(fence: _Fence, lines: Sequence[str]) -> str:
     """The lines of a block as they would be without what encloses it."""
-    text = "\n".join(_outdented(_unquoted(line, fence.quotes) or "", fence.indent) for line in lines)
+    inside = [_unquoted(line, fence.quotes) or "" for line in lines]
+    first = next((line for line in inside if line.strip()), "")
+    columns = min(fence.indent, len(first[: len(first) - len(first.lstrip())].expandtabs(4)))
+    text = "\n".join(_outdented(line, columns) for line in inside)
     return textwrap.dedent(text) if text.lstrip("\n")[:1] in (" ", "\t") else text
 
 

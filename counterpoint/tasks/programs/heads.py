@@ -58,7 +58,7 @@ def arguments_for(head: Head | None, calls: Sequence[tuple[Value, ...]]) -> list
     inside: list[Any] = [call[0] if len(call) == 1 else None for call in calls]
     if all(isinstance(one, list) and head.takes(one) for one in inside):
         return [tuple(one) for one in inside]
-    if head.least <= 1 <= head.most < _MOST:
+    if head.least <= 1 == head.most:
         return [(list(call),) for call in calls]
     count = next(len(call) for call in calls if not head.takes(call))
     raise TaskError(f"its tests call {head.name} with {count} arguments, and it takes {_counted(head)}")

@@ -115,8 +115,11 @@ class _Reading:
     def _equals_itself_alone(self, name: str) -> bool:
         """True if the class neither says what its objects equal, nor inherits or is given it."""
         node = self._classes[name]
-        methods = {one.name for one in node.body if isinstance(one, ast.FunctionDef)}
-        return not node.bases and not node.keywords and not node.decorator_list and "__eq__" not in methods
+        if node.bases or node.keywords or node.decorator_list:
+            return False
+        inside = list(ast.walk(node))
+        named = {one.id for one in inside if isinstance(one, ast.Name)}
+        return "__eq__" not in named | {one.name for one in inside if isinstance(one, ast.FunctionDef)}
 
     def _has_nan(self, node: ast.expr) -> bool:
         match node:
