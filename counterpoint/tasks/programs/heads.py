@@ -79,7 +79,7 @@ def _definition(text: str) -> ast.FunctionDef | None:
     lines = text.splitlines()
     for count in range(1, min(len(lines), 20) + 1):
         head = "\n".join(lines[:count]).rstrip()
-        for ending in ("\n    pass", " pass"):
+        for ending in ("", " pass", "\n    pass"):
             try:
                 (node,) = ast.parse(head + ending).body
             except (SyntaxError, ValueError, RecursionError, MemoryError):
