@@ -18,7 +18,8 @@ class Allowance:
     cpu: float = 6.0
     """Seconds of CPU time."""
     memory: int = 1024
-    """MiB of address space beyond what the interpreter has before the program starts."""
+    """MiB of memory beyond what the interpreter has before the program starts. Address space that is only reserved, as
+    for large stacks, does not count up to 1 GiB."""
     output: int = 16
     """MiB of standard output; the same limit applies to standard error and to a result."""
     threads: int = 64
@@ -100,6 +101,8 @@ class Ending:
     """Seconds."""
     wall: float
     """Seconds."""
+    out_of_memory: bool = False
+    """It used more memory than its limit; it was killed for that, unless it ended first."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,6 +140,8 @@ def fault(execution: Execution, allowance: Allowance) -> Verdict | None:
     ending = execution.program
     if ending.out_of_time or ending.cpu >= allowance.cpu:
         return Verdict.TIME_LIMIT
+    if ending.out_of_memory:
+        return Verdict.MEMORY_LIMIT
     if execution.output_exceeded:
         return Verdict.OUTPUT_LIMIT
     if ending.dismissed:

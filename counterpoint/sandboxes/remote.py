@@ -27,7 +27,7 @@ from counterpoint.sandboxes.base import (
     Script,
     Tier,
 )
-from counterpoint.sandboxes.inside import clock, codec, exits, program, shipped
+from counterpoint.sandboxes.inside import clock, codec, exits, memory, program, shipped
 
 if TYPE_CHECKING:
     import httpx2
@@ -37,7 +37,7 @@ _PAUSES = (0.0, 0.5, 2.0, 8.0)
 """Seconds before each attempt."""
 _SHIPPED = {
     one.__name__.rpartition(".")[2]: Path(str(one.__file__)).read_text(encoding="utf-8")
-    for one in (exits, clock, codec, program, shipped)
+    for one in (exits, clock, memory, codec, program, shipped)
 }
 """The source of the modules that the server runs, in the order of their imports."""
 _BOOT = """

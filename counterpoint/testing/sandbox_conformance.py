@@ -125,13 +125,16 @@ async def time_is_limited(new: SandboxFactory) -> None:
 
 
 async def memory_is_limited(new: SandboxFactory) -> None:
-    """A program can use about its memory limit; beyond it the verdict is the memory limit."""
+    """A program can use about its memory limit, and reserve more; if it uses more, the verdict is the memory limit."""
     allowance = replace(STANDARD, memory=256)
     async with _open(new) as sandbox:
-        within = await _script(sandbox, f"x = bytearray({200 * MEBIBYTE})\nprint(len(x))", allowance)
+        within = await _script(sandbox, f"x = b'x' * {200 * MEBIBYTE}\nprint(len(x))", allowance)
         assert within.program.exit_code == 0, f"200 of 256 MiB are refused: {within.stderr[-300:]!r}"
-        beyond = await _script(sandbox, f"x = bytearray({300 * MEBIBYTE})\nprint(len(x))", allowance)
+        beyond = await _script(sandbox, f"x = b'x' * {300 * MEBIBYTE}\nprint(len(x))", allowance)
         assert fault(beyond, allowance) is Verdict.MEMORY_LIMIT, f"300 of 256 MiB: {_told(beyond.program)}"
+        stack = "import threading\nthreading.stack_size(2**28)\none = threading.Thread(target=print, args=(7,))\n"
+        reserved = await _script(sandbox, stack + "one.start()\none.join()", allowance)
+        assert reserved.stdout == b"7\n", f"a stack of 256 MiB is refused: {reserved.stderr[-300:]!r}"
 
 
 async def output_is_limited(new: SandboxFactory) -> None:

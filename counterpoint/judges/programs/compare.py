@@ -5,9 +5,11 @@ No answer makes them raise or run for longer than its length allows. Order, case
 
 import math
 import re
+from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from decimal import Context, Decimal
+from fractions import Fraction
 from typing import Final
 
 from counterpoint.judges.programs.suite import Comparison
@@ -19,6 +21,7 @@ _ROUGH: Final = Context(prec=40, Emax=10**18 - 1, Emin=1 - 10**18, traps=[])
 """Enough digits for a tolerance; a number beyond its exponents is infinite, which nothing is close to."""
 _SHORT_INT: Final = re.compile(r"-?[1-9][0-9]{0,599}|0")
 
+_REAL: Final = (int, float, Fraction, Decimal)
 _Pairs = Iterable[tuple[Value, Value]]
 
 
@@ -26,8 +29,9 @@ def same_output(got: bytes, right: str, comparison: Comparison) -> bool:
     """True if the output `got` is as good as `right`; never if it is not UTF-8.
 
     `lines`: as many lines, each, up to white space at its ends, the same text or token by token the same text or
-    number. `tokens`: the same without regard to lines. `lcb_strict`: as LiveCodeBench does: lines are the same text, or
-    all their tokens are numbers of exactly the same value. `exact`: byte by byte.
+    number. `tokens`: the same without regard to lines. `tokens_any_case`: and without regard to the case of ASCII
+    letters. `lcb_strict`: as LiveCodeBench does: lines are the same text, or all their tokens are numbers of exactly
+    the same value. `exact`: byte by byte.
 
     Numbers are finite decimals. Two that are written as integers are the same if they are equal, others if they differ
     by at most 1e-6 max(1, |right|). White space is that of ASCII.
@@ -39,6 +43,8 @@ def same_output(got: bytes, right: str, comparison: Comparison) -> bool:
         return False
     if comparison == "tokens":
         return _same_tokens(got, wanted)
+    if comparison == "tokens_any_case":
+        return _same_tokens(got.lower(), wanted.lower())
     got, wanted = got.strip(), wanted.strip()
     if got.count(b"\n") != wanted.count(b"\n"):
         return False
@@ -52,10 +58,11 @@ def same_output(got: bytes, right: str, comparison: Comparison) -> bool:
 def same_value(got: Value, right: Value, *, json_born: bool, tolerance: float) -> bool:
     """True if the value `got` is as good as `right`, at every depth.
 
-    Types must match, except that an int and a float are the same if they are equal; where values were JSON
-    (`json_born`), a tuple is as good as a list, and an int as a key is as good as its text. Two floats are the same if
-    they differ by at most tolerance max(1, |right|), and so for both parts of a complex; in sets and as keys they must
-    be equal. NaN is right only where NaN is, which is not in sets and not as a key. A bool is not a number.
+    Types must match, except that numbers (int, float, Fraction, Decimal; a complex where a real one is right) are the
+    same if they are equal, as are dicts of all kinds, bytes and bytearrays; where values were JSON (`json_born`), a
+    tuple is as good as a list, and an int as a key is as good as its text. Two floats are the same if they differ by at
+    most tolerance max(1, |right|), and so for both parts of a complex; in sets and as keys they must be equal. NaN is
+    right only where NaN is, which is not in sets and not as a key. A bool is not a number.
     """
     left: list[tuple[Value, Value]] = [(got, right)]
     while left:
@@ -145,10 +152,10 @@ def _close(got: bytes, right: bytes, *, relative: bool) -> bool:
 
 def _what_must_be_same(got: Value, right: Value, json_born: bool, tolerance: float) -> _Pairs | None:
     """The pairs that must be the same for these two to be; None if they are not, whatever is in them."""
-    if type(got) is not type(right):
+    if _kind(got) is not _kind(right):
         return _across_types(got, right, json_born)
     match got, right:
-        case (list() as one, list() as other) | (tuple() as one, tuple() as other):
+        case (list() as one, list() as other) | (tuple() as one, tuple() as other) | (deque() as one, deque() as other):
             return _in_order(one, other)
         case (set() as one, set() as other) | (frozenset() as one, frozenset() as other):
             return _elements(one, other)
@@ -161,8 +168,15 @@ def _what_must_be_same(got: Value, right: Value, json_born: bool, tolerance: flo
     return () if got == right else None
 
 
+def _kind(value: Value) -> type:
+    """The type of a value; equal values of several types have the same."""
+    if isinstance(value, dict):
+        return dict
+    return bytes if isinstance(value, bytearray) else type(value)
+
+
 def _across_types(got: Value, right: Value, json_born: bool) -> _Pairs | None:
-    if {type(got), type(right)} == {int, float}:
+    if type(right) in _REAL and type(got) in (*_REAL, complex):
         return () if got == right else None
     if json_born and isinstance(got, list | tuple) and isinstance(right, list | tuple):
         return _in_order(got, right)

@@ -10,7 +10,7 @@ from counterpoint.errors import TaskError
 from counterpoint.sandboxes.base import STANDARD, Allowance
 from counterpoint.sandboxes.inside.codec import CodecError, Value, packed, unpacked
 
-Comparison = Literal["lines", "lcb_strict", "tokens", "exact"]
+Comparison = Literal["lines", "lcb_strict", "tokens", "tokens_any_case", "exact"]
 """The ways to compare an output with the right one; see `compare.same_output`."""
 
 
@@ -38,6 +38,8 @@ class CallSuite:
     """The values were JSON: a tuple is as good as a list, and a key may be text for a number."""
     tolerance: float = 1e-6
     """Absolute or relative, whichever allows more, between two floats; an integer and a float must be equal."""
+    perhaps_in_lists: bool = field(default=False, compare=False)
+    """The data wrote each value in a list of one, and does not say whether it belongs to the value: both are right."""
     allowance: Allowance = STANDARD
 
 
@@ -75,7 +77,10 @@ def to_key(suite: Suite) -> str:
             tests = [
                 {"arguments": [_packed(one) for one in given], "value": _packed(value)} for given, value in suite.tests
             ]
-            return json.dumps({"kind": "call", **_fields(suite), "tests": tests, **allowance})
+            fields = dict(_fields(suite))
+            if not fields["perhaps_in_lists"]:
+                del fields["perhaps_in_lists"]
+            return json.dumps({"kind": "call", **fields, "tests": tests, **allowance})
 
 
 @lru_cache(maxsize=4096)

@@ -1,11 +1,13 @@
 """From a test to a job, and from the result of the job to a verdict: pure functions, in the parent's process."""
 
 from collections.abc import Sequence
+from functools import partial
 
 from counterpoint.judges.programs.compare import same_output, same_value
 from counterpoint.judges.programs.suite import AssertSuite, CallSuite, StdinSuite, Suite
 from counterpoint.sandboxes.base import Allowance, Exam, Execution, FunctionCall, Job, Script, Verdict, fault
 from counterpoint.sandboxes.inside.codec import CodecError, decode, encode
+from counterpoint.sandboxes.inside.exits import EXAM_BROKEN
 
 CHECKER = """
 import builtins, io, json, sys
@@ -39,7 +41,7 @@ def verdict(suite: Suite, index: int, execution: Execution) -> Verdict:
     failed = fault(execution, suite.allowance)
     match suite:
         case AssertSuite():
-            return failed or _of_exam(execution)
+            return _broken(execution) or failed or _of_exam(execution)
         case CallSuite():
             return failed or _of_value(execution.reply, suite, index)
         case StdinSuite(checker=""):
@@ -63,6 +65,12 @@ def checker_verdict(execution: Execution, allowance: Allowance) -> Verdict:
     return _accepted_if(fault(execution, allowance) is None and words[-1:] in (["1"], ["1.0"]))
 
 
+def _broken(execution: Execution) -> Verdict | None:
+    """Not about the program: the exam ended before an answer of the program could reach it."""
+    broken = execution.examiner is not None and execution.examiner.exit_code == EXAM_BROKEN
+    return Verdict.INVALID_TASK if broken else None
+
+
 def _of_exam(execution: Execution) -> Verdict:
     examiner = execution.examiner
     if examiner is not None and examiner.exit_code == 0:
@@ -78,7 +86,9 @@ def _of_value(reply: bytes, suite: CallSuite, index: int) -> Verdict:
     except CodecError:
         return Verdict.WRONG_ANSWER
     right = suite.tests[index][1]
-    return _accepted_if(same_value(value, right, json_born=suite.json_born, tolerance=suite.tolerance))
+    rights = (right, [right]) if suite.perhaps_in_lists else (right,)
+    same = partial(same_value, value, json_born=suite.json_born, tolerance=suite.tolerance)
+    return _accepted_if(any(map(same, rights)))
 
 
 def _accepted_if(right: bool) -> Verdict:

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from . import kernel, landlock, seccomp
+from . import kernel, landlock, memory, seccomp
 from .exits import NOT_CONFINED
 
 _CAP_DAC_READ_SEARCH = 2
@@ -95,7 +95,7 @@ def layers(*, namespaces: bool, packages: list[str]) -> Layers:
         namespaces=namespaces,
         rules=_rules(packages) if has_landlock else None,
         seccomp=seccomp.supported(),
-        address_space=_address_space(),
+        address_space=memory.address_space(),
         thread_limit=uid is not None or namespaces,
     )
 
@@ -137,7 +137,7 @@ def _limits(found: Layers, limits: dict[str, Any]) -> dict[int, int]:
     seconds = math.ceil(limits["cpu"]) + 1
     wanted = {
         resource.RLIMIT_CPU: seconds,
-        resource.RLIMIT_AS: found.address_space + limits["memory"],
+        resource.RLIMIT_AS: memory.addressable(found.address_space + limits["memory"]),
         resource.RLIMIT_CORE: 0,
         resource.RLIMIT_FSIZE: limits["output"],
         resource.RLIMIT_MEMLOCK: 0,
@@ -159,11 +159,6 @@ def beyond(found: Layers, limits: dict[str, Any]) -> str:
         if hard[name] != resource.RLIM_INFINITY and value > hard[name]
     ]
     return ", ".join(above)
-
-
-def _address_space() -> int:
-    with open("/proc/self/statm", encoding="utf-8") as file:
-        return int(file.read().split()[0]) * resource.getpagesize()
 
 
 def _become_with(uid: int | None, capabilities: tuple[int, ...]) -> None:

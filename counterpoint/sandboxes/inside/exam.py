@@ -9,11 +9,12 @@ import builtins
 import os
 import socket
 import struct
+from collections import deque
 from collections.abc import Callable
 from typing import NoReturn
 
 from . import codec, program
-from .exits import DISMISSED, EXAM_FAILED
+from .exits import DISMISSED, EXAM_BROKEN, EXAM_FAILED
 
 CHANNEL = 3
 """The file descriptor that connects the two processes."""
@@ -37,15 +38,18 @@ def answer_calls(source: str, function: str, given: dict[str, object]) -> NoRetu
 
 
 def hold(text: str, function: str) -> NoReturn:
-    """Run the exam; exit with 0 if no assertion failed and it called the function at least once."""
+    """Run the exam; exit with 0 if no assertion failed and it called the function at least once.
+
+    What goes wrong before the first answer is the exam's own fault: nothing of the program has reached it.
+    """
     candidate = _Candidate(socket.socket(fileno=CHANNEL))
     namespace: dict[str, object] = {"__name__": "exam", "__builtins__": builtins, function: candidate}
     try:
         exec(compile(text, "exam.py", "exec", dont_inherit=True), namespace)
     except BaseException as error:
         os.write(2, f"{type(error).__name__}: {error}\n".encode(errors="replace")[:4096])
-        os._exit(EXAM_FAILED)
-    os._exit(0 if candidate.calls else EXAM_FAILED)
+        os._exit(EXAM_FAILED if candidate.asked else EXAM_BROKEN)
+    os._exit(0 if candidate.asked else EXAM_BROKEN)
 
 
 class _Candidate:
@@ -53,12 +57,17 @@ class _Candidate:
 
     def __init__(self, channel: socket.socket) -> None:
         self._channel = channel
-        self.calls = 0
+        self.asked = False
 
     def __call__(self, *arguments: object, **named: object) -> object:
-        self.calls += 1
         try:
-            _send(self._channel, codec.encode([list(arguments), named]))
+            question = codec.encode([list(arguments), named])
+        except codec.CodecError as error:
+            os.write(2, f"its arguments cannot cross to the program: {error}\n".encode(errors="replace")[:4096])
+            os._exit(EXAM_FAILED if self.asked else EXAM_BROKEN)
+        self.asked = True
+        try:
+            _send(self._channel, question)
             kind, content, after = _list(codec.decode(_receive(self._channel)), 3)
             _copy_back(arguments, _list(after, len(arguments)))
             if kind == "value":
@@ -107,8 +116,11 @@ def _list(value: object, length: int) -> list[object]:
 def _copy_back(arguments: tuple[object, ...], after: list[object]) -> None:
     """Apply the program's changes of mutable arguments to the exam's arguments."""
     for mine, theirs in zip(arguments, after, strict=True):
-        if isinstance(mine, list) and isinstance(theirs, list):
+        if isinstance(mine, list | bytearray) and type(theirs) is type(mine):
             mine[:] = theirs
+        elif isinstance(mine, deque) and isinstance(theirs, deque):
+            mine.clear()
+            mine.extend(theirs)
         elif isinstance(mine, dict | set) and type(theirs) is type(mine):
             mine.clear()
             mine.update(theirs)

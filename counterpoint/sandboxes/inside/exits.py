@@ -8,5 +8,7 @@ NOT_CONFINED = 115
 """A layer of confinement could not be applied; the program was not run."""
 EXAM_FAILED = 116
 """An assertion of the exam failed, or an answer of the program could not be decoded."""
+EXAM_BROKEN = 118
+"""The exam ended before any answer of the program reached it: no program can pass it."""
 DISMISSED = 117
 """It was waiting for calls when the exam ended."""

@@ -90,7 +90,7 @@ def execute(source: str, given: dict[str, object]) -> dict[str, object]:
 def encoded(value: object) -> bytes:
     """The encoded value. A value that cannot be encoded ends this process with `BAD_VALUE`."""
     try:
-        return codec.encode(value)
+        return codec.encode(value, subclasses=True)
     except (codec.CodecError, RecursionError) as error:
         sys.stderr.write(f"the result cannot be used: {error}\n")
         _flush()

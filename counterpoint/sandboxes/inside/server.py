@@ -18,7 +18,7 @@ import sys
 import time
 from typing import Any, NoReturn
 
-from . import confinement, exam, kernel, landlock, program, seccomp
+from . import confinement, exam, kernel, landlock, memory, program, seccomp
 from .clock import cpu_seconds
 from .exits import DISMISSED, NOT_CONFINED
 
@@ -107,7 +107,8 @@ class _Server:
         if beyond:
             told["error"] = f"its limits are above those of this process: {beyond}"
         else:
-            told["endings"] = _Watch(self._channel, self._fork(job, files), job["limits"]).endings()
+            usable = self.layers.address_space + job["limits"]["memory"]
+            told["endings"] = _Watch(self._channel, self._fork(job, files), job["limits"], usable).endings()
         for file in files:
             os.close(file)
         self._channel.send(json.dumps(told).encode())
@@ -154,13 +155,14 @@ class _Server:
 
 
 class _Watch:
-    """Waits until the children of one job end, exceed their time, or are cancelled by the parent."""
+    """Waits until the children of one job end, exceed their time or memory, or are cancelled by the parent."""
 
-    def __init__(self, channel: socket.socket, children: list[int], limits: dict[str, Any]) -> None:
+    def __init__(self, channel: socket.socket, children: list[int], limits: dict[str, Any], usable: int) -> None:
         self._channel = channel
         self._children = children
         self._cpu: float = limits["cpu"]
         self._wall: float = limits["wall"]
+        self._usable = usable
         self._began = time.monotonic()
         self._deadline: float = self._began + self._wall
         self._endings: dict[int, dict[str, Any]] = {}
@@ -176,17 +178,22 @@ class _Watch:
         return [self._endings[child] for child in self._children]
 
     def _wait(self) -> bool:
-        """Wait until a child ends or the parent sends a message (False), or the time is over (True)."""
+        """Wait until a child ends or exceeds its memory or the parent sends a message (False), or time is over (True).
+
+        Memory is looked at in every tick; a child that used too much in between is found out when it has ended.
+        """
         poll = select.poll()
         for descriptor in (self._channel.fileno(), *self._waiting):
             poll.register(descriptor, select.POLLIN)
         while True:
             cpu_left = self._cpu - max(map(cpu_seconds, self._waiting.values()))
-            left = min(self._deadline - time.monotonic(), max(cpu_left, _TICK))
+            left = min(self._deadline - time.monotonic(), _TICK)
             ready = [descriptor for descriptor, _ in poll.poll(max(0.0, 1000 * left))]
             if ready:
                 for descriptor in [one for one in ready if one in self._waiting]:
                     self._reap(descriptor, late=False, dismissed=False)
+                return False
+            if any(memory.resident(_process_of(one)) > self._usable for one in self._waiting):
                 return False
             if cpu_left <= 0.0 or (self._deadline <= time.monotonic() and self._put_off() <= time.monotonic()):
                 return True
@@ -206,6 +213,7 @@ class _Watch:
             "exit_code": code if code >= 0 else None,
             "signal": -code if code < 0 else None,
             "out_of_time": late,
+            "out_of_memory": memory.exceeded(usage, self._usable),
             "dismissed": len(self._children) > 1 and (code == DISMISSED or (dismissed and code == -signal.SIGKILL)),
             "cpu": usage.ru_utime + usage.ru_stime,
             "wall": time.monotonic() - self._began,
@@ -215,11 +223,18 @@ class _Watch:
 def _seconds_in_queue(descriptor: int) -> float:
     """Seconds that the process of a pidfd was ready but waited for a core; 0 if the kernel does not report them."""
     try:
-        lines = _read(f"/proc/self/fdinfo/{descriptor}").splitlines()
-        pid = next(int(line.split()[1]) for line in lines if line.startswith("Pid:"))
-        return int(_read(f"/proc/{pid}/schedstat").split()[1]) / 1e9
-    except (OSError, StopIteration, ValueError, IndexError):
+        return int(_read(f"/proc/{_process_of(descriptor)}/schedstat").split()[1]) / 1e9
+    except (OSError, ValueError, IndexError):
         return 0.0
+
+
+def _process_of(descriptor: int) -> str:
+    """The name in /proc of the process of a pidfd; a name of none if the kernel does not report it."""
+    try:
+        lines = _read(f"/proc/self/fdinfo/{descriptor}").splitlines()
+        return next(line.split()[1] for line in lines if line.startswith("Pid:"))
+    except (OSError, StopIteration, IndexError):
+        return "-1"
 
 
 def _read(path: str) -> str:

@@ -16,12 +16,13 @@ import time
 import zlib
 from typing import Any
 
-from . import program
+from . import memory, program
 from .clock import cpu_seconds
 from .exits import NOT_CONFINED
 
 MARK = "the facts: "
 """The beginning of the last line printed."""
+_TICK = 0.02
 
 
 def main(job: dict[str, Any]) -> None:
@@ -30,13 +31,14 @@ def main(job: dict[str, Any]) -> None:
     os.write(files[0], base64.b64decode(job["stdin"]))
     os.lseek(files[0], 0, os.SEEK_SET)
     began = time.monotonic()
+    usable = memory.address_space() + job["memory"]
     child = os.fork()
     if child == 0:
         try:
-            _run(job, files)
+            _run(job, files, usable)
         finally:
             os._exit(NOT_CONFINED)
-    late = _wait(child, job["cpu"], job["wall"])
+    late = _wait(child, job["cpu"], job["wall"], usable)
     _, status, usage = os.wait4(child, 0)
     code = os.waitstatus_to_exitcode(status)
     facts = {
@@ -44,6 +46,7 @@ def main(job: dict[str, Any]) -> None:
             "exit_code": code if code >= 0 else None,
             "signal": -code if code < 0 else None,
             "out_of_time": late,
+            "out_of_memory": memory.exceeded(usage, usable),
             "dismissed": False,
             "cpu": usage.ru_utime + usage.ru_stime,
             "wall": time.monotonic() - began,
@@ -54,16 +57,15 @@ def main(job: dict[str, Any]) -> None:
     sys.stdout.write(f"\n{MARK}{json.dumps(facts)}\n")
 
 
-def _run(job: dict[str, Any], files: list[int]) -> None:
+def _run(job: dict[str, Any], files: list[int], usable: int) -> None:
     high = [fcntl.fcntl(file, fcntl.F_DUPFD, 100) for file in files]
     for number, file in enumerate(high):
         os.dup2(file, number)
     os.closerange(len(files), 200)
     seconds = -int(-job["cpu"] // 1) + 1
-    with open("/proc/self/statm", encoding="utf-8") as statm:
-        own = int(statm.read().split()[0]) * resource.getpagesize()
+    addressable = memory.addressable(usable)
     resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds))
-    resource.setrlimit(resource.RLIMIT_AS, (own + job["memory"], own + job["memory"]))
+    resource.setrlimit(resource.RLIMIT_AS, (addressable, addressable))
     resource.setrlimit(resource.RLIMIT_FSIZE, (job["output"], job["output"]))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     sys.set_int_max_str_digits(0)
@@ -74,21 +76,23 @@ def _run(job: dict[str, Any], files: list[int]) -> None:
     program.script(job["source"])
 
 
-def _wait(child: int, cpu: float, wall: float) -> bool:
-    """Wait for the child; True if it exceeded its CPU or wall time, and then it has been killed."""
+def _wait(child: int, cpu: float, wall: float, usable: int) -> bool:
+    """Wait for the child, or kill it when it exceeds a limit. True if that is its CPU or wall time, not its memory."""
     handle = os.pidfd_open(child)
     poll = select.poll()
     poll.register(handle, select.POLLIN)
     deadline = time.monotonic() + wall
     ended: list[tuple[int, int]] = []
     left = min(cpu, wall)
-    while not ended and left > 0.0:
-        ended = poll.poll(max(1, 1000 * left))
+    full = False
+    while not ended and left > 0.0 and not full:
+        ended = poll.poll(max(1, 1000 * min(left, _TICK)))
+        full = memory.resident(child) > usable
         left = min(cpu - cpu_seconds(child), deadline - time.monotonic())
     os.close(handle)
     if not ended:
         os.kill(child, signal.SIGKILL)
-    return not ended
+    return not ended and not full
 
 
 def _packed(file: int, limit: int) -> str:

@@ -13,6 +13,7 @@ from typing import Any
 from counterpoint.errors import TaskError
 from counterpoint.judges.programs.suite import AssertSuite
 from counterpoint.tasks._packed_tests import to_json
+from counterpoint.tasks.programs.passable import check_exams
 from counterpoint.tasks.programs.rows import Exercise, text_in, texts_in
 from counterpoint.tasks.programs.unit_tests import Reading, longest, unicode
 
@@ -123,11 +124,15 @@ def _exercise(
     reading: Reading,
     examples: tuple[str, ...] = (),
 ) -> Exercise:
-    """Raises TaskError if there is no exam, or one is not Python, has a name for something else, or is not Unicode."""
-    for exam in exams:
-        tree = _tree(unicode(exam), "its exam")
+    """Raises TaskError if there is no exam, or one is not Python, has a name for something else, or is not Unicode.
+
+    And if no program can pass them, as far as their text shows it.
+    """
+    trees = [_tree(unicode(exam), "its exam") for exam in exams]
+    for tree in trees:
         if function in set(_bound(tree.body)):
             raise TaskError(f"its exam binds {function!r}, the name of the function")
+    check_exams(function, trees)
     suite = AssertSuite(function=function, exams=tuple(exams), allowance=reading.usual)
     return Exercise(statement=statement, starter=starter, examples=examples, suite=suite)
 

@@ -5,11 +5,12 @@ from collections.abc import Callable, Collection, Mapping
 from typing import Any, Final, Literal
 
 from counterpoint.errors import TaskError
+from counterpoint.judges.programs.suite import Comparison
 from counterpoint.sandboxes.base import MEBIBYTE
 from counterpoint.tasks._packed_tests import parsed, parsed_or_literal, unpacked
 from counterpoint.tasks.programs.exams import evalplus, humaneval, mbpp
 from counterpoint.tasks.programs.rows import Exercise, example, text_in
-from counterpoint.tasks.programs.unit_tests import Reading, from_cases, from_columns, stdin_suite
+from counterpoint.tasks.programs.unit_tests import Reading, from_cases, from_columns, loaded, stdin_suite
 
 Row = Mapping[str, Any]
 Layout = Literal[
@@ -27,6 +28,14 @@ _MAX_SECONDS: Final = 600.0
 _SECONDS: Final = {"s": 1.0, "sec": 1.0, "second": 1.0, "ms": 1e-3, "millisecond": 1e-3}
 _BYTES: Final = {"byte": 1, "b": 1, "kb": 2**10, "kilobyte": 2**10, "mb": 2**20, "megabyte": 2**20, "gb": 2**30}
 _MEASURE: Final = re.compile(r"\s*([0-9]+(?:\.[0-9]*)?)\s*([a-z]+)\s*", re.IGNORECASE | re.ASCII)
+
+_ANY_CASE: Final = re.compile(
+    r"\b(?:print|output|answer|write|display)\w*\b[^.!?\n]{0,120}?"
+    r"(?:\bin (?:any|arbitrary|either) (?:letter )?(?:case|register)\b(?!,)|\bcase[- ]insensitive)"
+    r"|\bany (?:letter )?case \((?:upper|lower)",
+    re.IGNORECASE,
+)
+"""What a statement says where its judge takes `yes` for `YES`."""
 
 
 def layout_of(columns: Collection[str]) -> Layout:
@@ -47,12 +56,13 @@ def read(layout: Layout, row: Row, reading: Reading) -> Exercise:
 
 def _deepcoder(row: Row, reading: Reading) -> Exercise:
     """DeepCoder-Preview, all parts: tests are a list of cases, or inputs and outputs in the part taken from TACO."""
-    tests = row.get("tests")
-    tests = parsed(tests) if isinstance(tests, str) else tests
+    tests, starter = loaded(row.get("tests")), _starter(row)
     name = str(_table(row.get("metadata")).get("func_name") or "")
-    read_columns = isinstance(tests, dict)
-    suite = from_columns(tests, reading, reading.usual) if read_columns else from_cases(tests, reading, name)
-    return Exercise(statement=text_in(row, "problem"), starter=_starter(row), suite=suite)
+    if isinstance(tests, dict):
+        suite = from_columns(tests, reading, reading.usual, starter)
+    else:
+        suite = from_cases(tests, reading, name, starter)
+    return Exercise(statement=text_in(row, "problem"), starter=starter, suite=suite)
 
 
 def _primeintellect(row: Row, reading: Reading) -> Exercise:
@@ -77,7 +87,7 @@ def _livecodebench(row: Row, reading: Reading) -> Exercise:
         statement=text_in(row, "question_content"),
         starter=_starter(row),
         examples=tuple(example(str(case["input"]), str(case["output"])) for case in public if _is_case(case)),
-        suite=from_cases(public + private, reading, name),
+        suite=from_cases(public + private, reading, name, _starter(row)),
     )
 
 
@@ -86,17 +96,16 @@ def _apps(row: Row, reading: Reading) -> Exercise:
     tests = row.get("input_output")
     if not tests:
         raise TaskError("it has no tests")
-    tests = parsed(tests) if isinstance(tests, str) else tests
     allowance = reading.allowance(
         lambda: _measured(row, "time_limit", _SECONDS, 1.0),
         lambda: _whole_mebibytes(_measured(row, "memory_limit", _BYTES, MEBIBYTE)),
     )
-    suite = from_columns(tests, reading, allowance)
+    suite = from_columns(loaded(tests), reading, allowance, _starter(row))
     return Exercise(statement=text_in(row, "question"), starter=_starter(row), suite=suite)
 
 
 def _codecontests(row: Row, reading: Reading) -> Exercise:
-    """CodeContests: public, private and generated tests, run in this order."""
+    """CodeContests: public, private and generated tests, run in this order, and compared by tokens."""
     if row.get("input_file") or row.get("output_file"):
         raise TaskError("its programs read or write files")
     groups = [_columns(row.get(f"{which}_tests")) for which in ("public", "private", "generated")]
@@ -107,12 +116,15 @@ def _codecontests(row: Row, reading: Reading) -> Exercise:
     return Exercise(
         statement=text_in(row, "description"),
         examples=tuple(example(str(given), str(right)) for given, right in zip(*groups[0], strict=True)),
-        suite=stdin_suite(inputs, outputs, reading, allowance),
+        suite=stdin_suite(inputs, outputs, reading, allowance, usual=_by_tokens(text_in(row, "description"))),
     )
 
 
 def _codeforces(row: Row, reading: Reading) -> Exercise:
-    """open-r1/codeforces: official tests, limits in seconds and MiB, and a checker where answers are not unique."""
+    """open-r1/codeforces: official tests, limits in seconds and MiB, and a checker where answers are not unique.
+
+    Without a checker outputs are compared by tokens, as Codeforces does.
+    """
     if row.get("interaction_format"):
         raise TaskError("it is interactive")
     if (row.get("input_mode") or "stdin") != "stdin":
@@ -130,8 +142,13 @@ def _codeforces(row: Row, reading: Reading) -> Exercise:
     return Exercise(
         statement=_sections(row),
         examples=tuple(example(str(given), str(right)) for given, right in zip(*shown, strict=True)),
-        suite=stdin_suite(inputs, outputs, reading, allowance, checker),
+        suite=stdin_suite(inputs, outputs, reading, allowance, checker, _by_tokens(_sections(row))),
     )
+
+
+def _by_tokens(statement: str) -> Comparison:
+    """By tokens, as the judges of contests do; in any case of letters where the statement allows that."""
+    return "tokens_any_case" if _ANY_CASE.search(statement) else "tokens"
 
 
 def _sections(row: Row) -> str:

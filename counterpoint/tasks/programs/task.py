@@ -12,7 +12,7 @@ from counterpoint.errors import ConfigError, TaskError
 from counterpoint.judges.programs.grader import program_task
 from counterpoint.judges.programs.suite import CallSuite, Comparison, StdinSuite
 from counterpoint.task import JudgeFunction, Problem, Task
-from counterpoint.tasks._fence import last_block
+from counterpoint.tasks._fence import reader
 from counterpoint.tasks._refused import Refused, complaint, quoted
 from counterpoint.tasks._sources import Row, rows_of
 from counterpoint.tasks._splits import Split, problem_id, split_of
@@ -42,7 +42,7 @@ def programs(
     validation: Count | None = None,
     test: Count | None = None,
     seed: int = 0,
-    comparison: Comparison = "lines",
+    comparison: Comparison | None = None,
     cpu: Annotated[float, Field(gt=0, le=600)] | None = None,
     memory: Annotated[int, Field(ge=16, le=2**20)] | None = None,
     longest: Count | None = None,
@@ -59,15 +59,17 @@ def programs(
     leaves out validation or test, those problems of train are in it whose statements would be. `train`, `validation`
     and `test` keep at most as many problems, drawn by `seed`.
 
-    `comparison` is how outputs are compared where the data has no checker. `cpu` (seconds) and `memory` (MiB) stand for
-    what the data says; what neither says is the standard. `longest` keeps that many tests of each problem, those with
-    the longest inputs (DeepCoder keeps 15); otherwise all are kept. At most `show_tests` public tests are shown in a
-    problem's text, hidden ones never; in MBPP, where all tests are equal, those shown do not count.
+    `comparison` is how outputs are compared where the data has no checker; without it, outputs of CodeContests and
+    Codeforces are compared by tokens, as their judges do, and others by lines. `cpu` (seconds) and `memory` (MiB) stand
+    for what the data says; what neither says is the standard. `longest` keeps that many tests of each problem, those
+    with the longest inputs (DeepCoder keeps 15); otherwise all are kept. At most `show_tests` public tests are shown in
+    a problem's text, hidden ones never; in MBPP, where all tests are equal, those shown do not count.
 
     Raises ConfigError if the options contradict each other or need what is not installed. Raises TaskError if the data
     is missing or malformed, a split is empty, or a row cannot be used, with the first such row and how many there are:
     no tests, more inputs than outputs, several kinds of tests, interaction, files, values that cannot cross between
-    processes, too much text, a repeated statement. `invalid` 'skip' leaves such rows out, unless they are all.
+    processes, tests that no program can pass, too much text, a repeated statement. `invalid` 'skip' leaves such rows
+    out, unless they are all.
     """
     _coherent(splits)
     reading = Reading(comparison=comparison, cpu=cpu, memory=memory, longest=longest, show_tests=show_tests)
@@ -161,7 +163,8 @@ def _task(exercise: Exercise, reading: Reading, judge: JudgeFunction) -> Task:
     text = _problem_text(exercise, reading.show_tests)
     answer_format = _PROGRAM_FORMAT if isinstance(exercise.suite, StdinSuite) else _FUNCTION_FORMAT
     id_ = problem_id("program", exercise.statement)
-    problem = Problem(id=id_, text=text, answer_format=answer_format, extract=last_block)
+    function = "" if isinstance(exercise.suite, StdinSuite) else exercise.suite.function
+    problem = Problem(id=id_, text=text, answer_format=answer_format, extract=reader(function))
     return program_task(problem, exercise.suite, judge)
 
 

@@ -12,7 +12,7 @@ from pydantic import Field
 from counterpoint.errors import TaskError
 from counterpoint.judges.programs.grader import program_task
 from counterpoint.task import JudgeFunction, Problem, Task
-from counterpoint.tasks._fence import BLOCK_FORMAT, last_block
+from counterpoint.tasks._fence import BLOCK_FORMAT, reader
 from counterpoint.tasks._splits import Split, problem_id, split_of
 from counterpoint.tasks.base import Splits
 from counterpoint.tasks.synthesis.functions import (
@@ -162,5 +162,5 @@ def _attempt(known: _Known, options: Options, source: random.Random) -> Drawn | 
 
 def _task(drawn: Drawn, judge: JudgeFunction) -> Task:
     text = drawn.text
-    problem = Problem(id=problem_id("synthesis", text), text=text, answer_format=BLOCK_FORMAT, extract=last_block)
+    problem = Problem(id=problem_id("synthesis", text), text=text, answer_format=BLOCK_FORMAT, extract=reader("f"))
     return program_task(problem, drawn.key, judge, reference=drawn.reference)
