@@ -8,6 +8,7 @@ from pydantic import BaseModel, Field, ValidationError, create_model, model_vali
 
 from counterpoint.errors import ConfigError
 from counterpoint.options import Named, Section, Spec, explain
+from counterpoint.template import Day
 
 Thinking = Literal["off", "on", "shown"]
 LongPrompts = Literal["refuse", "cut"]
@@ -42,6 +43,9 @@ class ModelConfig(Section):
     """The marker that ends the reasoning in a reply. The text of the reply is everything after the last such marker."""
     template: dict[str, bool | int | str] = {}
     """Additional variables for the chat template. `enable_thinking` is always set, from `thinking`."""
+    date: Day = ""
+    """The day that chat templates are told if they write today's date, such as "2026-11-28". Empty: the day on which
+    the run begins; the run records it, and keeps it when it is resumed, evaluated or served."""
 
     @property
     def template_options(self) -> dict[str, bool | int | str]:
