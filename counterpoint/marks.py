@@ -4,6 +4,8 @@ from collections.abc import Callable, Iterable
 
 _BREAKS = ("\u200b", " ", "_")
 """What breaks up a mark: a zero-width space, unless the tokenizer drops it."""
+_FIRST_PIECE = 256
+"""Characters."""
 
 
 class Marks:
@@ -19,11 +21,13 @@ class Marks:
         """The text, in which no mark is left. A text without any is returned as it is."""
         for mark in self._texts:
             text = text.replace(mark, self._broken(mark))
-        while self._normalizes_to_one(text):
-            start, end = self._place(text)
+        done = ""
+        while (end := self._end(text)) is not None:
+            start = self._start(text, end)
             instead = self._broken(text[start:end])
-            text = text[:start] + (self._break if self._normalizes_to_one(instead) else instead) + text[end:]
-        return text
+            done += text[:start] + (self._break if self._normalizes_to_one(instead) else instead)
+            text = text[end:]
+        return done + text
 
     def _broken(self, mark: str) -> str:
         return mark[0] + self._break + mark[1:] if len(mark) > 1 else self._break
@@ -34,17 +38,25 @@ class Marks:
         normalized = self._normalized(text)
         return any(core in normalized for core in self._cores)
 
-    def _place(self, text: str) -> tuple[int, int]:
-        """The shortest part of the text that normalizes to a mark, from its first end on."""
-        low, end = 0, len(text)
+    def _end(self, text: str) -> int | None:
+        """The first end of a part that normalizes to a mark, looked for in ever longer pieces; None if none does."""
+        low, end = 0, min(_FIRST_PIECE, len(text))
+        while not self._normalizes_to_one(text[:end]):
+            if end == len(text):
+                return None
+            low, end = end, min(2 * end, len(text))
         while low + 1 < end:
             middle = (low + end) // 2
             low, end = (low, middle) if self._normalizes_to_one(text[:middle]) else (middle, end)
+        return end
+
+    def _start(self, text: str, end: int) -> int:
+        """The last beginning of a part that ends at `end` and normalizes to a mark."""
         start, high = 0, end
         while start + 1 < high:
             middle = (start + high) // 2
             start, high = (middle, high) if self._normalizes_to_one(text[middle:end]) else (start, middle)
-        return start, end
+        return start
 
     def _core(self, text: str) -> str:
         """What the mark is within a normalized text, whose beginning and end some normalizations change."""

@@ -42,7 +42,7 @@ def pieces(render: Render) -> dict[tuple[str, ...], list[str]]:
 
     Conversations that the template refuses, or of which it leaves out a content, are absent.
     """
-    found = {}
+    found: dict[tuple[str, ...], list[str]] = {}
     for roles in _ROLES:
         probes = _PROBES[: len(roles)]
         try:
@@ -116,7 +116,7 @@ def _is_mark(token: str) -> bool:
 
 def _around_turns(written: Mapping[tuple[str, ...], Sequence[str]]) -> list[str]:
     """The texts that begin or end a turn, without a system prompt that the template writes by itself."""
-    found = []
+    found: list[str] = []
     for roles, parts in written.items():
         if roles[0] == "system":
             found += parts[:2]

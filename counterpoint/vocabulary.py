@@ -107,7 +107,7 @@ def _turns(plain: Chat, config: ModelConfig) -> frozenset[str]:
 def _normalization(tokenizer: Any) -> Callable[[str], str]:
     """The function by which the tokenizer changes a text before it looks for tokens."""
     normalizer = getattr(getattr(tokenizer, "backend_tokenizer", None), "normalizer", None)
-    return str if normalizer is None else normalizer.normalize_str  # type: ignore[no-any-return]
+    return str if normalizer is None else normalizer.normalize_str
 
 
 def _check_prompt(chat: Chat, rows: int | None, named: str) -> None:
