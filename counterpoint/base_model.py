@@ -66,7 +66,8 @@ def load_chat(config: ModelConfig) -> Chat:
     with _reading(config):
         tokenizer = AutoTokenizer.from_pretrained(path, **options)
         rows = getattr(AutoConfig.from_pretrained(path, **options).get_text_config(), "vocab_size", None)
-    return chat_of(tokenizer, config, _stop_ids(tokenizer, path, options), rows)
+        stops = _stop_ids(tokenizer, path, options)
+    return chat_of(tokenizer, config, stops, rows)
 
 
 def model_without_weights(config: ModelConfig) -> Any:
