@@ -133,7 +133,7 @@ class PoliciesConfig(TrainingSettings):
 class EndpointConfig(Section):
     """A server with OpenAI's chat completions interface that generates for a policy, which cannot be trained."""
 
-    url: str
+    url: Annotated[str, Field(pattern="^https?://.")]
     """The base URL of the server, including the version, such as `http://localhost:8000/v1`."""
     model: str
     """The name of the model on the server."""
