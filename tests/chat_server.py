@@ -2,9 +2,9 @@
 
     python chat_server.py PORT BEHAVIOUR LOG
 
-BEHAVIOUR is JSON: `reply` (what it says), `failures` (statuses to answer the first requests with), `pause` (what it then
-asks to wait for, in seconds), `hang` (seconds before each answer), `body` (what to answer instead of a chat completion),
-`finish`, `kind` (the content type), `zip` (true to compress it), `location` (the path to send other requests to). Every
+BEHAVIOUR is JSON: `reply` (what it says), `failures` (statuses to answer the first requests with), `pause` (the seconds
+that it then asks to wait for), `hang` (seconds before each answer), `body` (what to answer instead of a completion),
+`finish`, `kind` (the content type), `zip` (true to compress it), `location` (where to send other requests). Every
 request is a line of LOG.
 """
 
