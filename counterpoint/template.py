@@ -29,7 +29,13 @@ Day = Annotated[str, BeforeValidator(as_day)]
 """A date, as text."""
 _PROBES = ("qjxvone", "qjxvtwo", "qjxvthree", "qjxvfour")
 """Contents that no template writes by itself."""
-_ROLES = (("user", "assistant", "user"), ("system", "user", "assistant", "user"), ("user",), ("system", "user"))
+_ROLES = (
+    ("user", "assistant", "user"),
+    ("system", "user", "assistant", "user"),
+    ("user",),
+    ("system", "user"),
+    ("user", "assistant", "tool"),
+)
 _BRACKETED = re.compile(r"<{1,2}[^<>\s]*\w[^<>\s]*>{1,2}|\[[^\[\]\s]*\w[^\[\]\s]*\]")
 _CHANCE = re.compile(r"\|\s*random\b|\blipsum\s*\(")
 _DATE = "strftime_now"
@@ -123,6 +129,8 @@ def _around_turns(written: Mapping[tuple[str, ...], Sequence[str]]) -> list[str]
         if roles[-3:] == _ROLES[0]:
             first, reply, second, request = parts[-4:]
             found += [_common_end(first, second), _common_start(reply, request), reply, second, request]
+        if roles[-1] == "tool":
+            found += parts[2:]
     return found or [part for parts in written.values() for part in parts]
 
 

@@ -57,6 +57,17 @@ KINDS = {
         special=("<｜begin｜>", "<｜end▁of▁sentence｜>"),
         added=("<｜User｜>", "<｜Assistant｜>", "<think>", "</think>"),
     ),
+    "deepseek r1 with tools": Kind(
+        by_role("<｜User｜>@", "<｜Assistant｜>@<｜end▁of▁sentence｜>", "@", "<｜Assistant｜>").replace(
+            "{% endif %}{% endfor %}",
+            "{% elif m.role == 'tool' %}{{ '<｜tool▁outputs▁begin｜>' + m.content + '<｜tool▁outputs▁end｜>' }}"
+            "{% endif %}{% endfor %}",
+            1,
+        ),
+        ("<｜User｜>", "<｜Assistant｜>", "<｜tool▁outputs▁begin｜>", "<｜tool▁outputs▁end｜>"),
+        special=("<｜end▁of▁sentence｜>",),
+        added=("<｜User｜>", "<｜Assistant｜>", "<｜tool▁outputs▁begin｜>", "<｜tool▁outputs▁end｜>"),
+    ),
     "deepseek v2": Kind(
         by_role("User: @\n\n", "Assistant: @</s>", "@\n\n", "Assistant:", "<s>"), ("User:", "Assistant:")
     ),
