@@ -1,6 +1,7 @@
 # ruff: noqa: RUF001
 """Chat templates of many kinds: only a template opens turns, its date stays, and what cannot be used is refused."""
 
+import asyncio
 import time
 from dataclasses import dataclass
 from datetime import date
@@ -10,13 +11,17 @@ import pytest
 from facts import assistant, user
 from tokenizers import normalizers
 
+from counterpoint import api
+from counterpoint.base_model import load_chat
 from counterpoint.chat import Chat, Sampled
 from counterpoint.config import ModelConfig
+from counterpoint.episode import calls_of, read_episodes
 from counterpoint.errors import ConfigError, ModelError, WorkflowError
 from counterpoint.marks import Marks
+from counterpoint.plan.plan import plan
 from counterpoint.recipe import config_from
 from counterpoint.template import tells_date, with_date
-from counterpoint.testing.tiny import PAD, START, STOP, byte_tokenizer
+from counterpoint.testing.tiny import PAD, START, STOP, byte_tokenizer, tiny_config, tiny_model_folder
 from counterpoint.vocabulary import chat_of
 
 LOOP = "{% for m in messages %}"
@@ -346,6 +351,73 @@ def test_a_date_that_is_none_is_refused():
         with pytest.raises(ConfigError, match=rf"model\.date = '{wrong}': .*a date, such as 2026-11-28"):
             config_from({"model": {"date": wrong}})
     assert config_from({"model": {"date": date(2024, 7, 26)}}).model.date == "2024-07-26"
+
+
+class Later(date):
+    """Another day."""
+
+    @classmethod
+    def today(cls):
+        return cls(2031, 5, 6)
+
+
+def test_a_run_keeps_the_date_on_which_it_began(tmp_path, monkeypatch):
+    folder = tiny_model_folder(tmp_path / "model")
+    place = folder / "chat_template.jinja"
+    place.write_text("{{ strftime_now('%d %b %Y') }}\n" + place.read_text(encoding="utf-8"), encoding="utf-8")
+    table = {"run": {"steps": 1, "proof_calls": 1}, "rollout": {"tasks_per_step": 1, "group_size": 2}}
+    config = tiny_config(folder, {"workflow": "single", **table})
+    told = date.today().isoformat()
+    planned = plan(config)
+    assert planned.config.model.date == told
+    assert f"date        {told}, which the chat template tells" in planned.lines()
+    run = api.train(config, out=tmp_path / "run", progress=False)
+    assert f'date = "{told}"' in (tmp_path / "run" / "config.toml").read_text(encoding="utf-8")
+    monkeypatch.setattr("counterpoint.vocabulary.date", Later)
+    assert load_chat(config.model).date == "2031-05-06"
+    run = api.resume(run, "run.steps=2", progress=False)
+    asyncio.run(play_one(run))
+    for step in (1, 2):
+        calls = [call for _, call in calls_of(read_episodes(run.path / "episodes" / f"{step:06d}.parquet"))]
+        chat = load_chat(run.config.model)
+        assert all(written(chat, call.prompt_ids).startswith(f"{date.today():%d %b %Y}\n") for call in calls)
+
+
+async def play_one(run):
+    """What `evaluate` and `serve` open has the same date."""
+    async with api.open_stage(run) as stage:
+        assert {chat.date for chat in stage.chats.values()} == {date.today().isoformat()}
+
+
+def test_a_plan_without_dates_has_none(tmp_path):
+    config = tiny_config(tiny_model_folder(tmp_path / "model"), {"workflow": "single"})
+    planned = plan(config)
+    assert planned.config.model.date == ""
+    assert not any(line.startswith("date") for line in planned.lines())
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda text: text.replace("{% if add_generation_prompt %}", "{% if false %}"), "does not ask for a reply"),
+        (lambda text: "{{ raise_exception('never') }}" + text, "its chat template cannot be used: never"),
+        (lambda text: "{{ [1, 2] | random }}" + text, "draws at random"),
+    ],
+)
+def test_a_dry_run_finds_a_template_that_cannot_be_used(tmp_path, change, message):
+    folder = tiny_model_folder(tmp_path / "model")
+    place = folder / "chat_template.jinja"
+    place.write_text(change(place.read_text(encoding="utf-8")), encoding="utf-8")
+    with pytest.raises(ModelError, match=message):
+        api.dry_run(tiny_config(folder))
+
+
+def test_a_dry_run_finds_a_conversation_that_the_template_refuses(tmp_path):
+    folder = tiny_model_folder(tmp_path / "model")
+    (folder / "chat_template.jinja").write_text(ALTERNATING.replace("m.role == 'user'", "false"), encoding="utf-8")
+    with pytest.raises((ModelError, WorkflowError), match="roles must alternate") as caught:
+        api.dry_run(tiny_config(folder))
+    assert "\n" not in str(caught.value)
 
 
 # What is refused

@@ -58,6 +58,8 @@ class Plan:
     """The longest of some episodes with scripted replies, from which calls, memory and time are estimated."""
     not_called: tuple[str, ...] = ()
     """The roles that none of these episodes called; others may."""
+    told: str = ""
+    """The date that a chat template tells; empty if none does."""
 
     @property
     def config(self) -> Config:
@@ -139,7 +141,7 @@ class Plan:
             *(f"policy      {name}: {self._describe(name)}" for name in self.settings),
             "tasks       " + ", ".join(f"{count} {split}" for split, count in self.splits.items()),
             *(f"warning     {line}" for line in self.warnings),
-            *(f"date        {line}" for line in [self.config.model.date] if line),
+            *(f"date        {day}, which the chat template tells" for day in [self.told] if day),
             f"per step    {self._arithmetic()}",
             *(
                 f"            without {role}, which the scripted replies of the plan did not lead to"
@@ -207,7 +209,8 @@ def planned(setup: Setup) -> Plan:
 
     sizes = {name: base_size(model) for name, model in models.items()}
     chats = _chats(setup)
-    setup = _dated(setup, chats)
+    told = next((chat.date for chat in chats.values() if chat.date), "")
+    setup = _dated(setup, told)
     episodes = _rehearsed(setup, chats)
     called = {call.key.role for episode in episodes for call in episode.calls}
     not_called = tuple(role for role in setup.workflow.roles if role not in called)
@@ -215,7 +218,7 @@ def planned(setup: Setup) -> Plan:
     algorithm = build_algorithm(setup.config, setup.workflow.roles, trainable(setup.settings))
     _check_algorithm(algorithm, episodes, setup.config.rollout.group_size)
     longest = max(episodes, key=lambda episode: (len(episode.calls), sum(call.tokens for call in episode.calls)))
-    return Plan(setup=setup, sizes=sizes, rehearsal=longest, not_called=not_called)
+    return Plan(setup=setup, sizes=sizes, rehearsal=longest, not_called=not_called, told=told)
 
 
 def _check_proposals(config: Config, episodes: Sequence[Episode], not_called: Sequence[str]) -> None:
@@ -272,11 +275,11 @@ def _chats(setup: Setup) -> dict[str, Chat]:
     return {name: next(chat for other, chat in loaded if other == model) for name, model in models.items()}
 
 
-def _dated(setup: Setup, chats: Mapping[str, Chat]) -> Setup:
-    """The setup, whose recipe names the day that the chat templates are told, if one of them tells it."""
-    config, told = setup.config, next((chat.date for chat in chats.values() if chat.date), "")
-    if not told or config.model.date:
+def _dated(setup: Setup, told: str) -> Setup:
+    """The setup, whose recipe names the day that a chat template is told, if one tells it."""
+    if not told or setup.config.model.date:
         return setup
+    config = setup.config
     config = config.model_copy(update={"model": config.model.model_copy(update={"date": told})})
     return replace(setup, config=config, settings=settings_of(setup.routing, config))
 
