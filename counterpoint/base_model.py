@@ -21,9 +21,8 @@ from counterpoint.chat import Chat
 from counterpoint.config import ModelConfig
 from counterpoint.errors import ModelError
 from counterpoint.locate import ALLOWED, check_device, locate
+from counterpoint.vocabulary import chat_of
 
-_LONG_TEXT = "sequence-length-is-longer-than-the-specified-maximum"
-"""The warning that transformers gives once, unless it is marked as given: too long a prompt is an error here."""
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
@@ -66,21 +65,9 @@ def load_chat(config: ModelConfig) -> Chat:
     path, options = locate(config)
     with _reading(config):
         tokenizer = AutoTokenizer.from_pretrained(path, **options)
-    if tokenizer.chat_template is None:
-        raise ModelError(f"model.path = {config.path!r}: its tokenizer has no chat template, which workflows need")
-    tokenizer.deprecation_warnings[_LONG_TEXT] = True
-    stops = _stop_ids(tokenizer, path, options)
-    if not stops:
-        raise ModelError(f"model.path = {config.path!r}: neither it nor its tokenizer names a token that ends a reply")
-    control = frozenset(str(token) for token in tokenizer.added_tokens_decoder.values() if token.special)
-    return Chat(
-        tokenizer=tokenizer,
-        stop_ids=stops,
-        template_options=tuple(config.template_options.items()),
-        thinking=config.thinking,
-        reasoning_end=config.reasoning_end,
-        control=control,
-    )
+        rows = getattr(AutoConfig.from_pretrained(path, **options).get_text_config(), "vocab_size", None)
+        stops = _stop_ids(tokenizer, path, options)
+    return chat_of(tokenizer, config, stops, rows)
 
 
 def model_without_weights(config: ModelConfig) -> Any:

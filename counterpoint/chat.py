@@ -1,14 +1,13 @@
 """Messages as tokens: ids that were sampled once are never encoded again."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from counterpoint.config import Thinking
 from counterpoint.episode import Message
-
-_BREAK = "\u200b"
-"""A zero-width space."""
+from counterpoint.errors import WorkflowError
+from counterpoint.marks import Marks
 
 
 class Tokenizer(Protocol):
@@ -39,9 +38,21 @@ class Chat:
     thinking: Thinking = "off"
     reasoning_end: str = "</think>"
     control: frozenset[str] = frozenset()
-    """Texts that the tokenizer reads as control tokens. Inside a message they are broken up, so that only the template
-    uses them: else a reply that spells one out could end the message of a role that quotes it."""
+    """Texts that the tokenizer reads as control tokens, and the marks by which the template begins and ends a turn.
+    Inside a message they are broken up, so that only the template uses them: else a reply that spells one out could end
+    the message of a role that quotes it."""
+    normalized: Callable[[str], str] = str
+    """The tokenizer's normalization: what it makes of a text before it encodes it."""
+    date: str = ""
+    """The date that the template is told (YYYY-MM-DD); empty if it tells none."""
+    _marks: Marks = field(init=False, repr=False, compare=False)
+    _control_ids: frozenset[int] = field(init=False, repr=False, compare=False)
     _rendered: "_Rendered" = field(default_factory=lambda: _Rendered(), init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_marks", Marks(self.control, self.normalized))
+        ids = _control_ids(self.tokenizer, self.control - {self.reasoning_end})
+        object.__setattr__(self, "_control_ids", ids)
 
     def prompt(self, messages: Sequence[Message], replies: Sequence[Sampled] = ()) -> tuple[int, ...]:
         """The ids of the prompt that asks for a reply to `messages`.
@@ -49,14 +60,15 @@ class Chat:
         An assistant's message that is one of `replies` keeps the ids that were sampled for it, provided that the
         template renders everything up to its end as it did when the reply was sampled (the prefix check). So a
         conversation that is continued extends its earlier ids. Everything else is encoded again and so is a reply whose
-        ids contain more than its message: the reasoning, which no later prompt may contain.
+        ids contain more than its message: the reasoning, which no later prompt may contain, or a mark that would begin
+        a turn of another role. Raises WorkflowError if the template refuses the messages, or leaves one of them out.
         """
         whole = self._render(messages)
         ids: list[int] = []
         end = 0
         for place, message in enumerate(messages):
             sampled = self._sampled(messages[: place + 1], replies) if message["role"] == "assistant" else None
-            if sampled is None:
+            if sampled is None or not self._is_plain(message["content"], sampled):
                 continue
             before = self._render(messages[:place])
             if whole.startswith(before + self._inert(message["content"])):
@@ -102,16 +114,56 @@ class Chat:
 
     def _apply_template(self, messages: "_Key") -> str:
         inert = [Message(role=role, content=self._inert(content)) for role, content in messages]
-        return str(
-            self.tokenizer.apply_chat_template(
-                inert, tokenize=False, add_generation_prompt=True, **dict(self.template_options)
+        try:
+            text = self.applied(inert)
+        except ValueError as error:
+            raise WorkflowError(f"the chat template refuses a conversation of {_listed(messages)}: {error}") from error
+        for message in inert:
+            if message["role"] != "assistant" and not _stands_in(message["content"], text):
+                raise WorkflowError(
+                    f"the chat template leaves out a message of the role {message['role']!r} in a conversation of"
+                    f" {_listed(messages)}"
+                )
+        return text
+
+    def applied(self, messages: Sequence[Message], *, asking: bool = True) -> str:
+        """The text that the template makes of messages, with the request for a reply if `asking`.
+
+        Raises ValueError, of one line, if it refuses them.
+        """
+        options = dict(self.template_options)
+        try:
+            return str(
+                self.tokenizer.apply_chat_template(
+                    list(messages), tokenize=False, add_generation_prompt=asking, **options
+                )
             )
-        )
+        except Exception as error:  # a template is a program: it may raise whatever it likes
+            raise ValueError(" ".join(str(error).split())[:_LONGEST_REASON] or type(error).__name__) from error
 
     def _inert(self, content: str) -> str:
-        for text in self.control:
-            content = content.replace(text, text[0] + _BREAK + text[1:])
-        return content
+        return self._marks.broken_up(content)
+
+    def _is_plain(self, content: str, ids: Sequence[int]) -> bool:
+        """True if a sampled reply can begin no turn: no mark is in it but its end, and that of its reasoning."""
+        ours = content.replace(self.reasoning_end, "")
+        inside = ids[:-1] if ids and ids[-1] in self.stop_ids else ids
+        return self._inert(ours) == ours and self._control_ids.isdisjoint(inside)
+
+
+def _control_ids(tokenizer: Tokenizer, control: Iterable[str]) -> frozenset[int]:
+    """The ids of those texts that are one token each."""
+    encoded = (tokenizer.encode(text, add_special_tokens=False) for text in control)
+    return frozenset(ids[0] for ids in encoded if len(ids) == 1)
+
+
+def _listed(messages: "_Key") -> str:
+    return ", ".join(role for role, _ in messages)
+
+
+def _stands_in(content: str, text: str) -> bool:
+    """True if a template wrote the content, whose spaces it may change."""
+    return content.strip() in text or "".join(content.split()) in "".join(text.split())
 
 
 def parted(text: str, thinking: Thinking, reasoning_end: str) -> tuple[str, str]:
@@ -128,6 +180,8 @@ def parted(text: str, thinking: Thinking, reasoning_end: str) -> tuple[str, str]
     return (text, "") if thinking == "on" else ("", text)
 
 
+_LONGEST_REASON = 200
+"""Characters of what a template says when it refuses."""
 _Key = tuple[tuple[str, str], ...]
 """The role and the content of each message."""
 _MOST_CHARACTERS = 2**24

@@ -8,6 +8,7 @@ from pydantic import BaseModel, Field, ValidationError, create_model, model_vali
 
 from counterpoint.errors import ConfigError
 from counterpoint.options import Named, Section, Spec, explain
+from counterpoint.template import Day
 
 Thinking = Literal["off", "on", "shown"]
 LongPrompts = Literal["refuse", "cut"]
@@ -42,6 +43,9 @@ class ModelConfig(Section):
     """The marker that ends the reasoning in a reply. The text of the reply is everything after the last such marker."""
     template: dict[str, bool | int | str] = {}
     """Additional variables for the chat template. `enable_thinking` is always set, from `thinking`."""
+    date: Day = ""
+    """The day that chat templates are told if they write today's date, such as "2026-11-28". Empty: the day on which
+    the run begins; the run records it, and keeps it when it is resumed, evaluated or served."""
 
     @property
     def template_options(self) -> dict[str, bool | int | str]:
@@ -129,7 +133,7 @@ class PoliciesConfig(TrainingSettings):
 class EndpointConfig(Section):
     """A server with OpenAI's chat completions interface that generates for a policy, which cannot be trained."""
 
-    url: str
+    url: Annotated[str, Field(pattern="^https?://.")]
     """The base URL of the server, including the version, such as `http://localhost:8000/v1`."""
     model: str
     """The name of the model on the server."""

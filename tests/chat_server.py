@@ -2,10 +2,13 @@
 
     python chat_server.py PORT BEHAVIOUR LOG
 
-BEHAVIOUR is JSON: `reply` (what it says), `failures` (statuses to answer the first requests with), `hang` (seconds
-before each answer), `body` (what to answer instead of a chat completion), `finish`. Every request is a line of LOG.
+BEHAVIOUR is JSON: `reply` (what it says), `failures` (statuses to answer the first requests with), `pause` (the seconds
+that it then asks to wait for), `hang` (seconds before each answer), `body` (what to answer instead of a completion),
+`finish`, `kind` (the content type), `zip` (true to compress it), `location` (where to send other requests). Every
+request is a line of LOG.
 """
 
+import gzip
 import json
 import socket
 import subprocess
@@ -28,6 +31,12 @@ def serve(port: int, behaviour: dict, log: Path) -> None:
             with log.open("a") as file:
                 seen = {"path": self.path, "key": self.headers.get("Authorization"), "body": asked}
                 file.write(json.dumps(seen) + "\n")
+            if behaviour.get("location") and self.path != behaviour["location"]:
+                self.send_response(behaviour.get("status", 307))
+                self.send_header("Location", behaviour["location"])
+                self.send_header("Content-Length", "0")
+                self.end_headers()
+                return
             if failures:
                 self._send(failures.pop(0), {"error": {"message": "not today"}})
                 return
@@ -41,7 +50,12 @@ def serve(port: int, behaviour: dict, log: Path) -> None:
         def _send(self, status, body):
             content = body.encode() if isinstance(body, str) else json.dumps(body).encode()
             self.send_response(status)
-            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Type", behaviour.get("kind", "application/json"))
+            if status != 200 and "pause" in behaviour:
+                self.send_header("Retry-After", str(behaviour["pause"]))
+            if behaviour.get("zip"):
+                content = gzip.compress(content)
+                self.send_header("Content-Encoding", "gzip")
             self.send_header("Content-Length", str(len(content)))
             self.end_headers()
             self.wfile.write(content)

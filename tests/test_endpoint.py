@@ -17,6 +17,7 @@ from counterpoint.episode import calls_of, read_episodes
 from counterpoint.errors import ConfigError, EndpointError, SamplerError
 from counterpoint.recipe import config_from
 from counterpoint.run import Run
+from counterpoint.samplers._reply import UnusableError, read_reply
 from counterpoint.samplers.base import Request
 from counterpoint.samplers.by_policy import ByPolicy
 from counterpoint.samplers.endpoint import Endpoint
@@ -123,6 +124,160 @@ def test_a_server_that_is_not_there_is_named():
 def test_an_answer_that_cannot_be_used_is_an_error(tmp_path, behaviour, message):
     with chat_server(tmp_path, **behaviour) as server, pytest.raises(EndpointError, match=message):
         ask(server.url, retries=0)
+
+
+def body_of(message, finish="stop", **beside):
+    choice = {"index": 0, "message": {"role": "assistant", **message}, "finish_reason": finish}
+    return json.dumps({"choices": [choice], "usage": {"completion_tokens": 7}, **beside})
+
+
+TEXT = {"type": "text", "text": "two"}
+CUT = {"completion_tokens": 9}
+
+
+@pytest.mark.parametrize(
+    ("body", "text", "reasoning", "finish", "tokens"),
+    [
+        (body_of({"content": "two"}), "two", None, "stop", 7),
+        (body_of({"content": "two"}, usage=None), "two", None, "stop", 0),
+        (body_of({"content": "two"}, usage={}), "two", None, "stop", 0),
+        (body_of({"content": "two"}, usage={"completion_tokens": None}), "two", None, "stop", 0),
+        (body_of({"content": "two"}, usage={"completion_tokens": 3.0}), "two", None, "stop", 3),
+        (body_of({"content": "two"}, usage={"completion_tokens": "3"}), "two", None, "stop", 0),
+        (body_of({"content": "two"}, usage="none"), "two", None, "stop", 0),
+        (body_of({"content": [TEXT]}), "two", None, "stop", 7),
+        (body_of({"content": [TEXT, {"type": "text", "text": " and three"}]}), "two and three", None, "stop", 7),
+        (body_of({"content": [{"type": "output_text", "text": "two"}]}), "two", None, "stop", 7),
+        (body_of({"content": [{"text": "two"}]}), "two", None, "stop", 7),
+        (body_of({"content": ["two"]}), "two", None, "stop", 7),
+        (
+            body_of({"content": [{"type": "thinking", "thinking": [{"type": "text", "text": "hm"}]}, TEXT]}),
+            "two",
+            "hm",
+            "stop",
+            7,
+        ),
+        (body_of({"content": [{"type": "reasoning", "text": "hm"}, TEXT]}), "two", "hm", "stop", 7),
+        (body_of({"content": [], "reasoning": "hm"}), "", "hm", "stop", 7),
+        (body_of({"content": None, "reasoning_content": "hm"}, "length"), "", "hm", "length", 7),
+        (body_of({"reasoning_content": "hm"}, "length"), "", "hm", "length", 7),
+        (body_of({"reasoning": "hm"}), "", "hm", "stop", 7),
+        (body_of({"content": "two", "reasoning_content": None}), "two", None, "stop", 7),
+        (body_of({"content": "two", "reasoning_content": ""}), "two", None, "stop", 7),
+        (body_of({"content": ""}), "", None, "stop", 7),
+        (body_of({"content": "two", "tool_calls": []}), "two", None, "stop", 7),
+        (body_of({"content": "two", "tool_calls": None, "refusal": None, "audio": None}), "two", None, "stop", 7),
+        (body_of({"content": "two"}, None), "two", None, "stop", 7),
+        (body_of({"content": "two"}, None, usage=CUT), "two", None, "length", 9),
+        (body_of({"content": "two"}, "eos"), "two", None, "stop", 7),
+        (body_of({"content": "two"}, "eos_token"), "two", None, "stop", 7),
+        (body_of({"content": "two"}, "STOP"), "two", None, "stop", 7),
+        (body_of({"content": "two"}, "end_turn"), "two", None, "stop", 7),
+        (body_of({"content": "two"}, "max_tokens"), "two", None, "length", 7),
+        (body_of({"content": "two"}, error=None), "two", None, "stop", 7),
+        (body_of({"content": "two \ud800 three"}), "two \ufffd three", None, "stop", 7),
+        (body_of({"content": "\N{GRINNING FACE}"}), "\N{GRINNING FACE}", None, "stop", 7),
+    ],
+)
+def test_every_way_of_writing_a_reply_is_read(body, text, reasoning, finish, tokens):
+    reply = read_reply(body, 9)
+    assert (reply.text, reply.reasoning, reply.finish, reply.tokens) == (text, reasoning, finish, tokens)
+    reply.text.encode()
+
+
+def test_a_finish_that_is_missing_is_no_other_than_none():
+    table = json.loads(body_of({"content": "two"}))
+    del table["choices"][0]["finish_reason"]
+    del table["usage"]
+    assert read_reply(json.dumps(table), 9).finish == "stop"
+
+
+CALL = {"type": "function", "function": {"name": "add", "arguments": "{}"}}
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        ("", "it answered with something else than JSON: nothing"),
+        ("<html>\n<h1>502 Bad Gateway</h1>", "something else than JSON: <html> <h1>502 Bad Gateway</h1>"),
+        ("{" * 100_000, "something else than JSON: {{{"),
+        ('data: {"choices": []}\n\ndata: [DONE]\n\n', "a stream of events, and not with one chat completion"),
+        (": ping\n\ndata: {}", "a stream of events"),
+        ("null", "something else than a chat completion: null"),
+        ('"two"', "something else than a chat completion: two"),
+        ("{}", "something else than a chat completion: {}"),
+        ('{"choices": null}', 'something else than a chat completion: {"choices": null}'),
+        ('{"choices": {}}', "something else than a chat completion"),
+        ('{"choices": []}', "something else than a chat completion: choices = []"),
+        ('{"choices": [null]}', "something else than a chat completion: choices = [null]"),
+        ('{"choices": [{"text": "two"}]}', 'its choice has no message, but {"text": "two"}'),
+        ('{"choices": [{"message": null}]}', "its choice has no message"),
+        ('{"choices": [{"message": "two"}]}', "its choice has no message"),
+        ('{"error": {"message": "model\\nis loading", "code": 503}}', "it answered with an error: model is loading"),
+        ('{"error": "overloaded"}', "it answered with an error: overloaded"),
+        ('{"error": {"code": 7}}', 'it answered with an error: {"code": 7}'),
+        (body_of({"content": None}), "its message has no content, and finished with 'stop'"),
+        (body_of({}), "its message has no content"),
+        (body_of({"content": []}), "its message has no content"),
+        (body_of({"content": None}, "abort"), "it finished with 'abort'"),
+        (body_of({"content": "two"}, "abort"), "it finished with 'abort'; known: stop, eos,"),
+        (body_of({"content": "two"}, "content_filter"), "it finished with 'content_filter'"),
+        (body_of({"content": "two"}, "error"), "it finished with 'error'"),
+        (body_of({"content": "two"}, 7), "it finished with 7"),
+        (body_of({"content": "two"}, "tool_calls"), "it finished with 'tool_calls'"),
+        (body_of({"content": None, "tool_calls": [CALL]}, "tool_calls"), "it called tools instead of replying"),
+        (body_of({"content": "two", "tool_calls": [CALL]}), "it called tools instead of replying"),
+        (body_of({"content": None, "function_call": CALL}), "it called tools instead of replying"),
+        (body_of({"content": None, "refusal": "I cannot."}), "it refused: I cannot."),
+        (body_of({"content": 2}), "its content is 2"),
+        (body_of({"content": {"text": "two"}}), "its content is {"),
+        (body_of({"content": [{"type": "image_url", "image_url": {}}]}), "a part of its content is {"),
+        (body_of({"content": [{"type": "text", "text": None}]}), "a part of its content is {"),
+        (body_of({"content": [{"type": "refusal", "refusal": "no"}]}), "a part of its content is {"),
+        (body_of({"content": [TEXT, 7]}), "a part of its content is 7"),
+    ],
+)
+def test_what_is_no_reply_is_one_line_that_says_what_is_missing(body, message):
+    with pytest.raises(UnusableError) as caught:
+        read_reply(body, 9)
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) < 400
+
+
+@pytest.mark.parametrize(
+    "behaviour",
+    [
+        {"kind": "text/plain"},
+        {"kind": "application/json; charset=utf-8"},
+        {"zip": True},
+        {"location": "/v2/chat/completions"},
+        {"failures": [429, 503], "pause": 0},
+        {"failures": [408, 409, 500, 502], "pause": 0.01},
+    ],
+)
+def test_what_http_allows_changes_no_reply(tmp_path, behaviour):
+    with chat_server(tmp_path, reply="zwei \N{GRINNING FACE}", **behaviour) as server:
+        (completion,) = ask(server.url)
+    assert completion.text == "zwei \N{GRINNING FACE}"
+
+
+def test_an_error_names_the_server_in_one_line(tmp_path):
+    with chat_server(tmp_path, body="<html>\n\n" + "x" * 5000, kind="text/html") as server:
+        with pytest.raises(EndpointError) as caught:
+            ask(server.url, retries=0)
+        told = str(caught.value)
+    assert told.startswith(
+        f"policy 'judge': oracle at {server.url}: it answered with something else than JSON: <html> x"
+    )
+    assert "\n" not in told
+    assert len(told) < 400
+
+
+@pytest.mark.parametrize("url", ["localhost:8000/v1", "", "ftp://x/v1", "http://", "://", "x"])
+def test_an_address_that_is_none_is_refused_when_the_recipe_is_read(url):
+    with pytest.raises(ConfigError, match=r"policy\.judge\.endpoint\.url = "):
+        config_from({"policy": {"judge": {"endpoint": {"url": url, "model": "m"}}}})
 
 
 def test_only_so_many_calls_are_under_way_at_once(tmp_path):

@@ -9,19 +9,22 @@ import sys
 import warnings
 from contextlib import chdir, redirect_stdout
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 from conftest import micro_run
 from peft import AutoPeftModelForCausalLM, PeftModel
+from safetensors import SafetensorError
 from safetensors.torch import load_file
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig, PreTrainedModel
 
 from counterpoint import controls
 from counterpoint.base_model import load_chat
 from counterpoint.cli.main import main
-from counterpoint.errors import ConfigError, RunError
+from counterpoint.errors import ConfigError, ModelError, RunError
 from counterpoint.export.export import export
+from counterpoint.export.merging import savable
 from counterpoint.models import micro_model
 from counterpoint.run import Run
 from counterpoint.runtimes import open_runtime
@@ -312,3 +315,221 @@ def test_the_command_writes_a_policy_and_says_what_it_wrote(trained, tmp_path, m
     printed = capsys.readouterr().out
     assert f"policy generator at step 2, a PEFT adapter for {BASE}" in printed
     assert Path(out / "README.md").is_file()
+
+
+# What an export must not break on, and what it says
+
+
+def model_with(folder, **settings):
+    """A copy of the base with other generation settings."""
+    shutil.copytree(BASE, folder)
+    (folder / "generation_config.json").write_text(json.dumps({"eos_token_id": 2, **settings}))
+    return folder
+
+
+def run_on(trained, path, model, *lines):
+    return copy_with(trained, path, "[policy.generator.model]", f"path = {json.dumps(str(model))}", *lines)
+
+
+def test_generation_settings_that_cannot_be_saved_are_corrected_and_named(trained, tmp_path):
+    run = run_on(
+        trained, tmp_path / "run", model_with(tmp_path / "model", temperature=0.6, top_p=0.95, pad_token_id=-1)
+    )
+    found = export(run, "generator", tmp_path / "out", merged=True)
+    assert found.notes[1:] == (
+        "generation settings: do_sample = true, because temperature, top_p cannot be saved without it",
+        "generation settings: without pad_token_id = -1, which transformers does not save",
+    )
+    saved = json.loads((tmp_path / "out" / "generation_config.json").read_text())
+    assert {name: saved.get(name) for name in ("temperature", "top_p", "do_sample", "pad_token_id")} == {
+        "temperature": 0.6,
+        "top_p": 0.95,
+        "do_sample": True,
+        "pad_token_id": None,
+    }
+    assert saved["eos_token_id"] == sorted(load_chat(run.config.policy_settings("generator").model).stop_ids)
+
+
+@pytest.mark.parametrize(
+    ("given", "kept"),
+    [
+        ({}, {}),
+        ({"temperature": 0.6}, {"temperature": 0.6, "do_sample": True}),
+        ({"top_k": 20, "do_sample": False}, {"top_k": 20, "do_sample": True}),
+        ({"min_p": 0.1}, {"min_p": 0.1, "do_sample": True}),
+        ({"do_sample": True, "top_p": 0.8, "top_k": 20}, {"do_sample": True, "top_p": 0.8, "top_k": 20}),
+        ({"length_penalty": 2.0}, {}),
+        ({"early_stopping": True, "repetition_penalty": 1.05}, {"repetition_penalty": 1.05}),
+        ({"num_beams": 4, "length_penalty": 2.0}, {"num_beams": 4, "length_penalty": 2.0}),
+        ({"pad_token_id": -1, "bos_token_id": 1}, {"bos_token_id": 1}),
+        ({"output_scores": True, "max_new_tokens": 9}, {"max_new_tokens": 9}),
+        ({"use_cache": False, "cache_implementation": "static"}, {"use_cache": False}),
+        ({"temperature": 0.6, "pad_token_id": -1, "early_stopping": True}, {"temperature": 0.6, "do_sample": True}),
+    ],
+)
+def test_generation_settings_are_kept_as_far_as_they_can_be_saved(given, kept, tmp_path):
+    settings = GenerationConfig.from_dict(given)
+    config = AutoModelForCausalLM.from_pretrained(BASE).config
+    model = SimpleNamespace(config=config, generation_config=settings)
+    notes = savable(model, [2, 3])
+    model.generation_config.save_pretrained(tmp_path)
+    saved = json.loads((tmp_path / "generation_config.json").read_text())
+    assert {name: value for name, value in saved.items() if name != "transformers_version"} == {
+        "eos_token_id": [2, 3],
+        **kept,
+    }
+    assert bool(notes) == (given != kept)
+
+
+def test_settings_of_generation_among_those_of_the_model_are_left_out(tmp_path):
+    model = base()
+    model.config.temperature = 0.5
+    assert savable(model, [2]) == ("settings of the model: without temperature = 0.5, which is no such",)
+    model.save_pretrained(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("failure", "caught", "message"),
+    [
+        (
+            OSError(28, "No space left on device"),
+            RunError,
+            "cannot be written: .*No space left on device; nothing of it",
+        ),
+        (PermissionError(13, "Permission denied"), RunError, "cannot be written: .*Permission denied; nothing of it"),
+        (SafetensorError("I/O error: No space left"), RunError, "cannot be written: I/O error: No space left; nothing"),
+        (
+            ValueError("GenerationConfig is\n\ninvalid"),
+            ModelError,
+            "policy 'generator' cannot be saved: GenerationConfig is invalid",
+        ),
+        (NotImplementedError(), ModelError, "policy 'generator' cannot be saved: NotImplementedError"),
+        (RuntimeError("shared tensors"), ModelError, "policy 'generator' cannot be saved: shared tensors"),
+        (KeyboardInterrupt("stop"), KeyboardInterrupt, "stop"),
+        (SystemExit("stop"), SystemExit, "stop"),
+        (MemoryError("no more"), MemoryError, "^no more$"),
+    ],
+)
+@pytest.mark.parametrize("place", ["some/where", "out"])
+def test_an_export_that_fails_leaves_nothing(trained, tmp_path, monkeypatch, failure, caught, message, place):
+    def fail(self, folder, *arguments, **options):
+        (Path(folder) / "half.safetensors").write_text("half")
+        raise failure
+
+    merged = place == "out" and isinstance(failure, ValueError)
+    monkeypatch.setattr(f"transformers.PreTrained{'Model' if merged else 'TokenizerBase'}.save_pretrained", fail)
+    if place == "out":
+        (tmp_path / "out").mkdir()
+    with pytest.raises(caught, match=message):
+        export(trained, "generator", tmp_path / place, merged=merged)
+    assert [path.name for path in tmp_path.rglob("*")] == (["out"] if place == "out" else [])
+
+
+def test_what_an_earlier_export_left_is_replaced(trained, tmp_path):
+    (tmp_path / ".out.partial").mkdir()
+    (tmp_path / ".out.partial" / "model.safetensors").write_text("half")
+    export(trained, "generator", tmp_path / "out")
+    assert not (tmp_path / "out" / "model.safetensors").exists()
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def rounding_by_hand(trained, dtype):
+    """The fractions of the change that is lost, and of the weights that stay."""
+    adapter = load_file(trained.checkpoint_path(2) / "generator" / "adapter_model.safetensors")
+    plain, whole, lost, changed, same = dict(base().named_parameters()), 0.0, 0.0, 0, 0
+    for name in (name for name in adapter if name.endswith(".lora_A.weight")):
+        weight = plain[name.removeprefix("base_model.model.").replace(".lora_A", "")].detach().bfloat16().double()
+        delta = 2.0 * adapter[name.replace("lora_A", "lora_B")].double() @ adapter[name].double()
+        rounded = (weight + delta).float().to(dtype).double()
+        whole += delta.abs().sum().item()
+        lost += (delta - (rounded - weight)).abs().sum().item()
+        changed += (delta != 0).sum().item()
+        same += ((rounded == weight) & (delta != 0)).sum().item()
+    return lost / whole, same / changed
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_what_rounding_loses_is_measured_and_said(trained, tmp_path, dtype):
+    run = copy_with(trained, tmp_path / "run", "[policy.generator.model]", 'dtype = "bfloat16"')
+    found = export(run, "generator", tmp_path / "out", merged=True, dtype=dtype)
+    lost, same = rounding_by_hand(trained, getattr(torch, dtype))
+    numbers = [float(number) for number in re.findall(r"(\d+\.\d+) %", found.notes[0])]
+    assert numbers == pytest.approx([100 * lost, 100 * same], abs=0.011)
+    assert (lost > 0.001) == (dtype == "bfloat16")
+    assert f"Its weights are in {dtype}: {found.notes[0]}." in (tmp_path / "out" / "README.md").read_text()
+    assert f"dtype=torch.{dtype})" in (tmp_path / "out" / "README.md").read_text()
+    assert [note for note in found.notes if "twice the space" in note] == (
+        ["float32 takes twice the space of the base, which is in bfloat16; --dtype bfloat16 takes half"]
+        if dtype == "float32"
+        else []
+    )
+    merged = AutoModelForCausalLM.from_pretrained(tmp_path / "out", dtype="auto")
+    assert str(merged.dtype) == f"torch.{dtype}"
+
+
+def logprobs(model, ids):
+    with torch.no_grad():
+        return torch.log_softmax(model(torch.tensor([ids])).logits.float(), dim=-1)
+
+
+@plain_peft
+def test_a_merged_model_has_the_log_probabilities_of_its_base_in_bfloat16_with_the_adapter(trained, tmp_path):
+    run = copy_with(trained, tmp_path / "run", "[policy.generator.model]", 'dtype = "bfloat16"')
+    export(run, "generator", tmp_path / "out", merged=True)
+    export(run, "generator", tmp_path / "adapter")
+    rounded = AutoModelForCausalLM.from_pretrained(BASE, dtype=torch.bfloat16).float()
+    adapted = PeftModel.from_pretrained(rounded, str(tmp_path / "adapter"))
+    merged = AutoModelForCausalLM.from_pretrained(tmp_path / "out", dtype="auto")
+    ids = list(range(5, 60))
+    torch.testing.assert_close(logprobs(merged, ids), logprobs(adapted, ids), rtol=0, atol=2e-4)
+    assert (logprobs(merged, ids) - logprobs(base(), ids)).abs().max() > 0.1
+
+
+@plain_peft
+@pytest.mark.parametrize("tied", [True, False])
+def test_a_model_in_several_files_with_a_tied_head_or_its_own_is_loaded_whole(trained, tmp_path, monkeypatch, tied):
+    config = AutoModelForCausalLM.from_pretrained(BASE).config
+    config.tie_word_embeddings = tied
+    torch.manual_seed(0)
+    AutoModelForCausalLM.from_config(config).save_pretrained(tmp_path / "model")
+    AutoTokenizer.from_pretrained(BASE).save_pretrained(tmp_path / "model")
+    run = run_on(trained, tmp_path / "run", tmp_path / "model")
+    whole = PreTrainedModel.save_pretrained
+    monkeypatch.setattr(
+        PreTrainedModel, "save_pretrained", lambda self, folder: whole(self, folder, max_shard_size="400KB")
+    )
+    export(run, "generator", tmp_path / "out", merged=True)
+    assert (tmp_path / "out" / "model.safetensors.index.json").is_file()
+    assert len(list((tmp_path / "out").glob("model-*.safetensors"))) > 2
+    export(run, "generator", tmp_path / "adapter")
+    one = AutoModelForCausalLM.from_pretrained(tmp_path / "model", dtype=torch.float32)
+    adapted = PeftModel.from_pretrained(one, str(tmp_path / "adapter"))
+    merged = AutoModelForCausalLM.from_pretrained(tmp_path / "out", dtype="auto")
+    torch.testing.assert_close(logprobs(merged, [5, 6, 7]), logprobs(adapted, [5, 6, 7]), rtol=0, atol=1e-4)
+
+
+def test_a_data_type_that_does_not_fit_is_refused(trained, tmp_path):
+    with pytest.raises(ConfigError, match=r"unknown dtype 'bfloat61'; did you mean 'bfloat16'\?"):
+        export(trained, "generator", tmp_path / "out", merged=True, dtype="bfloat61")
+    with pytest.raises(ConfigError, match=r"dtype = 'bfloat16' is for a merged model \(--merged\)"):
+        export(trained, "generator", tmp_path / "out", dtype="bfloat16")
+
+
+def test_a_base_whose_generation_settings_cannot_be_read_is_one_line(trained, tmp_path):
+    run = run_on(trained, tmp_path / "run", model_with(tmp_path / "model", num_return_sequences=4))
+    with pytest.raises(ModelError, match=r"^model\.path = .* cannot be loaded: Greedy methods .*num_return_sequences"):
+        export(run, "generator", tmp_path / "out", merged=True)
+
+
+def test_the_exported_template_tells_the_date_of_the_run(trained, tmp_path):
+    model = model_with(tmp_path / "model")
+    template = "{{ strftime_now('%d %b %Y') }}\n" + (model / "chat_template.jinja").read_text()
+    (model / "chat_template.jinja").write_text(template)
+    run = run_on(trained, tmp_path / "run", model, 'date = "2024-07-26"')
+    found = export(run, "generator", tmp_path / "out")
+    assert found.notes == ("its chat template tells the date of the run, 2024-07-26, on whichever day it is used",)
+    asked = AutoTokenizer.from_pretrained(tmp_path / "out").apply_chat_template(
+        [{"role": "user", "content": "?"}], tokenize=False
+    )
+    assert asked.startswith("26 Jul 2024")
+    assert "| date | 2024-07-26, which the chat template here tells" in (tmp_path / "out" / "README.md").read_text()

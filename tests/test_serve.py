@@ -184,6 +184,128 @@ def test_messages_of_any_role_may_come_before_the_problem():
             asked(messages=[*USER, last])
 
 
+@pytest.mark.parametrize(
+    "before",
+    [
+        {"role": "assistant", "content": None, "tool_calls": [{"id": "1", "type": "function"}]},
+        {"role": "assistant", "tool_calls": []},
+        {"role": "assistant", "content": "", "refusal": None, "audio": None},
+        {"role": "tool", "tool_call_id": "1", "content": "7"},
+        {"role": "function", "name": "add", "content": 7},
+        {"role": "system", "content": "Be brief."},
+        {"role": "developer", "content": [{"type": "text", "text": "Be brief."}]},
+        {"role": "user", "content": [{"type": "image_url", "image_url": {"url": "x"}}]},
+        {"role": "user", "content": ["one", 2]},
+        {"role": "assistant", "content": [{"type": "refusal", "refusal": "no"}]},
+        {"role": "critic", "name": "x", "content": {"any": "thing"}},
+    ],
+)
+def test_messages_that_are_not_read_may_be_anything(before):
+    assert asked(messages=[before, *USER]).text == SUM
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, "must have the role 'user' and contain the problem"),
+        ("", "must have the role 'user' and contain the problem"),
+        ([], "must have the role 'user' and contain the problem"),
+        ([{"type": "text", "text": " "}], "must have the role 'user' and contain the problem"),
+        (7, "the last message has the content 7; allowed: text, or a list of parts"),
+        ({"type": "text", "text": "x"}, 'has the content {"type": "text", "text": "x"}; allowed: text, or a list'),
+        (["What?"], 'the last message has a part "What?"; allowed: text'),
+        ([{"type": "text"}], 'the last message has a part {"type": "text"}; allowed: text'),
+        ([{"type": "text", "text": None}], "the last message has a part {"),
+        (
+            [{"type": "input_audio", "input_audio": {}}],
+            "the last message has a part of type 'input_audio'; allowed: text",
+        ),
+        ([{"text": "What?"}], 'the last message has a part {"text": "What?"}; allowed: text'),
+        ("What is \ud800?", "the last message cannot be written as UTF-8"),
+    ],
+)
+def test_a_problem_that_cannot_be_read_is_refused(content, message):
+    with pytest.raises(RefusedError) as caught:
+        asked(messages=[*USER, {"role": "user", "content": content}])
+    assert message in str(caught.value)
+    assert (caught.value.status, caught.value.param) == (400, "messages")
+
+
+NEUTRAL = [
+    {"n": 1, "stream": False, "top_p": 1, "temperature": 1},
+    {"top_p": 1.0, "top_k": -1, "min_p": 0.0, "repetition_penalty": 1.0, "length_penalty": 1},
+    {"presence_penalty": 0, "frequency_penalty": 0, "logit_bias": {}, "logprobs": False, "top_logprobs": 0},
+    {"stop": None, "stop_token_ids": [], "ignore_eos": False, "min_tokens": 0},
+    {"max_completion_tokens": 100, "max_tokens": None},
+    {"user": "me", "safety_identifier": "x", "prompt_cache_key": "x", "metadata": {"a": "b"}, "store": False},
+    {"seed": 7, "service_tier": "auto", "parallel_tool_calls": False},
+    {"stream_options": {"include_usage": True}},
+    {"stream_options": None, "modalities": ["text"], "audio": None, "prediction": None},
+    {"tools": [], "tool_choice": "auto", "functions": None, "function_call": "none"},
+    {"response_format": {"type": "text"}, "reasoning_effort": "none", "verbosity": "medium"},
+    {"best_of": 1, "echo": False, "use_beam_search": False, "skip_special_tokens": True, "chat_template_kwargs": {}},
+]
+
+
+@pytest.mark.parametrize("fields", NEUTRAL)
+def test_a_value_that_asks_for_nothing_is_accepted(address, fields):
+    made = post(address, **fields)
+    assert made.status_code == 200
+    assert made.json()["choices"][0]["message"] == {"role": "assistant", "content": "2"}
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"n": 129},
+        {"tools": [{"type": "function"}]},
+        {"tool_choice": "required"},
+        {"functions": [{"name": "add"}]},
+        {"logit_bias": {"5": 1}},
+        {"response_format": {"type": "json_schema", "json_schema": {}}},
+        {"presence_penalty": 0.5},
+        {"frequency_penalty": -1},
+        {"top_logprobs": 3},
+        {"top_k": 20},
+        {"min_p": 0.05},
+        {"repetition_penalty": 1.1},
+        {"best_of": 4},
+        {"stop_token_ids": [5]},
+        {"chat_template_kwargs": {"enable_thinking": False}},
+        {"reasoning_effort": "high"},
+        {"modalities": ["text", "audio"]},
+        {"web_search_options": {}},
+        {"guided_json": {}},
+    ],
+)
+def test_what_would_be_accepted_and_not_obeyed_is_refused(address, fields):
+    made = post(address, **fields)
+    told = made.json()["error"]
+    assert (made.status_code, told["type"], told["param"]) == (400, "invalid_request_error", next(iter(fields)))
+    assert next(iter(fields)) in told["message"]
+    assert "\n" not in told["message"]
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_whatever_goes_wrong_is_an_error_in_openais_shape(stream):
+    class Broken:
+        name = "mine"
+
+        async def play(self, ask):
+            raise ZeroDivisionError("by nought")
+
+    with serving_service(Broken()) as (url, _):
+        made = post(url, stream=stream)
+    body = json.loads(made.text.strip().splitlines()[-1].removeprefix("data: "))
+    assert body["error"] == {
+        "message": "ZeroDivisionError: by nought",
+        "type": "server_error",
+        "param": None,
+        "code": None,
+    }
+    assert made.status_code == (200 if stream else 500)
+
+
 def test_the_smaller_of_two_limits_counts():
     assert asked(max_tokens=7, max_completion_tokens=5).max_tokens == 5
 

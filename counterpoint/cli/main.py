@@ -221,6 +221,7 @@ def export(
     out: Annotated[Path, typer.Option(metavar="DIR", help="Where it goes; a new or empty directory.")],
     step: Checkpoint = None,
     merged: Annotated[bool, typer.Option("--merged", help="Merge it into its base: a model of its own.")] = False,
+    dtype: Annotated[str, typer.Option(help="The data type of the merged weights, or bfloat16.")] = "float32",
 ) -> None:
     """Write a policy as a PEFT adapter, or as a model of its own, with a model card."""
     chosen = step_of(step)
@@ -229,7 +230,7 @@ def export(
     Run.read(run).saved_step(chosen)
     from counterpoint.cli.export import write_policy
 
-    write_policy(run, policy, chosen, merged, out)
+    write_policy(run, policy, chosen, merged, out, dtype)
 
 
 @app.command(epilog="Example: counterpoint serve runs/first --port 8000")

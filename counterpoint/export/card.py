@@ -28,6 +28,12 @@ class Subject:
     """The step of the checkpoint that was exported."""
     merged: bool
     """True if the folder holds a merged model instead of an adapter."""
+    dtype: str
+    """The data type of a merged model."""
+    rounding: str
+    """What the rounding of a merged model loses, in words."""
+    date: str
+    """The date that the chat template tells; empty if it tells none."""
     folder: str
     """The name of the folder that holds the card."""
     base: str
@@ -64,6 +70,7 @@ def _introduction(subject: Subject) -> str:
         f"# {subject.policy.name}\n\n{kind} for the {plural} {roles} of the multi-agent workflow"
         f" `{config.workflow.name}`, trained with counterpoint. It answers the prompts of that workflow; by itself"
         " it is not a chat assistant."
+        + (f" Its weights are in {subject.dtype}: {subject.rounding}." if subject.merged else "")
     )
 
 
@@ -88,6 +95,7 @@ def _training(subject: Subject) -> str:
         "adapter": f"rank {settings.rank}, alpha {settings.alpha:g}, all linear layers",
         "sampling": f"temperature {rollouts.temperature:g}, at most {counted(rollouts.max_tokens, 'token')} per call",
         "seed": str(config.run.seed),
+        "date": f"{subject.date}, which the chat template here tells on whichever day it is used" * bool(subject.date),
         "versions": ", ".join(f"{name} {version}" for name, version in facts.get("versions", {}).items()),
         "commit": f"`{facts['commit']}`" if facts.get("commit") else "",
     }
@@ -160,7 +168,7 @@ def _loading(subject: Subject) -> str:
     """Code that loads the policy; it runs unchanged beside the folder if the base model is available."""
     model, folder = subject.settings.model, json.dumps(subject.folder)
     shipped = model.path in MICRO_MODELS
-    dtype = f"dtype=torch.{model.dtype}"
+    dtype = f"dtype=torch.{subject.dtype if subject.merged else model.dtype}"
     if subject.merged:
         loaded = [f"model = AutoModelForCausalLM.from_pretrained({folder}, {dtype})"]
     else:

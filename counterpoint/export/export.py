@@ -2,18 +2,27 @@
 
 import json
 import shutil
-import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from counterpoint.adapter import ADAPTER_CONFIG, ADAPTER_FILE
 from counterpoint.config import PolicySettings
-from counterpoint.errors import ConfigError, ModelError, RunError, unknown
+from counterpoint.errors import ConfigError, CounterpointError, ModelError, RunError, unknown
 from counterpoint.export.card import Subject, card
 from counterpoint.models import is_on_hub
 from counterpoint.policy import Policy, Routing
 from counterpoint.run import Run, Step
+
+if TYPE_CHECKING:
+    from counterpoint.export.merging import Merged
+
+DTYPES = ("float32", "bfloat16")
+"""The data types that a merged model may have."""
+_LONGEST_REASON = 300
+"""Characters of what transformers says."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,15 +34,30 @@ class Exported:
     step: int
     base: str
     """The name by which transformers loads the base: a folder, or a name on the hub."""
+    notes: tuple[str, ...] = ()
+    """One line for each fact about the export that a reader of its files would not expect."""
 
 
-def export(run: Run, name: str, folder: Path, *, step: Step | None = None, merged: bool = False) -> Exported:
+def export(
+    run: Run,
+    name: str,
+    folder: Path,
+    *,
+    step: Step | None = None,
+    merged: bool = False,
+    dtype: str = "float32",
+) -> Exported:
     """`folder` holds policy `name` as it was at `step` (the last checkpoint if None), its tokenizer and its card.
 
-    An adapter that `peft` loads onto its base, or with `merged` a model that `transformers` loads by itself, in the
-    recipe's dtype. The folder is whole or absent. Raises ConfigError if there is no such policy or it has no weights of
-    its own, RunError if the checkpoint or the place is wanting, ModelError if the base cannot be read.
+    An adapter that `peft` loads onto its base, or with `merged` a model that `transformers` loads by itself, in
+    `dtype`. The folder is whole or absent, whatever interrupts. Raises ConfigError if there is no such policy or it has
+    no weights of its own, RunError if the checkpoint or the place is wanting, ModelError if the base cannot be read or
+    the model not saved.
     """
+    if dtype not in DTYPES:
+        raise ConfigError(unknown("dtype", dtype, DTYPES))
+    if dtype != "float32" and not merged:
+        raise ConfigError(f"dtype = {dtype!r} is for a merged model (--merged): an adapter is always float32")
     policy = _policy(run, name)
     settings = _with_weights(run, policy)
     step = run.saved_step(step)
@@ -52,28 +76,79 @@ def export(run: Run, name: str, folder: Path, *, step: Step | None = None, merge
     stop_ids = sorted(chat.stop_ids)
     found = str(tokenizer.name_or_path)
     base = str(Path(found).resolve()) if Path(found).is_dir() else found
-    subject = Subject(
-        run=run,
-        policy=policy,
-        settings=settings,
-        step=step,
-        merged=merged,
-        folder=folder.resolve().name,
-        base=base,
-        stop_ids=stop_ids,
-    )
-    partial = folder.resolve().with_name(f".{subject.folder}.partial")
+    with _whole(folder, name) as partial:
+        model = _merged(settings, source, stop_ids, dtype) if merged else None
+        subject = Subject(
+            run=run,
+            policy=policy,
+            settings=settings,
+            step=step,
+            merged=merged,
+            dtype=dtype,
+            rounding=str(model.rounding) if model else "",
+            date=chat.date,
+            folder=folder.resolve().name,
+            base=base,
+            stop_ids=stop_ids,
+        )
+        text = card(subject)
+        if model is not None:
+            model.save(partial)
+        else:
+            _write_adapter(partial, source, base, settings)
+        tokenizer.save_pretrained(str(partial))
+        (partial / "README.md").write_text(text, encoding="utf-8")
+        _as_readable_as(partial / "README.md")
+    notes = _notes(model, settings, chat.date)
+    return Exported(folder=folder, policy=policy, step=step, base=base, notes=notes)
+
+
+def _merged(settings: PolicySettings, source: Path, stop_ids: list[int], dtype: str) -> "Merged":
+    from counterpoint.export.merging import merge  # it imports torch and PEFT
+
+    return merge(settings.model, source, stop_ids, dtype)
+
+
+def _notes(model: "Merged | None", settings: PolicySettings, date: str) -> tuple[str, ...]:
+    notes = []
+    if model is not None:
+        notes += [str(model.rounding), *model.notes]
+        if (model.rounding.dtype, settings.model.dtype) == ("float32", "bfloat16"):
+            notes.append("float32 takes twice the space of the base, which is in bfloat16; --dtype bfloat16 takes half")
+    if date:
+        notes.append(f"its chat template tells the date of the run, {date}, on whichever day it is used")
+    return tuple(notes)
+
+
+@contextmanager
+def _whole(folder: Path, name: str) -> Iterator[Path]:
+    """A folder beside `folder` that takes its place at the end, or is gone if anything interrupts.
+
+    Raises RunError if it cannot be written, ModelError if transformers cannot save the policy `name`.
+    """
+    place = folder.resolve()
+    partial = place.with_name(f".{place.name}.partial")
+    missing = [parent for parent in reversed(place.parents) if not parent.exists()]
     shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    if merged:
-        _write_merged(partial, source, settings, stop_ids)
-    else:
-        _write_adapter(partial, source, base, settings)
-    tokenizer.save_pretrained(str(partial))
-    (partial / "README.md").write_text(card(subject), encoding="utf-8")
-    _as_readable_as(partial / "README.md")
-    partial.rename(folder.resolve())
-    return Exported(folder=folder, policy=policy, step=step, base=base)
+    try:
+        partial.mkdir(parents=True)
+        yield partial
+        partial.rename(place)
+    except BaseException as error:
+        shutil.rmtree(partial, ignore_errors=True)
+        for parent in reversed(missing):
+            _remove_if_empty(parent)
+        if isinstance(error, CounterpointError | MemoryError) or not isinstance(error, Exception):
+            raise
+        reason = " ".join(str(error).split()) or type(error).__name__
+        if isinstance(error, OSError) or type(error).__name__ == "SafetensorError":
+            raise RunError(f"{folder} cannot be written: {reason}; nothing of it is left") from error
+        raise ModelError(f"policy {name!r} cannot be saved: {reason[:_LONGEST_REASON]}") from error
+
+
+def _remove_if_empty(folder: Path) -> None:
+    with suppress(OSError):
+        folder.rmdir()
 
 
 def check_empty(folder: Path) -> None:
@@ -119,21 +194,3 @@ def _write_adapter(folder: Path, source: Path, base: str, settings: PolicySettin
     config["revision"] = settings.model.revision if is_on_hub(base) else None
     (folder / ADAPTER_CONFIG).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
     shutil.copyfile(source / ADAPTER_FILE, folder / ADAPTER_FILE)
-
-
-def _write_merged(folder: Path, source: Path, settings: PolicySettings, stop_ids: list[int]) -> None:
-    """The base with the adapter added in float32, rounded once to the recipe's dtype."""
-    from peft import PeftModel
-
-    from counterpoint.base_model import DTYPES, load_base_model
-
-    exact = settings.model.model_copy(update={"dtype": "float32", "device": "cpu"})
-    with warnings.catch_warnings():
-        # PEFT still asks transformers by this name, and no user of ours can change that.
-        warnings.filterwarnings("ignore", message="`is_gradient_checkpointing` is deprecated")
-        adapted = PeftModel.from_pretrained(load_base_model(exact).model, str(source))
-    model = adapted.merge_and_unload().to(DTYPES[settings.model.dtype])
-    model.generation_config.eos_token_id = stop_ids
-    model.save_pretrained(str(folder))
-    for file in folder.glob("*.safetensors"):  # which safetensors leaves for its owner alone
-        file.chmod((folder / "config.json").stat().st_mode)

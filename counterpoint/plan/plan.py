@@ -19,6 +19,7 @@ from counterpoint.learn import trainable
 from counterpoint.locate import check_device
 from counterpoint.plan.check import checked
 from counterpoint.play import Limits, Stage, rollout
+from counterpoint.policy import settings_of
 from counterpoint.samplers.by_policy import ByPolicy
 from counterpoint.samplers.scripted import Scripted
 from counterpoint.stage import Setup
@@ -57,6 +58,8 @@ class Plan:
     """The longest of some episodes with scripted replies, from which calls, memory and time are estimated."""
     not_called: tuple[str, ...] = ()
     """The roles that none of these episodes called; others may."""
+    told: str = ""
+    """The date that a chat template tells; empty if none does."""
 
     @property
     def config(self) -> Config:
@@ -138,6 +141,7 @@ class Plan:
             *(f"policy      {name}: {self._describe(name)}" for name in self.settings),
             "tasks       " + ", ".join(f"{count} {split}" for split, count in self.splits.items()),
             *(f"warning     {line}" for line in self.warnings),
+            *(f"date        {day}, which the chat template tells" for day in [self.told] if day),
             f"per step    {self._arithmetic()}",
             *(
                 f"            without {role}, which the scripted replies of the plan did not lead to"
@@ -204,14 +208,17 @@ def planned(setup: Setup) -> Plan:
     from counterpoint.base_model import base_size  # after a check that needs but torch
 
     sizes = {name: base_size(model) for name, model in models.items()}
-    episodes = _rehearsed(setup)
+    chats = _chats(setup)
+    told = next((chat.date for chat in chats.values() if chat.date), "")
+    setup = _dated(setup, told)
+    episodes = _rehearsed(setup, chats)
     called = {call.key.role for episode in episodes for call in episode.calls}
     not_called = tuple(role for role in setup.workflow.roles if role not in called)
     _check_proposals(setup.config, episodes, not_called)
     algorithm = build_algorithm(setup.config, setup.workflow.roles, trainable(setup.settings))
     _check_algorithm(algorithm, episodes, setup.config.rollout.group_size)
     longest = max(episodes, key=lambda episode: (len(episode.calls), sum(call.tokens for call in episode.calls)))
-    return Plan(setup=setup, sizes=sizes, rehearsal=longest, not_called=not_called)
+    return Plan(setup=setup, sizes=sizes, rehearsal=longest, not_called=not_called, told=told)
 
 
 def _check_proposals(config: Config, episodes: Sequence[Episode], not_called: Sequence[str]) -> None:
@@ -257,17 +264,31 @@ def _scored(episode: Episode, index: int) -> Episode:
     return replace(episode, rollout=index, calls=calls, score=Score(reward=float(index % 2)), error_kind=None)
 
 
-def _rehearsed(setup: Setup) -> list[Episode]:
-    """Episodes in which every role says one scripted reply, and some in which roles are called that otherwise are not:
-    replies differ, or cannot be read.
-    """
+def _chats(setup: Setup) -> dict[str, Chat]:
+    """Policy -> its chat format, or that of the recipe's model for a policy of an endpoint."""
     from counterpoint.base_model import load_chat
 
     config = setup.config
     models = {name: own.model if own.endpoint is None else config.model for name, own in setup.settings.items()}
     # What is scripted is all text: where a model is asked to reason, it would be all reasoning.
     loaded = [(model, replace(load_chat(model), thinking="shown")) for model in _distinct(list(models.values()))]
-    chats = {name: next(chat for other, chat in loaded if other == model) for name, model in models.items()}
+    return {name: next(chat for other, chat in loaded if other == model) for name, model in models.items()}
+
+
+def _dated(setup: Setup, told: str) -> Setup:
+    """The setup, whose recipe names the day that a chat template is told, if one tells it."""
+    if not told or setup.config.model.date:
+        return setup
+    config = setup.config
+    config = config.model_copy(update={"model": config.model.model_copy(update={"date": told})})
+    return replace(setup, config=config, settings=settings_of(setup.routing, config))
+
+
+def _rehearsed(setup: Setup, chats: Mapping[str, Chat]) -> list[Episode]:
+    """Episodes in which every role says one scripted reply, and some in which roles are called that otherwise are not:
+    replies differ, or cannot be read.
+    """
+    config = setup.config
     play = partial(_played, setup, chats)
     problem = setup.tasks.train[0].problem
     episodes = [_told_as_rehearsal(play, readable(problem, reply)) for reply in REHEARSAL_REPLIES]

@@ -2,9 +2,8 @@
 
 import asyncio
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, Literal
 
 from openai import AsyncOpenAI, OpenAIError
 
@@ -13,6 +12,7 @@ from counterpoint.chat import parted
 from counterpoint.clock import timed
 from counterpoint.config import EndpointConfig
 from counterpoint.errors import EndpointError
+from counterpoint.samplers._reply import UnusableError, quoted, read_reply
 from counterpoint.samplers.base import Completion, Request, Session
 
 _LONGEST_PAUSE = 60.0
@@ -49,8 +49,8 @@ class Endpoint:
             except TimeoutError:
                 raise EndpointError(f"{self._name} did not finish its answer within {longest:g} s") from None
             except (OpenAIError, ValueError) as error:
-                raise EndpointError(f"{self._name} did not answer: {type(error).__name__}: {error}") from error
-        return self._completion(reply)
+                raise EndpointError(f"{self._name} did not answer: {_told(error)}") from error
+        return self._completion(reply, request.max_tokens)
 
     async def load(self, adapters: Sequence[Adapter]) -> None:
         """Does nothing: a policy of an endpoint has no adapter."""
@@ -62,7 +62,7 @@ class Endpoint:
         """Its connections are closed."""
         await self._client.close()
 
-    async def _ask(self, request: Request) -> Any:
+    async def _ask(self, request: Request) -> str:
         body = {
             "model": self._config.model,
             "messages": list(request.messages),
@@ -72,35 +72,28 @@ class Endpoint:
             **self._config.body,
         }
         with timed("sampling"):
-            return await self._client.post("/chat/completions", cast_to=object, body=body)
+            return await self._client.post("/chat/completions", cast_to=str, body=body)
 
-    def _completion(self, reply: Any) -> Completion:
+    def _completion(self, body: str, most: int) -> Completion:
         try:
-            choice = reply["choices"][0]
-            reasoning, text = self._parted(choice["message"])
-            finish = choice["finish_reason"]
-            tokens = reply.get("usage", {}).get("completion_tokens")
-        except (TypeError, KeyError, IndexError, AttributeError) as error:
-            raise EndpointError(f"{self._name} answered with something else than a chat completion") from error
-        if text is None or finish not in ("stop", "length"):
-            raise EndpointError(f"{self._name} gave no text to use: it finished with {finish!r}")
-        ending: Literal["stop", "length"] = finish
+            reply = read_reply(body, most)
+        except UnusableError as error:
+            raise EndpointError(f"{self._name}: {error}") from None
+        apart, text = reply.reasoning, reply.text
+        parts = (apart, text) if apart is not None else parted(text, self._config.thinking, self._config.reasoning_end)
         return Completion(
             ids=(),
             logprobs=(),
-            finish=ending,
+            finish=reply.finish,
             version=0,
-            text=text,
-            reasoning=reasoning,
-            tokens=tokens if isinstance(tokens, int) else 0,
+            text=parts[1],
+            reasoning=parts[0],
+            tokens=reply.tokens,
         )
 
-    def _parted(self, message: Mapping[str, Any]) -> tuple[str, str | None]:
-        """The reasoning and the text of a message, which the server may have separated; None if it has no text."""
-        said = message["content"]
-        apart = message.get("reasoning_content") or message.get("reasoning")
-        if isinstance(apart, str):  # cut off while it reasoned, it has no content
-            return apart, said or ""
-        if not isinstance(said, str):
-            return "", None
-        return parted(said, self._config.thinking, self._config.reasoning_end)
+
+def _told(error: BaseException) -> str:
+    """An error in one line, with its cause, which may be all that it says."""
+    cause = error.__cause__
+    because = f" ({type(cause).__name__}: {cause})" if cause is not None and str(cause) else ""
+    return quoted(f"{type(error).__name__}: {error}{because}")

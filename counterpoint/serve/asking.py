@@ -27,21 +27,32 @@ _IGNORED = frozenset(
 )
 """Fields that do not change the reply."""
 _NEUTRAL: Mapping[str, tuple[Any, ...]] = {
+    "best_of": (1,),
+    "chat_template_kwargs": ({},),
+    "echo": (False,),
     "frequency_penalty": (0,),
     "function_call": ("none", "auto"),
     "functions": ([],),
+    "ignore_eos": (False,),
+    "length_penalty": (1,),
     "logit_bias": ({},),
     "logprobs": (False,),
     "min_p": (0,),
+    "min_tokens": (0,),
     "modalities": (["text"],),
     "presence_penalty": (0,),
+    "reasoning_effort": ("none",),
     "repetition_penalty": (1,),
     "response_format": ({"type": "text"},),
+    "skip_special_tokens": (True,),
+    "stop_token_ids": ([],),
     "tool_choice": ("none", "auto"),
     "tools": ([],),
     "top_k": (-1, 0),
     "top_logprobs": (0,),
     "top_p": (1,),
+    "use_beam_search": (False,),
+    "verbosity": ("medium",),
 }
 """Fields that are not supported -> the values that ask for nothing, which many clients send."""
 
@@ -58,18 +69,12 @@ class RefusedError(ConfigError):
         self.code = code
 
 
-class Part(BaseModel):
-    """A part of a message's content."""
-
-    type: str
-    text: str = ""
-
-
 class Said(BaseModel):
     """One message of a request."""
 
     role: str
-    content: str | list[Part] | None = None
+    content: Any = None
+    """Read only in the last message."""
 
 
 class StreamOptions(BaseModel):
@@ -162,14 +167,31 @@ def _honoured(table: Mapping[str, Any]) -> dict[str, Any]:
 
 def _problem(last: Said) -> str:
     """The text of the last message; parts are joined by a line break, as vLLM joins them."""
-    parts = [Part(type="text", text=last.content)] if isinstance(last.content, str) else last.content or []
-    for part in parts:
-        if part.type != "text":
-            raise RefusedError(f"the last message has a part of type {part.type!r}; allowed: text", param="messages")
-    text = "\n".join(part.text for part in parts)
+    text = last.content if isinstance(last.content, str) else "\n".join(_text(part) for part in _parts(last.content))
     if last.role != "user" or not text.strip():
         raise RefusedError("the last message must have the role 'user' and contain the problem", param="messages")
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise RefusedError(f"the last message cannot be written as UTF-8: {error}", param="messages") from None
     return text
+
+
+def _parts(content: Any) -> list[Any]:
+    if content is not None and not isinstance(content, list):
+        raise RefusedError(
+            f"the last message has the content {json.dumps(content)}; allowed: text, or a list of parts",
+            param="messages",
+        )
+    return content or []
+
+
+def _text(part: Any) -> str:
+    kind = part.get("type") if isinstance(part, dict) else None
+    if kind != "text" or not isinstance(part.get("text"), str):
+        told = f"of type {kind!r}" if kind not in (None, "text") else json.dumps(part)
+        raise RefusedError(f"the last message has a part {told}; allowed: text", param="messages")
+    return str(part["text"])
 
 
 def _field(error: ValidationError) -> str | None:

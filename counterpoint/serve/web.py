@@ -37,7 +37,7 @@ _PAUSE = 10.0
 """Seconds between two signs of life in a streamed response."""
 _CHAT, _MODELS, _HEALTH = "/v1/chat/completions", "/v1/models", "/health"
 _STATUS: Mapping[type[Exception], int] = {ConfigError: 400, EngineError: 500, EndpointError: 502}
-"""Error -> HTTP status; any other error is the workflow's, and would occur again for the same request."""
+"""Error -> HTTP status; any other of this package is the workflow's, and would occur again for the same request."""
 _LOOPBACK = frozenset({"localhost", "127.0.0.1", "[::1]"})
 
 Play = Callable[[Ask], "Future[list[Episode]]"]
@@ -66,7 +66,7 @@ class Web:
             Route(_MODELS + "/{name:path}", self._checked(self._model), methods=["GET"]),
             Route(_CHAT, self._checked(self._chat), methods=["POST"]),
         ]
-        handlers: Mapping[Any, Any] = {HTTPException: _refuse, CounterpointError: _fail}
+        handlers: Mapping[Any, Any] = {HTTPException: _refuse, CounterpointError: _fail, Exception: _fail}
         return Starlette(routes=routes, exception_handlers=handlers)
 
     async def _health(self, request: Request) -> Response:
@@ -100,8 +100,8 @@ class Web:
                 yield chunk
         except ClientDisconnect:
             return
-        except CounterpointError as error:
-            yield event(complaint(_status(error), str(error)))
+        except Exception as error:  # whatever it is, the client must not wait for the end of the stream
+            yield event(complaint(_status(error), _said(error)))
         finally:
             played.cancel()
 
@@ -226,14 +226,20 @@ async def _gone(request: Request) -> None:
 
 
 def _status(error: Exception) -> int:
-    return error.status if isinstance(error, RefusedError) else _STATUS.get(type(error), 422)
+    if isinstance(error, RefusedError):
+        return error.status
+    return _STATUS.get(type(error), 422 if isinstance(error, CounterpointError) else 500)
+
+
+def _said(error: Exception) -> str:
+    return str(error) if isinstance(error, CounterpointError) else f"{type(error).__name__}: {error}"
 
 
 async def _fail(request: Request, error: Exception) -> Response:
     param, code = (error.param, error.code) if isinstance(error, RefusedError) else (None, None)
     status = _status(error)
     headers = {"Retry-After": "1"} if status == 503 else None
-    return JSONResponse(complaint(status, str(error), param, code), status, headers)
+    return JSONResponse(complaint(status, _said(error), param, code), status, headers)
 
 
 async def _refuse(request: Request, error: Exception) -> Response:

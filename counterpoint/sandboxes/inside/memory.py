@@ -17,7 +17,7 @@ def resident(process: int | str) -> int:
 
 def address_space() -> int:
     """Bytes of address space of this process."""
-    with open("/proc/self/statm") as file:
+    with open("/proc/self/statm", encoding="utf-8") as file:
         return int(file.read().split()[0]) * resource.getpagesize()
 
 
