@@ -631,7 +631,7 @@ HOSTILE = [
 
 def compare_directly(questions, seconds=5, memory=2048):
     """What the process says, past everything that is checked before it is asked."""
-    lines = "".join(json.dumps({"tolerance": 0.0, **question}) + "\n" for question in questions)
+    lines = "".join(json.dumps({"tolerance": 0.0, "places": None, **question}) + "\n" for question in questions)
     command = [sys.executable, "-P", judge_module._PROGRAM, str(seconds), str(memory)]
     done = subprocess.run(command, input=lines.encode(), capture_output=True, timeout=120)
     return [json.loads(line) for line in done.stdout.splitlines()], done.returncode
