@@ -48,7 +48,17 @@ def _rebuilt(expression: Any, parts: list[Any]) -> Any:
     if kind in _HYPERBOLIC:
         return kind(*parts).rewrite(sympy.exp)
     found = kind(*parts)
-    return found.doit() if isinstance(found, _DONE) else found
+    return _done(found) if isinstance(found, _DONE) else found
+
+
+def _done(found: Any) -> Any:
+    """A sum, an integral, a limit or a derivative carried out, if sympy can."""
+    try:
+        return found.doit()
+    except (MemoryError, RecursionError):
+        raise
+    except Exception:  # whatever sympy raises, it has not found it
+        return found
 
 
 def _check_power(base: Any, exponent: Any) -> None:

@@ -14,7 +14,7 @@ from latex2sympy2_extended.latex2sympy2 import ConversionConfig, _Latex2Sympy, n
 from sympy import Basic, Expr, Function, I, Integer, Interval, MatrixBase, Pow, Rational, Symbol, SympifyError, sympify
 from sympy.parsing import sympy_parser
 
-_NUMBER: Final = re.compile(r"[0-9]+|[0-9]*\.?[0-9]+(?:[eE][-+]?[0-9]{1,3})?|[0-9]+\.")
+_NUMBER: Final = re.compile(r"[0-9]+|[0-9]*\.?[0-9]+(?:[eE][-+]?[0-9]{1,3})?|[0-9]+\.|-?[0-9]+/[0-9]+")
 _LONGEST_NUMBER: Final = 1000
 _MIXED: Final = re.compile(r"\\frac\{\d+\}\{\d+\}|\\frac\d\d|\d+/\d+")
 _ARGUMENT: Final = r"\s*(\{[^{}]*\}|\\[a-zA-Z]+\s*|[0-9a-zA-Z])"
@@ -38,7 +38,10 @@ class Unreadable(Exception):
 
 
 def number_of(text: Any, *_: Any, **__: Any) -> Any:
-    """In place of sympy's parse_expr: a number in digits, or a name. Raises SympifyError for any other text."""
+    """In place of sympy's parse_expr: a number in digits, or a name. Raises SympifyError for any other text.
+
+    Fractions in digits are sympy's own: its tables of sums have them.
+    """
     if isinstance(text, str) and re.fullmatch("[A-Za-z]+", text):
         return Symbol(text)
     if not isinstance(text, str) or not _NUMBER.fullmatch(text) or len(text) > _LONGEST_NUMBER:

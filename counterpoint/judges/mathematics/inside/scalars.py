@@ -32,6 +32,7 @@ _POINTS: Final = 10
 _MORE_POINTS: Final = 40
 _TRIES: Final = 100
 _WRITTEN: Final = 8
+_LARGEST_EXPONENT: Final = Fraction(10)
 _BENT: Final = (sympy.Abs, sympy.Max, sympy.Min, sympy.sign)
 _SIMPLIFYING: Final = 1.0
 _PER_CENT: Final = sympy.UnevaluatedExpr(sympy.Rational(1, 100))
@@ -207,7 +208,7 @@ def points(one: Any, other: Any) -> Iterator[dict[Any, Any]]:
 def _same_expressions(key: Any, answer: Any, names: list[str], real: bool) -> Verdict:
     difference = sympy.Add(key, sympy.Mul(-1, answer))
     wanted = _POINTS if _smooth(difference) else _MORE_POINTS
-    agreed, doubtful = 0, False
+    agreed, lost, doubtful = 0, 0, False
     for point in _points(names, difference):
         if not _counts(key, point, real):
             continue
@@ -215,11 +216,16 @@ def _same_expressions(key: Any, answer: Any, names: list[str], real: bool) -> Ve
             verdict = _same_numbers(key, answer, point, real)
         except NoValue:
             verdict = False
+        except TooLarge:
+            lost += 1
+            continue
         if verdict is False:
             return False
         agreed, doubtful = agreed + 1, doubtful or verdict is None
         if agreed == wanted:
             break
+    if lost > agreed:
+        raise TooLarge
     if agreed >= _POINTS and not doubtful and _elementary(difference):
         return True
     return _simplified(difference)
@@ -246,7 +252,7 @@ def _smooth(expression: Any) -> bool:
 def _points(names: list[str], difference: Any) -> Iterator[dict[str, Any]]:
     """Points at which to compare: of several sizes and both signs, and around the numbers that are written."""
     drawn = random.Random(0)
-    whole, positive = _whole_names(difference), _positive_names(difference)
+    whole, positive, raised = _whole_names(difference), _positive_names(difference), _raised_names(difference)
     written = {Fraction(int(one.p), int(one.q)) for one in difference.atoms(sympy.Rational)}
     sizes_of = sorted({abs(one) for one in written})[-_WRITTEN:]
     scales = [Fraction(1, 4), Fraction(1), Fraction(10), *(2 * one for one in sizes_of if one > 2), Fraction(3)]
@@ -255,8 +261,9 @@ def _points(names: list[str], difference: Any) -> Iterator[dict[str, Any]]:
         point = {}
         for name in names:
             size = scales[turn // 3 % len(scales)] if turn % 3 == 0 else drawn.choice(scales)
+            size = min(size, _LARGEST_EXPONENT) if name in raised else size
             value = size * Fraction(drawn.randrange(1, 2**12), 2**12 - 3)
-            if turn % 4 == 3 and between:
+            if turn % 4 == 3 and between and name not in raised:
                 value = drawn.choice(between) + value / size / 7
             if turn % 2 and name not in positive and drawn.random() < 0.7:
                 value = -value
@@ -275,6 +282,12 @@ def _whole_names(expression: Any) -> set[str]:
         ):
             found |= part.free_symbols
     return {symbol.name for symbol in found}
+
+
+def _raised_names(expression: Any) -> set[str]:
+    """The unknowns in exponents, of which large values cannot be computed with."""
+    powers = [part for part in sympy.preorder_traversal(expression) if isinstance(part, sympy.Pow | sympy.exp)]
+    return {symbol.name for power in powers for symbol in power.exp.free_symbols}
 
 
 def _positive_names(expression: Any) -> set[str]:
