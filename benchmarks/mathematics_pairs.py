@@ -1,8 +1,8 @@
 r"""Pairs of a key and an answer whose truth is known by construction, to measure judges of mathematics with.
 
 A form writes a value in one way as the key, in another as an equal answer, and in the same other way with one number
-changed, by one or by very little, as answers that are not equal. Only whole numbers and fractions are computed here, and
-nothing is simplified or compared: no computer algebra is involved.
+changed, by one or by very little, as answers that are not equal. Only whole numbers and fractions are computed here,
+and nothing is simplified or compared: no computer algebra is involved.
 """
 
 import random
@@ -114,7 +114,10 @@ def decimals_inside(draw: Draw) -> Written:
     return (
         key,
         rf"\frac{{{4 * quarter + 1}x+{4 * other + 2}}}{{4}}",
-        [rf"\frac{{{4 * quarter + 1}x+{4 * other + 3}}}{{4}}", rf"\frac{{{4 * quarter + 1}x+{4 * other + 2}}}{{4}}+{draw.tiny()}"],
+        [
+            rf"\frac{{{4 * quarter + 1}x+{4 * other + 3}}}{{4}}",
+            rf"\frac{{{4 * quarter + 1}x+{4 * other + 2}}}{{4}}+{draw.tiny()}",
+        ],
     )
 
 
@@ -154,7 +157,7 @@ def odd_roots(draw: Draw) -> Written:
 
 
 def angles(draw: Draw) -> Written:
-    """cos 2t = 2 cos^2 t - 1 at a rational multiple of pi."""
+    """The cosine of 2t is 2 cos^2 t - 1, at a rational multiple of pi."""
     bottom = draw.few(5, 40)
     top = next(n for n in range(draw.few(1, 3), bottom) if gcd(n, bottom) == 1)
     angle = rf"\frac{{{top}\pi}}{{{bottom}}}"
@@ -183,7 +186,7 @@ def exponentials(draw: Draw) -> Written:
 
 
 def arctangents(draw: Draw) -> Written:
-    """arctan 1/a + arctan 1/b = arctan (a + b)/(ab - 1) for ab > 1."""
+    """For ab > 1, arctan 1/a + arctan 1/b = arctan (a + b)/(ab - 1)."""
     a, b = draw.whole(), draw.whole()
     key = rf"\arctan\frac{{1}}{{{a}}}+\arctan\frac{{1}}{{{b}}}"
     return key, rf"\arctan\frac{{{a + b}}}{{{a * b - 1}}}", [
@@ -207,7 +210,9 @@ def polynomials(draw: Draw) -> Written:
 
 def _polynomial(parts: list[int]) -> str:
     degree = len(parts) - 1
-    return "".join(f"{part:+d}" + (f"x^{degree - at}" if at < degree else "") for at, part in enumerate(parts)).lstrip("+")
+    return "".join(f"{part:+d}" + (f"x^{degree - at}" if at < degree else "") for at, part in enumerate(parts)).lstrip(
+        "+"
+    )
 
 
 def two_unknowns(draw: Draw) -> Written:
@@ -290,10 +295,14 @@ def sets_of_roots(draw: Draw) -> Written:
 def pairs_in_order(draw: Draw) -> Written:
     a, c = draw.whole(), draw.square_free()
     key = rf"\left({a},\frac{{1}}{{\sqrt{{{c}}}}},{a + 1}\right)"
-    return key, rf"\left({a},\frac{{\sqrt{{{c}}}}}{{{c}}},{a + 1}\right)", [
-        rf"\left({a},\frac{{\sqrt{{{c}}}}}{{{c}}}+{draw.tiny()},{a + 1}\right)",
-        rf"\left(\frac{{\sqrt{{{c}}}}}{{{c}}},{a},{a + 1}\right)",
-    ]
+    return (
+        key,
+        rf"\left({a},\frac{{\sqrt{{{c}}}}}{{{c}}},{a + 1}\right)",
+        [
+            rf"\left({a},\frac{{\sqrt{{{c}}}}}{{{c}}}+{draw.tiny()},{a + 1}\right)",
+            rf"\left(\frac{{\sqrt{{{c}}}}}{{{c}}},{a},{a + 1}\right)",
+        ],
+    )
 
 
 def inequalities(draw: Draw) -> Written:
@@ -313,6 +322,7 @@ def equations(draw: Draw) -> Written:
 
 def matrices(draw: Draw) -> Written:
     a, b, c = draw.whole(), draw.whole(), draw.square_free()
+
     def written(corner: str) -> str:
         return rf"\begin{{pmatrix}}{a}&{b}\\{corner}&0\end{{pmatrix}}"
 
@@ -323,10 +333,14 @@ def matrices(draw: Draw) -> Written:
 
 def both_signs(draw: Draw) -> Written:
     a, c, d = draw.whole(), draw.square_free(), draw.few(2, 9)
-    return rf"\frac{{{a}\pm\sqrt{{{c}}}}}{{{d}}}", rf"\frac{{{a}-\sqrt{{{c}}}}}{{{d}}},\frac{{{a}+\sqrt{{{c}}}}}{{{d}}}", [
-        rf"\frac{{{a}-\sqrt{{{c}}}}}{{{d}}},\frac{{{a + 1}+\sqrt{{{c}}}}}{{{d}}}",
-        rf"\frac{{{a}-\sqrt{{{c}}}}}{{{d}}},\frac{{{a}+\sqrt{{{c}}}}}{{{d}}}+{draw.tiny()}",
-    ]
+    return (
+        rf"\frac{{{a}\pm\sqrt{{{c}}}}}{{{d}}}",
+        rf"\frac{{{a}-\sqrt{{{c}}}}}{{{d}}},\frac{{{a}+\sqrt{{{c}}}}}{{{d}}}",
+        [
+            rf"\frac{{{a}-\sqrt{{{c}}}}}{{{d}}},\frac{{{a + 1}+\sqrt{{{c}}}}}{{{d}}}",
+            rf"\frac{{{a}-\sqrt{{{c}}}}}{{{d}}},\frac{{{a}+\sqrt{{{c}}}}}{{{d}}}+{draw.tiny()}",
+        ],
+    )
 
 
 def binomials(draw: Draw) -> Written:
@@ -360,11 +374,12 @@ def series(draw: Draw) -> Written:
 FORMS: Final[dict[str, Callable[[Draw], Written]]] = {
     form.__name__: form
     for form in (
-        near_one, tiny_values, large_powers, towers, fractions, decimals_of_pi, decimals_inside, long_decimals, nested_roots,
-        rationalised, odd_roots, angles, logarithms, logarithms_of_powers, exponentials, arctangents, complex_numbers,
-        polynomials, two_unknowns, partial_fractions, trigonometric_identities, powers_of_unknowns, roots_of_unknowns,
-        absolute_values, intervals, unions, overlapping_unions, sets_of_roots, pairs_in_order, inequalities, equations,
-        matrices, both_signs, binomials, factorials, sums, series,
+        near_one, tiny_values, large_powers, towers, fractions, decimals_of_pi, decimals_inside,
+        long_decimals, nested_roots, rationalised, odd_roots, angles, logarithms, logarithms_of_powers,
+        exponentials, arctangents, complex_numbers, polynomials, two_unknowns, partial_fractions,
+        trigonometric_identities, powers_of_unknowns, roots_of_unknowns, absolute_values, intervals, unions,
+        overlapping_unions, sets_of_roots, pairs_in_order, inequalities, equations, matrices, both_signs,
+        binomials, factorials, sums, series,
     )
 }  # fmt: skip
 

@@ -209,7 +209,8 @@ def _by_number(found: str, right: str, tolerance: float) -> Score | None:
     if one.unit and other.unit and one.unit != other.unit:
         return Score(reward=0.0, reason=f"it is in {one.unit}, not in {other.unit}")
     places = _rounded_to(found, right)
-    allowed = max(tolerance * abs(wanted), Fraction(0) if places is None else Fraction(1, 10**places))
+    rounding = Fraction(0) if places is None else Fraction(1, 10**places)
+    allowed = max(Fraction(tolerance) * abs(wanted), rounding)
     # The question says what is asked for in per cent: 40 % is then 40. As a number it is 0.4.
     readings = {value, value / 100} if one.percent and not other.percent else {value}
     wanteds = {wanted, wanted / 100} if other.percent and not one.percent else {wanted}

@@ -3,8 +3,8 @@
 
 It is run as a file and imports nothing of Counterpoint but the modules of `inside`. It reads one JSON object a line,
 `{"answer", "key", "tolerance", "places"}`, and writes two lines for each: `{"read": true}` once the key is read, then
-`{"right", "reason"}`, where `right` is null if it is shown neither that the answer is the key nor that it is not. Each of
-the two steps has a limit of processor time; then the kernel ends the process with SIGPROF, whatever it is doing.
+`{"right", "reason"}`, where `right` is null if it is shown neither that the answer is the key nor that it is not. Each
+of the two steps has a limit of processor time; then the kernel ends the process with SIGPROF, whatever it is doing.
 
 Nothing that a model wrote is evaluated as code. Only LaTeX is read, by a grammar; but that grammar's numbers go through
 sympy's parse_expr, which evaluates text, so it is replaced by one that knows numbers and nothing else. In case the
@@ -160,7 +160,10 @@ def _judged(key: Any, text: str, tolerance: float = 0.0, places: int | None = No
         return False, "it is nested too deep"
     except Exception as error:  # whatever the library raises, it has not found them equal
         return False, f"comparing it raised {type(error).__name__}"
-    return right, "" if right is not None else "it agrees with the key to all digits computed, but equality is not shown"
+    return (
+        right,
+        "" if right is not None else "it agrees with the key to all digits computed, but equality is not shown",
+    )
 
 
 if __name__ == "__main__":

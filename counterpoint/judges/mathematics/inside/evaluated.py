@@ -13,14 +13,14 @@ _HYPERBOLIC: Final = (sympy.sinh, sympy.cosh, sympy.tanh, sympy.coth, sympy.sech
 _DONE: Final = (sympy.Sum, sympy.Product, sympy.Integral, sympy.Limit, sympy.Derivative)
 
 
-class TooLarge(Exception):
+class TooLargeError(Exception):
     """A value has too many digits."""
 
 
 def evaluated(expression: Any) -> Any:
     """The same, with numbers computed and sums, integrals and limits found. Functions that nobody defined are unknowns.
 
-    Raises TooLarge.
+    Raises TooLargeError.
     """
     return _evaluated(expression, {})
 
@@ -44,7 +44,7 @@ def _rebuilt(expression: Any, parts: list[Any]) -> Any:
     if kind in (sympy.factorial, sympy.binomial, sympy.gamma) and any(
         part.is_number and abs(part) > _LARGEST_ARGUMENT for part in parts
     ):
-        raise TooLarge
+        raise TooLargeError
     if kind in _HYPERBOLIC:
         return kind(*parts).rewrite(sympy.exp)
     found = kind(*parts)
@@ -66,4 +66,4 @@ def _check_power(base: Any, exponent: Any) -> None:
         return
     sizes = [abs(int(part)) for one in base.atoms(sympy.Rational) for part in (one.p, one.q)]
     if abs(exponent) * sum(log2(size) for size in sizes if size > 1) > _LONGEST:
-        raise TooLarge
+        raise TooLargeError

@@ -21,7 +21,7 @@ _LONGEST_EXPONENT: Final = 4096
 _LARGEST_FACTORIAL: Final = 20_000
 
 
-class NotRational(Exception):
+class NotRationalError(Exception):
     """The expression is no rational function of its unknowns."""
 
 
@@ -33,7 +33,7 @@ def same_function(one: Any, other: Any) -> bool | None:
     names = sorted({symbol.name for symbol in one.free_symbols | other.free_symbols})
     try:
         return all(_same_in(field, one, other, names) for field in _FIELDS)
-    except NotRational:
+    except NotRationalError:
         return None
 
 
@@ -74,7 +74,7 @@ def _value(expression: Any, point: Mapping[str, int], field: int) -> int:
         return _value(expression.args[0], point, field)
     if isinstance(expression, factorial_of | binomial):
         return _whole(expression) % field
-    raise NotRational
+    raise NotRationalError
 
 
 def _power(base: int, exponent: int, field: int) -> int:
@@ -84,7 +84,7 @@ def _power(base: int, exponent: int, field: int) -> int:
 
 
 def _whole(expression: Any) -> int:
-    """The whole number that a constant is. Raises NotRational if it is none, or has very many digits."""
+    """The whole number that a constant is. Raises NotRationalError if it is none, or has very many digits."""
     if expression.is_Integer:
         return int(expression)
     parts = [_whole(part) for part in expression.args]
@@ -99,7 +99,7 @@ def _whole(expression: Any) -> int:
         return _bounded(parts[0] ** parts[1]) if parts[0].bit_length() * parts[1] <= _LONGEST_EXPONENT else _too_long()
     if isinstance(expression, factorial_of) and 0 <= parts[0] <= _LARGEST_FACTORIAL:
         return factorial(parts[0])
-    raise NotRational
+    raise NotRationalError
 
 
 def _bounded(number: int) -> int:
@@ -107,4 +107,4 @@ def _bounded(number: int) -> int:
 
 
 def _too_long() -> int:
-    raise NotRational
+    raise NotRationalError

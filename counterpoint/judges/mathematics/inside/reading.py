@@ -18,11 +18,15 @@ _NUMBER: Final = re.compile(r"[0-9]+|[0-9]*\.?[0-9]+(?:[eE][-+]?[0-9]{1,3})?|[0-
 _LONGEST_NUMBER: Final = 1000
 _MIXED: Final = re.compile(r"\\frac\{\d+\}\{\d+\}|\\frac\d\d|\d+/\d+")
 _ARGUMENT: Final = r"\s*(\{[^{}]*\}|\\[a-zA-Z]+\s*|[0-9a-zA-Z])"
-_FRACTION: Final = re.compile(rf"\\frac(?=\s*(?:\\|[0-9a-zA-Z]|\{{[^{{}}]*\}}\s*(?:\\|[0-9a-zA-Z]))){_ARGUMENT}{_ARGUMENT}")
-_LETTER_I: Final = Symbol("i", real=True)
-_SPELLING: Final = NormalizationConfig(
-    units=False, malformed_operators=True, nits=False, boxed="none", equations=False
+_BARE: Final = r"(?:\\(?!sqrt|frac)[a-zA-Z]|[0-9a-zA-Z])"
+_FRACTION: Final = re.compile(rf"\\frac(?=\s*(?:{_BARE}|\{{[^{{}}]*\}}\s*{_BARE})){_ARGUMENT}{_ARGUMENT}")
+_ROOT: Final = re.compile(r"(\\sqrt\s*\[[^\[\]]*\])\s*(\\(?!sqrt|frac)[a-zA-Z]+|[0-9a-zA-Z])")
+_TIMES_FUNCTION: Final = re.compile(
+    r"(?:\\cdot|\\times|\*)\s*(?=\\(?:(?:arc)?(?:sin|cos|tan)h?|cot|sec|csc|ln|log|lg|exp)(?![a-zA-Z]))"
 )
+_SUM_OVER_I: Final = re.compile(r"_\s*\{?\s*i\s*(?:=|\\in)")
+_LETTER_I: Final = Symbol("i", real=True)
+_SPELLING: Final = NormalizationConfig(units=False, malformed_operators=True, nits=False, boxed="none", equations=False)
 _LETTERS: Final = ConversionConfig(lowercase_symbols=False)
 
 
@@ -33,7 +37,7 @@ class OddRoot(Function):
     is_real = True
 
 
-class Unreadable(Exception):
+class UnreadableError(Exception):
     """The text cannot be read as mathematics."""
 
 
@@ -60,7 +64,7 @@ def read(text: str) -> Any:
     It is read whole or not at all: math-verify's own `parse` goes on to look for a fraction somewhere in the text.
     """
     try:
-        found = _Reader(is_real=True, config=_LETTERS).parse(normalize_latex(_braced(text), _SPELLING))
+        found = _Reader(text).parse(normalize_latex(_spelled(text), _SPELLING))
     except (MemoryError, RecursionError):
         raise
     except Exception:  # whatever the library raises, it could not read it
@@ -68,19 +72,31 @@ def read(text: str) -> Any:
     return found if isinstance(found, Basic | MatrixBase) else None
 
 
-def _braced(text: str) -> str:
-    r"""With braces around the arguments of fractions that are one sign each: `\frac\pi3` is `\frac{\pi}{3}`."""
-    return _FRACTION.sub(
-        lambda one: r"\frac" + "".join(part if part[0] == "{" else f"{{{part.strip()}}}" for part in one.groups()), text
-    )
+def _spelled(text: str) -> str:
+    r"""With braces around arguments that are one sign, `\frac{\pi}{3}` for `\frac\pi3`, and `\sin x\cos x` without dot.
+
+    The grammar takes `\sin x\cdot\cos x` for the sine of a product.
+    """
+    text = _ROOT.sub(r"\1{\2}", _TIMES_FUNCTION.sub(" ", text))
+    return _FRACTION.sub(lambda one: r"\frac" + _braced(one[1]) + _braced(one[2]), text)
 
 
-class _Reader(_Latex2Sympy):  # type: ignore[misc]
+def _braced(argument: str) -> str:
+    return argument if argument.startswith("{") else f"{{{argument.strip()}}}"
+
+
+class _Reader(_Latex2Sympy):
+    def __init__(self, text: str) -> None:
+        super().__init__(is_real=True, config=_LETTERS)
+        self._counts_with_i = _SUM_OVER_I.search(text) is not None
+
     def create_symbol(self, text: str, enforce_case: bool = False) -> Any:
         return Symbol(text, real=True)
 
     def convert_atom_expr(self, atom_expr: Any) -> Any:
         found = super().convert_atom_expr(atom_expr)
+        if self._counts_with_i:
+            return found
         if isinstance(found, Pow) and found.base == _LETTER_I:
             return Pow(I, found.exp, evaluate=False)
         return I if found == _LETTER_I else found
@@ -89,18 +105,18 @@ class _Reader(_Latex2Sympy):  # type: ignore[misc]
         return number_of(text.replace(",", ""))
 
     def convert_postfix_list(self, arr: list[Any], i: int = 0) -> Any:
-        texts = [one.getText() for one in arr[i : i + 2]]
-        if len(texts) < 2 or not texts[0].isdigit():
-            return super().convert_postfix_list(arr, i)
-        if texts[1][0].isdigit():
-            raise Unreadable("two numbers side by side")
         first, rest = self.convert_postfix(arr[i]), arr[i + 1 :]
-        if _MIXED.fullmatch(texts[1]):
-            first, rest = first + self.convert_postfix(arr[i + 1]), arr[i + 2 :]
+        if not rest or isinstance(first, list):  # a list is a derivative's unknown
+            return super().convert_postfix_list(arr, i)
+        left, right = arr[i].getText(), rest[0].getText()
+        if left.replace(".", "").isdigit() and right[0].isdigit():
+            raise UnreadableError("two numbers side by side")
+        if left.isdigit() and _MIXED.fullmatch(right):
+            first, rest = first + self.convert_postfix(rest[0]), rest[1:]
         return first if not rest else self._times(first, self.convert_postfix_list(rest))
 
     def _times(self, left: Any, right: Any) -> Any:
-        if getattr(right, "is_Matrix", False):
+        if getattr(left, "is_Matrix", False) or getattr(right, "is_Matrix", False):
             return self.mat_mul_flat(left, right)
         return self.mul_flat(left, right)
 
@@ -114,12 +130,12 @@ class _Reader(_Latex2Sympy):  # type: ignore[misc]
     def convert_interval(self, expr: Any) -> Any:
         round_left = expr.L_PAREN() or expr.L_GROUP() or expr.L_PAREN_VISUAL()
         round_right = expr.R_PAREN() or expr.R_GROUP() or expr.R_PAREN_VISUAL()
-        ends = [self.convert_expr(end) for end in expr.expr()]
-        return as_interval(*ends, bool(round_left), bool(round_right))
+        start, end = (self.convert_expr(end) for end in expr.expr())
+        return as_interval(start, end, bool(round_left), bool(round_right))
 
 
 def as_interval(start: Any, end: Any, left_open: bool, right_open: bool) -> Any:
     """An interval whose ends are not compared: sympy's own constructor does, and not exactly."""
     if not isinstance(start, Expr) or not isinstance(end, Expr):
-        raise Unreadable("the ends of an interval are numbers")
+        raise UnreadableError("the ends of an interval are numbers")
     return Basic.__new__(Interval, start, end, sympify(left_open), sympify(right_open))

@@ -19,7 +19,7 @@ _BEFORE_ALL: Place = (S.NegativeInfinity, True)
 _AFTER_ALL: Place = (S.Infinity, False)
 
 
-class NotReal(Exception):
+class NotRealError(Exception):
     """It is no set of real numbers whose ends can be put in order."""
 
 
@@ -32,7 +32,7 @@ def same_places(one: list[Place], other: list[Place], same: Callable[[Any, Any],
 
 
 def places(found: Any) -> list[Place]:
-    """The places of a set, in order. Raises NotReal."""
+    """The places of a set, in order. Raises NotRealError."""
     if found is S.Reals:
         return [_BEFORE_ALL, _AFTER_ALL]
     if found is S.EmptySet:
@@ -48,15 +48,15 @@ def places(found: Any) -> list[Place]:
         return _merged([places(part) for part in found.args], lambda inside: all(inside))
     if isinstance(found, Complement):
         return _merged([places(part) for part in found.args], lambda inside: inside[0] and not inside[1])
-    raise NotReal
+    raise NotRealError
 
 
 def solutions(relation: Any) -> list[Place]:
-    """The places of the solutions of an inequality with one unknown. Raises NotReal."""
+    """The places of the solutions of an inequality with one unknown. Raises NotRealError."""
     if isinstance(relation, sympy.And):
         return _merged([solutions(part) for part in relation.args], lambda inside: all(inside))
     if not isinstance(relation, Rel) or len(relation.free_symbols) != 1:
-        raise NotReal
+        raise NotRealError
     (unknown,) = relation.free_symbols
     if relation.lhs == unknown and not relation.rhs.free_symbols:
         return _beyond(relation.rel_op, relation.rhs)
@@ -65,7 +65,7 @@ def solutions(relation: Any) -> list[Place]:
     try:
         return places(relation.doit().as_set())
     except (NotImplementedError, AttributeError, TypeError, ValueError) as error:
-        raise NotReal from error
+        raise NotRealError from error
 
 
 def _beyond(sign: str, number: Any) -> list[Place]:
@@ -86,7 +86,7 @@ def _merged(parts: list[list[Place]], belongs: Callable[[list[bool]], bool]) -> 
     found: list[Place] = []
     events = sorted(
         ((place, which) for which, part in enumerate(parts) for place in part),
-        key=cmp_to_key(lambda one, other: _compared(one[0], other[0])),
+        key=cmp_to_key(_compared_events),
     )
     for at, (place, which) in enumerate(events):
         inside[which] = not inside[which]
@@ -96,12 +96,16 @@ def _merged(parts: list[list[Place]], belongs: Callable[[list[bool]], bool]) -> 
     return found
 
 
+def _compared_events(one: tuple[Place, int], other: tuple[Place, int]) -> int:
+    return _compared(one[0], other[0])
+
+
 def _compared(one: Place, other: Place) -> int:
-    """-1, 0 or 1. Raises NotReal if it is not known which of two numbers is the larger."""
+    """-1, 0 or 1. Raises NotRealError if it is not known which of two numbers is the larger."""
     if one[0] in (S.Infinity, S.NegativeInfinity) or other[0] in (S.Infinity, S.NegativeInfinity):
         below = one[0] is S.NegativeInfinity or other[0] is S.Infinity
         return 0 if one[0] == other[0] else -1 if below else 1
     way = order(one[0], other[0])
     if way is None:
-        raise NotReal
+        raise NotRealError
     return way or (one[1] > other[1]) - (one[1] < other[1])

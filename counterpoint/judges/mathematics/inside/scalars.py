@@ -1,12 +1,12 @@
 # mypy: disable-error-code="import-untyped,no-untyped-call"
 """Equality of two numbers, or of two expressions with unknowns: exact, and None where neither is shown.
 
-First comes what needs no numbers: two rational functions (`plain`), and expressions that are equal whatever the functions
-in them are. Then two numbers differ where their difference is the same, and not zero, at two precisions. They are equal
-where it is smaller than an algebraic number of its make can be without being zero (`separation`), or where it vanishes at
-two precisions that are above the sizes of all numbers that occur and it is made of elementary functions, or where sympy
-simplifies it to zero. Expressions with unknowns are compared at points: rational ones of several sizes, whole ones for
-unknowns that can only be whole. An answer must have the key's value wherever the key is real.
+First comes what needs no numbers: two rational functions (`plain`), and expressions that are equal whatever the
+functions in them are. Then two numbers differ where their difference is the same, and not zero, at two precisions. They
+are equal where it is smaller than an algebraic number of its make can be without being zero (`separation`), or where it
+vanishes at two precisions that are above the sizes of all numbers that occur and it is made of elementary functions, or
+where sympy simplifies it to zero. Expressions with unknowns are compared at points: rational ones of several sizes,
+whole ones for unknowns that can only be whole. An answer must have the key's value wherever the key is real.
 """
 
 import random
@@ -18,14 +18,15 @@ from typing import Any, Final
 import sympy
 from mpmath import mp
 
-from .evaluated import TooLarge, evaluated
+from .evaluated import TooLargeError, evaluated
 from .patience import OutOfTime, within
 from .plain import same_function
 from .separation import separation_bits
-from .values import ELEMENTARY, NoValue, Values, largest, sizes
+from .values import ELEMENTARY, NoValueError, Values, largest, sizes
 
 _BITS: Final = 128
 _STABLE: Final = 16
+_LOOSE: Final = 20
 _MOST_BITS: Final = 2**17
 _MOST_SEPARATION: Final = 2**14
 _POINTS: Final = 10
@@ -82,7 +83,7 @@ def any_of(verdicts: Iterator[Verdict]) -> Verdict:
 def _judged(key: Any, answer: Any, allowed: Allowed) -> Verdict:
     try:
         return _same(key, answer, allowed)
-    except (NoValue, TooLarge):
+    except (NoValueError, TooLargeError):
         return False if _has_value(key) else None
 
 
@@ -90,7 +91,7 @@ def _has_value(key: Any) -> bool:
     try:
         value = evaluated(key)
         return bool(value.free_symbols) or _same_numbers(value, value + 1, {}, True) is False
-    except (NoValue, TooLarge):
+    except (NoValueError, TooLargeError):
         return False
 
 
@@ -132,6 +133,8 @@ def _without_functions(*expressions: Any) -> list[Any]:
             return part
         if part.is_Add or part.is_Mul or (part.is_Pow and part.exp.is_Integer):
             return part.func(*map(plain, part.args), evaluate=False)
+        if part.is_Pow and part.exp.is_Add:
+            return sympy.Mul(*(plain(part.base**term) for term in part.exp.args), evaluate=False)
         name = part.func(*map(sympy.expand, part.args)) if part.args else part
         return names.setdefault(name, sympy.Symbol(f"part {len(names)}"))
 
@@ -139,26 +142,27 @@ def _without_functions(*expressions: Any) -> list[Any]:
 
 
 def _same_numbers(key: Any, answer: Any, point: Mapping[str, Any], real: bool) -> Verdict:
-    """The verdict on two expressions at a point. Raises NoValue if one has no value there, TooLarge."""
+    """The verdict on two expressions at a point. Raises NoValueError if one has no value there, TooLargeError."""
     difference = sympy.Add(key, sympy.Mul(-1, answer))
     separation = None if point else separation_bits(difference)
     if separation is not None and separation > _MOST_SEPARATION:
         separation = None
+    loose = difference.has(sympy.Integral, sympy.Sum, sympy.Product)
     jumps = not real or difference.has(sympy.floor, sympy.ceiling, sympy.Mod, sympy.sign)
     bits = _bits_of(difference)
     while bits <= _MOST_BITS:
         coarse, fine = (Values(bits=size, point=point, real_roots=real) for size in (bits, 2 * bits))
         first, second = coarse.of(difference), fine.of(difference)
         needed = _BITS + 3 * sizes(coarse, fine)
-        if second and abs(first - second) <= mp.ldexp(abs(second), -_STABLE) and (bits >= needed or not jumps):
-            return False
         scale = largest(fine)
+        if second and abs(first - second) <= mp.ldexp(abs(second), -_STABLE) and (bits >= needed or not jumps):
+            return False if not loose or abs(second) > mp.ldexp(mp.mpf(1), scale - _LOOSE) else _simplified(difference)
         if separation is not None:
             needed = max(needed, separation + max(scale, 0) + _BITS)
         if bits >= needed and abs(second) <= mp.ldexp(mp.mpf(1), scale - bits - bits // 2):
             return True if separation is not None or _elementary(difference) else _simplified(difference)
         bits = max(needed, 2 * bits)
-    raise TooLarge
+    raise TooLargeError
 
 
 def _bits_of(expression: Any) -> int:
@@ -166,7 +170,7 @@ def _bits_of(expression: Any) -> int:
     numbers = expression.atoms(sympy.Rational)
     bits = _BITS + 3 * sum(int(one.p).bit_length() + int(one.q).bit_length() for one in numbers)
     if bits > _MOST_BITS:
-        raise TooLarge
+        raise TooLargeError
     return bits
 
 
@@ -194,7 +198,7 @@ def order(one: Any, other: Any) -> int | None:
         at = Values(bits=2 * _bits_of(left - right))
         value = at.real(at.of(left - right))
         return None if isinstance(value, mp.mpc) else 1 if value > 0 else -1
-    except (NoValue, TooLarge):
+    except (NoValueError, TooLargeError):
         return None
 
 
@@ -214,9 +218,9 @@ def _same_expressions(key: Any, answer: Any, names: list[str], real: bool) -> Ve
             continue
         try:
             verdict = _same_numbers(key, answer, point, real)
-        except NoValue:
+        except NoValueError:
             verdict = False
-        except TooLarge:
+        except TooLargeError:
             lost += 1
             continue
         if verdict is False:
@@ -225,7 +229,7 @@ def _same_expressions(key: Any, answer: Any, names: list[str], real: bool) -> Ve
         if agreed == wanted:
             break
     if lost > agreed:
-        raise TooLarge
+        raise TooLargeError
     if agreed >= _POINTS and not doubtful and _elementary(difference):
         return True
     return _simplified(difference)
@@ -236,7 +240,7 @@ def _counts(key: Any, point: Mapping[str, Any], real: bool) -> bool:
     at = Values(bits=_BITS, point=point, real_roots=real)
     try:
         at.of(key)
-    except NoValue:
+    except NoValueError:
         return False
     return not real or not any(isinstance(at.real(value), mp.mpc) for value in at.known.values())
 

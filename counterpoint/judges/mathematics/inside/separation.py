@@ -18,7 +18,7 @@ from .reading import OddRoot
 _LARGEST_ORDER = 100_000
 
 
-class NotAlgebraic(Exception):
+class NotAlgebraicError(Exception):
     """The expression is no algebraic number that has a bound here."""
 
 
@@ -27,7 +27,7 @@ def separation_bits(expression: Any) -> int | None:
     bounds = _Bounds()
     try:
         upper, lower = bounds.of(expression)
-    except NotAlgebraic:
+    except NotAlgebraicError:
         return None
     degree = bounds.degree * int(sympy.totient(bounds.order))
     return ceil((degree - 1) * upper + lower) + 1
@@ -64,7 +64,7 @@ class _Bounds:
             return self._power(expression.args[0], 1, int(expression.args[1]))
         if kind in (sympy.sin, sympy.cos, sympy.tan, sympy.cot, sympy.sec, sympy.csc):
             return self._angle(expression.args[0] / sympy.pi)
-        raise NotAlgebraic
+        raise NotAlgebraicError
 
     def _power(self, base: Any, top: int, bottom: int) -> tuple[float, float]:
         upper, lower = self.of(base)
@@ -81,13 +81,13 @@ class _Bounds:
     def _unity(self, order: int, upper: float, lower: float) -> tuple[float, float]:
         self.order = lcm(self.order, order)
         if self.order > _LARGEST_ORDER:
-            raise NotAlgebraic
+            raise NotAlgebraicError
         return upper, lower
 
     def _angle(self, turns: Any) -> tuple[float, float]:
         """Twice a cosine, and 2i times a sine, are sums of two roots of unity; the others are quotients of these."""
         if not turns.is_Rational:
-            raise NotAlgebraic
+            raise NotAlgebraicError
         return self._unity(4 * int(turns.q), 1.0, 1.0)
 
 

@@ -9,13 +9,12 @@ from collections.abc import Iterable
 from typing import Any, Final
 
 import sympy
-from latex2sympy2_extended.logic import And
 from sympy import Eq, Expr, FiniteSet, Interval, MatrixBase, MatrixExpr, Ne, S, Set, Symbol, Tuple, Union
 from sympy.core.function import AppliedUndef
 from sympy.core.relational import Relational
 
 from . import real_sets, scalars
-from .evaluated import TooLarge, evaluated
+from .evaluated import TooLargeError, evaluated
 from .patience import OutOfTime, within
 from .scalars import Allowed, Verdict
 
@@ -65,7 +64,12 @@ def _sides(key: Any, answer: Any) -> tuple[Any, Any]:
         return key, sides[-1]
     if _assigns(key) and not _is_equation(answer):
         return _chain(key)[-1], answer
-    return tuple(Eq(_chain(one)[0], _chain(one)[-1], evaluate=False) if _assigns(one) else one for one in (key, answer))  # type: ignore[return-value]
+    return _shortened(key), _shortened(answer)
+
+
+def _shortened(one: Any) -> Any:
+    """Of y = a = b, y = b."""
+    return Eq(_chain(one)[0], _chain(one)[-1], evaluate=False) if _assigns(one) else one
 
 
 def _chain(equation: Any) -> list[Any]:
@@ -161,7 +165,7 @@ def _sets(key: Any, answer: Any, allowed: Allowed) -> Verdict:
                 return _lists(other, pair, allowed) if turned else _lists(pair, other, allowed)
     try:
         return real_sets.same_places(_places(key), _places(answer), lambda one, other: same(one, other, allowed))
-    except real_sets.NotReal:
+    except real_sets.NotRealError:
         return _by_parts(key, answer, allowed)
 
 
@@ -192,7 +196,7 @@ def _relations(key: Any, answer: Any, allowed: Allowed) -> Verdict:
     if not _is_equation(key):
         try:
             return real_sets.same_places(_places(key), _places(answer), lambda left, right: same(left, right, allowed))
-        except real_sets.NotReal:
+        except real_sets.NotRealError:
             return matched
     if len(one) == len(other) == 1:
         return _solved(one[0], other[0])
@@ -208,7 +212,7 @@ def _relation(key: Any, answer: Any) -> Verdict:
     """The verdict on two relations, equal if one is the other times a number that keeps its sign."""
     try:
         return _same_relation(key, answer)
-    except TooLarge:
+    except TooLargeError:
         return False
 
 

@@ -16,7 +16,7 @@ from mpmath import mp, mpc, mpf
 from .reading import OddRoot
 
 
-class NoValue(Exception):
+class NoValueError(Exception):
     """The expression has no finite value there, or none that can be computed."""
 
 
@@ -28,23 +28,20 @@ _CONSTANTS: Final[dict[Any, Callable[[], Any]]] = {
     sympy.GoldenRatio: lambda: +mp.phi,
     sympy.Catalan: lambda: +mp.catalan,
 }
-_SMOOTH: Final[dict[Any, str]] = {
-    getattr(sympy, name): {"loggamma": "loggamma", "Chi": "chi", "Shi": "shi", "Si": "si", "Ci": "ci"}.get(name, name)
-    for name in (
-        "exp sin cos tan cot sec csc asin acos acot asec acsc sinh cosh tanh coth sech csch asinh acosh atanh acoth "
-        "gamma factorial erf erfc erfi zeta loggamma Si Ci Shi Chi binomial atan conjugate re im arg LambertW beta"
-    ).split()
-}
+_ANALYTIC: Final = (
+    sympy.exp, sympy.sin, sympy.cos, sympy.tan, sympy.cot, sympy.sec, sympy.csc, sympy.asin, sympy.acos, sympy.atan,
+    sympy.acot, sympy.asec, sympy.acsc, sympy.asinh, sympy.acosh, sympy.atanh, sympy.acoth, sympy.gamma, sympy.factorial,
+    sympy.binomial,
+)  # fmt: skip
+_SPECIAL: Final = (
+    sympy.erf, sympy.erfc, sympy.erfi, sympy.zeta, sympy.loggamma, sympy.beta, sympy.LambertW, sympy.Si, sympy.Ci,
+    sympy.conjugate, sympy.re, sympy.im, sympy.arg,
+)  # fmt: skip
+_BY_NAME: Final[dict[Any, str]] = {kind: kind.__name__.lower() for kind in (*_ANALYTIC, *_SPECIAL)}
 ELEMENTARY: Final = frozenset(
-    {sympy.Add, sympy.Mul, sympy.Pow, sympy.log, sympy.gamma, sympy.factorial, sympy.binomial, OddRoot, sympy.atan, sympy.Abs, sympy.Max, sympy.Min, sympy.sign}
-    | {
-        getattr(sympy, name)
-        for name in (
-            "exp sin cos tan cot sec csc asin acos acot asec acsc sinh cosh tanh coth sech csch asinh acosh atanh acoth"
-        ).split()
-    }
+    {*_ANALYTIC, sympy.Add, sympy.Mul, sympy.Pow, sympy.log, sympy.Abs, sympy.Max, sympy.Min, sympy.sign, OddRoot}
 )
-"""Functions that are analytic, but for a few places."""
+"""Functions that are analytic, but for a few places, and that come near to a value only where they say so."""
 
 
 @dataclass(slots=True)
@@ -59,15 +56,15 @@ class Values:
     known: dict[Any, Any] = field(default_factory=dict)
 
     def of(self, expression: Any) -> Any:
-        """A finite mpf or mpc. Raises NoValue."""
+        """A finite mpf or mpc. Raises NoValueError."""
         if expression not in self.known:
             with mp.workprec(self.bits):
                 try:
                     value = self._computed(expression)
                 except (ZeroDivisionError, ValueError, OverflowError, TypeError, AttributeError) as error:
-                    raise NoValue(str(expression)[:100]) from error
+                    raise NoValueError(str(expression)[:100]) from error
                 if not mp.isfinite(value):
-                    raise NoValue(str(expression)[:100])
+                    raise NoValueError(str(expression)[:100])
                 self.known[expression] = value
         return self.known[expression]
 
@@ -81,12 +78,10 @@ class Values:
         kind = expression.func
         if kind is sympy.Pow:
             return self._power(*expression.args)
-        parts = [self.of(part) for part in expression.args] if kind in _SMOOTH or kind in _PARTS else []
-        if kind in _PARTS:
-            return _PARTS[kind](self, *parts)
-        if kind in _SMOOTH:
-            return getattr(mp, _SMOOTH[kind].lower())(*parts)
-        return self._by_sympy(expression)
+        if kind not in _BY_NAME and kind not in _PARTS:
+            return self._by_sympy(expression)
+        parts = [self.of(part) for part in expression.args]
+        return _PARTS[kind](self, *parts) if kind in _PARTS else getattr(mp, _BY_NAME[kind])(*parts)
 
     def _power(self, base: Any, exponent: Any) -> Any:
         if base is sympy.E:
@@ -106,7 +101,7 @@ class Values:
         names = {symbol: self.point[symbol.name] for symbol in expression.free_symbols if symbol.name in self.point}
         value = sympy.N(expression.subs(names), int(self.bits * 0.30103) + 2)
         if not value.is_number or not value.is_finite or value.atoms(sympy.Function):
-            raise NoValue(str(expression)[:100])
+            raise NoValueError(str(expression)[:100])
         return self.real(value._to_mpmath(self.bits))
 
     def real(self, value: Any) -> Any:
