@@ -44,7 +44,7 @@ Verdict = bool | None
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Allowed:
-    """How far a number may be from the key and still be right."""
+    """The distance that a number may have from the key and still be right."""
 
     relative: float = 0.0
     absolute: Fraction = Fraction(0)

@@ -1,5 +1,5 @@
 # mypy: disable-error-code="import-untyped,no-untyped-call"
-"""How near to zero an algebraic number can be without being zero.
+"""A lower bound of the absolute values of algebraic numbers that are not zero.
 
 The bound of Burnikel, Funke, Mehlhorn, Schirra and Schmitt (A separation bound for real algebraic expressions, 2009): a
 number is kept as a quotient of two algebraic integers all of whose conjugates are at most u and l in absolute value. It

@@ -55,7 +55,7 @@ def every(verdicts: Iterable[Verdict]) -> Verdict:
 
 
 def _sides(key: Any, answer: Any) -> tuple[Any, Any]:
-    """What is to be compared of two equations, or of an equation and a value; no answer if that contradicts itself."""
+    """The sides to compare of two equations, or of an equation and a value; no answer if that contradicts itself."""
     if _is_equation(answer) and not _is_equation(key):
         sides = _chain(answer)
         constants = [side for side in sides[:-1] if isinstance(side, Expr) and not side.free_symbols]
@@ -68,7 +68,7 @@ def _sides(key: Any, answer: Any) -> tuple[Any, Any]:
 
 
 def _shortened(one: Any) -> Any:
-    """Of y = a = b, y = b."""
+    """The equation y = b of a chain y = a = b; anything else as it is."""
     return Eq(_chain(one)[0], _chain(one)[-1], evaluate=False) if _assigns(one) else one
 
 

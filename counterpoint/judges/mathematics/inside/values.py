@@ -30,8 +30,8 @@ _CONSTANTS: Final[dict[Any, Callable[[], Any]]] = {
 }
 _ANALYTIC: Final = (
     sympy.exp, sympy.sin, sympy.cos, sympy.tan, sympy.cot, sympy.sec, sympy.csc, sympy.asin, sympy.acos, sympy.atan,
-    sympy.acot, sympy.asec, sympy.acsc, sympy.asinh, sympy.acosh, sympy.atanh, sympy.acoth, sympy.gamma, sympy.factorial,
-    sympy.binomial,
+    sympy.acot, sympy.asec, sympy.acsc, sympy.asinh, sympy.acosh, sympy.atanh, sympy.acoth, sympy.gamma,
+    sympy.factorial, sympy.binomial,
 )  # fmt: skip
 _SPECIAL: Final = (
     sympy.erf, sympy.erfc, sympy.erfi, sympy.zeta, sympy.loggamma, sympy.beta, sympy.LambertW, sympy.Si, sympy.Ci,
@@ -41,7 +41,7 @@ _BY_NAME: Final[dict[Any, str]] = {kind: kind.__name__.lower() for kind in (*_AN
 ELEMENTARY: Final = frozenset(
     {*_ANALYTIC, sympy.Add, sympy.Mul, sympy.Pow, sympy.log, sympy.Abs, sympy.Max, sympy.Min, sympy.sign, OddRoot}
 )
-"""Functions that are analytic, but for a few places, and that come near to a value only where they say so."""
+"""Functions that are analytic, except for a few places, and that come near to a value only where they say so."""
 
 
 @dataclass(slots=True)
@@ -97,7 +97,7 @@ class Values:
         return mp.power(value, self.of(exponent))
 
     def _by_sympy(self, expression: Any) -> Any:
-        """What has no rule here, such as the value of an integral, if sympy can tell it."""
+        """The value of a part that has no rule here, such as an integral, if sympy can tell it."""
         names = {symbol: self.point[symbol.name] for symbol in expression.free_symbols if symbol.name in self.point}
         value = sympy.N(expression.subs(names), int(self.bits * 0.30103) + 2)
         if not value.is_number or not value.is_finite or value.atoms(sympy.Function):
