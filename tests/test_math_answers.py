@@ -383,6 +383,11 @@ MORE = [
     (r"10\%, 20\%", "0.1,0.2", True),
     (r"10\%, 20\%", "0.1,0.3", False),
     (r"6\sqrt{2}\text{ cm}", r"6\sqrt2\text{ m}", False),
+    ("(-1)^{2n}", "1", True),
+    (r"\frac{n!}{(n-1)!}", "n", True),
+    (r"\int_0^1 x\,dx", r"\frac12", True),
+    (r"5\mod 3", "2", True),
+    (r"-\infty<x<\infty", r"\mathbb{R}", True),
 ]
 ODD = [
     ("", "5", False),
@@ -446,7 +451,6 @@ TABLES = [
     *ODD,
 ]
 DISAGREEMENTS = [
-    ("(-1)^{2n}", "1", True, "n is a whole number to a reader, any real number to sympy"),
     ("x^2+C", "x^2+c", True, "a constant of integration may have any name; letters are letters here"),
     (r"k\pi", r"n\pi", True, "likewise the number that counts solutions"),
     (r"k\pi, k\in\mathbb{Z}", r"k\pi", True, "what is said of a letter is not read"),
@@ -457,13 +461,9 @@ DISAGREEMENTS = [
     (r"100\text{ cm}", r"1\text{ m}", True, "units are not converted"),
     (r"60\text{ min}", r"1\text{ hour}", True, "likewise"),
     (r"\$5.00", r"500\text{ cents}", True, "likewise"),
-    (r"\frac{n!}{(n-1)!}", "n", True, "simplify does not find it for unevaluated factorials"),
-    (r"\int_0^1 x\,dx", r"\frac12", True, "the grammar does not read this integral as one"),
     ("C_{5}^{2}", "10", True, "the grammar reads a letter with an index and a power"),
     ("P(5,2)", "20", True, "a function that nobody defined"),
-    (r"5\mod 3", "2", True, "the library raises"),
     ("1 000", "1000", True, "a space does not group digits: it may part two numbers"),
-    (r"-\infty<x<\infty", r"\mathbb{R}", True, "the library makes no set of it"),
     ("1/2x", r"\frac{x}{2}", True, "ambiguous; the grammar reads 1/(2x)"),
     ("[5]", "5", False, "the grammar reads brackets around one number as round ones"),
     ("I", "i", False, "the grammar reads both as the imaginary unit"),
@@ -628,7 +628,7 @@ HOSTILE = [
 
 def compare_directly(questions, seconds=5, memory=2048):
     """What the process says, past everything that is checked before it is asked."""
-    lines = "".join(json.dumps({"tolerance": 0.0, **question}) + "\n" for question in questions)
+    lines = "".join(json.dumps({"tolerance": 0.0, "places": None, **question}) + "\n" for question in questions)
     command = [sys.executable, "-P", judge_module._PROGRAM, str(seconds), str(memory)]
     done = subprocess.run(command, input=lines.encode(), capture_output=True, timeout=120)
     return [json.loads(line) for line in done.stdout.splitlines()], done.returncode

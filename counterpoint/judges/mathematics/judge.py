@@ -1,10 +1,12 @@
 """Judges mathematical answers: by text and rational numbers where that suffices, else by math-verify in processes."""
 
 import asyncio
+import re
 from collections import OrderedDict
 from collections.abc import Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass
+from fractions import Fraction
 from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
@@ -36,6 +38,8 @@ from counterpoint.task import RIGHT, WRONG, Score, not_judged
 
 _PROGRAM: Final = Path(__file__).with_name("worker.py")
 _REMEMBERED: Final = 50_000
+_ROUNDED_DIGITS: Final = 12
+_LONG_DECIMAL: Final = re.compile(r"[-+]?\s*(?P<whole>\d*)\.(?P<places>\d+)")
 _SIGNS: Final = {
     **dict.fromkeys(("all real numbers", "all reals", "the real numbers"), r"\mathbb{R}"),
     **dict.fromkeys(("no solution", "no solutions", "no real solution", "no real solutions"), r"\emptyset"),
@@ -129,9 +133,14 @@ class MathJudge(Judge):
             if future.done():
                 self._asked.pop(pair, None)
         if not heard.end:
-            facts = heard.lines[1]
-            return RIGHT if facts["right"] else Score(reward=0.0, reason=str(facts["reason"]))
+            return self._verdict(heard.lines[1])
         return self._cut_short(heard)
+
+    def _verdict(self, facts: Mapping[str, Any]) -> Score:
+        if facts["right"] is None:
+            self._tally.undecided += 1
+            return not_judged(str(facts["reason"]))
+        return RIGHT if facts["right"] else Score(reward=0.0, reason=str(facts["reason"]))
 
     def _cut_short(self, heard: Heard) -> Score:
         """The score of an answer during which its process ended; the first line says that the key has been read."""
@@ -208,7 +217,9 @@ def _by_number(found: str, right: str, tolerance: float) -> Score | None:
         return RIGHT
     if value is None or wanted is None:
         return None
-    allowed = tolerance * abs(wanted)
+    places = _rounded_to(one.value, other.value)
+    rounding = Fraction(0) if places is None else Fraction(1, 10**places)
+    allowed = max(Fraction(tolerance) * abs(wanted), rounding)
     # The question says what is asked for in per cent: 40 % is then 40. As a number it is 0.4.
     readings = {value, value / 100} if one.percent and not other.percent else {value}
     wanteds = {wanted, wanted / 100} if other.percent and not one.percent else {wanted}
@@ -230,7 +241,16 @@ def _question(answer: str, key: str, tolerance: float) -> dict[str, Any]:
     values = [
         rf"{part.value}\%" if one.percent != other.percent and part.percent else part.value for part in (one, other)
     ]
-    return {"answer": positional(values[0]), "key": positional(values[1]), "tolerance": tolerance}
+    answer, key = positional(values[0]), positional(values[1])
+    return {"answer": answer, "key": key, "tolerance": tolerance, "places": _rounded_to(answer, key)}
+
+
+def _rounded_to(found: str, right: str) -> int | None:
+    """The decimal places to which a key is rounded: if it is a decimal of many digits, and the answer is no decimal."""
+    decimal = _LONG_DECIMAL.fullmatch(right)
+    if decimal is None or "." in found or len(f"{decimal['whole']}{decimal['places']}".lstrip("0")) < _ROUNDED_DIGITS:
+        return None
+    return len(decimal["places"])
 
 
 def _version(name: str) -> str:
@@ -248,6 +268,7 @@ class _Tally:
     known: int = 0
     compared: int = 0
     cut_short: int = 0
+    undecided: int = 0
 
     def numbers(self) -> dict[str, float]:
         return {
@@ -255,4 +276,5 @@ class _Tally:
             "mathematics/known": float(self.known),
             "mathematics/compared": float(self.compared),
             "mathematics/cut_short": float(self.cut_short),
+            "mathematics/undecided": float(self.undecided),
         }

@@ -210,7 +210,7 @@ def _unwrapped(text: str) -> str:
 def _closed(text: str) -> bool:
     depth = 0
     for sign in text:
-        depth += (sign in "{(") - (sign in "})")
+        depth += (sign in "{([") - (sign in "})]")
         if depth < 0:
             return False
     return depth == 0

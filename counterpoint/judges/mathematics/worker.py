@@ -1,12 +1,12 @@
 # mypy: disable-error-code="import-untyped"
-"""Compares answers with math-verify, in a process of its own that may be killed.
+"""Compares answers with keys as mathematics, in a process of its own that may be killed.
 
-It is run as a file and imports nothing of Counterpoint. It reads one JSON object a line, `{"answer", "key",
-"tolerance"}`, and writes two lines for each: `{"read": true}` once the key is read, then `{"right", "reason"}`. Each of
-the two steps has a limit of processor time; then the kernel ends the process with SIGPROF, whatever it is
-doing.
+It is run as a file and imports nothing of Counterpoint but the modules of `inside`. It reads one JSON object a line,
+`{"answer", "key", "tolerance", "places"}`, and writes two lines for each: `{"read": true}` once the key is read, then
+`{"right", "reason"}`, where `right` is null if it is shown neither that the answer is the key nor that it is not. Each
+of the two steps has a limit of processor time; then the kernel ends the process with SIGPROF, whatever it is doing.
 
-Nothing that a model wrote is evaluated. Only LaTeX is read, by a grammar; but that grammar's numbers go through
+Nothing that a model wrote is evaluated as code. Only LaTeX is read, by a grammar; but that grammar's numbers go through
 sympy's parse_expr, which evaluates text, so it is replaced by one that knows numbers and nothing else. In case the
 libraries have another such place, an audit hook refuses to run code that was made from text, to start programs, to open
 connections and to write files. Memory is bounded.
@@ -15,23 +15,18 @@ connections and to write files. Memory is bounded.
 import json
 import logging
 import os
-import re
 import resource
 import signal
 import sys
-from collections.abc import Iterable
+from fractions import Fraction
 from functools import lru_cache
+from importlib import import_module
+from pathlib import Path
 from types import CodeType, FrameType
 from typing import Any
 
 _MEBIBYTE = 2**20
-_NEAR = 1e-9
-_DIGITS = 25
-_NOTHING = 1e-300
-_PRIMES = (5, 7, 11, 13, 17, 19, 23)
 _MONOMIALS: dict[str, CodeType] = {}
-_NUMBER = re.compile(r"[0-9]+|[0-9]*\.?[0-9]+(?:[eE][-+]?[0-9]{1,3})?|[0-9]+\.")
-_LONGEST_NUMBER = 1000
 _REFUSED = (
     "os.system",
     "os.exec",
@@ -67,7 +62,7 @@ def main() -> None:
         gold = _parsed_key(question["key"])
         answers.write(_line({"read": True}))
         signal.setitimer(signal.ITIMER_PROF, seconds)
-        right, reason = _judged(gold, question["answer"], question["tolerance"])
+        right, reason = _judged(gold, question["answer"], question["tolerance"], question["places"])
         signal.setitimer(signal.ITIMER_PROF, 0.0)
         answers.write(_line({"right": right, "reason": reason}))
 
@@ -104,24 +99,12 @@ def _of_polynomials(frame: FrameType) -> bool:
     return frame.f_code is _MONOMIALS.get("code")
 
 
-def _number(text: Any, *_: Any, **__: Any) -> Any:
-    """In place of sympy's parse_expr: a number in digits, or a name. Raises SympifyError for any other text."""
-    from sympy import Float, Integer, Symbol, SympifyError
-
-    if isinstance(text, str) and re.fullmatch("[A-Za-z]+", text):
-        return Symbol(text)
-    if not isinstance(text, str) or not _NUMBER.fullmatch(text) or len(text) > _LONGEST_NUMBER:
-        raise SympifyError(text)
-    return Integer(text) if text.isdigit() else Float(text)
-
-
 def _warm_up() -> None:
     """Imports now what the libraries import late, so that only answers are read once the guard stands."""
     import sympy.physics.units  # noqa: F401  (simplify imports it late, and it reads names of its own)
-    from sympy.parsing import sympy_parser
     from sympy.polys.monomials import MonomialOps
 
-    sympy_parser.parse_expr = _number
+    _inside("reading").refuse_to_evaluate()
     _MONOMIALS["code"] = MonomialOps._build.__code__
     table = (
         ("1", "2"),
@@ -138,128 +121,49 @@ def _warm_up() -> None:
         (r"\log_2 8+\ln e", r"\int_0^1 x dx"),
         (r"3\pm\sqrt{2}", "1+i"),
         (r"\text{word}", r"\binom{5}{2}"),
+        (r"\sqrt{3+2\sqrt{2}}", r"1+\sqrt{2}"),
+        (r"\cos\frac{\pi}{9}", r"\sin\frac{7\pi}{18}"),
+        (r"|x|+|x-1|", r"\sqrt{x^2}+\sqrt{x^2-2x+1}"),
     )
     for answer, key in table:
-        _judged(_parsed(key), answer, 0.0)
+        _judged(_parsed_key(key), answer)
+
+
+def _inside(module: str) -> Any:
+    """A module of `inside`, without this folder among those that others import from."""
+    sys.path.insert(0, str(Path(__file__).parent))
+    try:
+        return import_module(f"inside.{module}")
+    finally:
+        del sys.path[0]
 
 
 @lru_cache(maxsize=1024)
 def _parsed_key(key: str) -> Any:
-    return _parsed(key)
+    return _inside("reading").read(key)
 
 
-def _parsed(text: str) -> Any:
-    """The expression that the text is as LaTeX, read without evaluating anything; None if it cannot be read.
-
-    It is read whole or not at all: math-verify's own `parse` goes on to look for a fraction somewhere in the text.
-    """
-    from latex2sympy2_extended import NormalizationConfig, latex2sympy
-    from latex2sympy2_extended.latex2sympy2 import ConversionConfig
-    from sympy import Basic, I, MatrixBase
-
-    spelling = NormalizationConfig(units=False, malformed_operators=True, nits=True, boxed="none", equations=False)
-    letters = ConversionConfig(lowercase_symbols=False)
-    try:
-        found = latex2sympy(
-            text,
-            is_real=True,
-            normalization_config=spelling,
-            conversion_config=letters,
-        )
-    except (MemoryError, RecursionError):
-        raise
-    except Exception:  # whatever the library raises, it could not read it
-        return None
-    if not isinstance(found, Basic | MatrixBase):
-        return None
-    imaginary = {symbol: I for symbol in found.free_symbols if getattr(symbol, "name", "") == "i"}
-    return found.xreplace(imaginary) if imaginary else found
-
-
-def _judged(gold: Any, answer: str, tolerance: float) -> tuple[bool, str]:
-    if gold is None:
+def _judged(key: Any, text: str, tolerance: float = 0.0, places: int | None = None) -> tuple[bool | None, str]:
+    """The verdict and its reason. `places` is the number of decimal places of a key that is rounded to them."""
+    if key is None:
         return False, "the key is not mathematics that can be read, and the answer is another text"
     try:
-        found = _parsed(answer)
-        if found is None:
+        answer = _inside("reading").read(text)
+        if answer is None:
             return False, "it cannot be read"
-        return _equal(gold, found, tolerance), ""
+        absolute = Fraction(0) if places is None else Fraction(1, 10**places)
+        allowed = _inside("scalars").Allowed(relative=tolerance, absolute=absolute)
+        right = _inside("shapes").same(key, answer, allowed)
     except MemoryError:
         return False, "it takes too much memory"
     except RecursionError:
         return False, "it is nested too deep"
     except Exception as error:  # whatever the library raises, it has not found them equal
         return False, f"comparing it raised {type(error).__name__}"
-
-
-def _equal(gold: Any, found: Any, tolerance: float) -> bool:
-    from math_verify import verify
-
-    apart = _distance(gold, found)
-    if apart is not None and apart > max(tolerance, _NEAR):
-        return False
-    if apart is not None and tolerance > 0.0 and not gold.free_symbols:
-        return True
-    return bool(verify(gold, found, float_rounding=12, allow_set_relation_comp=True, timeout_seconds=None))
-
-
-def _distance(gold: Any, found: Any) -> float | None:
-    """The relative distance of a value from the key, of lists the largest; None where there is no such distance.
-
-    math-verify rounds to a number of places and drops what is small, so that to it 2^{-100} and 3^{-100} are the same.
-    Where both have the same unknowns, their values are compared where those are 5, 7, 11 and so on.
-    """
-    from sympy import Expr, FiniteSet, MatrixBase, Tuple
-
-    if isinstance(gold, MatrixBase) and isinstance(found, MatrixBase) and gold.shape == found.shape:
-        return _largest(zip(gold.flat(), found.flat(), strict=True))
-    for kind in (FiniteSet, Tuple):
-        if isinstance(gold, kind) and isinstance(found, kind) and len(gold) == len(found):
-            members = [_values([*one.args], gold.free_symbols) for one in (gold, found)]
-            if kind is Tuple:
-                return _largest(zip(gold.args, found.args, strict=True))
-            if all(one is not None and all(value.is_real for value in one) for one in members):
-                left, right = (sorted(one) for one in members if one is not None)
-                return max((_relative(one, other) for one, other in zip(left, right, strict=True)), default=None)
-            return None
-    if not isinstance(gold, Expr) or not isinstance(found, Expr) or gold.free_symbols != found.free_symbols:
-        return None
-    values = _values([gold, found], gold.free_symbols)
-    return None if values is None else _relative(*values)
-
-
-def _largest(pairs: Iterable[tuple[Any, Any]]) -> float | None:
-    distances = [_distance(one, other) for one, other in pairs]
-    known = [distance for distance in distances if distance is not None]
-    return max(known) if known and len(known) == len(distances) else None
-
-
-def _values(expressions: list[Any], symbols: Any) -> list[Any] | None:
-    """The numbers that these are where the unknowns are primes; None unless all are finite numbers."""
-    from sympy import Expr, Integer, N, UnevaluatedExpr
-
-    if len(symbols) > len(_PRIMES):
-        return None
-    place = dict(zip(sorted(symbols, key=str), map(Integer, _PRIMES), strict=False))
-    found = []
-    for one in expressions:
-        if not isinstance(one, Expr) or one.has(UnevaluatedExpr):
-            return None
-        try:
-            value = N(one.subs(place), _DIGITS)
-        except MemoryError:
-            raise
-        except Exception:  # whatever the library raises, it has no value
-            return None
-        if not value.is_number or not value.is_finite:
-            return None
-        found.append(value)
-    return found
-
-
-def _relative(wanted: Any, value: Any) -> float:
-    size = abs(wanted)
-    return float(abs(wanted - value) / size) if size > _NOTHING else float(abs(value))
+    return (
+        right,
+        "" if right is not None else "it agrees with the key to all digits computed, but equality is not shown",
+    )
 
 
 if __name__ == "__main__":
