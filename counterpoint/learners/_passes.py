@@ -59,7 +59,8 @@ class Passes:
         """
         parameters = list(self._adapters.parameters[policy].values())
         total = torch.zeros(sum(parameter.numel() for parameter in parameters), device=self._adapters.model.device)
-        value, sums, slopes = 0.0, dict[str, float](), dict[int, np.ndarray]()
+        value, sums = 0.0, dict[str, float]()
+        slopes: dict[int, np.ndarray] = {}
         calls = [sample.call for sample, _ in pairs]
         for batch, part in self._budget.each(
             calls, lambda batch: self._part(policy, [pairs[at] for at in batch], loss)
