@@ -48,20 +48,22 @@ class Terms(NamedTuple):
         Errors are taken as independent: the limit at a token is the root of the sum of the squares of error times
         slope. Slopes that are not finite never cancel.
         """
-        lengths = np.array([len(slopes) for slopes in self.slopes])
         if not all(np.isfinite(slopes).all() for slopes in self.slopes):
             return False
+        kept = [index for index, slopes in enumerate(self.slopes) if slopes.any()]
+        calls, slopes_of = [self.calls[index] for index in kept], [self.slopes[index] for index in kept]
         numbers: dict[tuple[float, tuple[int, ...]], int] = {}
         beginnings_C = np.array(
-            [numbers.setdefault((call.temperature, call.prompt_ids), len(numbers)) for call in self.calls]
+            [numbers.setdefault((call.temperature, call.prompt_ids), len(numbers)) for call in calls]
         )
-        errors_C = np.array(self.errors)
-        for place in range(max(lengths, default=0)):
-            going = np.flatnonzero(lengths > place)
-            tokens = np.array([self.calls[call].completion_ids[place] for call in going])
+        errors_C = np.array([self.errors[index] for index in kept])
+        lengths_C = np.array([len(slopes) for slopes in slopes_of])
+        for place in range(max(lengths_C, default=0)):
+            going = np.flatnonzero(lengths_C > place)
+            tokens = np.array([calls[index].completion_ids[place] for index in going])
             _, same = np.unique(beginnings_C[going] * _TOKENS + tokens, return_inverse=True)
             beginnings_C[going] = same
-            slopes = np.array([self.slopes[call][place] for call in going])
+            slopes = np.array([slopes_of[index][place] for index in going])
             limits = np.sqrt(np.bincount(same, np.square(errors_C[going] * slopes)))
             if (np.abs(np.bincount(same, slopes)) > limits).any():
                 return False
