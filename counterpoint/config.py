@@ -101,6 +101,12 @@ class TrainingSettings(Section):
     warmup: Annotated[int, Field(ge=0)] = 0
     """The number of training steps over which the learning rate rises linearly from 0. Only steps in which the policy
     is updated count (see `update`)."""
+    warmup_from_zero: bool = False
+    """The learning rate of step k of the warm-up: with `false` k / warmup of the highest, with `true` (k - 1) / warmup,
+    as in verl. The first step then has the rate 0: the optimizer takes in the gradient, and no weight moves."""
+    warmup_clock: Literal["policy", "all"] = "policy"
+    """The steps that `warmup` counts. "policy": those of the policy. "all": those of all trained policies of its base
+    together, so that R policies are warm after warmup / R steps each, as in the study with its one scheduler."""
     schedule: Literal["constant", "linear", "cosine"] = "constant"
     """The learning rate after the warm-up: "constant", or a "linear" or "cosine" decay that reaches 0 after the
     policy's last update."""

@@ -1,15 +1,17 @@
-"""The learning part of a training step: trainable policies, old log-probabilities, and totals over its updates."""
+"""The learning part of a training step: trainable policies, old log-probabilities, and totals over its updates.
+
+A number of a step with several updates is formed from totals over them: `docs/metrics.md` has the rule.
+"""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from statistics import fmean
 
 from counterpoint.algorithms.base import Sample
 from counterpoint.algorithms.loss import Loss
 from counterpoint.config import PolicySettings
-from counterpoint.diagnostics.base import Numbers
 from counterpoint.errors import ConfigError
-from counterpoint.learners.base import Learner, Moved
+from counterpoint.learners.base import Contribution, Contributions, Gradient, Learner, Moved, added, settled
 
 
 def trainable(settings: Mapping[str, PolicySettings]) -> list[str]:
@@ -49,7 +51,56 @@ def together(moves: Sequence[Mapping[str, Moved]]) -> dict[str, Moved]:
     return found
 
 
-def mean_of(looks: Sequence[Mapping[str, float]]) -> Numbers:
-    """The mean of every number over the updates that have it."""
-    names = dict.fromkeys(name for look in looks for name in look)
-    return {name: fmean(look[name] for look in looks if name in look) for name in names}
+@dataclass(frozen=True, slots=True)
+class Total:
+    """The contributions of a training step, added over its updates, from which every ratio is then formed.
+
+    A mean of shares or cosines over updates would leave out the updates in which a role is missing. With one update
+    everything is what the learner returned. It holds one gradient per (policy, role), and per slot where slots are kept
+    apart, however many updates there are.
+    """
+
+    contributions: Contributions = field(default_factory=dict)
+    """Gradients (`settled`), weights and losses are sums; facts are means weighted as in the loss."""
+    updates: Mapping[str, int] = field(default_factory=dict)
+    """Policy -> the updates in which it had samples in the loss."""
+    norms: Mapping[str, float] = field(default_factory=dict)
+    """Policy -> the norm of its joint gradient, summed over the updates."""
+
+    def plus(self, update: Contributions) -> "Total":
+        """The total with one more update in it."""
+        policies = dict.fromkeys(source.policy for source in update)
+        joint = {policy: added(_gradients(update, policy)).norm() for policy in policies}
+        sums = {source: _plus(self.contributions.get(source), one) for source, one in update.items()}
+        return Total(
+            {**self.contributions, **sums},
+            {**self.updates, **{policy: self.updates.get(policy, 0) + 1 for policy in joint}},
+            {**self.norms, **{policy: self.norms.get(policy, 0.0) + norm for policy, norm in joint.items()}},
+        )
+
+
+def _gradients(contributions: Contributions, policy: str) -> list[Gradient]:
+    return [one.gradient for source, one in contributions.items() if source.policy == policy]
+
+
+def _plus(sofar: Contribution | None, one: Contribution) -> Contribution:
+    """Both together."""
+    if sofar is None:
+        return one
+    weight, mass = sofar.weight + one.weight, sofar.mass + one.mass
+    return Contribution(
+        gradient=settled(sofar.gradient.plus(one.gradient), mass),
+        weight=weight,
+        loss=sofar.loss + one.loss,
+        facts={
+            name: (sofar.facts[name] * sofar.weight + fact * one.weight) / weight
+            for name, fact in one.facts.items()
+            if name in sofar.facts
+        },
+        slots={slot: added(_with_slot(slot, sofar, one)) for slot in sorted({*sofar.slots, *one.slots})},
+        norms=mass,
+    )
+
+
+def _with_slot(slot: int, *parts: Contribution) -> list[Gradient]:
+    return [part.slots[slot] for part in parts if slot in part.slots]

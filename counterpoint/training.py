@@ -17,7 +17,7 @@ from counterpoint.event_loop import orderly, undisturbed
 from counterpoint.interventions.base import Update
 from counterpoint.interventions.build import build_interventions
 from counterpoint.keep import Keeper, regular_checkpoints
-from counterpoint.learn import anchored, mean_of, together, trainable
+from counterpoint.learn import Total, anchored, together, trainable
 from counterpoint.learners.base import Learner, Moved
 from counterpoint.play import Limits, Stage
 from counterpoint.proof import Proof
@@ -78,15 +78,16 @@ async def train(run: Run, watch: Watch = lambda step, numbers: None, setup: Setu
             clock.lap("judge")
 
             # 3. Learn: compute one gradient per (policy, role) for each update; they are only summed by `step`.
-            looks: list[Numbers] = [not_called(groups, workflow.roles)]
-            moves: list[dict[str, Moved]] = []
-            for count, part in enumerate(anchored(learner, batches(due, f"{config.run.seed}/{index}"), loss)):
+            total, moves = Total(), list[dict[str, Moved]]()
+            for part in anchored(learner, batches(due, f"{config.run.seed}/{index}"), loss):
                 apart = diagnostics.slots_apart(index) or interventions.slots_apart(index)
                 gradients = learner.backward(part, loss, slots_apart=apart)
-                looks.append(diagnostics.look(Step(index, groups, samples, gradients, learner.base_logprobs, count)))
+                total = total.plus(gradients)
                 moves.append(learner.step(*interventions.update(Update(gradients), index), step=index))
             moved = together(moves)
-            proof.moved(moved)
+            proof.moved([policy for policy, move in moved.items() if move.learning_rate])
+            seen = Step(index, groups, samples, total.contributions, learner.base_logprobs, total.updates, total.norms)
+            looked = merged(not_called(groups, workflow.roles), diagnostics.look(seen))
             clock.lap("learn")
 
             # 4. Publish: from here on the sampler generates with the new weights.
@@ -95,7 +96,7 @@ async def train(run: Run, watch: Watch = lambda step, numbers: None, setup: Setu
             clock.lap("publish")
 
             # 5. Keep: record numbers in each step, and evaluate and save checkpoints when due.
-            numbers = merged(mean_of(looks), policy_numbers(proof.policies, due, moved, mismatch), clock.laps())
+            numbers = merged(looked, policy_numbers(proof.policies, due, moved, mismatch), clock.laps())
             numbers |= merged(tasks.judging.numbers(), alarm.look(index, numbers))
             stop = interventions.stop(numbers)
             last = stop is not None or index == config.run.steps
@@ -171,8 +172,12 @@ async def examine(run: Run, stage: Stage, tasks: Splits, *, step: int, rolled_ba
 def policy_numbers(
     policies: Iterable[str], due: Sequence[Sample], moved: Mapping[str, Moved], mismatch: Mapping[str, float]
 ) -> Numbers:
-    """The numbers of each policy in a step; `trained` is 0 for a policy that had no signal and was not updated."""
-    numbers: Numbers = {f"policy/{policy}/trained": float(policy in moved) for policy in policies}
+    """The numbers of each policy in a step.
+
+    `trained` is 0 for a policy that had no signal and was not updated, and for one whose learning rate was 0.
+    """
+    rates = {policy: move.learning_rate for policy, move in moved.items()}
+    numbers: Numbers = {f"policy/{policy}/trained": float(rates.get(policy, 0.0) > 0.0) for policy in policies}
     numbers |= {f"policy/{policy}/in_loss": 0.0 for policy in policies}
     for sample in due:
         numbers[f"policy/{sample.call.policy}/in_loss"] += 1.0

@@ -130,9 +130,11 @@ def make_step(
     base_logprobs: Callable[[Sequence[Call]], list[list[float]]] = lambda calls: [
         list(call.logprobs) for call in calls
     ],
+    updates: Mapping[str, int] | None = None,
+    norms: Mapping[str, float] | None = None,
 ) -> Step:
     """A step of which only what is given matters."""
-    return Step(index, groups, samples, contributions or {}, base_logprobs)
+    return Step(index, groups, samples, contributions or {}, base_logprobs, updates or {}, norms or {})
 
 
 def vote(answers: Sequence[tuple[str, float]], chosen: int, *, rollout: int = 0, task: str = "t") -> Episode:

@@ -209,6 +209,28 @@ def test_after_projection_no_two_roles_conflict():
             assert changed[source].gradient.dot(given.contributions[other].gradient) >= -1e-5
 
 
+@pytest.mark.parametrize("scale", [1e-9, 1.0, 1e6])
+def test_a_gradient_that_is_projected_away_is_zero_and_not_what_rounding_leaves(scale):
+    torch.manual_seed(0)
+    row = scale * torch.randn(1000)
+    given = update(voter=part(*row.tolist()), judge=part(*(-3.0 * row).tolist()))
+    changed = built("project_conflicts").update(given, 1)
+    assert [one.gradient.norm() for one in changed.contributions.values()] == [0.0, 0.0]
+    # Balanced afterwards, rounding would have been made as large as a gradient.
+    balanced = built("balance").update(changed, 1)
+    assert [one.gradient.norm() for one in balanced.contributions.values()] == [0.0, 0.0]
+
+
+def test_damping_remembers_nothing_of_an_update_in_which_the_role_had_no_gradient():
+    found = []
+    for rows in ([(1.0, 0.0), (1.0, 1.0)], [(0.0, 0.0), (1.0, 0.0), (0.0, 0.0), (1.0, 1.0)]):
+        member = built("damp_coherence", weight=0.5)
+        for step, row in enumerate(rows, start=1):
+            last = member.update(Update({ALONE: part(*row)}), step)
+        found.append(last.rates["own"])
+    assert found[0] == found[1] == pytest.approx(1 - 0.5 * math.sqrt(0.5))
+
+
 def test_steps_are_multiplied_so_that_plain_descent_sees_exactly_the_factors():
     given = Update({VOTER: part(3.0, 4.0), JUDGE: part(0.0, 10.0)})
     changed = given.with_steps_times({VOTER: 0.5})
@@ -234,33 +256,63 @@ def test_role_rates_are_exact_under_adam_for_a_policy_of_one_role():
     assert scaled[0]["right"] == plain[0]["right"]
 
 
-def test_amplification_is_divided_out():
-    alike = part(6.0, 8.0, slots=[(3.0, 4.0), (3.0, 4.0)])  # amplification 2
-    changed = built("limit_amplification").update(Update({ALONE: alike}), 1)
-    assert changed.rates == {"own": pytest.approx(0.5)}
-    assert built("limit_amplification", most=1.6).update(Update({ALONE: alike}), 1).rates == {"own": pytest.approx(0.8)}
-    assert built("limit_amplification", weight=0.5).update(Update({ALONE: alike}), 1).rates == {
-        "own": pytest.approx(math.sqrt(0.5))
-    }
+ALIKE = part(6.0, 8.0, slots=[(3.0, 4.0), (3.0, 4.0)])
+"""Two slots that push alike: sqrt(2) times what independent ones come to."""
 
 
-def test_amplification_below_one_is_not_raised_and_one_slot_is_not_touched():
-    opposed = part(0.0, slots=[(1.0,), (-1.0,)])
-    assert built("limit_amplification").update(Update({ALONE: opposed}), 1).rates == {"own": 1.0}
+def rate(intervention, one, step=1):
+    """The factor of the learning rate of a policy of one role."""
+    return intervention.update(Update({ALONE: one}), step).rates["own"]
+
+
+def test_amplification_beyond_chance_is_divided_out():
+    assert rate(built("limit_amplification"), ALIKE) == pytest.approx(1 / math.sqrt(2))
+    assert rate(built("limit_amplification", most=1.25), ALIKE) == pytest.approx(1.25 / math.sqrt(2))
+    assert rate(built("limit_amplification", weight=0.5), ALIKE) == pytest.approx(2**-0.25)
+
+
+@pytest.mark.parametrize("lengths", [(1.0, 1.0), (1.0, 1.0, 1.0), (5.0, 0.1), (1.0, 2.0, 3.0, 4.0), (1.0,) * 8])
+def test_independent_calls_are_left_alone_however_many_and_however_long(lengths):
+    rows = [tuple(length if place == slot else 0.0 for place in range(8)) for slot, length in enumerate(lengths)]
+    assert rate(built("limit_amplification"), part(*map(sum, zip(*rows, strict=True)), slots=rows)) == pytest.approx(
+        1.0
+    )
+
+
+def test_slots_of_noise_are_hardly_slowed_and_a_common_direction_is():
+    torch.manual_seed(0)
+    noise = torch.randn(8, 20_000)
+    for common, expected in ((0.0, 1.0), (1.0, math.sqrt(9 / 2))):
+        rows = noise + common * torch.randn(20_000)  # e^2 = (n + n^2 c^2) / (n (1 + c^2)), n = 8
+        found = rate(built("limit_amplification"), part(0.0, slots=rows.tolist()))
+        assert 1.0 / found == pytest.approx(expected, rel=0.02)
+
+
+def test_amplification_below_chance_is_not_raised_and_one_slot_is_not_touched():
+    assert rate(built("limit_amplification"), part(0.0, slots=[(1.0,), (-1.0,)])) == 1.0
+    assert rate(built("limit_amplification"), part(0.0, slots=[(1.0,), (-1.0 + 1e-8,)])) == 1.0
+    assert built("limit_amplification").update(Update({ALONE: part(0.0, slots=[(0.0,), (0.0,)])}), 1).rates == {}
     member = built("limit_amplification")
-    member.update(Update({ALONE: part(2.0, slots=[(1.0,), (1.0,)])}), 1)
-    assert member.update(Update({ALONE: part(1.0, slots=[(1.0,)])}), 2).rates == {"own": 1.0}
+    member.update(Update({ALONE: ALIKE}), 1)
+    assert rate(member, part(1.0, slots=[(1.0,)]), 2) == 1.0
 
 
 def test_amplification_is_kept_between_measurements_and_saved(tmp_path):
     member = built("limit_amplification", every=3)
     assert [step for step in range(1, 8) if member.slots_apart(step)] == [3, 6]
-    member.update(Update({ALONE: part(2.0, slots=[(1.0,), (1.0,)])}), 3)
+    member.update(Update({ALONE: ALIKE}), 3)
     loaded = built("limit_amplification", every=3)
     member.save(tmp_path)
     loaded.load(tmp_path)
     for one in (member, loaded):
-        assert one.update(Update({ALONE: part(1.0)}), 4).rates == {"own": pytest.approx(0.5)}
+        assert rate(one, part(1.0), 4) == pytest.approx(1 / math.sqrt(2))
+
+
+def test_a_checkpoint_whose_amplification_meant_something_else_is_refused(tmp_path):
+    (tmp_path / "0-limit_amplification").mkdir()
+    (tmp_path / "0-limit_amplification" / "amplification.json").write_text('[["own", "voter", 2.0]]')
+    with pytest.raises(RunError, match="whose limit_amplification divided by another number"):
+        built("limit_amplification").load(tmp_path)
 
 
 def test_coherence_by_hand():

@@ -120,6 +120,26 @@ def test_learning_rates_follow_training_steps_and_not_updates_or_roles(tmp_path)
     assert rates["shared"] == rates["isolated"] == [{0.01 / 3}, {0.02 / 3}, {0.01}]
 
 
+@pytest.mark.parametrize("sharing", ["shared", "isolated"])
+def test_with_the_studys_warm_up_they_do_and_begin_at_zero(tmp_path, sharing):
+    """As a recipe of the study says: three isolated policies are warm in a third of the steps; the first moves none."""
+    warmup = {"warmup": 6, "warmup_from_zero": True, "warmup_clock": "all"}
+    table = {
+        "policies": {"sharing": sharing, "learning_rate": 0.01, **warmup},
+        "algorithm": {"updates": 2, "without_signal": "keep"},
+    }
+    run = trained(start(tmp_path / "run", table))
+    rows = run.metric_rows()
+    together = 1 if sharing == "shared" else 3
+    for step, row in enumerate(rows, start=1):
+        rates = [value for name, value in row.items() if name.endswith("learning_rate")]
+        assert rates == pytest.approx([0.01 * min(1.0, together * (step - 1) / 6)] * together)
+    assert [row[name] for row in rows[:1] for name in row if name.endswith(("/trained", "/change"))] == [0.0] * (
+        2 * together
+    )
+    assert all(row[name] == 1.0 for row in rows[1:] for name in row if name.endswith("/trained"))
+
+
 @pytest.mark.parametrize(
     "names",
     [

@@ -337,6 +337,70 @@ def test_learning_rates_are_those_worked_out_by_hand(schedule, rates):
     assert [learning_rate(config, step=step, steps=6) for step in range(1, 7)] == pytest.approx(rates)
 
 
+def rates(settings, steps=6, policies=1):
+    return [learning_rate(settings, step=step, steps=steps, policies=policies) for step in range(1, steps + 1)]
+
+
+def test_a_warm_up_from_zero_has_the_studys_factors():
+    """Step k has (k - 1) / 15 of the rate; one scheduler for R policies makes that R (k - 1) / 15."""
+    matched = TrainingSettings(learning_rate=2e-5, warmup=15, warmup_from_zero=True)
+    study = matched.model_copy(update={"warmup_clock": "all"})
+    for policies in (1, 2, 3):
+        expected = [2e-5 * min(1.0, policies * (step - 1) / 15) for step in range(1, 21)]
+        assert rates(study, steps=20, policies=policies) == pytest.approx(expected)
+    assert rates(matched, steps=20, policies=3) == rates(study, steps=20, policies=1)
+
+
+@pytest.mark.parametrize(
+    ("changes", "policies", "expected"),
+    [
+        ({"warmup": 2}, 2, [0.25, 0.5, 0.5, 0.5, 0.5, 0.5]),
+        ({"warmup": 2, "warmup_clock": "all"}, 2, [0.5] * 6),
+        ({"warmup": 3, "warmup_clock": "all"}, 2, [1 / 3, 0.5, 0.5, 0.5, 0.5, 0.5]),
+        ({"warmup": 2, "warmup_from_zero": True}, 1, [0.0, 0.25, 0.5, 0.5, 0.5, 0.5]),
+        ({"warmup": 0, "warmup_from_zero": True, "warmup_clock": "all"}, 3, [0.5] * 6),
+        ({"warmup": 1, "warmup_from_zero": True}, 1, [0.0, 0.5, 0.5, 0.5, 0.5, 0.5]),
+        ({"warmup": 2, "warmup_from_zero": True, "schedule": "linear"}, 1, [0.0, 0.25, 0.5, 0.375, 0.25, 0.125]),
+        ({"warmup": 4, "warmup_clock": "all", "schedule": "linear"}, 2, [0.25, 0.5, 0.5, 0.375, 0.25, 0.125]),
+        ({"warmup": 6, "warmup_from_zero": True}, 1, [step / 12 for step in range(6)]),
+        ({"warmup": 99, "warmup_from_zero": True, "warmup_clock": "all"}, 2, [step / 99 for step in range(6)]),
+    ],
+)
+def test_warm_ups_are_those_worked_out_by_hand(changes, policies, expected):
+    assert rates(TrainingSettings(learning_rate=0.5, **changes), policies=policies) == pytest.approx(expected)
+
+
+def test_at_a_rate_of_zero_the_moments_take_in_the_gradient_and_no_weight_moves():
+    table = {"policies": {"warmup": 2, "warmup_from_zero": True, "weight_decay": 0.1}}
+    learner, other = new_learner(ROUTING, table), new_learner(ROUTING, table)
+    for one in (learner, other):  # to -0.0 AdamW would add 0.0, which is another pattern of bits
+        next(iter(one._parameters["shared"].values())).data.view(-1)[0] = -0.0
+    before, tensors = learner.digests(), adapter_of(learner, "shared").tensors
+    moved = learner.step(learner.backward(samples(ROUTING, seed=1), LOSS), step=1)["shared"]
+    assert (moved.learning_rate, moved.change, moved.updates) == (0.0, 0.0, 1)
+    assert learner.digests() == before
+    assert adapter_of(learner, "shared").version == 1
+    learner.step(learner.backward(samples(ROUTING, seed=2), LOSS), step=2)
+    expected = [tensor.clone().requires_grad_() for tensor in tensors.values()]
+    optimizer = torch.optim.AdamW(expected, lr=0.01, betas=(0.9, 0.999), weight_decay=0.1)
+    for step, rate in ((1, 0.0), (2, 0.005)):
+        flat = joint_of(other.backward(samples(ROUTING, seed=step), LOSS), "shared")
+        flat = flat * min(1.0, 1.0 / float(flat.norm()))
+        for parameter, gradient in zip(expected, FlatGradient(flat).split(expected), strict=True):
+            parameter.grad = gradient.clone()
+        optimizer.param_groups[0]["lr"] = rate
+        optimizer.step()
+    for mine, reference in zip(adapter_of(learner, "shared").tensors.values(), expected, strict=True):
+        assert torch.allclose(mine, reference, rtol=1e-5, atol=1e-8)
+
+
+def test_frozen_policies_do_not_advance_the_clock_of_the_others():
+    table = {"policies": {"warmup": 4, "warmup_clock": "all"}, "policy": {"critic": {"trainable": False}}}
+    learner = new_learner(ISOLATED, table)
+    mine = [one for one in samples(ISOLATED) if one.call.policy == "writer"]
+    assert learner.step(learner.backward(mine, LOSS), step=1)["writer"].learning_rate == pytest.approx(0.0025)
+
+
 def test_a_saved_learner_goes_on_bit_for_bit_as_if_nothing_had_happened(tmp_path):
     original = trained(new_learner(ISOLATED), ISOLATED, steps=3)
     original.save(tmp_path)

@@ -15,6 +15,7 @@ STUDY = {
         "alpha": 32.0,
         "learning_rate": 2e-5,
         "warmup": 15,
+        "warmup_from_zero": True,
         "schedule": "constant",
         "weight_decay": 0.01,
         "gradient_clip": 1.0,

@@ -89,6 +89,19 @@ def test_a_recipe_of_the_study_has_its_settings(name, monkeypatch):
     )
 
 
+@pytest.mark.parametrize("name", [*STUDY, "study_parity", "matched"])
+def test_a_recipe_of_the_study_clips_and_warms_up_as_the_study_did(name, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    config = load_config(name)
+    clip = config.algorithm.loss.options
+    assert (config.algorithm.loss.name, clip["low"], clip["high"], clip["dual"]) == ("clip", 0.2, 0.28, 3.0)
+    for overrides in ([], ["policies.sharing=shared"], ["policies.sharing=isolated"], ["preset=qwen3-0.6b"]):
+        policies = load_config(name, overrides).policies
+        assert (policies.warmup, policies.warmup_from_zero) == (15, True)
+        # In `matched` nothing but the routing differs between the sharings.
+        assert policies.warmup_clock == ("policy" if name == "matched" else "all")
+
+
 def test_mathematics_is_divided_as_in_the_study(monkeypatch):
     monkeypatch.chdir(ROOT)
     splits = plan(load_config("voting_mathematics", here("voting_mathematics"))).splits

@@ -51,25 +51,36 @@ def test_opposed_roles_are_in_full_conflict_and_the_stronger_decides():
     assert numbers["writer/share"] == pytest.approx(2 / 3)
 
 
-def test_roles_that_cancel_leave_no_direction_to_be_aligned_with():
-    numbers = policy_numbers({"writer": part(1.0, 1.0), "critic": part(-1.0, -1.0)})
-    assert (numbers["norm"], numbers["writer/alignment"], numbers["critic/alignment"]) == (0.0, 0.0, 0.0)
+@pytest.mark.parametrize("left", [0.0, 1e-9, -3e-7, 8e-6])
+def test_roles_that_cancel_leave_no_direction_to_be_aligned_with(left):
+    numbers = policy_numbers({"writer": part(1.0, 1.0), "critic": part(-1.0, -1.0 + left)})
+    assert numbers["norm"] == 0.0
+    assert not [name for name in numbers if name.endswith("/alignment")]
     assert numbers["critic+writer/cosine"] == pytest.approx(-1.0)
-    assert numbers["effective_roles"] == pytest.approx(2.0)
+    assert numbers["effective_roles"] == pytest.approx(2.0, rel=1e-5)
+    assert numbers["writer/share"] == pytest.approx(0.5, rel=1e-5)
+
+
+@pytest.mark.parametrize("scale", [1e-12, 1e-6, 1.0, 1e9])
+def test_what_is_left_of_a_conflict_counts_however_small_it_is_in_itself(scale):
+    numbers = policy_numbers({"writer": part(scale, 0.0), "critic": part(-scale, 1e-4 * scale)})
+    assert numbers["norm"] == pytest.approx(1e-4 * scale, rel=1e-5)
+    assert numbers["critic/alignment"] == pytest.approx(1e-4, rel=1e-3)
 
 
 def test_a_role_whose_gradient_is_zero_leaves_everything_to_the_other():
     numbers = policy_numbers({"writer": part(3.0, 4.0), "critic": part(0.0, 0.0)})
     assert (numbers["dominance"], numbers["effective_roles"]) == (1.0, 1.0)
     assert (numbers["writer/share"], numbers["critic/share"]) == (1.0, 0.0)
-    assert (numbers["writer/alignment"], numbers["critic/alignment"]) == (pytest.approx(1.0), 0.0)
-    assert (numbers["critic/norm"], numbers["critic/per_call_norm"], numbers["critic+writer/cosine"]) == (0.0, 0.0, 0.0)
+    assert numbers["writer/alignment"] == pytest.approx(1.0)
+    assert (numbers["critic/norm"], numbers["critic/per_call_norm"]) == (0.0, 0.0)
+    assert {"critic/alignment", "critic+writer/cosine"}.isdisjoint(numbers), "there is no angle with nothing"
 
 
-def test_when_nothing_pulls_every_number_is_finite():
-    numbers = policy_numbers({"writer": part(0.0), "critic": part(0.0)})
-    assert all(math.isfinite(value) for value in numbers.values())
-    assert numbers["norm"] == numbers["dominance"] == 0.0
+def test_a_policy_of_which_nothing_is_left_has_no_numbers():
+    nothing = {Source("p", "writer"): part(0.0), Source("p", "critic"): part(0.0)}
+    assert policy_numbers({source.role: one for source, one in nothing.items()}) == {}
+    assert set(role_gradients(step(nothing))) == {"loss/p/writer/value", "loss/p/critic/value"}
 
 
 def test_equal_roles_count_as_many_and_every_pair_has_a_cosine():
@@ -124,10 +135,16 @@ def slots(*rows):
 
 
 def test_slots_that_push_alike_amplify_and_slots_apart_do_not():
-    assert slot_numbers(slots([3.0, 4.0], [6.0, 8.0])) == pytest.approx({"coherence": 1.0, "amplification": 2.0})
-    assert slot_numbers(slots([1.0, 0.0], [-1.0, 0.0])) == {"coherence": 0.0, "amplification": 0.0}
-    # Two at a right angle: |(3, 4)| / (3 + 4).
-    assert slot_numbers(slots([3.0, 0.0], [0.0, 4.0])) == pytest.approx({"coherence": 5 / 7, "amplification": 10 / 7})
+    alike = slot_numbers(slots([3.0, 4.0], [6.0, 8.0]))
+    # By chance: 2 sqrt(5^2 + 10^2) / (5 + 10).
+    by_chance = 2 * math.sqrt(125) / 15
+    assert alike == pytest.approx({"coherence": 1.0, "amplification": 2.0, "amplification_by_chance": by_chance})
+    opposed = slot_numbers(slots([1.0, 0.0], [-1.0 + 1e-7, 0.0]))
+    assert (opposed["coherence"], opposed["amplification"]) == (0.0, 0.0)
+    # Two at a right angle: |(3, 4)| / (3 + 4), which is what chance gives.
+    square = slot_numbers(slots([3.0, 0.0], [0.0, 4.0]))
+    assert square["coherence"] == pytest.approx(5 / 7)
+    assert square["amplification"] == pytest.approx(square["amplification_by_chance"]) == pytest.approx(10 / 7)
 
 
 def test_one_slot_or_none_that_pushes_has_no_coherence():
@@ -139,6 +156,7 @@ def test_many_slots_of_independent_noise_amplify_by_the_root_of_their_number():
     torch.manual_seed(0)
     found = slot_numbers([FlatGradient(torch.randn(200_000)) for _ in range(9)])
     assert found["amplification"] == pytest.approx(3.0, rel=0.01)
+    assert found["amplification_by_chance"] == pytest.approx(3.0, rel=0.01)
 
 
 def test_slots_kept_apart_are_told_of_under_their_role():
@@ -174,6 +192,21 @@ def test_a_role_that_drifts_persists_and_noise_does_not():
     noise = persistences([torch.randn(1000).tolist() for _ in range(20)])
     assert min(drifting[5:]) > 0.5
     assert max(map(abs, noise[1:])) < 0.15
+
+
+def test_a_step_without_a_gradient_is_no_observation_of_persistence():
+    assert persistences([(0.0, 0.0), (1.0, 0.0), (0.0, 0.0), (1.0, 1.0)]) == [
+        None,
+        None,
+        None,
+        pytest.approx(math.sqrt(0.5)),
+    ]
+
+
+def test_a_memory_that_cancels_has_no_direction():
+    back = persistences([(1.0, 2.0), (-1.0, -2.0), (0.3, -0.1), (1.0, 0.0)], memory=0.5)
+    # m is zero after the second step, so that the third has nothing to be compared with.
+    assert back == [None, pytest.approx(-1.0), None, pytest.approx(0.3 / math.hypot(0.3, 0.1))]
 
 
 def test_what_persistence_remembers_is_saved_exactly(tmp_path):

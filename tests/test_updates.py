@@ -17,7 +17,7 @@ from counterpoint.algorithms.kl import k1, k2, k3
 from counterpoint.algorithms.loss import Loss, cispo, clip, gspo, reinforce, sapo
 from counterpoint.episode import read_episodes
 from counterpoint.errors import LearnerError
-from counterpoint.learn import anchored, mean_of, together
+from counterpoint.learn import anchored, together
 from counterpoint.learners.base import Moved
 from counterpoint.learners.peft import Peft
 from counterpoint.policy import routing
@@ -240,7 +240,6 @@ def test_the_updates_of_a_step_come_to_a_mean_norm_a_last_rate_and_a_path():
         "a": Moved(norm=2.0, learning_rate=0.1, change=0.75, updates=2),
         "b": one,
     }
-    assert mean_of([{"x": 1.0, "y": 2.0}, {"x": 3.0}]) == {"x": 2.0, "y": 2.0}
 
 
 def test_every_policy_takes_as_many_updates_as_the_recipe_says(tmp_path):

@@ -67,6 +67,11 @@ class Loss:
         """The loss of a role's tokens."""
         return replace(self, kl=self.kl_of.get(role, self.kl), kl_of={})
 
+    @property
+    def corrects(self) -> bool:
+        """True if tokens get the factor of a sampler-learner correction."""
+        return getattr(self.correction, "func", self.correction) is not uncorrected
+
     def per_token(self, tokens: Tokens) -> TokenValues:
         """The loss of each token, correction and KL included, with its diagnostic values.
 

@@ -4,7 +4,7 @@
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -20,16 +20,20 @@ Numbers = dict[str, float]
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """Everything that is known after the gradients are computed and before the weights move."""
+    """Everything that is known of a training step after its updates."""
 
     index: int
     groups: Sequence[Group]
     samples: Sequence[Sample]
     contributions: Contributions
+    """The contribution of every (policy, role), added over the step's updates: gradients, weights and losses are sums,
+    `mass` is the sum of the gradients' norms. A ratio of them is right whatever mini-batches a role was in."""
     base_logprobs: Callable[[Sequence[Call]], list[list[float]]]
     """Log-probability (nats) of each completion token of some calls under the bases of their policies."""
-    update: int = 0
-    """Which of the step's updates this is, from 0; groups and samples are the same in all of them."""
+    updates: Mapping[str, int] = field(default_factory=dict)
+    """Policy -> the updates in which it had samples in the loss; a policy that is not named had one."""
+    norms: Mapping[str, float] = field(default_factory=dict)
+    """Policy -> the norm of its joint gradient, summed over the updates; a policy that is not named had one update."""
 
 
 class Diagnostic:
@@ -48,7 +52,7 @@ class Diagnostic:
         return False
 
     def look(self, step: Step) -> Numbers:
-        """The numbers of a step; a number without observations is absent."""
+        """The numbers of a step, called once however many updates it has; a number without observations is absent."""
         return {}
 
     def save(self, folder: Path) -> None:

@@ -22,8 +22,6 @@ class Behaviour(Diagnostic):
     name = "behaviour"
 
     def look(self, step: Step) -> Numbers:
-        if step.update:
-            return {}
         numbers = episode_numbers(step.groups)
         for role in dict.fromkeys(sample.call.key.role for sample in step.samples):
             mine = [sample for sample in step.samples if sample.call.key.role == role]

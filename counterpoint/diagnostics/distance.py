@@ -25,7 +25,7 @@ class Distance(Diagnostic):
         self._every = every
 
     def look(self, step: Step) -> Numbers:
-        if step.index % self._every or step.update:
+        if step.index % self._every:
             return {}
         sampled = [call for _, call in calls_of(step.groups) if call.completion_ids]
         numbers: Numbers = {}

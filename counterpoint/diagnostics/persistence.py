@@ -6,16 +6,17 @@ from typing import Annotated
 from pydantic import Field
 
 from counterpoint.diagnostics.base import Diagnostic, Numbers, Step
-from counterpoint.learners.base import Gradient, Source, cosine
+from counterpoint.learners.base import Gradient, Source, added, cosine
 
 MEANS_FILE = "means.safetensors"
 
 
 class Persistence(Diagnostic):
-    """cos(g_r, m_r), with m_r the moving average of the role's earlier contributions.
+    """cos(g_r, m_r), with m_r the moving average of the role's contributions in earlier steps.
 
-    m <- memory m + (1 - memory) g_r, after it was compared with; m begins as the first contribution. Near 1 the role
-    drifts along one direction; steps that are only noise give about 0. After the pilots of arXiv 2605.24202.
+    m <- memory m + (1 - memory) g_r, after it was compared with; m begins as the first contribution. g_r is the sum
+    over the updates of a step; steps in which it is zero are left out. Near 1 the role drifts along one direction;
+    steps that are only noise give about 0. After the pilots of arXiv 2605.24202.
     """
 
     name = "persistence"
@@ -28,10 +29,14 @@ class Persistence(Diagnostic):
         numbers: Numbers = {}
         for source, contribution in step.contributions.items():
             gradient = contribution.gradient
+            if not gradient.norm():
+                continue
             if source in self._means:
                 mean = self._means[source]
-                numbers[f"gradient/{source.policy}/{source.role}/persistence"] = cosine(gradient, mean)
-                gradient = gradient.scaled(1.0 - self._memory).plus(mean.scaled(self._memory))
+                found = cosine(gradient, mean)
+                if found is not None:
+                    numbers[f"gradient/{source.policy}/{source.role}/persistence"] = found
+                gradient = added([gradient.scaled(1.0 - self._memory), mean.scaled(self._memory)])
             self._means[source] = gradient
         return numbers
 

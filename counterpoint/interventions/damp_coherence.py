@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from counterpoint.interventions.base import Intervention, Update
-from counterpoint.learners.base import Gradient, Source, cosine
+from counterpoint.learners.base import Gradient, Source, added, cosine
 
 MEANS_FILE = "means.safetensors"
 
@@ -14,8 +14,9 @@ MEANS_FILE = "means.safetensors"
 class DampCoherence(Intervention):
     """g_r <- g_r (1 - weight max(0, cos(g_r, m_r))), with m_r the moving average of the damped contributions.
 
-    m <- memory m + (1 - memory) g_r. After intervention I6 of arXiv 2605.24202, which does `of = "gradient"`: under
-    Adam that is weak, for Adam divides a gradient by its own size, and a policy of one role hardly notices.
+    m <- memory m + (1 - memory) g_r; updates in which g_r is zero are left out. After intervention I6 of arXiv
+    2605.24202, which does `of = "gradient"`: under Adam that is weak, for Adam divides a gradient by its own size, and
+    a policy of one role hardly notices.
     `of = "step"` damps the role's part of the step instead (`Update.with_steps_times`).
     """
 
@@ -36,17 +37,17 @@ class DampCoherence(Intervention):
     def update(self, update: Update, step: int) -> Update:
         if not self._weight:
             return update
+        gradients = {source: one.gradient for source, one in update.contributions.items() if one.gradient.norm()}
         factors = {
-            source: 1.0 - self._weight * max(0.0, cosine(one.gradient, self._means[source]))
-            for source, one in update.contributions.items()
+            source: 1.0 - self._weight * max(0.0, cosine(gradient, self._means[source]) or 0.0)
+            for source, gradient in gradients.items()
             if source in self._means
         }
-        for source, one in update.contributions.items():
-            damped = one.gradient.scaled(factors.get(source, 1.0))
+        for source, gradient in gradients.items():
+            damped = gradient.scaled(factors.get(source, 1.0))
             mean = self._means.get(source)
-            self._means[source] = (
-                damped if mean is None else damped.scaled(1.0 - self._memory).plus(mean.scaled(self._memory))
-            )
+            parts = [damped] if mean is None else [damped.scaled(1.0 - self._memory), mean.scaled(self._memory)]
+            self._means[source] = added(parts)
         return update.with_gradients_times(factors) if self._of == "gradient" else update.with_steps_times(factors)
 
     def save(self, folder: Path) -> None:

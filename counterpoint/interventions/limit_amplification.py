@@ -1,4 +1,4 @@
-"""Parallel calls of a role that count as one."""
+"""Parallel calls of a role that push no further than independent ones would."""
 
 import json
 from pathlib import Path
@@ -6,18 +6,20 @@ from typing import Annotated
 
 from pydantic import Field
 
+from counterpoint.errors import RunError
 from counterpoint.interventions.base import Intervention, Update
-from counterpoint.learners.base import Source, coherence
+from counterpoint.learners.base import Source, chance_coherence, coherence
 
-MEASURED_FILE = "amplification.json"
+MEASURED_FILE = "amplification_over_chance.json"
 
 
 class LimitAmplification(Intervention):
-    """The role's part of the step divided by max(1, a_r / most)^weight, a_r its measured amplification.
+    """The role's part of the step divided by max(1, e_r / most)^weight, e_r its amplification over that by chance.
 
-    a_r = slots x |sum_s g_s| / sum_s |g_s|, measured in every `every`-th step and kept in between: 1 if parallel calls
-    add up to no more than one of them, the number of slots if all push alike. Against same-role amplification, arXiv
-    2605.24202. Divides the step and not the gradient, which Adam would not notice (`Update.with_steps_times`).
+    e_r = |sum_s g_s| / sqrt(sum_s |g_s|^2) over the slots s of the role: about 1 if its parallel calls push
+    independently of each other, whatever their number; the root of their number if all push alike. So independent
+    calls are left alone. It is measured in every `every`-th step and kept in between. Against same-role amplification,
+    arXiv 2605.24202. Divides the step and not the gradient, which Adam would not notice (`Update.with_steps_times`).
     """
 
     name = "limit_amplification"
@@ -41,9 +43,10 @@ class LimitAmplification(Intervention):
         if not self._weight:
             return update
         for source, one in update.contributions.items():
-            if one.slots:
-                slots = list(one.slots.values())
-                self._measured[source] = len(slots) * coherence(slots)
+            slots = list(one.slots.values())
+            by_chance = chance_coherence(slots)
+            if by_chance:
+                self._measured[source] = coherence(slots) / by_chance
         factors = {
             source: max(1.0, measured / self._most) ** -self._weight
             for source, measured in self._measured.items()
@@ -56,5 +59,11 @@ class LimitAmplification(Intervention):
         (folder / MEASURED_FILE).write_text(json.dumps(rows) + "\n", encoding="utf-8")
 
     def load(self, folder: Path) -> None:
-        rows = json.loads((folder / MEASURED_FILE).read_text(encoding="utf-8"))
+        path = folder / MEASURED_FILE
+        if not path.is_file():
+            raise RunError(
+                f"{path} does not exist: the run was saved by a version whose limit_amplification divided by another"
+                " number, so it cannot be resumed with this one"
+            )
+        rows = json.loads(path.read_text(encoding="utf-8"))
         self._measured = {Source(policy, role): value for policy, role, value in rows}

@@ -5,14 +5,15 @@ from typing import Annotated
 from pydantic import Field
 
 from counterpoint.interventions.base import Intervention, Update
-from counterpoint.learners.base import Gradient
+from counterpoint.learners.base import Gradient, added
 
 
 class ProjectConflicts(Intervention):
     """PCGrad (arXiv 2001.06782) on role gradients: where g_r . g_q < 0, g_r <- g_r - weight (g_r . g_q / |g_q|^2) g_q.
 
     For each role of a policy against every other's own gradient, one after another in the order of their names (PCGrad
-    draws the order; with two roles there is only one).
+    draws the order; with two roles there is only one). What rounding leaves of a gradient that is projected away is
+    made exactly zero.
     """
 
     name = "project_conflicts"
@@ -37,5 +38,5 @@ class ProjectConflicts(Intervention):
         for other in others:
             along = gradient.dot(other)
             if along < 0.0:
-                gradient = gradient.plus(other.scaled(-self._weight * along / other.norm() ** 2))
+                gradient = added([gradient, other.scaled(-self._weight * along / other.norm() ** 2)])
         return gradient

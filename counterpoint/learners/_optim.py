@@ -28,6 +28,7 @@ class Optimizers:
         self._parameters = parameters
         self._settings = settings
         self._steps = steps
+        self._trained = sum(one.trainable for one in settings.values())
         self.adamw = {name: adamw(parameters[name], settings[name]) for name in parameters}
         self.versions = dict.fromkeys(parameters, 0)
         """Policy -> the optimizer steps that it has taken."""
@@ -35,7 +36,8 @@ class Optimizers:
     def move(self, policy: str, gradient: Gradient, *, step: int, factor: float) -> Moved:
         """The policy has taken one optimizer step, at `factor` times its learning rate.
 
-        Raises LearnerError if the gradient is not finite.
+        Where that is 0, the moments have taken in the gradient, and the weights are bit-identical to before. Raises
+        LearnerError if the gradient is not finite.
         """
         norm = gradient.norm()
         if not math.isfinite(norm):
@@ -44,9 +46,12 @@ class Optimizers:
         if norm > settings.gradient_clip:
             gradient = gradient.scaled(settings.gradient_clip / norm)
         now, end = settings.update.clock(step), settings.update.clock(self._steps)
-        rate = factor * learning_rate(settings, step=now, steps=end)
+        rate = factor * learning_rate(settings, step=now, steps=end, policies=self._trained)
         before = flatten([parameter.detach() for parameter in parameters])
         self._step(policy, parameters, gradient, rate)
+        if rate == 0.0:  # AdamW adds 0 then, which makes -0.0 to 0.0
+            for parameter, kept in zip(parameters, FlatGradient(before).split(parameters), strict=True):
+                parameter.data.copy_(kept)
         change = flatten([parameter.detach() for parameter in parameters]) - before
         return Moved(norm=norm, learning_rate=rate, change=float(torch.linalg.vector_norm(change)))
 
@@ -81,15 +86,18 @@ def version_in(folder: Path) -> int:
         return max((int(file.get_tensor(name)) for name in file.keys() if name.endswith("/step")), default=0)  # noqa: SIM118
 
 
-def learning_rate(settings: TrainingSettings, *, step: int, steps: int) -> float:
+def learning_rate(settings: TrainingSettings, *, step: int, steps: int, policies: int = 1) -> float:
     """The learning rate of step `step` of `steps`, counted from 1 on the policy's own clock.
 
-    It rises linearly over `warmup` steps, then stays, or falls linearly or as a half cosine, to reach zero after the
-    last step.
+    It rises linearly over `warmup` steps, or a part of them if the warm-up is counted over all of `policies` trained
+    policies, then stays, or falls linearly or as a half cosine, to reach zero after the last step.
     """
-    if step <= settings.warmup:
-        return settings.learning_rate * step / settings.warmup
-    part = (step - 1 - settings.warmup) / max(1, steps - settings.warmup)
+    together = policies if settings.warmup_clock == "all" else 1
+    passed = step - 1 if settings.warmup_from_zero else step
+    if together * passed <= settings.warmup and settings.warmup:
+        return settings.learning_rate * (together * passed) / settings.warmup
+    warmup = settings.warmup / together
+    part = max(0.0, step - 1 - warmup) / max(1, steps - warmup)
     match settings.schedule:
         case "linear":
             return settings.learning_rate * (1 - part)

@@ -6,6 +6,7 @@ Shapes: C calls of a micro-batch, T completion tokens of the longest; `_C1` is a
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -15,6 +16,7 @@ from counterpoint.episode import Call
 from counterpoint.forwards.base import Forward, Scored
 from counterpoint.learners._adapters import Adapters
 from counterpoint.learners._batch import Budget, pad_values
+from counterpoint.learners._terms import Terms, errors_of
 from counterpoint.learners.base import Contribution
 from counterpoint.learners.gradient import FlatGradient, flatten
 
@@ -49,8 +51,8 @@ class Passes:
                 found[index] = row[: len(calls[index].completion_ids)]
         return found
 
-    def contribution(self, policy: str, pairs: Sequence[tuple[Sample, float]], loss: Loss) -> Contribution:
-        """The gradient of sum_i w_i sum_t loss_it over samples i with their weight w_i per token.
+    def contribution(self, policy: str, pairs: Sequence[tuple[Sample, float]], loss: Loss) -> "Passed":
+        """The gradient of sum_i w_i sum_t loss_it over samples i with their weight w_i per token, and its terms.
 
         `policy` must be in use. Micro-batches add up: the loss is a plain weighted sum over tokens, whose weights were
         taken over the whole update before it was cut.
@@ -58,15 +60,21 @@ class Passes:
         parameters = list(self._adapters.parameters[policy].values())
         total = torch.zeros(sum(parameter.numel() for parameter in parameters), device=self._adapters.model.device)
         value, sums = 0.0, dict[str, float]()
+        slopes: dict[int, np.ndarray] = {}
         calls = [sample.call for sample, _ in pairs]
-        for _, part in self._budget.each(calls, lambda batch: self._part(policy, [pairs[at] for at in batch], loss)):
+        for batch, part in self._budget.each(
+            calls, lambda batch: self._part(policy, [pairs[at] for at in batch], loss)
+        ):
             total += part.gradient
             value += part.loss
             for name, fact in part.facts.items():
                 sums[name] = sums.get(name, 0.0) + fact
+            slopes |= dict(zip(batch, part.slopes, strict=True))
         weight = sum(weight * sample.tokens for sample, weight in pairs)
         facts = {name: found / weight for name, found in sums.items()}
-        return Contribution(FlatGradient(total), weight, value, facts)
+        errors = errors_of([sample for sample, _ in pairs], self._adapters.model.dtype, corrected=loss.corrects)
+        terms = Terms(tuple(calls), tuple(slopes[index] for index in range(len(calls))), errors)
+        return Passed(Contribution(FlatGradient(total), weight, value, facts), terms)
 
     def _part(self, policy: str, pairs: Sequence[tuple[Sample, float]], loss: Loss) -> "_Part":
         """The part of a micro-batch."""
@@ -75,9 +83,12 @@ class Passes:
         values = loss.per_token(tokens)
         part = (values.loss_CT * weights_CT).sum()
         # Not part.backward(): that would add to `.grad`, where the contributions of the roles could not be told apart.
-        gradient = flatten(torch.autograd.grad(part, list(self._adapters.parameters[policy].values())))
+        parameters = list(self._adapters.parameters[policy].values())
+        slope_CT, *gradients = torch.autograd.grad(part, [tokens.logprobs_CT, *parameters])
         facts = {name: float((fact_CT * weights_CT).sum()) for name, fact_CT in values.facts.items()}
-        return _Part(gradient, float(part.detach()), facts)
+        rows = slope_CT.double().cpu().numpy()
+        slopes = [row[: sample.tokens] for row, (sample, _) in zip(rows, pairs, strict=True)]
+        return _Part(flatten(gradients), float(part.detach()), facts, slopes)
 
     def _tokens(self, policy: str, samples: Sequence[Sample], *, with_base: bool) -> Tokens:
         """Everything that a loss may use of the tokens of these samples."""
@@ -114,7 +125,15 @@ class Passes:
         return torch.tensor(values, device=self._adapters.model.device)[:, None]
 
 
+class Passed(NamedTuple):
+    """A contribution, and the terms of its gradient."""
+
+    contribution: Contribution
+    terms: Terms
+
+
 class _Part(NamedTuple):
     gradient: Tensor
     loss: float
     facts: Mapping[str, float]
+    slopes: Sequence[np.ndarray]

@@ -19,8 +19,9 @@ from counterpoint.forwards import forward_of
 from counterpoint.learners._adapters import Adapters
 from counterpoint.learners._checkpointing import checkpoint_layers
 from counterpoint.learners._optim import Optimizers
-from counterpoint.learners._passes import Passes
-from counterpoint.learners.base import NO_RATES, Contribution, Contributions, Gradient, Moved, Source
+from counterpoint.learners._passes import Passed, Passes
+from counterpoint.learners._terms import Terms
+from counterpoint.learners.base import NO_RATES, Contribution, Contributions, Moved, Source, added
 from counterpoint.policy import Policy
 
 
@@ -58,7 +59,7 @@ class Peft:
                 own = loss.of(role)
                 with timed(f"{policy}/{role}"):
                     slots = {slot: self._passes.contribution(policy, list(pairs), own) for slot, pairs in by_slot}
-                contributions[Source(policy, role)] = _together(slots) if slots_apart else slots[0]
+                contributions[Source(policy, role)] = _together(slots) if slots_apart else _told(slots[0])
         return contributions
 
     def step(
@@ -67,7 +68,7 @@ class Peft:
         moved: dict[str, Moved] = {}
         for policy in self._parameters:
             gradients = [part.gradient for source, part in contributions.items() if source.policy == policy]
-            joint = _sum(gradients) if gradients else None
+            joint = added(gradients) if gradients else None
             if joint is not None and joint.norm() != 0.0:
                 moved[policy] = self._optimizers.move(policy, joint, step=step, factor=rates.get(policy, 1.0))
         return moved
@@ -118,18 +119,24 @@ def _slot(pair: tuple[Sample, float]) -> int:
     return pair[0].call.key.slot
 
 
-def _together(slots: Mapping[int, Contribution]) -> Contribution:
-    """The contribution whose parts these are."""
-    parts = list(slots.values())
+def _together(slots: Mapping[int, Passed]) -> Contribution:
+    """The contribution whose parts these are.
+
+    Whether it is zero is told by its terms, as where slots are not kept apart: a look must not change what is trained.
+    """
+    parts = [passed.contribution for passed in slots.values()]
     weight = sum(part.weight for part in parts)
-    return Contribution(
-        gradient=_sum([part.gradient for part in parts]),
+    whole = Contribution(
+        gradient=reduce(lambda one, other: one.plus(other), (part.gradient for part in parts)),
         weight=weight,
         loss=sum(part.loss for part in parts),
         facts={name: sum(part.facts[name] * part.weight for part in parts) / weight for name in parts[0].facts},
-        slots={slot: part.gradient for slot, part in slots.items()},
+        slots={slot: _told(passed).gradient for slot, passed in slots.items()},
     )
+    return _told(Passed(whole, reduce(Terms.plus, (passed.terms for passed in slots.values()))))
 
 
-def _sum(gradients: Sequence[Gradient]) -> Gradient:
-    return reduce(lambda one, other: one.plus(other), gradients)
+def _told(passed: Passed) -> Contribution:
+    """The contribution, whose gradient is exactly zero if its terms cancel."""
+    whole, terms = passed
+    return whole._replace(gradient=whole.gradient.scaled(0.0)) if terms.cancel() else whole

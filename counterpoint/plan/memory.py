@@ -55,6 +55,8 @@ def memory_of(
             roles.setdefault((turn.call.policy, turn.call.key.role), []).append(turn)
     learned = {pair: said for pair, said in roles.items() if settings[pair[0]].trainable}
     adapters = [of[policy].adapter for policy in settings]
+    # Those of an update, and with several updates in a step their total.
+    held = 2 if config.algorithm.updates > 1 or config.algorithm.calls_per_update else 1
     passing = {
         "learning: what a micro-batch keeps": max(
             (
@@ -74,7 +76,8 @@ def memory_of(
         lasting={
             **weights,
             "adapters and their moments; the sampler's": 4 * sum(adapters),
-            "gradients of the roles": sum(of[policy].adapter for policy, _ in learned) + 2 * max(adapters, default=0),
+            "gradients of the roles": held * sum(of[policy].adapter for policy, _ in learned)
+            + 2 * max(adapters, default=0),
         },
         passing=passing,
     )

@@ -61,6 +61,7 @@ def check_learner(
     only_policies_with_a_contribution_move(make, base)
     rates_multiply_the_learning_rate(make, base)
     zero_advantage_moves_nothing(make, base)
+    calls_that_cancel_move_nothing(make, base)
     isolated_policies_do_not_touch_each_other(make, base)
     saving_and_loading_is_exact(make, base)
     learner_digests_are_those_of_its_adapters(make, base)
@@ -209,6 +210,23 @@ def zero_advantage_moves_nothing(make: MakeLearner, base: BaseModel) -> None:
         why = "advantage 0" if signal else "no signal"
         assert learner.digests() == before, f"samples with {why} changed the weights"
         assert not moved, f"after samples with {why}, step reports {sorted(moved)}"
+
+
+def calls_that_cancel_move_nothing(make: MakeLearner, base: BaseModel) -> None:
+    """Equal calls with opposite advantages have a gradient of exactly 0, one that is small has not; so do the steps."""
+    learner = _trained(make(SHARED), base)
+    before = learner.digests()
+    first = _samples(base.chat, SHARED)[0]
+    opposed = [replace(first, advantage=advantage) for advantage in (1.0, -1.0, -0.5, 0.5)]
+    (found,) = learner.backward(opposed, _LOSS).values()
+    assert found.gradient.norm() == 0.0, (
+        f"equal calls whose advantages add up to 0 have a gradient of norm {found.gradient.norm():.3g}: rounding"
+    )
+    moved = learner.step(learner.backward(opposed, _LOSS), step=3)
+    assert not moved, f"after calls that cancel, step reports {sorted(moved)}"
+    assert learner.digests() == before, "calls that cancel changed the weights"
+    learner.step(learner.backward([replace(first, advantage=1e-9)], _LOSS), step=3)
+    assert learner.digests() != before, "a gradient that is small, but not 0, changed no weight"
 
 
 def isolated_policies_do_not_touch_each_other(make: MakeLearner, base: BaseModel) -> None:

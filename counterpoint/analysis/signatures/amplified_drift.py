@@ -43,7 +43,8 @@ AMPLIFIED_DRIFT = Signature(
         " step to step: the study's same-role amplification."
     ),
     advice=(
-        "Divide the role's gradient by its amplification (the intervention `limit_amplification`), use one policy per"
+        "Divide the role's part of the step by its amplification over chance (the intervention `limit_amplification`;"
+        " a plain lower learning rate is the control), use one policy per"
         ' slot (policies.sharing = "slots"), or make fewer parallel calls.'
     ),
     lacks=lacks_evaluations(2),

@@ -10,7 +10,8 @@ def study() -> dict[str, Any]:
     and 0.28 with dual bound 3; the mean over calls; an optimizer step for every 512 calls of a policy, so that roles
     that are called more take more steps; groups without signal stay in the denominators; no KL. In voting on
     mathematics a name has its slot, hence `role_slot`. In the study's other workflows, and in voting on code, names are
-    roles: `algorithm.advantage=role`. The differences are listed in `recipes/study_parity`.
+    roles: `algorithm.advantage=role`. Its warm-up belongs to [policies] (`warmup_from_zero`, `warmup_clock`): the
+    recipes of the study have it. The differences are listed in `recipes/study_parity`.
     """
     return {
         "credit": "outcome",
