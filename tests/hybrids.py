@@ -112,18 +112,18 @@ HYBRIDS: dict[str, dict[str, Any]] = {
     "zamba": {
         **_SIZE,
         "num_key_value_heads": 4,
-        "num_hidden_layers": 3,
+        "num_hidden_layers": 4,
         "mamba_d_state": 8,
-        "layers_block_type": ["mamba", "hybrid", "mamba"],
+        "layers_block_type": ["mamba", "hybrid", "mamba", "hybrid"],
     },
     "zamba2": {
         **_SIZE,
         "num_key_value_heads": 4,
-        "num_hidden_layers": 3,
+        "num_hidden_layers": 4,
         "mamba_d_state": 8,
         "chunk_size": 16,
         "n_mamba_heads": 8,
-        "layers_block_type": ["mamba", "hybrid", "mamba"],
+        "layers_block_type": ["mamba", "hybrid", "mamba", "hybrid"],
     },
     "nemotron_h": {
         **{name: value for name, value in _SIZE.items() if name != "num_hidden_layers"},

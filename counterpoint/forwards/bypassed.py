@@ -1,8 +1,8 @@
-"""Linear layers that no adapter can go on, because the model does not compute with what they return."""
+"""Linear layers that no adapter can go on, because it would be skipped, could not learn, or would act elsewhere too."""
 
 import inspect
 import re
-from collections.abc import Iterator
+from collections import Counter
 from typing import Any
 
 import torch
@@ -14,22 +14,29 @@ _CHOOSERS = "indexer"
 
 
 def bypassed(model: Any) -> list[str]:
-    """Paths of the linear layers whose adapter would have no effect or no gradient; the model may have no weights.
+    """Paths of the linear layers that get no adapter, sorted; the model may have no weights.
 
-    Mamba's `dt_proj` is the usual one: its layers multiply with `dt_proj.weight` themselves, so an adapter beside that
-    weight would be skipped by the learner, and by everyone who loads it.
+    * Layers whose weight is multiplied by the layer around them, such as Mamba's `dt_proj`: the learner, and everyone
+      who loads the adapter, would skip what stands beside the weight.
+    * Layers that share their weight with others, such as the shared blocks of Zamba: a merged adapter would act in all
+      of them.
+    * Layers whose output only chooses among others, and `out_proj` where PEFT refuses it.
     """
-    return [f"{path}.{name}".lstrip(".") for path, module in model.named_modules() for name in _of(model, path, module)]
+    paths = {path: module for path, module in model.named_modules(remove_duplicate=False)}
+    linear = {path: module for path, module in paths.items() if isinstance(module, torch.nn.Linear)}
+    used = Counter(id(module.weight) for module in linear.values())
+    return sorted(
+        path
+        for path, module in linear.items()
+        if module is not model.get_output_embeddings()
+        and (used[id(module.weight)] > 1 or _is_skipped(model, paths[path.rpartition(".")[0]], path))
+    )
 
 
-def _of(model: Any, path: str, parent: Any) -> Iterator[str]:
-    names = [name for name, child in parent.named_children() if isinstance(child, torch.nn.Linear)]
-    source = _source(type(parent)) if names else ""
-    refused = model.config.model_type in _REFUSED
-    for name in names:
-        multiplied = re.search(rf"self\.{name}\.weight\s*@", source)
-        if multiplied or (refused and name == "out_proj") or _CHOOSERS in path.split("."):
-            yield name
+def _is_skipped(model: Any, parent: Any, path: str) -> bool:
+    *around, name = path.split(".")
+    refused = name == "out_proj" and model.config.model_type in _REFUSED
+    return refused or _CHOOSERS in around or bool(re.search(rf"self\.{name}\.weight\s*@", _source(type(parent))))
 
 
 def _source(kind: type) -> str:
