@@ -14,6 +14,7 @@ from counterpoint.forwards._time_steps import limit_time_steps
 from counterpoint.forwards.base import Forward
 from counterpoint.forwards.packed import Packed
 from counterpoint.forwards.plain import Plain
+from counterpoint.forwards.positions import Bounded, pin
 from counterpoint.forwards.whole import Whole
 
 Choice = Literal["auto", "packed", "plain", "whole"]
@@ -29,9 +30,15 @@ def forward_of(model: Any, choice: Choice = "auto") -> Forward:
     one that does among `Packed`, `Plain` and `Whole`, with the reason against those before it in its `why`. Raises
     ModelError if none does, or not the requested one.
     """
+    longest = pin(model)
+    found = _chosen(model, choice, longest)
+    return found if longest is None else Bounded(found, longest)
+
+
+def _chosen(model: Any, choice: Choice, longest: int | None) -> Forward:
     own = model.config._attn_implementation
     limit_time_steps(model)
-    rehearsal = rehearsal_of(model)
+    rehearsal = rehearsal_of(model, longest)
     reason = ""
     if choice in ("auto", "packed"):
         reason = _why_not_packed(model, rehearsal)

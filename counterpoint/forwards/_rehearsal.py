@@ -15,6 +15,8 @@ _TOLERANCE = {torch.float32: 3e-4, torch.bfloat16: 0.25}
 """Nats by which two correct implementations may differ in a log-probability, in a model that tells tokens apart."""
 _LEAST_SPREAD = 0.05
 """An untrained model predicts nearly the same for every token: its errors are as small as its differences."""
+_LONGEST, _SHORTEST = 64, 12
+"""Limits of the longest test call, in tokens: less than the shortest would test nothing."""
 _FAILURES = (ModelError, ValueError, TypeError, AttributeError, RuntimeError, KeyError, IndexError, NotImplementedError)
 
 
@@ -46,9 +48,11 @@ class Rehearsal:
 
 
 @torch.no_grad()
-def rehearsal_of(model: Any) -> Rehearsal:
-    """Raises ModelError if the model cannot compute the test calls."""
-    calls = _calls(model.config.get_text_config().vocab_size)
+def rehearsal_of(model: Any, longest: int | None = None) -> Rehearsal:
+    """No test call has more than `longest` tokens. Raises ModelError if the model cannot compute them."""
+    config = model.config.get_text_config()
+    room = min(one for one in (longest, getattr(config, "max_position_embeddings", None), _LONGEST) if one)
+    calls = _calls(config.vocab_size, max(room, _SHORTEST))
     try:
         # One call at a time, so that the logits of no two calls, which are large, are in memory together.
         return Rehearsal(calls, [_full_pass(model, call) for call in calls])
@@ -94,10 +98,12 @@ def _chosen(logits_TV: Tensor, ids: Sequence[int]) -> Tensor:
     return torch.log_softmax(logits_TV, dim=-1).gather(1, targets_T[:, None])[:, 0]
 
 
-def _calls(vocabulary: int) -> list[Call]:
+def _calls(vocabulary: int, longest: int) -> list[Call]:
     """Test calls of several lengths with shared and partly shared prompts, one of them as short as a prompt can be."""
     ids = [(7 * place * place + 3) % vocabulary for place in range(80)]
-    prompts = [ids[:40], ids[:20] + ids[50:63], ids[5:16], ids[:40], ids[70:72]]
+    half, most = min(20, longest // 2 - 3), longest - 5
+    prompts = [ids[: min(40, most)], ids[:half] + ids[50 : 50 + min(13, half)], ids[5 : 5 + min(11, most)]]
+    prompts += [prompts[0], ids[70:72]]
     completions = [ids[40:43], ids[63:64], ids[16:21], ids[60:64], ids[72:75]]
     return [
         Call(
