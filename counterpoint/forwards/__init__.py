@@ -66,7 +66,8 @@ def _why_not_packed(model: Any, rehearsal: Rehearsal) -> str:
         model.set_attn_implementation(ATTENTION)
     except (ModelError, ValueError, TypeError, AttributeError, RuntimeError) as error:
         return str(error).strip().split("\n")[0]
-    return rehearsal.why_not(Packed(), model, decoding=False)
+    # First the scores alone: a model that does not call the packed attention can decode nothing.
+    return rehearsal.why_not(Packed(), model, decoding=False) or rehearsal.why_not(Packed(), model)
 
 
 def _reads_hidden_states(model: Any) -> bool:

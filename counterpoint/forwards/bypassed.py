@@ -22,7 +22,7 @@ def bypassed(model: Any) -> list[str]:
       of them.
     * Layers whose output only chooses among others, and `out_proj` where PEFT refuses it.
     """
-    paths = {path: module for path, module in model.named_modules(remove_duplicate=False)}
+    paths = dict(model.named_modules(remove_duplicate=False))
     linear = {path: module for path, module in paths.items() if isinstance(module, torch.nn.Linear)}
     used = Counter(id(module.weight) for module in linear.values())
     return sorted(

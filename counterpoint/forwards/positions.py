@@ -2,9 +2,9 @@
 
 LongRoPE (Phi-3, Phi-4-mini) has short factors and long ones, and transformers chooses by the longest position in the
 batch; dynamic NTK scaling stretches frequencies to the longest position seen so far. Both make a call depend on those
-beside it, or before it. Here the choice is made once, by the longest call that a run allows (`rollout.max_prompt_tokens`
-plus `rollout.max_tokens`), as vLLM makes it by the longest sequence that a server allows. If that is within the length
-that the model was trained for, every call is computed exactly as it would be alone.
+beside it, or before it. Here the choice is made once, by the longest call that a run allows, as vLLM makes it by the
+longest sequence that a server allows. If that is within the length that the model was trained for, every call is
+computed exactly as it would be alone.
 """
 
 from collections.abc import Iterator, Mapping, Sequence

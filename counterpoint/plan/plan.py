@@ -19,6 +19,7 @@ from counterpoint.learn import trainable
 from counterpoint.locate import check_device
 from counterpoint.plan.check import checked
 from counterpoint.play import Limits, Stage, rollout
+from counterpoint.runtimes.local import position_scaling
 from counterpoint.samplers.by_policy import ByPolicy
 from counterpoint.samplers.scripted import Scripted
 from counterpoint.stage import Setup
@@ -136,6 +137,7 @@ class Plan:
             f"roles       {', '.join(self.roles)}",
             "routing     " + ", ".join(f"{role} -> {_listed(found)}" for role, found in routes.items()),
             *(f"policy      {name}: {self._describe(name)}" for name in self.settings),
+            *(f"positions   {name}: {text}" for name, text in self._positions().items()),
             "tasks       " + ", ".join(f"{count} {split}" for split, count in self.splits.items()),
             *(f"warning     {line}" for line in self.warnings),
             f"per step    {self._arithmetic()}",
@@ -151,6 +153,10 @@ class Plan:
             f" ({self.operations_per_step() / 1e9:.1f} GFLOP at the {rate / 1e9:.0f} GFLOP/s measured here,"
             f" {counted(runs.threads, 'thread')}): a floor, not a forecast",
         ]
+
+    def _positions(self) -> Mapping[str, str]:
+        own = {policy: self.settings[policy] for policy in self.sizes}
+        return position_scaling(own, self.config.rollout.longest)
 
     def _memory_lines(self) -> list[str]:
         try:

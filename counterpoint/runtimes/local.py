@@ -114,6 +114,19 @@ class LocalBase:
         return model
 
 
+def position_scaling(settings: Mapping[str, PolicySettings], longest: int) -> dict[str, str]:
+    """For every policy whose base scales positions by a length, how it does for calls of at most `longest` tokens.
+
+    Reads no weights. Raises ModelError.
+    """
+    from counterpoint.base_model import configuration
+    from counterpoint.forwards.positions import regime
+
+    models = {name: own.model for name, own in settings.items() if own.endpoint is None}
+    found = {name: regime(configuration(model), longest) for name, model in models.items()}
+    return {name: text for name, text in found.items() if text}
+
+
 def available_cores() -> int:
     """The number of cores that this process may use."""
     return len(os.sched_getaffinity(0))
