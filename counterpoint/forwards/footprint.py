@@ -50,7 +50,7 @@ def rehearse(model: Any) -> Rehearsal:
         kept = _kept(model, layout)
     except (RuntimeError, ValueError, TypeError, AttributeError, LookupError) as error:
         reason = str(error).strip().split("\n")[0]
-        raise ModelError(f"its memory is not known: it cannot be computed without weights: {reason}") from error
+        raise ModelError(f"it cannot be computed without weights: {reason}") from error
     return Rehearsal(kept, layout.cached(torch.finfo(model.dtype).bits // 8))
 
 

@@ -137,7 +137,7 @@ class Plan:
             f"roles       {', '.join(self.roles)}",
             "routing     " + ", ".join(f"{role} -> {_listed(found)}" for role, found in routes.items()),
             *(f"policy      {name}: {self._describe(name)}" for name in self.settings),
-            *(f"positions   {name}: {text}" for name, text in self._positions().items()),
+            *(f"positions   {line}" for line in self._positions()),
             "tasks       " + ", ".join(f"{count} {split}" for split, count in self.splits.items()),
             *(f"warning     {line}" for line in self.warnings),
             f"per step    {self._arithmetic()}",
@@ -154,9 +154,13 @@ class Plan:
             f" {counted(runs.threads, 'thread')}): a floor, not a forecast",
         ]
 
-    def _positions(self) -> Mapping[str, str]:
+    def _positions(self) -> list[str]:
         own = {policy: self.settings[policy] for policy in self.sizes}
-        return position_scaling(own, self.config.rollout.longest)
+        found = position_scaling(own, self.config.rollout.longest)
+        return [
+            f"{', '.join(name for name in found if found[name] == text)}: {text}"
+            for text in dict.fromkeys(found.values())
+        ]
 
     def _memory_lines(self) -> list[str]:
         try:
