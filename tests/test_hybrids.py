@@ -265,4 +265,3 @@ def test_models_without_such_limits_stay_as_they_are():
         model = hybrid(name)
         limit_time_steps(model)
         assert not any(module._forward_hooks for module in model.modules())
-
