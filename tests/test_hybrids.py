@@ -80,10 +80,7 @@ def test_scores_gradients_and_steps_are_those_of_full_passes(name):
     assert forward.cached == (name not in RECOMPUTED)
     assert "; plain: " in forward.why
     calls = calls_of()
-    weights, same = (
-        [parameter.requires_grad_() for parameter in one.parameters() if parameter.dim() == 2]
-        for one in (model, reference)
-    )
+    weights, same = wanting_gradients(model), wanting_gradients(reference)
     wanted = [full_pass(reference, call) for call in calls]
     found = forward.score(model, calls).logprobs_CT
     assert furthest(found, wanted) < 1e-4
@@ -100,6 +97,12 @@ def test_scores_gradients_and_steps_are_those_of_full_passes(name):
         assert furthest(stepped(forward, model, calls), [one.detach() for one in wanted]) < 1e-4
         alone = forward.score(model, calls[:1]).logprobs_CT
         assert furthest(alone, wanted[:1]) < 1e-4
+
+
+def wanting_gradients(model):
+    """All weights that adapters could be on, wanting gradients: neither the head nor the embeddings."""
+    outside = {id(part.weight) for part in (model.get_output_embeddings(), model.get_input_embeddings())}
+    return [one.requires_grad_() for one in model.parameters() if one.dim() == 2 and id(one) not in outside]
 
 
 def stepped(forward, model, calls):
@@ -189,7 +192,7 @@ def test_layers_that_are_computed_twice_give_the_same_gradient():
     for checkpointing in (False, True):
         model = hybrid("qwen3_5_text")
         forward = forward_of(model)
-        weights = [one.requires_grad_() for one in model.parameters() if one.dim() == 2]
+        weights = wanting_gradients(model)
         if checkpointing:
             checkpoint_layers(model, forward)
         found.append(torch.autograd.grad(forward.score(model, calls).logprobs_CT.sum(), weights))
@@ -229,7 +232,7 @@ def test_small_errors_of_an_untrained_model_are_found_out_too():
 
 
 def test_a_model_that_no_forward_computes_right_is_refused(monkeypatch):
-    monkeypatch.setattr("counterpoint.forwards._OTHERS", (Plain, lambda why: Restarting(why)))
+    monkeypatch.setattr("counterpoint.forwards._others", lambda **_: (Plain, Restarting))
     with pytest.raises(ModelError, match=r"^this model is not supported: [^\n]+; whole: its whole decoding steps"):
         forward_of(hybrid("lfm2"))
 

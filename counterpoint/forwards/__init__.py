@@ -1,6 +1,6 @@
 """Forward implementations of a base model. `forward_of` is the only place where one is chosen."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, Literal
 
@@ -18,8 +18,6 @@ from counterpoint.forwards.positions import Bounded, pin
 from counterpoint.forwards.whole import Whole
 
 Choice = Literal["auto", "packed", "plain", "whole"]
-_OTHERS: tuple[Callable[[str], Forward], ...] = (Plain, Whole, partial(Whole, cached=False))
-"""The implementations to try after `Packed`, fastest first. They are given the reason against those before."""
 
 
 @torch.no_grad()
@@ -36,17 +34,17 @@ def forward_of(model: Any, choice: Choice = "auto") -> Forward:
 
 
 def _chosen(model: Any, choice: Choice, longest: int | None) -> Forward:
-    own = model.config._attn_implementation
+    own, by_head = model.config._attn_implementation, _reads_hidden_states(model)
     limit_time_steps(model)
     rehearsal = rehearsal_of(model, longest)
     reason = ""
     if choice in ("auto", "packed"):
-        reason = _why_not_packed(model, rehearsal)
+        reason = _why_not_packed(model, rehearsal) if by_head else "its logits are not the output of its head alone"
         if not reason:
             fuse_norms(model)
             return Packed()
         model.set_attn_implementation(own)
-    for made in _OTHERS:
+    for made in _others(by_head=by_head):
         forward = made(reason)
         if choice in ("auto", forward.name):
             wrong = rehearsal.why_not(forward, model)
@@ -58,11 +56,14 @@ def _chosen(model: Any, choice: Choice, longest: int | None) -> Forward:
     raise ModelError(f"model.forward = {choice!r} is not supported by this model: {reason}")
 
 
+def _others(*, by_head: bool) -> Sequence[Callable[[str], Forward]]:
+    """The implementations to try after `Packed`, fastest first. They are given the reason against those before."""
+    return (Plain, partial(Whole, by_head=by_head), partial(Whole, by_head=by_head, cached=False))
+
+
 def _why_not_packed(model: Any, rehearsal: Rehearsal) -> str:
     """Why `model` cannot run packed; empty if it can, and then its attention is set to the packed one."""
     try:
-        if not _reads_hidden_states(model):
-            return "its logits are not the output of its head alone"
         model.set_attn_implementation(ATTENTION)
     except (ModelError, ValueError, TypeError, AttributeError, RuntimeError) as error:
         return str(error).strip().split("\n")[0]
@@ -71,11 +72,13 @@ def _why_not_packed(model: Any, rehearsal: Rehearsal) -> str:
 
 
 def _reads_hidden_states(model: Any) -> bool:
-    """True if the logits are exactly the head's output: `Packed` calls decoder and head by themselves."""
-    ids = torch.arange(1, 9, device=model.device)[None]
-    hidden = model.get_decoder()(input_ids=ids, use_cache=False).last_hidden_state[:, -1:]
-    head = model.get_output_embeddings()
+    """True if the logits are exactly the head's output: decoder and head can then be called by themselves."""
+    head, ids = model.get_output_embeddings(), torch.arange(1, 9, device=model.device)[None]
     if not isinstance(head, torch.nn.Linear):
         return False
-    logits = model(input_ids=ids, logits_to_keep=1).logits[:, -1:]
+    try:
+        hidden = model.get_decoder()(input_ids=ids, use_cache=False).last_hidden_state[:, -1:]
+        logits = model(input_ids=ids, use_cache=False).logits[:, -1:]
+    except (ModelError, ValueError, TypeError, AttributeError, RuntimeError):
+        return False
     return torch.allclose(head(hidden), logits, atol=1e-5)

@@ -3,7 +3,8 @@
 In a causal model nothing depends on what follows, so rows that are padded on the right are exact, whatever their layers
 are. A call is scored from its prompt and completion together, without a cache.
 
-Shapes: C calls, A active calls, P distinct prompts, L tokens of the longest row, T tokens asked for, V vocabulary.
+Shapes: C calls, A active calls, P distinct prompts, L tokens of the longest row, T tokens asked for, M completion
+tokens, E hidden values, V vocabulary.
 """
 
 import inspect
@@ -16,6 +17,7 @@ from transformers.cache_utils import DynamicCache
 
 from counterpoint.episode import Call
 from counterpoint.errors import ModelError
+from counterpoint.forwards._head import scored
 from counterpoint.forwards.base import Decoding, Scored, pad, padded_rows_within
 
 _CACHES = ("cache", "past_key_values", "cache_params")
@@ -31,13 +33,17 @@ class Whole:
 
     name = "whole"
 
-    def __init__(self, why: str = "", *, cached: bool = True) -> None:
+    def __init__(self, why: str = "", *, by_head: bool = False, cached: bool = True) -> None:
         self.why = why
         """Why neither "packed" nor "plain" is used; empty if "whole" was requested."""
+        self.by_head = by_head
+        """True if the logits are the head's output: then those of the prompts are never computed."""
         self.cached = cached
 
     def score(self, model: Any, calls: Sequence[Call]) -> Scored:
         rows = [(*call.prompt_ids, *call.completion_ids[:-1]) for call in calls]
+        if self.by_head:
+            return scored(_hidden_states(model, rows, calls), model.get_output_embeddings(), calls)
         targets_CT, mask_CT = pad([call.completion_ids for call in calls], model.device)
         temperatures_C11 = torch.tensor([call.temperature for call in calls], device=model.device)[:, None, None]
         logits_CTV = last_logits(model, rows, [len(call.completion_ids) for call in calls]) / temperatures_C11
@@ -49,6 +55,17 @@ class Whole:
 
     def start(self, model: Any, prompts: Sequence[Sequence[int]], rows: Sequence[int], most: int) -> Decoding:
         return _Stepwise(model, prompts, rows) if self.cached else _Recomputed(model, prompts, rows)
+
+
+def _hidden_states(model: Any, rows: Sequence[Sequence[int]], calls: Sequence[Call]) -> Tensor:
+    """The decoder's output (M, E) after its final norm at the tokens that predict the completions."""
+    ids_CL, _ = pad(rows, model.device)
+    hidden_CLE = model.get_decoder()(input_ids=ids_CL, use_cache=False).last_hidden_state
+    asked_CL = torch.zeros(ids_CL.shape, dtype=torch.bool)
+    for place, (row, call) in enumerate(zip(rows, calls, strict=True)):
+        asked_CL[place, len(call.prompt_ids) - 1 : len(row)] = True
+    found: Tensor = hidden_CLE[asked_CL.to(model.device)]
+    return found
 
 
 def last_logits(model: Any, rows: Sequence[Sequence[int]], counts: Sequence[int]) -> Tensor:
