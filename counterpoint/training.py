@@ -121,7 +121,7 @@ async def train(run: Run, watch: Watch = lambda step, numbers: None, setup: Setu
 
 
 def _positions(setup: Setup) -> dict[str, Mapping[str, str]]:
-    """How bases whose positions are scaled by a length scale them in this run; a run must not change it half-way."""
+    """The scaling of positions by the length of calls, for bases that have one; a run must not change it half-way."""
     config = setup.config
     if config.runtime.name != "local":
         return {}

@@ -23,7 +23,7 @@ _PINNED = "counterpoint_longest_call"
 
 
 def regime(config: Any, longest: int) -> str:
-    """How the model of this configuration scales positions for calls of at most `longest` tokens, for a person to read.
+    """The scaling of positions, for a person to read, by the model of this configuration in calls of `longest` tokens.
 
     Empty if its frequencies do not depend on a length.
     """

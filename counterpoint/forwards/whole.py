@@ -8,7 +8,9 @@ tokens, E hidden values, V vocabulary.
 """
 
 import inspect
+import logging
 from collections.abc import Sequence
+from functools import cache
 from typing import Any
 
 import torch
@@ -20,6 +22,7 @@ from counterpoint.errors import ModelError
 from counterpoint.forwards._head import scored
 from counterpoint.forwards.base import Decoding, Scored, pad, padded_rows_within
 
+_LOG = logging.getLogger(__name__)
 _CACHES = ("cache", "past_key_values", "cache_params")
 """Names under which models return their cache and take it back."""
 
@@ -64,7 +67,7 @@ def _hidden_states(model: Any, rows: Sequence[Sequence[int]], calls: Sequence[Ca
     asked_CL = torch.zeros(ids_CL.shape, dtype=torch.bool)
     for place, (row, call) in enumerate(zip(rows, calls, strict=True)):
         asked_CL[place, len(call.prompt_ids) - 1 : len(row)] = True
-    found: Tensor = hidden_CLE[asked_CL.to(model.device)]
+    found: Tensor = hidden_CLE[asked_CL.to(model.device)].to(model.get_output_embeddings().weight.dtype)
     return found
 
 
@@ -127,6 +130,7 @@ class _Recomputed:
     """Decoding without a cache: every step computes all rows from their first token."""
 
     def __init__(self, model: Any, prompts: Sequence[Sequence[int]], rows: Sequence[int]) -> None:
+        _warn_of_time(model.config.model_type)
         self._model = model
         self._rows = [list(prompts[row][:-1]) for row in rows]
 
@@ -137,6 +141,12 @@ class _Recomputed:
 
     def keep(self, rows: Tensor) -> None:
         self._rows = [self._rows[row] for row in rows.tolist()]
+
+
+@cache
+def _warn_of_time(kind: str) -> None:
+    """Once for each model type."""
+    _LOG.warning("every token of a %s model is sampled by computing whole sequences again, which takes long", kind)
 
 
 def _select(cache: Any, rows: Tensor) -> None:
