@@ -1,4 +1,4 @@
-"""Models whose layers keep a state are computed as full passes over single calls compute them, whatever stands beside.
+"""Models whose layers keep a state are computed as full passes over single calls compute them, and no call depends on others.
 
 The architectures are in `hybrids.py`; a model that is slow even when it is tiny is in the slow lane.
 """

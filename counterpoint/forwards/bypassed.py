@@ -17,7 +17,7 @@ def bypassed(model: Any) -> list[str]:
     """Paths of the linear layers that get no adapter, sorted; the model may have no weights.
 
     * Layers whose weight is multiplied by the layer around them, such as Mamba's `dt_proj`: the learner, and everyone
-      who loads the adapter, would skip what stands beside the weight.
+      who loads the adapter, would skip it.
     * Layers that share their weight with others, such as the shared blocks of Zamba: a merged adapter would act in all
       of them.
     * Layers whose output only chooses among others, and `out_proj` where PEFT refuses it.
