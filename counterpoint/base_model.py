@@ -100,6 +100,13 @@ def base_size(config: ModelConfig) -> BaseSize:
     )
 
 
+def configuration(config: ModelConfig) -> Any:
+    """The configuration, as transformers reads it, of the model that the recipe names. Raises ModelError."""
+    path, options = locate(config)
+    with _reading(config):
+        return AutoConfig.from_pretrained(path, **options)
+
+
 @contextmanager
 def _reading(config: ModelConfig) -> Iterator[None]:
     """Turn any exception of transformers while it reads a model into a ModelError of one line that names the model.

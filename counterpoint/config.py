@@ -33,9 +33,10 @@ class ModelConfig(Section):
     rounded, so `run.proof_tolerance` must be larger."""
     device: str = "cpu"
     """The torch device on which sampler and learner compute: "cpu", "cuda", or one GPU such as "cuda:1"."""
-    forward: Literal["auto", "packed", "plain"] = "auto"
+    forward: Literal["auto", "packed", "plain", "whole"] = "auto"
     """The implementation of the forward pass. "packed" uses no padding and computes every shared prefix once. "plain"
-    works with every model. "auto" uses packed if it gives the same log-probabilities as plain in a short test."""
+    is for other attention, "whole" for layers that keep a state, as in hybrids with linear attention. "auto" takes the
+    first of them that agrees with full passes over single calls in a short test."""
     thinking: Thinking = "off"
     """Reasoning before the answer, for models that support it. "off": no reasoning. "on": the model reasons, and its
     reasoning is hidden from the other roles. "shown": the reasoning is part of the text that the other roles see."""
@@ -210,6 +211,11 @@ class RolloutConfig(Section):
     sampler does not count."""
     judge_timeout: Annotated[float, Field(gt=0)] = 30.0
     """The time limit for judging one answer, in seconds; an answer that takes longer counts as not judged."""
+
+    @property
+    def longest(self) -> int:
+        """The largest number of tokens in one call, prompt and reply together."""
+        return self.max_prompt_tokens + self.max_tokens
 
     @model_validator(mode="after")
     def _leaves_enough_of_a_prompt(self) -> Self:

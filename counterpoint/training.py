@@ -23,6 +23,7 @@ from counterpoint.play import Limits, Stage
 from counterpoint.proof import Proof
 from counterpoint.run import Run, Stateful
 from counterpoint.runtimes import open_runtime
+from counterpoint.runtimes.local import position_scaling
 from counterpoint.stage import Setup, set_up
 from counterpoint.tasks.base import Splits
 
@@ -43,7 +44,7 @@ async def train(run: Run, watch: Watch = lambda step, numbers: None, setup: Setu
     diagnostics, interventions = build_diagnostics(config.diagnostics), build_interventions(config, workflow.roles)
     batches, limits = build_batches(config), Limits.of(config, config.rollout.temperature)
     loss = interventions.loss(build_loss(config))
-    run.pin({"tasks": tasks.fingerprints(), "routing": dict(routes.policy_of)})
+    run.pin({"tasks": tasks.fingerprints(), "routing": dict(routes.policy_of), **_positions(setup)})
 
     async with tasks.judging, open_runtime(config, routes) as runtime, orderly():
         run.note({**tasks.notes, **tasks.judging.facts()})
@@ -118,6 +119,15 @@ async def train(run: Run, watch: Watch = lambda step, numbers: None, setup: Setu
     found = summarize(run.evaluation_rows())
     run.write_summary({} if found is None else found.as_dict())
     return found
+
+
+def _positions(setup: Setup) -> dict[str, Mapping[str, str]]:
+    """The scaling of positions by the length of calls, for bases that have one; a run must not change it half-way."""
+    config = setup.config
+    if config.runtime.name != "local":
+        return {}
+    found = position_scaling(setup.settings, config.rollout.longest)
+    return {"positions": found} if found else {}
 
 
 def peak_of(run: Run) -> int:

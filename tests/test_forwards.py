@@ -29,6 +29,7 @@ from counterpoint.forwards._replay import Replay
 from counterpoint.forwards.base import pad
 from counterpoint.forwards.packed import Packed
 from counterpoint.forwards.plain import Plain, _cache_argument, completion_logits, prefill
+from counterpoint.forwards.whole import Whole
 from counterpoint.learners._batch import Budget, micro_batches
 from counterpoint.samplers._engine import Engine
 from counterpoint.samplers.base import Request
@@ -283,8 +284,8 @@ def goes_on_as_whole_sequences_do(way):
 @torch.no_grad()
 def test_what_calls_remember_is_gone_with_them(monkeypatch):
     """Without waiting for the garbage collector: it may hold gigabytes."""
-    monkeypatch.setattr(decoding_part, "_on_a_gpu", lambda model: True)
     model = packed_model()
+    monkeypatch.setattr(decoding_part, "_on_a_gpu", lambda model: True)
     decoding = Packed().start(model, tiny_prompts(BASE.chat, 2), [0, 1], 8)
     decoding.logits(torch.tensor([5, 6]))
     alive = weakref.ref(decoding)
@@ -478,7 +479,7 @@ def test_norms_stay_as_they_are_without_a_gpu():
 
 
 @pytest.mark.parametrize("most_tokens", [1, 60, 10**9])
-@pytest.mark.parametrize("forward", [Packed(), Plain()], ids=["packed", "plain"])
+@pytest.mark.parametrize("forward", [Packed(), Plain(), Whole()], ids=["packed", "plain", "whole"])
 def test_micro_batches_hold_every_call_once_and_keep_the_limit(forward, most_tokens):
     asked = [*tiny_calls(BASE.chat, ROUTING, count=23), *transcripts(3, 2)]
     batches = micro_batches(asked, forward, most_tokens)

@@ -1,12 +1,17 @@
 """Log-probabilities of given tokens from hidden states, in pieces: the logits of all tokens never exist at once.
 
-Shapes: M tokens, m tokens of one piece, E hidden values, V vocabulary.
+Shapes: M tokens, m tokens of one piece, C calls, T tokens of the longest completion, E hidden values, V vocabulary.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
+
+from counterpoint.episode import Call
+from counterpoint.forwards.base import Scored
 
 
 def rows_at_once(device: str, vocabulary: int) -> int:
@@ -30,6 +35,18 @@ def chosen_logprobs(hidden_ME: Tensor, head: torch.nn.Linear, targets_M: Tensor,
         return found
     parts = zip(*(torch.split(one, rows) for one in (hidden_ME, targets_M, temperatures_M)), strict=True)
     return torch.cat([_gathered(_logprobs(hidden, head, warmth), targets) for hidden, targets, warmth in parts])
+
+
+def scored(hidden_ME: Tensor, head: torch.nn.Linear, calls: Sequence[Call]) -> Scored:
+    """The scores of `calls`, given the hidden states that predict their completions' tokens, call after call."""
+    device, lengths = hidden_ME.device, [len(call.completion_ids) for call in calls]
+    targets_M = torch.tensor([token for call in calls for token in call.completion_ids], device=device)
+    temperatures = np.repeat([call.temperature for call in calls], lengths)
+    temperatures_M = torch.from_numpy(temperatures).to(device, torch.float32)
+    logprobs_M = chosen_logprobs(hidden_ME, head, targets_M, temperatures_M)
+    mask_CT = torch.from_numpy(np.arange(max(lengths))[None] < np.array(lengths)[:, None]).to(device)
+    logprobs_CT = torch.zeros(mask_CT.shape, device=device).masked_scatter(mask_CT, logprobs_M)
+    return Scored(logprobs_CT, mask_CT.float())
 
 
 class _Chosen(torch.autograd.Function):

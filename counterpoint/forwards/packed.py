@@ -1,6 +1,6 @@
 """The packed forward: no padding, and every prefix that calls share is computed once, in forward and backward pass.
 
-Shapes: N packed tokens, M completion tokens, C calls, T tokens of the longest completion, E hidden values.
+Shapes: N packed tokens, M completion tokens, E hidden values.
 """
 
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ from counterpoint.episode import Call
 from counterpoint.forwards._attention import layout_of
 from counterpoint.forwards._decoding import PackedDecoding
 from counterpoint.forwards._forest import forest_of, new_tokens
-from counterpoint.forwards._head import chosen_logprobs
+from counterpoint.forwards._head import scored
 from counterpoint.forwards._hidden import of_forest
 from counterpoint.forwards.base import Decoding, Scored
 
@@ -25,19 +25,11 @@ class Packed:
 
     def score(self, model: Any, calls: Sequence[Call]) -> Scored:
         forest = forest_of([inputs_of(call) for call in calls])
-        device = model.device
         hidden_NE = of_forest(model, forest, layout_of(forest, model))
         # Each hidden state predicts the next token: those from the prompt's last token on predict the completion.
         asked = [places[len(call.prompt_ids) - 1 :] for call, places in zip(calls, forest.paths, strict=True)]
-        lengths = [len(places) for places in asked]
-        hidden_ME = hidden_NE.index_select(0, torch.from_numpy(np.concatenate(asked)).to(device))
-        targets_M = torch.tensor([token for call in calls for token in call.completion_ids], device=device)
-        temperatures = np.repeat([call.temperature for call in calls], lengths)
-        temperatures_M = torch.from_numpy(temperatures).to(device, torch.float32)
-        logprobs_M = chosen_logprobs(hidden_ME, model.get_output_embeddings(), targets_M, temperatures_M)
-        mask_CT = torch.from_numpy(np.arange(max(lengths))[None] < np.array(lengths)[:, None]).to(device)
-        logprobs_CT = torch.zeros(mask_CT.shape, device=device).masked_scatter(mask_CT, logprobs_M)
-        return Scored(logprobs_CT, mask_CT.float())
+        hidden_ME = hidden_NE.index_select(0, torch.from_numpy(np.concatenate(asked)).to(model.device))
+        return scored(hidden_ME, model.get_output_embeddings(), calls)
 
     def fits(self, ordered: Sequence[Call], max_tokens: int) -> int:
         tokens = 0

@@ -20,6 +20,7 @@ from counterpoint.locate import check_device
 from counterpoint.plan.check import checked
 from counterpoint.play import Limits, Stage, rollout
 from counterpoint.policy import settings_of
+from counterpoint.runtimes.local import position_scaling
 from counterpoint.samplers.by_policy import ByPolicy
 from counterpoint.samplers.scripted import Scripted
 from counterpoint.stage import Setup
@@ -139,6 +140,7 @@ class Plan:
             f"roles       {', '.join(self.roles)}",
             "routing     " + ", ".join(f"{role} -> {_listed(found)}" for role, found in routes.items()),
             *(f"policy      {name}: {self._describe(name)}" for name in self.settings),
+            *(f"positions   {line}" for line in self._positions()),
             "tasks       " + ", ".join(f"{count} {split}" for split, count in self.splits.items()),
             *(f"warning     {line}" for line in self.warnings),
             *(f"date        {day}, which the chat template tells" for day in [self.told] if day),
@@ -154,6 +156,14 @@ class Plan:
             f" {counted(self.config.rollout.max_tokens, 'token')}"
             f" ({self.operations_per_step() / 1e9:.1f} GFLOP at the {rate / 1e9:.0f} GFLOP/s measured here,"
             f" {counted(runs.threads, 'thread')}): a floor, not a forecast",
+        ]
+
+    def _positions(self) -> list[str]:
+        own = {policy: self.settings[policy] for policy in self.sizes}
+        found = position_scaling(own, self.config.rollout.longest)
+        return [
+            f"{', '.join(name for name in found if found[name] == text)}: {text}"
+            for text in dict.fromkeys(found.values())
         ]
 
     def _memory_lines(self) -> list[str]:

@@ -67,7 +67,8 @@ class Local:
                 models.append((model, [policy]))
             else:
                 known.append(policy)
-        return [LocalBase(model, tuple(members), has_learner) for model, members in models]
+        longest = self._config.rollout.longest
+        return [LocalBase(model, tuple(members), has_learner, longest) for model, members in models]
 
     def _sampler(self, bases: Sequence["LocalBase"], stack: AsyncExitStack) -> Sampler:
         """A sampler for every policy, which `stack` closes."""
@@ -90,6 +91,8 @@ class LocalBase:
     config: ModelConfig
     members: tuple[Policy, ...]
     has_learner: bool
+    longest: int
+    """Tokens of the longest call, to which position scaling is pinned."""
 
     @property
     def policies(self) -> tuple[str, ...]:
@@ -104,8 +107,24 @@ class LocalBase:
     @cached_property
     def model(self) -> Any:
         from counterpoint.base_model import load_base_model
+        from counterpoint.forwards.positions import pin
 
-        return load_base_model(self.config).model
+        model = load_base_model(self.config).model
+        pin(model, self.longest)
+        return model
+
+
+def position_scaling(settings: Mapping[str, PolicySettings], longest: int) -> dict[str, str]:
+    """For every policy whose base scales positions by a length, how it does for calls of at most `longest` tokens.
+
+    Reads no weights. Raises ModelError.
+    """
+    from counterpoint.base_model import configuration
+    from counterpoint.forwards.positions import regime
+
+    models = {name: own.model for name, own in settings.items() if own.endpoint is None}
+    found = {name: regime(configuration(model), longest) for name, model in models.items()}
+    return {name: text for name, text in found.items() if text}
 
 
 def available_cores() -> int:
