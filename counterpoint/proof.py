@@ -17,7 +17,7 @@ Digests = Mapping[str, str]
 """Policy -> the digest of its weights."""
 _CANARY_PROMPT = "Count from one to ten, and say what comes next."
 _CANARY_CALLS = 4
-_CANARY_TOKENS = 16
+_CANARY_TOKENS = 8
 
 
 class Proof:
