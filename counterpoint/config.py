@@ -29,8 +29,8 @@ class ModelConfig(Section):
     revision: str = "main"
     """The commit, tag or branch to load. Used for hub names only."""
     dtype: Literal["float32", "bfloat16"] = "float32"
-    """The precision of the frozen base; adapters are always float32. With bfloat16 the sampler's merged weights are
-    rounded, so `run.proof_tolerance` must be larger."""
+    """The precision of the frozen base; adapters are always float32. With bfloat16 sampler and learner round at
+    different places, so `run.proof_tolerance` must be larger."""
     device: str = "cpu"
     """The torch device on which sampler and learner compute: "cpu", "cuda", or one GPU such as "cuda:1"."""
     forward: Literal["auto", "packed", "plain", "whole"] = "auto"
@@ -336,6 +336,10 @@ class RunConfig(Section):
     proof_tolerance: Annotated[float, Field(gt=0)] = 1e-4
     """The largest allowed difference between the log-probabilities of sampler and learner, in nats per token; above it
     the run stops with an error."""
+    proof_spoken: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    """The smallest allowed correlation between sampler and learner of the change that an adapter makes to
+    log-probabilities, and the smallest allowed part of that change that the sampler makes; below it the run stops with
+    an error. 0: never."""
 
 
 class Config(Section):

@@ -1,24 +1,34 @@
-"""Every step proves what it trained. A violation stops the run and says which it is."""
+"""Every step proves what it trained, and what its sampler speaks. A violation stops the run and says which it is."""
 
+import asyncio
 from collections.abc import Collection, Mapping, Sequence
 
+from counterpoint.chat import Chat
 from counterpoint.clock import timed
 from counterpoint.config import RunConfig
-from counterpoint.episode import Call, Group, calls_of
+from counterpoint.episode import Call, CallKey, Group, Message, calls_of
 from counterpoint.errors import ProofError
 from counterpoint.learners.base import Learner
-from counterpoint.samplers.base import Sampler
+from counterpoint.samplers.base import Completion, Request, Sampler
+from counterpoint.samplers.by_policy import scorer_of
+from counterpoint.spoken import LARGE, SMALL, Rows, Spoken, agreement, canary, difference, few
 
 Digests = Mapping[str, str]
 """Policy -> the digest of its weights."""
+_CANARY_PROMPT = "Count from one to ten, and say what comes next."
+_CANARY_CALLS = 4
+_CANARY_TOKENS = 8
 
 
 class Proof:
-    """The digests of a run's weights, taken once per training step from the learner and once from the sampler."""
+    """The checks of a run: digests of its weights, and log-probabilities of its calls, from learner and sampler."""
 
-    def __init__(self, learner: Learner, sampler: Sampler) -> None:
+    def __init__(self, learner: Learner, sampler: Sampler, config: RunConfig) -> None:
         self._learner = learner
         self._sampler = sampler
+        self._config = config
+        self._noise: dict[str, float] = {}
+        """Policy -> nats by which rounding alone makes generated log-probabilities differ from the learner's."""
         self.digests: Digests = learner.digests()
         """Those of the learner, when they were last taken."""
 
@@ -27,11 +37,85 @@ class Proof:
         """The policies that the learner holds."""
         return self.digests.keys()
 
-    def logprobs(self, groups: Sequence[Group], config: RunConfig) -> dict[str, float]:
-        """`check_logprobs` over the calls of a step that `calls_to_check` chooses."""
-        return check_logprobs(
-            self._learner, calls_to_check(groups, self.policies, config.proof_calls), config.proof_tolerance
+    async def canaries(self, chats: Mapping[str, Chat]) -> None:
+        """The sampler has spoken with random adapters of every policy, as the learner would; it holds them afterwards.
+
+        A large canary is generated with: its log-probabilities are far off the base's. A small one, which is as large
+        as a policy after its first step, is scored, if the sampler can. Raises ProofError if the sampler does not speak
+        with them. Does nothing if no calls are checked.
+        """
+        if not self._config.proof_calls:
+            return
+        adapters = self._learner.adapters()
+        large, small = (
+            {one.policy: canary(one, reach, seed=place) for place, one in enumerate(adapters)}
+            for reach in (LARGE, SMALL)
         )
+        await self._sampler.load(list(large.values()))
+        calls = await _generated(self._sampler, {name: chats[name] for name in large})
+        for policy, adapter in large.items():
+            with timed("proof"):
+                learned = self._learner.logprobs_with(adapter, calls[policy])
+                base = self._learner.base_logprobs(calls[policy])
+            spoken = [call.logprobs for call in calls[policy]]
+            self._noise[policy] = difference(spoken, learned)
+            self._judge(policy, agreement(spoken, learned, base, noise=0.0), "a canary's")
+        await self._sampler.load(list(small.values()))
+        for policy, adapter in small.items():
+            mine = few(calls[policy])
+            learned = self._learner.logprobs_with(adapter, mine)
+            self._judge(policy, await self._scored(policy, mine, learned), "a small canary's")
+
+    async def spoken(self, groups: Sequence[Group]) -> dict[str, float]:
+        """The numbers of each policy, over the calls of a step that `calls_to_check` chooses.
+
+        Raises ProofError as `check_logprobs`, or if the sampler does not speak with the change that the learner holds.
+        """
+        calls = calls_to_check(groups, self.policies, self._config.proof_calls)
+        largest = check_logprobs(self._learner, calls, self._config.proof_tolerance)
+        numbers = {f"policy/{policy}/mismatch": value for policy, value in largest.items()}
+        for policy in largest:
+            found = await self._change(policy, few([call for call in calls if call.policy == policy]))
+            if found is not None:
+                numbers[f"policy/{policy}/spoken_correlation"] = found.correlation
+                numbers[f"policy/{policy}/spoken_share"] = found.share
+        return numbers
+
+    async def _change(self, policy: str, calls: Sequence[Call]) -> Spoken | None:
+        """The agreement of a policy's change, which is not less than allowed; None if it cannot be told."""
+        with timed("proof"):
+            learned, base = self._learner.logprobs(calls), self._learner.base_logprobs(calls)
+        generated = agreement([call.logprobs for call in calls], learned, base, noise=self._noise.get(policy, 0.0))
+        scored = await self._scored(policy, calls, learned, base)
+        for found in (generated, scored):
+            self._judge(policy, found, "its")
+        return scored or generated
+
+    async def _scored(
+        self, policy: str, calls: Sequence[Call], learned: Rows, base: Rows | None = None
+    ) -> Spoken | None:
+        """The agreement of the changes of the same tokens; None if it cannot be told, or the sampler scores none."""
+        scorer = scorer_of(self._sampler, policy)
+        if scorer is None:
+            return None
+        with timed("proof"):
+            base = base or self._learner.base_logprobs(calls)
+            spoken, spoken_base = await scorer.logprobs(calls), await scorer.logprobs(calls, base=True)
+        # Without an adapter nothing but rounding can make the sides differ.
+        noise = difference(spoken_base, base)
+        return agreement(spoken, learned, base, noise=noise, sampler_base=spoken_base)
+
+    def _judge(self, policy: str, found: Spoken | None, whose: str) -> None:
+        least = self._config.proof_spoken
+        if found is not None and least and found.is_less_than(least):
+            raise ProofError(
+                f"policy {policy!r}: the sampler does not speak with {whose} adapter as the learner has it: its change"
+                f" of log-probabilities from the base has a correlation of {found.correlation:.3f} with the learner's,"
+                f" and is {found.share:.3f} of it (run.proof_spoken allows {least:g} at least). A sampler of your own"
+                " must compute W x + scale * (B (A x)) with the adapter that it was last given, and must not merge it"
+                " into weights of half precision; with the shipped sampler this is a fault of Counterpoint: report it."
+                " run.proof_spoken = 0 trains without this check"
+            )
 
     @timed("proof")
     def restored(self, saved: Digests) -> None:
@@ -108,3 +192,40 @@ def check_published(learner: Digests, sampler: Digests) -> None:
         if sampler.get(policy) != digest:
             found = sampler.get(policy, "nothing")[:12]
             raise ProofError(f"policy {policy!r}: the learner holds {digest[:12]}, the sampler generates with {found}")
+
+
+async def _generated(sampler: Sampler, chats: Mapping[str, Chat]) -> dict[str, list[Call]]:
+    """Policy -> a few calls that the sampler generates now, all at once as in a step."""
+    prompts = {name: chat.prompt([Message(role="user", content=_CANARY_PROMPT)]) for name, chat in chats.items()}
+    requests = [
+        Request(
+            policy=policy,
+            prompt_ids=prompt,
+            messages=(Message(role="user", content=_CANARY_PROMPT),),
+            max_tokens=_CANARY_TOKENS,
+            temperature=1.0,
+            seed=seed,
+        )
+        for policy, prompt in prompts.items()
+        for seed in range(_CANARY_CALLS)
+    ]
+    with sampler.session() as session:
+        said = await asyncio.gather(*(session.sample(request) for request in requests))
+    pairs = list(zip(requests, said, strict=True))
+    return {policy: [_call(*pair) for pair in pairs if pair[0].policy == policy] for policy in prompts}
+
+
+def _call(request: Request, said: Completion) -> Call:
+    return Call(
+        key=CallKey("canary", 0, 0),
+        policy=request.policy,
+        version=said.version,
+        messages=request.messages,
+        prompt_ids=request.prompt_ids,
+        completion_ids=said.ids,
+        logprobs=said.logprobs,
+        text="",
+        finish=said.finish,
+        seed=request.seed,
+        temperature=request.temperature,
+    )

@@ -52,10 +52,11 @@ async def train(run: Run, watch: Watch = lambda step, numbers: None, setup: Setu
         stage = Stage(workflow=workflow, routing=routes, sampler=sampler, chats=runtime.chats)
         parts: dict[str, Stateful] = {"learner": learner, "algorithm": algorithm}
         parts |= {"interventions": interventions, "diagnostics": diagnostics}
-        proof, start = Proof(learner, sampler), run.restore(parts)
+        proof, start = Proof(learner, sampler, config.run), run.restore(parts)
         keeper = Keeper(run, parts, lambda: proof.digests)
         if start is not None:
             proof.restored(run.checkpoint_state(start)["digests"])
+        await proof.canaries(runtime.chats)
         await sampler.load(learner.adapters())
         proof.published()
         clock, patience, alarm = Clock.started(), Patience(config.run.patience), Alarm(run, routes)
@@ -69,7 +70,7 @@ async def train(run: Run, watch: Watch = lambda step, numbers: None, setup: Setu
                 groups = await act(stage, tasks.train, limits, config, algorithm, step=index)
             run.add_episodes(index, groups)
             patience.judge(groups)
-            mismatch = proof.logprobs(groups, config.run)
+            spoken = await proof.spoken(groups)
             clock.lap("act")
 
             # 2. Judge: give each call its reward and its advantage.
@@ -97,7 +98,7 @@ async def train(run: Run, watch: Watch = lambda step, numbers: None, setup: Setu
             clock.lap("publish")
 
             # 5. Keep: record numbers in each step, and evaluate and save checkpoints when due.
-            numbers = merged(looked, policy_numbers(proof.policies, due, moved, mismatch), clock.laps())
+            numbers = merged(looked, policy_numbers(proof.policies, due, moved), spoken, clock.laps())
             numbers |= merged(tasks.judging.numbers(), alarm.look(index, numbers))
             stop = interventions.stop(numbers)
             last = stop is not None or index == config.run.steps
@@ -179,9 +180,7 @@ async def examine(run: Run, stage: Stage, tasks: Splits, *, step: int, rolled_ba
     return merged(*(one.metrics() for one in found))
 
 
-def policy_numbers(
-    policies: Iterable[str], due: Sequence[Sample], moved: Mapping[str, Moved], mismatch: Mapping[str, float]
-) -> Numbers:
+def policy_numbers(policies: Iterable[str], due: Sequence[Sample], moved: Mapping[str, Moved]) -> Numbers:
     """The numbers of each policy in a step.
 
     `trained` is 0 for a policy that had no signal and was not updated, and for one whose learning rate was 0.
@@ -191,8 +190,6 @@ def policy_numbers(
     numbers |= {f"policy/{policy}/in_loss": 0.0 for policy in policies}
     for sample in due:
         numbers[f"policy/{sample.call.policy}/in_loss"] += 1.0
-    for policy, difference in mismatch.items():
-        numbers[f"policy/{policy}/mismatch"] = difference
     for policy, move in moved.items():
         numbers[f"policy/{policy}/gradient_norm"] = move.norm
         numbers[f"policy/{policy}/learning_rate"] = move.learning_rate

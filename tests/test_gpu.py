@@ -5,18 +5,26 @@ from dataclasses import replace
 import pytest
 import torch
 from conftest import micro_run
+from torch.nn.functional import linear
 from torch_build import ROUTING, fresh_model, tiny_base
 
 from benchmarks import _work
 from benchmarks._models import SHAPES, random_model
 from benchmarks._sides import Ours
 from benchmarks.base import Setting
+from counterpoint.errors import ProofError
 from counterpoint.forwards import _replay as replay_part
 from counterpoint.forwards import forward_of
 from counterpoint.forwards._attention import FlashLayout, ForestLayout
 from counterpoint.forwards._forest import forest_of
+from counterpoint.forwards.adapted import adapted_linear
+from counterpoint.learners.peft import Peft
+from counterpoint.policy import Policy
+from counterpoint.samplers import _weights
 from counterpoint.samplers._engine import Engine
+from counterpoint.samplers._weights import Beside, Merged
 from counterpoint.samplers.base import Request
+from counterpoint.spoken import LARGE, SMALL, agreement, canary, difference, few
 from counterpoint.testing.tiny import tiny_adapters, tiny_calls, tiny_prompts
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")
@@ -28,10 +36,10 @@ def middling(device="cuda"):
     return random_model(shape, device, "bfloat16")
 
 
-def requests(count=12, most=150):
+def requests(count=12, most=150, policy="p"):
     prompts = tiny_prompts(tiny_base().chat, 4)
     return [
-        Request(policy="p", prompt_ids=prompts[number % 4], max_tokens=most, temperature=1.0, seed=number)
+        Request(policy=policy, prompt_ids=prompts[number % 4], max_tokens=most, temperature=1.0, seed=number)
         for number in range(count)
     ]
 
@@ -56,18 +64,123 @@ def test_flash_attention_gives_what_tiles_give_and_so_do_its_gradients():
         assert float((one - other).detach().float().norm() / other.detach().float().norm()) < 2e-2
 
 
+@pytest.mark.parametrize("weights", [Merged, Beside])
 @pytest.mark.parametrize("stops", [frozenset(), frozenset(range(0, 259, 30))])
-def test_recorded_steps_say_what_steps_as_they_are_say(monkeypatch, stops):
+def test_recorded_steps_say_what_steps_as_they_are_say(monkeypatch, stops, weights):
     said = []
     for as_it_is in (10**9, 1):
         monkeypatch.setattr(replay_part, "_WARM_UP", as_it_is)
-        engine = Engine(fresh_model().to("cuda"), stops)
+        engine = Engine(fresh_model().to("cuda"), stops, weights=weights)
         engine.load([there(one) for one in tiny_adapters(fresh_model(), ["p"])])
         said.append(engine.compute(requests()))
     assert [one.ids for one in said[0]] == [one.ids for one in said[1]]
     assert [one.logprobs for one in said[0]] == [one.logprobs for one in said[1]]
     if stops:
         assert len({len(one.ids) for one in said[0]}) > 3
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float32"])
+def test_recorded_steps_never_go_on_with_an_adapter_that_was_exchanged(monkeypatch, dtype):
+    model = middling() if dtype == "bfloat16" else fresh_model().to("cuda")
+    first, other = (there(one) for one in tiny_adapters(model.to("cpu"), ["p", "q"]))
+    (second,) = (there(one) for one in tiny_adapters(model, ["p"], version=2, seed=5))
+    some = {name: one for name, one in first.tensors.items() if "layers.0." in name}
+    narrow = replace(first, version=3, tensors=some)
+    model.to("cuda")
+    said = []
+    for as_it_is in (10**9, 1):
+        monkeypatch.setattr(replay_part, "_WARM_UP", as_it_is)
+        engine = Engine(model, frozenset())
+        engine.load([first, other])
+        found = [engine.compute([*requests(most=40), *requests(most=40, policy="q")])]
+        for exchanged in (second, narrow, replace(first, version=4)):
+            engine.load([exchanged])
+            found.append(engine.compute([*requests(most=40, policy="q"), *requests(most=40)]))
+        said.append(found)
+    assert said[0] == said[1]
+    by_version = [[one.ids for one in wave if one.version == version] for wave, version in
+                  zip(said[1], (1, 2, 3, 4), strict=True)]  # fmt: skip
+    assert by_version[0][:12] == by_version[3] != by_version[1] != by_version[2] != by_version[3]
+
+
+@pytest.mark.parametrize("rows", [1, 8, 64, 300])
+@pytest.mark.parametrize(("inputs", "outputs"), [(1024, 3072), (3072, 1024), (1024, 1024)])
+def test_in_half_precision_base_and_adapter_are_rounded_together(rows, inputs, outputs):
+    source = torch.Generator("cuda").manual_seed(0)
+
+    def normal(*shape):
+        return torch.randn(*shape, generator=source, device="cuda")
+
+    x, weight = normal(rows, inputs).bfloat16(), (0.03 * normal(outputs, inputs)).bfloat16()
+    a, b = normal(64, inputs) / inputs**0.5, normal(outputs, 64) / 8
+    y, between = adapted_linear(x, weight, None, a, b, 1e-3)
+    base = x.double() @ weight.double().T
+    added = 1e-3 * (between.double() @ b.bfloat16().double().T)
+    right = float((y == (base + added.bfloat16().double()).bfloat16()).double().mean())
+    moved = y.double() - base.bfloat16().double()
+    share = float((moved * added).sum() / added.square().sum())
+    none, _ = adapted_linear(x, weight, None, a, torch.zeros_like(b), 1e-3)
+    same = float((none == linear(x, weight)).double().mean())
+    print(
+        f"{rows} x {inputs} -> {outputs}: right {right:.4f}, share {share:.3f}, as the base without adapter {same:.4f}"
+    )
+    assert right > 0.98
+    assert share == pytest.approx(1.0, abs=0.15 if rows > 1 else 0.6)
+
+
+def sides(forward="packed"):
+    """Sampler and learner on one base in half precision."""
+    model = middling()
+    config = _work.config_for("random", "cuda", "bfloat16", rank=64)
+    chosen = config.model.model_copy(update={"forward": forward})
+    engine = Engine(model, frozenset(), forward=forward)
+    policies = [Policy(name=_work.POLICY, roles=())]
+    return engine, Peft(model, policies, config.model_copy(update={"model": chosen}))
+
+
+def said_by(engine):
+    """Calls that the engine generates."""
+    asked = _work.requests(SIZE, 600)
+    call = tiny_calls(tiny_base().chat, ROUTING, count=1)[0]
+    return few(
+        [
+            replace(call, policy=_work.POLICY, prompt_ids=one.prompt_ids, completion_ids=two.ids, logprobs=two.logprobs)
+            for one, two in zip(asked, engine.compute(asked), strict=True)
+        ]
+    )
+
+
+@pytest.mark.parametrize("forward", ["packed", "plain"])
+@pytest.mark.parametrize("reach", [SMALL, 1e-3, LARGE])
+def test_in_half_precision_every_change_is_spoken_however_small(reach, forward):
+    engine, learner = sides(forward)
+    assert isinstance(engine._weights, Beside)
+    adapter = canary(learner.adapters()[0], reach, seed=0)
+    engine.load([adapter])
+    calls = said_by(engine)
+    learned, base = learner.logprobs_with(adapter, calls), learner.base_logprobs(calls)
+    spoken, spoken_base = engine.logprobs(calls), engine.logprobs(calls, base=True)
+    noise = difference(base, spoken_base)
+    found = agreement(spoken, learned, base, noise=noise, sampler_base=spoken_base)
+    change = difference(learned, base)
+    print(f"{forward}, reach {reach:g}: change {change:.4f} nats, noise {noise:.2g}, {found}, same {spoken == learned}")
+    assert noise == 0.0, "the same passes on the same weights"
+    assert found is not None
+    assert found.correlation > 0.99
+    assert found.share == pytest.approx(1.0, abs=0.02)
+
+
+def test_in_half_precision_a_merged_adapter_is_not_spoken(monkeypatch):
+    engine, learner = sides()
+    adapter = canary(learner.adapters()[0], SMALL, seed=0)
+    engine.load([adapter])
+    calls = said_by(engine)
+    monkeypatch.setattr(_weights, "_has_half", lambda model: False)
+    merged = Engine(middling(), frozenset())
+    merged.load([adapter])
+    learned, base = learner.logprobs_with(adapter, calls), learner.base_logprobs(calls)
+    found = agreement(merged.logprobs(calls), learned, base, noise=0.0, sampler_base=merged.logprobs(calls, base=True))
+    assert found.is_less_than(0.9)
 
 
 def test_in_half_precision_sampler_and_learner_agree_nearly():
@@ -103,3 +216,21 @@ def test_a_micro_model_is_trained_on_a_gpu_with_the_proofs_of_the_cpu(tmp_path):
     for row in run.metric_rows():
         assert row["policy/shared/mismatch"] < 1e-4
         assert row["policy/shared/gradient_norm"] > 0
+
+
+HALF = {"path": "micro-medium", "device": "cuda", "dtype": "bfloat16"}
+STUDY = {"sharing": "isolated", "rank": 64, "alpha": 32.0, "learning_rate": 2e-5}
+
+
+def test_a_run_in_half_precision_speaks_with_every_change(tmp_path):
+    run = micro_run(tmp_path / "run", model=HALF, policies=STUDY, run={"steps": 4, "proof_tolerance": 2.0})
+    numbers = [(name, value) for row in run.metric_rows() for name, value in row.items() if "/spoken_" in name]
+    print(numbers, [value for row in run.metric_rows() for name, value in row.items() if name.endswith("/mismatch")])
+    assert len(numbers) >= 2 * 2 * 2
+    assert all(value == pytest.approx(1.0, abs=0.01) for _, value in numbers)
+
+
+def test_a_run_whose_sampler_merges_into_half_precision_is_stopped(tmp_path, monkeypatch):
+    monkeypatch.setattr(_weights, "_has_half", lambda model: False)
+    with pytest.raises(ProofError, match="the sampler does not speak with a small canary's adapter"):
+        micro_run(tmp_path / "run", model=HALF, policies=STUDY, run={"steps": 2, "proof_tolerance": 2.0})

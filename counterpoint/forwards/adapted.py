@@ -1,5 +1,7 @@
 """Linear layers with a LoRA adapter: y = x W^T + bias + scale * (x A^T) B^T.
 
+Sampler and learner compute their adapted layers with the same function, so that what is sampled is what is learned.
+
 Shapes: N tokens, I input values, O output values, R the rank.
 """
 
@@ -13,11 +15,26 @@ from torch.nn.functional import linear
 def adapted_linear(
     x_NI: Tensor, weight_OI: Tensor, bias_O: Tensor | None, a_RI: Tensor, b_OR: Tensor, scale: float
 ) -> tuple[Tensor, Tensor]:
-    """The output y (N, O) and x A^T (N, R), in the dtype of `x_NI`; the adapter is cast to that dtype first."""
+    """The output y (N, O) and x A^T (N, R), in the dtype of `x_NI`; the adapter is cast to that dtype first.
+
+    In half precision the base's product is added to the adapter's, so that base and adapter are rounded together, once.
+    """
     between_NR = x_NI @ a_RI.to(x_NI.dtype).T
-    # addmm_ adds the adapter's product to y in place: a separate sum would read and write y once more.
-    y_NO = linear(x_NI, weight_OI, bias_O).addmm_(between_NR, b_OR.to(x_NI.dtype).T, alpha=scale)
-    return y_NO, between_NR
+    b_RO = b_OR.to(x_NI.dtype).T
+    # addmm_ adds a product to y in place: a separate sum would read and write y once more.
+    if not is_half(x_NI.dtype):
+        return linear(x_NI, weight_OI, bias_O).addmm_(between_NR, b_RO, alpha=scale), between_NR
+    # x W^T rounded by itself would lie on the grid of its dtype, and an adapter that adds less than half a grid step
+    # would change no output at all, as it would change no weight if it were merged. A product sums in float32, together
+    # with what it is added to. The bias comes last: it lies on the grid too.
+    y_NO = x_NI.new_empty(len(x_NI), len(weight_OI)).addmm_(between_NR, b_RO, beta=0, alpha=scale)
+    y_NO.addmm_(x_NI, weight_OI.T)
+    return (y_NO if bias_O is None else y_NO.add_(bias_O)), between_NR
+
+
+def is_half(dtype: torch.dtype) -> bool:
+    """True for the floating-point types with fewer bits than float32."""
+    return dtype.is_floating_point and dtype.itemsize < torch.float32.itemsize
 
 
 class AdaptedLinear(torch.nn.Linear):

@@ -55,6 +55,17 @@ class Adapters:
         without: AbstractContextManager[None] = self._peft.disable_adapter()
         return without
 
+    @contextmanager
+    def lent(self, adapter: Adapter) -> Iterator[None]:
+        """While it is open the policy of `adapter` has its weights; afterwards its own again, bit for bit."""
+        parameters = self.parameters[adapter.policy]
+        own = {name: parameter.detach().clone() for name, parameter in parameters.items()}
+        try:
+            _fill(parameters, adapter.tensors)
+            yield
+        finally:
+            _fill(parameters, own)
+
     def copies(self, versions: Mapping[str, int]) -> list[Adapter]:
         """The adapter of every policy, its tensors copied."""
         return [
@@ -76,8 +87,7 @@ class Adapters:
         """The weights of `policy` are those in `folder`. Raises AdapterError, or LearnerError if they do not fit."""
         tensors = read_tensors(folder)
         self._check_fits(policy, folder, tensors)
-        for name, parameter in self.parameters[policy].items():
-            parameter.data.copy_(tensors[name])
+        _fill(self.parameters[policy], tensors)
 
     def _start_from(self, policy: str, folder: Path) -> None:
         try:
@@ -154,6 +164,11 @@ def _parameters_of(model: Any, policy: str) -> Parameters:
     for parameter in found.values():
         parameter.data = parameter.data.float()
     return found
+
+
+def _fill(parameters: Parameters, tensors: Mapping[str, Any]) -> None:
+    for name, parameter in parameters.items():
+        parameter.data.copy_(tensors[name])
 
 
 def _seed(seed: int, policy: str) -> None:

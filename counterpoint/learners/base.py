@@ -152,6 +152,13 @@ class Learner(Protocol):
         """Log-probability (nats) of each completion token under the current weights of the call's policy."""
         ...
 
+    def logprobs_with(self, adapter: Adapter, calls: Sequence[Call]) -> list[list[float]]:
+        """Log-probability (nats) of each completion token if the policy of `adapter` had its weights.
+
+        All calls are of that policy. Afterwards its own weights are, bit for bit, as before.
+        """
+        ...
+
     def base_logprobs(self, calls: Sequence[Call]) -> list[list[float]]:
         """Log-probability (nats) of each completion token under the base of the call's policy, without its adapter."""
         ...

@@ -38,6 +38,9 @@ class ByBase:
     def logprobs(self, calls: Sequence[Call]) -> list[list[float]]:
         return self._gathered(calls, lambda learner, mine: learner.logprobs(mine))
 
+    def logprobs_with(self, adapter: Adapter, calls: Sequence[Call]) -> list[list[float]]:
+        return self._learner(adapter.policy).logprobs_with(adapter, calls)
+
     def base_logprobs(self, calls: Sequence[Call]) -> list[list[float]]:
         return self._gathered(calls, lambda learner, mine: learner.base_logprobs(mine))
 

@@ -80,6 +80,10 @@ class Peft:
             found |= dict(zip(mine, self._passes.logprobs(policy, [calls[index] for index in mine]), strict=True))
         return [found[index] for index in range(len(calls))]
 
+    def logprobs_with(self, adapter: Adapter, calls: Sequence[Call]) -> list[list[float]]:
+        with self._adapters.lent(adapter):
+            return self._passes.logprobs(adapter.policy, calls)
+
     def base_logprobs(self, calls: Sequence[Call]) -> list[list[float]]:
         return self._passes.base_logprobs(calls)
 

@@ -48,7 +48,9 @@ def memory_of(
     """
     again = config.learner.gradient_checkpointing
     of = {policy: footprint(own.model, own.rank, checkpointing=again) for policy, own in settings.items()}
-    bases = sum({own.model.model_dump_json(): of[policy].weights for policy, own in settings.items()}.values())
+    sizes = {own.model.model_dump_json(): (own.model, of[policy].weights) for policy, own in settings.items()}
+    bases = sum(size for _, size in sizes.values())
+    copies = sum(size for model, size in sizes.values() if model.dtype == "float32")  # half precision is shared
     roles: dict[tuple[str, str], list[Turn]] = {}
     for turn in turns:
         if turn.call.policy in settings:
@@ -69,7 +71,7 @@ def memory_of(
     if is_own(config.sampler.name):
         weights = {"bases, for the learner; your own sampler is not counted": bases}
     else:
-        weights = {"bases, for learner and sampler": 2 * bases}
+        weights = {"bases, for learner and sampler": bases + copies}
         sampling = [_sampling(of[policy], said, config, most_tasks) for (policy, _), said in roles.items()]
         passing = {"sampling: caches and logits": max(sampling, default=0), **passing}
     return Memory(

@@ -13,10 +13,11 @@ from torch.nn.functional import pad
 from transformers import PreTrainedModel
 
 from counterpoint.adapter import Adapter
+from counterpoint.episode import Call
 from counterpoint.errors import SamplerError, unknown
 from counterpoint.forwards import Choice, forward_of
 from counterpoint.forwards.base import Decoding
-from counterpoint.samplers._weights import Merged, Weights
+from counterpoint.samplers._weights import Weights, lossless
 from counterpoint.samplers.base import MAX_CACHE_TOKENS, MAX_ROWS, Completion, Request
 
 PROBABILITIES_AT_ONCE = 2**24
@@ -36,7 +37,7 @@ class Engine:
         forward: Choice = "auto",
         max_rows: int = MAX_ROWS,
         max_cache_tokens: int = MAX_CACHE_TOKENS,
-        weights: Callable[[PreTrainedModel], Weights] = Merged,
+        weights: Callable[[PreTrainedModel], Weights] = lossless,
     ) -> None:
         """`model` is the frozen base; its weights are read, never written. `weights` says where adapters go.
 
@@ -71,6 +72,25 @@ class Engine:
                 found = self._generate(policy, [requests[mine[place]] for place in chunk])
                 completions |= {mine[place]: one for place, one in zip(chunk, found, strict=True)}
         return [completions[index] for index in range(len(requests))]
+
+    @torch.no_grad()
+    def logprobs(self, calls: Sequence[Call], *, base: bool = False) -> list[list[float]]:
+        """Log-probability (nats) of each completion token of `calls`, under the weights with which their policies
+        generate, or with `base` under those of the base. Raises SamplerError if a policy has no weights here.
+        """
+        found: dict[int, list[float]] = {}
+        for policy in dict.fromkeys(call.policy for call in calls):
+            mine = [index for index, call in enumerate(calls) if call.policy == policy]
+            self._use(policy)
+            if base:
+                self._in_use = None
+                self._weights.use(Adapter.base(policy))
+            while mine:
+                count = self._forward.fits([calls[index] for index in mine], self._max_cache_tokens)
+                part, mine = mine[:count], mine[count:]
+                rows = self._forward.score(self._model, [calls[index] for index in part]).logprobs_CT.tolist()
+                found |= {at: row[: len(calls[at].completion_ids)] for at, row in zip(part, rows, strict=True)}
+        return [found[index] for index in range(len(calls))]
 
     def _chunks(self, requests: Sequence[Request]) -> Iterator[range]:
         """Consecutive requests, as many at a time as there is room for, each distinct prompt counted once."""

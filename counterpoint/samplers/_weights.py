@@ -11,7 +11,7 @@ from transformers import PreTrainedModel
 
 from counterpoint.adapter import Adapter
 from counterpoint.errors import SamplerError
-from counterpoint.forwards.adapted import make_adaptable
+from counterpoint.forwards.adapted import is_half, make_adaptable
 
 
 class Weights(Protocol):
@@ -24,11 +24,22 @@ class Weights(Protocol):
         ...
 
 
+def lossless(model: PreTrainedModel) -> Weights:
+    """Merged where that loses nothing, which is in float32; beside the base in half precision."""
+    return Beside(model) if _has_half(model) else Merged(model)
+
+
 class Merged:
     """A copy of the base whose weights are W + scale * B A: as fast as the base, for twice its memory."""
 
     def __init__(self, model: PreTrainedModel) -> None:
-        """`model` is the frozen base; its weights are read, never written."""
+        """`model` is the frozen base; its weights are read, never written.
+
+        Raises SamplerError for half precision, whose weights cannot hold a small adapter: rounded to its grid, W plus
+        less than half a grid step is W.
+        """
+        if _has_half(model):
+            raise SamplerError("adapters cannot be merged into weights of half precision, which would round them away")
         self._base: dict[str, Tensor] = {name: one.detach() for name, one in model.named_parameters()}
         self.model: Any = copy.deepcopy(model)
         self._weights = dict(self.model.named_parameters())
@@ -47,12 +58,13 @@ class Merged:
 
 
 class Beside:
-    """The base itself, with adapters computed beside its layers, W x + scale * B (A x): for no memory of its own."""
+    """The base with adapters computed beside its layers, W x + scale * B (A x): for no memory of its own."""
 
     def __init__(self, model: PreTrainedModel) -> None:
-        """`model` is the frozen base, with which nobody else computes: its layers get the adapters."""
-        self.model: Any = model
-        self._layers = make_adaptable(model)
+        """`model` is the frozen base. Its modules stay as they are; its weights are shared, and never written."""
+        # A learner puts its adapters into the modules of `model`; weights are only read on both sides.
+        self.model: Any = copy.deepcopy(model, {id(one): one for one in model.parameters()})
+        self._layers = make_adaptable(self.model)
 
     def use(self, adapter: Adapter) -> None:
         """Raises SamplerError if the adapter does not fit the base."""
@@ -65,5 +77,9 @@ class Beside:
                     f"policy {adapter.policy!r}: its adapter is for another base model: it adapts {module}, which is no"
                     f" linear layer of {a_RI.shape[1]} inputs and {b_OR.shape[0]} outputs here"
                 )
-            device = found.weight.device
-            found.adapter = (a_RI.to(device), b_OR.to(device), adapter.scale)
+            # Cast here, and not for every token: it would be cast to that dtype in any case.
+            found.adapter = (a_RI.to(found.weight), b_OR.to(found.weight), adapter.scale)
+
+
+def _has_half(model: PreTrainedModel) -> bool:
+    return any(is_half(one.dtype) for one in model.parameters())

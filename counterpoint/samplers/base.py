@@ -7,18 +7,19 @@ parameters are its options:
 
 A recipe names it by `sampler = "my_module:my_sampler"`, or by a table with that `name` and its options. What it returns
 must keep the promises of `Sampler`; `counterpoint.testing.sampler_conformance` checks them. If it has a method `async
-def close(self)`, that is awaited when the run ends.
+def close(self)`, that is awaited when the run ends. If it has the method of `Scorer`, a run can prove what it generates
+with even where an adapter is small.
 """
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, runtime_checkable
 
 from counterpoint.adapter import Adapter
 from counterpoint.chat import Chat
 from counterpoint.config import ModelConfig
-from counterpoint.episode import Message
+from counterpoint.episode import Call, Message
 
 MAX_ROWS = 1024
 """Calls that are generated at once in this process, at most, unless the recipe says otherwise."""
@@ -110,4 +111,21 @@ class Sampler(Protocol):
 
     def digests(self) -> dict[str, str]:
         """For each policy the digest of the weights with which it generates now, as `Adapter.digest` has it."""
+        ...
+
+
+@runtime_checkable
+class Scorer(Protocol):
+    """Optional for a sampler: log-probabilities of given tokens, computed by the model that generates.
+
+    They tell more than those of generated tokens if they are computed as the learner computes its own, all calls of a
+    policy in one pass in their order: then both round alike, and a small change is not lost in rounding.
+    """
+
+    async def logprobs(self, calls: Sequence[Call], *, base: bool = False) -> list[list[float]]:
+        """Log-probability (nats) of each completion token of `calls`, at their temperatures.
+
+        They are those under the weights with which the policy of each call generates now, or with `base` under the base
+        without an adapter.
+        """
         ...

@@ -5,7 +5,7 @@ from contextlib import ExitStack, contextmanager
 
 from counterpoint.adapter import Adapter
 from counterpoint.errors import SamplerError, unknown
-from counterpoint.samplers.base import Completion, Request, Sampler, Session
+from counterpoint.samplers.base import Completion, Request, Sampler, Scorer, Session
 
 
 class ByPolicy:
@@ -30,6 +30,10 @@ class ByPolicy:
     def digests(self) -> dict[str, str]:
         return {policy: digest for sampler in self._distinct() for policy, digest in sampler.digests().items()}
 
+    def of(self, policy: str) -> Sampler:
+        """The sampler of a policy."""
+        return self._samplers[policy]
+
     def _distinct(self) -> list[Sampler]:
         return list({id(sampler): sampler for sampler in self._samplers.values()}.values())
 
@@ -42,3 +46,9 @@ class _Session:
         if request.policy not in self._sessions:
             raise SamplerError(unknown("policy", request.policy, self._sessions))
         return await self._sessions[request.policy].sample(request)
+
+
+def scorer_of(sampler: Sampler, policy: str) -> Scorer | None:
+    """The scorer of a policy; None if its sampler is none."""
+    own = sampler.of(policy) if isinstance(sampler, ByPolicy) else sampler
+    return own if isinstance(own, Scorer) else None

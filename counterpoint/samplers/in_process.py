@@ -11,6 +11,7 @@ from pydantic import Field
 
 from counterpoint.adapter import Adapter
 from counterpoint.clock import timed
+from counterpoint.episode import Call
 from counterpoint.samplers._wave import Wave, WaveSession
 from counterpoint.samplers.base import MAX_CACHE_TOKENS, MAX_ROWS, Base, Completion, Request
 
@@ -30,13 +31,14 @@ def in_process(
     """Generates with transformers, in this process.
 
     At most `max_rows` calls are generated at once, and no more than have `max_cache_tokens` tokens of prompts and
-    replies. Beside a learner, adapters are merged into a copy of each base; alone, they are computed beside the base
-    itself, which takes half the memory. Calls are generated once every open episode waits for one, which makes results
-    reproducible; with `patience` after that many seconds at the latest, so that an episode that waits for something
-    else does not hold up the others. Raises ModelError if a base cannot be loaded.
+    replies. Beside a learner, adapters are merged into a copy of each base in float32; in half precision, and without a
+    learner, they are computed beside the base itself, which takes half the memory. Calls are generated once every open
+    episode waits for one, which makes results reproducible; with `patience` after that many seconds at the latest, so
+    that an episode that waits for something else does not hold up the others. Raises ModelError if a base cannot be
+    loaded.
     """
     from counterpoint.samplers._engine import Engine  # not above: its options are checked without torch
-    from counterpoint.samplers._weights import Beside, Merged
+    from counterpoint.samplers._weights import Beside, lossless
 
     engines: dict[str, Engine] = {}
     for base in bases:
@@ -46,7 +48,7 @@ def in_process(
             forward=base.config.forward,
             max_rows=max_rows,
             max_cache_tokens=max_cache_tokens,
-            weights=Merged if base.has_learner else Beside,
+            weights=lossless if base.has_learner else Beside,
         )
         engines |= dict.fromkeys(base.policies, engine)
     return InProcess(next(iter(engines.values())), engines, patience)
@@ -72,6 +74,14 @@ class InProcess:
 
     def digests(self) -> dict[str, str]:
         return {policy: digest for engine in self._engines() for policy, digest in engine.digests().items()}
+
+    async def logprobs(self, calls: Sequence[Call], *, base: bool = False) -> list[list[float]]:
+        """Those of `Scorer`."""
+        found: dict[int, list[float]] = {}
+        for engine in self._engines():
+            mine = [index for index, call in enumerate(calls) if self._engine(call.policy) is engine]
+            found |= dict(zip(mine, engine.logprobs([calls[index] for index in mine], base=base), strict=True))
+        return [found[index] for index in range(len(calls))]
 
     @timed("sampling")
     def _compute(self, requests: Sequence[Request]) -> list[Completion]:
