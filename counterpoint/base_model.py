@@ -21,6 +21,7 @@ from counterpoint.chat import Chat
 from counterpoint.config import ModelConfig
 from counterpoint.errors import ModelError
 from counterpoint.locate import ALLOWED, check_device, locate
+from counterpoint.targets import targets_of
 
 _LONG_TEXT = "sequence-length-is-longer-than-the-specified-maximum"
 """The warning that transformers gives once, unless it is marked as given: too long a prompt is an error here."""
@@ -98,18 +99,26 @@ class BaseSize:
     """The size of a base model."""
 
     parameters: int
+    active: int
+    """The parameters that a token passes through: fewer than all in a mixture of experts."""
     linear_width: int
-    """Inputs plus outputs, summed over the linear layers that get adapters."""
+    """Inputs plus outputs, summed over the layers that get adapters."""
+    adapted: str
+    """The layers that get adapters, by their names."""
+    not_adapted: str
+    """The parts that get none although they have weights, beside the embeddings and the head; empty if there are
+    none."""
 
 
 def base_size(config: ModelConfig) -> BaseSize:
     """The size of the model that the recipe names; no weights are read. Raises ModelError."""
-    model = model_without_weights(config)
-    head = model.get_output_embeddings()
-    linear = [module for module in model.modules() if isinstance(module, torch.nn.Linear) and module is not head]
+    targets = targets_of(model_without_weights(config))
     return BaseSize(
-        parameters=sum(parameter.numel() for parameter in model.parameters()),
-        linear_width=sum(layer.in_features + layer.out_features for layer in linear),
+        parameters=targets.parameters,
+        active=targets.parameters - targets.idle,
+        linear_width=sum(inputs + outputs for inputs, outputs in targets.layers.values()),
+        adapted=targets.adapted,
+        not_adapted=targets.not_adapted,
     )
 
 

@@ -1,0 +1,179 @@
+"""Tiny random models of every causal architecture that transformers has, for the tests of architectures."""
+
+from typing import Any
+
+import torch
+from transformers import AutoConfig, AutoModelForCausalLM
+
+VOCABULARY = 96
+_SIZES: dict[str, Any] = {
+    "vocab_size": VOCABULARY,
+    "hidden_size": 32,
+    "n_embd": 32,
+    "d_model": 32,
+    "embed_dim": 32,
+    "word_embed_proj_dim": 32,
+    "embedding_size": 32,
+    "num_hidden_layers": 2,
+    "n_layer": 2,
+    "n_layers": 2,
+    "num_layers": 2,
+    "decoder_layers": 2,
+    "encoder_layers": 2,
+    "num_attention_heads": 4,
+    "n_head": 4,
+    "n_heads": 4,
+    "num_heads": 4,
+    "decoder_attention_heads": 4,
+    "encoder_attention_heads": 4,
+    "attention_heads": 4,
+    "num_key_value_heads": 2,
+    "head_dim": 8,
+    "intermediate_size": 48,
+    "ffn_dim": 48,
+    "n_inner": 48,
+    "ffn_hidden_size": 48,
+    "decoder_ffn_dim": 48,
+    "encoder_ffn_dim": 48,
+    "moe_intermediate_size": 24,
+    "shared_expert_intermediate_size": 24,
+    "shared_intermediate_size": 24,
+    "intermediate_size_mlp": 48,
+    "moe_shared_expert_intermediate_size": 24,
+    "max_position_embeddings": 256,
+    "n_positions": 256,
+    "n_ctx": 256,
+    "max_seq_len": 256,
+    "rotary_dim": 8,
+    "sliding_window": 16,
+    "attention_chunk_size": 16,
+    "pad_token_id": 0,
+    "bos_token_id": 1,
+    "eos_token_id": 2,
+    "num_experts": 4,
+    "num_local_experts": 4,
+    "n_routed_experts": 4,
+    "moe_num_experts": 4,
+    "num_experts_per_tok": 2,
+    "num_experts_per_token": 2,
+    "moe_topk": 2,
+    "top_k": 2,
+    "moe_k": 2,
+    "top_k_experts": 2,
+    "n_group": 1,
+    "topk_group": 1,
+    "num_expert_group": 1,
+    "first_k_dense_replace": 1,
+    "num_dense_layers": 1,
+    "n_shared_experts": 1,
+    "q_lora_rank": 16,
+    "kv_lora_rank": 16,
+    "qk_rope_head_dim": 8,
+    "qk_nope_head_dim": 8,
+    "v_head_dim": 8,
+    "mamba_n_heads": 4,
+    "mamba_d_head": 16,
+    "mamba_d_state": 8,
+    "mamba_num_heads": 4,
+    "mamba_head_dim": 16,
+    "n_mamba_heads": 1,
+    "mamba_expand": 2,
+    "mamba_chunk_size": 8,
+    "chunk_size": 8,
+    "mamba_dt_rank": 4,
+    "ssm_state_size": 8,
+    "state_size": 8,
+    "time_step_rank": 4,
+    "linear_num_key_heads": 2,
+    "linear_num_value_heads": 4,
+    "linear_key_head_dim": 8,
+    "linear_value_head_dim": 8,
+    "attention_hidden_size": 64,
+    "attention_head_dim": 16,
+    "lru_width": 32,
+    "vocab_size_per_layer_input": VOCABULARY,
+    "hidden_size_per_layer_input": 8,
+    "laurel_rank": 4,
+    "num_kv_shared_layers": 0,
+    "kv_channels": 8,
+    "initializer_range": 0.2,
+    "index_n_heads": 2,
+    "index_head_dim": 16,
+    "index_topk": 8,
+    "dim_model_base": 16,
+    "dtype": None,
+}
+"""Names that many configurations share, with values that make a model small."""
+_MAMBA = {"mamba_n_heads": 8, "mamba_d_head": 8, "mamba_d_state": 8}
+_OWN: dict[str, dict[str, Any]] = {
+    "bamba": {"attn_layer_indices": [1], **_MAMBA},
+    "granitemoehybrid": {"layer_types": ["linear_attention", "full_attention"], **_MAMBA},
+    "jamba": {"attn_layer_period": 2, "attn_layer_offset": 1, "expert_layer_period": 2, "expert_layer_offset": 1},
+    "recurrent_gemma": {"num_hidden_layers": 3},
+    "falcon_h1": {"mamba_d_ssm": 64, "mamba_n_heads": 8, "mamba_d_head": 8},
+    "mamba2": {"num_heads": 8, "head_dim": 8, "n_groups": 2},
+    "nemotron_h": {"n_groups": 2, "mamba_num_heads": 8, "mamba_head_dim": 8},
+    "rwkv": {"attention_hidden_size": 32},
+    "dots1": {"n_routed_experts": 4, "n_shared_experts": 1, "num_experts_per_tok": 2, "first_k_dense_replace": 1},
+    "hunyuan_v1_moe": {"head_dim": 8, "moe_topk": 2},
+    "hunyuan_v1_dense": {"head_dim": 8},
+    "ministral": {"head_dim": 8},
+    "nemotron": {"num_key_value_heads": 2},
+    "minimax": {"head_dim": 8, "block_size": 8},
+    "lfm2": {"layer_types": ["conv", "full_attention"]},
+    "lfm2_moe": {"layer_types": ["conv", "full_attention"]},
+    "longcat_flash": {"qk_head_dim": 16, "num_layers": 1, "zero_expert_num": 2, "expert_ffn_hidden_size": 24},
+    "qwen4_exp_text": {"indexer_n_heads": 2, "indexer_kv_heads": 1, "indexer_head_dim": 8, "indexer_budget": 8},
+    "laguna": {"num_attention_heads_per_layer": [4, 4]},
+    "diffllama": {"num_key_value_heads": 4},
+}
+"""What a configuration needs beside."""
+
+
+def tiny_config(kind: str, **more: Any) -> Any:
+    """A small configuration of the model type `kind`."""
+    made = AutoConfig.for_model(kind)
+    for part in _parts(made):
+        _shrink(part)
+    own = made.get_text_config() if hasattr(made, "get_text_config") else made
+    if getattr(own, "kv_lora_rank", None) and hasattr(own, "num_key_value_heads"):
+        own.num_key_value_heads = own.num_attention_heads
+    for name, value in {**_OWN.get(kind, {}), **more}.items():
+        setattr(own, name, value)
+    return made
+
+
+def _parts(config: Any) -> list[Any]:
+    inner = [getattr(config, name) for name in getattr(config, "sub_configs", {}) if getattr(config, name, None)]
+    return [config, *(part for one in inner for part in _parts(one))]
+
+
+def _shrink(config: Any) -> None:
+    known = config.to_dict()
+    layers = next((known[n] for n in ("num_hidden_layers", "n_layer", "num_layers", "n_layers") if n in known), None)
+    for name, value in _SIZES.items():
+        target = config.attribute_map.get(name, name)
+        if target in known and not (known[target] is None and name not in ("pad_token_id", "bos_token_id", "dtype")):
+            if isinstance(known[target], bool) or isinstance(known[target], list | tuple) and name != "eos_token_id":
+                continue
+            setattr(config, target, value)
+    for name, value in known.items():
+        if isinstance(value, list | tuple) and layers and len(value) == layers and layers > 2:
+            distinct = list(dict.fromkeys(map(str, value)))
+            first = {str(one): one for one in reversed(value)}
+            setattr(config, name, [first[one] for one in (distinct * 2)[: max(2, len(distinct))]])
+            for count in ("num_hidden_layers", "n_layer", "num_layers"):
+                if count in known:
+                    setattr(config, count, max(2, len(distinct)))
+
+
+def tiny_model(kind: str, seed: int = 0, **more: Any) -> Any:
+    """A random model (float32) of that type, frozen and in evaluation mode."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        config = tiny_config(kind, **more)
+        model = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
+        for name, parameter in model.named_parameters():
+            if parameter.dim() == 1 and parameter.std() == 0:
+                parameter.data.add_(0.1 * torch.randn_like(parameter))
+    return model.eval().requires_grad_(False)
