@@ -12,11 +12,13 @@ from transformers import (
     AutoModelForCausalLM,
     AutoTokenizer,
     GenerationConfig,
+    PreTrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
 from transformers.utils import logging
 
+from counterpoint.architectures import check_architecture
 from counterpoint.chat import Chat
 from counterpoint.config import ModelConfig
 from counterpoint.errors import ModelError
@@ -55,7 +57,7 @@ def load_base_model(config: ModelConfig) -> BaseModel:
 
 def _loaded(config: ModelConfig) -> tuple[Any, Mapping[str, Any]]:
     """The model, and transformers' report of missing tensors."""
-    path, options = locate(config)
+    path, options = _located(config)
     model, report = AutoModelForCausalLM.from_pretrained(
         path, dtype=DTYPES[config.dtype], output_loading_info=True, **options
     )
@@ -64,7 +66,7 @@ def _loaded(config: ModelConfig) -> tuple[Any, Mapping[str, Any]]:
 
 def load_chat(config: ModelConfig) -> Chat:
     """The chat template of the model that the recipe names. Raises ModelError; reads no weights."""
-    path, options = locate(config)
+    path, options = _located(config)
     with _reading(config):
         tokenizer = AutoTokenizer.from_pretrained(path, **options)
     if tokenizer.chat_template is None:
@@ -86,9 +88,10 @@ def load_chat(config: ModelConfig) -> Chat:
 
 def model_without_weights(config: ModelConfig) -> Any:
     """The model that the recipe names, in its dtype, on torch's meta device. Raises ModelError."""
-    path, options = locate(config)
+    path, options = _located(config)
     with _reading(config), torch.device("meta"):
         found = AutoConfig.from_pretrained(path, **options)
+        check_architecture(found.to_dict(), config.path)
         model = AutoModelForCausalLM.from_config(found, dtype=DTYPES[config.dtype])
     model.name_or_path = config.path
     return model
@@ -122,6 +125,19 @@ def base_size(config: ModelConfig) -> BaseSize:
     )
 
 
+def _located(config: ModelConfig) -> tuple[str, dict[str, Any]]:
+    """The arguments for transformers. Raises ModelError if there is no such model, or one of a refused architecture.
+
+    A .gguf file says its architecture once it has been parsed.
+    """
+    path, options = locate(config)
+    if "gguf_file" not in options:
+        with _reading(config):
+            settings, _ = PreTrainedConfig.get_config_dict(path, **options)
+        check_architecture(settings, config.path)
+    return path, {**options, "trust_remote_code": False}
+
+
 @contextmanager
 def _reading(config: ModelConfig) -> Iterator[None]:
     """Turn any exception of transformers while it reads a model into a ModelError of one line that names the model.
@@ -132,7 +148,18 @@ def _reading(config: ModelConfig) -> Iterator[None]:
     logging.disable_progress_bar()
     try:
         yield
-    except (OSError, ValueError, ImportError, KeyError, RuntimeError, SafetensorError) as error:
+    except ModelError:
+        raise
+    except (
+        OSError,
+        ValueError,
+        ImportError,
+        LookupError,
+        RuntimeError,
+        TypeError,
+        AttributeError,
+        SafetensorError,
+    ) as error:
         reason = str(error).strip().split("\n")[0]
         raise ModelError(f"model.path = {config.path!r} cannot be loaded: {reason} (allowed: {ALLOWED})") from error
     finally:
@@ -156,7 +183,7 @@ def _without_bar() -> Iterator[None]:
 def _stop_ids(tokenizer: PreTrainedTokenizerBase, path: str, options: dict[str, Any]) -> frozenset[int]:
     """The end tokens of the model's generation settings, if it has any, and of its tokenizer."""
     try:
-        settings = {name: value for name, value in options.items() if name != "gguf_file"}
+        settings = {name: value for name, value in options.items() if name in ("revision", "local_files_only")}
         configured = GenerationConfig.from_pretrained(path, **settings).eos_token_id
     except OSError:
         configured = None

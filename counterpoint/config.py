@@ -32,9 +32,10 @@ class ModelConfig(Section):
     rounded, so `run.proof_tolerance` must be larger."""
     device: str = "cpu"
     """The torch device on which sampler and learner compute: "cpu", "cuda", or one GPU such as "cuda:1"."""
-    forward: Literal["auto", "packed", "plain"] = "auto"
+    forward: Literal["auto", "packed", "plain", "whole"] = "auto"
     """The implementation of the forward pass. "packed" uses no padding and computes every shared prefix once. "plain"
-    works with every model. "auto" uses packed if it gives the same log-probabilities as plain in a short test."""
+    is for other attention, "whole" for layers that keep a state, as in hybrids with linear attention. "auto" takes the
+    first of them that agrees with full passes over single calls in a short test."""
     thinking: Thinking = "off"
     """Reasoning before the answer, for models that support it. "off": no reasoning. "on": the model reasons, and its
     reasoning is hidden from the other roles. "shown": the reasoning is part of the text that the other roles see."""

@@ -1,6 +1,8 @@
 """The layers of a base model that get adapters, and those that stay as they are. It needs no weights."""
 
+import inspect
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -12,10 +14,15 @@ _LIKE_LINEAR = ("FalconLinear", "AdaptedLinear", "AdaptedConv1D")
 """Subclasses that compute what their parents compute."""
 _CHOOSING = re.compile(r"(^|\.)(gate|indexer|altup)(\.|$)|router", re.IGNORECASE)
 """Modules that choose experts or tokens: the choice has no gradient, and the adapters would act through it alone."""
+_OTHER_SENSES = re.compile(r"(^|[._])(vision|visual|image|img|audio|speech|embed_tokens_extend)", re.IGNORECASE)
+"""Parts of a model that do not read text, which a few models keep within their decoder."""
 _EXPERTS_PER_TOKEN = ("num_experts_per_tok", "num_experts_per_token", "moe_topk", "moe_k", "top_k_experts", "moe_top_k")
 _EXPERTS = re.compile(r"(^|\.)\w*experts(\.|$)")
 _NOT_FOR_PEFT = ("falcon_h1", "mamba", "mamba2", "falcon_mamba", "nemotron_h")
 """Model types whose `out_proj` PEFT refuses: fused kernels read its weight, not its output."""
+
+_RENAMED = {"laguna": re.compile(r"shared_experts")}
+"""Model type -> the layers whose adapters PEFT renames when it loads them, so that it would not find them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,21 +63,27 @@ class Targets:
 def targets_of(model: Any) -> Targets:
     """The layers of `model`, which may be on the meta device and has no adapters yet, that get adapters.
 
-    They are the linear layers of its text decoder, except its head, and except those that choose experts or tokens.
+    They are the linear layers of its text decoder without its head. Left out are layers that only choose experts or
+    tokens, layers whose weight the layer around them multiplies by itself, such as Mamba's `dt_proj`, because it would
+    skip an adapter, and layers that share their weight, because a merged adapter would act in all of them.
     """
     head, decoder = model.get_output_embeddings(), _decoder(model)
     within = {id(module) for module in decoder.modules()}
+    every = dict(model.named_modules(remove_duplicate=False))
+    used = Counter(id(module.weight) for module in every.values() if isinstance(module, torch.nn.Linear))
     layers: dict[str, tuple[int, int]] = {}
     left_out: dict[str, int] = {}
     transposed = False
-    for path, module in model.named_modules(remove_duplicate=True):
+    for path, module in model.named_modules():
         own = sum(parameter.numel() for parameter in module.parameters(recurse=False))
         if not own or module is head or isinstance(module, torch.nn.Embedding):
             continue
-        if id(module) not in within:
+        if id(module) not in within or _OTHER_SENSES.search(path):
             _add(left_out, _outside(path), own)
         elif (why := _why_not(path, module, model.config.model_type)) is not None:
             _add(left_out, why, own)
+        elif is_adaptable(module) and (used[id(module.weight)] > 1 or _skipped(every, path)):
+            _add(left_out, _short(path), own)
         elif is_adaptable(module):
             layers[path] = sizes_of(module)
             transposed = transposed or isinstance(module, Conv1D)
@@ -113,7 +126,19 @@ def _why_not(path: str, module: Any, kind: str) -> str | None:
         return _short(path)
     if kind in _NOT_FOR_PEFT and path.endswith(".out_proj"):
         return "out_proj"
+    if kind in _RENAMED and (found := _RENAMED[kind].search(path)):
+        return found[0]
     return None
+
+
+def _skipped(every: Mapping[str, Any], path: str) -> bool:
+    """True if the module around this layer uses its weight and not its output."""
+    around, _, name = path.rpartition(".")
+    try:
+        source = inspect.getsource(type(every[around]))
+    except (OSError, TypeError):  # its source is not on this machine, or it is built in
+        return False
+    return bool(re.search(rf"self\.{name}\.weight\s*@", source))
 
 
 def _short(path: str) -> str:

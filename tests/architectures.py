@@ -3,6 +3,7 @@
 from typing import Any
 
 import torch
+from hybrids import HYBRIDS
 from transformers import AutoConfig, AutoModelForCausalLM
 
 VOCABULARY = 96
@@ -104,27 +105,21 @@ _SIZES: dict[str, Any] = {
     "dtype": None,
 }
 """Names that many configurations share, with values that make a model small."""
-_MAMBA = {"mamba_n_heads": 8, "mamba_d_head": 8, "mamba_d_state": 8}
 _OWN: dict[str, dict[str, Any]] = {
-    "bamba": {"attn_layer_indices": [1], **_MAMBA},
-    "granitemoehybrid": {"layer_types": ["linear_attention", "full_attention"], **_MAMBA},
-    "jamba": {"attn_layer_period": 2, "attn_layer_offset": 1, "expert_layer_period": 2, "expert_layer_offset": 1},
-    "recurrent_gemma": {"num_hidden_layers": 3},
-    "falcon_h1": {"mamba_d_ssm": 64, "mamba_n_heads": 8, "mamba_d_head": 8},
-    "mamba2": {"num_heads": 8, "head_dim": 8, "n_groups": 2},
-    "nemotron_h": {"n_groups": 2, "mamba_num_heads": 8, "mamba_head_dim": 8},
-    "rwkv": {"attention_hidden_size": 32},
     "dots1": {"n_routed_experts": 4, "n_shared_experts": 1, "num_experts_per_tok": 2, "first_k_dense_replace": 1},
     "hunyuan_v1_moe": {"head_dim": 8, "moe_topk": 2},
     "hunyuan_v1_dense": {"head_dim": 8},
     "ministral": {"head_dim": 8},
     "nemotron": {"num_key_value_heads": 2},
-    "minimax": {"head_dim": 8, "block_size": 8},
-    "lfm2": {"layer_types": ["conv", "full_attention"]},
-    "lfm2_moe": {"layer_types": ["conv", "full_attention"]},
     "longcat_flash": {"qk_head_dim": 16, "num_layers": 1, "zero_expert_num": 2, "expert_ffn_hidden_size": 24},
-    "qwen4_exp_text": {"indexer_n_heads": 2, "indexer_kv_heads": 1, "indexer_head_dim": 8, "indexer_budget": 8},
     "laguna": {"num_attention_heads_per_layer": [4, 4]},
+    "deepseek_v2": {"num_experts_per_tok": 2},
+    "cohere_compass_text": {
+        "layer_types": ["full_attention", "sliding_attention"],
+        "rope_parameters": {
+            kind: {"rope_type": "default", "rope_theta": 10000.0} for kind in ("full_attention", "sliding_attention")
+        },
+    },
     "diffllama": {"num_key_value_heads": 4},
 }
 """What a configuration needs beside."""
@@ -132,11 +127,13 @@ _OWN: dict[str, dict[str, Any]] = {
 
 def tiny_config(kind: str, **more: Any) -> Any:
     """A small configuration of the model type `kind`."""
+    if kind in HYBRIDS:
+        return AutoConfig.for_model(kind, **{**HYBRIDS[kind], "vocab_size": VOCABULARY, **more})
     made = AutoConfig.for_model(kind)
     for part in _parts(made):
         _shrink(part)
     own = made.get_text_config() if hasattr(made, "get_text_config") else made
-    if getattr(own, "kv_lora_rank", None) and hasattr(own, "num_key_value_heads"):
+    if own.to_dict().get("kv_lora_rank") and hasattr(own, "num_key_value_heads"):
         own.num_key_value_heads = own.num_attention_heads
     for name, value in {**_OWN.get(kind, {}), **more}.items():
         setattr(own, name, value)
@@ -154,7 +151,7 @@ def _shrink(config: Any) -> None:
     for name, value in _SIZES.items():
         target = config.attribute_map.get(name, name)
         if target in known and not (known[target] is None and name not in ("pad_token_id", "bos_token_id", "dtype")):
-            if isinstance(known[target], bool) or isinstance(known[target], list | tuple) and name != "eos_token_id":
+            if isinstance(known[target], bool) or (isinstance(known[target], list | tuple) and name != "eos_token_id"):
                 continue
             setattr(config, target, value)
     for name, value in known.items():
@@ -173,7 +170,9 @@ def tiny_model(kind: str, seed: int = 0, **more: Any) -> Any:
         torch.manual_seed(seed)
         config = tiny_config(kind, **more)
         model = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
-        for name, parameter in model.named_parameters():
-            if parameter.dim() == 1 and parameter.std() == 0:
+        for parameter in model.parameters():
+            if kind in HYBRIDS and parameter.dim() >= 2:
+                parameter.data.normal_(0.0, parameter[0].numel() ** -0.5)
+            elif kind not in HYBRIDS and parameter.dim() == 1 and parameter.std() == 0:
                 parameter.data.add_(0.1 * torch.randn_like(parameter))
     return model.eval().requires_grad_(False)

@@ -34,6 +34,10 @@ class Subject:
     """The name by which transformers loads the base: a folder, or a name on the hub."""
     stop_ids: Sequence[int]
     """The tokens that end a reply."""
+    adapted: str = "all linear layers"
+    """The layers that have adapters."""
+    not_adapted: str = ""
+    """The parts of the base that have none, beside its embeddings and its head."""
 
 
 def card(subject: Subject) -> str:
@@ -85,7 +89,8 @@ def _training(subject: Subject) -> str:
         "steps": f"{subject.step} of {config.run.steps}, each {counted(rollouts.tasks_per_step, 'problem')} x"
         f" {counted(rollouts.group_size, 'episode')}",
         "trained": _trained(settings),
-        "adapter": f"rank {settings.rank}, alpha {settings.alpha:g}, all linear layers",
+        "adapter": f"rank {settings.rank}, alpha {settings.alpha:g}, {subject.adapted}",
+        "not adapted": subject.not_adapted,
         "sampling": f"temperature {rollouts.temperature:g}, at most {counted(rollouts.max_tokens, 'token')} per call",
         "seed": str(config.run.seed),
         "versions": ", ".join(f"{name} {version}" for name, version in facts.get("versions", {}).items()),

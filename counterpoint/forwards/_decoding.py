@@ -192,7 +192,8 @@ def _empty_replies(like: _PromptCache, rows: int, capacity: int, *, zero: bool) 
     """An empty reply cache. With `zero` it holds zeros: a weight of 0 times an uninitialised NaN would be NaN."""
     _, heads, _, width = like.keys.shape
     new = like.keys.new_zeros if zero else like.keys.new_empty
-    return _ReplyCache(new(rows, heads, width, capacity), new(rows, heads, capacity, width))
+    # The values of some models (multi-head latent attention) are not as wide as their keys.
+    return _ReplyCache(new(rows, heads, width, capacity), new(rows, heads, capacity, like.values.shape[3]))
 
 
 class _Recording:

@@ -55,6 +55,16 @@ class Forward(Protocol):
         ...
 
 
+def padded_rows_within(ordered: Sequence[Call], max_tokens: int) -> int:
+    """The number of first calls that fit into `max_tokens` tokens when each is a row as wide as the longest."""
+    widest = 0
+    for count, call in enumerate(ordered):
+        widest = max(widest, len(call.prompt_ids) + len(call.completion_ids))
+        if count and widest * (count + 1) > max_tokens:
+            return count
+    return len(ordered)
+
+
 def pad(rows: Sequence[Sequence[int]], device: torch.device) -> tuple[Tensor, Tensor]:
     """Ids padded on the right with 0, and a mask that is 1 at ids and 0 at padding; both (rows, longest), integers."""
     width = max(len(row) for row in rows)

@@ -1,4 +1,4 @@
-"""The plain forward, with the cache and masks of transformers: it runs every model that transformers can load.
+"""The plain forward, with the cache and masks of transformers, for models whose layers are attention.
 
 Shapes: P distinct prompts, C calls, L prompt tokens, T completion tokens, V vocabulary.
 """
@@ -13,7 +13,7 @@ from torch import Tensor
 from transformers.cache_utils import DynamicCache
 
 from counterpoint.episode import Call
-from counterpoint.forwards.base import Decoding, Scored, pad
+from counterpoint.forwards.base import Decoding, Scored, pad, padded_rows_within
 
 
 class Plain:
@@ -37,12 +37,7 @@ class Plain:
         return Scored(logprobs_CT * mask_CT, mask_CT.float())
 
     def fits(self, ordered: Sequence[Call], max_tokens: int) -> int:
-        widest = 0
-        for count, call in enumerate(ordered):
-            widest = max(widest, len(call.prompt_ids) + len(call.completion_ids))
-            if count and widest * (count + 1) > max_tokens:
-                return count
-        return len(ordered)
+        return padded_rows_within(ordered, max_tokens)
 
     def start(self, model: Any, prompts: Sequence[Sequence[int]], rows: Sequence[int], most: int) -> Decoding:
         return _Decoding(model, prefill(model, prompts, rows))

@@ -81,15 +81,28 @@ class Plan:
         return self.setup.tasks.warnings()
 
     @property
+    def adapters(self) -> tuple[str, ...]:
+        """For every base that a policy trains on, the layers that get adapters and the parts that do not."""
+        trained = {self.settings[name].model.path: size for name, size in self.sizes.items() if self._learns(name)}
+        return tuple(f"{path}: {_adapters_of(size)}" for path, size in trained.items())
+
+    def _learns(self, policy: str) -> bool:
+        return self.settings[policy].trainable or bool(self.settings[policy].adapter)
+
+    @property
+    def left_out(self) -> tuple[str, ...]:
+        """The same for the bases of which a part gets no adapters: whoever trains them should know."""
+        partly = {self.settings[name].model.path for name, size in self.sizes.items() if size.not_adapted}
+        return tuple(line for line in self.adapters if line.partition(": ")[0] in partly)
+
+    @property
     def calls_per_step(self) -> int:
         """At most, if the workflow's number of calls varies."""
         rollouts = self.config.rollout
         return rollouts.tasks_per_step * rollouts.group_size * len(self.rehearsal.calls)
 
     def adapter_parameters(self, policy: str) -> int:
-        """The trainable parameters of a policy: rank * (inputs + outputs), summed over the linear layers of its
-        base.
-        """
+        """The trainable parameters of a policy: rank * (inputs + outputs), summed over its adapted layers."""
         return self.settings[policy].rank * self.sizes[policy].linear_width
 
     def memory(self) -> "Memory":
@@ -123,7 +136,7 @@ class Plan:
                 seen.add(call.prompt_ids)
                 tokens = len(call.prompt_ids) * prompts + rollouts.group_size * rollouts.max_tokens
                 each = 8 if self.settings[call.policy].trainable else 2
-                operations += each * self.sizes[call.policy].parameters * rollouts.tasks_per_step * tokens
+                operations += each * self.sizes[call.policy].active * rollouts.tasks_per_step * tokens
         return operations
 
     def lines(self) -> list[str]:
@@ -136,6 +149,7 @@ class Plan:
             f"roles       {', '.join(self.roles)}",
             "routing     " + ", ".join(f"{role} -> {_listed(found)}" for role, found in routes.items()),
             *(f"policy      {name}: {self._describe(name)}" for name in self.settings),
+            *(f"adapters    {line}" for line in self.adapters),
             "tasks       " + ", ".join(f"{count} {split}" for split, count in self.splits.items()),
             *(f"warning     {line}" for line in self.warnings),
             f"per step    {self._arithmetic()}",
@@ -168,7 +182,8 @@ class Plan:
         if own.endpoint is not None:
             return f"{own.endpoint.model} at {own.endpoint.url}, never trained"
         size = self.sizes[policy]
-        base = f"{own.model.path}, {size.parameters:,} parameters"
+        active = "" if size.active == size.parameters else f", of which a token uses {size.active:,}"
+        base = f"{own.model.path}, {size.parameters:,} parameters{active}"
         if not own.trainable:
             return f"{base}, frozen" + (f", with {own.adapter}" if own.adapter else "")
         start = f", from {own.adapter}" if own.adapter else ""
@@ -186,6 +201,10 @@ class Plan:
             f"{counted(rollouts.tasks_per_step, 'task')} x {counted(rollouts.group_size, 'rollout')} x"
             f" {counted(calls, 'call')} = {counted(self.calls_per_step, 'call')}, {updates}"
         )
+
+
+def _adapters_of(size: "BaseSize") -> str:
+    return size.adapted + (f"; not on {size.not_adapted}" if size.not_adapted else "")
 
 
 def plan(config: Config) -> Plan:
