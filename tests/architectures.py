@@ -1,10 +1,27 @@
 """Tiny random models of every causal architecture that transformers has, for the tests of architectures."""
 
+import copy
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import torch
 from hybrids import HYBRIDS
+from peft import PeftModel
+from torch import Tensor
 from transformers import AutoConfig, AutoModelForCausalLM
+
+from counterpoint.config import PolicySettings
+from counterpoint.episode import Call, CallKey
+from counterpoint.forwards import forward_of
+from counterpoint.forwards.base import Forward
+from counterpoint.learners._adapters import Adapters
+from counterpoint.samplers._engine import Engine
+from counterpoint.samplers._weights import Beside, Merged
+from counterpoint.samplers.base import Completion, Request
+from counterpoint.targets import targets_of
 
 VOCABULARY = 96
 _SIZES: dict[str, Any] = {
@@ -176,3 +193,143 @@ def tiny_model(kind: str, seed: int = 0, **more: Any) -> Any:
             elif kind not in HYBRIDS and parameter.dim() == 1 and parameter.std() == 0:
                 parameter.data.add_(0.1 * torch.randn_like(parameter))
     return model.eval().requires_grad_(False)
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A tiny model of one type: how it is computed, what is adapted, and the largest difference of each comparison."""
+
+    forward: str
+    layers: int
+    left_out: frozenset[str]
+    effect: float
+    """Nats by which the random adapter changes log-probabilities: without an effect, nothing would be compared."""
+    differences: Mapping[str, float]
+    """In nats; of gradients relative to their norm."""
+    without_gradient: tuple[str, ...]
+    changed_alone: int
+    """Calls of which other tokens were sampled when they were sampled alone."""
+
+
+def finding_of(kind: str, folder: Path) -> Finding:
+    """The tiny model of that type learned from, sampled from and exported to `folder`, compared with plain PEFT."""
+    base = tiny_model(kind)
+    targets = targets_of(base)
+    adapters = _random_adapters(copy.deepcopy(base))
+    (adapter,) = (one for one in adapters.copies({"other": 1, "policy": 1}) if one.policy == "policy")
+    adapters.use("policy")
+    forward = forward_of(adapters.model)
+    adapter.write(folder)
+    exported = PeftModel.from_pretrained(copy.deepcopy(base), str(folder), is_trainable=True).eval()
+    calls = _calls()
+    wanted = [_full_pass(exported, call) for call in calls]
+    differences = {"learner": _apart(_scored(forward, adapters.model, calls), wanted)}
+    differences["gradient"], without = _gradients_apart(adapters, forward, exported, calls, wanted)
+    said: list[Call] = []
+    changed = 0
+    for weights in (Merged, Beside):
+        engine = Engine(copy.deepcopy(base), frozenset({2}), weights=weights)
+        engine.load([adapter])
+        requests = [_request(call) for call in calls]
+        said = [_as_said(call, one) for call, one in zip(calls, engine.compute(requests), strict=True)]
+        found = [torch.tensor(call.logprobs) for call in said]
+        name = weights.__name__.lower()
+        differences[f"sampler, {name}"] = _apart(found, [_full_pass(exported, call) for call in said])
+        differences[f"learner of sampled, {name}"] = _apart(found, _scored(forward, adapters.model, said))
+        first = engine.compute(requests[:1])[0]
+        changed += first.ids != said[0].completion_ids
+    with torch.no_grad():
+        merged = exported.merge_and_unload()
+        differences["merged export"] = _apart([_full_pass(merged, call) for call in calls], wanted)
+    return Finding(
+        forward=forward.name,
+        layers=len(targets.layers),
+        left_out=frozenset(targets.left_out),
+        effect=_apart([_full_pass(base, call) for call in calls], wanted),
+        differences=differences,
+        without_gradient=without,
+        changed_alone=changed,
+    )
+
+
+def _random_adapters(model: Any) -> Adapters:
+    settings = {name: PolicySettings(rank=3, alpha=6.0) for name in ("other", "policy")}
+    adapters = Adapters(model, settings, seed=0)
+    generator = torch.Generator().manual_seed(1)
+    for parameters in adapters.parameters.values():
+        for parameter in parameters.values():
+            parameter.data = 0.2 * torch.randn(parameter.shape, generator=generator)
+    return adapters
+
+
+def _calls() -> list[Call]:
+    """Calls of differing lengths, beyond a sliding window, with prompts that are shared, partly shared or not."""
+    source = random.Random(0)
+
+    def ids(count: int) -> tuple[int, ...]:
+        return tuple(source.randrange(3, VOCABULARY) for _ in range(count))
+
+    shared = ids(23)
+    prompts = [shared, shared, shared[:12] + ids(17), ids(7), ids(41)]
+    return [
+        Call(
+            key=CallKey("role", slot, 0),
+            policy="policy",
+            version=0,
+            messages=(),
+            prompt_ids=prompt,
+            completion_ids=ids(count),
+            logprobs=(),
+            text="",
+            finish="length",
+            seed=slot,
+            temperature=1.0,
+        )
+        for slot, (prompt, count) in enumerate(zip(prompts, (9, 3, 5, 11, 6), strict=True))
+    ]
+
+
+def _request(call: Call) -> Request:
+    count = 4 + 3 * len(call.completion_ids)
+    return Request(
+        policy="policy", prompt_ids=call.prompt_ids, max_tokens=count, temperature=call.temperature, seed=call.seed
+    )
+
+
+def _as_said(call: Call, said: Completion) -> Call:
+    return replace(call, completion_ids=said.ids, logprobs=said.logprobs)
+
+
+def _full_pass(model: Any, call: Call) -> Tensor:
+    """The completion's log-probabilities by one pass over the call alone, without padding and without a cache."""
+    ids = torch.tensor([[*call.prompt_ids, *call.completion_ids]])
+    logprobs = torch.log_softmax(model(input_ids=ids, use_cache=False).logits[0].float(), dim=-1)
+    chosen = logprobs[len(call.prompt_ids) - 1 : -1]
+    return chosen.gather(1, torch.tensor(call.completion_ids)[:, None])[:, 0]
+
+
+@torch.no_grad()
+def _scored(forward: Forward, model: Any, calls: Sequence[Call]) -> list[Tensor]:
+    rows = forward.score(model, calls).logprobs_CT
+    return [row[: len(call.completion_ids)] for row, call in zip(rows, calls, strict=True)]
+
+
+def _gradients_apart(
+    adapters: Adapters, forward: Forward, exported: Any, calls: Sequence[Call], wanted: Sequence[Tensor]
+) -> tuple[float, tuple[str, ...]]:
+    """The relative difference of the learner's gradient and of PEFT's, and the tensors that have none."""
+    weights = torch.tensor([0.5, -1.0, 2.0, 0.7, -0.3])
+    mine = dict(adapters.parameters["policy"])
+    loss = (forward.score(adapters.model, calls).logprobs_CT * weights[:, None]).sum()
+    found = torch.autograd.grad(loss, list(mine.values()), allow_unused=True)
+    theirs = {name.replace(".default", ""): one for name, one in exported.named_parameters() if "lora_" in name}
+    plain = torch.stack([(row * weight).sum() for row, weight in zip(wanted, weights, strict=True)]).sum()
+    expected = torch.autograd.grad(plain, [theirs[name] for name in mine], allow_unused=True)
+    without = tuple(name for name, one in zip(mine, found, strict=True) if one is None or not one.abs().max() > 0)
+    pairs = [(a, b) for a, b in zip(found, expected, strict=True) if a is not None and b is not None]
+    apart = torch.stack([(a - b).pow(2).sum() for a, b in pairs]).sum().sqrt()
+    return float(apart / torch.stack([b.pow(2).sum() for _, b in pairs]).sum().sqrt()), without
+
+
+def _apart(found: Sequence[Tensor], wanted: Sequence[Tensor]) -> float:
+    return max(float((one.detach() - other.detach()).abs().max()) for one, other in zip(found, wanted, strict=True))
