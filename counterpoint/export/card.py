@@ -34,10 +34,6 @@ class Subject:
     """The name by which transformers loads the base: a folder, or a name on the hub."""
     stop_ids: Sequence[int]
     """The tokens that end a reply."""
-    adapted: str = "all linear layers"
-    """The layers that have adapters."""
-    not_adapted: str = ""
-    """The parts of the base that have none, beside its embeddings and its head."""
 
 
 def card(subject: Subject) -> str:
@@ -74,6 +70,7 @@ def _introduction(subject: Subject) -> str:
 def _training(subject: Subject) -> str:
     config, settings, facts = subject.run.config, subject.settings, subject.run.facts
     algorithm, rollouts, model = config.algorithm, config.rollout, settings.model
+    adapted = facts.get("adapters", {}).get(subject.policy.name, {})
     names = {
         key: _named(getattr(algorithm, key))
         for key in ("credit", "advantage", "loss", "aggregation", "correction", "kl")
@@ -89,8 +86,8 @@ def _training(subject: Subject) -> str:
         "steps": f"{subject.step} of {config.run.steps}, each {counted(rollouts.tasks_per_step, 'problem')} x"
         f" {counted(rollouts.group_size, 'episode')}",
         "trained": _trained(settings),
-        "adapter": f"rank {settings.rank}, alpha {settings.alpha:g}, {subject.adapted}",
-        "not adapted": subject.not_adapted,
+        "adapter": f"rank {settings.rank}, alpha {settings.alpha:g}, {adapted.get('on', 'all linear layers')}",
+        "not adapted": adapted.get("not_on", ""),
         "sampling": f"temperature {rollouts.temperature:g}, at most {counted(rollouts.max_tokens, 'token')} per call",
         "seed": str(config.run.seed),
         "versions": ", ".join(f"{name} {version}" for name, version in facts.get("versions", {}).items()),

@@ -43,10 +43,9 @@ def export(run: Run, name: str, folder: Path, *, step: Step | None = None, merge
     check_empty(folder)
     from transformers import PreTrainedTokenizerBase  # after whatever can be wrong without it
 
-    from counterpoint.base_model import base_size, load_chat
+    from counterpoint.base_model import load_chat
 
     chat = load_chat(settings.model)
-    size = base_size(settings.model)
     tokenizer = chat.tokenizer
     if not isinstance(tokenizer, PreTrainedTokenizerBase):
         raise ModelError(f"model.path = {settings.model.path!r}: its tokenizer cannot be saved")
@@ -62,7 +61,6 @@ def export(run: Run, name: str, folder: Path, *, step: Step | None = None, merge
         folder=folder.resolve().name,
         base=base,
         stop_ids=stop_ids,
-        **({"adapted": size.adapted, "not_adapted": size.not_adapted} if size.not_adapted else {}),
     )
     partial = folder.resolve().with_name(f".{subject.folder}.partial")
     shutil.rmtree(partial, ignore_errors=True)

@@ -82,18 +82,24 @@ class Plan:
 
     @property
     def adapters(self) -> tuple[str, ...]:
-        """For every base that a policy trains on, the layers that get adapters and the parts that do not."""
-        trained = {self.settings[name].model.path: size for name, size in self.sizes.items() if self._learns(name)}
-        return tuple(f"{path}: {_adapters_of(size)}" for path, size in trained.items())
-
-    def _learns(self, policy: str) -> bool:
-        return self.settings[policy].trainable or bool(self.settings[policy].adapter)
+        """For every base with adapters, the layers that get them, and the parts that do not."""
+        bases = {self.settings[name].model.path: size for name, size in self.sizes.items() if self._has_adapter(name)}
+        return tuple(
+            f"{path}: {size.adapted}" + (f"; not on {size.not_adapted}" if size.not_adapted else "")
+            for path, size in bases.items()
+        )
 
     @property
-    def left_out(self) -> tuple[str, ...]:
-        """The same for the bases of which a part gets no adapters: whoever trains them should know."""
-        partly = {self.settings[name].model.path for name, size in self.sizes.items() if size.not_adapted}
-        return tuple(line for line in self.adapters if line.partition(": ")[0] in partly)
+    def partly_adapted(self) -> dict[str, dict[str, str]]:
+        """The same, as "on" and "not_on", for every policy whose base has parts that get no adapters."""
+        return {
+            name: {"on": size.adapted, "not_on": size.not_adapted}
+            for name, size in self.sizes.items()
+            if size.not_adapted and self._has_adapter(name)
+        }
+
+    def _has_adapter(self, policy: str) -> bool:
+        return self.settings[policy].trainable or bool(self.settings[policy].adapter)
 
     @property
     def calls_per_step(self) -> int:
@@ -201,10 +207,6 @@ class Plan:
             f"{counted(rollouts.tasks_per_step, 'task')} x {counted(rollouts.group_size, 'rollout')} x"
             f" {counted(calls, 'call')} = {counted(self.calls_per_step, 'call')}, {updates}"
         )
-
-
-def _adapters_of(size: "BaseSize") -> str:
-    return size.adapted + (f"; not on {size.not_adapted}" if size.not_adapted else "")
 
 
 def plan(config: Config) -> Plan:
