@@ -140,12 +140,26 @@ _OWN: dict[str, dict[str, Any]] = {
     "diffllama": {"num_key_value_heads": 4},
 }
 """What a configuration needs beside."""
+_WHOLE: dict[str, dict[str, Any]] = {
+    **HYBRIDS,
+    "dbrx": {
+        "vocab_size": VOCABULARY,
+        "d_model": 32,
+        "n_heads": 4,
+        "n_layers": 2,
+        "max_seq_len": 256,
+        "attn_config": {"kv_n_heads": 2, "clip_qkv": 8.0, "rope_theta": 10000.0},
+        "ffn_config": {"hidden_size": 32, "ffn_hidden_size": 24, "moe_num_experts": 4, "moe_top_k": 2},
+        "initializer_range": 0.2,
+    },
+}
+"""Configurations of which every value is given here."""
 
 
 def tiny_config(kind: str, **more: Any) -> Any:
     """A small configuration of the model type `kind`."""
-    if kind in HYBRIDS:
-        return AutoConfig.for_model(kind, **{**HYBRIDS[kind], "vocab_size": VOCABULARY, **more})
+    if kind in _WHOLE:
+        return AutoConfig.for_model(kind, **{**_WHOLE[kind], "vocab_size": VOCABULARY, **more})
     made = AutoConfig.for_model(kind)
     for part in _parts(made):
         _shrink(part)
@@ -179,6 +193,12 @@ def _shrink(config: Any) -> None:
             for count in ("num_hidden_layers", "n_layer", "num_layers"):
                 if count in known:
                     setattr(config, count, max(2, len(distinct)))
+
+
+def tiny_shape(kind: str) -> Any:
+    """The tiny model of that type on the meta device, without values."""
+    with torch.device("meta"):
+        return AutoModelForCausalLM.from_config(tiny_config(kind), dtype=torch.float32).eval()
 
 
 def tiny_model(kind: str, seed: int = 0, **more: Any) -> Any:
