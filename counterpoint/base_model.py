@@ -10,6 +10,7 @@ from safetensors import SafetensorError
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
+    AutoModelForImageTextToText,
     AutoTokenizer,
     GenerationConfig,
     PreTrainedConfig,
@@ -58,10 +59,22 @@ def load_base_model(config: ModelConfig) -> BaseModel:
 def _loaded(config: ModelConfig) -> tuple[Any, Mapping[str, Any]]:
     """The model, and transformers' report of missing tensors."""
     path, options = _located(config)
-    model, report = AutoModelForCausalLM.from_pretrained(
-        path, dtype=DTYPES[config.dtype], output_loading_info=True, **options
-    )
+    kind = AutoModelForCausalLM
+    if "gguf_file" not in options:
+        kind = loader_of(AutoConfig.from_pretrained(path, **options))
+    model, report = kind.from_pretrained(path, dtype=DTYPES[config.dtype], output_loading_info=True, **options)
+    check_architecture(model.config.to_dict(), config.path)
     return model, report
+
+
+def loader_of(found: PreTrainedConfig) -> Any:
+    """The class of transformers that makes a model of these settings, also one that reads images beside text."""
+    return AutoModelForCausalLM if type(found) in AutoModelForCausalLM._model_mapping else AutoModelForImageTextToText
+
+
+def empty_model(found: PreTrainedConfig, dtype: torch.dtype) -> Any:
+    """A model of these settings with random weights, or with none on torch's meta device."""
+    return loader_of(found).from_config(found, dtype=dtype)
 
 
 def load_chat(config: ModelConfig) -> Chat:
@@ -92,7 +105,7 @@ def model_without_weights(config: ModelConfig) -> Any:
     with _reading(config), torch.device("meta"):
         found = AutoConfig.from_pretrained(path, **options)
         check_architecture(found.to_dict(), config.path)
-        model = AutoModelForCausalLM.from_config(found, dtype=DTYPES[config.dtype])
+        model = empty_model(found, DTYPES[config.dtype])
     model.name_or_path = config.path
     return model
 
@@ -106,6 +119,8 @@ class BaseSize:
     """The parameters that a token passes through: fewer than all in a mixture of experts."""
     linear_width: int
     """Inputs plus outputs, summed over the layers that get adapters."""
+    loader: str
+    """The name of the class of transformers that loads it."""
     adapted: str
     """The layers that get adapters, by their names."""
     not_adapted: str
@@ -115,11 +130,13 @@ class BaseSize:
 
 def base_size(config: ModelConfig) -> BaseSize:
     """The size of the model that the recipe names; no weights are read. Raises ModelError."""
-    targets = targets_of(model_without_weights(config))
+    model = model_without_weights(config)
+    targets = targets_of(model)
     return BaseSize(
         parameters=targets.parameters,
         active=targets.parameters - targets.idle,
         linear_width=sum(inputs + outputs for inputs, outputs in targets.layers.values()),
+        loader=loader_of(model.config).__name__,
         adapted=targets.adapted,
         not_adapted=targets.not_adapted,
     )

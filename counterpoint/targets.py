@@ -14,7 +14,9 @@ _LIKE_LINEAR = ("FalconLinear", "AdaptedLinear", "AdaptedConv1D")
 """Subclasses that compute what their parents compute."""
 _CHOOSING = re.compile(r"(^|\.)(gate|indexer|altup)(\.|$)|router", re.IGNORECASE)
 """Modules that choose experts or tokens: the choice has no gradient, and the adapters would act through it alone."""
-_OTHER_SENSES = re.compile(r"(^|[._])(vision|visual|image|img|audio|speech|embed_tokens_extend)", re.IGNORECASE)
+_OTHER_SENSES = re.compile(
+    r"(^|[._])(vision|visual|image|img|audio|speech|multi_modal|connector|embed_tokens_extend)", re.IGNORECASE
+)
 """Parts of a model that do not read text, which a few models keep within their decoder."""
 _EXPERTS_PER_TOKEN = ("num_experts_per_tok", "num_experts_per_token", "moe_topk", "moe_k", "top_k_experts", "moe_top_k")
 _EXPERTS = re.compile(r"(^|\.)\w*experts(\.|$)")
@@ -79,10 +81,12 @@ def targets_of(model: Any) -> Targets:
         if not own or module is head or isinstance(module, torch.nn.Embedding):
             continue
         if id(module) not in within or _OTHER_SENSES.search(path):
-            _add(left_out, _outside(path), own)
+            _add(left_out, _outside(path, module), own)
         elif (why := _why_not(path, module, model.config.model_type)) is not None:
             _add(left_out, why, own)
-        elif is_adaptable(module) and (used[id(module.weight)] > 1 or _skipped(every, path)):
+        elif is_adaptable(module) and used[id(module.weight)] > 1:
+            _add(left_out, "layers that share weights", own)
+        elif is_adaptable(module) and _skipped(every, path):
             _add(left_out, _short(path), own)
         elif is_adaptable(module):
             layers[path] = sizes_of(module)
@@ -148,10 +152,11 @@ def _short(path: str) -> str:
     return f"{named[-1]}.{last}" if named else last
 
 
-def _outside(path: str) -> str:
-    """The name of the part outside the text decoder, such as "vision_tower"."""
-    parts = [part for part in path.split(".") if part not in ("model", "transformer")]
-    return parts[0] if parts else path
+def _outside(path: str, module: Any) -> str:
+    """The name of a part outside the text decoder."""
+    parts = [part for part in path.split(".") if part not in ("", "model", "transformer")]
+    name = parts[0] if parts else str(next(name for name, _ in module.named_parameters(recurse=False)))
+    return "images and sound" if _OTHER_SENSES.search(f"{path}.{name}") else name
 
 
 def _add(found: dict[str, int], name: str, count: int) -> None:

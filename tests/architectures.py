@@ -11,8 +11,9 @@ import torch
 from hybrids import HYBRIDS
 from peft import PeftModel
 from torch import Tensor
-from transformers import AutoConfig, AutoModelForCausalLM
+from transformers import AutoConfig
 
+from counterpoint.base_model import empty_model
 from counterpoint.config import PolicySettings
 from counterpoint.episode import Call, CallKey
 from counterpoint.forwards import forward_of
@@ -137,6 +138,18 @@ _OWN: dict[str, dict[str, Any]] = {
             kind: {"rope_type": "default", "rope_theta": 10000.0} for kind in ("full_attention", "sliding_attention")
         },
     },
+    "qwen2_vl": {"rope_parameters": {"rope_type": "default", "rope_theta": 10000.0, "mrope_section": [2, 1, 1]}},
+    "qwen2_5_vl": {"rope_parameters": {"rope_type": "default", "rope_theta": 10000.0, "mrope_section": [2, 1, 1]}},
+    "glm4v": {"rope_parameters": {"rope_type": "default", "rope_theta": 10000.0, "mrope_section": [2, 1, 1]}},
+    "glm4v_moe": {
+        "rope_parameters": {
+            "rope_type": "default",
+            "rope_theta": 10000.0,
+            "partial_rotary_factor": 1.0,
+            "mrope_section": [2, 1, 1],
+        }
+    },
+    "lfm2_vl": {"layer_types": ["conv", "full_attention"]},
     "diffllama": {"num_key_value_heads": 4},
 }
 """What a configuration needs beside."""
@@ -166,6 +179,9 @@ def tiny_config(kind: str, **more: Any) -> Any:
     own = made.get_text_config() if hasattr(made, "get_text_config") else made
     if own.to_dict().get("kv_lora_rank") and hasattr(own, "num_key_value_heads"):
         own.num_key_value_heads = own.num_attention_heads
+    rotary = own.to_dict().get("rope_parameters") or {}
+    if "mrope_section" in rotary:
+        own.rope_parameters = {**rotary, "mrope_section": [2, 1, 1]}
     for name, value in {**_OWN.get(kind, {}), **more}.items():
         setattr(own, name, value)
     return made
@@ -198,7 +214,7 @@ def _shrink(config: Any) -> None:
 def tiny_shape(kind: str) -> Any:
     """The tiny model of that type on the meta device, without values."""
     with torch.device("meta"):
-        return AutoModelForCausalLM.from_config(tiny_config(kind), dtype=torch.float32).eval()
+        return empty_model(tiny_config(kind), torch.float32).eval()
 
 
 def tiny_model(kind: str, seed: int = 0, **more: Any) -> Any:
@@ -206,7 +222,7 @@ def tiny_model(kind: str, seed: int = 0, **more: Any) -> Any:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         config = tiny_config(kind, **more)
-        model = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
+        model = empty_model(config, torch.float32)
         for parameter in model.parameters():
             if kind in HYBRIDS and parameter.dim() >= 2:
                 parameter.data.normal_(0.0, parameter[0].numel() ** -0.5)

@@ -70,7 +70,7 @@ def _introduction(subject: Subject) -> str:
 def _training(subject: Subject) -> str:
     config, settings, facts = subject.run.config, subject.settings, subject.run.facts
     algorithm, rollouts, model = config.algorithm, config.rollout, settings.model
-    adapted = facts.get("adapters", {}).get(subject.policy.name, {})
+    adapted = _adapted(subject)
     names = {
         key: _named(getattr(algorithm, key))
         for key in ("credit", "advantage", "loss", "aggregation", "correction", "kl")
@@ -95,6 +95,12 @@ def _training(subject: Subject) -> str:
     }
     lines = [f"| {name} | {value} |" for name, value in rows.items() if value]
     return "\n".join(["## Training", "", "| | |", "|---|---|", *lines])
+
+
+def _adapted(subject: Subject) -> Mapping[str, str]:
+    """The layers that got adapters, the parts that did not, and the class that loads the base, unless all is usual."""
+    found: Mapping[str, str] = subject.run.facts.get("adapters", {}).get(subject.policy.name, {})
+    return found
 
 
 def _trained(settings: PolicySettings) -> str:
@@ -163,12 +169,13 @@ def _loading(subject: Subject) -> str:
     model, folder = subject.settings.model, json.dumps(subject.folder)
     shipped = model.path in MICRO_MODELS
     dtype = f"dtype=torch.{model.dtype}"
+    loader = _adapted(subject).get("loader", "AutoModelForCausalLM")
     if subject.merged:
-        loaded = [f"model = AutoModelForCausalLM.from_pretrained({folder}, {dtype})"]
+        loaded = [f"model = {loader}.from_pretrained({folder}, {dtype})"]
     else:
         place = f"str(micro_model({json.dumps(model.path)}))" if shipped else json.dumps(subject.base)
         loaded = [
-            f"base = AutoModelForCausalLM.from_pretrained({place}{_source(model)}, {dtype})",
+            f"base = {loader}.from_pretrained({place}{_source(model)}, {dtype})",
             f"model = PeftModel.from_pretrained(base, {folder})",
         ]
     options = "".join(f", {name}={value!r}" for name, value in model.template_options.items())
@@ -180,7 +187,7 @@ def _loading(subject: Subject) -> str:
             "```python",
             "import torch",
             *([] if subject.merged else ["from peft import PeftModel"]),
-            "from transformers import AutoModelForCausalLM, AutoTokenizer",
+            f"from transformers import {loader}, AutoTokenizer",
             *(["", "from counterpoint.models import micro_model"] if shipped and not subject.merged else []),
             "",
             *loaded,

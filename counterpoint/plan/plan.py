@@ -91,9 +91,12 @@ class Plan:
 
     @property
     def partly_adapted(self) -> dict[str, dict[str, str]]:
-        """The same, as "on" and "not_on", for every policy whose base has parts that get no adapters."""
+        """The same, as "on" and "not_on", for every policy whose base has parts that get no adapters.
+
+        "loader" is the class of transformers that loads the base.
+        """
         return {
-            name: {"on": size.adapted, "not_on": size.not_adapted}
+            name: {"on": size.adapted, "not_on": size.not_adapted, "loader": size.loader}
             for name, size in self.sizes.items()
             if size.not_adapted and self._has_adapter(name)
         }
