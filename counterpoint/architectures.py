@@ -14,6 +14,8 @@ CHECKED = frozenset(_TABLE["checked"])
 """Model types of transformers of which a tiny model was trained, sampled from and exported: `docs/models.md`."""
 REFUSED: dict[str, str] = {kind: reason for reason, kinds in _TABLE["refused"].items() for kind in kinds}
 """Model type of transformers -> why it is refused."""
+EXPANDED = "mxfp4"
+"""The quantization that is undone when a model is loaded, without loss: that of the weights of GPT-OSS."""
 ALLOWED_ARCHITECTURES = "llama, qwen3, gemma3, mistral, gpt_oss and others: docs/models.md lists all"
 
 
@@ -39,6 +41,14 @@ def check_architecture(settings: Mapping[str, Any], path: str) -> None:
         )
 
 
+def quantized_by(settings: Mapping[str, Any]) -> str:
+    """The method with which the model's weights are quantized; empty if they are not."""
+    quantized = settings.get("quantization_config")
+    if not quantized:
+        return ""
+    return str(quantized.get("quant_method", "unknown")) if isinstance(quantized, Mapping) else "unknown"
+
+
 def _why_not(kind: str, settings: Mapping[str, Any]) -> str:
     if kind in REFUSED:
         return REFUSED[kind]
@@ -51,8 +61,7 @@ def _why_not(kind: str, settings: Mapping[str, Any]) -> str:
 
 
 def _why_not_quantized(settings: Mapping[str, Any]) -> str:
-    quantized = settings.get("quantization_config")
-    if not quantized:
+    method = quantized_by(settings)
+    if method in ("", EXPANDED):
         return ""
-    method = quantized.get("quant_method", "unknown") if isinstance(quantized, Mapping) else "unknown"
     return f"its weights are quantized ({method}): use a copy in bfloat16 or float32, or a .gguf file"

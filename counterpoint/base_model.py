@@ -13,13 +13,14 @@ from transformers import (
     AutoModelForImageTextToText,
     AutoTokenizer,
     GenerationConfig,
+    Mxfp4Config,
     PreTrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
 from transformers.utils import logging
 
-from counterpoint.architectures import check_architecture
+from counterpoint.architectures import EXPANDED, check_architecture, quantized_by
 from counterpoint.chat import Chat
 from counterpoint.config import ModelConfig
 from counterpoint.errors import ModelError
@@ -59,10 +60,15 @@ def load_base_model(config: ModelConfig) -> BaseModel:
 def _loaded(config: ModelConfig) -> tuple[Any, Mapping[str, Any]]:
     """The model, and transformers' report of missing tensors."""
     path, options = _located(config)
-    kind = AutoModelForCausalLM
+    kind: Any = AutoModelForCausalLM
+    expanded = False
     if "gguf_file" not in options:
-        kind = loader_of(AutoConfig.from_pretrained(path, **options))
-    model, report = kind.from_pretrained(path, dtype=DTYPES[config.dtype], output_loading_info=True, **options)
+        found = AutoConfig.from_pretrained(path, **options)
+        kind, expanded = loader_of(found), quantized_by(found.to_dict()) == EXPANDED
+    how = {"quantization_config": Mxfp4Config(dequantize=True)} if expanded else {}
+    model, report = kind.from_pretrained(path, dtype=DTYPES[config.dtype], output_loading_info=True, **how, **options)
+    if expanded:  # or they would be saved under the names of quantized weights
+        model._weight_conversions = []
     check_architecture(model.config.to_dict(), config.path)
     return model, report
 

@@ -13,8 +13,8 @@ from peft import PeftModel
 from torch import Tensor
 from transformers import AutoConfig
 
-from counterpoint.base_model import empty_model
-from counterpoint.config import PolicySettings
+from counterpoint.base_model import empty_model, loader_of
+from counterpoint.config import ModelConfig, PolicySettings
 from counterpoint.episode import Call, CallKey
 from counterpoint.forwards import forward_of
 from counterpoint.forwards.base import Forward
@@ -228,6 +228,7 @@ def tiny_model(kind: str, seed: int = 0, **more: Any) -> Any:
                 parameter.data.normal_(0.0, parameter[0].numel() ** -0.5)
             elif kind not in HYBRIDS and parameter.dim() == 1 and parameter.std() == 0:
                 parameter.data.add_(0.1 * torch.randn_like(parameter))
+    model.name_or_path = kind
     return model.eval().requires_grad_(False)
 
 
@@ -276,7 +277,9 @@ def finding_of(kind: str, folder: Path) -> Finding:
         changed += first.ids != said[0].completion_ids
     with torch.no_grad():
         merged = exported.merge_and_unload()
-        differences["merged export"] = _apart([_full_pass(merged, call) for call in calls], wanted)
+        merged.save_pretrained(folder / "merged")
+        reloaded = loader_of(merged.config).from_pretrained(folder / "merged", dtype=torch.float32)
+        differences["merged export"] = _apart([_full_pass(reloaded, call) for call in calls], wanted)
     return Finding(
         forward=forward.name,
         layers=len(targets.layers),
@@ -289,7 +292,8 @@ def finding_of(kind: str, folder: Path) -> Finding:
 
 
 def _random_adapters(model: Any) -> Adapters:
-    settings = {name: PolicySettings(rank=3, alpha=6.0) for name in ("other", "policy")}
+    base = ModelConfig(path=model.name_or_path)
+    settings = {name: PolicySettings(rank=3, alpha=6.0, model=base) for name in ("other", "policy")}
     adapters = Adapters(model, settings, seed=0)
     generator = torch.Generator().manual_seed(1)
     for parameters in adapters.parameters.values():

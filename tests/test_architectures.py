@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 from architectures import Finding, finding_of, tiny_model, tiny_shape
+from safetensors.torch import load_file, save_file
 from torch_build import fresh_model, session_folder, tiny_folder
 from transformers.models.auto.modeling_auto import (
     MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
@@ -42,6 +43,8 @@ REPRESENTATIVE = (
     "qwen3_5_text",
 )
 """One of each kind: ALiBi, latent attention, fused projections, images, transposed weights, sinks, experts, a state."""
+LIBRARIES = pytest.mark.filterwarnings("ignore")
+"""Libraries warn about many of these odd little models."""
 NATS = 1e-3
 """Two correct computations in float32 differ by less, the random adapter changes log-probabilities by 50 times more."""
 
@@ -63,11 +66,13 @@ def assert_right(kind: str, found: Finding) -> None:
     assert (found.forward, found.left_out) == rows(PAGE)[kind]
 
 
+@LIBRARIES
 @pytest.mark.parametrize("kind", REPRESENTATIVE)
 def test_a_kind_of_architecture_is_learned_sampled_and_exported_alike(kind, tmp_path):
     assert_right(kind, finding_of(kind, tmp_path))
 
 
+@LIBRARIES
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", sorted(CHECKED - {*REPRESENTATIVE}))
 def test_every_architecture_is_learned_sampled_and_exported_alike(kind, tmp_path):
@@ -247,3 +252,49 @@ def test_a_model_that_cannot_be_computed_right_is_refused_when_it_is_loaded_what
     for kind in ("bert", "roberta", "electra"):
         with pytest.raises(ModelError, match=r"^[^\n]+$"):
             forward_of(tiny_model(kind))
+
+
+# Weights that are expanded
+
+FP4 = torch.tensor([0, 0.5, 1, 1.5, 2, 3, 4, 6, -0.0, -0.5, -1, -1.5, -2, -3, -4, -6])
+"""The values of four bits: a sign, two bits of exponent, one of mantissa."""
+
+
+def quantized(folder: Path) -> dict[str, torch.Tensor]:
+    """A GPT-OSS whose experts are in MXFP4, as it is published; returns what these weights mean."""
+    tokenizer = load_chat(ModelConfig(path=str(tiny_folder()))).tokenizer
+    model = tiny_model("gpt_oss", intermediate_size=32, vocab_size=len(tokenizer))
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(str(folder))
+    tensors, meaning = {}, {}
+    generator = torch.Generator().manual_seed(0)
+    for name, tensor in load_file(folder / "model.safetensors").items():
+        if not name.endswith(("experts.gate_up_proj", "experts.down_proj")):
+            tensors[name] = tensor
+            continue
+        experts, inputs, outputs = tensor.shape
+        blocks = torch.randint(0, 256, (experts, outputs, inputs // 32, 16), dtype=torch.uint8, generator=generator)
+        scales = torch.randint(122, 126, (experts, outputs, inputs // 32), dtype=torch.uint8, generator=generator)
+        tensors |= {f"{name}_blocks": blocks, f"{name}_scales": scales}
+        values = torch.stack([FP4[(blocks & 15).long()], FP4[(blocks >> 4).long()]], dim=-1).flatten(-2)
+        meaning[name] = (values * 2.0 ** (scales.int() - 127)[..., None]).flatten(2).transpose(1, 2)
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    settings = json.loads((folder / "config.json").read_text())
+    settings["quantization_config"] = {"quant_method": "mxfp4", "modules_to_not_convert": ["lm_head"]}
+    (folder / "config.json").write_text(json.dumps(settings))
+    return meaning
+
+
+def test_the_weights_of_gpt_oss_are_expanded_exactly_and_saved_as_what_they_are(tmp_path):
+    meaning = quantized(tmp_path / "quantized")
+    model = load_base_model(ModelConfig(path=str(tmp_path / "quantized"))).model
+    assert len(meaning) == 4
+    for name, wanted in meaning.items():
+        assert torch.equal(model.get_parameter(name), wanted)
+    model.save_pretrained(tmp_path / "saved")
+    again = load_file(tmp_path / "saved" / "model.safetensors")
+    assert all(torch.equal(again[name], wanted) for name, wanted in meaning.items())
+    assert "quantization_config" not in json.loads((tmp_path / "saved" / "config.json").read_text())
+    assert base_size(ModelConfig(path=str(tmp_path / "quantized"))).parameters == sum(
+        parameter.numel() for parameter in model.parameters()
+    )
