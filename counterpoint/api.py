@@ -295,6 +295,8 @@ def create(
     """
     check_startable(planned)
     run = begin(planned.config, out, recipe, overrides)
+    if planned.partly_adapted:
+        run.note({"adapters": planned.partly_adapted})
     if profile:
         run.start_profile()
     return run

@@ -10,17 +10,22 @@ from safetensors import SafetensorError
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
+    AutoModelForImageTextToText,
     AutoTokenizer,
     GenerationConfig,
+    Mxfp4Config,
+    PreTrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
 from transformers.utils import logging
 
+from counterpoint.architectures import EXPANDED, check_architecture, quantized_by
 from counterpoint.chat import Chat
 from counterpoint.config import ModelConfig
 from counterpoint.errors import ModelError
 from counterpoint.locate import ALLOWED, check_device, locate
+from counterpoint.targets import targets_of
 from counterpoint.vocabulary import chat_of
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
@@ -53,16 +58,33 @@ def load_base_model(config: ModelConfig) -> BaseModel:
 
 def _loaded(config: ModelConfig) -> tuple[Any, Mapping[str, Any]]:
     """The model, and transformers' report of missing tensors."""
-    path, options = locate(config)
-    model, report = AutoModelForCausalLM.from_pretrained(
-        path, dtype=DTYPES[config.dtype], output_loading_info=True, **options
-    )
+    path, options = _located(config)
+    kind: Any = AutoModelForCausalLM
+    expanded = False
+    if "gguf_file" not in options:
+        found = AutoConfig.from_pretrained(path, **options)
+        kind, expanded = loader_of(found), quantized_by(found.to_dict()) == EXPANDED
+    how = {"quantization_config": Mxfp4Config(dequantize=True)} if expanded else {}
+    model, report = kind.from_pretrained(path, dtype=DTYPES[config.dtype], output_loading_info=True, **how, **options)
+    if expanded:  # or they would be saved under the names of quantized weights
+        model._weight_conversions = []
+    check_architecture(model.config.to_dict(), config.path)
     return model, report
+
+
+def loader_of(found: PreTrainedConfig) -> Any:
+    """The class of transformers that makes a model of these settings, also one that reads images beside text."""
+    return AutoModelForCausalLM if type(found) in AutoModelForCausalLM._model_mapping else AutoModelForImageTextToText
+
+
+def empty_model(found: PreTrainedConfig, dtype: torch.dtype) -> Any:
+    """A model of these settings with random weights, or with none on torch's meta device."""
+    return loader_of(found).from_config(found, dtype=dtype)
 
 
 def load_chat(config: ModelConfig) -> Chat:
     """The chat template of the model that the recipe names. Raises ModelError; reads no weights."""
-    path, options = locate(config)
+    path, options = _located(config)
     with _reading(config):
         tokenizer = AutoTokenizer.from_pretrained(path, **options)
         rows = getattr(AutoConfig.from_pretrained(path, **options).get_text_config(), "vocab_size", None)
@@ -72,10 +94,11 @@ def load_chat(config: ModelConfig) -> Chat:
 
 def model_without_weights(config: ModelConfig) -> Any:
     """The model that the recipe names, in its dtype, on torch's meta device. Raises ModelError."""
-    path, options = locate(config)
+    path, options = _located(config)
     with _reading(config), torch.device("meta"):
         found = AutoConfig.from_pretrained(path, **options)
-        model = AutoModelForCausalLM.from_config(found, dtype=DTYPES[config.dtype])
+        check_architecture(found.to_dict(), config.path)
+        model = empty_model(found, DTYPES[config.dtype])
     model.name_or_path = config.path
     return model
 
@@ -85,26 +108,51 @@ class BaseSize:
     """The size of a base model."""
 
     parameters: int
+    active: int
+    """The parameters that a token passes through: fewer than all in a mixture of experts."""
     linear_width: int
-    """Inputs plus outputs, summed over the linear layers that get adapters."""
+    """Inputs plus outputs, summed over the layers that get adapters."""
+    loader: str
+    """The name of the class of transformers that loads it."""
+    adapted: str
+    """The layers that get adapters, by their names."""
+    not_adapted: str
+    """The parts that get none although they have weights, beside the embeddings and the head; empty if there are
+    none."""
 
 
 def base_size(config: ModelConfig) -> BaseSize:
     """The size of the model that the recipe names; no weights are read. Raises ModelError."""
     model = model_without_weights(config)
-    head = model.get_output_embeddings()
-    linear = [module for module in model.modules() if isinstance(module, torch.nn.Linear) and module is not head]
+    targets = targets_of(model)
     return BaseSize(
-        parameters=sum(parameter.numel() for parameter in model.parameters()),
-        linear_width=sum(layer.in_features + layer.out_features for layer in linear),
+        parameters=targets.parameters,
+        active=targets.parameters - targets.idle,
+        linear_width=sum(inputs + outputs for inputs, outputs in targets.layers.values()),
+        loader=loader_of(model.config).__name__,
+        adapted=targets.adapted,
+        not_adapted=targets.not_adapted,
     )
 
 
 def configuration(config: ModelConfig) -> Any:
     """The configuration, as transformers reads it, of the model that the recipe names. Raises ModelError."""
-    path, options = locate(config)
+    path, options = _located(config)
     with _reading(config):
         return AutoConfig.from_pretrained(path, **options)
+
+
+def _located(config: ModelConfig) -> tuple[str, dict[str, Any]]:
+    """The arguments for transformers. Raises ModelError if there is no such model, or one of a refused architecture.
+
+    A .gguf file says its architecture once it has been parsed.
+    """
+    path, options = locate(config)
+    if "gguf_file" not in options:
+        with _reading(config):
+            settings, _ = PreTrainedConfig.get_config_dict(path, **options)
+        check_architecture(settings, config.path)
+    return path, {**options, "trust_remote_code": False}
 
 
 @contextmanager
@@ -117,7 +165,18 @@ def _reading(config: ModelConfig) -> Iterator[None]:
     logging.disable_progress_bar()
     try:
         yield
-    except (OSError, ValueError, ImportError, KeyError, RuntimeError, SafetensorError) as error:
+    except ModelError:
+        raise
+    except (
+        OSError,
+        ValueError,
+        ImportError,
+        LookupError,
+        RuntimeError,
+        TypeError,
+        AttributeError,
+        SafetensorError,
+    ) as error:
         reason = str(error).strip().split("\n")[0]
         raise ModelError(f"model.path = {config.path!r} cannot be loaded: {reason} (allowed: {ALLOWED})") from error
     finally:
@@ -141,7 +200,7 @@ def _without_bar() -> Iterator[None]:
 def _stop_ids(tokenizer: PreTrainedTokenizerBase, path: str, options: dict[str, Any]) -> frozenset[int]:
     """The end tokens of the model's generation settings, if it has any, and of its tokenizer."""
     try:
-        settings = {name: value for name, value in options.items() if name != "gguf_file"}
+        settings = {name: value for name, value in options.items() if name in ("revision", "local_files_only")}
         configured = GenerationConfig.from_pretrained(path, **settings).eos_token_id
     except OSError:
         configured = None

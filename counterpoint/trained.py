@@ -41,6 +41,8 @@ def _watched(run: Run, planned: Plan, console: Console, shown: Progress | None, 
         run_to_end(train_run(run, watch, planned.setup))
         return
     console.print(f"run: {run.path}", markup=False, soft_wrap=True)
+    for line in planned.adapters if planned.partly_adapted else ():
+        console.print(f"adapters: {line}", markup=False, soft_wrap=True)
     for line in planned.warnings:
         console.print(f"warning: {line}", markup=False, soft_wrap=True)
     if not run.checkpoints():

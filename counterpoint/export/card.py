@@ -77,6 +77,7 @@ def _introduction(subject: Subject) -> str:
 def _training(subject: Subject) -> str:
     config, settings, facts = subject.run.config, subject.settings, subject.run.facts
     algorithm, rollouts, model = config.algorithm, config.rollout, settings.model
+    adapted = _adapted(subject)
     names = {
         key: _named(getattr(algorithm, key))
         for key in ("credit", "advantage", "loss", "aggregation", "correction", "kl")
@@ -92,7 +93,8 @@ def _training(subject: Subject) -> str:
         "steps": f"{subject.step} of {config.run.steps}, each {counted(rollouts.tasks_per_step, 'problem')} x"
         f" {counted(rollouts.group_size, 'episode')}",
         "trained": _trained(settings),
-        "adapter": f"rank {settings.rank}, alpha {settings.alpha:g}, all linear layers",
+        "adapter": f"rank {settings.rank}, alpha {settings.alpha:g}, {adapted.get('on', 'all linear layers')}",
+        "not adapted": adapted.get("not_on", ""),
         "sampling": f"temperature {rollouts.temperature:g}, at most {counted(rollouts.max_tokens, 'token')} per call",
         "seed": str(config.run.seed),
         "date": f"{subject.date}, which the chat template here tells on whichever day it is used" * bool(subject.date),
@@ -101,6 +103,12 @@ def _training(subject: Subject) -> str:
     }
     lines = [f"| {name} | {value} |" for name, value in rows.items() if value]
     return "\n".join(["## Training", "", "| | |", "|---|---|", *lines])
+
+
+def _adapted(subject: Subject) -> Mapping[str, str]:
+    """The layers that got adapters, the parts that did not, and the class that loads the base, unless all is usual."""
+    found: Mapping[str, str] = subject.run.facts.get("adapters", {}).get(subject.policy.name, {})
+    return found
 
 
 def _trained(settings: PolicySettings) -> str:
@@ -169,12 +177,13 @@ def _loading(subject: Subject) -> str:
     model, folder = subject.settings.model, json.dumps(subject.folder)
     shipped = model.path in MICRO_MODELS
     dtype = f"dtype=torch.{subject.dtype if subject.merged else model.dtype}"
+    loader = _adapted(subject).get("loader", "AutoModelForCausalLM")
     if subject.merged:
-        loaded = [f"model = AutoModelForCausalLM.from_pretrained({folder}, {dtype})"]
+        loaded = [f"model = {loader}.from_pretrained({folder}, {dtype})"]
     else:
         place = f"str(micro_model({json.dumps(model.path)}))" if shipped else json.dumps(subject.base)
         loaded = [
-            f"base = AutoModelForCausalLM.from_pretrained({place}{_source(model)}, {dtype})",
+            f"base = {loader}.from_pretrained({place}{_source(model)}, {dtype})",
             f"model = PeftModel.from_pretrained(base, {folder})",
         ]
     options = "".join(f", {name}={value!r}" for name, value in model.template_options.items())
@@ -186,7 +195,7 @@ def _loading(subject: Subject) -> str:
             "```python",
             "import torch",
             *([] if subject.merged else ["from peft import PeftModel"]),
-            "from transformers import AutoModelForCausalLM, AutoTokenizer",
+            f"from transformers import {loader}, AutoTokenizer",
             *(["", "from counterpoint.models import micro_model"] if shipped and not subject.merged else []),
             "",
             *loaded,

@@ -10,6 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.nn.functional import linear
+from transformers.pytorch_utils import Conv1D
+
+from counterpoint.targets import targets_of
 
 
 def adapted_linear(
@@ -50,16 +53,28 @@ class AdaptedLinear(torch.nn.Linear):
         return y_NO.view(*x.shape[:-1], -1)
 
 
-def make_adaptable(model: Any) -> dict[str, AdaptedLinear]:
-    """Turn every linear layer of `model` except its head into an `AdaptedLinear`; return them by module path.
+class AdaptedConv1D(Conv1D):  # type: ignore[misc]  # transformers has no types here
+    """The same for the layers of GPT-2, which store their weight transposed: x W + bias."""
+
+    adapter: tuple[Tensor, Tensor, float] | None
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.adapter is None:
+            usual: Tensor = super().forward(x)
+            return usual
+        y_NO, _ = adapted_linear(x.reshape(-1, x.shape[-1]), self.weight.T, self.bias, *self.adapter)
+        return y_NO.view(*x.shape[:-1], -1)
+
+
+def make_adaptable(model: Any) -> dict[str, AdaptedLinear | AdaptedConv1D]:
+    """Make the adapters of all layers that get some exchangeable; return these layers by module path.
 
     The layers remain the same objects with the same weights: nothing is copied.
     """
-    head = model.get_output_embeddings()
-    found: dict[str, AdaptedLinear] = {}
-    for path, module in model.named_modules():
-        if type(module) in (torch.nn.Linear, AdaptedLinear) and module is not head:
-            module.__class__ = AdaptedLinear
-            module.adapter = None
-            found[path] = module
+    found: dict[str, AdaptedLinear | AdaptedConv1D] = {}
+    for path in targets_of(model).layers:
+        module = model.get_submodule(path)
+        module.__class__ = AdaptedConv1D if isinstance(module, Conv1D) else AdaptedLinear
+        module.adapter = None
+        found[path] = module
     return found

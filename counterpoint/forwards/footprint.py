@@ -5,9 +5,11 @@ Shapes: N tokens, H heads for queries, Hk for keys and values, D values per head
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
+from unittest.mock import patch
 
 import torch
 from torch import Tensor
+from transformers.integrations import moe
 
 from counterpoint.episode import Call
 from counterpoint.errors import ModelError
@@ -33,25 +35,33 @@ class Rehearsal(NamedTuple):
 
 
 def set_up(model: Any) -> None:
-    """`model` computes packed tokens from here on. Raises ModelError if it cannot."""
+    """`model` computes packed tokens from here on, whatever their values. Raises ModelError if it cannot."""
     try:
         model.set_attn_implementation(ATTENTION)
     except ValueError as error:
-        raise ModelError(f"its memory is not known: it cannot be packed: {error}") from error
+        raise ModelError(f"it cannot be packed: {error}") from error
+    model.config.get_text_config().pad_token_id = None  # for which some models look at the tokens
 
 
 def rehearse(model: Any) -> Rehearsal:
     """The bytes of a pass through `model`, which is set up and whose tensors have no values.
 
-    Raises ModelError if it can be computed with values alone.
+    Raises ModelError if it cannot be computed packed and without values.
     """
     layout = _Empty()
     try:
-        kept = _kept(model, layout)
-    except (RuntimeError, ValueError, TypeError, AttributeError, LookupError) as error:
-        reason = str(error).strip().split("\n")[0]
-        raise ModelError(f"it cannot be computed without weights: {reason}") from error
+        with patch.object(moe, "_grouped_mm", _of_one_expert):
+            kept = _kept(model, layout)
+    except (ValueError, TypeError, AttributeError, RuntimeError, LookupError) as error:
+        raise ModelError(f"it cannot be packed: {str(error).strip().splitlines()[0]}") from error
+    if layout.attended < model.config.get_text_config().num_hidden_layers:
+        raise ModelError("it cannot be packed: not all of its layers call an attention that can be replaced")
     return Rehearsal(kept, layout.cached(torch.finfo(model.dtype).bits // 8))
+
+
+def _of_one_expert(rows: Tensor, weight: Tensor, offs: Tensor) -> Tensor:
+    """A product of the same size as the grouped one, in which every row meets the expert that was chosen for it."""
+    return rows @ weight[0]
 
 
 def logits_at_once(device: str, vocabulary: int) -> int:
@@ -92,6 +102,11 @@ class _Empty:
         found: Tensor = _Attention.apply(query, key, value)  # type: ignore[no-untyped-call]
         return found.clone()
 
+    @property
+    def attended(self) -> int:
+        """The number of layers that have attended."""
+        return len(self._keys)
+
     def cached(self, size: int) -> int:
         """Bytes of one token's keys and values in all layers, at `size` bytes per number."""
         return sum(self._keys.values()) * size // REHEARSED
@@ -102,7 +117,7 @@ class _Attention(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-        found = torch.empty_like(query)
+        found = query.new_empty(*query.shape[:-1], value.shape[-1])
         ctx.save_for_backward(query.clone(), key.clone(), value.clone(), found)
         return found
 

@@ -7,26 +7,29 @@ import json
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
-from copy import copy
+from copy import copy, deepcopy
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import torch
 from peft import LoraConfig, get_peft_model
 from peft.tuners.lora import LoraLayer
+from peft.utils import transformers_weight_conversion
+from peft.utils.transformers_weight_conversion import convert_peft_config_for_transformers
 from torch import Tensor
 from transformers import PreTrainedModel
 
 from counterpoint.adapter import Adapter, digest, digest_of, read_tensors, tensor_names
 from counterpoint.config import PolicySettings
 from counterpoint.errors import AdapterError, LearnerError, unknown
-from counterpoint.forwards.bypassed import bypassed
 from counterpoint.learners._lora import fuse_adapters
 from counterpoint.learners.gradient import Parameters
+from counterpoint.targets import Targets, targets_of
 
 
 class Adapters:
-    """One LoRA adapter per policy on all linear layers of a base, dropout 0."""
+    """One LoRA adapter per policy on the layers of a base that `targets_of` names, dropout 0."""
 
     def __init__(self, model: PreTrainedModel, settings: Mapping[str, PolicySettings], *, seed: int) -> None:
         """The adapters are put into `model`.
@@ -36,6 +39,7 @@ class Adapters:
         missing or does not fit.
         """
         self._settings = settings
+        self._base = model
         self._peft = _with_adapters(model, settings, seed)
         self.model = self._peft.get_base_model().eval()
         fuse_adapters(self.model)
@@ -102,36 +106,51 @@ class Adapters:
             raise LearnerError(f"{place} holds an adapter for another base model or of another rank")
 
     def _peft_settings(self, policy: str) -> dict[str, Any]:
-        config = copy(self._peft.peft_config[policy])
-        # PEFT keeps a set, whose order differs from process to process; checkpoints must not.
-        config.target_modules = sorted(config.target_modules)
-        return dict(json.loads(json.dumps(config.to_dict(), default=sorted)))
+        settings = as_peft_reads(self._peft.peft_config[policy], self._base)
+        return dict(json.loads(json.dumps(settings.to_dict(), default=sorted)))
 
 
 def with_adapter(model: Any, settings: LoraConfig, name: str) -> Any:
-    """PEFT's model around `model`, with one adapter."""
-    settings.exclude_modules = bypassed(model) or None
-    with _without_peft_warnings():
+    """PEFT's model around `model`, with one adapter on exactly the layers that `settings` name."""
+    with _without_peft_warnings(), _as_named():
         return get_peft_model(model, settings, adapter_name=name)
 
 
-def lora(*, rank: int, alpha: float, base: str) -> LoraConfig:
-    """PEFT's settings of an adapter on all linear layers of the base at `base`."""
+def lora(targets: Targets, *, rank: int, alpha: float, base: str) -> LoraConfig:
+    """PEFT's settings of an adapter on `targets` of the base at `base`."""
     return LoraConfig(
         r=rank,
         lora_alpha=alpha,
         lora_dropout=0.0,
-        target_modules="all-linear",
+        target_modules=list(targets.layers),
+        fan_in_fan_out=targets.transposed,
         task_type="CAUSAL_LM",
         base_model_name_or_path=base,
     )
 
 
+def as_peft_reads(settings: LoraConfig, model: Any) -> LoraConfig:
+    """A copy of the settings from which PEFT, as it is, puts adapters on exactly the layers that they name.
+
+    In many mixtures of experts PEFT takes the name of a shared expert's projection for that of all experts. There it is
+    given the weight of the layer instead of the layer, which is adapted alike and has the same tensors.
+    """
+    found, read = copy(settings), deepcopy(settings)
+    convert_peft_config_for_transformers(read, model=model, conversions=None)
+    # PEFT keeps sets, whose order differs from process to process; checkpoints must not.
+    taken = sorted(set(settings.target_modules) - set(read.target_modules))
+    found.target_modules = sorted(set(settings.target_modules) - set(taken))
+    if taken:
+        found.target_parameters = [f"{name}.weight" for name in taken]
+    return found
+
+
 def _with_adapters(model: PreTrainedModel, settings: Mapping[str, PolicySettings], seed: int) -> Any:
     """PEFT's model with an adapter for every policy. The state of torch's generator stays as it was."""
     first, *others = settings
-    loras = {name: lora(rank=own.rank, alpha=own.alpha, base=own.model.path) for name, own in settings.items()}
-    with torch.random.fork_rng(), _without_peft_warnings():
+    targets = targets_of(model)
+    loras = {name: lora(targets, rank=own.rank, alpha=own.alpha, base=own.model.path) for name, own in settings.items()}
+    with torch.random.fork_rng(), _without_peft_warnings(), _as_named():
         _seed(seed, first)
         made = with_adapter(model, loras[first], first)
         for name in others:
@@ -139,6 +158,13 @@ def _with_adapters(model: PreTrainedModel, settings: Mapping[str, PolicySettings
             loras[name].exclude_modules = loras[first].exclude_modules
             made.add_adapter(name, loras[name])
     return made
+
+
+@contextmanager
+def _as_named() -> Iterator[None]:
+    """PEFT takes the names of layers as they are, also in models whose layers had other names in transformers 4."""
+    with patch.object(transformers_weight_conversion, "convert_peft_config_for_transformers", lambda *_, **__: None):
+        yield
 
 
 @contextmanager

@@ -31,8 +31,11 @@ class _FusedLinear(Linear):  # type: ignore[misc]  # PEFT has no types
             usual: Tensor = super().forward(x, *args, **options)
             return usual
         base, a_RI, b_OR = self.get_base_layer(), self.lora_A[name].weight, self.lora_B[name].weight
-        found: Tensor = _Adapted.apply(x, base.weight, base.bias, a_RI, b_OR, self.scaling[name])  # type: ignore[no-untyped-call]
-        return found
+        x_NI = x.reshape(-1, x.shape[-1])
+        # Its shape is restored out here: some models write into what a layer returns, which autograd forbids for a view
+        # that was made inside a function.
+        found: Tensor = _Adapted.apply(x_NI, base.weight, base.bias, a_RI, b_OR, self.scaling[name])  # type: ignore[no-untyped-call]
+        return found.view(*x.shape[:-1], -1)
 
 
 def _alone(layer: Any) -> str | None:
@@ -55,26 +58,23 @@ class _Adapted(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, x: Tensor, weight_OI: Tensor, bias_O: Tensor | None, a_RI: Tensor, b_OR: Tensor, scale: float
+        ctx: Any, x_NI: Tensor, weight_OI: Tensor, bias_O: Tensor | None, a_RI: Tensor, b_OR: Tensor, scale: float
     ) -> Tensor:
-        x_NI = x.reshape(-1, x.shape[-1])
         y_NO, between_NR = adapted_linear(x_NI, weight_OI, bias_O, a_RI, b_OR, scale)
         ctx.save_for_backward(x_NI, between_NR, weight_OI, a_RI, b_OR)
         ctx.scale = scale
-        return y_NO.view(*x.shape[:-1], -1)
+        return y_NO
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, gradient_NO: Tensor) -> tuple[Tensor | None, ...]:
         x_NI, between_NR, weight_OI, a_RI, b_OR = ctx.saved_tensors
         of_x, _, _, of_a, of_b, _ = ctx.needs_input_grad
-        gradient_NO = gradient.reshape(-1, gradient.shape[-1])
         # scale * g B is a factor of both dl/dx and dl/dA, so it is computed once.
-        pull_NR = (gradient_NO @ b_OR.to(gradient.dtype)).mul_(ctx.scale)
+        pull_NR = (gradient_NO @ b_OR.to(gradient_NO.dtype)).mul_(ctx.scale)
         found_x = found_RI = found_OR = None
         if of_x:
-            found_x = (gradient_NO @ weight_OI).addmm_(pull_NR, a_RI.to(gradient.dtype))
-            found_x = found_x.view(*gradient.shape[:-1], -1)
+            found_x = (gradient_NO @ weight_OI).addmm_(pull_NR, a_RI.to(gradient_NO.dtype))
         if of_a:
             found_RI = (pull_NR.T @ x_NI).to(a_RI.dtype)
         if of_b:

@@ -12,6 +12,7 @@ from counterpoint.forwards.footprint import FLOAT32, REHEARSED, logits_at_once, 
 from counterpoint.forwards.packed import Packed
 from counterpoint.learners._batch import micro_batches
 from counterpoint.learners._checkpointing import checkpoint_layers
+from counterpoint.targets import targets_of
 
 _IN_HAND = 2
 """Tensors as wide as the widest layer that are in memory at once beside those that are kept."""
@@ -48,12 +49,12 @@ def footprint(model: ModelConfig, rank: int, *, checkpointing: bool) -> Footprin
     plain = model_without_weights(model)
     size, head = torch.finfo(plain.dtype).bits // 8, plain.get_output_embeddings()
     weights = sum(parameter.numel() for parameter in plain.parameters()) * size
-    made = with_adapter(plain, lora(rank=rank, alpha=rank, base=model.path), "default")
+    targets = targets_of(plain)
+    made = with_adapter(plain, lora(targets, rank=rank, alpha=rank, base=model.path), "default")
     fuse_adapters(made)
     adapted = made.get_base_model().eval()
     set_up(adapted)
     trained = [parameter for parameter in adapted.parameters() if parameter.requires_grad]
-    linear = [one for one in adapted.modules() if isinstance(one, torch.nn.Linear) and one is not head]
     layers = plain.config.get_text_config().num_hidden_layers
     rehearsal, again = rehearse(adapted), 0
     if checkpointing:
@@ -67,7 +68,7 @@ def footprint(model: ModelConfig, rank: int, *, checkpointing: bool) -> Footprin
         again=again // REHEARSED,
         looked_back=rehearsal.cached // (layers if checkpointing else 1),
         cached=rehearsal.cached,
-        in_hand=_IN_HAND * max(layer.out_features for layer in linear) * size,
+        in_hand=_IN_HAND * max(outputs for _, outputs in targets.layers.values()) * size,
         logit=head.out_features * FLOAT32,
         logits=logits_at_once(model.device, head.out_features),
     )

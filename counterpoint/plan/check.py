@@ -6,6 +6,7 @@ from pathlib import Path
 from counterpoint.adapter import ADAPTER_FILE
 from counterpoint.algorithms.build import build_algorithm, build_batches, build_loss
 from counterpoint.analysis.signatures import build_signatures
+from counterpoint.architectures import check_architecture, settings_in
 from counterpoint.config import Config, PolicySettings
 from counterpoint.diagnostics.build import build_diagnostics
 from counterpoint.errors import AdapterError, ConfigError
@@ -52,6 +53,9 @@ def _check_policy(name: str, own: PolicySettings) -> None:
             raise ConfigError(f"policy {name!r}: pip install 'counterpoint[endpoint]' first (openai is not installed)")
         return
     check_device_name(own.model)
-    locate(own.model)
+    place, _ = locate(own.model)
+    settings = settings_in(Path(place))  # of a model on this machine; those of others are read by who loads them
+    if settings is not None and not own.model.path.endswith(".gguf"):
+        check_architecture(settings, own.model.path)
     if own.adapter and not (Path(own.adapter).expanduser() / ADAPTER_FILE).is_file():
         raise AdapterError(f"policy {name!r}: {own.adapter} holds no adapter: it has no {ADAPTER_FILE}")

@@ -85,15 +85,37 @@ class Plan:
         return self.setup.tasks.warnings()
 
     @property
+    def adapters(self) -> tuple[str, ...]:
+        """For every base with adapters, the layers that get them, and the parts that do not."""
+        bases = {self.settings[name].model.path: size for name, size in self.sizes.items() if self._has_adapter(name)}
+        return tuple(
+            f"{path}: {size.adapted}" + (f"; not on {size.not_adapted}" if size.not_adapted else "")
+            for path, size in bases.items()
+        )
+
+    @property
+    def partly_adapted(self) -> dict[str, dict[str, str]]:
+        """The same, as "on" and "not_on", for every policy whose base has parts that get no adapters.
+
+        "loader" is the class of transformers that loads the base.
+        """
+        return {
+            name: {"on": size.adapted, "not_on": size.not_adapted, "loader": size.loader}
+            for name, size in self.sizes.items()
+            if size.not_adapted and self._has_adapter(name)
+        }
+
+    def _has_adapter(self, policy: str) -> bool:
+        return self.settings[policy].trainable or bool(self.settings[policy].adapter)
+
+    @property
     def calls_per_step(self) -> int:
         """At most, if the workflow's number of calls varies."""
         rollouts = self.config.rollout
         return rollouts.tasks_per_step * rollouts.group_size * len(self.rehearsal.calls)
 
     def adapter_parameters(self, policy: str) -> int:
-        """The trainable parameters of a policy: rank * (inputs + outputs), summed over the linear layers of its
-        base.
-        """
+        """The trainable parameters of a policy: rank * (inputs + outputs), summed over its adapted layers."""
         return self.settings[policy].rank * self.sizes[policy].linear_width
 
     def memory(self) -> "Memory":
@@ -127,7 +149,7 @@ class Plan:
                 seen.add(call.prompt_ids)
                 tokens = len(call.prompt_ids) * prompts + rollouts.group_size * rollouts.max_tokens
                 each = 8 if self.settings[call.policy].trainable else 2
-                operations += each * self.sizes[call.policy].parameters * rollouts.tasks_per_step * tokens
+                operations += each * self.sizes[call.policy].active * rollouts.tasks_per_step * tokens
         return operations
 
     def lines(self) -> list[str]:
@@ -141,6 +163,7 @@ class Plan:
             "routing     " + ", ".join(f"{role} -> {_listed(found)}" for role, found in routes.items()),
             *(f"policy      {name}: {self._describe(name)}" for name in self.settings),
             *(f"positions   {line}" for line in self._positions()),
+            *(f"adapters    {line}" for line in self.adapters),
             "tasks       " + ", ".join(f"{count} {split}" for split, count in self.splits.items()),
             *(f"warning     {line}" for line in self.warnings),
             *(f"date        {day}, which the chat template tells" for day in [self.told] if day),
@@ -182,7 +205,8 @@ class Plan:
         if own.endpoint is not None:
             return f"{own.endpoint.model} at {own.endpoint.url}, never trained"
         size = self.sizes[policy]
-        base = f"{own.model.path}, {size.parameters:,} parameters"
+        active = "" if size.active == size.parameters else f", of which a token uses {size.active:,}"
+        base = f"{own.model.path}, {size.parameters:,} parameters{active}"
         if not own.trainable:
             return f"{base}, frozen" + (f", with {own.adapter}" if own.adapter else "")
         start = f", from {own.adapter}" if own.adapter else ""

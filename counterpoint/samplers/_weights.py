@@ -8,10 +8,12 @@ from typing import Any, Protocol
 
 from torch import Tensor
 from transformers import PreTrainedModel
+from transformers.pytorch_utils import Conv1D
 
 from counterpoint.adapter import Adapter
 from counterpoint.errors import SamplerError
 from counterpoint.forwards.adapted import is_half, make_adaptable
+from counterpoint.targets import sizes_of
 
 
 class Weights(Protocol):
@@ -52,8 +54,9 @@ class Merged:
             self._weights[name].data.copy_(self._base[name])
         for module, a_RI, b_OR in adapter.layers():
             name = f"{module}.weight"
-            merged_OI = self._base[name].float() + adapter.scale * (b_OR.float() @ a_RI.float())
-            self._weights[name].data.copy_(merged_OI)
+            change_OI = adapter.scale * (b_OR.float() @ a_RI.float())
+            change = change_OI.T if isinstance(self.model.get_submodule(module), Conv1D) else change_OI
+            self._weights[name].data.copy_(self._base[name].float() + change)
             self._changed.add(name)
 
 
@@ -72,7 +75,7 @@ class Beside:
             layer.adapter = None
         for module, a_RI, b_OR in adapter.layers():
             found = self._layers.get(module)
-            if found is None or (b_OR.shape[0], a_RI.shape[1]) != tuple(found.weight.shape):
+            if found is None or (a_RI.shape[1], b_OR.shape[0]) != sizes_of(found):
                 raise SamplerError(
                     f"policy {adapter.policy!r}: its adapter is for another base model: it adapts {module}, which is no"
                     f" linear layer of {a_RI.shape[1]} inputs and {b_OR.shape[0]} outputs here"

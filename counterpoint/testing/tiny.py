@@ -16,6 +16,7 @@ from counterpoint.config import Config
 from counterpoint.episode import Call, CallKey, Message
 from counterpoint.policy import Routing
 from counterpoint.recipe import config_from
+from counterpoint.targets import targets_of
 
 STOP = "<|im_end|>"
 PAD = "<|endoftext|>"
@@ -64,21 +65,16 @@ def tiny_config(folder: Path, table: Mapping[str, Any] | None = None) -> Config:
 def tiny_adapters(
     model: Any, policies: Sequence[str], *, version: int = 1, rank: int = 4, scale: float = 2.0, seed: int = 0
 ) -> list[Adapter]:
-    """Random adapters, no two alike, on all linear layers of `model` but its head, under PEFT's names."""
+    """Random adapters, no two alike, on the layers of `model` that get some, under PEFT's names."""
     generator = torch.Generator().manual_seed(seed)
-    head = model.get_output_embeddings()
-    layers = {
-        name: module
-        for name, module in model.named_modules()
-        if isinstance(module, torch.nn.Linear) and module is not head
-    }
+    layers = targets_of(model).layers
     adapters = []
     for policy in policies:
         tensors = {}
-        for name, layer in layers.items():
+        for name, (inputs, outputs) in layers.items():
             name_A, name_B = tensor_names(name)
-            tensors[name_A] = 0.1 * torch.randn(rank, layer.in_features, generator=generator)
-            tensors[name_B] = 0.1 * torch.randn(layer.out_features, rank, generator=generator)
+            tensors[name_A] = 0.1 * torch.randn(rank, inputs, generator=generator)
+            tensors[name_B] = 0.1 * torch.randn(outputs, rank, generator=generator)
         adapters.append(Adapter(policy=policy, version=version, scale=scale, tensors=tensors))
     return adapters
 
