@@ -107,6 +107,14 @@ UNITS = [
     (r"2\pi r \text{ m}", r"2\pi r", True),
     (r"45^\circ, 135^\circ", r"\frac{\pi}{4}, \frac{3\pi}{4}", True),
     ("45, 135", r"45^\circ, 135^\circ", True),
+    (r"7200\text{ sec}", r"7200\text{ s}", True),
+    ("60 sec ", "60", True),
+    (r"25\text{ miles/hour}", r"25\text{ mph}", True),
+    (r"60 \frac{\text{miles}}{\text{hour}}", r"60 \text{ miles per hour}", True),
+    (r"[2,5]", r"[2, 5] \text{ hours}", True),
+    ("10 J", r"10\ \text{N}", False),
+    (r"2 \text{ real solutions}", "2", True),
+    ("2+1", r"2\text{ m} + 1\text{ m}", False),
 ]
 MONEY = [
     (r"50\text{ dollars}", r"\$50", True),
@@ -194,6 +202,11 @@ WORDS = [
     (r"\text{Area} = 5", "5", True),
     (r"\text{Area} = 12\pi", r"12\pi", True),
     ("not June 20", r"\text{June 20}", False),
+    ("12:30 PM", r"12:30\text{ p.m.}", True),
+    ("12:30 AM", r"12:30\text{ p.m.}", False),
+    ("Friday 13", r"\text{Friday the 13th}", True),
+    ("AC", r"\text{AC}", True),
+    ("CA", r"\text{AC}", False),
 ]
 LETTERS = [
     ("A,C,F", r"\text{A,C,F}", True),
@@ -216,6 +229,7 @@ LETTERS = [
     ("D, B", r"\text{(B) and (D)}", True),
     (r"\text{I and II}", r"\text{I, II}", True),
     (r"\text{I, III}", r"\text{I, II}", False),
+    ("(i), (iii)", r"\text{(i), (iii)}", True),
 ]
 CHOICES = [
     ("(C)", "C", True),
@@ -240,6 +254,9 @@ CHOICES = [
     (r"\text{(B) } 12", "C", False),
     (r"\textbf{(D)}\ \frac{\sqrt{8}}{3}", r"\frac{2\sqrt2}{3}", True),
     ("C) 12", "12", True),
+    (r"\text{C: 15}", "C", True),
+    (r"\textbf{(E) } \text{none of these}", "E", True),
+    ("2:1", "A:1", False),
 ]
 TABLES = [*UNITS, *MONEY, *DEGREES, *WORDS, *LETTERS, *CHOICES]
 

@@ -184,13 +184,20 @@ def test_a_judge_of_the_recipe_may_see_each_problem():
 
 
 @pytest.mark.parametrize(
-    ("judge", "rewards"), [("text", [1.0, 1.0]), ("number", [1.0, 0.0]), ("mathematics", [1.0, 1.0])]
+    ("judge", "key", "rewards"),
+    [("text", "x", [1.0, 1.0]), ("number", "8", [1.0, 0.0]), ("mathematics", "x", [1.0, 1.0])],
 )
-def test_shipped_judges_can_be_named_too(judge, rewards):
-    tasks = [task_of("first", "7"), task_of("second", "x"), *(task_of(f"{number}?", 1) for number in range(60))]
+def test_shipped_judges_can_be_named_too(judge, key, rewards):
+    tasks = [task_of("first", "7"), task_of("second", key), *(task_of(f"{number}?", 1) for number in range(60))]
     splits = load_tasks(Spec(name=name_of(tasks, "task")), judge=Spec(name=judge))
     by_text = {task.problem.text: task for task in every(splits)}
     assert [score.reward for score in judged(splits, (by_text["first"], "7.0"), (by_text["second"], "x"))] == rewards
+
+
+def test_a_key_that_the_named_judge_would_not_accept_is_an_error():
+    tasks = [task_of("second", "x"), *(task_of(f"{number}?", 1) for number in range(60))]
+    with pytest.raises(TaskError, match=r"'second': the judge does not accept its answer 'x' as an answer to itself"):
+        load_tasks(Spec(name=name_of(tasks, "task")), judge=Spec(name="number"))
 
 
 def test_the_judge_of_its_own_is_what_a_task_has_by_default():

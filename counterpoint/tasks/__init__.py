@@ -59,7 +59,7 @@ def load_tasks(spec: Spec, sandbox: Spec = _DEFAULT_SANDBOX, judge: Spec = _OWN_
 def _check_keys(splits: Splits, name: str) -> None:
     """Raises TaskError if an answer is compared with a key that none can equal, not even the key itself.
 
-    The keys of the user's own judges are not tried: they may be anything.
+    Where the user's own functions judge, keys are not tried: they may be anything.
     """
     refused = []
     for task in splits.every():

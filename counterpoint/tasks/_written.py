@@ -1,4 +1,4 @@
-r"""Where the answer stands in its column: all of it, or at the end of a worked solution."""
+r"""The place of an answer in its column: all of it, or the end of a worked solution."""
 
 import re
 from collections.abc import Callable, Mapping

@@ -11,9 +11,10 @@ _PRICE: Final = re.compile(
     r"|(?P<rupees>Rs\.?|\\(?:text|mathrm)\s*\{\s*Rs\.?\s*\}|\u20b9)|(?P<yen>\u00a5))"
     rf"\s*(?P<price>-?\.?\d(?:[\d.,{{}}\\!]*[\d}}])?{_SCALE})(?P<after>[\s.$]*)"
 )
-_FUNCTIONS: Final = r"(?:arcsin|arccos|arctan|sin|cos|tan|cot|sec|csc)"
+_FUNCTIONS: Final = r"(?:arcsin|arccos|arctan|sin|cos|tan|cot|csc)"
+"""Without sec, which also means seconds."""
 _UPRIGHT: Final = re.compile(
-    rf"\\(?:text|mathrm|operatorname)\s*\{{\s*({_FUNCTIONS}|log|ln)\s*\}}|(?<![a-zA-Z\\{{])({_FUNCTIONS})(?=[\s({{\\^\d])"
+    rf"\\(?:text|mathrm|operatorname)\s*\{{\s*({_FUNCTIONS}|log|ln)\s*\}}(?=\s*[\\({{\d^a-z])|(?<![a-zA-Z\\{{])({_FUNCTIONS})(?=[\s({{\\^\d])"
 )
 _ANGLES: Final = re.compile(r"\\(?:sin|cos|tan|cot|sec|csc)(?![a-zA-Z])")
 _SPELLED: Final = re.compile(r"(?<=[\d}a-z)])\s*(?:\\text\s*\{\s*(?:degrees?|deg\.?)\s*\}|(?:degrees?|deg)(?![a-z]))")

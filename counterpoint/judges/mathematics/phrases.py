@@ -6,16 +6,16 @@ from fractions import Fraction
 from typing import Final
 
 from counterpoint.judges.mathematics.quantities import quantity
-from counterpoint.judges.mathematics.units import MONTHS, WORDS_OF_MATHEMATICS, unit_named
+from counterpoint.judges.mathematics.units import MONTHS, WEEKDAYS, WORDS_OF_MATHEMATICS, unit_named
 
 _TEXT: Final = re.compile(r"\\text\s*\{([^{}]*)\}")
 _NUMBER: Final = r"\d{1,3}(?:,\d{3})+(?:\.\d+)?|\d+(?:\.\d+)?"
-_LETTER: Final = r"(?:\((?:[A-Z]|[IVX]+)\)|[A-Z]\b|[IVX]+\b)"
+_LETTER: Final = r"(?:\((?:[A-Z]|[IVX]+|[ivx]+)\)|[A-Z]\b|[IVX]+\b)"
 _LETTERS: Final = re.compile(rf"{_LETTER}(?:\s*(?:[,;&]|\band\b)\s*(?:and\s+)?{_LETTER})+")
 _OPTION: Final = re.compile(r"(?:the )?(?:correct )?(?:option|choice|answer)(?: is)?:? \(?([a-z])\)?")
 _CHOICE: Final = re.compile(
     r"(?:\\text\s*\{\s*\(?(?P<marked>[A-H])[).:]+\s*\}|\(\s*\\text\s*\{\s*(?P<inside>[A-H])\s*\}\s*\)"
-    r"|\((?P<bare>[A-H])\)(?=\s+[\d\\])|(?P<open>[A-H])\)(?=\s*[\d\\]))"
+    r"|\((?P<bare>[A-H])\)(?=\s+[\d\\])|(?P<open>[A-H])(?:\)\s*|[.:]\s+)(?=[\d\\]))"
     r"[\s:.]*(?P<value>[^\s+*/=^_,)<>|].*)",
     re.DOTALL,
 )
@@ -35,7 +35,7 @@ def words(text: str) -> str | None:
     """The words of a cleaned text, if it is words and not mathematics: lower case, without brackets; else None."""
     plain = _unmarked(text)
     marked = plain != text and "\\" not in plain and not re.search(r"[\d=^_+*/<>]", plain)
-    bare = " ".join(plain.split()).strip("()[]{}.:;,'\" ")
+    bare = _bare(text)
     letters = re.fullmatch(r"[A-Za-z][A-Za-z '\-,.]*", bare) is not None
     option = _OPTION.fullmatch(bare.casefold().strip("() "))
     if option is not None:
@@ -65,7 +65,7 @@ def said(found: str, right: str) -> bool | None:
     for reading in (words, _amounts, _phrase):
         wanted = reading(right)
         if wanted is not None:
-            return reading(found) == wanted
+            return reading(found) == wanted or _bare(found) == _bare(right)
     return None
 
 
@@ -101,6 +101,10 @@ def _is_letter(text: str) -> bool:
     return re.fullmatch("[a-h]", words(text) or "") is not None
 
 
+def _bare(text: str) -> str:
+    return " ".join(_unmarked(text).split()).strip("()[]{}.:;,'\" ")
+
+
 def _unmarked(text: str) -> str:
     return _TEXT.sub(lambda one: f" {one[1]} ", text)
 
@@ -108,7 +112,7 @@ def _unmarked(text: str) -> str:
 def _letters(text: str) -> frozenset[str] | None:
     r"""The letters of a list such as `A, C and F`, with or without `\text`; None for anything else."""
     plain = " ".join(_unmarked(text).replace(r"\&", "&").replace(r"\{", "").replace(r"\}", "").split()).strip(". ")
-    return frozenset(re.findall(r"[A-Z]+", plain)) if _LETTERS.fullmatch(plain) else None
+    return frozenset(re.findall(r"[A-Z]+|\([ivx]+\)", plain)) if _LETTERS.fullmatch(plain) else None
 
 
 def _amounts(text: str) -> tuple[tuple[Fraction, str], ...] | None:
@@ -145,6 +149,6 @@ def _phrase(text: str) -> tuple[str, ...] | None:
     if MONTHS.intersection(found):
         return tuple(sorted(found))
     first = re.match(r"[A-Za-z]{3,}[ :.]", plain)
-    if first is None or found[0] in WORDS_OF_MATHEMATICS:
+    if first is None or found[0] in WORDS_OF_MATHEMATICS - WEEKDAYS:
         return None
     return tuple(found)

@@ -10,7 +10,14 @@ from typing import Final
 
 from counterpoint.judges.mathematics.notation import has_angles
 from counterpoint.judges.mathematics.text import number, parts_of
-from counterpoint.judges.mathematics.units import SCALES, WORDS_OF_MATHEMATICS, excluded, other_unit, unit_named
+from counterpoint.judges.mathematics.units import (
+    ABBREVIATIONS,
+    SCALES,
+    WORDS_OF_MATHEMATICS,
+    excluded,
+    other_unit,
+    unit_named,
+)
 
 _TEXT: Final = re.compile(r"\\text\s*\{([^{}]*)\}")
 _POWER: Final = r"(?:\s*\^\s*\{?\s*-?\d\s*\}?)?"
@@ -142,7 +149,7 @@ def _counts(value: str, unit: str, kind: str) -> bool:
     if WORDS_OF_MATHEMATICS.intersection(words) and not named and words[0] not in SCALES:
         return False
     if _NUMBER_END.search(value):
-        return kind == "marked" or bool(named) or any(_is_word(word, kind) for word in words)
+        return kind == "marked" or bool(named) or any(word in ABBREVIATIONS or _is_word(word, kind) for word in words)
     if not _LETTER_END.search(value):
         return False
     if kind == "marked":

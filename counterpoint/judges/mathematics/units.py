@@ -118,6 +118,8 @@ _EXCLUSIVE: Final = (
     frozenset(("even", "odd")),
     frozenset(("positive", "negative")),
 )
+ABBREVIATIONS: Final = frozenset(("am", "pm", "ad", "bc", "ce", "bce"))
+"""Words of two or three letters that stand behind a time or a year."""
 _TOKEN: Final = re.compile(r"[A-Za-z]+|\^\\circ|\^-?\d|/")
 _POWERS: Final = {"square": 2, "sq": 2, "cubic": 3, "cu": 3, "squared": 2, "cubed": 3}
 _FOR_EACH: Final = frozenset(("per", "a", "an", "each", "every"))
