@@ -138,6 +138,8 @@ def test_a_block_in_an_item_or_a_quote_loses_what_encloses_it(first):
         f"Use {FENCE}x{FENCE}, or\n{FENCE}y{FENCE}\n{block(PROGRAM)}",
         f"{FENCE}markdown\n{block(PROGRAM)}\n{FENCE}",
         f"````markdown\n```text\n8\n```\n````\n{block(PROGRAM)}",
+        f"````markdown\n# So\n\n{block(PROGRAM)}\n\n{block('8', '')}\n````",
+        f"~~~md\n- So:\n{block(PROGRAM, by='  ')}\n~~~",
         f"<think>\n{FENCE}python\nprint(\n</think>\n{block(PROGRAM)}",
         f"{block('draft')}\nBetter:\n{block(PROGRAM)}",
         f"{block('print(1)')}\nBetter:\n{block(PROGRAM, '')}",

@@ -245,10 +245,9 @@ def test_an_exam_that_fails_before_any_answer_is_not_held_against_the_program():
         "import a_module_that_is_not_there\nassert f(1) == 1",
         "unknown()\nassert f(1) == 1",
         "assert 1 == 2\nassert f(1) == 1",
-        "pass",
         "raise SystemExit(0)",
         "from types import SimpleNamespace\nassert f(SimpleNamespace()) == 1",
-        "if False:\n    assert f(1) == 1",
+        "assert 1 / 0 == f(1)",
         "assert [f(x) for x in [object()]] == [1]",
         "x = []\nfor _ in range(300):\n    x = [x]\nassert f(x) == 1",
     ]

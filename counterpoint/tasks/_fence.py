@@ -24,6 +24,7 @@ _PYTHON: Final = re.compile(
 """A label that names Python, or a file of it."""
 _CLASS: Final = re.compile(r"(?:^|\s)\.(\S+)")
 _DIRECTIVES: Final = frozenset(("code", "code-block", "code-cell", "sourcecode"))
+_MARKDOWN: Final = frozenset(("markdown", "md"))
 _TRIPLE: Final = ('"""', "'''")
 _TOKEN: Final = re.compile(r'#|"""|\'\'\'|"(?:\\.|[^"\\])*+"?|\'(?:\\.|[^\'\\])*+\'?')
 _IN_STRING: Final = re.compile(r'\\.|"""|\'\'\'')
@@ -75,8 +76,8 @@ def reader(function: str) -> Callable[[str], str | None]:
     return partial(last_block, function=function) if function else last_block
 
 
-def blocks(text: str) -> Iterator[Block]:
-    """The closed blocks of a text, in their order."""
+def blocks(text: str, *, inside: bool = False) -> Iterator[Block]:
+    """The closed blocks of a text, in their order; of a block of Markdown those in it, unless it is `inside` one."""
     lines = _LINE_END.split(text)
     endless = at = 0
     while at < len(lines):
@@ -91,8 +92,11 @@ def blocks(text: str) -> Iterator[Block]:
         end = end or _end(lines, at, fence, strings=False)
         if end is None:
             return
-        if end.closed:
-            yield Block(label=fence.label, source=_source(fence, lines[at : end.line]))
+        block = Block(label=fence.label, source=_source(fence, lines[at : end.line]))
+        if end.closed and fence.label.lower() in _MARKDOWN and not inside:
+            yield from blocks(block.source, inside=True)
+        elif end.closed:
+            yield block
         at = end.after
 
 

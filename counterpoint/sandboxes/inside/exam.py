@@ -40,7 +40,7 @@ def answer_calls(source: str, function: str, given: dict[str, object]) -> NoRetu
 def hold(text: str, function: str) -> NoReturn:
     """Run the exam; exit with 0 if no assertion failed and it called the function at least once.
 
-    What goes wrong before the first answer is the exam's own fault: nothing of the program has reached it.
+    An error before the first call is the exam's own: nothing of the program has reached it.
     """
     candidate = _Candidate(socket.socket(fileno=CHANNEL))
     namespace: dict[str, object] = {"__name__": "exam", "__builtins__": builtins, function: candidate}
@@ -49,7 +49,7 @@ def hold(text: str, function: str) -> NoReturn:
     except BaseException as error:
         os.write(2, f"{type(error).__name__}: {error}\n".encode(errors="replace")[:4096])
         os._exit(EXAM_FAILED if candidate.asked else EXAM_BROKEN)
-    os._exit(0 if candidate.asked else EXAM_BROKEN)
+    os._exit(0 if candidate.asked else EXAM_FAILED)
 
 
 class _Candidate:

@@ -9,6 +9,6 @@ NOT_CONFINED = 115
 EXAM_FAILED = 116
 """An assertion of the exam failed, or an answer of the program could not be decoded."""
 EXAM_BROKEN = 118
-"""The exam ended before any answer of the program reached it: no program can pass it."""
+"""The exam failed before it called the program: no program can pass it."""
 DISMISSED = 117
 """It was waiting for calls when the exam ended."""
