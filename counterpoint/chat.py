@@ -6,7 +6,7 @@ from typing import Any, Protocol
 
 from counterpoint.config import Thinking
 from counterpoint.episode import Message
-from counterpoint.errors import WorkflowError
+from counterpoint.errors import ConversationError
 from counterpoint.marks import Marks
 
 
@@ -42,7 +42,7 @@ class Chat:
     Inside a message they are broken up, so that only the template uses them: else a reply that spells one out could end
     the message of a role that quotes it."""
     normalized: Callable[[str], str] = str
-    """The tokenizer's normalization: what it makes of a text before it encodes it."""
+    """The tokenizer's normalization: the change of a text before it is encoded."""
     date: str = ""
     """The date that the template is told (YYYY-MM-DD); empty if it tells none."""
     _marks: Marks = field(init=False, repr=False, compare=False)
@@ -61,7 +61,7 @@ class Chat:
         template renders everything up to its end as it did when the reply was sampled (the prefix check). So a
         conversation that is continued extends its earlier ids. Everything else is encoded again and so is a reply whose
         ids contain more than its message: the reasoning, which no later prompt may contain, or a mark that would begin
-        a turn of another role. Raises WorkflowError if the template refuses the messages, or leaves one of them out.
+        a turn of another role. Raises ConversationError if the template refuses the messages, or leaves one of them out.
         """
         whole = self._render(messages)
         ids: list[int] = []
@@ -117,10 +117,12 @@ class Chat:
         try:
             text = self.applied(inert)
         except ValueError as error:
-            raise WorkflowError(f"the chat template refuses a conversation of {_listed(messages)}: {error}") from error
+            raise ConversationError(
+                f"the chat template refuses a conversation of {_listed(messages)}: {error}"
+            ) from None
         for message in inert:
             if message["role"] != "assistant" and not _stands_in(message["content"], text):
-                raise WorkflowError(
+                raise ConversationError(
                     f"the chat template leaves out a message of the role {message['role']!r} in a conversation of"
                     f" {_listed(messages)}"
                 )
@@ -139,7 +141,7 @@ class Chat:
                 )
             )
         except Exception as error:  # a template is a program: it may raise whatever it likes
-            raise ValueError(" ".join(str(error).split())[:_LONGEST_REASON] or type(error).__name__) from error
+            raise ValueError(" ".join(str(error).split())[:_LONGEST_REASON] or type(error).__name__) from None
 
     def _inert(self, content: str) -> str:
         return self._marks.broken_up(content)

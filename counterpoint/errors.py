@@ -5,7 +5,8 @@ CounterpointError
 ├── TaskError               a set of tasks, or the task's own reading of an answer
 ├── WorkflowError           the declaration or the use of a workflow
 │   ├── PromptLengthError   a prompt longer than the recipe allows
-│   └── TooManyCallsError   an episode with more calls than the recipe allows
+│   ├── TooManyCallsError   an episode with more calls than the recipe allows
+│   └── ConversationError   a conversation that a model's chat template does not write
 ├── ModelError              a base model or its tokenizer
 ├── SamplerError            a request that a sampler cannot serve
 │   └── EndpointError       a remote server that plays a policy
@@ -57,6 +58,10 @@ class PromptLengthError(WorkflowError):
 
 class TooManyCallsError(WorkflowError):
     """A workflow made more calls in one episode than the recipe allows."""
+
+
+class ConversationError(WorkflowError):
+    """A workflow asked for a reply to a conversation that the chat template of the model refuses or shortens."""
 
 
 class ModelError(CounterpointError):

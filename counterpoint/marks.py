@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable
 
 _BREAKS = ("\u200b", " ", "_")
-"""What breaks up a mark: a zero-width space, unless the tokenizer drops it."""
+"""The texts that can break up a mark: a zero-width space, unless the tokenizer drops it."""
 _FIRST_PIECE = 256
 """Characters."""
 
@@ -59,7 +59,7 @@ class Marks:
         return start
 
     def _core(self, text: str) -> str:
-        """What the mark is within a normalized text, whose beginning and end some normalizations change."""
+        """The mark within a normalized text, whose beginning and end some normalizations change."""
         before, after = self._normalized("x"), self._normalized(f"x{text}x")
         return after[len(before) : -1] if after.startswith(before) and after.endswith("x") else ""
 

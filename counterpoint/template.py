@@ -40,7 +40,7 @@ _BRACKETED = re.compile(r"<{1,2}[^<>\s]*\w[^<>\s]*>{1,2}|\[[^\[\]\s]*\w[^\[\]\s]
 _CHANCE = re.compile(r"\|\s*random\b|\blipsum\s*\(")
 _DATE = "strftime_now"
 _DIRECTIVES = ("-d", "-m", "-H", "-I", "-j", *"aAbBcdeDFgGhHIjmMpSTuUVwWxXyYzZ")
-"""What may stand after a percent sign in the format of a date."""
+"""The letters that can follow a percent sign in the format of a date."""
 
 
 def pieces(render: Render) -> dict[tuple[str, ...], list[str]]:
@@ -116,7 +116,7 @@ def with_date(template: str, date: str) -> str:
 
 
 def _is_mark(token: str) -> bool:
-    """True if a token can be a mark: a token of spaces, or a word, may stand in any text."""
+    """True if a token can be a mark: a token of spaces, or a word, can be in any text."""
     return len(token) > 1 and not token.isspace() and not token.replace(" ", "").isalnum()
 
 

@@ -20,9 +20,11 @@ from counterpoint.errors import ConfigError, ModelError, WorkflowError
 from counterpoint.marks import Marks
 from counterpoint.plan.plan import plan
 from counterpoint.recipe import config_from
+from counterpoint.task import Problem
 from counterpoint.template import tells_date, with_date
 from counterpoint.testing.tiny import PAD, START, STOP, byte_tokenizer, tiny_config, tiny_model_folder
 from counterpoint.vocabulary import chat_of
+from counterpoint.workflows.base import Role, workflow
 
 LOOP = "{% for m in messages %}"
 CHATML = LOOP + "{{ '<|im_start|>' + m.role + '\\n' + m.content + '<|im_end|>\\n' }}{% endfor %}"
@@ -353,6 +355,13 @@ def test_a_date_that_is_none_is_refused():
     assert config_from({"model": {"date": date(2024, 7, 26)}}).model.date == "2024-07-26"
 
 
+@workflow
+async def instructed(problem: Problem, *, solver: Role) -> str | None:
+    """A role with a system message."""
+    reply = await solver([{"role": "system", "content": "Be brief."}, user(problem.text)])
+    return reply.answers(problem.extract(reply.text))
+
+
 class Later(date):
     """Another day."""
 
@@ -417,6 +426,23 @@ def test_a_dry_run_finds_a_conversation_that_the_template_refuses(tmp_path):
     (folder / "chat_template.jinja").write_text(ALTERNATING.replace("m.role == 'user'", "false"), encoding="utf-8")
     with pytest.raises((ModelError, WorkflowError), match="roles must alternate") as caught:
         api.dry_run(tiny_config(folder))
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("template", "message"),
+    [
+        ("GEMMA2", "refuses a conversation of system, user: System role not supported"),
+        ("ALTERNATING", "refuses a conversation of system, user: Conversation roles must alternate"),
+        ("SILENT", "leaves out a message of the role 'system' in a conversation of system, user"),
+    ],
+)
+def test_a_dry_run_names_the_conversation_of_a_workflow_that_the_template_does_not_write(tmp_path, template, message):
+    folder = tiny_model_folder(tmp_path / "model")
+    (folder / "chat_template.jinja").write_text(globals()[template], encoding="utf-8")
+    with pytest.raises(WorkflowError) as caught:
+        api.dry_run(tiny_config(folder), workflow=instructed)
+    assert message in str(caught.value)
     assert "\n" not in str(caught.value)
 
 

@@ -31,7 +31,7 @@ class Subject:
     dtype: str
     """The data type of a merged model."""
     rounding: str
-    """What the rounding of a merged model loses, in words."""
+    """The loss by the rounding of a merged model, in words."""
     date: str
     """The date that the chat template tells; empty if it tells none."""
     folder: str

@@ -24,7 +24,7 @@ _SAMPLING = ("temperature", "top_p", "top_k", "min_p", "typical_p", "epsilon_cut
 
 @dataclass(frozen=True, slots=True)
 class Rounding:
-    """What becomes of an adapter's change of the weights when the sum is rounded to a data type."""
+    """The effect on an adapter's change of the weights when the sum is rounded to a data type."""
 
     dtype: str
     lost: float

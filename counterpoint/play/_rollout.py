@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from counterpoint.clock import timed
 from counterpoint.episode import Episode, ErrorKind, Group
 from counterpoint.errors import (
+    ConversationError,
     EndpointError,
     PromptLengthError,
     TaskError,
@@ -136,7 +137,9 @@ def _failed(failure: BaseException, calls: Calls, clock: Clock, limits: Limits) 
         return _Played(exchanges, None, error, "timeout", folded_traceback(failure))
     kind, error = _kind(failure), told(failure).rstrip(": ")
     shown = error if kind == "endpoint" else located(error, failure)
-    return _Played(exchanges, None, shown, kind, folded_traceback(failure))
+    # What a template says is about a conversation, and none of the lines of a traceback is.
+    traceback = "" if isinstance(failure, ConversationError) else folded_traceback(failure)
+    return _Played(exchanges, None, shown, kind, traceback)
 
 
 def _kind(failure: BaseException) -> ErrorKind:

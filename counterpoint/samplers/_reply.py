@@ -16,7 +16,7 @@ _ENDINGS: Mapping[str, Literal["stop", "length"]] = {
     "max_length": "length",
     "model_length": "length",
 }
-"""What servers call the end of a reply that is whole, or cut off at its largest length."""
+"""Servers' words for the end of a reply that is whole, or cut off at its largest length."""
 _TEXT, _REASONING = ("text", "output_text"), ("thinking", "reasoning")
 """Types of the parts of a content."""
 _LONGEST = 200
@@ -29,7 +29,7 @@ class UnusableError(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServerReply:
-    """What a server said."""
+    """The reply of a server."""
 
     text: str
     reasoning: str | None
