@@ -335,6 +335,9 @@ def test_a_number_of_a_choice_that_the_question_does_not_show_is_refused(tmp_pat
         questions(path=jsonl(tmp_path / "mmlu.jsonl", rows))
     shown = [{**row, "question": f"{row['question']} Paris or London?", "answer": "London"} for row in rows]
     assert questions(path=jsonl(tmp_path / "shown.jsonl", shown))
+    assert questions(path=jsonl(tmp_path / "meant.jsonl", rows), answer_in="text")
+    values = [{**row, "choices": ["0", "1"]} for row in rows]
+    assert questions(path=jsonl(tmp_path / "values.jsonl", values))
 
 
 @pytest.mark.parametrize(

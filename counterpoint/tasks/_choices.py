@@ -84,7 +84,10 @@ def named_in(answer: str) -> tuple[str, ...]:
 
 
 def hidden(columns: Mapping[str, Any], question: str, answer: Any) -> str:
-    """The name of a column whose choices the question does not show, though the answer is one's letter or number."""
+    """The name of a column whose choices the question does not show, though the answer is a letter or number of theirs.
+
+    An answer that is also the text of a choice needs none of them to be shown.
+    """
     for name in _USUAL:
         try:
             choices = choices_of(columns[name])
@@ -92,7 +95,7 @@ def hidden(columns: Mapping[str, Any], question: str, answer: Any) -> str:
         except (KeyError, TaskError):
             continue
         written = str(answer).strip()
-        by_place = written in (choices.labels[place], str(place)) and plain(written) != plain(choices.texts[place])
+        by_place = written in (choices.labels[place], str(place)) and plain(written) not in map(plain, choices.texts)
         if by_place and not all(text in question for text in choices.texts):
             return name
     return ""

@@ -185,7 +185,7 @@ def _shown(row: Row, columns: _Columns, question: str) -> tuple[str, tuple[str, 
         keys = tuple(key if columns.answer_in else answer_in_text(key, "") for key in keys)
     except TaskError as error:
         raise TaskError(f"column {columns.answer!r} {error}") from None
-    unseen = hidden(row.columns, question, answer)
+    unseen = "" if columns.answer_in else hidden(row.columns, question, answer)
     if unseen:
         raise TaskError(
             f"its answer is a letter or a number of column {unseen!r}, which the question does not show; task.choices"
