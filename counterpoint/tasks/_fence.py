@@ -43,7 +43,7 @@ class Block:
     """A closed block of code between two fences."""
 
     label: str
-    """What follows its opening fence."""
+    """The text after its opening fence."""
     source: str = field(repr=False)
     """Its lines without the quote marks and the indentation of its opening fence, joined by line feeds."""
 

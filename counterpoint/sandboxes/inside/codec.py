@@ -179,7 +179,7 @@ _PACK: Mapping[type, _Pack] = {
     time: _fields("time", _CLOCK),
     timedelta: _fields("timedelta", "days seconds microseconds"),
 }
-"""How a value of a type or of a subclass is packed, without calling what a subclass overrides."""
+"""The function that packs a value of a type or of a subclass, without calling what a subclass overrides."""
 _VIEWS: Mapping[type, type] = {type({}.keys()): KeysView, type({}.items()): ItemsView}
 _OPEN = frozenset((list, tuple, deque, set, frozenset, dict, OrderedDict, Counter))
 """Types whose subclasses are packed as themselves."""

@@ -35,7 +35,7 @@ _ANY_CASE: Final = re.compile(
     r"|\bany (?:letter )?case \((?:upper|lower)",
     re.IGNORECASE,
 )
-"""What a statement says where its judge takes `yes` for `YES`."""
+"""The words of a statement whose judge takes `yes` for `YES`."""
 
 
 def layout_of(columns: Collection[str]) -> Layout:

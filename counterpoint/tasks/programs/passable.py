@@ -37,7 +37,7 @@ def check_exams(function: str, exams: Sequence[ast.Module]) -> None:
 
 
 class _Reading:
-    """What the names of an exam stand for."""
+    """The names of an exam, and the kinds of things that they stand for."""
 
     def __init__(self, exam: ast.Module) -> None:
         nodes = list(ast.walk(exam))
