@@ -61,7 +61,7 @@ class Chat:
         template renders everything up to its end as it did when the reply was sampled (the prefix check). So a
         conversation that is continued extends its earlier ids. Everything else is encoded again and so is a reply whose
         ids contain more than its message: the reasoning, which no later prompt may contain, or a mark that would begin
-        a turn of another role. Raises ConversationError if the template refuses the messages, or leaves one of them out.
+        a turn of another role. Raises ConversationError if the template refuses the messages, or leaves one out.
         """
         whole = self._render(messages)
         ids: list[int] = []

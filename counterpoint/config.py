@@ -7,7 +7,7 @@ import tomli_w
 from pydantic import BaseModel, Field, ValidationError, create_model, model_validator
 
 from counterpoint.errors import ConfigError
-from counterpoint.options import Named, Section, Spec, explain
+from counterpoint.options import Address, Named, Section, Spec, explain
 from counterpoint.template import Day
 
 Thinking = Literal["off", "on", "shown"]
@@ -140,7 +140,7 @@ class PoliciesConfig(TrainingSettings):
 class EndpointConfig(Section):
     """A server with OpenAI's chat completions interface that generates for a policy, which cannot be trained."""
 
-    url: Annotated[str, Field(pattern="^https?://.")]
+    url: Address
     """The base URL of the server, including the version, such as `http://localhost:8000/v1`."""
     model: str
     """The name of the model on the server."""

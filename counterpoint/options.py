@@ -1,12 +1,21 @@
 """Sections of a recipe and options of family members, and one-line explanations of errors in them."""
 
 import inspect
+import re
 import sys
 from collections.abc import Callable, Collection, Mapping, Sequence
 from difflib import get_close_matches
 from typing import Annotated, Any, get_args, get_origin
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError, create_model, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    ValidationError,
+    create_model,
+    model_validator,
+)
 
 from counterpoint.errors import ConfigError, unknown
 
@@ -44,6 +53,16 @@ def _as_spec(value: Any) -> Any:
 
 
 Named = Annotated[Spec, BeforeValidator(_as_spec)]
+
+
+def _as_address(text: str) -> str:
+    if not re.match(r"https?://[^/\s]", text):
+        raise ValueError("input should be an address that begins with http:// or https://")
+    return text
+
+
+Address = Annotated[str, AfterValidator(_as_address)]
+"""The address of a server."""
 
 
 class _Options(Section):

@@ -30,8 +30,6 @@ class Subject:
     """True if the folder holds a merged model instead of an adapter."""
     dtype: str
     """The data type of a merged model."""
-    rounding: str
-    """The loss by the rounding of a merged model, in words."""
     date: str
     """The date that the chat template tells; empty if it tells none."""
     folder: str
@@ -40,6 +38,8 @@ class Subject:
     """The name by which transformers loads the base: a folder, or a name on the hub."""
     stop_ids: Sequence[int]
     """The tokens that end a reply."""
+    rounding: str = ""
+    """The loss by the rounding of a merged model, in words."""
 
 
 def card(subject: Subject) -> str:

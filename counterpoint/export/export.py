@@ -4,7 +4,7 @@ import json
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -73,50 +73,46 @@ def export(
     tokenizer = chat.tokenizer
     if not isinstance(tokenizer, PreTrainedTokenizerBase):
         raise ModelError(f"model.path = {settings.model.path!r}: its tokenizer cannot be saved")
-    stop_ids = sorted(chat.stop_ids)
     found = str(tokenizer.name_or_path)
-    base = str(Path(found).resolve()) if Path(found).is_dir() else found
+    subject = Subject(
+        run=run,
+        policy=policy,
+        settings=settings,
+        step=step,
+        merged=merged,
+        dtype=dtype,
+        date=chat.date,
+        folder=folder.resolve().name,
+        base=str(Path(found).resolve()) if Path(found).is_dir() else found,
+        stop_ids=sorted(chat.stop_ids),
+    )
     with _whole(folder, name) as partial:
-        model = _merged(settings, source, stop_ids, dtype) if merged else None
-        subject = Subject(
-            run=run,
-            policy=policy,
-            settings=settings,
-            step=step,
-            merged=merged,
-            dtype=dtype,
-            rounding=str(model.rounding) if model else "",
-            date=chat.date,
-            folder=folder.resolve().name,
-            base=base,
-            stop_ids=stop_ids,
-        )
-        text = card(subject)
+        model = _merged(subject, source) if merged else None
         if model is not None:
             model.save(partial)
         else:
-            _write_adapter(partial, source, base, settings)
+            _write_adapter(partial, source, subject.base, settings)
         tokenizer.save_pretrained(str(partial))
-        (partial / "README.md").write_text(text, encoding="utf-8")
+        told = replace(subject, rounding=str(model.rounding) if model else "")
+        (partial / "README.md").write_text(card(told), encoding="utf-8")
         _as_readable_as(partial / "README.md")
-    notes = _notes(model, settings, chat.date)
-    return Exported(folder=folder, policy=policy, step=step, base=base, notes=notes)
+    return Exported(folder=folder, policy=policy, step=step, base=subject.base, notes=_notes(model, subject))
 
 
-def _merged(settings: PolicySettings, source: Path, stop_ids: list[int], dtype: str) -> "Merged":
+def _merged(subject: Subject, source: Path) -> "Merged":
     from counterpoint.export.merging import merge  # it imports torch and PEFT
 
-    return merge(settings.model, source, stop_ids, dtype)
+    return merge(subject.settings.model, source, subject.stop_ids, subject.dtype)
 
 
-def _notes(model: "Merged | None", settings: PolicySettings, date: str) -> tuple[str, ...]:
+def _notes(model: "Merged | None", subject: Subject) -> tuple[str, ...]:
     notes = []
     if model is not None:
         notes += [str(model.rounding), *model.notes]
-        if (model.rounding.dtype, settings.model.dtype) == ("float32", "bfloat16"):
+        if (subject.dtype, subject.settings.model.dtype) == ("float32", "bfloat16"):
             notes.append("float32 takes twice the space of the base, which is in bfloat16; --dtype bfloat16 takes half")
-    if date:
-        notes.append(f"its chat template tells the date of the run, {date}, on whichever day it is used")
+    if subject.date:
+        notes.append(f"its chat template tells the date of the run, {subject.date}, on whichever day it is used")
     return tuple(notes)
 
 
