@@ -68,7 +68,7 @@ def _loaded(config: ModelConfig) -> tuple[Any, Mapping[str, Any]]:
     model, report = kind.from_pretrained(path, dtype=DTYPES[config.dtype], output_loading_info=True, **how, **options)
     if expanded:  # or they would be saved under the names of quantized weights
         model._weight_conversions = []
-    check_architecture(model.config.to_dict(), config.path)
+    check_architecture({"model_type": model.config.model_type}, config.path)
     return model, report
 
 

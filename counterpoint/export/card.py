@@ -78,6 +78,7 @@ def _training(subject: Subject) -> str:
     config, settings, facts = subject.run.config, subject.settings, subject.run.facts
     algorithm, rollouts, model = config.algorithm, config.rollout, settings.model
     adapted = _adapted(subject)
+    on = f"on {adapted['on']}" if adapted else "all linear layers"
     names = {
         key: _named(getattr(algorithm, key))
         for key in ("credit", "advantage", "loss", "aggregation", "correction", "kl")
@@ -93,7 +94,7 @@ def _training(subject: Subject) -> str:
         "steps": f"{subject.step} of {config.run.steps}, each {counted(rollouts.tasks_per_step, 'problem')} x"
         f" {counted(rollouts.group_size, 'episode')}",
         "trained": _trained(settings),
-        "adapter": f"rank {settings.rank}, alpha {settings.alpha:g}, {adapted.get('on', 'all linear layers')}",
+        "adapter": f"rank {settings.rank}, alpha {settings.alpha:g}, {on}",
         "not adapted": adapted.get("not_on", ""),
         "sampling": f"temperature {rollouts.temperature:g}, at most {counted(rollouts.max_tokens, 'token')} per call",
         "seed": str(config.run.seed),

@@ -205,7 +205,7 @@ class Plan:
         if own.endpoint is not None:
             return f"{own.endpoint.model} at {own.endpoint.url}, never trained"
         size = self.sizes[policy]
-        active = "" if size.active == size.parameters else f", of which a token uses {size.active:,}"
+        active = "" if size.active == size.parameters else f" ({size.active:,} per token)"
         base = f"{own.model.path}, {size.parameters:,} parameters{active}"
         if not own.trainable:
             return f"{base}, frozen" + (f", with {own.adapter}" if own.adapter else "")
