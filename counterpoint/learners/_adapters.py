@@ -20,7 +20,6 @@ from transformers import PreTrainedModel
 from counterpoint.adapter import Adapter, digest, digest_of, read_tensors, tensor_names
 from counterpoint.config import PolicySettings
 from counterpoint.errors import AdapterError, LearnerError, unknown
-from counterpoint.forwards.bypassed import bypassed
 from counterpoint.learners._lora import fuse_adapters
 from counterpoint.learners.gradient import Parameters
 
@@ -100,7 +99,6 @@ class Adapters:
 
 def with_adapter(model: Any, settings: LoraConfig, name: str) -> Any:
     """PEFT's model around `model`, with one adapter."""
-    settings.exclude_modules = bypassed(model) or None
     with _without_peft_warnings():
         return get_peft_model(model, settings, adapter_name=name)
 
@@ -126,7 +124,6 @@ def _with_adapters(model: PreTrainedModel, settings: Mapping[str, PolicySettings
         made = with_adapter(model, loras[first], first)
         for name in others:
             _seed(seed, name)
-            loras[name].exclude_modules = loras[first].exclude_modules
             made.add_adapter(name, loras[name])
     return made
 
