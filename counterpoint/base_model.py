@@ -61,6 +61,13 @@ def _loaded(config: ModelConfig) -> tuple[Any, Mapping[str, Any]]:
     return model, report
 
 
+def configuration(config: ModelConfig) -> Any:
+    """The configuration, as transformers reads it, of the model that the recipe names. Raises ModelError."""
+    path, options = locate(config)
+    with _reading(config):
+        return AutoConfig.from_pretrained(path, **options)
+
+
 def load_chat(config: ModelConfig) -> Chat:
     """The chat template of the model that the recipe names. Raises ModelError; reads no weights."""
     path, options = locate(config)
@@ -111,13 +118,6 @@ def base_size(config: ModelConfig) -> BaseSize:
         parameters=sum(parameter.numel() for parameter in model.parameters()),
         linear_width=sum(layer.in_features + layer.out_features for layer in linear),
     )
-
-
-def configuration(config: ModelConfig) -> Any:
-    """The configuration, as transformers reads it, of the model that the recipe names. Raises ModelError."""
-    path, options = locate(config)
-    with _reading(config):
-        return AutoConfig.from_pretrained(path, **options)
 
 
 @contextmanager

@@ -137,9 +137,9 @@ class Plan:
             f"roles       {', '.join(self.roles)}",
             "routing     " + ", ".join(f"{role} -> {_listed(found)}" for role, found in routes.items()),
             *(f"policy      {name}: {self._describe(name)}" for name in self.settings),
-            *(f"positions   {line}" for line in self._positions()),
             "tasks       " + ", ".join(f"{count} {split}" for split, count in self.splits.items()),
             *(f"warning     {line}" for line in self.warnings),
+            *(f"positions   {line}" for line in self._positions()),
             f"per step    {self._arithmetic()}",
             *(
                 f"            without {role}, which the scripted replies of the plan did not lead to"
