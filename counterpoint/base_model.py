@@ -61,13 +61,6 @@ def _loaded(config: ModelConfig) -> tuple[Any, Mapping[str, Any]]:
     return model, report
 
 
-def configuration(config: ModelConfig) -> Any:
-    """The configuration, as transformers reads it, of the model that the recipe names. Raises ModelError."""
-    path, options = locate(config)
-    with _reading(config):
-        return AutoConfig.from_pretrained(path, **options)
-
-
 def load_chat(config: ModelConfig) -> Chat:
     """The chat template of the model that the recipe names. Raises ModelError; reads no weights."""
     path, options = locate(config)
@@ -98,6 +91,13 @@ def model_without_weights(config: ModelConfig) -> Any:
         model = AutoModelForCausalLM.from_config(found, dtype=DTYPES[config.dtype])
     model.name_or_path = config.path
     return model
+
+
+def configuration(config: ModelConfig) -> Any:
+    """The configuration, as transformers reads it, of the model that the recipe names. Raises ModelError."""
+    path, options = locate(config)
+    with _reading(config):
+        return AutoConfig.from_pretrained(path, **options)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
