@@ -103,6 +103,13 @@ def model_without_weights(config: ModelConfig) -> Any:
     return model
 
 
+def configuration(config: ModelConfig) -> Any:
+    """The configuration, as transformers reads it, of the model that the recipe names. Raises ModelError."""
+    path, options = _located(config)
+    with _reading(config):
+        return AutoConfig.from_pretrained(path, **options)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BaseSize:
     """The size of a base model."""
@@ -133,13 +140,6 @@ def base_size(config: ModelConfig) -> BaseSize:
         adapted=targets.adapted,
         not_adapted=targets.not_adapted,
     )
-
-
-def configuration(config: ModelConfig) -> Any:
-    """The configuration, as transformers reads it, of the model that the recipe names. Raises ModelError."""
-    path, options = _located(config)
-    with _reading(config):
-        return AutoConfig.from_pretrained(path, **options)
 
 
 def _located(config: ModelConfig) -> tuple[str, dict[str, Any]]:

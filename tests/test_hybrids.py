@@ -1,10 +1,12 @@
-"""Models whose layers keep a state are computed as full passes over single calls compute them, and no call depends on others.
+"""Models whose layers keep a state are computed as full passes over single calls compute them.
+
 
 The architectures are in `hybrids.py`; a model that is slow even when it is tiny is in the slow lane.
 """
 
 import asyncio
 import copy
+import inspect
 import math
 import random
 from dataclasses import replace
@@ -268,3 +270,32 @@ def test_models_without_such_limits_stay_as_they_are():
         model = hybrid(name)
         limit_time_steps(model)
         assert not any(module._forward_hooks for module in model.modules())
+
+
+@pytest.mark.parametrize(
+    ("name", "fused"), [("bamba", "mamba2_split_conv1d_scan_combined"), ("mamba", "mamba_inner_fn")]
+)
+def test_kernels_that_read_the_weights_of_adapted_layers_are_never_asked(monkeypatch, name, fused):
+    model = hybrid(name)
+    forward = forward_of(model)
+    weights = wanting_gradients(model)
+    checkpoint_layers(model, forward)
+    kernels = inspect.getmodule(type(model))
+    assert hasattr(kernels, fused)
+    monkeypatch.setattr(kernels, fused, lambda *_, **__: pytest.fail("a fused kernel was asked"))
+    torch.autograd.grad(forward.score(model, calls_of()[:3]).logprobs_CT.sum(), weights, allow_unused=True)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("name", ["lfm2", "nemotron_h"])
+def test_in_bfloat16_sampler_and_learner_differ_by_rounding_alone(name):
+    model, calls = hybrid(name).to(torch.bfloat16), calls_of()
+    forward = forward_of(model)
+    assert isinstance(forward, Whole)
+    assert forward.cached
+    found = [
+        row[: len(call.completion_ids)]
+        for row, call in zip(forward.score(model, calls).logprobs_CT, calls, strict=True)
+    ]
+    assert furthest(stepped(forward, model, calls), found) < 0.1
+    assert furthest(found, [full_pass(hybrid(name), call) for call in calls]) < 0.2

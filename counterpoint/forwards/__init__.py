@@ -77,8 +77,8 @@ def _reads_hidden_states(model: Any) -> bool:
     if not isinstance(head, torch.nn.Linear):
         return False
     try:
-        hidden = model.get_decoder()(input_ids=ids, use_cache=False).last_hidden_state[:, -1:].to(head.weight.dtype)
-        logits = model(input_ids=ids, use_cache=False).logits[:, -1:]
+        hidden = model.get_decoder()(input_ids=ids, use_cache=False).last_hidden_state.to(head.weight.dtype)
+        logits = model(input_ids=ids, use_cache=False).logits
     except (ModelError, ValueError, TypeError, AttributeError, RuntimeError):
         return False
     return torch.allclose(head(hidden).float(), logits.float(), atol=1e-5)

@@ -155,7 +155,6 @@ def _with_adapters(model: PreTrainedModel, settings: Mapping[str, PolicySettings
         made = with_adapter(model, loras[first], first)
         for name in others:
             _seed(seed, name)
-            loras[name].exclude_modules = loras[first].exclude_modules
             made.add_adapter(name, loras[name])
     return made
 
