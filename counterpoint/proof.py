@@ -112,10 +112,10 @@ class Proof:
             raise ProofError(
                 f"policy {policy!r}: the sampler does not generate with {whose} adapter as the learner has it: its"
                 f" change of log-probabilities from the base has a correlation of {found.correlation:.3f} with the"
-                f" learner's, and is {found.share:.3f} of it (run.proof_spoken allows {least:g} at least). A sampler of your own"
-                " must compute W x + scale * (B (A x)) with the adapter that it was last given, and must not merge it"
-                " into weights of half precision; with the shipped sampler this is a fault of Counterpoint: report it."
-                " run.proof_spoken = 0 trains without this check"
+                f" learner's, and is {found.share:.3f} of it (run.proof_spoken allows {least:g} at least). A sampler of"
+                " your own must compute W x + scale * (B (A x)) with the adapter that it was last given, and must not"
+                " merge it into weights of half precision; with the shipped sampler this is a fault of Counterpoint:"
+                " report it. run.proof_spoken = 0 trains without this check"
             )
 
     @timed("proof")
