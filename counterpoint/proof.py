@@ -1,4 +1,4 @@
-"""Every step proves what it trained, and what its sampler speaks. A violation stops the run and says which it is."""
+"""Every step proves what it trained and what its sampler generates with. A violation stops the run and names it."""
 
 import asyncio
 from collections.abc import Collection, Mapping, Sequence
@@ -38,11 +38,11 @@ class Proof:
         return self.digests.keys()
 
     async def canaries(self, chats: Mapping[str, Chat]) -> None:
-        """The sampler has spoken with random adapters of every policy, as the learner would; it holds them afterwards.
+        """The sampler has generated with random adapters of every policy, as the learner would; it holds them then.
 
         A large canary is generated with: its log-probabilities are far off the base's. A small one, which is as large
-        as a policy after its first step, is scored, if the sampler can. Raises ProofError if the sampler does not speak
-        with them. Does nothing if no calls are checked.
+        as a policy after its first step, is scored, if the sampler can. Raises ProofError if the sampler generates with
+        anything else. Does nothing if no calls are checked.
         """
         if not self._config.proof_calls:
             return
@@ -69,7 +69,8 @@ class Proof:
     async def spoken(self, groups: Sequence[Group]) -> dict[str, float]:
         """The numbers of each policy, over the calls of a step that `calls_to_check` chooses.
 
-        Raises ProofError as `check_logprobs`, or if the sampler does not speak with the change that the learner holds.
+        Raises ProofError as `check_logprobs`, or if the sampler makes another change to log-probabilities than the
+        learner.
         """
         calls = calls_to_check(groups, self.policies, self._config.proof_calls)
         largest = check_logprobs(self._learner, calls, self._config.proof_tolerance)
@@ -109,12 +110,12 @@ class Proof:
         least = self._config.proof_spoken
         if found is not None and least and found.is_less_than(least):
             raise ProofError(
-                f"policy {policy!r}: the sampler does not speak with {whose} adapter as the learner has it: its change"
-                f" of log-probabilities from the base has a correlation of {found.correlation:.3f} with the learner's,"
-                f" and is {found.share:.3f} of it (run.proof_spoken allows {least:g} at least). A sampler of your own"
-                " must compute W x + scale * (B (A x)) with the adapter that it was last given, and must not merge it"
-                " into weights of half precision; with the shipped sampler this is a fault of Counterpoint: report it."
-                " run.proof_spoken = 0 trains without this check"
+                f"policy {policy!r}: the sampler does not generate with {whose} adapter as the learner has it: its"
+                f" change of log-probabilities from the base has a correlation of {found.correlation:.3f} with the"
+                f" learner's, and is {found.share:.3f} of it (run.proof_spoken allows {least:g} at least). A sampler of"
+                " your own must compute W x + scale * (B (A x)) with the adapter that it was last given, and must not"
+                " merge it into weights of half precision; with the shipped sampler this is a fault of Counterpoint:"
+                " report it. run.proof_spoken = 0 trains without this check"
             )
 
     @timed("proof")

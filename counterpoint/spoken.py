@@ -1,6 +1,6 @@
-"""The change that an adapter makes to log-probabilities, as a sampler speaks it and as a learner computes it.
+"""The change that an adapter makes to log-probabilities, as a sampler makes it and as a learner computes it.
 
-A digest proves which adapter a sampler holds. The change proves that its model speaks with it: a sampler that rounds
+A digest proves which adapter a sampler holds. The change proves that its model generates with it: a sampler that rounds
 the adapter away, leaves it out, scales it or uses an older one makes another change.
 """
 

@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch_build import fresh_model, tiny_base, tiny_folder
 
+from counterpoint.adapter import Adapter
 from counterpoint.learners.base import NO_RATES
 from counterpoint.learners.gradient import FlatGradient
 from counterpoint.learners.peft import Peft
@@ -80,6 +81,25 @@ class LetsTheBaseSpeak(Engine):
         return super()._use(policy) if policy in self._adapters else 0
 
 
+class ScoresTheBase(Engine):
+    def logprobs(self, calls, *, base=False):
+        return super().logprobs(calls, base=True)
+
+
+class ScoresNoBase(Engine):
+    def logprobs(self, calls, *, base=False):
+        return super().logprobs(calls)
+
+
+class StaysAsItScored(Engine):
+    """Goes on with the base after it has scored."""
+
+    def logprobs(self, calls, *, base=False):
+        found = super().logprobs(calls, base=base)
+        self._use = lambda policy: self._weights.use(Adapter.base(policy)) or self._adapters[policy].version
+        return found if base else super().logprobs(calls)
+
+
 @pytest.mark.parametrize(
     ("engine", "check", "message"),
     [
@@ -98,6 +118,9 @@ class LetsTheBaseSpeak(Engine):
         (KeepsItsWeights, samplers.loading_one_policy_leaves_the_others, "still generates with the weights"),
         (NamesNothing, samplers.sampler_digests_are_those_of_the_adapters, "the digest is None"),
         (LetsTheBaseSpeak, samplers.sampler_refuses_an_unknown_policy, "never loaded was served"),
+        (ScoresTheBase, samplers.scores_are_those_of_the_weights, "scored under policy 'one', .* is off by"),
+        (ScoresNoBase, samplers.scores_are_those_of_the_weights, "scored under the base, .* is off by"),
+        (StaysAsItScored, samplers.scores_are_those_of_the_weights, "(is off by|after tokens were scored)"),
     ],
 )
 def test_a_sampler_that_breaks_a_promise_is_caught(engine, check, message):

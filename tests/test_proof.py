@@ -128,7 +128,7 @@ class LoadsOnce(InProcess):
 
 
 class LoadsOnceAndLies(InProcess):
-    """Names the new weights and speaks with the old ones."""
+    """Names the new weights and generates with the old ones."""
 
     claimed = None
 

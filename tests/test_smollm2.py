@@ -4,10 +4,14 @@ import asyncio
 from asyncio import gather
 from functools import cache
 from importlib.util import find_spec
+from statistics import correlation
 
 import pytest
 import torch
 
+from counterpoint.algorithms.aggregation import token
+from counterpoint.algorithms.base import Sample
+from counterpoint.algorithms.loss import Loss, clip
 from counterpoint.base_model import BaseModel, load_base_model
 from counterpoint.episode import Call, CallKey
 from counterpoint.learners.peft import Peft
@@ -72,6 +76,31 @@ def test_sampler_and_learner_agree_about_trained_adapters():
     calls = asyncio.run(played(sampler, learner))
     for call, recomputed in zip(calls, learner.logprobs(calls), strict=True):
         assert recomputed == pytest.approx(call.logprobs, abs=1e-4)
+
+
+@pytest.mark.filterwarnings("ignore:Could not find a config file:UserWarning")
+def test_in_half_precision_the_smallest_steps_are_sampled_as_they_are_learned():
+    """At the study's learning rate, rank and alpha. `benchmarks/spoken.py` takes a hundred steps."""
+    overrides = ["model.dtype='bfloat16'", "policies.rank=64", "policies.alpha=32.0", "policies.learning_rate=2e-5"]
+    config = load_config("voting_smollm2", overrides)
+    half = load_base_model(config.model)
+    sampler = InProcess(Engine(half.model, half.chat.stop_ids))
+    learner = Peft(half.model, ROUTING.policies, config)
+    calls = asyncio.run(played(sampler, learner))
+    samples = [
+        Sample(task="t", rollout=place, call=call, reward=0.5, advantage=1.0 - 2 * place, signal=True)
+        for place, call in enumerate(calls)
+    ]
+    for step in range(1, 11):
+        learner.step(learner.backward(samples, Loss(clip, token)), step=step)
+        if step in (1, 10):
+            asyncio.run(sampler.load(learner.adapters()))
+            for call in calls:
+                scored = [asyncio.run(sampler.logprobs([call], base=base))[0] for base in (False, True)]
+                learned = [learner.logprobs([call])[0], learner.base_logprobs([call])[0]]
+                changes = [[one - two for one, two in zip(*pair, strict=True)] for pair in (scored, learned)]
+                assert max(map(abs, changes[1])) > 1e-4
+                assert correlation(*changes) > 0.99
 
 
 def disturb(learner: Peft) -> None:

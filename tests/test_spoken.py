@@ -1,4 +1,4 @@
-"""The change that an adapter makes: what a sampler speaks is what its learner computes, or the run stops."""
+"""The change that an adapter makes: what a sampler generates with is what its learner computes, or the run stops."""
 
 import asyncio
 import math
@@ -320,7 +320,7 @@ def test_proofs_change_nothing_but_their_own_numbers(tmp_path):
 
 
 class Ignores(InProcess):
-    """Holds every adapter and speaks with none."""
+    """Holds every adapter and generates with none."""
 
     def __init__(self, engine, *rest):
         super().__init__(engine, *rest)
@@ -335,7 +335,7 @@ class Halves(InProcess):
 
 
 class Lies(InProcess):
-    """Names the weights that it was given, whichever it speaks with."""
+    """Names the weights that it was given, whichever it generates with."""
 
     loads = 0
 
@@ -377,7 +377,7 @@ class MixesUp(InProcess):
 
 
 class IgnoresLater(StopsListening):
-    """From the first step on speaks with half of every adapter."""
+    """From the first step on generates with half of every adapter."""
 
     async def take(self, adapters):
         scale = 1.0 if self.loads <= 3 else 0.5
@@ -399,7 +399,7 @@ class IgnoresLater(StopsListening):
 def test_a_run_stops_if_its_sampler_speaks_with_something_else(tmp_path, monkeypatch, sampler, whose, table):
     monkeypatch.setattr(IN_PROCESS, "InProcess", sampler)
     with pytest.raises(
-        ProofError, match=rf"policy '(soprano|alto|conductor)': the sampler does not speak with {whose}"
+        ProofError, match=rf"policy '(soprano|alto|conductor)': the sampler does not generate with {whose}"
     ):
         trained(start(tmp_path / "run", table))
 
@@ -426,7 +426,7 @@ def unscored(sampler):
 @pytest.mark.parametrize("sampler", [Ignores, Halves, MixesUp, StopsListening])
 def test_what_a_sampler_generates_tells_too_where_it_does_not_score(tmp_path, monkeypatch, sampler):
     monkeypatch.setattr(IN_PROCESS, "InProcess", unscored(sampler))
-    with pytest.raises(ProofError, match="the sampler does not speak with"):
+    with pytest.raises(ProofError, match="the sampler does not generate with"):
         trained(start(tmp_path / "run", SHORT))
 
 

@@ -15,7 +15,7 @@ from counterpoint.chat import Chat
 from counterpoint.episode import Call, CallKey
 from counterpoint.errors import SamplerError
 from counterpoint.event_loop import run_to_end
-from counterpoint.samplers.base import Completion, Request, Sampler
+from counterpoint.samplers.base import Completion, Request, Sampler, Scorer
 from counterpoint.testing.reference import adapter_digest, largest_difference, plain_logprobs
 from counterpoint.testing.tiny import tiny_adapters, tiny_prompts
 
@@ -138,6 +138,27 @@ async def sampler_refuses_an_unknown_policy(sampler: Sampler, base: BaseModel, t
     assert "nobody" in refused, f"the error does not name the policy: {refused}"
 
 
+async def scores_are_those_of_the_weights(sampler: Sampler, base: BaseModel, tolerance: float) -> None:
+    """If the sampler scores tokens, it does so under its policies' weights, or the base's, and generates as before."""
+    if not isinstance(sampler, Scorer):
+        return
+    adapters = await _load(sampler, base)
+    requests = _requests(base.chat)
+    said = await _ask(sampler, requests)
+    calls = [_call(*pair) for pair in zip(requests, said, strict=True)]
+    for of_base in (False, True):
+        scores = await sampler.logprobs(calls, base=of_base)
+        for policy in _POLICIES:
+            mine = [place for place, call in enumerate(calls) if call.policy == policy]
+            expected = plain_logprobs(
+                base.model, [calls[place] for place in mine], None if of_base else adapters[policy]
+            )
+            worst = largest_difference([scores[place] for place in mine], expected)
+            whose = "the base" if of_base else f"policy {policy!r}"
+            assert worst <= tolerance, f"scored under {whose}, a token's log-probability is off by {worst:.3g} nats"
+    assert await _ask(sampler, requests) == said, "what is generated is another after tokens were scored"
+
+
 SampleCheck = Callable[[Sampler, BaseModel, float], Awaitable[None]]
 SAMPLER_CHECKS: tuple[SampleCheck, ...] = (
     logprobs_are_those_of_the_weights,
@@ -146,6 +167,7 @@ SAMPLER_CHECKS: tuple[SampleCheck, ...] = (
     loading_one_policy_leaves_the_others,
     sampler_digests_are_those_of_the_adapters,
     sampler_refuses_an_unknown_policy,
+    scores_are_those_of_the_weights,
 )
 
 
