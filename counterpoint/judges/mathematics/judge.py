@@ -1,4 +1,4 @@
-"""Judges mathematical answers: by text and rational numbers where that suffices, else by math-verify in processes."""
+"""Judges mathematical answers: by text and rational numbers where that suffices, else in processes of their own."""
 
 import asyncio
 import re
@@ -56,8 +56,9 @@ class MathJudge(Judge):
 
     The effect of an answer on its judge counts against the answer: one that takes too much time or memory to read, is
     too long, too deep or a tower of powers is wrong, with the reason, because not judging it would pay. Not judged is
-    an answer whose key cannot be read in time, or for which no process starts. Where a key cannot be read as
-    mathematics at all, an answer is right if it is the same text.
+    an answer that agrees with the key to all digits computed without a proof that it equals the key, one whose key
+    cannot be read in time or has no value, or for which no process starts. Where a key cannot be read as mathematics
+    at all, an answer is right if it is the same text.
     """
 
     bounded: ClassVar[bool] = True
@@ -84,7 +85,7 @@ class MathJudge(Judge):
         """Raises ConfigError if math-verify is not installed."""
         if find_spec("math_verify") is None:
             raise ConfigError(
-                "judge 'mathematics' compares with math-verify, which is missing: `pip install math-verify`"
+                "judge 'mathematics' reads LaTeX with math-verify, which is missing: `pip install math-verify`"
             )
 
     async def close(self) -> None:

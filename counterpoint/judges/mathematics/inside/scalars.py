@@ -129,6 +129,8 @@ def _without_functions(*expressions: Any) -> list[Any]:
     names: dict[Any, Any] = {}
 
     def plain(part: Any) -> Any:
+        if not all(isinstance(one, sympy.Expr) for one in (part, *part.args)):
+            return names.setdefault(part, sympy.Symbol(f"part {len(names)}"))
         if part.is_Rational or part.is_Symbol:
             return part
         if part.is_Add or part.is_Mul or (part.is_Pow and part.exp.is_Integer):
@@ -182,7 +184,9 @@ def _simplified(difference: Any) -> Verdict:
     try:
         with within(_SIMPLIFYING):
             return True if sympy.simplify(difference) == 0 else None
-    except (OutOfTime, ArithmeticError, AttributeError, NotImplementedError, TypeError, ValueError):
+    except (MemoryError, RecursionError):
+        raise
+    except (OutOfTime, Exception):  # whatever sympy raises, it has not found it
         return None
 
 
@@ -212,14 +216,15 @@ def points(one: Any, other: Any) -> Iterator[dict[Any, Any]]:
 def _same_expressions(key: Any, answer: Any, names: list[str], real: bool) -> Verdict:
     difference = sympy.Add(key, sympy.Mul(-1, answer))
     wanted = _POINTS if _smooth(difference) else _MORE_POINTS
-    agreed, lost, doubtful = 0, 0, False
+    agreed, lost, undefined, doubtful = 0, 0, 0, False
     for point in _points(names, difference):
         if not _counts(key, point, real):
             continue
         try:
             verdict = _same_numbers(key, answer, point, real)
         except NoValueError:
-            verdict = False
+            undefined += 1
+            continue
         except TooLargeError:
             lost += 1
             continue
@@ -228,6 +233,8 @@ def _same_expressions(key: Any, answer: Any, names: list[str], real: bool) -> Ve
         agreed, doubtful = agreed + 1, doubtful or verdict is None
         if agreed == wanted:
             break
+    if agreed < _POINTS and undefined > agreed:
+        return False
     if lost > agreed:
         raise TooLargeError
     if agreed >= _POINTS and not doubtful and _elementary(difference):

@@ -254,13 +254,16 @@ def _solved(key: Any, answer: Any) -> Verdict:
             left, right = (_polynomial(_difference(one)) for one in (key, answer))
             if left is not None and right is not None:
                 return _proportional(left, right)
-            for unknown in sorted(key.free_symbols & answer.free_symbols, key=str):
-                one, other = (sympy.solve(equation, unknown) for equation in (key, answer))
-                if one and other:
-                    return _unordered(one, other, scalars.EXACT)
-    except (OutOfTime, ArithmeticError, AttributeError, NotImplementedError, TypeError, ValueError):
-        pass
-    return False
+            solved = [
+                [sympy.solve(equation, unknown) for equation in (key, answer)]
+                for unknown in sorted(key.free_symbols & answer.free_symbols, key=str)
+            ]
+            found = [_unordered(one, other, scalars.EXACT) for one, other in solved if one or other]
+            return every(found) if found else False
+    except (MemoryError, RecursionError):
+        raise
+    except (OutOfTime, Exception):  # whatever sympy raises, it has not found it
+        return False
 
 
 def _polynomial(difference: Any) -> Any:
