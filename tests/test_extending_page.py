@@ -51,7 +51,7 @@ def test_every_command_of_the_page_runs(folder, monkeypatch):
         done = CliRunner().invoke(app, smaller(command))
         assert done.exit_code == 0, f"{' '.join(command)}\n{done.output}{done.exception!r}"
     metrics = {name: Run.read(folder / "runs" / name).metric_rows() for name in ("loud", "close", "stopped")}
-    assert all("mine/loudest" in row for row in metrics["loud"])
+    assert any("mine/loudest" in row for row in metrics["loud"])
     scores = [row["episode/score"] for row in metrics["close"]]
     assert all(0.0 <= score <= 1.0 for score in scores)
     sources = Run.read(folder / "runs" / "algorithm").facts["sources"]
