@@ -34,9 +34,8 @@ class ModelConfig(Section):
     device: str = "cpu"
     """The torch device on which sampler and learner compute: "cpu", "cuda", or one GPU such as "cuda:1"."""
     forward: Literal["auto", "packed", "plain", "whole"] = "auto"
-    """The implementation of the forward pass. "packed" uses no padding and computes every shared prefix once. "plain"
-    is for other attention, "whole" for layers that keep a state, as in hybrids with linear attention. "auto" takes the
-    first of them that agrees with full passes over single calls in a short test."""
+    """The forward pass. "packed": no padding, shared prefixes computed once. "plain": for other attention. "whole": for
+    layers that keep a state. "auto": the first of them that agrees with full passes over single calls in a test."""
     thinking: Thinking = "off"
     """Reasoning before the answer, for models that support it. "off": no reasoning. "on": the model reasons, and its
     reasoning is hidden from the other roles. "shown": the reasoning is part of the text that the other roles see."""
@@ -106,8 +105,7 @@ class TrainingSettings(Section):
     """The learning rate of step k of the warm-up: with `false` k / warmup of the highest, with `true` (k - 1) / warmup,
     as in verl. The first step then has the rate 0: the optimizer takes in the gradient, and no weight moves."""
     warmup_clock: Literal["policy", "all"] = "policy"
-    """The steps that `warmup` counts. "policy": those of the policy. "all": those of all trained policies of its base
-    together, so that R policies are warm after warmup / R steps each, as in the study with its one scheduler."""
+    """The steps that `warmup` counts: the "policy"'s own, or those of "all" trained policies of its base together."""
     schedule: Literal["constant", "linear", "cosine"] = "constant"
     """The learning rate after the warm-up: "constant", or a "linear" or "cosine" decay that reaches 0 after the
     policy's last update."""
@@ -211,11 +209,6 @@ class RolloutConfig(Section):
     sampler does not count."""
     judge_timeout: Annotated[float, Field(gt=0)] = 30.0
     """The time limit for judging one answer, in seconds; an answer that takes longer counts as not judged."""
-
-    @property
-    def longest(self) -> int:
-        """The largest number of tokens in one call, prompt and reply together."""
-        return self.max_prompt_tokens + self.max_tokens
 
     @model_validator(mode="after")
     def _leaves_enough_of_a_prompt(self) -> Self:
@@ -337,9 +330,8 @@ class RunConfig(Section):
     """The largest allowed difference between the log-probabilities of sampler and learner, in nats per token; above it
     the run stops with an error."""
     proof_spoken: Annotated[float, Field(ge=0, lt=1)] = 0.9
-    """The smallest allowed correlation between sampler and learner of the change that an adapter makes to
-    log-probabilities, and the smallest allowed part of that change that the sampler makes; below it the run stops with
-    an error. 0: never."""
+    """The least correlation between sampler and learner of the change that an adapter makes to log-probabilities, and
+    the least part of it that the sampler makes; below it the run stops with an error. 0: never."""
 
 
 class Config(Section):

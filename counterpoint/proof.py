@@ -37,15 +37,22 @@ class Proof:
         """The policies that the learner holds."""
         return self.digests.keys()
 
-    async def canaries(self, chats: Mapping[str, Chat]) -> None:
+    async def begin(self, chats: Mapping[str, Chat]) -> None:
+        """The sampler generates with the learner's weights; if calls are checked, it has generated with canaries before.
+
+        Raises ProofError if the sampler generates with anything else.
+        """
+        if self._config.proof_calls:
+            await self._canaries(chats)
+        await self._sampler.load(self._learner.adapters())
+        self.published()
+
+    async def _canaries(self, chats: Mapping[str, Chat]) -> None:
         """The sampler has generated with random adapters of every policy, as the learner would; it holds them then.
 
         A large canary is generated with: its log-probabilities are far off the base's. A small one, which is as large
-        as a policy after its first step, is scored, if the sampler can. Raises ProofError if the sampler generates with
-        anything else. Does nothing if no calls are checked.
+        as a policy after its first step, is scored, if the sampler can.
         """
-        if not self._config.proof_calls:
-            return
         adapters = self._learner.adapters()
         large, small = (
             {one.policy: canary(one, reach, seed=place) for place, one in enumerate(adapters)}

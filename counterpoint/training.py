@@ -23,7 +23,7 @@ from counterpoint.play import Limits, Stage
 from counterpoint.proof import Proof
 from counterpoint.run import Run, Stateful
 from counterpoint.runtimes import open_runtime
-from counterpoint.runtimes.local import position_scaling
+from counterpoint.runtimes.local import longest_call, position_scaling
 from counterpoint.stage import Setup, set_up
 from counterpoint.tasks.base import Splits
 
@@ -56,9 +56,7 @@ async def train(run: Run, watch: Watch = lambda step, numbers: None, setup: Setu
         keeper = Keeper(run, parts, lambda: proof.digests)
         if start is not None:
             proof.restored(run.checkpoint_state(start)["digests"])
-        await proof.canaries(runtime.chats)
-        await sampler.load(learner.adapters())
-        proof.published()
+        await proof.begin(runtime.chats)
         clock, patience, alarm = Clock.started(), Patience(config.run.patience), Alarm(run, routes)
         if keeper.owes_evaluation(start):
             await evaluate_first(run, stage, tasks, keeper, alarm, start, watch)
@@ -127,7 +125,7 @@ def _positions(setup: Setup) -> dict[str, Mapping[str, str]]:
     config = setup.config
     if config.runtime.name != "local":
         return {}
-    found = position_scaling(setup.settings, config.rollout.longest)
+    found = position_scaling(setup.settings, longest_call(config.rollout))
     return {"positions": found} if found else {}
 
 

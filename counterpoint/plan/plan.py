@@ -20,7 +20,7 @@ from counterpoint.locate import check_device
 from counterpoint.plan.check import checked
 from counterpoint.play import Limits, Stage, rollout
 from counterpoint.policy import settings_of
-from counterpoint.runtimes.local import position_scaling
+from counterpoint.runtimes.local import longest_call, position_scaling
 from counterpoint.samplers.by_policy import ByPolicy
 from counterpoint.samplers.scripted import Scripted
 from counterpoint.stage import Setup
@@ -183,7 +183,7 @@ class Plan:
 
     def _positions(self) -> list[str]:
         own = {policy: self.settings[policy] for policy in self.sizes}
-        found = position_scaling(own, self.config.rollout.longest)
+        found = position_scaling(own, longest_call(self.config.rollout))
         return [
             f"{', '.join(name for name in found if found[name] == text)}: {text}"
             for text in dict.fromkeys(found.values())

@@ -11,7 +11,7 @@ from typing import Any
 
 from counterpoint.adapter import Adapter, Sources
 from counterpoint.chat import Chat
-from counterpoint.config import Config, EndpointConfig, ModelConfig, PolicySettings
+from counterpoint.config import Config, EndpointConfig, ModelConfig, PolicySettings, RolloutConfig
 from counterpoint.errors import ConfigError
 from counterpoint.learners.base import Learner
 from counterpoint.policy import Policy, Routing, settings_of
@@ -67,7 +67,7 @@ class Local:
                 models.append((model, [policy]))
             else:
                 known.append(policy)
-        longest = self._config.rollout.longest
+        longest = longest_call(self._config.rollout)
         return [LocalBase(model, tuple(members), has_learner, longest) for model, members in models]
 
     def _sampler(self, bases: Sequence["LocalBase"], stack: AsyncExitStack) -> Sampler:
@@ -112,6 +112,11 @@ class LocalBase:
         model = load_base_model(self.config).model
         pin(model, self.longest)
         return model
+
+
+def longest_call(rollout: RolloutConfig) -> int:
+    """The largest number of tokens in one call, prompt and reply together."""
+    return rollout.max_prompt_tokens + rollout.max_tokens
 
 
 def position_scaling(settings: Mapping[str, PolicySettings], longest: int) -> dict[str, str]:

@@ -69,15 +69,8 @@ def questions(
     if split and (validation or test):
         raise ConfigError("task.split names a column with the splits: task.validation and task.test must be left out")
     reading = reading_of(read, pattern, answer_format)
-    columns = _Columns(
-        question=question,
-        answer=answer,
-        split=split,
-        separator=separator,
-        answer_in=answer_in,
-        choices=choices,
-        first=first_choice,
-    )
+    named = {"question": question, "answer": answer, "split": split, "choices": choices}
+    columns = _Columns(**named, separator=separator, answer_in=answer_in, first=first_choice)
     sources: dict[Split, str] = {"train": path, "validation": validation, "test": test}
     entries, refused = _entries({name: place for name, place in sources.items() if place}, columns, reading)
     entries = _answerable(_once(entries, refused), refused, reading)
@@ -88,9 +81,8 @@ def questions(
     judge = TextJudge(percent=True).judge if percent else same_text_or_number
     found = {name: _tasks(entries, name, reading, judge, path) for name in SPLITS}
     notes = {"rows_left_out": f"{len(refused)} of {rows}"} if refused else {}
-    return Splits(
-        train=found["train"], validation=found["validation"], test=found["test"], notes=MappingProxyType(notes)
-    )
+    train, validating, testing = (found[name] for name in SPLITS)
+    return Splits(train=train, validation=validating, test=testing, notes=MappingProxyType(notes))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
