@@ -1,6 +1,5 @@
 """Models whose layers keep a state are computed as full passes over single calls compute them.
 
-
 The architectures are in `hybrids.py`; a model that is slow even when it is tiny is in the slow lane.
 """
 
