@@ -38,7 +38,7 @@ class Proof:
         return self.digests.keys()
 
     async def begin(self, chats: Mapping[str, Chat]) -> None:
-        """The sampler generates with the learner's weights; if calls are checked, it has generated with canaries before.
+        """The sampler generates with the learner's weights; if calls are checked, with canaries before.
 
         Raises ProofError if the sampler generates with anything else.
         """
