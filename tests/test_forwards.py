@@ -283,8 +283,8 @@ def goes_on_as_whole_sequences_do(way):
 @torch.no_grad()
 def test_what_calls_remember_is_gone_with_them(monkeypatch):
     """Without waiting for the garbage collector: it may hold gigabytes."""
-    monkeypatch.setattr(decoding_part, "_on_a_gpu", lambda model: True)
     model = packed_model()
+    monkeypatch.setattr(decoding_part, "_on_a_gpu", lambda model: True)
     decoding = Packed().start(model, tiny_prompts(BASE.chat, 2), [0, 1], 8)
     decoding.logits(torch.tensor([5, 6]))
     alive = weakref.ref(decoding)
