@@ -217,7 +217,7 @@ def test_an_architecture_that_cannot_be_right_is_refused_in_one_line_wherever_it
         ({"model_type": "t5", "is_encoder_decoder": True}, "it has an encoder"),
         ({"model_type": "musicgen"}, "it generates sound"),
         ({"model_type": "deepseek_v32"}, "its sparse attention chooses other tokens"),
-        ({"model_type": "openai-gpt"}, "it cannot generate with a cache"),
+        ({"model_type": "reformer"}, "what it generates token by token"),
         ({"model_type": "paligemma"}, "it has not been checked"),
         ({"model_type": "florence2"}, "it has not been checked"),
         (

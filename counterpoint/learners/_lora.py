@@ -11,14 +11,16 @@ import torch
 from peft.tuners.lora import Linear
 from torch import Tensor
 from torch.autograd.function import once_differentiable
+from transformers.pytorch_utils import Conv1D
 
 from counterpoint.forwards.adapted import adapted_linear
+from counterpoint.targets import is_adaptable
 
 
 def fuse_adapters(model: Any) -> None:
     """PEFT's adapted linear layers in `model` compute base and adapter together from here on, with the same result."""
     for module in model.modules():
-        if type(module) is Linear and type(module.get_base_layer()) is torch.nn.Linear:
+        if type(module) is Linear and is_adaptable(module.get_base_layer()):
             module.__class__ = _FusedLinear
 
 
@@ -32,9 +34,10 @@ class _FusedLinear(Linear):  # type: ignore[misc]  # PEFT has no types
             return usual
         base, a_RI, b_OR = self.get_base_layer(), self.lora_A[name].weight, self.lora_B[name].weight
         x_NI = x.reshape(-1, x.shape[-1])
+        weight_OI = base.weight.T if isinstance(base, Conv1D) else base.weight
         # Its shape is restored out here: some models write into what a layer returns, which autograd forbids for a view
         # that was made inside a function.
-        found: Tensor = _Adapted.apply(x_NI, base.weight, base.bias, a_RI, b_OR, self.scaling[name])  # type: ignore[no-untyped-call]
+        found: Tensor = _Adapted.apply(x_NI, weight_OI, base.bias, a_RI, b_OR, self.scaling[name])  # type: ignore[no-untyped-call]
         return found.view(*x.shape[:-1], -1)
 
 
