@@ -66,12 +66,12 @@ class Proof:
                 base = self._learner.base_logprobs(calls[policy])
             spoken = [call.logprobs for call in calls[policy]]
             self._noise[policy] = difference(spoken, learned)
-            self._judge(policy, agreement(spoken, learned, base, noise=0.0), "a canary's")
+            self._judge(policy, agreement(spoken, learned, base, noise=0.0), "a random")
         await self._sampler.load(list(small.values()))
         for policy, adapter in small.items():
             mine = few(calls[policy])
             learned = self._learner.logprobs_with(adapter, mine)
-            self._judge(policy, await self._scored(policy, mine, learned), "a small canary's")
+            self._judge(policy, await self._scored(policy, mine, learned), "a small random")
 
     async def spoken(self, groups: Sequence[Group]) -> dict[str, float]:
         """The numbers of each policy, over the calls of a step that `calls_to_check` chooses.

@@ -50,11 +50,12 @@ NATS = 1e-3
 
 
 def rows(page: str) -> dict[str, tuple[str, frozenset[str]]]:
-    """The table of the page: model type -> its forward, and the parts that get no adapters."""
+    """The tables of the page: model type -> its forward, and the parts that get no adapters."""
     found = {}
-    for kinds, _, forward, adapters in re.findall(r"^\| (`[^|]+`) \| ([^|]*) \| (\w+) \| ([^|]+) \|$", page, re.M):
-        parts = frozenset(re.findall(r"`([^`]+)`", adapters))
-        found.update(dict.fromkeys(re.findall(r"`([^`]+)`", kinds), (forward, parts)))
+    for forward, section in re.findall(r"^### (packed|plain|whole)\n(.*?)(?=^###)", page, re.M | re.S):
+        for adapters, kinds in re.findall(r"^\| [^|]+ \| ([^|]+) \| (`[^|]+`) \|$", section, re.M):
+            parts = frozenset() if adapters == "-" else frozenset(adapters.replace("`", "").split(", "))
+            found.update(dict.fromkeys(re.findall(r"`([^`]+)`", kinds), (forward, parts)))
     return found
 
 

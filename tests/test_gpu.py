@@ -236,5 +236,5 @@ def test_a_run_in_half_precision_speaks_with_every_change(tmp_path):
 
 def test_a_run_whose_sampler_merges_into_half_precision_is_stopped(tmp_path, monkeypatch):
     monkeypatch.setattr(_weights, "_has_half", lambda model: False)
-    with pytest.raises(ProofError, match="the sampler does not generate with a small canary's adapter"):
+    with pytest.raises(ProofError, match="the sampler does not generate with a small random adapter"):
         micro_run(tmp_path / "run", model=HALF, policies=STUDY, run={"steps": 2, "threads": 1, "proof_tolerance": 2.0})

@@ -388,9 +388,9 @@ class IgnoresLater(StopsListening):
 @pytest.mark.parametrize(
     ("sampler", "whose"),
     [
-        (Ignores, "a canary's"),
-        (Halves, "a canary's"),
-        (MixesUp, "a canary's"),
+        (Ignores, "a random"),
+        (Halves, "a random"),
+        (MixesUp, "a random"),
         (StopsListening, "its"),
         (OneBehind, "its"),
         (IgnoresLater, "its"),
@@ -406,7 +406,7 @@ def test_a_run_stops_if_its_sampler_speaks_with_something_else(tmp_path, monkeyp
 
 def test_a_run_stops_before_its_first_call_if_its_sampler_merges_into_half_precision(tmp_path, monkeypatch):
     monkeypatch.setattr(_weights, "_has_half", lambda model: False)
-    with pytest.raises(ProofError, match=r"with a small canary's adapter .*run.proof_spoken allows 0.9 at least"):
+    with pytest.raises(ProofError, match=r"with a small random adapter .*run.proof_spoken allows 0.9 at least"):
         trained(start(tmp_path / "run", STUDY))
     off = {**STUDY, "run": {**STUDY["run"], "steps": 1, "proof_spoken": 0}}
     assert trained(start(tmp_path / "off", off)).is_finished
