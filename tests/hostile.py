@@ -1881,6 +1881,18 @@ _STREAMS = [
         "        os.write(self.fd, self.buffer.getvalue())\n        self.buffer = BytesIO()\n"
         "sys.stdout = FastIO(sys.stdout)\nprint(7)",
     ),
+    _fair(
+        "streams_that_say_their_modes",
+        "import os, sys\nfrom io import BytesIO\nclass FastIO:\n    def __init__(self, file):\n"
+        "        self.fd, self.buffer = file.fileno(), BytesIO()\n"
+        "        self.writable = 'x' in file.mode or 'r' not in file.mode\n"
+        "        self.write = (lambda s: self.buffer.write(s.encode())) if self.writable else None\n"
+        "    def readline(self):\n        return os.read(self.fd, os.fstat(self.fd).st_size).decode()\n"
+        "    def flush(self):\n        self.writable and os.write(self.fd, self.buffer.getvalue())\n"
+        "        self.buffer = BytesIO()\n"
+        "assert (sys.stdin.name, sys.stdout.name, sys.stderr.mode) == ('<stdin>', '<stdout>', 'w')\n"
+        "sys.stdin, sys.stdout = FastIO(sys.stdin), FastIO(sys.stdout)\n" + _SUM.format("sys.stdin.readline()"),
+    ),
     _fair("os_read", "import os\n" + _SUM.format("os.read(0, 10**6)")),
     _fair("stdout_buffer", "import sys\nsys.stdout.buffer.write(b'7\\n')"),
     _fair("stdout_buffer_and_print", "import sys\nprint(7, end='', flush=True)\nsys.stdout.buffer.write(b'\\n')"),

@@ -206,15 +206,61 @@ def test_a_string_that_does_not_end_hides_no_later_block():
         "for n in range(3):\n    print(f(n))",
         "import f_module\nf_module.g(1)",
         "f(3)",
+        "from solution import f\nprint(f(3))",
+        "from my.module import g, f\nassert f(3) == 3",
+        "import f\nprint(f.f(3))",
+        "from solution import g as f\nf(3)",
     ],
 )
 def test_where_the_function_is_known_its_use_does_not_replace_it(usage):
-    for program in ("def f(n):\n    return n", "class Solution:\n    def f(self, n):\n        return n", "f = sorted"):
+    for program in (
+        "def f(n):\n    return n",
+        "class Solution:\n    def f(self, n):\n        return n",
+        "f = sorted",
+        "from math import factorial as f",
+        "from os.path import (join, basename as f)",
+    ):
         for label in ("python", ""):
             assert last_block(f"{block(program, label)}\nUse it:\n{block(usage, label)}", "f") == program
     worse, better = "def f(n):\n    return 1", "def f(n: int) -> int:\n    return n + 0"
     assert last_block(f"{block(worse)}\nBetter:\n{block(better)}", "f") == better
     assert last_block(block(usage), "f") == usage
+
+
+WHOLE = [
+    PROGRAM,
+    "import sys\n\ndef solve(n):\n    return 2 * n\n\nprint(solve(int(sys.stdin.read())))",
+    "def main():\n    print(2 * int(input()))\n\nif __name__ == '__main__':\n    main()",
+    "print(sum(map(int, open(0).read().split())))",
+]
+PARTS = [
+    "def solve(n):\n    return 2 * n",
+    "import math\n\ndef solve(n):\n    return math.prod([2, n])",
+    'class Node:\n    """A node."""\n\n    def __init__(self):\n        self.next = None',
+    "def main():\n    print(2 * int(input()))",
+]
+IMPORTS = [
+    "import sys",
+    "from collections import deque, Counter",
+    "import math\nfrom heapq import *",
+    "import numpy as np",
+]
+
+
+@pytest.mark.parametrize("program", WHOLE)
+@pytest.mark.parametrize("label", ["python", ""])
+def test_a_part_of_the_program_shown_again_does_not_replace_it(program, label):
+    for part in (*PARTS, *IMPORTS):
+        assert last_block(f"{block(program, label)}\nThe idea is\n{block(part, label)}") == program
+        assert last_block(f"{block(part, label)}\nAll of it:\n{block(program, label)}") == program
+    assert last_block(f"{block(program, label)}\n{block(PARTS[0], label)}\n{block(IMPORTS[0], label)}") == program
+
+
+def test_a_program_that_reads_nothing_is_replaced_by_a_later_one_that_only_defines():
+    for part in PARTS:
+        assert last_block(f"{block('print(1)')}\nBetter:\n{block(part)}") == part
+        assert last_block(f"{block(PARTS[0])}\nBetter:\n{block(part)}") == part
+    assert last_block(block(IMPORTS[0])) == IMPORTS[0]
 
 
 def test_readers_of_the_same_function_are_the_same_object():

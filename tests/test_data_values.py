@@ -216,6 +216,11 @@ FREE = [
     "Print 'YES' (case insensitive) if it can be done.",
     "The answer is case-insensitive.",
     "You can print each letter in any letter case.",
+    "You can choose the case (lower or upper) for each letter arbitrarily.",
+    "Each character can be printed in either upper or lower case.",
+    "You can print each character either upper- or lowercase.",
+    "The answer is not case-sensitive.",
+    "The checker is case insensitive.",
 ]
 BOUND = [
     "Print YES or NO.",
@@ -228,6 +233,10 @@ BOUND = [
     "Consider the worst case (upper bound). Print it.",
     "Print Case #1: and the answer.",
     "Output it as is: case matters.",
+    "Each letter of the input is in either upper or lower case. Print it.",
+    "Print the word in upper or lower case, whichever it has more of.",
+    "The names are not case-sensitive. Print the first one.",
+    "Choose the case of fruit that is cheapest and print its number.",
 ]
 
 

@@ -265,3 +265,59 @@ def test_an_exam_that_fails_before_any_answer_is_not_held_against_the_program():
 
     verdicts = [judgement.verdict for judgement in asyncio.run(judge_all())]
     assert verdicts == [Verdict.INVALID_TASK] * len(broken) + [Verdict.WRONG_ANSWER] * len(held)
+
+
+@pytest.mark.parametrize(
+    ("setup", "given"),
+    [
+        ("from collections import namedtuple\nP = namedtuple('P', 'x y')", "P(1, 2)"),
+        ("import collections\nP = collections.namedtuple('P', 'x y')\np = P(1, 2)", "[p]"),
+        ("class Node:\n    pass\nroot = Node()\nroot.left = Node()", "root"),
+        ("number = int", "[1], number"),
+        ("g = lambda x: x", "g"),
+        ("values = map(int, '12')", "values"),
+        ("parts = [iter([1]), 2]", "parts"),
+    ],
+)
+def test_an_argument_that_cannot_cross_is_found_by_its_name_too(setup, given):
+    row = mbpp(f"assert f({given}) == 1", test_setup_code=setup)
+    assert "cannot cross to it" in why_not("mbpp", row)
+
+
+@pytest.mark.parametrize(
+    "setup",
+    [
+        "x = int\nx = 3",
+        "for x in [int, 3]:\n    pass",
+        "x = [iter([1])]\nx = 1",
+        "x = max(3, 4)",
+        "x = (3)",
+        "x = y = 3",
+    ],
+)
+def test_a_name_that_may_stand_for_a_value_is_left_alone(setup):
+    assert read("mbpp", mbpp("assert f(x) == 3", test_setup_code=setup), PLAIN).suite.exams
+
+
+@pytest.mark.parametrize("body", ["assert True", "assert abs(1 - 1) < 2\nassert 'add'"])
+def test_an_exam_that_never_calls_its_function_is_refused(body):
+    assert "one of its exams never calls add" in why_not("humaneval", humaneval(body))
+    assert "one of its exams never calls f" in why_not("mbpp", mbpp("assert f(1)", "assert True"))
+
+
+@pytest.mark.parametrize(
+    "test",
+    [
+        "def check(*given):\n    assert given[0](1, 2) == 3",
+        "def tried(one):\n    assert one(1, 2) == 3\ndef check(candidate):\n    tried(candidate)",
+        "def check(candidate):\n    for one in [candidate]:\n        assert one(1, 2) == 3",
+        "def check(candidate):\n    assert eval('add(1, 2)') == 3",
+    ],
+)
+def test_an_exam_that_calls_its_function_by_another_name_is_used(test):
+    assert read("humaneval", {**humaneval("pass"), "test": test}, PLAIN).suite.exams
+
+
+@pytest.mark.parametrize("name", ["__init__", "__str__", "__class__", "class", "None", "lambda", "a.b", "1a", "a b"])
+def test_a_function_that_no_program_can_name_is_refused(name):
+    assert "its function has no proper name" in why_not("apps", apps([[1]], [[1]], name))

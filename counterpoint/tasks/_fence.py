@@ -2,6 +2,7 @@
 
 import ast
 import re
+import sys
 import textwrap
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -30,12 +31,11 @@ _TOKEN: Final = re.compile(r'#|"""|\'\'\'|"(?:\\.|[^"\\])*+"?|\'(?:\\.|[^\'\\])*
 _IN_STRING: Final = re.compile(r'\\.|"""|\'\'\'')
 _MOST_ENDLESS: Final = 16
 """So many blocks are searched to the end of the text for the end of a string, each in time that grows with the text."""
-_ACTS: Final = (
-    *(ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Import, ast.ImportFrom),
-    *(ast.For, ast.While, ast.If, ast.With, ast.Try, ast.TryStar, ast.Match),
-)
+_DEFINITIONS: Final = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
+_ACTS: Final = (*_DEFINITIONS, ast.For, ast.While, ast.If, ast.With, ast.Try, ast.TryStar, ast.Match)
 """Statements that are in no sample of input or output."""
 _WRITES: Final = frozenset(("print", "write", "writelines", "exec", "input"))
+_READS: Final = frozenset(("input", "raw_input", "stdin", "open"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,17 +56,19 @@ def last_block(text: str, function: str = "") -> str | None:
     belongs to the program, and a fence with a label in an open block begins another block instead.
 
     A block that is not closed, or whose label names another language, is no program. One labelled as Python is one
-    unless it is a session with `>>>` or only states values. One without a label is one if it is Python that defines or
-    does something, which a sample of input or output is not. Where the problem names a `function`, blocks that define
-    it, or a class `Solution`, come before all others. If no block is a program by these rules, it is the last that is
-    labelled as Python, else the last without a label.
+    unless it is a session with `>>>` or only imports or states values. One without a label is one if it is Python that
+    defines or does something, which a sample of input or output is not. Where the problem names a `function`, blocks
+    that define it, or a class `Solution`, come before all others. Where it names none, one that only defines does not
+    replace one that reads input. If no block is a program by these rules, it is the last that is labelled as Python,
+    else the last without a label.
     """
     found = [block for block in blocks(text) if block.source.strip() and may_be_python(block.label)]
     defining = [block for block in found if function and _defines(block.source, function)]
+    programs = [block for block in defining or found if _is_program(block)]
+    if programs:
+        return (programs[-1] if function else _last_whole(programs)).source
     labelled = [block for block in found if block.label]
-    program = next((block for block in reversed(defining or found) if _is_program(block)), None)
-    if program is None:
-        program = next(reversed(defining or labelled or found), None)
+    program = next(reversed(defining or labelled or found), None)
     return None if program is None else program.source
 
 
@@ -203,15 +205,17 @@ def _outdented(line: str, columns: int) -> str:
 
 def _defines(source: str, function: str) -> bool:
     name = re.escape(function)
-    return (
-        re.search(
-            rf"^[ \t]*(?:async[ \t]+)?def[ \t]+{name}\b|^class[ \t]+Solution\b|^[ \t]*{name}[ \t]*(?::[^=\n]*)?=(?!=)"
-            rf"|\b(?:import|as)[ \t]+{name}\b",
-            source,
-            re.MULTILINE,
-        )
-        is not None
+    if re.search(
+        rf"^[ \t]*(?:async[ \t]+)?def[ \t]+{name}\b|^class[ \t]+Solution\b|^[ \t]*{name}[ \t]*(?::[^=\n]*)?=(?!=)",
+        source,
+        re.MULTILINE,
+    ):
+        return True
+    # A function that is imported from a module of the reply's own is used, not defined.
+    imported = re.finditer(
+        rf"\bfrom[ \t]+(\w+)[\w.]*[ \t]+import\b[^\n;#]*?\b{name}\b(?![ \t]+as\b)", source, re.MULTILINE
     )
+    return any(one[1] in sys.stdlib_module_names for one in imported)
 
 
 def _is_program(block: Block) -> bool:
@@ -223,9 +227,33 @@ def _is_program(block: Block) -> bool:
         return bool(block.label)
     if any(isinstance(statement, _ACTS) for statement in tree.body):
         return True
-    nodes = [node for node in ast.walk(tree) if isinstance(node, ast.Call | ast.Name | ast.Attribute)]
-    names = {node.id if isinstance(node, ast.Name) else getattr(node, "attr", "") for node in nodes}
-    return any(isinstance(node, ast.Call) for node in nodes) and not _WRITES.isdisjoint(names)
+    names = _names(tree)
+    return any(isinstance(node, ast.Call) for node in ast.walk(tree)) and not _WRITES.isdisjoint(names)
+
+
+def _last_whole(programs: Sequence[Block]) -> Block:
+    """The last of these; the last that reads input, where those after it only define, as a part shown again does."""
+    last = programs[-1]
+    for block in reversed(programs):
+        tree = _tree(block.source)
+        if tree is None or not _only_defines(tree):
+            return last if tree is None or _READS.isdisjoint(_names(tree)) else block
+    return last
+
+
+def _only_defines(tree: ast.Module) -> bool:
+    return all(
+        isinstance(one, ast.Import | ast.ImportFrom)
+        or (isinstance(one, _DEFINITIONS) and not one.decorator_list)
+        or (isinstance(one, ast.Expr) and isinstance(one.value, ast.Constant))
+        for one in tree.body
+    )
+
+
+def _names(tree: ast.Module) -> set[str]:
+    """The names and attributes in a program."""
+    nodes = [node for node in ast.walk(tree) if isinstance(node, ast.Name | ast.Attribute)]
+    return {node.id if isinstance(node, ast.Name) else node.attr for node in nodes}
 
 
 def _tree(source: str) -> ast.Module | None:

@@ -1,6 +1,7 @@
 """Test suites: the hidden tests of a programming task, which are its key."""
 
 import json
+import keyword
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -60,8 +61,13 @@ def check(suite: Suite) -> None:
     """Raises TaskError if the suite cannot judge a program: it has no tests, or its function has no proper name."""
     if not (suite.exams if isinstance(suite, AssertSuite) else suite.tests):
         raise TaskError("it has no tests")
-    if not isinstance(suite, StdinSuite) and not suite.function.isidentifier():
+    if not isinstance(suite, StdinSuite) and not is_name(suite.function):
         raise TaskError(f"its function has no proper name: {suite.function!r}")
+
+
+def is_name(function: str) -> bool:
+    """True for a name that a program can give to its function: no keyword, and none that every object has."""
+    return function.isidentifier() and not keyword.iskeyword(function) and not hasattr(object, function)
 
 
 def to_key(suite: Suite) -> str:

@@ -26,7 +26,7 @@ def answer_calls(source: str, function: str, given: dict[str, object]) -> NoRetu
     channel = socket.socket(fileno=CHANNEL)
 
     def serve() -> None:
-        called = program.found(program.execute(source, given), function)
+        called = program.defined(source, function, given)
         while True:
             try:
                 asked = codec.decode(_receive(channel))

@@ -2,6 +2,7 @@
 
 import atexit
 import builtins
+import functools
 import gc
 import importlib
 import io
@@ -30,6 +31,7 @@ _NAMES = (
 """Names defined before a function problem's program: (module, a member, `*` for its public names or "" for itself)."""
 
 
+_NOTHING = object()
 _STREAMS: list[io.TextIOWrapper] = []
 """The initial output streams, flushed at the end even if the program has replaced them."""
 
@@ -39,7 +41,8 @@ def prelude() -> dict[str, object]:
     found: dict[str, object] = {}
     for name, member in _NAMES:
         module = importlib.import_module(name)
-        names = [*getattr(module, "__all__", [])] if member == "*" else [member] if member else []
+        public = getattr(module, "__all__", None) or [one for one in dir(module) if not one.startswith("_")]
+        names = [*public] if member == "*" else [member] if member else []
         found |= {one: getattr(module, one) for one in names} if member else {name: module}
     return found
 
@@ -61,20 +64,30 @@ def function_call(source: str, function: str, given: dict[str, object]) -> NoRet
     os.lseek(0, 0, os.SEEK_END)
 
     def call() -> None:
-        result = found(execute(source, given), function)(*arguments)  # type: ignore[misc]
-        _reply(encoded(result))
+        _reply(encoded(defined(source, function, given)(*arguments)))  # type: ignore[misc]
 
     end(call)
 
 
-def found(namespace: dict[str, object], function: str) -> Callable[..., object]:
-    """The function of that name, or the method of a fresh `Solution`. Raises NameError if there is neither."""
-    solution = namespace.get("Solution")
-    if function not in namespace and isinstance(solution, type):
+def defined(source: str, function: str, given: dict[str, object]) -> Callable[..., object]:
+    """Run the program; the function of that name, or the method of a fresh `Solution`.
+
+    What is imported stands behind a method, and a given name is no function of the program's. Raises NameError if there
+    is neither.
+    """
+    lent = given.get(function, _NOTHING)
+    if callable(lent):
+        # Another object than the one that the program may import itself.
+        lent = functools.partial(lent)
+        given = {**given, function: lent}
+    namespace = execute(source, given)
+    own, solution = namespace.get(function, _NOTHING), namespace.get("Solution")
+    imported = hasattr(solution, function) and getattr(own, "__module__", None) != "__main__"
+    if isinstance(solution, type) and (own is lent or imported):
         return getattr(solution(), function)  # type: ignore[no-any-return]
-    if function not in namespace:
+    if own is lent:
         raise NameError(f"there is no function {function!r}")
-    return namespace[function]  # type: ignore[return-value]
+    return own  # type: ignore[return-value]
 
 
 def execute(source: str, given: dict[str, object]) -> dict[str, object]:
@@ -113,6 +126,10 @@ def open_streams() -> None:
     )
     sys.stdout = _writer(1, line_buffering=False)
     sys.stderr = _writer(2, line_buffering=True)
+    # As an interpreter does: templates for fast input and output look at the mode.
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        stream = getattr(sys, name)
+        stream.mode, stream.buffer.raw.name = mode, f"<{name}>"
     vars(sys).update(__stdin__=sys.stdin, __stdout__=sys.stdout, __stderr__=sys.stderr)
     _STREAMS[:] = sys.stdout, sys.stderr
 
@@ -168,7 +185,7 @@ def _exit_code(ending: SystemExit) -> int:
 
 def _flush() -> None:
     for stream in (sys.stdout, sys.stderr):
-        if stream is not None and not stream.closed:
+        if stream is not None and not getattr(stream, "closed", False):
             stream.flush()
 
 

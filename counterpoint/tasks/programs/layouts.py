@@ -32,7 +32,12 @@ _MEASURE: Final = re.compile(r"\s*([0-9]+(?:\.[0-9]*)?)\s*([a-z]+)\s*", re.IGNOR
 _ANY_CASE: Final = re.compile(
     r"\b(?:print|output|answer|write|display)\w*\b[^.!?\n]{0,120}?"
     r"(?:\bin (?:any|arbitrary|either) (?:letter )?(?:case|register)\b(?!,)|\bcase[- ]insensitive)"
-    r"|\bany (?:letter )?case \((?:upper|lower)",
+    r"|\bany (?:letter )?case \((?:upper|lower)"
+    r"|\bchoose the case\b[^.!?\n]{0,60}\barbitrarily"
+    r"|\b(?:can|may|could) (?:be )?(?:print|output|write|display)\w*\b[^.!?\n]{0,80}"
+    r"(?:\beither (?:in )?(?:upper|lower)[- ]*(?:case)? or (?:in )?(?:upper|lower)[- ]?case|\buse any case\b)"
+    r"|\b(?:output|answer|checker|judge)\w* (?:is|are) not case[- ]sensitive"
+    r"|\b(?:checker|judge) (?:is|will be) case[- ]insensitive",
     re.IGNORECASE,
 )
 """The words of a statement whose judge takes `yes` for `YES`."""

@@ -21,12 +21,14 @@ def check_exams(function: str, exams: Sequence[ast.Module]) -> None:
     """Raises TaskError if no program passes all of these exams of `function`.
 
     That is so if an argument cannot cross to the program, which is in another process: a type, a function, an iterator,
-    an object of a class of the exam; if such a thing, or NaN, must be equal to what comes back; and if the same call
-    must have two values.
+    an object of a class of the exam; if such a thing, or NaN, must be equal to what comes back; if the same call must
+    have two values; and if an exam never calls the function, since such an exam says nothing about a program.
     """
     expected: dict[str, tuple[str, object]] = {}
     for exam in exams:
         names = _stand_ins(exam, function)
+        if not _is_used(exam, function, names):
+            raise TaskError(f"one of its exams never calls {function}")
         reading = _Reading(exam)
         for statement in _straight(exam, names):
             for call in _calls(statement, names):
@@ -46,6 +48,7 @@ class _Reading:
         self._classes = {
             node.name: node for node in nodes if isinstance(node, ast.ClassDef) and node.name not in stored
         }
+        self._assigned = _assigned_once(exam, nodes)
         functions = (ast.FunctionDef, ast.AsyncFunctionDef)
         self._functions = {node.name for node in nodes if isinstance(node, functions) and node.name not in stored}
         imported = {
@@ -85,10 +88,14 @@ class _Reading:
         match node:
             case ast.Lambda() | ast.GeneratorExp() | ast.Constant(value=builtins.Ellipsis):
                 return node
+            case ast.Name(id=name) if name in self._assigned:
+                stays = self._not_a_value(self._assigned[name], arguments=arguments)
+                return None if stays is None else node
             case ast.Name(id=name):
                 return node if self._is_code(name) else None
             case ast.Call(func=ast.Name(id=name)):
                 made = name in self._classes and (arguments or self._equals_itself_alone(name))
+                made = made or (arguments and _makes_named_tuple(self._assigned.get(name)))
                 without = name not in self._bound and name in (_NOT_THERE if arguments else _NEITHER_WAY)
                 return node if made or without else None
             case ast.Attribute(value=ast.Name(id=name), attr=attribute) if name not in self._bound | self._modules:
@@ -144,6 +151,40 @@ def _stand_ins(exam: ast.Module, function: str) -> set[str]:
     }
     checks = [node for node in exam.body if isinstance(node, ast.FunctionDef) and node.name in given]
     return {function, *(node.args.args[0].arg for node in checks if node.args.args)}
+
+
+def _is_used(exam: ast.Module, function: str, names: set[str]) -> bool:
+    """False if an exam only gives the function to a function of its own, which then does not use it either."""
+    nodes = list(ast.walk(exam))
+    takers = {node.name for node in exam.body if isinstance(node, ast.FunctionDef) and node.args.args}
+    given = {
+        id(node.args[0])
+        for node in nodes
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in takers
+        if len(node.args) == 1 and isinstance(node.args[0], ast.Name) and node.args[0].id == function
+    }
+    loaded = {node.id for node in nodes if isinstance(node, ast.Name) and id(node) not in given}
+    return not loaded.isdisjoint(names | {"exec", "eval", "globals", "locals"})
+
+
+def _assigned_once(exam: ast.Module, nodes: Sequence[ast.AST]) -> dict[str, ast.expr]:
+    """The names that an exam binds in one place, which is an assignment that is certainly run, and their values."""
+    bound = [node.id for node in nodes if isinstance(node, ast.Name) and not isinstance(node.ctx, ast.Load)]
+    bound += [node.arg for node in nodes if isinstance(node, ast.arg)]
+    found: dict[str, ast.expr] = {}
+    for node in exam.body:
+        match node:
+            case ast.Assign(targets=[ast.Name(id=name)], value=value) if bound.count(name) == 1:
+                if name not in {one.id for one in ast.walk(value) if isinstance(one, ast.Name)}:
+                    found[name] = value
+    return found
+
+
+def _makes_named_tuple(value: ast.expr | None) -> bool:
+    match value:
+        case ast.Call(func=ast.Name(id="namedtuple") | ast.Attribute(attr="namedtuple")):
+            return True
+    return False
 
 
 def _straight(exam: ast.Module, names: set[str]) -> Iterator[ast.stmt]:

@@ -6,7 +6,7 @@ from typing import Any, Final, Literal, TypeVar
 
 from counterpoint.errors import TaskError
 from counterpoint.judges.programs.compare import same_output, same_value
-from counterpoint.judges.programs.suite import CallSuite, Comparison, StdinSuite
+from counterpoint.judges.programs.suite import CallSuite, Comparison, StdinSuite, is_name
 from counterpoint.sandboxes.base import MEBIBYTE, STANDARD, Allowance
 from counterpoint.sandboxes.inside.codec import CodecError, Value, encode
 from counterpoint.tasks._packed_tests import parsed
@@ -141,7 +141,7 @@ def call_suite(
     """
     if not function:
         raise TaskError("its tests call a function without a name")
-    if not function.isidentifier():
+    if not is_name(function):
         raise TaskError(f"its function has no proper name: {function[:80]!r}")
     calls = [_call(given, right) for given, right in paired(inputs, outputs)]
     head = head_of(function, starter)
