@@ -49,6 +49,8 @@ _REWRITTEN: Final = [
         (r"(?<=[\])}])\s*(?:-|\\backslash(?![a-zA-Z]))\s*(?=\\\{)", r"\\setminus "),
         (r"(^|\\c[ua]p\s*|\\in\s*)\]([^\[\](){}]*,[^\[\](){}]*)(?=[\[\]])", r"\1(\2"),
         (r"((?:^|\\c[ua]p\s*|\\in\s*)[\[(][^\[\](){}]*,[^\[\](){}]*)\[(?=\s*(?:\\c[ua]p|$))", r"\1)"),
+        (r"^([-+]?[\d.,]+)\s*'$", r"\1\\text{ ft}"),
+        (r"^([-+]?[\d.,]+)\s*''$", r"\1\\text{ in}"),
         (r"^\s*\*\*(.*)\*\*\s*$", r"\1"),
         (r"\\(?:math(?:rm|it|bf|sf)|text(?:bf|it|rm|normal|sf)|mbox)(?=\s*\{)", r"\\text"),
         (r"(\\text\s*\{[^{}]*\^)\{(-?\d)\}", r"\1\2"),
@@ -57,7 +59,10 @@ _REWRITTEN: Final = [
         (r"(?<=\d)\s*(?:\^\s*\{?\s*)?\\text\s*\{\s*(?:st|nd|rd|th)\s*\}(?:\s*\})?", ""),
         (r"(?<=\d)\s*\^\s*\{\s*(?:st|nd|rd|th)\s*\}", ""),
         (r"(?<![\w^{])(?=\d*(?:1st|2nd|3rd|(?:[04-9]|1[123])th)(?![a-zA-Z^]))(\d+)(?:st|nd|rd|th)", r"\1"),
-        (r"(?<=\d)\s*(?:\\text\s*\{\s*)?([aApP])(?:\.\s*m\.?|\.?\s*M\.?|(?<=:\d\d[ap])m|(?<=:\d\d [ap])m)(?:\s*\})?$", r"\\text{ \1m}"),
+        (
+            r"(?<=\d)\s*(?:\\text\s*\{\s*)?([aApP])(?:\.\s*m\.?|\.?\s*M\.?|(?<=:\d\d[ap])m|(?<=:\d\d [ap])m)(?:\s*\})?$",
+            r"\\text{ \1m}",
+        ),
         (r"\^\s*\{\s*\\circ\s*\}|\\degree(?![a-zA-Z])", r"^\\circ"),
         (r"\\geqslant|\\geq(?![a-zA-Z])", r"\\ge "),
         (r"\\leqslant|\\leq(?![a-zA-Z])", r"\\le "),
@@ -84,17 +89,22 @@ _AROUND_OPERATORS: Final = re.compile(
 )
 _WRAPPED: Final = re.compile(r"(?:\\boxed|\\fbox|\\text(?=\s*\{[^{}]*\d[^{}]*\}))?\s*\{(.*)\}", re.DOTALL)
 _SUCH_THAT: Final = re.compile(
-    r"\\\{\s*(?P<letter>[a-z])\s*(?:\\in\s*(?:\\mathbb\s*)?\{?\s*R\s*\}?\s*)?(?:\\mid(?![a-z])|\||:)\s*(?P<condition>[^|:]*(?P=letter).*)\\\}", re.DOTALL
+    r"\\\{\s*(?P<letter>[a-z])\s*(?:\\in\s*(?:\\mathbb\s*)?\{?\s*R\s*\}?\s*)?(?:\\mid(?![a-z])|\||:)\s*(?P<condition>[^|:]*(?P=letter).*)\\\}",
+    re.DOTALL,
 )
-_LETTER: Final = r"[a-zA-Z]|\\(?:theta|alpha|beta|lambda|angle\s*[A-Z]+)|[a-zA-Z]\([a-z\d]\)|[PE]\([^()]+\)"
+_LETTER: Final = r"[a-zA-Z]'*|\\(?:theta|alpha|beta|lambda|angle\s*[A-Z]+)|[a-zA-Z]'*\([a-z\d]\)|[PE]\([^()]+\)"
 _ASSIGNED: Final = re.compile(rf"({_LETTER})\s*=\s*([^=<>]+)")
 _BASED: Final = re.compile(r"([0-9A-Za-z]*[0-9][0-9A-Za-z]*)\s*_\s*\{?\s*(\d+)\s*\}?")
+_RESIDUE: Final = re.compile(
+    r"(?:(?P<letter>[a-z])\s*\\equiv\s*)?(?P<value>\d+)\s*\(?\s*\\(?P<sign>p?mod|bmod)(?![a-z])\s*\{?\s*(?P<by>\d+)\s*\}?\s*\)?"
+)
 _PLUS_MINUS: Final = re.compile(r"\\[pm][pm](?![a-zA-Z])")
 DOTS: Final = re.compile(r"\.\.|\\[lc]?dots")
 """Texts in which these leave something out cannot be compared."""
 LONGEST: Final = 1000
 """Characters that an answer may have, besides as many as its key."""
 _LAYERS: Final = 8
+_LONG_RATIO: Final = 3
 _DEEPEST: Final = 30
 _HIGHEST: Final = 2
 _FACTORIALS: Final = re.compile(r"!\s*!\s*!|\d{6,}\}?\s*!|\)\s*!\s*\)\s*!|!\s*\}?\s*\)?\s*!\s*\}?\s*\)?\s*!")
@@ -161,9 +171,26 @@ def based(text: str) -> tuple[str, str]:
     return ("", "") if match is None else (match[1], match[2])
 
 
+def residue(text: str) -> tuple[str, str]:
+    r"""The residue and the modulus of `7 \pmod{12}` or `x \equiv 7 \pmod{12}`; (text, "") for anything else."""
+    match = _RESIDUE.fullmatch(text)
+    if match is None or not (match["letter"] or match["sign"] == "pmod") or int(match["value"]) >= int(match["by"]):
+        return text, ""
+    return match["value"], match["by"]
+
+
+def in_proportion(text: str) -> str:
+    """A cleaned ratio of three or more numbers, a:b:c, as the list of them divided by the first; else the text."""
+    parts = text.rpartition("=")[2].split(":")
+    if len(parts) < _LONG_RATIO or not all(part.strip() and _closed(part) for part in parts):
+        return text
+    first = parts[0].strip()
+    return "(" + ",".join(rf"\frac{{{part.strip()}}}{{{first}}}" for part in parts) + ")"
+
+
 def spelled_out(text: str) -> str:
     r"""A cleaned text with both cases of each `\pm`, in a list, and degrees under a sine in radians."""
-    text = separated(text)
+    text = separated(in_proportion(text))
     if has_angles(text):
         text = in_radians(text)
     if not _PLUS_MINUS.search(text):
