@@ -27,6 +27,7 @@ from counterpoint.judges.mathematics.text import (
     assigned,
     based,
     clean,
+    in_proportion,
     is_list,
     is_pair,
     number,
@@ -171,8 +172,8 @@ def settled(answer: str, key: str, tolerance: float = 0.0) -> Score | None:
         return WRONG
     if same(found, right):
         return RIGHT
-    reason = unfit(answer)
-    if reason and not unfit(key):
+    reason = unfit(answer) or unfit(found)
+    if reason and not (unfit(key) or unfit(right)):
         return Score(reward=0.0, reason=reason)
     spoken = said(found, right)
     if spoken is not None:
@@ -185,6 +186,8 @@ def settled(answer: str, key: str, tolerance: float = 0.0) -> Score | None:
         return RIGHT if same(*plain) and (not base or not key_base or base == key_base) else WRONG
     if found.startswith(r"\{") and found.endswith(r"\}") and is_pair(right):
         return Score(reward=0.0, reason="it is a set, not a pair")
+    if (in_proportion(found) == found) != (in_proportion(right) == right):
+        return WRONG
     sides = [number(side) for side in found.split("=")]
     if len(sides) > 1 and None not in sides:
         return _by_number(found.rsplit("=", 1)[1].strip(), right, tolerance) if len({*sides}) == 1 else WRONG

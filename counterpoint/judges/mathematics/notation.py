@@ -15,8 +15,10 @@ _PRICE: Final = re.compile(
 _FUNCTIONS: Final = r"(?:arcsin|arccos|arctan|sin|cos|tan|cot|csc)"
 """Without sec, which also means seconds."""
 _UPRIGHT: Final = re.compile(
-    rf"\\(?:text|mathrm|operatorname)\s*\{{\s*({_FUNCTIONS}|log|ln)\s*\}}(?=\s*[\\({{\d^a-z])|(?<![a-zA-Z\\{{])({_FUNCTIONS}|(?:log|ln|exp)(?=\())(?=[\s({{\\^\d])"
+    rf"\\(?:text|mathrm|operatorname)\s*\{{\s*({_FUNCTIONS}|log|ln)\s*\}}(?=\s*[\\({{\d^a-z])"
+    rf"|(?<![a-zA-Z\\{{])({_FUNCTIONS}|(?:log|ln|exp)(?=\())(?=[\s({{\\^\d])"
 )
+_PI: Final = re.compile(r"(?<![a-zA-Z\\{])pi(?![a-zA-Z])")
 _ANGLES: Final = re.compile(r"\\(?:sin|cos|tan|cot|sec|csc)(?![a-zA-Z])")
 _SPELLED: Final = re.compile(r"(?<=[\d}a-z)])\s*(?:\\text\s*\{\s*(?:degrees?|deg\.?)\s*\}|(?:degrees?|deg)(?![a-z]))")
 _CIRCLE: Final = re.compile(r"\s*\^\s*(?:\\circ(?![a-zA-Z])|\{\s*\\circ\s*\})")
@@ -47,12 +49,12 @@ def priced(text: str) -> str:
 
 
 def upright(text: str) -> str:
-    r"""With `\sin` for `\text{sin}`, `\operatorname{sin}` and `sin`, and likewise for the other functions of angles."""
-    return _UPRIGHT.sub(lambda one: rf"\{one[1] or one[2]} ", text)
+    r"""With `\sin` for `\text{sin}`, `\operatorname{sin}` and `sin`, and likewise for other functions and for `pi`."""
+    return _PI.sub(r"\\pi ", _UPRIGHT.sub(lambda one: rf"\{one[1] or one[2]} ", text))
 
 
 def in_ascii(text: str) -> str:
-    r"""With `\sqrt{12}` for a root sign or `sqrt(12)`, `^{12}` for raised digits, plain letters, and nothing invisible."""
+    r"""With `\sqrt{12}` for a root sign or `sqrt(12)`, `^{12}` for raised digits, and nothing invisible."""
     text = _STYLED.sub(lambda one: normalize("NFKC", one[0]), _INVISIBLE.sub("", text))
     text = _RAISED.sub(lambda one: f"^{{{normalize('NFKC', one[0])}}}", text)
     return _ROOT.sub(lambda one: rf"\sqrt{{{one[1] or one[2] or ''}}}", text)

@@ -15,8 +15,8 @@ _SYMBOLS: Final = str.maketrans(
     {
         "\u2212": "-", "\u2013": "-", "\u2014": "-", "\u00d7": r"\times ", "\u00b7": r"\cdot ", "\u22c5": r"\cdot ",
         "\u00f7": "/", "\u03c0": r"\pi ", "\u221e": r"\infty ", "\u2264": r"\le ", "\u2265": r"\ge ",
-        "\u2260": r"\ne ", "\u00b1": r"\pm ", "\u00b0": r"^\circ ", "\u221a": r"\sqrt ", "\u221b": r"\sqrt[3]", "\u2010": "-", "\u2011": "-",
-        "\u2012": "-", "\u2236": ":", "\u2248": r"\approx ", "\u2153": r"\frac{1}{3}", "\u2154": r"\frac{2}{3}",
+        "\u2260": r"\ne ", "\u00b1": r"\pm ", "\u00b0": r"^\circ ", "\u221a": r"\sqrt ", "\u221b": r"\sqrt[3]",
+        "\u2010": "-", "\u2011": "-", "\u2012": "-", "\u2236": ":", "\u2248": r"\approx ", "\u2153": r"\frac{1}{3}", "\u2154": r"\frac{2}{3}",
         "\u222a": r"\cup ",
         "\u2229": r"\cap ", "\u2208": r"\in ", "\u2205": r"\emptyset ", "\u00bd": r"\frac{1}{2}",
         "\u00bc": r"\frac{1}{4}", "\u00be": r"\frac{3}{4}", "\u2044": "/",
@@ -38,7 +38,7 @@ _REWRITTEN: Final = [
         (r"\{,\}", ","),
         (r"\\[dtc]frac(?![a-zA-Z])", r"\\frac"),
         (r"\\(?:mathrm|rm|mathit|text)\s*\{([ei])\}", r"\1"),
-        (r"\\mathbf\s*\{\s*([RZNQC])\s*\}$", r"\\mathbb{\1}"),
+        (r"\\mathbf\s*\{\s*([RZNQ])\s*\}$", r"\\mathbb{\1}"),
         (r"\\math(?:bf|it)\s*\{\s*([a-zA-Z])\s*\}", r"\1"),
         (r"(?<=[\w)}+-])\\(?:mathrm|text)\{([abd-fj-kn-rt-zDEGHIOPQRSTUXYZ])\}", r" \1"),
         (r"\\(?:textcolor|color)\s*\{[a-zA-Z]+\}|\\underline(?=\s*\{)|\\therefore(?![a-zA-Z])", ""),
@@ -52,6 +52,8 @@ _REWRITTEN: Final = [
         (r"^([-+]?[\d.,]+)\s*'$", r"\1\\text{ ft}"),
         (r"^([-+]?[\d.,]+)\s*''$", r"\1\\text{ in}"),
         (r"^\s*\*\*(.*)\*\*\s*$", r"\1"),
+        (r"(?<=[\w)}])\s*\*\*\s*(?=\()", "^"),
+        (r"(?<=[\w)}])\s*\*\*\s*(-?\d+|[a-z])", r"^{\1}"),
         (r"\\(?:math(?:rm|it|bf|sf)|text(?:bf|it|rm|normal|sf)|mbox)(?=\s*\{)", r"\\text"),
         (r"(\\text\s*\{[^{}]*\^)\{(-?\d)\}", r"\1\2"),
         (r"\\text\s*\{\s*(-?\d[\d.,:/]*)(?!st\b|nd\b|rd\b|th\b)(\s*[A-Za-z][^{}\d]*)\}", r"\1\\text{\2}"),
@@ -60,7 +62,8 @@ _REWRITTEN: Final = [
         (r"(?<=\d)\s*\^\s*\{\s*(?:st|nd|rd|th)\s*\}", ""),
         (r"(?<![\w^{])(?=\d*(?:1st|2nd|3rd|(?:[04-9]|1[123])th)(?![a-zA-Z^]))(\d+)(?:st|nd|rd|th)", r"\1"),
         (
-            r"(?<=\d)\s*(?:\\text\s*\{\s*)?([aApP])(?:\.\s*m\.?|\.?\s*M\.?|(?<=:\d\d[ap])m|(?<=:\d\d [ap])m)(?:\s*\})?$",
+            r"(?<=\d)\s*(?:\\text\s*\{\s*)?([aApP])"
+            r"(?:\.\s*m\.?|\.?\s*M\.?|(?<=:\d\d[ap])m|(?<=:\d\d [ap])m)(?:\s*\})?$",
             r"\\text{ \1m}",
         ),
         (r"\^\s*\{\s*\\circ\s*\}|\\degree(?![a-zA-Z])", r"^\\circ"),
@@ -94,9 +97,11 @@ _SUCH_THAT: Final = re.compile(
 )
 _LETTER: Final = r"[a-zA-Z]'*|\\(?:theta|alpha|beta|lambda|angle\s*[A-Z]+)|[a-zA-Z]'*\([a-z\d]\)|[PE]\([^()]+\)"
 _ASSIGNED: Final = re.compile(rf"({_LETTER})\s*=\s*([^=<>]+)")
+_RELATION: Final = re.compile(r"\\(?:le|ge|lt|gt|ne|in)(?![a-zA-Z])")
 _BASED: Final = re.compile(r"([0-9A-Za-z]*[0-9][0-9A-Za-z]*)\s*_\s*\{?\s*(\d+)\s*\}?")
 _RESIDUE: Final = re.compile(
-    r"(?:(?P<letter>[a-z])\s*\\equiv\s*)?(?P<value>\d+)\s*\(?\s*\\(?P<sign>p?mod|bmod)(?![a-z])\s*\{?\s*(?P<by>\d+)\s*\}?\s*\)?"
+    r"(?:(?P<letter>[a-z])\s*\\equiv\s*)?(?P<value>\d+)"
+    r"\s*\(?\s*\\(?P<sign>p?mod|bmod)(?![a-z])\s*\{?\s*(?P<by>\d+)\s*\}?\s*\)?"
 )
 _PLUS_MINUS: Final = re.compile(r"\\[pm][pm](?![a-zA-Z])")
 DOTS: Final = re.compile(r"\.\.|\\[lc]?dots")
@@ -162,7 +167,9 @@ def positional(text: str) -> str:
 def assigned(text: str) -> tuple[str, str]:
     """The left side, if a cleaned text gives a value to one letter, and the value; ("", text) otherwise."""
     match = _ASSIGNED.fullmatch(text)
-    return ("", text) if match is None or "," in match[2] else (match[1], match[2].strip())
+    return (
+        ("", text) if match is None or "," in match[2] or _RELATION.search(match[2]) else (match[1], match[2].strip())
+    )
 
 
 def based(text: str) -> tuple[str, str]:

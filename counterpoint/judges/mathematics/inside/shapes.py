@@ -209,6 +209,8 @@ def _places(found: Any) -> list[real_sets.Place]:
         if len(_unknowns(found)) > 1:
             raise real_sets.NotRealError
         return real_sets.merged([_places(part) for part in found.args], any if isinstance(found, AnyOf) else all)
+    if isinstance(found, Eq) and isinstance(found.rhs, Set):
+        return _places(found.rhs)
     if _is_relation(found):
         return real_sets.solutions(found)
     return real_sets.places(found if isinstance(found, Set) else FiniteSet(found))
@@ -227,6 +229,8 @@ def _relations(key: Any, answer: Any, allowed: Allowed) -> Verdict:
     if matched or _is_equation(key) != _is_equation(answer):
         return matched
     if not _is_equation(key):
+        if _unknowns(key) != _unknowns(answer):
+            return False
         try:
             return real_sets.same_places(_places(key), _places(answer), lambda left, right: same(left, right, allowed))
         except real_sets.NotRealError:
