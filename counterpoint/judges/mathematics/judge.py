@@ -18,6 +18,7 @@ from pydantic import Field
 from counterpoint.errors import ConfigError
 from counterpoint.judges._process import Heard, Pool, Program, patience
 from counterpoint.judges.base import Judge
+from counterpoint.judges.mathematics.notation import has_angles, in_radians
 from counterpoint.judges.mathematics.phrases import paired, said, words
 from counterpoint.judges.mathematics.quantities import in_circles, incomparable, quantities, radians
 from counterpoint.judges.mathematics.text import (
@@ -26,10 +27,12 @@ from counterpoint.judges.mathematics.text import (
     assigned,
     based,
     clean,
+    in_proportion,
     is_list,
     is_pair,
     number,
     positional,
+    residue,
     same,
     spelled_out,
     unfit,
@@ -164,13 +167,13 @@ def settled(answer: str, key: str, tolerance: float = 0.0) -> Score | None:
     """The score of an answer for which text and rational numbers suffice; None for any other."""
     if len(answer) > LONGEST + len(key):
         return Score(reward=0.0, reason=f"it has {len(answer)} characters")
-    found, right = paired(_plain(answer), _plain(key))
+    found, right = _sides(answer, key)
     if not found:
         return WRONG
     if same(found, right):
         return RIGHT
-    reason = unfit(answer)
-    if reason and not unfit(key):
+    reason = unfit(answer) or unfit(found)
+    if reason and not (unfit(key) or unfit(right)):
         return Score(reward=0.0, reason=reason)
     spoken = said(found, right)
     if spoken is not None:
@@ -183,6 +186,8 @@ def settled(answer: str, key: str, tolerance: float = 0.0) -> Score | None:
         return RIGHT if same(*plain) and (not base or not key_base or base == key_base) else WRONG
     if found.startswith(r"\{") and found.endswith(r"\}") and is_pair(right):
         return Score(reward=0.0, reason="it is a set, not a pair")
+    if (in_proportion(found) == found) != (in_proportion(right) == right):
+        return WRONG
     sides = [number(side) for side in found.split("=")]
     if len(sides) > 1 and None not in sides:
         return _by_number(found.rsplit("=", 1)[1].strip(), right, tolerance) if len({*sides}) == 1 else WRONG
@@ -194,6 +199,18 @@ def _plain(text: str) -> str:
     """Cleaned, and without words where there is a sign."""
     found = clean(text)
     return _SIGNS.get(words(found) or "", found)
+
+
+def _sides(answer: str, key: str) -> tuple[str, str]:
+    """Both cleaned, without what only one of them says: a letter of a choice, a rounded value, a modulus."""
+    found, right = paired(_plain(answer), _plain(key))
+    right = right.removeprefix(r"\approx").strip()
+    if r"\approx" in found and r"\approx" not in right and "." not in right:
+        found = found.partition(r"\approx")[0].strip()
+    (value, modulus), (key_value, key_modulus) = residue(found), residue(right)
+    if modulus and key_modulus and modulus != key_modulus:
+        return found, right
+    return value, key_value
 
 
 def _same_side(found: str, right: str) -> tuple[str, str]:
@@ -228,12 +245,14 @@ def _by_number(found: str, right: str, tolerance: float) -> Score | None:
 
 
 def _question(answer: str, key: str, tolerance: float) -> dict[str, Any]:
-    found, right = _same_side(*paired(_plain(answer), _plain(key)))
+    found, right = _same_side(*_sides(answer, key))
     one, other = quantities(found, right)
     if one.unit == "deg" and (in_circles(right) or other.unit == "rad"):
         found = radians(found)
     if other.unit == "deg" and (in_circles(found) or one.unit == "rad"):
         right = radians(right)
+    if in_circles(found) != in_circles(right):
+        found, right = (side if has_angles(side) else in_radians(side) for side in (found, right))
     # What is given an order is read with the order of the key, though the key has none.
     if is_pair(found) and is_list(right) and r"\pm" not in right:
         right = f"({right})" if not right.startswith("(") else right

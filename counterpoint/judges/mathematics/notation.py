@@ -3,6 +3,7 @@ r"""Rewrites notation whose meaning depends on what stands around it: prices, an
 import re
 from fractions import Fraction
 from typing import Final
+from unicodedata import normalize
 
 _SCALE: Final = r"(?:\s*(?:\\text\s*\{\s*)?(?:thousand|million|billion|trillion)(?:\s*\})?)?"
 _PRICE: Final = re.compile(
@@ -14,8 +15,10 @@ _PRICE: Final = re.compile(
 _FUNCTIONS: Final = r"(?:arcsin|arccos|arctan|sin|cos|tan|cot|csc)"
 """Without sec, which also means seconds."""
 _UPRIGHT: Final = re.compile(
-    rf"\\(?:text|mathrm|operatorname)\s*\{{\s*({_FUNCTIONS}|log|ln)\s*\}}(?=\s*[\\({{\d^a-z])|(?<![a-zA-Z\\{{])({_FUNCTIONS})(?=[\s({{\\^\d])"
+    rf"\\(?:text|mathrm|operatorname)\s*\{{\s*({_FUNCTIONS}|log|ln)\s*\}}(?=\s*[\\({{\d^a-z])"
+    rf"|(?<![a-zA-Z\\{{])({_FUNCTIONS}|(?:log|ln|exp)(?=\())(?=[\s({{\\^\d])"
 )
+_PI: Final = re.compile(r"(?<![a-zA-Z\\{])pi(?![a-zA-Z])")
 _ANGLES: Final = re.compile(r"\\(?:sin|cos|tan|cot|sec|csc)(?![a-zA-Z])")
 _SPELLED: Final = re.compile(r"(?<=[\d}a-z)])\s*(?:\\text\s*\{\s*(?:degrees?|deg\.?)\s*\}|(?:degrees?|deg)(?![a-z]))")
 _CIRCLE: Final = re.compile(r"\s*\^\s*(?:\\circ(?![a-zA-Z])|\{\s*\\circ\s*\})")
@@ -24,6 +27,16 @@ _SINGLE: Final = re.compile(
     r"(?:\d+(?:\.\d+)?|\\frac\s*\d\d)?\s*(?:(?<![a-zA-Z\\])[a-zA-Z]|\\(?:theta|alpha|beta|gamma|phi|varphi))?$"
 )
 _DECIMAL: Final = re.compile(r"\d+(?:\.\d+)?")
+_INVISIBLE: Final = re.compile("[\u00ad\u200b-\u200d\u2060\ufeff]")
+_STYLED: Final = re.compile("[\uff01-\uff5e\U0001d400-\U0001d7ff]+")
+_RAISED: Final = re.compile("[\u2070\u00b9\u00b2\u00b3\u2074-\u2079]+")
+_ROOT: Final = re.compile(r"(?:\u221a|(?<![a-zA-Z\\])sqrt(?=\())\s*(?:\(([^()]*)\)|(\d+(?:\.\d+)?|[a-z]))")
+_FUNCTION: Final = re.compile(
+    r"\\(?:(?P<angle>(?:arc)?(?:sin|cos|tan)h?|cot|sec|csc)|ln|log|exp)(?![a-zA-Z])\s*"
+    r"(?:[_^]\s*(?:\{[^{}]*\}|\\[a-zA-Z]+|\w)\s*)*"
+)
+_END: Final = re.compile(r"[-+=<>,|&/*)}\]]|\\(?:[^a-zA-Z]|(?:cdot|times|[lg]e|to|approx|c[ua]p|pm|mp)(?![a-zA-Z]))")
+_OF_AN_ANGLE: Final = re.compile(r"[^-+=<>,]*?(?:\\pi|\\circ)")
 
 
 def priced(text: str) -> str:
@@ -36,8 +49,48 @@ def priced(text: str) -> str:
 
 
 def upright(text: str) -> str:
-    r"""With `\sin` for `\text{sin}`, `\operatorname{sin}` and `sin`, and likewise for the other functions of angles."""
-    return _UPRIGHT.sub(lambda one: rf"\{one[1] or one[2]} ", text)
+    r"""With `\sin` for `\text{sin}`, `\operatorname{sin}` and `sin`, and likewise for other functions and for `pi`."""
+    return _PI.sub(r"\\pi ", _UPRIGHT.sub(lambda one: rf"\{one[1] or one[2]} ", text))
+
+
+def in_ascii(text: str) -> str:
+    r"""With `\sqrt{12}` for a root sign or `sqrt(12)`, `^{12}` for raised digits, and nothing invisible."""
+    text = _STYLED.sub(lambda one: normalize("NFKC", one[0]), _INVISIBLE.sub("", text))
+    text = _RAISED.sub(lambda one: f"^{{{normalize('NFKC', one[0])}}}", text)
+    return _ROOT.sub(lambda one: rf"\sqrt{{{one[1] or one[2] or ''}}}", text)
+
+
+def separated(text: str) -> str:
+    r"""With brackets around the argument of a function before a sign of multiplication: `\cos (x)\cdot 2`.
+
+    The grammar takes what follows for a part of the argument, as it is in `\cos 2\cdot\frac{\pi}{3}`. A logarithm's
+    argument ends at a slash too.
+    """
+    done = ""
+    while (function := _FUNCTION.search(text)) is not None:
+        done, text = done + text[: function.end()], text[function.end() :]
+        end = _end_of_argument(text)
+        argument, rest = text[:end].strip(), text[end:]
+        ends = rest.startswith(("\\cdot", "\\times", "*")) or (rest.startswith("/") and not function["angle"])
+        of_an_angle = function["angle"] and _DECIMAL.fullmatch(argument) and _OF_AN_ANGLE.match(rest)
+        if argument and ends and not of_an_angle and not argument.startswith("("):
+            done, text = f"{done}({separated(argument)})", rest
+    return done + text
+
+
+def _end_of_argument(text: str) -> int:
+    """The place behind the argument of a function with which a text begins."""
+    place = len(text) - len(text.lstrip())
+    if text[place : place + 1] == "|":
+        place = text.find("|", place + 1) + 1
+    depth = 0
+    while place < len(text):
+        sign = text[place]
+        if depth == 0 and _END.match(text, place) and (sign != "-" or text[:place].strip()):
+            return place
+        depth += (sign in "{([") - (sign in "})]")
+        place += 1
+    return place
 
 
 def has_angles(text: str) -> bool:

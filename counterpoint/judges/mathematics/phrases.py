@@ -20,6 +20,7 @@ _CHOICE: Final = re.compile(
     re.DOTALL,
 )
 _MARKED_CHOICE: Final = re.compile(r"\s*\(?(?P<marked>[A-H])[).:]\s*(?P<value>(?!and\b|or\b|[,&;])[^\s)].*)")
+_ANGLE: Final = re.compile(r"\\angle\s*\{?\s*([A-Z]{3})\s*\}?")
 _NO_VALUE: Final = re.compile(r"\\(?:cup|cap|times|cdot|in|le|ge|ne|to|pm|mp|setminus|subset|and|or)(?![a-zA-Z])")
 _AMOUNT: Final = re.compile(
     rf"(?P<number>{_NUMBER})\s*(?P<words>[A-Za-z][A-Za-z ]*?(?:\^\d)?)\s*(?:,\s*and\b|,|\band\b)?\s*(?=\d|$)"
@@ -35,7 +36,7 @@ def words(text: str) -> str | None:
     """The words of a cleaned text, if it is words and not mathematics: lower case, without brackets; else None."""
     plain = _unmarked(text)
     marked = plain != text and "\\" not in plain and not re.search(r"[\d=^_+*/<>]", plain)
-    bare = _bare(text)
+    bare = re.sub(r"^(?:a|an|the) (?=[a-z]{4})", "", _bare(text))
     letters = re.fullmatch(r"[A-Za-z][A-Za-z '\-,.]*", bare) is not None
     option = _OPTION.fullmatch(bare.casefold().strip("() "))
     if option is not None:
@@ -62,7 +63,7 @@ def said(found: str, right: str) -> bool | None:
     if _counts(right):
         return None
     reading: Callable[[str], object]
-    for reading in (words, _amounts, _phrase):
+    for reading in (_vertices, words, _amounts, _phrase):
         wanted = reading(right)
         if wanted is not None:
             return reading(found) == wanted or _bare(found) == _bare(right)
@@ -99,6 +100,12 @@ def paired(found: str, right: str) -> tuple[str, str]:
 
 def _is_letter(text: str) -> bool:
     return re.fullmatch("[a-h]", words(text) or "") is not None
+
+
+def _vertices(text: str) -> str | None:
+    """The letters of an angle, which is the same from both sides; None for anything else."""
+    match = _ANGLE.fullmatch(text)
+    return None if match is None else min(match[1], match[1][::-1])
 
 
 def _bare(text: str) -> str:

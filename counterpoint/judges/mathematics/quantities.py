@@ -37,6 +37,7 @@ _SHORT_UNIT: Final = re.compile(
     rf"(?<=[\d}})\]a-z])\s*(?P<unit>(?<![a-zA-Z])[a-zA-Z]+{_POWER}(?:\s*/\s*[a-zA-Z]+{_POWER})?)\s*$"
 )
 _PERCENT: Final = re.compile(r"(?P<value>.*?)\s*(?:\\?%|\s*\\text\s*\{\s*(?:%|\\%|percent)\s*\}|\s+percent)", re.DOTALL)
+_INVERSE: Final = re.compile(r"\\(?:sin|cos|tan|cot|sec|csc)\s*\^\s*\{\s*-\s*1\s*\}")
 _NUMBER_END: Final = re.compile(r"(?:[\d})\]%!]|\\pi)$")
 _LETTER_END: Final = re.compile(r"[a-zA-Z'|]$")
 _NO_OPERAND: Final = re.compile(
@@ -106,7 +107,7 @@ def incomparable(one: Quantity, other: Quantity) -> str:
 
 def in_circles(text: str) -> bool:
     r"""True if a cleaned text names an angle by `\pi` or by an inverse function such as the arc sine."""
-    return r"\pi" in text or r"\arc" in text
+    return r"\pi" in text or r"\arc" in text or _INVERSE.search(text) is not None
 
 
 def radians(text: str) -> str:

@@ -9,15 +9,17 @@ from decimal import Decimal
 from fractions import Fraction
 from typing import Final
 
-from counterpoint.judges.mathematics.notation import has_angles, in_radians, priced, upright
+from counterpoint.judges.mathematics.notation import has_angles, in_ascii, in_radians, priced, separated, upright
 
 _SYMBOLS: Final = str.maketrans(
     {
         "\u2212": "-", "\u2013": "-", "\u2014": "-", "\u00d7": r"\times ", "\u00b7": r"\cdot ", "\u22c5": r"\cdot ",
         "\u00f7": "/", "\u03c0": r"\pi ", "\u221e": r"\infty ", "\u2264": r"\le ", "\u2265": r"\ge ",
-        "\u2260": r"\ne ", "\u00b1": r"\pm ", "\u00b0": r"^\circ ", "\u221a": r"\sqrt ", "\u222a": r"\cup ",
+        "\u2260": r"\ne ", "\u00b1": r"\pm ", "\u00b0": r"^\circ ", "\u221a": r"\sqrt ", "\u221b": r"\sqrt[3]",
+        "\u2010": "-", "\u2011": "-", "\u2012": "-", "\u2236": ":", "\u2248": r"\approx ", "\u2153": r"\frac{1}{3}", "\u2154": r"\frac{2}{3}",
+        "\u222a": r"\cup ",
         "\u2229": r"\cap ", "\u2208": r"\in ", "\u2205": r"\emptyset ", "\u00bd": r"\frac{1}{2}",
-        "\u00bc": r"\frac{1}{4}", "\u00be": r"\frac{3}{4}", "\u00b2": "^2", "\u00b3": "^3", "\u2044": "/",
+        "\u00bc": r"\frac{1}{4}", "\u00be": r"\frac{3}{4}", "\u2044": "/",
         "\u00a0": " ", "\u2009": " ", "\u202f": " ", "\uff05": "%", "\uff0c": ",", "\u20ac": "", "\u00a3": "",
         "\u201c": "", "\u201d": "", "\u00a2": r"\text{ cents}",
     }
@@ -36,12 +38,34 @@ _REWRITTEN: Final = [
         (r"\{,\}", ","),
         (r"\\[dtc]frac(?![a-zA-Z])", r"\\frac"),
         (r"\\(?:mathrm|rm|mathit|text)\s*\{([ei])\}", r"\1"),
+        (r"\\mathbf\s*\{\s*([RZNQ])\s*\}$", r"\\mathbb{\1}"),
+        (r"\\math(?:bf|it)\s*\{\s*([a-zA-Z])\s*\}", r"\1"),
+        (r"(?<=[\w)}+-])\\(?:mathrm|text)\{([abd-fj-kn-rt-zDEGHIOPQRSTUXYZ])\}", r" \1"),
+        (r"\\(?:textcolor|color)\s*\{[a-zA-Z]+\}|\\underline(?=\s*\{)|\\therefore(?![a-zA-Z])", ""),
+        (r"\\lg(?![a-zA-Z])", r"\\log "),
+        (r"\{([^{}]*)\\choose(?![a-zA-Z])([^{}]*)\}", r"\\binom{\1}{\2}"),
+        (r"\^-(\d+|[a-z])", r"^{-\1}"),
+        (r"(?<=\.)(\d*)\\(?:bar|dot)\s*\{?\s*(\d+)\s*\}?|(?<=\.)\((\d+)\)", r"\1\\overline{\2\3}"),
+        (r"(?<=[\])}])\s*(?:-|\\backslash(?![a-zA-Z]))\s*(?=\\\{)", r"\\setminus "),
+        (r"(^|\\c[ua]p\s*|\\in\s*)\]([^\[\](){}]*,[^\[\](){}]*)(?=[\[\]])", r"\1(\2"),
+        (r"((?:^|\\c[ua]p\s*|\\in\s*)[\[(][^\[\](){}]*,[^\[\](){}]*)\[(?=\s*(?:\\c[ua]p|$))", r"\1)"),
+        (r"^([-+]?[\d.,]+)\s*'$", r"\1\\text{ ft}"),
+        (r"^([-+]?[\d.,]+)\s*''$", r"\1\\text{ in}"),
+        (r"^\s*\*\*(.*)\*\*\s*$", r"\1"),
+        (r"(?<=[\w)}])\s*\*\*\s*(?=\()", "^"),
+        (r"(?<=[\w)}])\s*\*\*\s*(-?\d+|[a-z])", r"^{\1}"),
         (r"\\(?:math(?:rm|it|bf|sf)|text(?:bf|it|rm|normal|sf)|mbox)(?=\s*\{)", r"\\text"),
         (r"(\\text\s*\{[^{}]*\^)\{(-?\d)\}", r"\1\2"),
         (r"\\text\s*\{\s*(-?\d[\d.,:/]*)(?!st\b|nd\b|rd\b|th\b)(\s*[A-Za-z][^{}\d]*)\}", r"\1\\text{\2}"),
         (r"\\operatorname\s*\{([a-zA-Z/ ]+)\}(?=\s*(?:\^|/|$))", r"\\text{\1}"),
         (r"(?<=\d)\s*(?:\^\s*\{?\s*)?\\text\s*\{\s*(?:st|nd|rd|th)\s*\}(?:\s*\})?", ""),
-        (r"(?<=\d)\s*\^\s*\{\s*(?:st|nd|rd|th)\s*\}|(?<=\d)(?:st|nd|rd|th)(?![a-zA-Z])", ""),
+        (r"(?<=\d)\s*\^\s*\{\s*(?:st|nd|rd|th)\s*\}", ""),
+        (r"(?<![\w^{])(?=\d*(?:1st|2nd|3rd|(?:[04-9]|1[123])th)(?![a-zA-Z^]))(\d+)(?:st|nd|rd|th)", r"\1"),
+        (
+            r"(?<=\d)\s*(?:\\text\s*\{\s*)?([aApP])"
+            r"(?:\.\s*m\.?|\.?\s*M\.?|(?<=:\d\d[ap])m|(?<=:\d\d [ap])m)(?:\s*\})?$",
+            r"\\text{ \1m}",
+        ),
         (r"\^\s*\{\s*\\circ\s*\}|\\degree(?![a-zA-Z])", r"^\\circ"),
         (r"\\geqslant|\\geq(?![a-zA-Z])", r"\\ge "),
         (r"\\leqslant|\\leq(?![a-zA-Z])", r"\\le "),
@@ -68,17 +92,24 @@ _AROUND_OPERATORS: Final = re.compile(
 )
 _WRAPPED: Final = re.compile(r"(?:\\boxed|\\fbox|\\text(?=\s*\{[^{}]*\d[^{}]*\}))?\s*\{(.*)\}", re.DOTALL)
 _SUCH_THAT: Final = re.compile(
-    r"\\\{\s*(?P<letter>[a-z])\s*(?:\\mid(?![a-z])|\||:)\s*(?P<condition>[^|:]*(?P=letter).*)\\\}", re.DOTALL
+    r"\\\{\s*(?P<letter>[a-z])\s*(?:\\in\s*(?:\\mathbb\s*)?\{?\s*R\s*\}?\s*)?(?:\\mid(?![a-z])|\||:)\s*(?P<condition>[^|:]*(?P=letter).*)\\\}",
+    re.DOTALL,
 )
-_LETTER: Final = r"[a-zA-Z]|\\(?:theta|alpha|beta|lambda|angle\s*[A-Z]+)|[a-zA-Z]\([a-z]\)"
+_LETTER: Final = r"[a-zA-Z]'*|\\(?:theta|alpha|beta|lambda|angle\s*[A-Z]+)|[a-zA-Z]'*\([a-z\d]\)|[PE]\([^()]+\)"
 _ASSIGNED: Final = re.compile(rf"({_LETTER})\s*=\s*([^=<>]+)")
+_RELATION: Final = re.compile(r"\\(?:le|ge|lt|gt|ne|in)(?![a-zA-Z])")
 _BASED: Final = re.compile(r"([0-9A-Za-z]*[0-9][0-9A-Za-z]*)\s*_\s*\{?\s*(\d+)\s*\}?")
+_RESIDUE: Final = re.compile(
+    r"(?:(?P<letter>[a-z])\s*\\equiv\s*)?(?P<value>\d+)"
+    r"\s*\(?\s*\\(?P<sign>p?mod|bmod)(?![a-z])\s*\{?\s*(?P<by>\d+)\s*\}?\s*\)?"
+)
 _PLUS_MINUS: Final = re.compile(r"\\[pm][pm](?![a-zA-Z])")
 DOTS: Final = re.compile(r"\.\.|\\[lc]?dots")
 """Texts in which these leave something out cannot be compared."""
 LONGEST: Final = 1000
 """Characters that an answer may have, besides as many as its key."""
 _LAYERS: Final = 8
+_LONG_RATIO: Final = 3
 _DEEPEST: Final = 30
 _HIGHEST: Final = 2
 _FACTORIALS: Final = re.compile(r"!\s*!\s*!|\d{6,}\}?\s*!|\)\s*!\s*\)\s*!|!\s*\}?\s*\)?\s*!\s*\}?\s*\)?\s*!")
@@ -89,7 +120,7 @@ _FORBIDDEN: Final = re.compile(rf"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]|__|`|{_COMMAN
 
 def clean(text: str) -> str:
     r"""The same mathematics with one spelling: no `$`, `\left`, spacing or styles, `\frac`, `\text`, ASCII signs."""
-    found = upright(priced(text)).translate(_SYMBOLS)
+    found = upright(priced(in_ascii(text))).translate(_SYMBOLS)
     for pattern, replacement in _REWRITTEN:
         found = pattern.sub(replacement, found)
     found = _unwrapped(found.strip().rstrip(".,;:").strip())
@@ -136,7 +167,9 @@ def positional(text: str) -> str:
 def assigned(text: str) -> tuple[str, str]:
     """The left side, if a cleaned text gives a value to one letter, and the value; ("", text) otherwise."""
     match = _ASSIGNED.fullmatch(text)
-    return ("", text) if match is None or "," in match[2] else (match[1], match[2].strip())
+    return (
+        ("", text) if match is None or "," in match[2] or _RELATION.search(match[2]) else (match[1], match[2].strip())
+    )
 
 
 def based(text: str) -> tuple[str, str]:
@@ -145,8 +178,26 @@ def based(text: str) -> tuple[str, str]:
     return ("", "") if match is None else (match[1], match[2])
 
 
+def residue(text: str) -> tuple[str, str]:
+    r"""The residue and the modulus of `7 \pmod{12}` or `x \equiv 7 \pmod{12}`; (text, "") for anything else."""
+    match = _RESIDUE.fullmatch(text)
+    if match is None or not (match["letter"] or match["sign"] == "pmod") or int(match["value"]) >= int(match["by"]):
+        return text, ""
+    return match["value"], match["by"]
+
+
+def in_proportion(text: str) -> str:
+    """A cleaned ratio of three or more numbers, a:b:c, as the list of them divided by the first; else the text."""
+    parts = text.rpartition("=")[2].split(":")
+    if len(parts) < _LONG_RATIO or not all(part.strip() and _closed(part) for part in parts):
+        return text
+    first = parts[0].strip()
+    return "(" + ",".join(rf"\frac{{{part.strip()}}}{{{first}}}" for part in parts) + ")"
+
+
 def spelled_out(text: str) -> str:
     r"""A cleaned text with both cases of each `\pm`, in a list, and degrees under a sine in radians."""
+    text = separated(in_proportion(text))
     if has_angles(text):
         text = in_radians(text)
     if not _PLUS_MINUS.search(text):

@@ -11,7 +11,23 @@ from typing import Any, Final
 
 from latex2sympy2_extended import NormalizationConfig
 from latex2sympy2_extended.latex2sympy2 import ConversionConfig, _Latex2Sympy, normalize_latex
-from sympy import Basic, Expr, Function, I, Integer, Interval, MatrixBase, Pow, Rational, Symbol, SympifyError, sympify
+from sympy import (
+    Basic,
+    Expr,
+    Function,
+    I,
+    Integer,
+    Interval,
+    MatrixBase,
+    Pow,
+    Rational,
+    Set,
+    Symbol,
+    SympifyError,
+    sympify,
+)
+from sympy.core.relational import Relational
+from sympy.logic.boolalg import Boolean
 from sympy.parsing import sympy_parser
 
 _NUMBER: Final = re.compile(r"[0-9]+|[0-9]*\.?[0-9]+(?:[eE][-+]?[0-9]{1,3})?|[0-9]+\.|-?[0-9]+/[0-9]+")
@@ -28,6 +44,21 @@ _SUM_OVER_I: Final = re.compile(r"_\s*\{?\s*i\s*(?:=|\\in)")
 _LETTER_I: Final = Symbol("i", real=True)
 _SPELLING: Final = NormalizationConfig(units=False, malformed_operators=True, nits=False, boxed="none", equations=False)
 _LETTERS: Final = ConversionConfig(lowercase_symbols=False)
+
+
+_JOINT: Final = re.compile(
+    r"\\text\s*\{\s*(or|and)\s*\}|(?<![a-zA-Z\\{])(or|and)(?![a-zA-Z])|(\\lor|\\vee|\\land|\\wedge)(?![a-zA-Z])"
+)
+_INEQUALITY: Final = re.compile(r"[<>]|\\(?:le|ge|lt|gt|ne|in)(?![a-zA-Z])")
+_PRIMED: Final = re.compile(r"([a-zA-Z])\s*('+)")
+
+
+class AnyOf(Basic):
+    """Conditions of which one has to hold: relations, or sets in which the unknown is."""
+
+
+class AllOf(Basic):
+    """Conditions that have to hold together."""
 
 
 class OddRoot(Function):
@@ -63,6 +94,9 @@ def read(text: str) -> Any:
 
     It is read whole or not at all: math-verify's own `parse` goes on to look for a fraction somewhere in the text.
     """
+    joints = {one[1] or one[2] or one[3] for one in _JOINT.finditer(text)}
+    if joints and _INEQUALITY.search(text):
+        return _joined(joints, text)
     try:
         found = _Reader(text).parse(normalize_latex(_spelled(text), _SPELLING))
     except (MemoryError, RecursionError):
@@ -72,11 +106,22 @@ def read(text: str) -> Any:
     return found if isinstance(found, Basic | MatrixBase) else None
 
 
+def _joined(joints: set[str], text: str) -> Any:
+    """Conditions that are joined by or, or by and; None if they are joined by both, or one of them cannot be read."""
+    kinds = {AnyOf if joint in ("or", r"\lor", r"\vee") else AllOf for joint in joints}
+    parts = [read(part.strip(" ,")) for part in _JOINT.sub("\n", text).split("\n")]
+    if len(kinds) > 1 or not all(isinstance(part, Relational | Boolean | Set) for part in parts):
+        return None
+    return kinds.pop()(*parts)
+
+
 def _spelled(text: str) -> str:
     r"""With braces around arguments that are one sign, `\frac{\pi}{3}` for `\frac\pi3`, and `\sin x\cos x` without dot.
 
     The grammar takes `\sin x\cdot\cos x` for the sine of a product.
     """
+    if "'" in text and r"\text" not in text:
+        text = _PRIMED.sub(lambda one: f"{one[1]}_{{{'q' * len(one[2])}}}", text)
     text = _ROOT.sub(r"\1{\2}", _TIMES_FUNCTION.sub(" ", text))
     return _FRACTION.sub(lambda one: r"\frac" + _braced(one[1]) + _braced(one[2]), text)
 

@@ -41,20 +41,20 @@ def places(found: Any) -> list[Place]:
         start, end = (found.start, bool(found.left_open)), (found.end, not found.right_open)
         return [start, end] if _compared(start, end) < 0 else []
     if isinstance(found, FiniteSet) and all(isinstance(one, sympy.Expr) for one in found.args):
-        return _merged([[(one, False), (one, True)] for one in found.args], lambda inside: any(inside))
+        return merged([[(one, False), (one, True)] for one in found.args], lambda inside: any(inside))
     if isinstance(found, Union):
-        return _merged([places(part) for part in found.args], lambda inside: any(inside))
+        return merged([places(part) for part in found.args], lambda inside: any(inside))
     if isinstance(found, Intersection):
-        return _merged([places(part) for part in found.args], lambda inside: all(inside))
+        return merged([places(part) for part in found.args], lambda inside: all(inside))
     if isinstance(found, Complement):
-        return _merged([places(part) for part in found.args], lambda inside: inside[0] and not inside[1])
+        return merged([places(part) for part in found.args], lambda inside: inside[0] and not inside[1])
     raise NotRealError
 
 
 def solutions(relation: Any) -> list[Place]:
     """The places of the solutions of an inequality with one unknown. Raises NotRealError."""
     if isinstance(relation, sympy.And):
-        return _merged([solutions(part) for part in relation.args], lambda inside: all(inside))
+        return merged([solutions(part) for part in relation.args], lambda inside: all(inside))
     if not isinstance(relation, Rel) or len(relation.free_symbols) != 1:
         raise NotRealError
     (unknown,) = relation.free_symbols
@@ -80,7 +80,7 @@ def _beyond(sign: str, number: Any) -> list[Place]:
     }[sign]
 
 
-def _merged(parts: list[list[Place]], belongs: Callable[[list[bool]], bool]) -> list[Place]:
+def merged(parts: list[list[Place]], belongs: Callable[[list[bool]], bool]) -> list[Place]:
     """The places at which it changes whether a number belongs, given in which of the parts it is."""
     inside = [False] * len(parts)
     found: list[Place] = []

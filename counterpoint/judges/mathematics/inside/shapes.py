@@ -16,6 +16,7 @@ from sympy.core.relational import Relational
 from . import real_sets, scalars
 from .evaluated import TooLargeError, evaluated
 from .patience import OutOfTime, within
+from .reading import AllOf, AnyOf
 from .scalars import Allowed, Verdict
 
 _TURNED: Final = {">": "<", "<": ">", ">=": "<=", "<=": ">=", "==": "==", "!=": "!="}
@@ -29,6 +30,8 @@ def same(key: Any, answer: Any, allowed: Allowed) -> Verdict:
         return False
     if isinstance(key, MatrixBase | MatrixExpr) or isinstance(answer, MatrixBase | MatrixExpr):
         return _matrices(key, answer, allowed)
+    if isinstance(key, AnyOf | AllOf) or isinstance(answer, AnyOf | AllOf):
+        return _joined(key, answer, allowed)
     if _is_relation(key) and _is_relation(answer):
         return _relations(key, answer, allowed)
     if _is_relation(key) or _is_relation(answer) or _is_set(key) or _is_set(answer):
@@ -58,7 +61,11 @@ def _sides(key: Any, answer: Any) -> tuple[Any, Any]:
     """The sides to compare of two equations, or of an equation and a value; no answer if that contradicts itself."""
     if _is_equation(answer) and not _is_equation(key):
         sides = _chain(answer)
-        constants = [side for side in sides[:-1] if isinstance(side, Expr) and not side.free_symbols]
+        constants = [
+            side
+            for side in sides[:-1]
+            if isinstance(side, Expr) and not side.free_symbols and not side.has(AppliedUndef)
+        ]
         if any(same(sides[-1], side, scalars.EXACT) is not True for side in constants):
             return key, None
         return key, sides[-1]
@@ -96,7 +103,9 @@ def _assigns(one: Any) -> bool:
     if not _is_equation(one):
         return False
     name = _parts(one)[0].lhs
-    return isinstance(name, Symbol) or (isinstance(name, AppliedUndef) and all(arg.is_Symbol for arg in name.args))
+    return isinstance(name, Symbol) or (
+        isinstance(name, AppliedUndef) and all(arg.is_Symbol or arg.is_number for arg in name.args)
+    )
 
 
 def _is_set(one: Any) -> bool:
@@ -169,6 +178,26 @@ def _sets(key: Any, answer: Any, allowed: Allowed) -> Verdict:
         return _by_parts(key, answer, allowed)
 
 
+def _joined(key: Any, answer: Any, allowed: Allowed) -> Verdict:
+    """The verdict on conditions joined by words: by their solutions, or each to each where there are several unknowns.
+
+    A list of conditions without a word is joined by either.
+    """
+    if _unknowns(key) != _unknowns(answer) and _unknowns(key) and _unknowns(answer):
+        return False
+    try:
+        return real_sets.same_places(_places(key), _places(answer), lambda one, other: same(one, other, allowed))
+    except real_sets.NotRealError:
+        listed = all(isinstance(one, AnyOf | AllOf | FiniteSet) for one in (key, answer))
+        if not listed or {type(key), type(answer)} == {AnyOf, AllOf}:
+            return False
+        return _unordered(_members(key), _members(answer), allowed)
+
+
+def _unknowns(one: Any) -> set[str]:
+    return {symbol.name for symbol in one.free_symbols}
+
+
 def _intervals(key: Any, answer: Any, allowed: Allowed) -> Verdict:
     if (key.left_open, key.right_open) != (answer.left_open, answer.right_open):
         return False
@@ -176,6 +205,12 @@ def _intervals(key: Any, answer: Any, allowed: Allowed) -> Verdict:
 
 
 def _places(found: Any) -> list[real_sets.Place]:
+    if isinstance(found, AnyOf | AllOf):
+        if len(_unknowns(found)) > 1:
+            raise real_sets.NotRealError
+        return real_sets.merged([_places(part) for part in found.args], any if isinstance(found, AnyOf) else all)
+    if isinstance(found, Eq) and isinstance(found.rhs, Set):
+        return _places(found.rhs)
     if _is_relation(found):
         return real_sets.solutions(found)
     return real_sets.places(found if isinstance(found, Set) else FiniteSet(found))
@@ -194,6 +229,8 @@ def _relations(key: Any, answer: Any, allowed: Allowed) -> Verdict:
     if matched or _is_equation(key) != _is_equation(answer):
         return matched
     if not _is_equation(key):
+        if _unknowns(key) != _unknowns(answer):
+            return False
         try:
             return real_sets.same_places(_places(key), _places(answer), lambda left, right: same(left, right, allowed))
         except real_sets.NotRealError:
