@@ -540,6 +540,22 @@ def test_of_equal_answers_the_chosen_one_wins_else_the_last():
     assert won(*drafts, make_call("judge", claim=Answer("2"))) == [("judge", 0)]
 
 
+@pytest.mark.parametrize(
+    ("ends", "answer", "finish"),
+    [
+        (("length", "length"), None, "length"),
+        (("stop", "length"), None, "length"),
+        (("stop", "stop"), None, "stop"),
+        ((), None, "stop"),
+        (("length",), "2", "stop"),
+    ],
+)
+def test_where_no_reply_gave_the_answer_the_end_says_whether_one_was_cut_off(ends, answer, finish):
+    calls = [make_call(slot=slot, finish=end, claim=None) for slot, end in enumerate(ends)]
+    (choice,) = completion("mine", Ask(text="?"), [make_episode(*calls, answer=answer)])["choices"]
+    assert (choice["finish_reason"], choice["message"]["content"]) == (finish, answer or "")
+
+
 def test_problems_that_want_different_answers_cannot_be_served():
     tasks = {name: make_task(name, id=name) for name in ("train", "validation", "test")}
     assert _like(Splits(**{name: (task,) for name, task in tasks.items()})) in [one.problem for one in tasks.values()]

@@ -48,7 +48,7 @@ def read_reply(body: str, most: int) -> ServerReply:
         raise UnusableError(f"its choice has no message, but {quoted(choice)}")
     usage = table.get("usage")
     tokens = _count(usage.get("completion_tokens")) if isinstance(usage, Mapping) else 0
-    finish = choice.get("finish_reason")
+    finish = choice.get("finish_reason") or None
     text, apart = _content(message, finish)
     return ServerReply(text=text, reasoning=apart, finish=_ending(finish, tokens, most), tokens=tokens)
 
@@ -63,7 +63,7 @@ def _table(body: str) -> Mapping[str, Any]:
     if body.lstrip().startswith(("data:", "event:", ":")):
         raise UnusableError("it answered with a stream of events, and not with one chat completion")
     try:
-        table = json.loads(body)
+        table = json.loads(body.removeprefix("\ufeff"))
     except (ValueError, RecursionError):
         raise UnusableError(f"it answered with something else than JSON: {quoted(body) or 'nothing'}") from None
     if not isinstance(table, dict):

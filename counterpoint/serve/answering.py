@@ -80,12 +80,18 @@ def _head(model: str, kind: str) -> dict[str, Any]:
 def _ending(ask: Ask, episode: Episode) -> tuple[str, dict[str, Any]]:
     """The content of a choice, empty if the workflow gives no answer, and the fields beside its end."""
     won = _winner(episode)
-    content, finish = (episode.answer or "", "stop") if won is None else (won.text, won.finish)
+    content, finish = (episode.answer or "", _silence(episode)) if won is None else (won.text, won.finish)
     ends = [place for place in (content.find(mark) for mark in ask.stop) if place >= 0]
     if ends:
         content, finish = content[: min(ends)], "stop"
     told = {"answer": episode.answer, "replies": [_reply(call, call is won) for call in episode.calls]}
     return content, {"finish_reason": finish, "counterpoint": told}
+
+
+def _silence(episode: Episode) -> str:
+    """The end of an episode whose answer no reply gave: its limit of tokens, if it has none and a reply was cut off."""
+    cut = episode.answer is None and any(call.finish == "length" for call in episode.calls)
+    return "length" if cut else "stop"
 
 
 def _usage(episodes: Sequence[Episode]) -> dict[str, int]:
