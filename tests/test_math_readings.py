@@ -302,6 +302,8 @@ LETTERS_AND_MARKS = [
     (r"-4\mathbf{j}+3\mathbf{i}", r"3\mathbf{i}-4\mathbf{j}", True), (r"5\text{x}", "5", False),
     (r"2\mathbf{a}", r"2\mathbf{b}", False), (r"3\mathrm{y}", "3y", True), (r"5\text{m}", r"5\text{ m}", True),
     ("y'=2x", "y=2x", False), ("f'(x)=2x", "f'(x)=2x", True), ("f'(x)=2x", "f''(x)=2x", False), ("x'", "x", False),
+    ("A'", "A", False), (r"\frac{dy}{dx}=2x", "2x", True), (r"\frac{dy}{dx}=2x", r"\frac{dx}{dy}=2x", False),
+    ("may", r"\text{May}", True), ("(1,2)", r"\{1,2\}", False), ("(1,2)", r"\{(1,2)\}", True),
     ("6'", "6 ft", True), ("6'", "6 in", False), ("5''", "5'", False), ("f'(2)=3", "3", True),
     (r"\angle ABC", r"\angle CBA", True), (r"\angle ABC", r"\angle BAC", False),
     ("(s+t)^3", "s^3+3s^2t+3st^2+t^3", True), ("s^3+3s^2t+3st^2+t^3", "(s+t)^3", True), ("x^2nd", "x^2", False),
