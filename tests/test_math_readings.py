@@ -258,7 +258,71 @@ CHOICES = [
     (r"\textbf{(E) } \text{none of these}", "E", True),
     ("2:1", "A:1", False),
 ]
-TABLES = [*UNITS, *MONEY, *DEGREES, *WORDS, *LETTERS, *CHOICES]
+FUNCTIONS = [
+    (r"\cos\theta\cdot2", r"2\cos\theta", True), (r"\cos\theta\cdot2", r"\cos2\theta", False),
+    (r"\sin 2x\cdot 3", r"3\sin 2x", True), (r"\sin 2x\cdot 3", r"\sin 6x", False),
+    (r"\ln 2\cdot 3", r"\ln 8", True), (r"\ln 2\cdot 3", r"\ln 6", False), (r"\log_2 3\cdot 2", r"\log_2 9", True),
+    (r"\log 2\cdot 5", "1", False), (r"\ln|x|\cdot2", r"2\ln|x|", True), (r"\sin^{2} x\cdot 4", r"4\sin^2x", True),
+    (r"\frac{\sin x\cdot 2}{3}", r"\frac23\sin x", True), (r"\cos 2\cdot\frac{\pi}{3}", r"-\frac12", True),
+    (r"\sin 2\cdot 30^\circ", r"\frac{\sqrt3}{2}", True), (r"\cos 30^\circ\cdot 2", r"\sqrt3", True),
+    (r"\sin x*2", r"2\sin x", True), (r"\cos\theta\times r", r"r\cos\theta", True),
+    (r"\sin a\cdot b", r"\sin(ab)", False),
+    (r"\ln 2/2", r"\frac{\ln2}{2}", True), (r"\ln 2/2", "0", False), (r"\ln 3/\ln 2", r"\log_23", True),
+    (r"\sin \theta/2", r"\sin\frac{\theta}{2}", True), (r"\ln\ln x\cdot 2", r"2\ln\ln x", True),
+    (r"\sin x\cdot x^2+\cos x\cdot 2x", r"x^2\sin x+2x\cos x", True), (r"e^{\sin x\cdot2}", r"e^{2\sin x}", True),
+    (r"\cos^{-1}\frac12", r"60^\circ", True), (r"\lg 1000", "3", True),
+    ("exp(2)", "e^2", True), ("ln(2)", r"\ln2", True),
+]  # fmt: skip
+JOINED = [
+    (r"x<-3\text{ or }x>3", "|x|>3", True), (r"x<-3\text{ or }x\ge3", "|x|>3", False),
+    (r"x<-3 \text{ or } x>3", r"(-\infty,-3)\cup(3,\infty)", True), (r"x > 3 \text{ and } x < 5", "(3,5)", True),
+    (r"x < 3 \text{ and } x > 5", "(3,5)", False), (r"(-\infty,2)\cup[3,\infty)", r"x\le2\text{ or }x\ge3", False),
+    (r"x<-3, x>3", r"x<-3\text{ or }x>3", True), (r"x<-3\text{ and }x>3", r"x<-3\text{ or }x>3", False),
+    (r"x>1\text{ or }y<2", r"x>1\text{ and }y<2", False), (r"x>1, y<2", r"x>1\text{ and }y<2", True),
+    (r"x=0\text{ or }x\ge1", r"\{0\}\cup[1,\infty)", True), (r"x=0\text{ or }x\ge1", r"[1,\infty)", False),
+    (r"x\in[1,2] \text{ or } x\in [3,4]", r"[1,2]\cup[3,4]", True), (r"x>3\lor x<-3", "|x|>3", True),
+    ("a < 0 or a > 4", r"(-\infty,0)\cup(4,\infty)", True), (r"-1<x<0\text{ or }x>2", r"(-1,0)\cup(1,\infty)", False),
+    (r"x\neq 1\text{ and }x\neq2", r"\mathbb{R}\setminus\{1,2\}", True), ("y>2", "x>2", False),
+    (r"y<-3\text{ or }y>3", r"x<-3\text{ or }x>3", False), ("-1<y<1", "-1<x<1", False),
+    ("]1,2[", "(1,2)", True), ("]1,2[", "[1,2]", False), ("[1,2[", "[1,2)", True), ("[1,2],[3,4]", "[3,4],[1,2]", True),
+    (r"]-\infty,2[\cup]3,\infty[", r"(-\infty,2)\cup(3,\infty)", True), (r"\mathbf{R}", r"\mathbb{R}", True),
+    (r"[1,3]-\{2\}", r"[1,3]\setminus\{2\}", True), (r"\mathbb{R}\backslash\{1\}", r"\mathbb{R}-\{1\}", True),
+    (r"\{x\in\mathbb{R}\mid x>1\}", r"(1,\infty)", True), (r"\{x\in\mathbb{R}\mid x\ge1\}", r"(1,\infty)", False),
+    (r"\{x\in\mathbb{Z}\mid x>1\}", r"(1,\infty)", False),
+]  # fmt: skip
+RATIOS_AND_RESIDUES = [
+    ("1:3:2", "1:2:3", False), ("1:6", "1:2:3", False), (r"\frac16", "1:2:3", False), ("2:4:6", "1:2:3", True),
+    ("2:4:3", "1:2:3", False), (r"\sqrt3:3:2\sqrt3", r"1:\sqrt{3}:2", True), (r"1:2:\sqrt3", r"1:\sqrt{3}:2", False),
+    ("a:b:c", "a:c:b", False), ("a:b:c=1:2:3", "1:2:3", True), ("1:2:4:3", "1:2:3:4", False), ("1,2,3", "1:2:3", False),
+    (r"7\pmod{12}", "7", True), ("7", r"x\equiv7\pmod{12}", True), (r"x\equiv7\pmod{12}", r"7\pmod{12}", True),
+    (r"7\pmod{12}", r"7\pmod{13}", False), (r"8\pmod{12}", r"7\pmod{12}", False), (r"12\pmod{5}", "12", False),
+]  # fmt: skip
+LETTERS_AND_MARKS = [
+    (r"3\mathbf{i}-4\mathbf{k}", r"3\mathbf{i}-4\mathbf{j}", False), (r"3\mathbf{i}", r"3\mathbf{j}", False),
+    (r"-4\mathbf{j}+3\mathbf{i}", r"3\mathbf{i}-4\mathbf{j}", True), (r"5\text{x}", "5", False),
+    (r"2\mathbf{a}", r"2\mathbf{b}", False), (r"3\mathrm{y}", "3y", True), (r"5\text{m}", r"5\text{ m}", True),
+    ("y'=2x", "y=2x", False), ("f'(x)=2x", "f'(x)=2x", True), ("f'(x)=2x", "f''(x)=2x", False), ("x'", "x", False),
+    ("A'", "A", False), (r"\frac{dy}{dx}=2x", "2x", True), (r"\frac{dy}{dx}=2x", r"\frac{dx}{dy}=2x", False),
+    ("may", r"\text{May}", True), ("(1,2)", r"\{1,2\}", False), ("(1,2)", r"\{(1,2)\}", True),
+    ("6'", "6 ft", True), ("6'", "6 in", False), ("5''", "5'", False), ("f'(2)=3", "3", True),
+    (r"\angle ABC", r"\angle CBA", True), (r"\angle ABC", r"\angle BAC", False),
+    ("(s+t)^3", "s^3+3s^2t+3st^2+t^3", True), ("s^3+3s^2t+3st^2+t^3", "(s+t)^3", True), ("x^2nd", "x^2", False),
+    ("21st", "21", True), ("13th", "13", True), ("3:30 p.m.", "3:30 PM", True), ("3:30pm", r"3:30\text{ p.m.}", True),
+    ("3:30 AM", "3:30 PM", False), ("3 PM", "3 p.m.", True), ("a parabola", r"\text{parabola}", True),
+    (r"12\pi\approx37.7", r"12\pi", True), (r"x\approx5", "5", False), (r"x\approx\pi", r"\pi", False),
+    ("f(2)=5", "5", True), ("5", "f(2)=5", True), ("f(3)=5", "f(2)=5", False), ("P(X=2)=0.5", "0.5", True),
+    (r"(2,60^\circ)", r"(2,\frac{\pi}{3})", True), (r"(2,61^\circ)", r"(2,\frac{\pi}{3})", False),
+    (r"{6 \choose 3}", "20", True), (r"0.\bar{9}", "1", True), ("0.(3)", r"\frac13", True), ("x^-1", r"\frac1x", True),
+    (r"\textcolor{red}{5}", "5", True), (r"5\color{red}{6}", "5", False), ("**5**", "5", True), ("5**1", "5", True),
+    ("x**2", "x^2", True), ("2pi", r"2\pi", True), ("2sqrt(3)", r"2\sqrt3", True), ("\u221a12", r"2\sqrt3", True),
+    ("\u221a10", r"\sqrt{1}0", False), ("\u221a(x+1)", r"\sqrt{x+1}", True), ("x\u2074", "x^4", True),
+    ("x\u00b9\u2070", "x^{10}", True), ("5\u200b", "5", True), ("\u2012\uff15", "-5", True), ("\u0445", "x", False),
+    ("9**9**9**9", "5", False), ("9" + "\u2079" * 9, "5", False), ("5\u200b6", "5", False),
+]  # fmt: skip
+TABLES = [
+    *UNITS, *MONEY, *DEGREES, *WORDS, *LETTERS, *CHOICES,
+    *FUNCTIONS, *JOINED, *RATIOS_AND_RESIDUES, *LETTERS_AND_MARKS,
+]  # fmt: skip
 
 
 @pytest.fixture(scope="module")

@@ -186,6 +186,8 @@ def settled(answer: str, key: str, tolerance: float = 0.0) -> Score | None:
         return RIGHT if same(*plain) and (not base or not key_base or base == key_base) else WRONG
     if found.startswith(r"\{") and found.endswith(r"\}") and is_pair(right):
         return Score(reward=0.0, reason="it is a set, not a pair")
+    if right.startswith(r"\{") and right.endswith(r"\}") and is_list(right[2:-2]) and is_pair(found):
+        return Score(reward=0.0, reason="it is a pair, not a set")
     if (in_proportion(found) == found) != (in_proportion(right) == right):
         return WRONG
     sides = [number(side) for side in found.split("=")]

@@ -46,7 +46,8 @@ def words(text: str) -> str | None:
     choice = re.fullmatch(r"[A-H]", bare) is not None
     name = re.fullmatch(r"[A-Za-z]{4,}", bare.replace(" ", "").replace(",", "").replace("-", "")) is not None
     short = bare.casefold() in {"yes", "no", "dne", "all", "odd", "one", "two", "six", "ten", "mon", "sun", "red"}
-    return bare.casefold() if marked or choice or name or short else None
+    dated = bare.casefold() in MONTHS | WEEKDAYS
+    return bare.casefold() if marked or choice or name or short or dated else None
 
 
 def said(found: str, right: str) -> bool | None:
@@ -66,7 +67,7 @@ def said(found: str, right: str) -> bool | None:
     for reading in (_vertices, words, _amounts, _phrase):
         wanted = reading(right)
         if wanted is not None:
-            return reading(found) == wanted or _bare(found) == _bare(right)
+            return _primes(found) == _primes(right) and (reading(found) == wanted or _bare(found) == _bare(right))
     return None
 
 
@@ -106,6 +107,11 @@ def _vertices(text: str) -> str | None:
     """The letters of an angle, which is the same from both sides; None for anything else."""
     match = _ANGLE.fullmatch(text)
     return None if match is None else min(match[1], match[1][::-1])
+
+
+def _primes(text: str) -> int:
+    """The number of primes at the end of a text that is not in quotation marks."""
+    return 0 if text.startswith("'") else len(text) - len(text.rstrip("'"))
 
 
 def _bare(text: str) -> str:

@@ -50,6 +50,7 @@ _JOINT: Final = re.compile(
     r"\\text\s*\{\s*(or|and)\s*\}|(?<![a-zA-Z\\{])(or|and)(?![a-zA-Z])|(\\lor|\\vee|\\land|\\wedge)(?![a-zA-Z])"
 )
 _INEQUALITY: Final = re.compile(r"[<>]|\\(?:le|ge|lt|gt|ne|in)(?![a-zA-Z])")
+_DERIVATIVE: Final = re.compile(r"\\frac\s*\{\s*d\s*([a-zA-Z])\s*\}\s*\{\s*d\s*([a-zA-Z])\s*\}")
 _PRIMED: Final = re.compile(r"([a-zA-Z])\s*('+)")
 
 
@@ -120,6 +121,7 @@ def _spelled(text: str) -> str:
 
     The grammar takes `\sin x\cdot\cos x` for the sine of a product.
     """
+    text = _DERIVATIVE.sub(r"D_{\1\2}", text)
     if "'" in text and r"\text" not in text:
         text = _PRIMED.sub(lambda one: f"{one[1]}_{{{'q' * len(one[2])}}}", text)
     text = _ROOT.sub(r"\1{\2}", _TIMES_FUNCTION.sub(" ", text))
