@@ -209,6 +209,8 @@ def _sides(answer: str, key: str) -> tuple[str, str]:
     right = right.removeprefix(r"\approx").strip()
     if r"\approx" in found and r"\approx" not in right and "." not in right:
         found = found.partition(r"\approx")[0].strip()
+    if is_pair(found) and is_pair(right[2:-2]) and right == rf"\{{{right[2:-2]}\}}":
+        right = right[2:-2]
     (value, modulus), (key_value, key_modulus) = residue(found), residue(right)
     if modulus and key_modulus and modulus != key_modulus:
         return found, right

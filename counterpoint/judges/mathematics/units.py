@@ -67,7 +67,7 @@ _SYMBOLS: Final = {
     "V": "volt", "kV": "kilovolt", "mV": "millivolt", "A": "ampere", "mA": "milliampere", "K": "kelvin",
     "Pa": "pascal", "kPa": "kilopascal", "MPa": "megapascal", "kHz": "kilohertz", "MHz": "megahertz",
     "eV": "ev", "keV": "kev", "MeV": "mev", "MJ": "megajoule", "kN": "kilonewton", "KB": "kilobyte", "MB": "megabyte",
-    "GB": "gigabyte", "Mm": "megameter",
+    "GB": "gigabyte", "Mm": "megameter", "C": "deg C", "F": "deg F",
 }  # fmt: skip
 """Symbols in which capitals count."""
 _SHORT: Final = {"mph": "h^-1 mi", "kmh": "h^-1 km", "kph": "h^-1 km", "mpg": "gal^-1 mi", "sqft": "ft^2", "cc": "cm^3"}
@@ -97,7 +97,7 @@ _FUNCTIONS: Final = (
 )
 _WORDS: Final = (
     f"{_FUNCTIONS} pi and or to if for when where not in union percent infinity dx choose over times plus minus base "
-    "hundred thousand million billion trillion dozen"
+    "hundred thousand million billion trillion dozen wrong incorrect"
 )
 WORDS_OF_MATHEMATICS: Final = frozenset(_WORDS.split()) | MONTHS | WEEKDAYS
 """After a number these mean something, and what means something is not dropped."""
