@@ -16,6 +16,8 @@ REFUSED: dict[str, str] = {kind: reason for reason, kinds in _TABLE["refused"].i
 """Model type of transformers -> why it is refused."""
 EXPANDED = "mxfp4"
 """The quantization that is undone when a model is loaded, without loss: that of the weights of GPT-OSS."""
+_TABLED = frozenset({"biogpt", "codegen", "ctrl", "gpt-sw3", "gpt2", "gpt_bigcode", "gpt_neo", "gptj", "opt"})
+"""The checked types that read their positions from a table, and fail at one beyond its end."""
 ALLOWED_ARCHITECTURES = "llama, qwen3, gemma3, mistral, gpt_oss and others: docs/models.md lists all"
 
 
@@ -38,6 +40,18 @@ def check_architecture(settings: Mapping[str, Any], path: str) -> None:
         raise ModelError(
             f"model.path = {path!r} is not supported: its architecture is {kind!r}: {reason}; allowed:"
             f" {ALLOWED_ARCHITECTURES}"
+        )
+
+
+def check_positions(settings: Mapping[str, Any], path: str, longest: int) -> None:
+    """Raises ModelError if calls of `longest` tokens have more positions than the model `path` with these settings."""
+    if settings.get("model_type") not in _TABLED:
+        return
+    most = settings.get("max_position_embeddings") or settings.get("n_positions")
+    if isinstance(most, int) and longest > most:
+        raise ModelError(
+            f"model.path = {path!r} has {most:,} positions, and calls have up to {longest:,} tokens"
+            f" (rollout.max_prompt_tokens + rollout.max_tokens); allowed: at most {most:,} together"
         )
 
 

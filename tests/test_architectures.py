@@ -16,7 +16,7 @@ from transformers.models.auto.modeling_auto import (
     MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES,
 )
 
-from counterpoint.architectures import CHECKED, REFUSED, check_architecture
+from counterpoint.architectures import CHECKED, REFUSED, check_architecture, check_positions
 from counterpoint.base_model import base_size, load_base_model, load_chat, model_without_weights
 from counterpoint.config import ModelConfig
 from counterpoint.errors import CounterpointError, ModelError
@@ -299,3 +299,41 @@ def test_the_weights_of_gpt_oss_are_expanded_exactly_and_saved_as_what_they_are(
     assert base_size(ModelConfig(path=str(tmp_path / "quantized"))).parameters == sum(
         parameter.numel() for parameter in model.parameters()
     )
+
+
+@pytest.mark.parametrize(
+    ("settings", "longest"),
+    [
+        ({"model_type": "gpt2", "n_positions": 1024}, 1025),
+        ({"model_type": "gpt2", "max_position_embeddings": 1024, "n_positions": 8192}, 2048),
+        ({"model_type": "gptj", "n_positions": 16}, 17),
+        ({"model_type": "gpt_bigcode", "n_positions": 2048}, 4096),
+        ({"model_type": "codegen", "n_positions": 2048}, 2049),
+        ({"model_type": "ctrl", "n_positions": 256}, 300),
+        ({"model_type": "opt", "max_position_embeddings": 2048}, 2064),
+        ({"model_type": "gpt_neo", "max_position_embeddings": 2048}, 9999),
+        ({"model_type": "biogpt", "max_position_embeddings": 1024}, 1025),
+    ],
+)
+def test_calls_longer_than_a_table_of_positions_are_refused(settings, longest):
+    with pytest.raises(ModelError, match=rf"'a/b' has [\d,]+ positions, and calls have up to {longest:,} tokens"):
+        check_positions(settings, "a/b", longest)
+    most = settings.get("max_position_embeddings") or settings["n_positions"]
+    check_positions(settings, "a/b", most)
+
+
+def test_positions_that_are_computed_may_exceed_the_trained_length():
+    for kind in ("llama", "qwen3", "bloom", "mpt", "xglm", "gpt_neox", "falcon", "mamba", "qwen3_next", "phi3"):
+        check_positions({"model_type": kind, "max_position_embeddings": 16}, "a/b", 4096)
+    check_positions({"model_type": "gpt2"}, "a/b", 4096)
+
+
+@pytest.mark.parametrize("kind", ["gpt2", "opt", "gpt_neo", "gpt_bigcode", "gptj", "codegen", "biogpt", "ctrl"])
+def test_those_are_the_models_that_fail_beyond_their_positions(kind):
+    model = tiny_model(kind)
+    most = model.config.max_position_embeddings
+    model(torch.full((1, most), 5), use_cache=False)
+    with pytest.raises((IndexError, RuntimeError)):
+        model(torch.full((1, most + 1), 5), use_cache=False)
+    with pytest.raises(ModelError):
+        check_positions(model.config.to_dict(), "a/b", most + 1)

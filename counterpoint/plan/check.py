@@ -6,7 +6,7 @@ from pathlib import Path
 from counterpoint.adapter import ADAPTER_FILE
 from counterpoint.algorithms.build import build_algorithm, build_batches, build_loss
 from counterpoint.analysis.signatures import build_signatures
-from counterpoint.architectures import check_architecture, settings_in
+from counterpoint.architectures import check_architecture, check_positions, settings_in
 from counterpoint.config import Config, PolicySettings
 from counterpoint.diagnostics.build import build_diagnostics
 from counterpoint.errors import AdapterError, ConfigError
@@ -15,6 +15,7 @@ from counterpoint.learn import trainable
 from counterpoint.locate import check_device_name, locate
 from counterpoint.policy import routing, settings_of
 from counterpoint.runtimes import check_runtime
+from counterpoint.runtimes.local import longest_call
 from counterpoint.sandboxes import build_sandbox
 from counterpoint.stage import Setup, set_up
 from counterpoint.tasks.base import batch
@@ -44,10 +45,10 @@ def check_parts(config: Config) -> None:
     check_runtime(config)
     build_sandbox(config.sandbox)
     for name, own in settings.items():
-        _check_policy(name, own)
+        _check_policy(name, own, longest_call(config.rollout))
 
 
-def _check_policy(name: str, own: PolicySettings) -> None:
+def _check_policy(name: str, own: PolicySettings, longest: int) -> None:
     if own.endpoint is not None:
         if find_spec("openai") is None:
             raise ConfigError(f"policy {name!r}: pip install 'counterpoint[endpoint]' first (openai is not installed)")
@@ -57,5 +58,6 @@ def _check_policy(name: str, own: PolicySettings) -> None:
     settings = settings_in(Path(place))  # of a model on this machine; those of others are read by who loads them
     if settings is not None and not own.model.path.endswith(".gguf"):
         check_architecture(settings, own.model.path)
+        check_positions(settings, own.model.path, longest)
     if own.adapter and not (Path(own.adapter).expanduser() / ADAPTER_FILE).is_file():
         raise AdapterError(f"policy {name!r}: {own.adapter} holds no adapter: it has no {ADAPTER_FILE}")

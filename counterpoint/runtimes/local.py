@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from counterpoint.adapter import Adapter, Sources
+from counterpoint.architectures import check_positions
 from counterpoint.chat import Chat
 from counterpoint.config import Config, EndpointConfig, ModelConfig, PolicySettings, RolloutConfig
 from counterpoint.errors import ConfigError
@@ -128,7 +129,10 @@ def position_scaling(settings: Mapping[str, PolicySettings], longest: int) -> di
     from counterpoint.forwards.positions import regime
 
     models = {name: own.model for name, own in settings.items() if own.endpoint is None}
-    found = {name: regime(configuration(model), longest) for name, model in models.items()}
+    known = {name: configuration(model) for name, model in models.items()}
+    for name, one in known.items():  # those of hub models are first read here
+        check_positions(one.to_dict(), models[name].path, longest)
+    found = {name: regime(one, longest) for name, one in known.items()}
     return {name: text for name, text in found.items() if text}
 
 
