@@ -86,7 +86,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         rows = [
             {**asdict(pair), **{name: judged[at] for name, judged in verdicts.items()}} for at, pair in enumerate(found)
         ]
-        given.out.write_text("".join(json.dumps(row) + "\n" for row in rows))
+        given.out.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
 
 
 if __name__ == "__main__":

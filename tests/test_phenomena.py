@@ -92,7 +92,7 @@ class Team:
             ]
             samples = grpo(outcome(groups))
             seen = make_step(index=step, groups=groups, samples=samples, contributions=self.contributions(step))
-            numbers = diagnostics.look(seen) | policy_numbers(["all"], in_loss(samples), self.moved(step), {})
+            numbers = diagnostics.look(seen) | policy_numbers(["all"], in_loss(samples), self.moved(step))
             rows.append({"step": step, **numbers})
         return History(metrics=rows, evaluations=[], routing=SHARED, claims=self.claims)
 

@@ -9,7 +9,7 @@ RESERVED = 2**30
 def resident(process: int | str) -> int:
     """Bytes of memory in which a process holds something; 0 if it has ended, or the kernel does not tell."""
     try:
-        with open(f"/proc/{process}/statm") as file:
+        with open(f"/proc/{process}/statm", encoding="utf-8") as file:
             return int(file.read().split()[1]) * resource.getpagesize()
     except (OSError, ValueError, IndexError):
         return 0
