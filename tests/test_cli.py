@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from command_line import command_line
 
-from counterpoint.cli.main import keys, recipe_names
+from counterpoint.cli.arguments import keys, recipe_names
 
 SMALL = [
     "task.train=64",

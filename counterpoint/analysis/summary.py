@@ -3,7 +3,7 @@
 What the numbers mean in words is in `verdict.py`.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 from typing import Any, NamedTuple
@@ -11,14 +11,14 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from counterpoint.analysis.intervals import Interval, difference, interval
+from counterpoint.analysis.milestones import LAST as LAST
+from counterpoint.analysis.milestones import MilestoneRows, Row, milestones_of, outcomes_of
+from counterpoint.analysis.milestones import peak_of_accuracy as peak_of_accuracy
+from counterpoint.analysis.milestones import smooth as smooth
 from counterpoint.analysis.recorded import RecordedControl, against_the_team, tokens_per_episode
 from counterpoint.analysis.verdict import CLIFF_DROP as CLIFF_DROP
 from counterpoint.analysis.verdict import verdict_on
 
-SMOOTH = 3
-"""Width, in evaluations, of the centred mean that validation accuracy is smoothed with before its maximum is taken."""
-LAST = 3
-"""Evaluations over which terminal accuracy is the mean."""
 BEHAVIOUR = (
     "selection",
     "precision",
@@ -33,10 +33,6 @@ BEHAVIOUR = (
     "tokens",
 )
 """The numbers of each role that a summary holds beside its accuracy; `docs/metrics.md` defines them."""
-
-
-_Row = Mapping[str, Any]
-"""A line of `evaluations.jsonl`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -168,51 +164,33 @@ _COURSE = ("base", "peak", "terminal", "gain", "drop")
 _EXTRA = ("kept", "fall", "rise", "last")
 
 
-def summarize(evaluations: Sequence[Mapping[str, Any]]) -> Summary | None:
+def summarize(evaluations: Sequence[Row], final: Sequence[Row] = ()) -> Summary | None:
     """The summary of a run, from the rows of its `evaluations.jsonl`; None before the first evaluation after step 0.
 
-    Of a run that was rolled back, the evaluation after the roll-back is the terminal one, and no candidate for the
-    peak.
+    `final` holds the rows of its `final.jsonl`, which count in place of the test evaluations of the same steps. Of a
+    run that was rolled back, the evaluation after the roll-back is the terminal one, and no candidate for the peak.
     """
-    validation = {row["step"]: row for row in evaluations if row["split"] == "validation"}
-    test = {row["step"]: row for row in evaluations if row["split"] == "test"}
-    steps = sorted(set(validation) & set(test))
-    if len(steps) < 2 or steps[0] != 0:
+    found = milestones_of(evaluations, final)
+    if found is None:
         return None
-    trained = [step for step in steps if not test[step].get("rolled_back")]
-    peak_step = peak_of_accuracy({step: validation[step]["accuracy"] for step in trained}, trained)
-    last = [step for step in steps if step > 0][-LAST:] if trained == steps else steps[-1:]
-    stages = _Stages(test[0], test[peak_step], [test[step] for step in last])
-    team = Course(**_course(stages, None))
-    after = [test[step] for step in last if step > peak_step]
+    team = Course(**_course(found, None))
+    last = [row["accuracy"] for row in found.last]
     return Summary(
-        peak_step=peak_step,
-        terminal_steps=last,
+        peak_step=found.peak["step"],
+        terminal_steps=[row["step"] for row in found.last],
         team=team,
-        cliff=is_cliff(team, [test[step]["accuracy"] for step in last]),
-        slope=slope(steps, [test[step]["accuracy"] for step in steps]),
-        roles={role: RoleCourse(**_course(stages, role)) for role in _roles(stages)},
-        behaviour=_behaviour(stages),
-        kept=_change(stages.last, [stages.base]),
-        fall=_change([stages.peak], after),
-        rise=_change(stages.last[-1:], stages.last[:1]) if len(last) > 1 else None,
-        validation_tasks=len(validation[peak_step]["outcomes"]),
-        last=_accuracy(stages.last[-1:], None),
-        tokens=tokens_per_episode(test[last[-1]]["numbers"]),
-        controls=against_the_team(test[last[-1]]),
+        cliff=is_cliff(team, last),
+        slope=slope([row["step"] for row in found.test], [row["accuracy"] for row in found.test]),
+        roles={role: RoleCourse(**_course(found, role)) for role in _roles(found)},
+        behaviour=_behaviour(found),
+        kept=_change(found.last, [found.base]),
+        fall=_change([found.peak], [row for row in found.last if row["step"] > found.peak["step"]]),
+        rise=_change(found.last[-1:], found.last[:1]) if len(found.last) > 1 else None,
+        validation_tasks=found.validation_tasks,
+        last=_accuracy(found.last[-1:], None),
+        tokens=tokens_per_episode(found.last[-1]["numbers"]),
+        controls=against_the_team(found.last[-1]),
     )
-
-
-def peak_of_accuracy(accuracy: Mapping[int, float], among: Collection[int]) -> int:
-    """The step of the highest smoothed accuracy, of those in `among` that were evaluated; 0 if none was.
-
-    `accuracy` maps every evaluated step to its validation accuracy. Of steps whose smoothed accuracy is equal, the one
-    with the higher accuracy is the peak, and of those the first.
-    """
-    steps = sorted(accuracy)
-    smoothed = dict(zip(steps, smooth([accuracy[step] for step in steps]), strict=True))
-    candidates = [step for step in steps if step in among]
-    return max(candidates, key=lambda step: (smoothed[step], accuracy[step]), default=0)
 
 
 def is_cliff(team: Course, last: Sequence[float]) -> bool:
@@ -232,54 +210,36 @@ def slope(steps: Sequence[int], accuracy: Sequence[float]) -> float | None:
     return float(np.polyfit(steps[-count:], accuracy[-count:], 1)[0])
 
 
-def smooth(values: Sequence[float], width: int = SMOOTH) -> list[float]:
-    """The centred moving average; at the ends it is the mean of the values that exist."""
-    half = width // 2
-    return [fmean(values[max(0, place - half) : place + half + 1]) for place in range(len(values))]
+def _roles(rows: MilestoneRows) -> list[str]:
+    return list(dict.fromkeys(role for row in rows.all() for role in row["roles"]))
 
 
-class _Stages(NamedTuple):
-    """The test evaluations at the base, the peak and the end."""
-
-    base: _Row
-    peak: _Row
-    last: list[_Row]
-
-    def all(self) -> list[_Row]:
-        """Each of them, in this order."""
-        return [self.base, self.peak, *self.last]
-
-
-def _roles(stages: _Stages) -> list[str]:
-    return list(dict.fromkeys(role for row in stages.all() for role in row["roles"]))
-
-
-def _course(stages: _Stages, role: str | None) -> dict[str, Any]:
+def _course(rows: MilestoneRows, role: str | None) -> dict[str, Any]:
     """The fields of the course of the team, or of a role."""
-    found = {"base": [stages.base], "peak": [stages.peak], "terminal": stages.last}
+    found = {"base": [rows.base], "peak": [rows.peak], "terminal": rows.last}
     return {
         **{name: _accuracy(rows, role) for name, rows in found.items()},
-        "gain": _change([stages.peak], [stages.base], role),
-        "drop": _change([stages.peak], stages.last, role),
+        "gain": _change([rows.peak], [rows.base], role),
+        "drop": _change([rows.peak], rows.last, role),
     }
 
 
-def _accuracy(rows: Sequence[_Row], role: str | None) -> Interval | None:
-    means = _outcomes(rows, role)
+def _accuracy(rows: Sequence[Row], role: str | None) -> Interval | None:
+    means = outcomes_of(rows, role)
     return interval(list(means.values())) if means else None
 
 
-def _change(after: Sequence[_Row], before: Sequence[_Row], role: str | None = None) -> Interval | None:
+def _change(after: Sequence[Row], before: Sequence[Row], role: str | None = None) -> Interval | None:
     """The paired difference; None if no task has an outcome in both. Between the same evaluations it is exactly 0."""
-    means = _outcomes(after, role), _outcomes(before, role)
+    means = outcomes_of(after, role), outcomes_of(before, role)
     both = means[0].keys() & means[1].keys()
     if not both:
         return None
     return Interval(0.0, 0.0, 0.0, len(both)) if after == before else difference(*means)
 
 
-def _behaviour(stages: _Stages) -> dict[str, Milestones]:
-    base, peak, *last = (row["numbers"] for row in stages.all())
+def _behaviour(rows: MilestoneRows) -> dict[str, Milestones]:
+    base, peak, *last = (row["numbers"] for row in rows.all())
     names = dict.fromkeys(name for numbers in (base, peak, *last) for name in numbers)
     return {
         name: Milestones(base.get(name), peak.get(name), _mean([numbers[name] for numbers in last if name in numbers]))
@@ -290,16 +250,6 @@ def _behaviour(stages: _Stages) -> dict[str, Milestones]:
 
 def _mean(values: Sequence[float]) -> float | None:
     return fmean(values) if values else None
-
-
-def _outcomes(rows: Sequence[_Row], role: str | None = None) -> dict[str, float]:
-    """Task -> mean outcome, over one evaluation or several."""
-    gathered: dict[str, list[float]] = {}
-    for row in rows:
-        outcomes: Mapping[str, Sequence[float]] = row["outcomes"] if role is None else row["roles"].get(role, {})
-        for task, values in outcomes.items():
-            gathered.setdefault(task, []).append(fmean(values))
-    return {task: fmean(values) for task, values in gathered.items()}
 
 
 def _course_as_dict(course: Course | RoleCourse) -> dict[str, Any]:

@@ -1,0 +1,74 @@
+"""Collected results of runs: all that statistics, advice and reports read.
+
+runs.jsonl          one line per run: `RunRecord`
+outcomes.parquet    one row per (run, milestone, role, task)
+metrics.parquet     one row per (run, step, name)
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+from counterpoint.analysis.intervals import Interval
+
+if TYPE_CHECKING:
+    import polars as pl
+
+Milestone = Literal["base", "peak", "terminal"]
+MILESTONES: tuple[Milestone, ...] = ("base", "peak", "terminal")
+Fell = Literal["fell", "held", "cannot tell"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunRecord:
+    """One run."""
+
+    run: str
+    """Its name, unique among the collected runs: that of its cell, or of its directory."""
+    path: str
+    labels: Mapping[str, str]
+    """Axis -> label: those of its cell or, for runs that no study made, the keys in which the runs differ."""
+    seed: int
+    control: str = ""
+    """The name of the control that the run was trained for."""
+    state: str
+    """One of the six states; only finished runs have what follows."""
+    steps: int = 0
+    peak_step: int | None = None
+    terminal_steps: tuple[int, ...] = ()
+    stopped: str = ""
+    """Why an intervention ended the run early."""
+    samples: int = 0
+    """Episodes per task at the milestones."""
+    drop: Interval | None = None
+    """Peak minus terminal, over tasks: of this run, not of its method."""
+    fell: Fell | None = None
+    onset: int | None = None
+    """The first evaluation from which all lie below the peak's interval; None unless the run fell."""
+    signatures: tuple[str, ...] = ()
+    """`name: where`, for every failure signature that was found."""
+    controls: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """Control -> `{role or "team": {"accuracy": ..., "outcomes": {task: mean}}}` of the evaluations made for it."""
+    tokens: float = 0.0
+    """Tokens generated in training episodes."""
+    cpu_seconds: float | None = None
+    seconds: float | None = None
+    """Wall-clock time of the recorded steps."""
+    version: str = ""
+    commit: str = ""
+    config_sha256: str = ""
+    """A digest of the recipe without seed and threads: equal for the seeds of a cell."""
+    tasks_sha256: str = ""
+    """The fingerprint of the test split: only runs with an equal one can be compared task by task."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Collected:
+    """Runs with their outcomes and metrics."""
+
+    runs: tuple[RunRecord, ...]
+    outcomes: "pl.DataFrame"
+    """run, milestone, role (null for the team), task, value (mean over samples and, at the end, evaluations), samples.
+    """
+    metrics: "pl.DataFrame"
+    """run, step, name, value."""
