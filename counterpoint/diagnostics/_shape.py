@@ -43,7 +43,7 @@ CODE_LINES: Final = 3
 WORDS: Final = 3
 """Words in a row by which two replies are compared."""
 SIDE_BY_SIDE: Final = 16
-"""Of more replies in one turn of a role the first so many are compared, since pairs grow with the square."""
+"""The most replies in one turn of a role that are compared, by slot: pairs grow with the square."""
 STRATEGY_WORDS: Final = 16
 """The words of a strategy by which it is told from others."""
 HEDGES: Final = (
