@@ -71,7 +71,7 @@ def test_the_dynamics_show_the_shape_of_replies_where_it_was_recorded(tmp_path):
     rows = [json.loads(line) for line in path.read_text().splitlines()]
     shaped = {"role/aggregator/terse": 0.5, "role/critic/form_code": 0.25}
     path.write_text("".join(json.dumps({**row, **shaped}) + "\n" for row in rows))
-    drawn = str(dynamics([Run(bare.path)]).to_dict())
+    drawn = str(dynamics([bare]).to_dict())
     assert "terse replies" in drawn
     assert "verdicts with code" in drawn
 

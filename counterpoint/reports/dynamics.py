@@ -1,4 +1,4 @@
-"""The role dynamics of runs, a column per run: shares, cosines, persistence, amplification, accuracy, shape of replies."""
+"""The role dynamics of runs side by side, one column per run: gradients, accuracy and the shape of replies."""
 
 from collections.abc import Mapping, Sequence
 
