@@ -140,12 +140,22 @@ def test_boxed_is_the_fraction_of_replies_that_keep_a_box_they_are_asked_for():
 
 
 def test_a_box_that_a_prompt_only_quotes_is_not_asked_for():
-    draft = make_call("generator", text="so \\boxed{3}\n", messages=(user("Say \\boxed{...}."),))
-    quoting = make_call("judge", messages=(user("Judge: so \\boxed{3}. Say yes."),))
+    said = "I added one and one and then one more, so \\boxed{3}"
+    draft = make_call("generator", text=f"{said}\n", messages=(user("Say \\boxed{...}."),))
+    quoting = make_call("judge", messages=(user(f"Judge: {said}. Say yes."),))
     assert not asks_for_a_box(quoting, [draft])
     assert asks_for_a_box(quoting, [])
-    both = replace(quoting, messages=(user("Judge: so \\boxed{3}. Say \\boxed{yes}."),))
+    both = replace(quoting, messages=(user(f"Judge: {said}. Say \\boxed{{yes}}."),))
     assert asks_for_a_box(both, [draft])
+
+
+def test_a_box_alone_is_a_quote_on_a_line_of_its_own_only():
+    stamps = [make_call("critic", slot, text=f"\\boxed{{{word}}}") for slot, word in enumerate(("yes", "no"))]
+    asked = make_call(
+        "judge", messages=(user("1:\n\\boxed{yes}\n2:\n\\boxed{no}\n\nSay \\boxed{yes} or \\boxed{no}."),)
+    )
+    assert asks_for_a_box(asked, stamps)
+    assert not asks_for_a_box(make_call("judge", messages=(user("1:\n\\boxed{yes}\n2:\n\\boxed{no}"),)), stamps)
 
 
 def test_what_is_asked_for_stands_in_the_system_message_or_in_the_last_one():

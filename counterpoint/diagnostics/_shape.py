@@ -44,6 +44,8 @@ WORDS: Final = 3
 """Words in a row by which two replies are compared."""
 SIDE_BY_SIDE: Final = 16
 """The most replies in one turn of a role that are compared, by slot: pairs grow with the square."""
+QUOTE_CHARACTERS: Final = 40
+"""The fewest characters of a reply that is taken to be quoted wherever its text is found."""
 STRATEGY_WORDS: Final = 16
 """The words of a strategy by which it is told from others."""
 HEDGES: Final = (
@@ -133,7 +135,10 @@ def form(call: Call, code: Sequence[str]) -> str:
 
 
 def asks_for_a_box(call: Call, before: Iterable[Call]) -> bool:
-    r"""True if a call's system message or its last message asks for `\boxed`; replies that it quotes do not count."""
+    r"""True if a call's system message or its last message asks for `\boxed`; replies that it quotes do not count.
+
+    A reply of few characters, such as a box alone, is a quote only on lines of its own: a request may have the same.
+    """
     asked = [message["content"] for message in call.messages if message["role"] == "system"]
     asked += [message["content"] for message in call.messages[-1:] if message["role"] != "system"]
     text = "\n".join(asked)
@@ -141,7 +146,8 @@ def asks_for_a_box(call: Call, before: Iterable[Call]) -> bool:
         return False
     quotes = {other.text.strip() for other in before if _ASKS.search(other.text)}
     for quote in sorted(quotes, key=len, reverse=True):
-        text = text.replace(quote, "")
+        alone = len(quote) < QUOTE_CHARACTERS
+        text = f"\n{text}\n".replace(f"\n{quote}\n", "\n") if alone else text.replace(quote, "")
     return _ASKS.search(text) is not None
 
 
