@@ -75,6 +75,9 @@ class Unreadable:
     reason: str
 
 
+NO_ANSWER, NO_VERDICT, NO_CHOICE, NO_CANDIDATE = "no answer", "no verdict", "no choice", "no candidate"
+"""The reasons of unreadable replies that should have answered, judged or chosen; the last one with its number."""
+
 Claim = Answer | Verdict | Choice | Proposal | Unreadable
 _CLAIMS = {kind.__name__.lower(): kind for kind in (Answer, Verdict, Choice, Proposal, Unreadable)}
 

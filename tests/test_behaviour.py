@@ -91,6 +91,9 @@ def test_the_numbers_of_a_small_voting_group():
             **{f"role/generator/{name}": 3.0 for name in ("tokens_low", "tokens_median", "tokens_high")},
             "role/generator/echo": 0.0,
             "role/generator/cut_prompts": 0.0,
+            "role/generator/tokens_p95": 5.0,  # halfway from 3 to 7: the ten others have 3
+            "role/generator/hedging": 0.0,
+            "role/generator/similarity": 1.0,
             "role/aggregator/calls": 4 / 6,
             "role/aggregator/tokens": (3 * 3 + 9) / 4,
             "role/aggregator/truncated": 1 / 4,
@@ -100,6 +103,9 @@ def test_the_numbers_of_a_small_voting_group():
             "role/aggregator/tokens_high": 4.5,  # a quarter of the way from 3 to 9
             "role/aggregator/echo": 0.0,
             "role/aggregator/cut_prompts": 0.0,
+            "role/aggregator/tokens_p95": 3 + 0.85 * 6,
+            "role/aggregator/hedging": 0.0,
+            "role/aggregator/terse": 3 / 4,
             "role/aggregator/entropy": (3 * 0.875 + 18) / 18,
             "role/aggregator/accuracy": 1 / 4,
             "role/aggregator/selection": 1 / 2,  # of episodes 0 and 1; 2 had nothing to choose, 3 chose nothing

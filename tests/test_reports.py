@@ -2,6 +2,7 @@
 
 import csv
 import io
+import json
 import shutil
 import sys
 
@@ -61,6 +62,18 @@ def test_the_dynamics_have_a_row_of_shares_only_for_runs_that_share(tmp_path):
     isolated, shared = made(tmp_path / "isolated"), made(tmp_path / "shared", "shared", SHARED)
     assert "share of gradient norm" not in str(dynamics([isolated]).to_dict())
     assert "share of gradient norm" in str(dynamics([isolated, shared]).to_dict())
+
+
+def test_the_dynamics_show_the_shape_of_replies_where_it_was_recorded(tmp_path):
+    bare = made(tmp_path / "bare")
+    assert "terse replies" not in str(dynamics([bare]).to_dict())
+    path = bare.path / "metrics.jsonl"
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    shaped = {"role/aggregator/terse": 0.5, "role/critic/form_code": 0.25}
+    path.write_text("".join(json.dumps({**row, **shaped}) + "\n" for row in rows))
+    drawn = str(dynamics([bare]).to_dict())
+    assert "terse replies" in drawn
+    assert "verdicts with code" in drawn
 
 
 def test_slots_with_policies_of_their_own_are_all_policies(tmp_path):

@@ -366,6 +366,43 @@ def test_a_role_that_always_wrote_solutions_has_taken_nothing_over():
     assert names(diagnose(history(grown, claims={"voter": frozenset({"proposal"})}))) == ["length takeover"]
 
 
+JUDGING = {"voter": frozenset({"answer"}), "judge": frozenset({"verdict"})}
+
+
+def test_verdicts_that_become_code_are_a_takeover_however_short_they_are():
+    code = {"role/judge/form_code": rising(0.1, 0.9), "role/judge/terse": rising(0.8, 0.1)}
+    (found,) = diagnose(history(code, claims=JUDGING, noise=0.0))
+    assert (found.signature, found.where) == ("length takeover", "judge")
+    assert found.evidence == (
+        "role/judge/form_code went from 0.14 to 0.71, thresholds 0.5 and a rise of 0.2",
+        "role/judge/terse went from 0.764 to 0.271 (replies of at most 30 tokens)",
+    )
+    assert diagnose(history(code)) != []
+    assert diagnose(history(code, claims={"judge": frozenset({"answer"})})) == []
+    assert diagnose(history({"role/judge/form_code": rising(0.5, 0.6)}, claims=JUDGING)) == []
+    assert diagnose(history({"role/judge/form_code": rising(0.0, 0.4)}, claims=JUDGING)) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "role", "metric"),
+    [
+        ("length takeover", "judge", "tokens_p95"),
+        ("length takeover", "judge", "hedging"),
+        ("rubber stamp", "judge", "form_stamp"),
+        ("voter collapse", "voter", "similarity"),
+        ("echo", "judge", "tokens_median"),
+    ],
+)
+def test_the_shape_of_replies_is_evidence_where_it_was_recorded(name, role, metric):
+    made = PHENOMENA[name]
+    (bare,) = diagnose(history(**made, noise=0.0))
+    shaped = {**made["metrics"], f"role/{role}/{metric}": rising(0.0, 39.0)}
+    (found,) = diagnose(history(shaped, noise=0.0))
+    assert not any(metric in text for text in bare.evidence)
+    (added,) = set(found.evidence) - set(bare.evidence)
+    assert added.startswith(f"role/{role}/{metric} went from ")
+
+
 def test_a_gap_that_shrinks_is_no_blindness():
     assert diagnose(history(test=[0.3, 0.3, 0.35, 0.5, 0.6, 0.65, 0.7, 0.7, 0.7], oracle=0.9)) == []
 

@@ -89,7 +89,14 @@ def recorded(groups: Sequence[Group]) -> tuple[Recorded, ...]:
 def first_answers(episode: Episode, answering: Collection[str]) -> list[Call]:
     """The calls of the answering roles whose prompt holds no earlier answer of another role or turn."""
     answers = [call for call in episode.calls if call.key.role in answering]
-    return [call for place, call in enumerate(answers) if not any(_has_read(call, other) for other in answers[:place])]
+    return [call for place, call in enumerate(answers) if not any(has_read(call, other) for other in answers[:place])]
+
+
+def has_read(call: Call, other: Call) -> bool:
+    """True if a message of the call holds the reply of `other`, a call of another role or turn with another prompt."""
+    text = other.text.strip()
+    apart = (call.key.role, call.key.turn) != (other.key.role, other.key.turn) and call.messages != other.messages
+    return apart and bool(text) and any(text in message["content"] for message in call.messages)
 
 
 def majority_value(answers: Sequence[tuple[str | None, float]]) -> float:
@@ -126,12 +133,6 @@ def tokens_per_episode(numbers: Mapping[str, float]) -> float:
 
 def _answers(episode: Episode) -> list[Call]:
     return [call for call in episode.calls if isinstance(call.claim, Answer)]
-
-
-def _has_read(call: Call, other: Call) -> bool:
-    text = other.text.strip()
-    apart = (call.key.role, call.key.turn) != (other.key.role, other.key.turn) and call.messages != other.messages
-    return apart and bool(text) and any(text in message["content"] for message in call.messages)
 
 
 def _control(name: str, episodes: Sequence[Episode], firsts: Sequence[Sequence[Call]], *, one: bool) -> Recorded:

@@ -9,6 +9,7 @@ import numpy as np
 from counterpoint.algorithms.advantage import NO_SPREAD
 from counterpoint.algorithms.base import Sample
 from counterpoint.diagnostics._likeness import agreement, distinct, echo
+from counterpoint.diagnostics._shape import shape
 from counterpoint.diagnostics.base import Diagnostic, Numbers, Step
 from counterpoint.episode import Answer, Call, Choice, Episode, Group, Unreadable, Verdict, calls_of
 from counterpoint.task import RIGHT_FROM
@@ -58,7 +59,7 @@ def episode_numbers(groups: Sequence[Group]) -> Numbers:
     }
     for name, rates in by_role.items():
         numbers |= {f"role/{role}/{name}": rate for role, rate in rates.items()}
-    return numbers
+    return numbers | shape(groups)
 
 
 def not_called(groups: Sequence[Group], roles: Sequence[str]) -> Numbers:

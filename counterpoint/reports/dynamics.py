@@ -1,4 +1,4 @@
-"""The role dynamics of runs side by side, one column per run: share, cosines, persistence, amplification, accuracy."""
+"""The role dynamics of runs side by side, one column per run: gradients, accuracy and the shape of replies."""
 
 from collections.abc import Mapping, Sequence
 
@@ -14,6 +14,8 @@ ROWS: Mapping[str, tuple[str, str, tuple[float, float]]] = {
     "persistence": (r"gradient/[\w-]+/([\w-]+)/persistence", "persistence", (-0.5, 1.0)),
     "amplification": (r"gradient/[\w-]+/([\w-]+)/amplification", "amplification, slots", (0.0, 3.0)),
     "accuracy": (r"role/([\w-]+)/accuracy", "accuracy of the role, as sampled", (0.0, 1.0)),
+    "terse": (r"role/([\w-]+)/terse", "terse replies", (0.0, 1.0)),
+    "code": (r"role/([\w-]+)/form_code", "verdicts with code", (0.0, 1.0)),
 }
 """Row -> the metrics it is made of, their title, and what the axis must show at least."""
 

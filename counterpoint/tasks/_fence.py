@@ -26,6 +26,7 @@ _PYTHON: Final = re.compile(
 _CLASS: Final = re.compile(r"(?:^|\s)\.(\S+)")
 _DIRECTIVES: Final = frozenset(("code", "code-block", "code-cell", "sourcecode"))
 _MARKDOWN: Final = frozenset(("markdown", "md"))
+_MARKS: Final = ("```", "~~~")
 _TRIPLE: Final = ('"""', "'''")
 _TOKEN: Final = re.compile(r'#|"""|\'\'\'|"(?:\\.|[^"\\])*+"?|\'(?:\\.|[^\'\\])*+\'?')
 _IN_STRING: Final = re.compile(r'\\.|"""|\'\'\'')
@@ -81,6 +82,43 @@ def reader(function: str) -> Callable[[str], str | None]:
 def blocks(text: str, *, inside: bool = False) -> Iterator[Block]:
     """The closed blocks of a text, in their order; of a block of Markdown those in it, unless it is `inside` one."""
     lines = _LINE_END.split(text)
+    for fence, first, end in _fenced(lines):
+        if end is None:
+            return
+        block = Block(label=fence.label, source=_source(fence, lines[first : end.line]))
+        if end.closed and fence.label.lower() in _MARKDOWN and not inside:
+            yield from blocks(block.source, inside=True)
+        elif end.closed:
+            yield block
+
+
+def prose_and_code(text: str, *, inside: bool = False) -> tuple[str, tuple[str, ...]]:
+    """The lines of a text that are in no block, and the source of every block, in their order.
+
+    A block that has no end goes on to the end of the text, as in CommonMark. A block of Markdown is a text with prose
+    and blocks of its own, unless it is `inside` one.
+    """
+    if not any(mark in text for mark in _MARKS):
+        return text, ()
+    lines = _LINE_END.split(text)
+    prose: list[str] = []
+    code: list[str] = []
+    done = 0
+    for fence, first, end in _fenced(lines):
+        prose += lines[done : first - 1]
+        source = _source(fence, lines[first : end.line if end else None])
+        if fence.label.lower() in _MARKDOWN and not inside:
+            within, found = prose_and_code(source, inside=True)
+            prose.append(within)
+            code += found
+        else:
+            code.append(source)
+        done = end.after if end else len(lines)
+    return "\n".join([*prose, *lines[done:]]), tuple(code)
+
+
+def _fenced(lines: Sequence[str]) -> Iterator[tuple["_Fence", int, "_End | None"]]:
+    """Every block: its opening fence, its first line, and its end; None for the last one if it has no end."""
     endless = at = 0
     while at < len(lines):
         fence = _opened(lines[at])
@@ -92,13 +130,9 @@ def blocks(text: str, *, inside: bool = False) -> Iterator[Block]:
             end = _end(lines, at, fence, strings=True)
             endless += end is None
         end = end or _end(lines, at, fence, strings=False)
+        yield fence, at, end
         if end is None:
             return
-        block = Block(label=fence.label, source=_source(fence, lines[at : end.line]))
-        if end.closed and fence.label.lower() in _MARKDOWN and not inside:
-            yield from blocks(block.source, inside=True)
-        elif end.closed:
-            yield block
         at = end.after
 
 

@@ -7,7 +7,20 @@ from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any, Literal, NamedTuple, Protocol, get_type_hints, overload
 
-from counterpoint.episode import Answer, CallKey, Choice, Claim, Message, Proposal, Unreadable, Verdict
+from counterpoint.episode import (
+    NO_ANSWER,
+    NO_CANDIDATE,
+    NO_CHOICE,
+    NO_VERDICT,
+    Answer,
+    CallKey,
+    Choice,
+    Claim,
+    Message,
+    Proposal,
+    Unreadable,
+    Verdict,
+)
 from counterpoint.errors import WorkflowError
 from counterpoint.options import check_options
 from counterpoint.task import Problem
@@ -45,12 +58,12 @@ class Reply:
         """
         if text is not None:
             check_text("an answer", text)
-        self._set(Unreadable("no answer") if text is None else Answer(text))
+        self._set(Unreadable(NO_ANSWER) if text is None else Answer(text))
         return text
 
     def judges(self, other: "Reply", correct: bool | None) -> bool | None:
         """Claim that the reply calls the answer of `other` right or wrong; None: unreadable. Returns `correct`."""
-        self._set(Unreadable("no verdict") if correct is None else Verdict(other.key, correct))
+        self._set(Unreadable(NO_VERDICT) if correct is None else Verdict(other.key, correct))
         return correct
 
     def chooses(self, candidates: Sequence["Reply"], index: int | None) -> str | None:
@@ -59,7 +72,7 @@ class Reply:
         An index that is None or out of range makes the reply unreadable.
         """
         if index is None or not 0 <= index < len(candidates):
-            self._set(Unreadable("no choice" if index is None else f"no candidate {index + 1}"))
+            self._set(Unreadable(NO_CHOICE if index is None else f"{NO_CANDIDATE} {index + 1}"))
             return None
         self._set(Choice(tuple(candidate.key for candidate in candidates), index))
         return candidates[index].answer

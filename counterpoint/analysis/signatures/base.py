@@ -1,6 +1,6 @@
 """Failure signatures: patterns in a run's recorded numbers, each with its evidence, its meaning and advice."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from statistics import fmean, pvariance
 from typing import NamedTuple
@@ -28,6 +28,10 @@ class Thresholds:
     """Least factor by which a length or a rate must grow."""
     growth_tokens: float = 8.0
     """Least growth in tokens."""
+    code: float = 0.5
+    """Fraction of a role's verdicts that hold a block of code, from which on it writes the solution itself."""
+    code_rise: float = 0.2
+    """Least rise of that fraction."""
     coherence: float = 0.8
     persistence: float = 0.5
     echo: float = 0.5
@@ -119,6 +123,20 @@ def now(history: History, name: str, limits: Thresholds) -> float | None:
 def at_the_start(history: History, name: str, limits: Thresholds) -> float | None:
     """The mean over the first `start` training steps; None as for `now`."""
     return _long_enough(history, limits, history.series(name).between(1, limits.start))
+
+
+def shown(history: History, limits: Thresholds, role: str, names: Mapping[str, str]) -> list[str]:
+    """Further evidence about a role that no threshold applies to: its metric's values, and the words that `names` has.
+
+    A metric that the run did not record, as an older one, is left out.
+    """
+    found = []
+    for name, words in names.items():
+        metric = f"role/{role}/{name}"
+        before, after = at_the_start(history, metric, limits), now(history, metric, limits)
+        if before is not None and after is not None:
+            found.append(f"{metric} went from {before:.3g} to {after:.3g} ({words})")
+    return found
 
 
 def window(history: History, limits: Thresholds) -> tuple[int, int]:

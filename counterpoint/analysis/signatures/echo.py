@@ -1,7 +1,16 @@
 """A role whose replies repeat its prompt."""
 
 from counterpoint.analysis.history import History
-from counterpoint.analysis.signatures.base import Finding, Signature, Thresholds, at_the_start, lacks_steps, now, window
+from counterpoint.analysis.signatures.base import (
+    Finding,
+    Signature,
+    Thresholds,
+    at_the_start,
+    lacks_steps,
+    now,
+    shown,
+    window,
+)
 
 
 def find(history: History, limits: Thresholds) -> list[Finding]:
@@ -15,6 +24,7 @@ def find(history: History, limits: Thresholds) -> list[Finding]:
             evidence = (
                 f"{metric} went from {before:.2f} to {after:.2f}, thresholds {limits.echo} and a rise of"
                 f" {limits.echo_rise}",
+                *shown(history, limits, role, {"tokens_median": "half of its replies are shorter"}),
             )
             findings.append(Finding(signature="echo", where=role, steps=window(history, limits), evidence=evidence))
     return findings

@@ -1,7 +1,7 @@
 """A judge that approves what is wrong."""
 
 from counterpoint.analysis.history import History
-from counterpoint.analysis.signatures.base import Finding, Signature, Thresholds, lacks_steps, now, window
+from counterpoint.analysis.signatures.base import Finding, Signature, Thresholds, lacks_steps, now, shown, window
 
 
 def find(history: History, limits: Thresholds) -> list[Finding]:
@@ -9,7 +9,10 @@ def find(history: History, limits: Thresholds) -> list[Finding]:
     for role in history.roles:
         rate = now(history, f"role/{role}/false_approval", limits)
         if rate is not None and rate >= limits.false_approval:
-            evidence = (f"role/{role}/false_approval {rate:.2f}, threshold {limits.false_approval}",)
+            evidence = (
+                f"role/{role}/false_approval {rate:.2f}, threshold {limits.false_approval}",
+                *shown(history, limits, role, {"form_stamp": "short verdicts without code"}),
+            )
             findings.append(
                 Finding(signature="rubber stamp", where=role, steps=window(history, limits), evidence=evidence)
             )

@@ -8,6 +8,7 @@ from counterpoint.analysis.signatures.base import (
     fall_from_the_best,
     lacks_window,
     now,
+    shown,
     window,
 )
 
@@ -22,6 +23,7 @@ def find(history: History, limits: Thresholds) -> list[Finding]:
             evidence = (
                 f"role/{role}/agreement {agreement:.2f}, threshold {limits.agreement}",
                 f"episode/oracle fell {fall.amount:.3f} from its best, threshold {limits.decline}",
+                *shown(history, limits, role, {"similarity": "of replies side by side, by words"}),
             )
             findings.append(
                 Finding(signature="voter collapse", where=role, steps=window(history, limits), evidence=evidence)
