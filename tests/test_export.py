@@ -153,6 +153,21 @@ def test_the_card_says_where_the_base_is_and_how_the_episodes_were_sampled(expor
     assert "names the base by its path" not in (exported / "generator-merged" / "README.md").read_text()
 
 
+def test_the_card_of_a_run_with_final_evaluations_has_their_accuracies_and_says_so(trained, tmp_path):
+    path = shutil.copytree(trained.path, tmp_path / "run")
+    run = Run.read(path)
+    config = run.config.model_copy(update={"evaluation": run.config.evaluation.model_copy(update={"final_samples": 2})})
+    (path / "config.toml").write_text(config.toml())
+    for row in run.evaluation_rows():
+        if row["split"] == "test":
+            run.add_final({**row, "outcomes": {task: [0.0, 1.0] for task in row["outcomes"]}})
+    export(Run.read(path), "generator", tmp_path / "card")
+    card = (tmp_path / "card" / "README.md").read_text()
+    assert "2 episodes per problem, sampled at temperature 1)" in card
+    (team,) = (line for line in card.splitlines() if line.startswith("| team |"))
+    assert [cell.split()[0] for cell in team.split("|")[2:-1]] == ["50.0"] * 4
+
+
 @plain_peft
 def test_peft_finds_the_base_of_an_adapter_by_itself(exported):
     config = json.loads((exported / "generator" / "adapter_config.json").read_text())

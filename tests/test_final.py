@@ -241,7 +241,7 @@ def test_the_plan_counts_their_calls_and_their_memory():
     recipe = {"task": {"validation": 8, "test": 20}, "run": {"steps": 30, "threads": 1}}
     plain, planned = plan(config_from(recipe)), plan(config_from({**recipe, "evaluation": {"final_samples": 64}}))
     (line,) = (line for line in planned.lines() if line.startswith("at the end"))
-    assert line == "at the end  at most 5 checkpoints x 20 test tasks x 64 episodes x 4 calls = 25,600 calls"
+    assert line == "at the end  at most 4 checkpoints x 20 test tasks x 64 episodes x 4 calls = 20480 calls"
     assert planned.memory().peak > plain.memory().peak
     assert lines_about_the_end(plain.config, 20, 4) == []
     (short,) = lines_about_the_end(config_from({"evaluation": {"final_samples": 1}, "run": {"steps": 10}}), 3, 4)
