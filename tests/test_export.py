@@ -26,6 +26,7 @@ from counterpoint.errors import ConfigError, ModelError, RunError
 from counterpoint.export.export import export
 from counterpoint.export.merging import savable
 from counterpoint.models import micro_model
+from counterpoint.recipe import config_from
 from counterpoint.run import Run
 from counterpoint.runtimes import open_runtime
 from counterpoint.samplers.base import Request
@@ -156,8 +157,10 @@ def test_the_card_says_where_the_base_is_and_how_the_episodes_were_sampled(expor
 def test_the_card_of_a_run_with_final_evaluations_has_their_accuracies_and_says_so(trained, tmp_path):
     path = shutil.copytree(trained.path, tmp_path / "run")
     run = Run.read(path)
-    config = run.config.model_copy(update={"evaluation": run.config.evaluation.model_copy(update={"final_samples": 2})})
-    (path / "config.toml").write_text(config.toml())
+    table = run.config.model_dump(exclude_none=True)
+    table["evaluation"]["final_samples"] = 2
+    table["run"]["save_every"] = 1
+    (path / "config.toml").write_text(config_from(table).toml())
     for row in run.evaluation_rows():
         if row["split"] == "test":
             run.add_final({**row, "outcomes": {task: [0.0, 1.0] for task in row["outcomes"]}})

@@ -128,10 +128,13 @@ def test_the_cpu_seconds_of_every_attempt_are_added_up_also_of_one_that_is_inter
         while process_time() < end:
             pass
 
+    def interrupted_work():
+        work()
+        raise KeyboardInterrupt
+
     with begin(load_config("voting_arithmetic", SMALL), "runs/mine", "r", []) as run:
         with pytest.raises(KeyboardInterrupt), cpu_recorded(run):
-            work()
-            raise KeyboardInterrupt
+            interrupted_work()
         first = run.facts["cpu_seconds"]
         assert first >= 0.07, "that of this process and of the one that it started"
         with cpu_recorded(run):
