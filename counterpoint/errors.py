@@ -16,6 +16,7 @@ CounterpointError
 ├── SandboxError            the confinement of programs
 ├── MemberError             the code of a diagnostic or an intervention of your own
 └── RunError                a run directory
+    └── RunInUseError       a run on which another process works at this moment
 """
 
 import sysconfig
@@ -106,6 +107,10 @@ class MemberError(CounterpointError):
 
 class RunError(CounterpointError):
     """A run directory is in use, incomplete, damaged or not a run."""
+
+
+class RunInUseError(RunError):
+    """Another process works on the run, or creates it, at this moment."""
 
 
 def unknown(kind: str, name: str, allowed: Iterable[str], meant: Sequence[str] = ()) -> str:

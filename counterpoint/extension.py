@@ -13,13 +13,14 @@ from counterpoint.pins import changed_rows
 from counterpoint.policy import Routing
 from counterpoint.recipe import config_from, override_table
 from counterpoint.run import Run
-from counterpoint.run_files import CONFIG, EVALUATIONS
+from counterpoint.run_files import CONFIG, EVALUATIONS, FINAL, SUMMARY
 
 MAY_CHANGE = (
     "run.steps",
     "run.save_every",
     "run.patience",
     "run.threads",
+    "evaluation.final_samples",
     "model.device",
     "task.path",
     "policy.NAME.endpoint.url",
@@ -28,8 +29,12 @@ MAY_CHANGE = (
     "policy.NAME.endpoint.retries",
     "policy.NAME.endpoint.concurrency",
 )
-"""The length of a run, how it is saved, and where its parts are. Tasks at another path must have the same content."""
+"""The length of a run, how it is saved and evaluated at its end, and where its parts are.
+
+Tasks at another path must have the same content.
+"""
 _STEPS = "run.steps"
+_FINAL = "evaluation.final_samples"
 
 
 def extend(run: Run, overrides: Sequence[str], step: int) -> None:
@@ -52,6 +57,8 @@ def extend(run: Run, overrides: Sequence[str], step: int) -> None:
         return
     if _STEPS in changes:
         _check_length(run, config, step)
+    if _FINAL in changes:
+        _check_checkpoints(run, config, step)
     _write(run, config, changes, step)
     run.config = config
 
@@ -73,6 +80,16 @@ def _check_length(run: Run, config: Config, step: int) -> None:
             )
 
 
+def _check_checkpoints(run: Run, config: Config, step: int) -> None:
+    evaluated = {row["step"] for row in run.evaluation_rows() if row["step"] <= step}
+    missing = sorted(evaluated - set(run.checkpoints()))
+    if config.evaluation.final_samples and missing:
+        raise ConfigError(
+            f"evaluation.final_samples = {config.evaluation.final_samples}: {run.path} was evaluated at step"
+            f" {missing[0]}, of which it has no checkpoint that could be evaluated again"
+        )
+
+
 def _policies(run: Run) -> list[str]:
     table = {role: one if isinstance(one, str) else tuple(one) for role, one in run.facts.get("routing", {}).items()}
     return [policy.name for policy in Routing(table).policies] if table else []
@@ -83,6 +100,9 @@ def _write(run: Run, config: Config, changes: Mapping[str, tuple[Any, Any]], ste
     rows = run.facts.get("changes", [])
     for key, (before, after) in changes.items():
         rows = [*rows, *changed_rows(run, step, key, before, after)[-1:]]
+    if _STEPS in changes or _FINAL in changes:  # before the recipe: a kill between them must not leave a finished run
+        for name in (SUMMARY, FINAL):
+            (run.path / name).unlink(missing_ok=True)
     run.note({"config_sha256": sha256(recipe.encode()).hexdigest(), "changes": rows})
     write_whole(run.path / CONFIG, recipe)
     if _STEPS in changes:

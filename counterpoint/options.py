@@ -141,6 +141,8 @@ def explain(error: ValidationError, model: type[BaseModel], where: str = "", *, 
     if first["type"] == "model_type" and isinstance(first["input"], str):
         keys = [f"{path}.{key}" for key in _fields_at(model, first["loc"])]
         return f"{path} = {first['input']!r}: {path} is a section; allowed are its keys, such as {', '.join(keys[:3])}"
+    if not path and first["type"] == "value_error":
+        return str(first["ctx"]["error"])  # of the whole recipe: it names the keys itself
     message = first["msg"][0].lower() + first["msg"][1:]
     return f"{path} = {first['input']!r}: {message}"
 

@@ -12,6 +12,7 @@ from rich.text import Text
 
 from counterpoint.analysis.alarm import raised
 from counterpoint.analysis.signatures import SIGNATURES
+from counterpoint.errors import counted
 from counterpoint.options import Spec
 from counterpoint.policy import Routing
 
@@ -44,6 +45,11 @@ class Progress:
     def __call__(self, step: int, numbers: Mapping[str, float]) -> None:
         if "eval/missed" in numbers:
             self._print(f"eval at {step}: missed, an endpoint is out of reach", style="bold")
+        elif "final/samples" in numbers:
+            samples = counted(int(numbers["final/samples"]), "episode")
+            self._print(f"evaluating base, peak and the end, {samples} per task ...")
+        elif "final/test/accuracy" in numbers:
+            self._print(final_line(step, list(self._routing.policy_of), numbers), style="bold")
         elif "eval/test/accuracy" in numbers:
             if step == self._first:  # the time left is that of steps, and of the evaluations among them
                 self._began = perf_counter()
@@ -133,6 +139,17 @@ def evaluation_line(step: int, roles: Sequence[str], numbers: Mapping[str, float
         f"any answer right {percent(numbers['eval/test/episode/oracle'])}",
         *(f"{split}: {lost}" for split in ("test", "validation") for lost in _lost(numbers, f"eval/{split}/episode/")),
         *_warnings(numbers),
+    ]
+    return " | ".join(parts)
+
+
+def final_line(step: int, roles: Sequence[str], numbers: Mapping[str, float]) -> str:
+    """The line of an evaluation at the end of training, of the test split alone."""
+    parts = [
+        f"final at {step}: test {percent(numbers['final/test/accuracy'])}",
+        *(f"{role} {percent(numbers.get(f'final/test/role/{role}/task_accuracy'))}" for role in roles),
+        f"any answer right {percent(numbers['final/test/episode/oracle'])}",
+        *(f"test: {lost}" for lost in _lost(numbers, "final/test/episode/")),
     ]
     return " | ".join(parts)
 

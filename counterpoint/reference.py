@@ -1,6 +1,6 @@
 """Every recipe key and every member of every family, with type, default, allowed values and meaning.
 
-It is read from the declarations themselves: the docstrings of `config.py`, and the signatures and docstrings of the
+It is read from the declarations themselves: the docstrings of the sections, and the signatures and docstrings of the
 members. Text is Markdown: code stands between backticks.
 """
 

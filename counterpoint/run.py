@@ -7,6 +7,7 @@
     episodes/000120.parquet             the episodes of step 120, every call with its tokens
     samples/000120.parquet              the reward and the advantage of each of their calls
     evaluations.jsonl                   one line per evaluation, with the outcome of every task
+    final.jsonl                         the same of base, peak and end again, with more episodes per task
     evaluations/test/000120.parquet     the episodes of the test evaluation after step 120
     checkpoints/000120/<policy>/        a PEFT adapter and its optimizer; beside it `state.json` and interventions
     sources/                            copies of your own modules, as the run was trained with them
@@ -31,7 +32,7 @@ from counterpoint.analysis.summary import Summary, summarize
 from counterpoint.clock import timed
 from counterpoint.config import Config
 from counterpoint.episode import Group
-from counterpoint.errors import RunError
+from counterpoint.errors import RunError, RunInUseError
 from counterpoint.files import RowReader, append_row, is_locked, partial_of, read_rows, sync, write_whole
 from counterpoint.recipe import load_written
 from counterpoint.record import Record
@@ -39,6 +40,7 @@ from counterpoint.run_files import (
     CONFIG,
     EVALUATIONS,
     FACTS,
+    FINAL,
     LOCK,
     METRICS,
     PROFILE,
@@ -87,7 +89,7 @@ class Run:
         """A new run at `path`, locked, with the `copies` of sources: path below `sources/` -> text.
 
         The directory is new, empty, or what is left of a `create` that was killed. Raises RunError if it is anything
-        else, or another process creates a run there at this moment.
+        else, RunInUseError if another process creates a run there at this moment or works on it.
         """
         path = Path(path)
         refuse_occupied(path)
@@ -95,7 +97,7 @@ class Run:
         path.mkdir(parents=True, exist_ok=True)
         descriptor = locked(path)
         try:
-            refuse_occupied(path)  # another process may have created a run before this one got the lock
+            refuse_occupied(path, is_mine=True)  # another process may have created a run before this one got the lock
         except RunError:
             os.close(descriptor)
             raise
@@ -113,7 +115,8 @@ class Run:
     def open(cls, path: str | Path) -> "Run":
         """An existing run, locked, to be resumed.
 
-        Raises RunError if it is not a run, another process works on it, or another version of the format wrote it.
+        Raises RunError if it is not a run or another version of the format wrote it, RunInUseError if another process
+        works on it.
         """
         run = cls.read(path)
         path = run.path
@@ -130,7 +133,7 @@ class Run:
         path = Path(path)
         if is_unfinished(path):
             if is_locked(path / LOCK):
-                raise RunError(f"{path} holds no run yet: another process is creating it at this moment")
+                raise RunInUseError(f"{path} holds no run yet: another process is creating it at this moment")
             raise RunError(
                 f"{path} holds no run yet: the process that was creating it ended before it wrote {CONFIG}; start the"
                 f" run again with `counterpoint train RECIPE --out {path}`"
@@ -196,6 +199,10 @@ class Run:
             self._record.add_evaluation(row["step"], row["split"], groups)
         self._append(EVALUATIONS, row)
 
+    def add_final(self, row: Mapping[str, Any]) -> None:
+        """`final.jsonl` has this row."""
+        self._append(FINAL, row)
+
     def start_profile(self) -> None:
         """The run keeps a profile from now on, also after it is resumed: where the time of each step went."""
         (self.path / PROFILE).touch()
@@ -224,6 +231,10 @@ class Run:
         """One row per (step, split): step, split, accuracy, rolled_back, tasks, and a column per number."""
         return evaluations_frame(self.evaluation_rows())
 
+    def finals(self) -> "pl.DataFrame":
+        """One row per final evaluation of a checkpoint, with the columns of `evaluations`; no rows if there is none."""
+        return evaluations_frame(self.final_rows())
+
     def outcomes(self) -> "pl.DataFrame":
         """One row per (step, split, role, task) of the evaluations: outcomes and their mean; role null for the team."""
         return outcomes_frame(self.evaluation_rows())
@@ -239,6 +250,10 @@ class Run:
     def evaluation_rows(self) -> list[dict[str, Any]]:
         """The complete lines of `evaluations.jsonl`."""
         return read_rows(self.path / EVALUATIONS)
+
+    def final_rows(self) -> list[dict[str, Any]]:
+        """The complete lines of `final.jsonl`; none if the run has no final evaluations."""
+        return read_rows(self.path / FINAL)
 
     def profile_rows(self) -> list[dict[str, Any]]:
         """The complete lines of `profile.jsonl`; none if the run keeps no profile."""
@@ -374,6 +389,10 @@ class Run:
         for name in (METRICS, EVALUATIONS, *profile):
             kept = [row for row in read_rows(self.path / name) if row["step"] <= step]
             write_whole(self.path / name, "".join(json.dumps(row) + "\n" for row in kept))
+        if (self.path / FINAL).exists() and self.steps_left(step):
+            (self.path / FINAL).unlink()
+        elif rows := self.final_rows():  # of this step, where the run goes on
+            write_whole(self.path / FINAL, "".join(json.dumps(row) + "\n" for row in rows))
         self._record.truncate(step)
         for leftover in (self.path / "checkpoints").glob(".*"):
             shutil.rmtree(leftover)

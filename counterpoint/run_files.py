@@ -7,11 +7,12 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any, Literal, cast
 
-from counterpoint.errors import ConfigError, RunError
-from counterpoint.files import lacks, lock, partial_of, write_whole
+from counterpoint.errors import ConfigError, RunError, RunInUseError
+from counterpoint.files import is_locked, lacks, lock, partial_of, write_whole
 
 METRICS = "metrics.jsonl"
 EVALUATIONS = "evaluations.jsonl"
+FINAL = "final.jsonl"
 PROFILE = "profile.jsonl"
 CONFIG = "config.toml"
 FACTS = "run.json"
@@ -45,16 +46,26 @@ def nothing_at(path: Path) -> str:
 
 
 def locked(path: Path) -> int:
-    """A descriptor that holds the lock of the run at `path`. Raises RunError if another process has it."""
+    """A descriptor that holds the lock of the run at `path`. Raises RunInUseError if another process has it."""
     try:
         return lock(path / LOCK)
     except BlockingIOError:
-        raise RunError(f"{path} is in use: another process works on this run") from None
+        raise in_use(path) from None
 
 
-def refuse_occupied(path: Path) -> None:
-    """Raises RunError if a run cannot be created at `path` because something is there."""
-    if (path / CONFIG).is_file() and (path / FACTS).is_file():
+def in_use(path: Path) -> RunInUseError:
+    """The error that another process works on the run at `path`."""
+    return RunInUseError(f"{path} is in use: another process works on this run")
+
+
+def refuse_occupied(path: Path, *, is_mine: bool = False) -> None:
+    """Raises RunError if a run cannot be created at `path` because something is there.
+
+    RunInUseError if it is a run that another process works on; with `is_mine` its lock is this process's own.
+    """
+    if is_run(path) and not is_mine and is_locked(path / LOCK):
+        raise in_use(path)
+    if is_run(path):
         raise RunError(
             f"{path} already holds a run: resume it with `counterpoint resume {path}`, or choose another directory with"
             " `--out` (out= in Python)"

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from hashlib import sha256
 from pathlib import Path
+from resource import RUSAGE_CHILDREN, RUSAGE_SELF, getrusage
 from typing import Any
 
 from counterpoint.config import Config
@@ -77,6 +78,26 @@ def failure_recorded(run: Run) -> Iterator[None]:
             else:
                 run.note({"error": told(error).split("\n")[0][:_LONGEST_ERROR]})
         raise
+
+
+@contextmanager
+def cpu_recorded(run: Run) -> Iterator[None]:
+    """`run.json` adds up the CPU seconds of the work inside, by this process and those that it started and ended.
+
+    The work of a process that was killed is not known, and runs that one process trains side by side count each other.
+    """
+    before = _cpu_seconds()
+    try:
+        yield
+    finally:
+        with suppress(OSError):  # a full disk, or a directory that is gone
+            spent = run.facts.get("cpu_seconds", 0.0) + _cpu_seconds() - before
+            run.note({"cpu_seconds": round(spent, 2)})
+
+
+def _cpu_seconds() -> float:
+    used = [getrusage(who) for who in (RUSAGE_SELF, RUSAGE_CHILDREN)]
+    return sum(one.ru_utime + one.ru_stime for one in used)
 
 
 def default_path(config: Config, overrides: Sequence[str], folder: Path = Path("runs")) -> Path:

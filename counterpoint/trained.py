@@ -9,7 +9,7 @@ from counterpoint.event_loop import Terminated, run_to_end
 from counterpoint.plan.plan import Plan
 from counterpoint.progress import Progress
 from counterpoint.run import Run
-from counterpoint.starting import failure_recorded
+from counterpoint.starting import cpu_recorded, failure_recorded
 from counterpoint.training import Watch
 from counterpoint.training import train as train_run
 
@@ -26,7 +26,7 @@ def carry_on(
     first = saved[-1] if saved else 0
     shown = Progress(console, planned.setup.routing, first, run.config.run.steps)
     try:
-        with failure_recorded(run):
+        with failure_recorded(run), cpu_recorded(run):
             _watched(run, planned, console, shown if progress else None, watch or _nothing)
     except (KeyboardInterrupt, Terminated):
         kept = run.checkpoints()

@@ -14,6 +14,7 @@ from counterpoint.diagnostics.build import build_diagnostics
 from counterpoint.errors import EndpointError
 from counterpoint.evaluation import evaluate
 from counterpoint.event_loop import orderly, undisturbed
+from counterpoint.final import evaluate_again
 from counterpoint.interventions.base import Update
 from counterpoint.interventions.build import build_interventions
 from counterpoint.keep import Keeper, regular_checkpoints
@@ -28,7 +29,10 @@ from counterpoint.stage import Setup, set_up
 from counterpoint.tasks.base import Splits
 
 Watch = Callable[[int, Mapping[str, float]], None]
-"""A function that is called with the step and its numbers after each step and each evaluation has been recorded."""
+"""A function that is called with the step and its numbers after each step and each evaluation has been recorded.
+
+If the recipe asks for final evaluations, it is called with `final/samples` before they begin.
+"""
 
 
 async def train(run: Run, watch: Watch = lambda step, numbers: None, setup: Setup | None = None) -> Summary | None:
@@ -114,8 +118,9 @@ async def train(run: Run, watch: Watch = lambda step, numbers: None, setup: Setu
             run.add_profile(index, clock.read("keep"))
             if last:
                 break
+        await evaluate_again(run, stage, tasks, learner, proof, watch)
 
-    found = summarize(run.evaluation_rows())
+    found = summarize(run.evaluation_rows(), run.final_rows())
     run.write_summary({} if found is None else found.as_dict())
     return found
 

@@ -26,6 +26,7 @@ from counterpoint.errors import ConfigError, ModelError, RunError
 from counterpoint.export.export import export
 from counterpoint.export.merging import savable
 from counterpoint.models import micro_model
+from counterpoint.recipe import config_from
 from counterpoint.run import Run
 from counterpoint.runtimes import open_runtime
 from counterpoint.samplers.base import Request
@@ -151,6 +152,23 @@ def test_the_card_says_where_the_base_is_and_how_the_episodes_were_sampled(expor
     assert "names the base by its path on the machine on which the policy was exported" in card
     assert "one episode per problem, sampled at temperature 1)" in card
     assert "names the base by its path" not in (exported / "generator-merged" / "README.md").read_text()
+
+
+def test_the_card_of_a_run_with_final_evaluations_has_their_accuracies_and_says_so(trained, tmp_path):
+    path = shutil.copytree(trained.path, tmp_path / "run")
+    run = Run.read(path)
+    table = run.config.model_dump(exclude_none=True)
+    table["evaluation"]["final_samples"] = 2
+    table["run"]["save_every"] = 1
+    (path / "config.toml").write_text(config_from(table).toml())
+    for row in run.evaluation_rows():
+        if row["split"] == "test":
+            run.add_final({**row, "outcomes": {task: [0.0, 1.0] for task in row["outcomes"]}})
+    export(Run.read(path), "generator", tmp_path / "card")
+    card = (tmp_path / "card" / "README.md").read_text()
+    assert "2 episodes per problem, sampled at temperature 1)" in card
+    (team,) = (line for line in card.splitlines() if line.startswith("| team |"))
+    assert [cell.split()[0] for cell in team.split("|")[2:-1]] == ["50.0"] * 4
 
 
 @plain_peft

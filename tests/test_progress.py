@@ -61,6 +61,18 @@ def test_what_to_try_is_said_once_per_warning():
     assert len(lines) == 4
 
 
+def test_final_evaluations_are_announced_and_have_a_line_each():
+    console = Console(file=StringIO(), width=500)
+    progress = Progress(console, Routing({"solver": "solver", "critic": "critic"}), 0, 9)
+    progress(9, {"final/samples": 4.0})
+    numbers = {name.replace("eval/test", "final/test"): value for name, value in evaluated().items()}
+    progress(3, {**numbers, "final/test/role/solver/task_accuracy": 0.25, "final/test/episode/errors": 2.0})
+    assert console.file.getvalue().splitlines() == [
+        "evaluating base, peak and the end, 4 episodes per task ...",
+        "final at 3: test  50% | solver  25% | critic   - | any answer right  75% | test: 2 failed",
+    ]
+
+
 def course(value, kind=RoleCourse):
     one = Interval(value, value - 0.05, value + 0.05, 256)
     return kind(base=one, peak=one, terminal=one, gain=one, drop=one)

@@ -2,20 +2,25 @@
 
 import json
 import os
+import shutil
+import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from time import process_time
 
 import pytest
+from command_line import command_line
 
 import counterpoint as cp
 from counterpoint.cli.runs import print_runs
-from counterpoint.errors import CounterpointError
+from counterpoint.errors import CounterpointError, RunError, RunInUseError
 from counterpoint.plan.plan import plan
 from counterpoint.recipe import load_config
 from counterpoint.run import Run
+from counterpoint.run_files import locked, refuse_occupied
 from counterpoint.runs import read_header
-from counterpoint.starting import begin, default_path, failure_recorded, reopen
+from counterpoint.starting import begin, cpu_recorded, default_path, failure_recorded, reopen
 
 SMALL = [
     "task.train=64",
@@ -114,6 +119,86 @@ def test_a_run_that_fails_later_is_kept_and_listed_with_the_reason(here, capsys)
     assert "runs/mine failed: MemberError: " in out
     with reopen("runs/mine") as again, failure_recorded(again):
         assert "error" not in again.facts, "whoever resumes it starts with a clean record"
+
+
+def test_the_cpu_seconds_of_every_attempt_are_added_up_also_of_one_that_is_interrupted(here):
+    def work():
+        subprocess.run([sys.executable, "-c", "sum(range(3_000_000))"], check=True, timeout=60)
+        end = process_time() + 0.05
+        while process_time() < end:
+            pass
+
+    def interrupted_work():
+        work()
+        raise KeyboardInterrupt
+
+    with begin(load_config("voting_arithmetic", SMALL), "runs/mine", "r", []) as run:
+        with pytest.raises(KeyboardInterrupt), cpu_recorded(run):
+            interrupted_work()
+        first = run.facts["cpu_seconds"]
+        assert first >= 0.07, "that of this process and of the one that it started"
+        with cpu_recorded(run):
+            work()
+        assert run.facts["cpu_seconds"] >= first + 0.07
+        shutil.rmtree(run.path)
+        with pytest.raises(RunError, match="gone"), cpu_recorded(run):
+            raise RunError("gone")
+
+
+def test_a_run_in_use_is_told_apart_from_other_errors_by_the_exit_status(here):
+    with begin(load_config("voting_arithmetic", SMALL), "runs/mine", "r", []):
+        for arguments in (["resume", "runs/mine"], ["train", "voting_arithmetic", *SMALL, "--out", "runs/mine"]):
+            found = command_line(*arguments)
+            assert (found.returncode, found.stderr) == (
+                75,
+                "error: runs/mine is in use: another process works on this run\n",
+            )
+        with pytest.raises(RunInUseError):
+            cp.resume("runs/mine")
+        with pytest.raises(RunInUseError):
+            begin(load_config("voting_arithmetic", SMALL), "runs/mine", "r", [])
+    assert command_line("train", "voting_arithmetic", *SMALL, "--out", "runs/mine").returncode == 2
+    assert command_line("resume", "runs/nowhere").returncode == 2
+
+
+def test_a_run_that_another_process_is_creating_is_in_use(here):
+    Path("runs/mine").mkdir(parents=True)
+    descriptor = locked(Path("runs/mine"))
+    found = command_line("resume", "runs/mine")
+    assert (found.returncode, "another process is creating it at this moment" in found.stderr) == (75, True)
+    with pytest.raises(RunInUseError, match="is in use"):
+        begin(load_config("voting_arithmetic", SMALL), "runs/mine", "r", [])
+    os.close(descriptor)
+    begin(load_config("voting_arithmetic", SMALL), "runs/mine", "r", []).close()
+
+
+def test_a_run_that_comes_to_be_between_the_look_and_the_lock_is_refused_as_what_it_is(here, monkeypatch):
+    """The first look finds nothing; when the lock is taken, the run is there and nobody works on it any more."""
+    begin(load_config("voting_arithmetic", SMALL), "runs/mine", "r", []).close()
+    looks = []
+
+    def looked(path, *, is_mine=False):
+        looks.append(is_mine)
+        if is_mine:
+            refuse_occupied(path, is_mine=True)
+
+    monkeypatch.setattr("counterpoint.run.refuse_occupied", looked)
+    with pytest.raises(RunError, match="already holds a run") as raised:
+        begin(load_config("voting_arithmetic", SMALL), "runs/mine", "r", [])
+    assert not isinstance(raised.value, RunInUseError)
+    assert looks == [False, True]
+
+
+def test_the_error_of_a_run_that_is_not_kept_is_on_standard_error(here, monkeypatch):
+    sound = plan(load_config("voting_arithmetic", ["run.threads=1"]))
+    monkeypatch.setattr("counterpoint.api.planned", lambda setup: replace(sound, setup=setup))
+    found = command_line(
+        "train", "voting_arithmetic", *SMALL, "workflow=starting_mine:broken", "--out", "runs/mine", folder=here
+    )
+    assert found.returncode == 2
+    assert found.stderr.startswith("error: ")
+    assert "broken" in found.stderr
+    assert not (here / "runs" / "mine").exists()
 
 
 def test_an_interrupted_start_is_kept_to_be_resumed(here):

@@ -27,6 +27,7 @@ class Recorded(Protocol):
     def facts(self) -> dict[str, Any]: ...
     def metric_rows(self) -> list[dict[str, Any]]: ...
     def evaluation_rows(self) -> list[dict[str, Any]]: ...
+    def final_rows(self) -> list[dict[str, Any]]: ...
     def steps_with_episodes(self) -> list[int]: ...
     def episodes(self, step: int) -> list[Group]: ...
 
@@ -60,6 +61,8 @@ class History:
     """Role -> the kinds of claims it makes: answer, verdict, choice, proposal, unreadable."""
     signatures: Sequence[Spec] = ()
     """The user's own failure signatures that the run's recipe names."""
+    final: Sequence[Row] = ()
+    """The rows of `final.jsonl`, which a summary takes in place of the test evaluations of the same steps."""
 
     def series(self, name: str) -> Series:
         """The values of a number of `metrics.jsonl`."""
@@ -111,6 +114,7 @@ def history_of(run: Recorded) -> History:
         routing=Routing(policy_of),
         claims=_claims(run),
         signatures=run.config.signatures,
+        final=run.final_rows(),
     )
 
 

@@ -38,7 +38,7 @@ def _recorded(history: History) -> list[str]:
     """The number of recorded steps, and the accuracy."""
     evaluations = len({row["step"] for row in history.evaluations})
     lines = [f"read {counted(history.last, 'training step')} and {counted(evaluations, 'evaluation')}"]
-    found = summarize(history.evaluations)
+    found = summarize(history.evaluations, history.final)
     if found is not None:
         base, peak, terminal = (100 * part.value for part in (found.team.base, found.team.peak, found.team.terminal))
         lines.append(f"test: base {base:.1f} %, peak {peak:.1f} % (step {found.peak_step}), terminal {terminal:.1f} %")

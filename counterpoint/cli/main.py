@@ -10,7 +10,10 @@ import typer
 
 from counterpoint import __version__
 from counterpoint.cli import help_commands, run_commands, study_commands
-from counterpoint.errors import CounterpointError
+from counterpoint.errors import CounterpointError, RunInUseError
+
+IN_USE = os.EX_TEMPFAIL
+"""The exit status of a command that finds its run in use by another process."""
 
 app = typer.Typer(
     name="counterpoint",
@@ -40,7 +43,10 @@ def about(
 
 
 def main() -> None:
-    """Run the command line; an error is one line on standard error and exit status 2."""
+    """Run the command line; an error is one line on standard error and exit status 2.
+
+    It is 75, which means that trying again later may help, if another process works on the run.
+    """
     _silence_libraries()
     if isinstance(sys.stdout, TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # a sign that the locale lacks is no reason to raise
@@ -55,7 +61,7 @@ def main() -> None:
         if reason is None and not isinstance(error, CounterpointError):
             raise
         print(f"error: {reason or error}", file=sys.stderr)
-        sys.exit(2)
+        sys.exit(IN_USE if isinstance(error, RunInUseError) else 2)
 
 
 def _end_for_broken_pipe() -> None:

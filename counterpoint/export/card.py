@@ -121,9 +121,10 @@ def _trained(settings: PolicySettings) -> str:
 
 def _results(subject: Subject) -> str:
     """Accuracy on the test split: at the base, the peak and the end of the run, and of this checkpoint."""
-    rows = subject.run.evaluation_rows()
-    here = next((row for row in reversed(rows) if row["split"] == "test" and row["step"] == subject.step), None)
-    course = summarize(rows)
+    rows, final = subject.run.evaluation_rows(), subject.run.final_rows()
+    of_here = [row for row in (*final, *rows) if row["split"] == "test" and row["step"] == subject.step]
+    here = of_here[0] if of_here else None
+    course = summarize(rows, final)
     columns: dict[str, dict[str, Interval]] = {}
     if course is not None:
         courses: dict[str, Course | RoleCourse] = {"team": course.team, **course.roles}
@@ -139,20 +140,22 @@ def _results(subject: Subject) -> str:
     table = [["", *columns], ["---"] * (1 + len(columns))]
     table += [[name, *(_shown(column.get(name)) for column in columns.values())] for name in shown]
     count = next(iter(columns.values()))["team"].n
+    sampled = _sampled(subject.run.config.evaluation, final=bool(final))
     return "\n".join(
         [
             "## Results",
             "",
             f"Accuracy on {counted(count, 'test problem')} in the workflow it was trained in, %, with 95 % intervals"
-            f" over problems ({_sampled(subject.run.config.evaluation)}). Validation accuracy chooses the peak.",
+            f" over problems ({sampled}). Validation accuracy chooses the peak.",
             "",
             *("| " + " | ".join(cells) + " |" for cells in table),
         ]
     )
 
 
-def _sampled(config: EvaluationConfig) -> str:
-    episodes = "one episode per problem" if config.samples == 1 else f"{config.samples} episodes per problem"
+def _sampled(config: EvaluationConfig, *, final: bool) -> str:
+    one, count = "one episode per problem", config.final_samples if final else config.samples
+    episodes = one if count == 1 else f"{count} episodes per problem"
     return f"{episodes}, sampled at temperature {config.temperature:g}"
 
 

@@ -89,7 +89,8 @@ def _sampling(size: Footprint, turns: Sequence[Turn], config: Config, most_tasks
     """Bytes of the calls of a role that are generated at once."""
     longest = max(turns, key=lambda turn: len(turn.call.prompt_ids))
     beside, rollouts = len({turn.call.key.slot for turn in turns}), config.rollout
-    episodes = max(rollouts.tasks_per_step * rollouts.group_size, most_tasks * config.evaluation.samples)
+    samples = max(config.evaluation.samples, config.evaluation.final_samples)
+    episodes = max(rollouts.tasks_per_step * rollouts.group_size, most_tasks * samples)
     return generation(
         prompt=len(longest.call.prompt_ids),
         said=rollouts.max_tokens,

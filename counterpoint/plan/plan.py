@@ -18,6 +18,7 @@ from counterpoint.event_loop import run_to_end
 from counterpoint.learn import trainable
 from counterpoint.locate import check_device
 from counterpoint.plan.check import checked
+from counterpoint.plan.ending import lines_about_the_end
 from counterpoint.play import Limits, Stage, rollout
 from counterpoint.policy import settings_of
 from counterpoint.runtimes.local import longest_call, position_scaling
@@ -174,6 +175,7 @@ class Plan:
             ),
             f"the run     {counted(runs.steps, 'step')}; evaluation every {self.config.evaluation.every},"
             f" checkpoint every {runs.save_every}",
+            *lines_about_the_end(self.config, self.splits["test"], len(self.rehearsal.calls)),
             *self._memory_lines(),
             f"time        at least {floor:.2f} s per step if every reply takes"
             f" {counted(self.config.rollout.max_tokens, 'token')}"

@@ -6,7 +6,7 @@ from counterpoint.analysis.summary import CLIFF_DROP, summarize
 
 
 def find(history: History, limits: Thresholds) -> list[Finding]:
-    found = summarize(history.evaluations)
+    found = summarize(history.evaluations, history.final)
     if found is None or found.team.drop.value < CLIFF_DROP or found.team.drop.low <= 0.0:
         return []
     test = history.evaluated("accuracy").between(found.peak_step, history.last)

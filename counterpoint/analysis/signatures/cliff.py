@@ -6,7 +6,7 @@ from counterpoint.analysis.summary import CLIFF_DROP, summarize
 
 
 def find(history: History, limits: Thresholds) -> list[Finding]:
-    found = summarize(history.evaluations)
+    found = summarize(history.evaluations, history.final)
     if found is None or not found.cliff:
         return []
     peak, terminal, drop = found.team.peak, found.team.terminal, found.team.drop
