@@ -3,14 +3,13 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from counterpoint.analysis.falls import CLIFF_DROP
 from counterpoint.analysis.intervals import Interval
 from counterpoint.analysis.recorded import BEST, RecordedControl
 
 if TYPE_CHECKING:
     from counterpoint.analysis.summary import Summary
 
-CLIFF_DROP = 0.05
-"""Least drop of accuracy, as a fraction, that counts as a terminal accuracy cliff."""
 FEW = 32
 """Validation tasks below which the choice of a peak is mostly chance: 95 % intervals are 32 points wide or wider."""
 

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
+from counterpoint.analysis.falls import Fell as Fell
 from counterpoint.analysis.intervals import Interval
 
 if TYPE_CHECKING:
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
 
 Milestone = Literal["base", "peak", "terminal"]
 MILESTONES: tuple[Milestone, ...] = ("base", "peak", "terminal")
-Fell = Literal["fell", "held", "cannot tell"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
