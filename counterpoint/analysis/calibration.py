@@ -14,18 +14,18 @@ from statistics import median
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
 import numpy as np
-from pydantic import Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from counterpoint.analysis.early import DIAGNOSTICS, Measured, Numbers, measured
 from counterpoint.analysis.falls import Fell, bracket, rate
 from counterpoint.errors import ConfigError
 from counterpoint.files import write_whole
-from counterpoint.options import Section, explain
+from counterpoint.options import explain
 
 if TYPE_CHECKING:
     import polars as pl
 
-FORMAT = 1
+FORMAT: Literal[1] = 1
 STEPS = (10, 20)
 """Steps at which runs are looked at, unless others are given."""
 FLOOR = 8
@@ -55,7 +55,13 @@ class Case:
     numbers: Numbers
 
 
-class Side(Section):
+class _Data(BaseModel):
+    """A part of the file: immutable, strict about types, without unknown keys."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class Side(_Data):
     """The runs on one side of a threshold."""
 
     fell: Count
@@ -81,7 +87,7 @@ class Side(Section):
         return bracket(found.low, found.high)
 
 
-class Entry(Section):
+class Entry(_Data):
     """A diagnostic of a role at a step, over the runs of one workflow and one sharing that had not fallen by then."""
 
     workflow: str
@@ -139,7 +145,7 @@ class Reading(NamedTuple):
     """The reason why there is no sentence; empty if there is one."""
 
 
-class Calibration(Section):
+class Calibration(_Data):
     """The recorded rates of one study, as `calibration.json` holds them."""
 
     format: Literal[1]
@@ -175,8 +181,8 @@ class Calibration(Section):
     def read_against(self, workflow: str, sharing: str, numbers: Numbers) -> Reading:
         """The recorded rates for a run with these numbers, the diagnostic that told runs apart best first.
 
-        It is read at the last calibrated step that it has reached. Nothing is said of another workflow, sharing, role
-        or number of slots, of a diagnostic with a left-out AUC below `LEAST_AUC`, or from fewer than `FLOOR` runs.
+        It is read at the last calibrated step that it has reached. There is no sentence for another workflow, sharing,
+        role or number of slots, for a diagnostic with a left-out AUC below `LEAST_AUC`, or from fewer than `FLOOR` runs.
         """
         entries = [entry for entry in self.entries if (entry.workflow, entry.sharing) == (workflow, sharing)]
         if not entries:
@@ -206,13 +212,16 @@ class Calibration(Section):
 def calibrate(study: str, cases: Sequence[Case], steps: Iterable[int] = STEPS) -> Calibration:
     """The rates of falls after each of these steps, over the runs that had not fallen by then and went on.
 
-    Runs are compared within a workflow and a sharing. Raises ValueError if a step is below 1, or a run is given twice.
+    Runs are compared within a workflow and a sharing. Raises ValueError if a step is below 1, a run is given twice, or
+    one fell without an onset.
     """
     steps = sorted({*steps})
     if steps and steps[0] < 1:
         raise ValueError(f"a step is at least 1, not {steps[0]}")
     if len({case.run for case in cases}) < len(cases):
         raise ValueError("a run is given twice")
+    if unknown := [case.run for case in cases if case.fell == "fell" and case.onset is None]:
+        raise ValueError(f"{unknown[0]} fell, and has no onset")
     finished = [case for case in cases if case.fell is not None]
     groups = sorted({(case.workflow, case.sharing) for case in finished})
     entries = [
@@ -242,12 +251,12 @@ def read_calibration(path: Path) -> Calibration:
         raise ConfigError(f"{path} is not a calibration: it is not JSON") from None
     if not isinstance(plain, dict) or "format" not in plain:
         raise ConfigError(f"{path} is not a calibration: it has no format")
-    if plain["format"] != FORMAT:
+    if plain["format"] != FORMAT or isinstance(plain["format"], bool):
         raise ConfigError(f"{path} has the format {plain['format']!r}; this version reads {FORMAT}")
     try:
         return Calibration.model_validate_json(text)
     except ValidationError as error:
-        raise ConfigError(f"{path}: {_short(explain(error, Calibration))}") from None
+        raise ConfigError(f"{path}: {_fault(error)}") from None
 
 
 def numbers_of(metrics: "pl.DataFrame") -> dict[str, Numbers]:
@@ -339,6 +348,10 @@ def _threshold(name: Measured, values: Sequence[float]) -> tuple[float, Literal[
     return median(values), "median"
 
 
-def _short(text: str, most: int = 300) -> str:
-    line = " ".join(text.split())
-    return line if len(line) <= most else f"{line[:most]} ..."
+def _fault(error: ValidationError, most: int = 300) -> str:
+    """The first fault in one line; of a long value, the middle is left out."""
+    first = error.errors()[0]
+    if first["type"] == "value_error":
+        return ".".join(map(str, first["loc"])) + (": " if first["loc"] else "") + str(first["ctx"]["error"])
+    line = " ".join(explain(error, Calibration).split())
+    return line if len(line) <= most else f"{line[: most // 2]} ... {line[-most // 2 :]}"

@@ -6,7 +6,7 @@ cannot be told is counted apart, never among those that held.
 
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeVar
 from warnings import catch_warnings, simplefilter
 
 import numpy as np
@@ -51,6 +51,13 @@ class Fate:
     """The reason for which an intervention ended the run; empty if none did."""
     last: int
     """The step of the last evaluation that counts."""
+    evaluations: int
+    """The number of evaluations after the base that count; with fewer than three it cannot be told."""
+
+    @property
+    def ends_at_peak(self) -> bool:
+        """True if the last evaluation is the peak."""
+        return self.peak_step == self.last
 
 
 def fell(drop: Interval, last: Sequence[float], peak: Interval, *, ends_at_peak: bool = False) -> Fell:
@@ -95,6 +102,7 @@ def fate_of(evaluations: Sequence[Row], final: Sequence[Row] = (), stopped: str 
         onset=onset(found) if judged == "fell" else None,
         stopped=stopped,
         last=found.test[-1]["step"],
+        evaluations=len(found.test) - 1,
     )
 
 
@@ -269,9 +277,14 @@ class Duration(NamedTuple):
 
 
 def duration(fell: Fell | None, onset: int | None, last: int) -> Duration | None:
-    """The duration of a run with this fate, onset and last step; None if it cannot be told, or it did not finish."""
+    """The duration of a run with this fate, onset and last step; None if it cannot be told, or it did not finish.
+
+    Raises ValueError if it fell without an onset.
+    """
     if fell == "fell":
-        return Duration(last if onset is None else onset, True)
+        if onset is None:
+            raise ValueError("a run that fell has an onset")
+        return Duration(onset, True)
     return Duration(last, False) if fell == "held" else None
 
 
@@ -310,7 +323,7 @@ def kaplan_meier(durations: Sequence[Duration]) -> Survival:
     at_risk = tuple(sum(one.step >= step for one in durations) for step in steps)
     with catch_warnings():
         simplefilter("ignore", RuntimeWarning)  # of the undefined ends, which are replaced below
-        ends = found.confidence_interval(CONFIDENCE, method="log-log")
+        ends: Any = found.confidence_interval(CONFIDENCE, method="log-log")
     low, high = [float(value) for value in ends.low.probabilities], [float(value) for value in ends.high.probabilities]
     for place, value in enumerate(surviving):
         if value == 1.0:

@@ -29,6 +29,10 @@ class RunRecord:
     labels: Mapping[str, str]
     """Axis -> label: those of its cell or, for runs that no study made, the keys in which the runs differ."""
     seed: int
+    workflow: str = ""
+    """The name of its workflow, as its recipe has it."""
+    sharing: str = ""
+    """`policies.sharing` of its recipe: shared, isolated, slots, or a text of the map from roles to policies."""
     control: str = ""
     """The name of the control that the run was trained for."""
     state: str
