@@ -182,7 +182,7 @@ class Calibration(_Data):
         """The recorded rates for a run with these numbers, the diagnostic that told runs apart best first.
 
         It is read at the last calibrated step that it has reached. There is no sentence for another workflow, sharing,
-        role or number of slots, for a diagnostic with a left-out AUC below `LEAST_AUC`, or from fewer than `FLOOR` runs.
+        role or number of slots, for a diagnostic with an AUC below `LEAST_AUC`, or from fewer than `FLOOR` runs.
         """
         entries = [entry for entry in self.entries if (entry.workflow, entry.sharing) == (workflow, sharing)]
         if not entries:
