@@ -1,6 +1,8 @@
 """Falls: one rule for a run, its onset, and rates, pairs and times over runs, against hand-worked numbers."""
 
 import re
+import subprocess
+import sys
 from contextlib import redirect_stdout
 from io import StringIO
 from pathlib import Path
@@ -132,6 +134,26 @@ def test_a_run_without_an_evaluation_after_the_base_has_no_fate():
     assert fate_of(of([40])) is None
 
 
+def test_a_run_without_a_task_at_both_its_peak_and_its_end_has_no_fate():
+    assert fate_of(course([0.9, 0.5, 0.5, 0.5], [right(90), *[{"other": 0.0}] * 3])) is None
+
+
+def test_a_task_that_an_evaluation_lacks_is_left_out_of_the_drop_and_of_the_range():
+    rows = of(FALLEN)
+    lacking = [{**one, "outcomes": {**one["outcomes"]}} for one in rows]
+    for place in (5, 13):  # the test evaluations of the peak and of the end
+        del lacking[place]["outcomes"]["99"]
+    found = fate_of(lacking)
+    assert (found.fell, found.onset.step) == ("fell", 30)
+    assert found.drop.n == 99
+
+
+def test_the_rule_is_there_without_the_second_that_scipy_stats_takes():
+    code = "import sys, counterpoint.analysis.summary; print('scipy.stats' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout.strip() == "False"
+
+
 def test_an_onset_is_the_first_evaluation_from_which_all_are_below_the_peak():
     found = fate_of(of(FALLEN))
     assert (found.fell, found.peak_step, found.onset.step, found.last) == ("fell", 20, 30, 60)
@@ -201,8 +223,8 @@ def test_the_fate_of_a_run_in_words():
     many = course([0.4, 0.8, 0.9, 0.8, 0.8], [right(count, 1000) for count in (400, 800, 900, 898, 899)])
     assert fate_in_words(fate_of(many)).startswith("held: it lost at most 0.4 points from its peak at step 20")
     assert fate_in_words(fate_of(of([40, 50, 60, 90]))) == "held: its peak is its last evaluation"
-    assert fate_in_words(fate_of(of([40, 80, 90, 84, 83]))).startswith(
-        "cannot tell whether it fell: it lost 4.3 points [-"
+    assert fate_in_words(fate_of(of([40, 80, 90, 84, 83], [0.4, 0.8, 1.0, 0.6, 0.5]))).startswith(
+        "cannot tell whether it fell: it lost 4.3 points [0.1, 8.4]"
     )
 
 

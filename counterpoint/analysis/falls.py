@@ -71,19 +71,21 @@ def fell(drop: Interval, last: Sequence[float], peak: Interval, *, ends_at_peak:
 
 
 def fate_of(evaluations: Sequence[Row], final: Sequence[Row] = (), stopped: str = "") -> Fate | None:
-    """The fate of a run, from the rows of its `evaluations.jsonl` and `final.jsonl`; None without milestones.
+    """The fate of a run, from the rows of its `evaluations.jsonl` and `final.jsonl`.
 
+    None without milestones, or if no task was judged both at the peak and at the end.
     `stopped` is the reason for which an intervention ended it. Such a run is judged by the evaluations of the weights
     that it trained, without the one after a roll-back, which repeats the peak. As it was not trained to its end, it
     fell or it cannot be told: it never counts as held.
     """
     trained = [row for row in evaluations if not row.get("rolled_back")]
     found = milestones_of(trained, final)
-    if found is None:
+    drop = _drop(found) if found else None
+    if found is None or drop is None:
         return None
     if len(trained) < len(evaluations):
         stopped = stopped or "rolled back"
-    peak, drop = _interval(found.peak), _drop(found)
+    peak = _interval(found.peak)
     judged = fell(
         drop,
         [row["accuracy"] for row in found.last],
@@ -280,12 +282,12 @@ def _interval(row: Row) -> Interval:
     return interval(list(outcomes_of([row]).values()))
 
 
-def _drop(found: MilestoneRows) -> Interval:
-    """Peak minus terminal; between the same evaluations it is exactly 0."""
-    peak = outcomes_of([found.peak])
-    if found.last == [found.peak]:
-        return Interval(0.0, 0.0, 0.0, len(peak))
-    return difference(peak, outcomes_of(found.last))
+def _drop(found: MilestoneRows) -> Interval | None:
+    """Peak minus terminal; between the same evaluations it is exactly 0. None without a task that both have."""
+    peak, terminal = outcomes_of([found.peak]), outcomes_of(found.last)
+    if not peak.keys() & terminal.keys():
+        return None
+    return Interval(0.0, 0.0, 0.0, len(peak)) if found.last == [found.peak] else difference(peak, terminal)
 
 
 def _first_of_all_below(accuracy: Sequence[float], level: float) -> int | None:
