@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from statistics import fmean
 
+from counterpoint.analysis.falls import CLIFF_DROP
 from counterpoint.analysis.intervals import PerTask
-from counterpoint.analysis.verdict import CLIFF_DROP
 
 WINDOW = 3
 """Consecutive evaluations whose mean is compared."""

@@ -10,13 +10,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from counterpoint.analysis.falls import CLIFF_DROP as CLIFF_DROP
+from counterpoint.analysis.falls import fell
 from counterpoint.analysis.intervals import Interval, difference, interval
 from counterpoint.analysis.milestones import LAST as LAST
 from counterpoint.analysis.milestones import MilestoneRows, Row, milestones_of, outcomes_of
 from counterpoint.analysis.milestones import peak_of_accuracy as peak_of_accuracy
 from counterpoint.analysis.milestones import smooth as smooth
 from counterpoint.analysis.recorded import RecordedControl, against_the_team, tokens_per_episode
-from counterpoint.analysis.verdict import CLIFF_DROP as CLIFF_DROP
 from counterpoint.analysis.verdict import verdict_on
 
 BEHAVIOUR = (
@@ -198,8 +199,7 @@ def is_cliff(team: Course, last: Sequence[float]) -> bool:
 
     With fewer than three evaluations after the base it does not.
     """
-    fell = team.drop.value >= CLIFF_DROP and team.drop.low > 0.0
-    return fell and len(last) == LAST and max(last) < team.peak.low
+    return fell(team.drop, last, team.peak) == "fell"
 
 
 def slope(steps: Sequence[int], accuracy: Sequence[float]) -> float | None:

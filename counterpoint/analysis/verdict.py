@@ -3,14 +3,13 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from counterpoint.analysis.falls import CLIFF_DROP, Fate, Onset
 from counterpoint.analysis.intervals import Interval
 from counterpoint.analysis.recorded import BEST, RecordedControl
 
 if TYPE_CHECKING:
     from counterpoint.analysis.summary import Summary
 
-CLIFF_DROP = 0.05
-"""Least drop of accuracy, as a fraction, that counts as a terminal accuracy cliff."""
 FEW = 32
 """Validation tasks below which the choice of a peak is mostly chance: 95 % intervals are 32 points wide or wider."""
 
@@ -31,6 +30,24 @@ def verdict_on(found: "Summary") -> tuple[str, ...]:
 def control_sentences(controls: Sequence[RecordedControl]) -> list[str]:
     """One sentence per control: whether the team is better."""
     return [_compared(control) for control in controls if control.name != BEST]
+
+
+def fate_in_words(found: Fate) -> str:
+    """The fate of a run in one line: fell, held, or cannot tell."""
+    peak = f"its peak at step {found.peak_step}" if found.peak_step else "the base"
+    ended = f"; stopped at step {found.last}: {found.stopped}" if found.stopped else ""
+    if found.fell == "fell" and found.onset is not None:
+        return f"fell: {_of(found.drop)} below {peak}, {begun(found.onset)}{ended}"
+    if found.fell == "held":
+        lost = f"it lost at most {100 * max(found.drop.high, 0.0):.1f} points from {peak}"
+        return f"held: {'its peak is its last evaluation' if found.ends_at_peak else lost}"
+    return f"cannot tell whether it fell: it lost {_of(found.drop)} from {peak}{ended}"
+
+
+def begun(found: Onset) -> str:
+    """The onset of a fall with its range, where it has one."""
+    span = f" (between {found.low} and {found.high})" if found.low < found.high else ""
+    return f"from step {found.step} on{span}"
 
 
 def points(value: float, low: float, high: float, sign: str = "") -> str:

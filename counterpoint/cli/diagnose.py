@@ -3,10 +3,13 @@
 from dataclasses import asdict
 from pathlib import Path
 
+from counterpoint.analysis.falls import fate_of
 from counterpoint.analysis.history import History, history_of
+from counterpoint.analysis.milestones import LAST
 from counterpoint.analysis.signatures import Diagnosis, examine
 from counterpoint.analysis.signatures.base import Thresholds
 from counterpoint.analysis.summary import summarize
+from counterpoint.analysis.verdict import fate_in_words
 from counterpoint.cli.out import Terminal, check_out, write_out
 from counterpoint.cli.signs import listed
 from counterpoint.cli.tables import partial_rewards
@@ -42,6 +45,9 @@ def _recorded(history: History) -> list[str]:
     if found is not None:
         base, peak, terminal = (100 * part.value for part in (found.team.base, found.team.peak, found.team.terminal))
         lines.append(f"test: base {base:.1f} %, peak {peak:.1f} % (step {found.peak_step}), terminal {terminal:.1f} %")
+        fate = fate_of(history.evaluations)
+        if fate is not None and fate.evaluations >= LAST:
+            lines.append(fate_in_words(fate))
         last = [row["outcomes"] for row in history.evaluations if row["split"] == "test"][-1]
         lines += [line for line in [partial_rewards(last)] if line is not None]
     return lines

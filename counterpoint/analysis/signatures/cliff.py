@@ -1,13 +1,15 @@
 """Terminal accuracy cliff: test accuracy at the end of the run is well below its peak."""
 
+from counterpoint.analysis.falls import CLIFF_DROP, fate_of
 from counterpoint.analysis.history import History
 from counterpoint.analysis.signatures.base import Finding, Signature, Thresholds, lacks_evaluations
-from counterpoint.analysis.summary import CLIFF_DROP, summarize
+from counterpoint.analysis.summary import summarize
+from counterpoint.analysis.verdict import begun
 
 
 def find(history: History, limits: Thresholds) -> list[Finding]:
-    found = summarize(history.evaluations, history.final)
-    if found is None or not found.cliff:
+    found, fate = summarize(history.evaluations, history.final), fate_of(history.evaluations, history.final)
+    if found is None or not found.cliff or fate is None or fate.onset is None:
         return []
     peak, terminal, drop = found.team.peak, found.team.terminal, found.team.drop
     last = found.terminal_steps
@@ -20,7 +22,8 @@ def find(history: History, limits: Thresholds) -> list[Finding]:
                 f"test accuracy {peak.value:.3f} at the peak (step {found.peak_step}, chosen by validation accuracy),"
                 f" {terminal.value:.3f} over the evaluations at {', '.join(map(str, last))}",
                 f"drop {drop.value:.3f} [{drop.low:.3f}, {drop.high:.3f}], threshold {CLIFF_DROP}, paired over tasks",
-                f"each of the last {len(last)} evaluations is below the peak's interval, from {peak.low:.3f} up",
+                f"each of the last {len(last)} evaluations is below the peak's interval, from {peak.low:.3f} up;"
+                f" all evaluations are {begun(fate.onset)}",
             ),
         )
     ]

@@ -1,0 +1,376 @@
+"""Early warnings: counts of a study's runs, checked by hand and on planted data, and files that are no calibration."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import polars as pl
+import pytest
+
+from counterpoint.analysis.calibration import (
+    FLOOR,
+    LEAST_AUC,
+    Calibration,
+    Case,
+    calibrate,
+    left_out_auc,
+    numbers_of,
+    read_calibration,
+)
+from counterpoint.analysis.early import DIAGNOSTICS, Measured, measured, slots_of
+from counterpoint.errors import ConfigError, RunError
+from counterpoint.experiments.calibrated import calibrated
+from counterpoint.experiments.collected import Collected, RunRecord
+
+COHERENCE, AMPLIFICATION = "gradient/generator/generator/coherence", "gradient/generator/generator/amplification"
+
+
+def amplified(value, slots=3, last=60):
+    """The numbers of a run in which the parallel calls of a role have this amplification, every fifth step."""
+    steps = range(5, last + 1, 5)
+    return {AMPLIFICATION: dict.fromkeys(steps, value), COHERENCE: dict.fromkeys(steps, value / slots)}
+
+
+def case(name, value, fell="held", *, onset=None, cell="a", last=60, workflow="voting", sharing="isolated", slots=3):
+    return Case(
+        run=name,
+        cell=cell,
+        workflow=workflow,
+        sharing=sharing,
+        fell=fell,
+        onset=onset or (30 if fell == "fell" else None),
+        last=last,
+        numbers=amplified(value, slots),
+    )
+
+
+def study():
+    """11 runs of 30 above 0.8 of 3 slots, of which 4 fell later, and 2 of the 19 below; in three cells."""
+    above = [case(f"h{at}", 2.5 + at / 100, "fell" if at >= 7 else "held", cell="abc"[at % 3]) for at in range(11)]
+    below = [case(f"l{at}", 1.5 + at / 100, "fell" if at >= 17 else "held", cell="abc"[at % 3]) for at in range(19)]
+    return [*above, *below]
+
+
+def planted(shift, seed=0, runs=60, cells=6):
+    source = np.random.default_rng(seed)
+    fell = source.random(runs) < 0.4
+    return source.normal(size=runs) + shift * fell, fell, [f"cell {at % cells}" for at in range(runs)]
+
+
+def test_a_rate_is_quoted_as_counts_with_its_interval():
+    made = calibrate("zeng2026_micro", study(), [10])
+    (entry,) = made.entries
+    assert (entry.diagnostic, entry.role, entry.slots, entry.step) == ("amplification", "generator", 3, 10)
+    assert (entry.threshold, entry.chosen) == (pytest.approx(2.4), "signature")
+    assert (entry.above.fell, entry.above.told, entry.below.fell, entry.below.told) == (4, 11, 2, 19)
+    found = made.read_against("voting", "isolated", amplified(2.61))
+    assert found.sentences == (
+        "amplification of generator at least 2.4 of 3 slots by step 10 (here 2.61): 4 of 11 such runs fell later"
+        " [15 %, 65 %]; of the others, 2 of 19 [3 %, 31 %]",
+    )
+    (other,) = made.read_against("voting", "isolated", amplified(1.9)).sentences
+    assert "below 2.4 of 3 slots by step 10 (here 1.9): 2 of 19 such runs fell later [3 %, 31 %]; of the" in other
+    assert made.about == "the study zeng2026_micro: 30 runs of up to 60 steps, 6 fell"
+
+
+def test_nothing_is_said_of_another_workflow_sharing_role_or_number_of_slots():
+    made = calibrate("s", study(), [10, 20])
+    for workflow, sharing in (("debate", "isolated"), ("voting", "shared")):
+        found = made.read_against(workflow, sharing, amplified(2.6))
+        assert found.sentences == ()
+        assert found.reason == f"the study s has no calibrated runs of {workflow} with {sharing} policies"
+    other_role = {name.replace("generator", "writer"): values for name, values in amplified(2.6).items()}
+    for numbers in (amplified(2.6, slots=5), other_role):
+        found = made.read_against("voting", "isolated", numbers)
+        assert found == ((), "no diagnostic in the study s has the roles and slots of this run")
+
+
+def test_a_run_is_read_at_the_last_calibrated_step_that_it_reached():
+    made = calibrate("s", study(), [10, 20])
+    assert "by step 10 " in made.read_against("voting", "isolated", amplified(2.6, last=15)).sentences[0]
+    assert "by step 20 " in made.read_against("voting", "isolated", amplified(2.6, last=60)).sentences[0]
+    assert made.read_against("voting", "isolated", amplified(2.6, last=5)).reason == (
+        "the first calibrated step is 10, and the run has 5"
+    )
+    assert "the run has 0" in made.read_against("voting", "isolated", {}).reason
+
+
+def test_nothing_is_said_from_few_runs():
+    few = [one for one in study() if one.run[0] == "l" or one.run in ("h0", "h1", "h2", "h3", "h4")]
+    made = calibrate("s", few, [10])
+    (entry,) = made.entries
+    assert entry.chosen == "median"  # 5 runs above the threshold of the signature are too few
+    assert min(entry.above.told, entry.below.told) >= FLOOR
+    tiny = [case(f"t{at}", 2.0 + at / 20, "fell" if at >= 7 else "held", cell="abc"[at % 3]) for at in range(14)]
+    found = calibrate("s", tiny, [10]).read_against("voting", "isolated", amplified(2.6))
+    assert found == ((), "fewer than 8 runs of the study s were like this one")
+
+
+def test_a_diagnostic_that_told_no_runs_apart_is_not_quoted():
+    source = np.random.default_rng(4)
+    runs = [replace(one, fell="held", onset=None) for one in study()]
+    for place in source.permutation(30)[:6]:
+        runs[place] = replace(runs[place], fell="fell", onset=40)
+    made = calibrate("s", runs, [10])
+    assert made.entries[0].auc < LEAST_AUC
+    assert made.read_against("voting", "isolated", amplified(2.6)).reason == (
+        "no diagnostic told runs that fell later from others in the study s"
+    )
+
+
+@pytest.mark.parametrize("fate", ["held", "fell"])
+def test_a_study_in_which_all_runs_end_alike_tells_nothing_apart(fate):
+    made = calibrate("s", [replace(one, fell=fate, onset=30 if fate == "fell" else None) for one in study()], [10])
+    assert made.entries[0].auc is None
+    assert made.entries[0].above.fell == (11 if fate == "fell" else 0)
+    found = made.read_against("voting", "isolated", amplified(2.6))
+    assert found == ((), "no diagnostic told runs that fell later from others in the study s")
+
+
+def test_an_empty_study_is_a_calibration_that_says_nothing(tmp_path):
+    made = calibrate("s", [])
+    made.write(tmp_path / "calibration.json")
+    assert read_calibration(tmp_path / "calibration.json") == made
+    assert made.entries == ()
+    assert made.read_against("voting", "isolated", amplified(2.6)).sentences == ()
+
+
+def test_runs_that_fell_before_ended_before_or_cannot_be_told_are_not_counted():
+    runs = [
+        *study(),
+        case("early", 2.7, "fell", onset=10),
+        case("short", 2.7, last=10),
+        case("unclear", 2.7, "cannot tell"),
+        case("failed", 2.7, None),
+    ]
+    made = calibrate("s", runs, [10])
+    (entry,) = made.entries
+    assert (entry.above.fell, entry.above.told, entry.cannot_tell) == (4, 11, 1)
+    assert (made.runs, made.fell, made.cannot_tell) == (33, 7, 1)
+    assert made.about == "the study s: 33 runs of up to 60 steps, 7 fell, and of 1 it cannot be told"
+
+
+def test_a_number_that_is_equal_in_all_runs_has_no_entry():
+    alike = [replace(one, numbers=amplified(2.5)) for one in study()]
+    assert calibrate("s", alike, [10]).entries == ()
+
+
+def test_the_threshold_never_looks_at_the_falls():
+    one = calibrate("s", study(), [10]).entries[0]
+    turned = [
+        replace(run, fell="held" if run.fell == "fell" else "fell", onset=None if run.fell == "fell" else 30)
+        for run in study()
+    ]
+    other = calibrate("s", turned, [10]).entries[0]
+    assert (other.threshold, other.chosen) == (one.threshold, one.chosen)
+    assert other.above.fell == one.above.told - one.above.fell
+
+
+def test_impossible_steps_and_runs_given_twice_are_refused():
+    with pytest.raises(ValueError, match="a step is at least 1, not 0"):
+        calibrate("s", study(), [0])
+    with pytest.raises(ValueError, match="odd fell, and has no onset"):
+        calibrate("s", [replace(case("odd", 2.5), fell="fell")])
+    with pytest.raises(ValueError, match="given twice"):
+        calibrate("s", [*study(), study()[0]])
+
+
+def test_a_planted_diagnostic_is_found_with_its_cells_left_out_in_either_direction():
+    for shift in (2.0, -2.0):
+        assert left_out_auc(*planted(shift)) > 0.8
+
+
+def test_noise_is_at_chance():
+    found = [left_out_auc(*planted(0.0, seed)) for seed in range(40)]
+    assert np.mean(found) == pytest.approx(0.5, abs=0.06)
+    assert np.mean([one >= LEAST_AUC for one in found]) <= 0.1
+
+
+def test_a_direction_that_one_cell_alone_shows_is_not_carried_to_it():
+    values = [*range(10), *range(10), *range(10)]
+    fell = [at >= 5 for at in range(10)] + [at < 5 for at in range(10)] * 2
+    cells = ["odd"] * 10 + ["even"] * 10 + ["other"] * 10
+    assert left_out_auc(values, fell, cells) < 0.7
+    assert left_out_auc(values, fell[:10] * 3, cells) == 1.0
+
+
+def test_the_left_out_auc_is_that_of_mann_and_whitney_where_all_cells_agree():
+    values, fell, cells = planted(1.5, seed=3)
+    pairs = [(high > low) + (high == low) / 2 for high in values[fell] for low in values[~fell]]
+    assert left_out_auc(values, fell, cells) == pytest.approx(np.mean(pairs))
+    assert left_out_auc(np.round(values), fell, cells) == pytest.approx(
+        np.mean([(a > b) + (a == b) / 2 for a in np.round(values)[fell] for b in np.round(values)[~fell]])
+    )
+
+
+def test_an_auc_that_no_other_cell_can_confirm_is_unknown():
+    assert left_out_auc([1, 2, 3, 4], [False, False, True, True], ["a"] * 4) is None
+    assert left_out_auc([], [], []) is None
+    assert left_out_auc([1, 1, 1, 1], [False, True] * 2, ["a", "a", "b", "b"]) is None  # no direction at all
+
+
+def test_every_diagnostic_reads_the_numbers_of_a_run():
+    steps = range(1, 21)
+    numbers = {
+        "gradient/all/dominance": dict.fromkeys(steps, 0.9),
+        "gradient/all/norm": dict.fromkeys(steps, 7.0),
+        "gradient/all/voter/share": {step: step / 20 for step in steps},
+        "gradient/all/voter/persistence": dict.fromkeys(steps, 0.6),
+        "gradient/all/voter/amplification": {5: 9.0, 10: 9.0, 15: 2.0, 20: 2.2},
+        "gradient/all/voter/coherence": {15: 2.0 / 3, 20: 2.2 / 3},
+        "gradient/all/judge+voter/cosine": dict.fromkeys(steps, 0.3),
+        "role/judge/echo": {20: 0.5, 19: float("nan")},
+        "role/judge/entropy": {**dict.fromkeys(range(1, 5), 0.4), **dict.fromkeys(range(5, 21), 0.1)},
+        "role/judge/tokens": {**dict.fromkeys(range(1, 5), 10.0), **dict.fromkeys(range(5, 21), 40.0)},
+        "role/judge/tokens_high": dict.fromkeys(steps, 99.0),
+        "role/judge/accuracy": dict.fromkeys(steps, 0.5),
+    }
+    assert measured(numbers, 20) == {
+        Measured("dominance", "", 0): 0.9,
+        Measured("gradient share", "voter", 3): pytest.approx(sum(range(11, 21)) / 200),
+        Measured("persistence", "voter", 3): 0.6,
+        Measured("amplification", "voter", 3): pytest.approx(2.1),
+        Measured("echo", "judge", 0): 0.5,
+        Measured("entropy", "judge", 0): pytest.approx(0.25),
+        Measured("length", "judge", 0): pytest.approx(4.0),
+    }
+    assert {key.diagnostic for key in measured(numbers, 20)} == set(DIAGNOSTICS)
+
+
+def test_the_highest_of_several_policies_counts_and_a_role_without_parallel_calls_has_no_slots():
+    numbers = {f"gradient/{policy}/voter/share": {10: value} for policy, value in (("a", 0.2), ("b", 0.7))}
+    assert measured(numbers, 10) == {Measured("gradient share", "voter", 0): 0.7}
+    assert slots_of({AMPLIFICATION: {5: 0.0}, COHERENCE: {5: 0.0}}, "generator") == 0
+    assert measured({"role/a/tokens": {1: 0.0, 10: 5.0}, "role/a/entropy": {10: 1.0}}, 10) == {}
+
+
+def test_numbers_come_from_the_frame_of_collected_metrics():
+    rows = [
+        ("one", 5, AMPLIFICATION, 2.4),
+        ("one", 10, AMPLIFICATION, None),
+        ("one", 15, AMPLIFICATION, float("nan")),
+        ("one", 5, "time/act", 1.0),
+        ("two", 5, "episode/score", 0.5),
+    ]
+    frame = pl.DataFrame(rows, schema=["run", "step", "name", "value"], orient="row")
+    assert numbers_of(frame) == {"one": {AMPLIFICATION: {5: 2.4}}, "two": {}}
+    assert numbers_of(frame.clear()) == {}
+
+
+def test_a_file_is_read_as_it_was_written(tmp_path):
+    path = tmp_path / "calibration.json"
+    made = calibrate("zeng2026_micro", study(), [10, 20])
+    made.write(path)
+    assert read_calibration(path) == made
+    text = path.read_bytes()
+    read_calibration(path).write(path)
+    assert path.read_bytes() == text
+    assert json.loads(text)["format"] == 1
+
+
+def plain():
+    return json.loads(calibrate("s", study(), [10]).model_dump_json())
+
+
+def broken(**changes):
+    return {**plain(), **changes}
+
+
+def in_entry(**changes):
+    made = plain()
+    made["entries"][0].update(changes)
+    return made
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("{", "is not a calibration: it is not JSON"),
+        ("", "is not a calibration: it is not JSON"),
+        ("[" * 100_000, "is not a calibration: it is not JSON"),
+        ([], "is not a calibration: it has no format"),
+        ({"runs": 3}, "is not a calibration: it has no format"),
+        (broken(format=2), "has the format 2; this version reads 1"),
+        (broken(format=True), "format"),
+        (broken(runs=-1), "runs = -1: input should be greater than or equal to 0"),
+        (broken(runs="many"), "runs = 'many': input should be a valid integer"),
+        (broken(fell=40), "40 + 0 runs are more than 30"),
+        (broken(extra=1), "unknown key 'extra'"),
+        (broken(entries=plain()["entries"] * 2), "two entries have the same workflow"),
+        ({name: value for name, value in plain().items() if name != "study"}, "study is required"),
+        (in_entry(threshold=float("nan")), "entries.0.threshold"),
+        (in_entry(auc=1.5), "entries.0.auc = 1.5: input should be less than or equal to 1"),
+        (in_entry(step=0), "entries.0.step = 0: input should be greater than or equal to 1"),
+        (in_entry(above={"fell": 5, "told": 4}), "5 of 4 runs cannot have fallen"),
+        (in_entry(diagnostic="stars"), "unknown diagnostic 'stars'; allowed: gradient share, dominance"),
+        (in_entry(chosen="falls"), "entries.0.chosen = 'falls': input should be 'signature' or 'median'"),
+        (in_entry(above=[4, 11]), "entries.0.above"),
+    ],
+)
+def test_a_file_that_is_no_calibration_is_refused_in_one_line(tmp_path, content, message):
+    path = tmp_path / "calibration.json"
+    path.write_text(content if isinstance(content, str) else json.dumps(content), encoding="utf-8")
+    with pytest.raises(ConfigError) as raised:
+        read_calibration(path)
+    text = str(raised.value)
+    assert text.startswith(str(path))
+    assert message in text
+    assert "\n" not in text
+    assert len(text) < len(str(path)) + 320
+
+
+def test_a_missing_file_and_one_that_is_not_text_are_refused(tmp_path):
+    with pytest.raises(ConfigError, match="cannot be read: No such file"):
+        read_calibration(tmp_path / "nowhere.json")
+    (tmp_path / "binary.json").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(ConfigError, match="it is not JSON"):
+        read_calibration(tmp_path / "binary.json")
+    with pytest.raises(ConfigError, match="cannot be read"):
+        read_calibration(tmp_path)
+
+
+def test_a_calibration_cannot_be_changed():
+    made = calibrate("s", study(), [10])
+    assert isinstance(made, Calibration)
+    with pytest.raises(ValueError, match="frozen"):
+        made.runs = 5
+
+
+def collected(runs):
+    """The collected results of a study of these cases."""
+    rows = [
+        (run.run, step, name, value)
+        for run in runs
+        for name, values in run.numbers.items()
+        for step, value in values.items()
+    ]
+    records = tuple(
+        RunRecord(
+            run=run.run,
+            path="",
+            labels={"task": run.cell, "workflow": run.workflow},
+            sharing=run.sharing,
+            seed=0,
+            state="finished" if run.fell else "failed",
+            steps=run.last,
+            fell=run.fell,
+            onset=run.onset,
+        )
+        for run in runs
+    )
+    metrics = pl.DataFrame(rows, schema={"run": str, "step": int, "name": str, "value": float}, orient="row")
+    return Collected(runs=records, outcomes=pl.DataFrame(), metrics=metrics)
+
+
+def test_a_collected_study_is_calibrated_without_its_controls():
+    found = collected([*study(), case("failed", 2.7, None), case("control", 2.7, "fell")])
+    *runs, control = found.runs
+    marked = replace(found, runs=(*runs, replace(control, control="single")))
+    assert calibrated(marked, "s", [10, 20]) == calibrate("s", study(), [10, 20])
+    assert calibrated(collected([]), "s").entries == ()
+
+
+def test_a_collected_run_of_an_unknown_workflow_is_named():
+    found = collected([case("mine", 2.5)])
+    with pytest.raises(RunError, match="mine: neither its record nor its labels say which workflow it has"):
+        calibrated(replace(found, runs=(replace(found.runs[0], labels={}),)), "s")
