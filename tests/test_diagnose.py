@@ -10,6 +10,7 @@ import pytest
 import tomli_w
 from command_line import command_line
 from conftest import micro_run
+from test_falls import FALLEN, of
 
 from counterpoint.analysis import signatures
 from counterpoint.analysis.alarm import Alarm
@@ -54,6 +55,17 @@ def test_a_run_of_two_steps_shows_nothing_and_says_so(tiny_run, tmp_path):
     found = json.loads((tmp_path / "found.json").read_text())
     assert found["findings"] == []
     assert found["thresholds"]["dominance"] == 0.8
+
+
+def test_a_run_that_fell_says_so_and_from_which_step_on(tiny_run, tmp_path, capsys):
+    path = tmp_path / "fallen"
+    shutil.copytree(tiny_run.path, path)
+    rows = [{**one, "numbers": {"episode/oracle": one["accuracy"]}} for one in of(FALLEN)]
+    (path / "evaluations.jsonl").write_text("".join(json.dumps(one) + "\n" for one in rows), encoding="utf-8")
+    report(path, None)
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[2].startswith("fell: 46.7 points [36.1, 55.4] below its peak at step 20, from step 30 on (between 30")
+    assert any(line.endswith("; so are all from step 30 on (between 30 and 40)") for line in lines)
 
 
 @pytest.mark.parametrize("command", ["diagnose", "evaluate"])

@@ -228,6 +228,14 @@ def test_the_fate_of_a_run_in_words():
     )
 
 
+def test_a_final_evaluation_decides_where_the_one_during_training_could_not():
+    rows = of([40, 80, 90, 86, 84, 83], [0.4, 0.8, 1.0, 0.6, 0.5, 0.4])
+    assert fate_of(rows).fell == "cannot tell"
+    again = [row(20, "test", right(95)), *(row(step, "test", right(70)) for step in (30, 40, 50))]
+    found = fate_of(rows, again)
+    assert (found.fell, found.onset.step, found.drop.value) == ("fell", 30, pytest.approx(0.25))
+
+
 @pytest.mark.parametrize("runs", [1, 2, 3, 5, 8, 20])
 def test_no_fall_leaves_the_exact_bound(runs):
     found = rate(0, runs)

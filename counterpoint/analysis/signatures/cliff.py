@@ -23,7 +23,7 @@ def find(history: History, limits: Thresholds) -> list[Finding]:
                 f" {terminal.value:.3f} over the evaluations at {', '.join(map(str, last))}",
                 f"drop {drop.value:.3f} [{drop.low:.3f}, {drop.high:.3f}], threshold {CLIFF_DROP}, paired over tasks",
                 f"each of the last {len(last)} evaluations is below the peak's interval, from {peak.low:.3f} up;"
-                f" all evaluations are {begun(fate.onset)}",
+                f" so are all {begun(fate.onset)}",
             ),
         )
     ]
