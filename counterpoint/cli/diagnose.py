@@ -45,7 +45,7 @@ def _recorded(history: History) -> list[str]:
     if found is not None:
         base, peak, terminal = (100 * part.value for part in (found.team.base, found.team.peak, found.team.terminal))
         lines.append(f"test: base {base:.1f} %, peak {peak:.1f} % (step {found.peak_step}), terminal {terminal:.1f} %")
-        fate = fate_of(history.evaluations)
+        fate = fate_of(history.evaluations, history.final)
         if fate is not None and fate.evaluations >= LAST:
             lines.append(fate_in_words(fate))
         last = [row["outcomes"] for row in history.evaluations if row["split"] == "test"][-1]
