@@ -179,7 +179,7 @@ def compare_methods(
         margin=margin,
         verdict=verdict,
         reasons=tuple(reasons),
-        warnings=tuple([*_left_out(left_out, alone.n), *_alone((one, other), seeds), *_unlike(used, parts)]),
+        warnings=(*_left_out(left_out, alone.n), *_alone((one, other), seeds), *_unlike(used, parts)),
     )
 
 

@@ -77,9 +77,7 @@ def contrast(parts: Sequence[Part], confidence: float = CONFIDENCE) -> Estimate:
     largest = max(abs(weight) * float(np.abs(values).max()) for weight, values in parts)
     error = float(variance**0.5)
     if error <= ROUNDING * largest:
-        return estimate(
-            found.value, 0.0, float(min(counts) - 1), seeds=min(counts), tasks=tasks, confidence=confidence
-        )
+        return estimate(found.value, 0.0, float(min(counts) - 1), seeds=min(counts), tasks=tasks, confidence=confidence)
     used = sum(own**2 / (count - 1) for own, count in zip(found.seeds, counts, strict=True))
     freedom = variance**2 / (used + found.tasks**2 / (tasks - 1))
     return estimate(found.value, error, float(freedom), seeds=min(counts), tasks=tasks, confidence=confidence)
@@ -104,7 +102,7 @@ def terms(parts: Sequence[Part]) -> Terms:
 
 def sums_by_task(parts: Sequence[Part]) -> NDArray[np.float64]:
     """[tasks]: the weighted sum of the parts' means over seeds, for each task alone."""
-    return np.sum([weight * found.mean(axis=0) for weight, found in parts], axis=0)
+    return np.asarray(sum(weight * found.mean(axis=0) for weight, found in parts), dtype=np.float64)
 
 
 def check(parts: Sequence[Part], seeds: int, tasks: int = 2) -> None:

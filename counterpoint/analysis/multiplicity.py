@@ -6,7 +6,7 @@ from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import false_discovery_control
+from scipy.stats import false_discovery_control, trim_mean
 
 from counterpoint.analysis.contrast import CONFIDENCE, Estimate, at_confidence
 
@@ -93,7 +93,7 @@ def anywhere(differences: Sequence[Sequence[float]]) -> float:
     """
     rows = [np.asarray(cell, dtype=np.float64) for cell in differences if len(cell)]
     if not rows or not all(np.isfinite(cell).all() for cell in rows):
-        raise ValueError("a test over cells needs at least one difference per cell, and none that is missing")
+        raise ValueError("a test over cells needs a difference, and none that is missing")
     rows = [cell for cell in rows if cell.any()]
     free = sum(int(np.count_nonzero(cell)) for cell in rows)
     if not free:
@@ -101,6 +101,35 @@ def anywhere(differences: Sequence[Sequence[float]]) -> float:
     observed = float(sum(np.abs(cell.sum()) ** 2 / (len(cell) * np.square(cell).sum()) for cell in rows))
     found = _flipped(rows, _signs(free)) >= observed * (1.0 - 1e-9)  # statistics equal except for rounding are equal
     return float(found.mean()) if free <= EXACT else float((found.sum() + 1) / (DRAWS + 1))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Overview:
+    """The paired differences of two methods over all cells of a study."""
+
+    mean: float
+    """Of the means of cells."""
+    middle: float
+    """Their interquartile mean: without the lowest and the highest quarter."""
+    better: float
+    """The mean over cells of the fraction of seeds with a positive difference; a difference of 0 counts as half."""
+    p_value: float
+    """Of `anywhere`."""
+    cells: int
+
+
+def overview(differences: Sequence[Sequence[float]]) -> Overview:
+    """`differences` has one sequence per cell, the mean paired difference of each seed; raises as `anywhere` does."""
+    p_value = anywhere(differences)
+    rows = [np.asarray(cell, dtype=np.float64) for cell in differences if len(cell)]
+    means = np.array([cell.mean() for cell in rows])
+    return Overview(
+        mean=float(means.mean()),
+        middle=float(trim_mean(means, 0.25)),
+        better=float(np.mean([(np.sign(cell).mean() + 1.0) / 2.0 for cell in rows])),
+        p_value=p_value,
+        cells=len(rows),
+    )
 
 
 def _signs(free: int) -> NDArray[np.float64]:

@@ -15,6 +15,7 @@ from counterpoint.analysis.contrast import CONFIDENCE, POWER, Part, check, sums_
 
 MOST_SEEDS = 1000
 MOST_TASKS = 1_000_000
+MOST_POWER = 0.999
 _NODES, _WEIGHTS = np.polynomial.legendre.leggauss(200)
 
 
@@ -95,6 +96,7 @@ def smallest_visible(
     parts: Components, seeds: int, tasks: int, confidence: float = CONFIDENCE, wanted: float = POWER
 ) -> float:
     """The smallest true effect that a study of this size finds with the probability `wanted`."""
+    _check_wanted(confidence, wanted)
     error, freedom = error_of(parts, seeds, tasks)
     return error * _least(freedom, confidence, wanted)
 
@@ -109,13 +111,17 @@ def needed(
     """
     if not effect or not np.isfinite(effect):
         raise ValueError(f"the effect to be found must be a number other than 0, not {effect}")
-    if not 1.0 - confidence < wanted < 1.0:
-        raise ValueError(f"the probability of finding it is between {1.0 - confidence:g} and 1, not {wanted}")
+    _check_wanted(confidence, wanted)
     enough = _smallest(lambda size: power(parts, effect, size, tasks, confidence) >= wanted, MOST_SEEDS)
     if enough is not None:
         return Needed(seeds=enough, tasks=tasks)
     more = _smallest(lambda size: power(parts, effect, seeds, size, confidence) >= wanted, MOST_TASKS)
     return Needed(seeds=None, tasks=more)
+
+
+def _check_wanted(confidence: float, wanted: float) -> None:
+    if not 1.0 - confidence < wanted <= MOST_POWER:
+        raise ValueError(f"the probability of finding it is above {1.0 - confidence:g} and at most 0.999, not {wanted}")
 
 
 def _power(noncentrality: float, freedom: float, confidence: float) -> float:
