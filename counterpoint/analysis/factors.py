@@ -176,9 +176,9 @@ def effect(
 def by_context(
     cells: Sequence[CellOutcomes], change: Change, *, confidence: float = CONFIDENCE
 ) -> dict[tuple[str, ...], Estimate]:
-    """Context, as the other labels -> the effect of a change there, its runs paired by seed; contexts without all of its cells are absent.
+    """Context, as its labels -> the effect of a change there, its runs paired by seed.
 
-    For `change` the axis that a study compares, it is the difference of every pair of cells.
+    A context without all cells of the effect, of two seeds at least, is absent. For `change` the axis that a study compares, it is the difference of every pair of cells.
     """
     found = {}
     for context, inside in _contexts(cells, [change.axis]).items():
