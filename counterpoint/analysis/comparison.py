@@ -26,6 +26,8 @@ PAIRED = 0.8
 """The smallest fraction of the seeds of the larger side that both must have to be paired."""
 FEWEST = 5
 """Runs from which one of them can be called unlike the rest."""
+LEAST = 0.05
+"""The distance from the median from which a run can be: that of a fall."""
 SKEWED = 1.0
 FAR = 4.0
 """Median absolute deviations, scaled to the standard deviation of a normal distribution."""
@@ -218,12 +220,13 @@ def paired_seeds(one: Side, other: Side) -> list[int]:
     return both if len(both) == most or (len(both) > 1 and len(both) >= PAIRED * most) else []
 
 
-def unlike_the_rest(values: Sequence[float], least: float = MARGIN) -> int | None:
+def unlike_the_rest(values: Sequence[float], least: float = LEAST) -> int | None:
     """The index of a run that is unlike the rest, of at least 5 runs; None if none is.
 
-    It is the run furthest from the median, if that is more than `least` away and either the runs are skewed
+    It is the run furthest from the median, if it is more than `least` away and either the runs are skewed
     (|skewness| > 1) or it is more than 4 scaled median absolute deviations away. The t interval then errs more often
-    than it says. Of 5 normal runs with a spread far above `least`, one is called unlike the rest in 22 % of studies.
+    than it says. Among normal runs one is called unlike the rest in 2 % of studies if their spread is 2 points, and in
+    20 % if it is far above `least`.
     """
     if len(values) < FEWEST:
         return None
