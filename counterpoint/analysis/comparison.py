@@ -225,8 +225,8 @@ def unlike_the_rest(values: Sequence[float], least: float = LEAST) -> int | None
 
     It is the run furthest from the median, if it is more than `least` away and either the runs are skewed
     (|skewness| > 1) or it is more than 4 scaled median absolute deviations away. The t interval then errs more often
-    than it says. Among normal runs one is called unlike the rest in 2 % of studies if their spread is 2 points, and in
-    20 % if it is far above `least`.
+    than it says. Among normal runs one is called unlike the rest in 3 % of studies if their spread is 2 points, and in
+    15 to 20 % if it is far above `least`.
     """
     if len(values) < FEWEST:
         return None

@@ -178,7 +178,8 @@ def by_context(
 ) -> dict[tuple[str, ...], Estimate]:
     """Context, as its labels -> the effect of a change there, its runs paired by seed.
 
-    A context without all cells of the effect, of two seeds at least, is absent. For `change` the axis that a study compares, it is the difference of every pair of cells.
+    A context without all cells of the effect, of two seeds at least, is absent. With `change` on the axis that a study
+    compares, it is the difference of every pair of cells.
     """
     found = {}
     for context, inside in _contexts(cells, [change.axis]).items():

@@ -143,10 +143,16 @@ def _least(freedom: float, confidence: float, wanted: float) -> float:
 
 
 def _smallest(enough: Callable[[int], bool], most: int) -> int | None:
-    """The smallest size from 2 to `most` that is enough, if more never hurts."""
-    if not enough(most):
-        return None
-    low, high = 1, most
+    """The smallest size from 2 to `most` that is enough: sizes are doubled until one is, then halved in between.
+
+    Power falls by up to a point where so many tasks are added that the seeds alone decide the degrees of freedom, so
+    the largest size does not tell whether a smaller one is enough.
+    """
+    low, high = 1, 2
+    while not enough(high):
+        if high == most:
+            return None
+        low, high = high, min(2 * high, most)
     while high - low > 1:
         middle = (low + high) // 2
         low, high = (low, middle) if enough(middle) else (middle, high)
