@@ -177,6 +177,11 @@ def test_one_seed_is_refused_in_one_line_and_has_an_interval_over_tasks_alone():
     assert over_tasks([(1.0, one_seed)]) == paired_interval([1.0, 0.0, 1.0, 1.0])
     apart = over_tasks([(1.0, one_seed), (-1.0, np.array([[0.0, 0.0, 1.0, 1.0], [0.0, 1.0, 0.0, 1.0]]))])
     assert apart == paired_interval([1.0, -0.5, 0.5, 0.0])
+    gains = over_tasks([(1.0, np.array([[1.0, 0.0]])), (-1.0, np.array([[-1.0, 0.0]]))])
+    half = paired_interval([1.0, 0.0])
+    assert gains == pytest.approx((2 * half.value, 2 * half.low, 2 * half.high, 2))
+    with pytest.raises(ValueError, match="one of accuracies: a task has the sum 120"):
+        over_tasks([(1.0, np.array([[120.0, 3.0]]))])
 
 
 @pytest.mark.parametrize(

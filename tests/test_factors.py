@@ -46,19 +46,25 @@ def some_cells(axes, seeds=4, tasks=9, mean=lambda **labels: 0.0, families=()):
     ]
 
 
+def same(found, theirs):
+    return (found.value, found.error, found.freedom, found.low) == pytest.approx(
+        (theirs.value, theirs.error, theirs.freedom, theirs.low)
+    )
+
+
+def pair_of(cells, **labels):
+    return found_in(cells, **labels, sharing="isolated").values - found_in(cells, **labels, sharing="shared").values
+
+
 def found_in(cells, **labels):
     return next(one for one in cells if all(one.labels[axis] == label for axis, label in labels.items()))
 
 
 def test_the_main_effect_of_two_levels_is_the_mean_of_paired_cells():
     cells = some_cells({"workflow": WORKFLOWS, "sharing": SHARINGS})
-    pairs = [
-        found_in(cells, workflow=one, sharing="isolated").values
-        - found_in(cells, workflow=one, sharing="shared").values
-        for one in WORKFLOWS
-    ]
+    pairs = [pair_of(cells, workflow=one) for one in WORKFLOWS]
     found = effect(cells, [ISOLATED], paired="sharing")
-    assert found.estimate == contrast([(1 / 3, pair) for pair in pairs])
+    assert same(found.estimate, contrast([(1 / 3, pair) for pair in pairs]))
     assert (found.contexts, found.left_out) == (WORKFLOWS, ())
     assert str(found) == "sharing: isolated - shared"
 
@@ -73,30 +79,25 @@ def test_a_level_is_compared_with_the_mean_of_the_rest_and_its_pairs_are_added_s
     change = changes_of("workflow", WORKFLOWS)[1]
     found = effect(cells, [change], paired="sharing").estimate
     theirs = contrast([(1.0, both["orchestrator"]), (-0.5, both["voting"]), (-0.5, both["evaluator"])])
-    assert (found.value, found.error, found.freedom) == pytest.approx((theirs.value, theirs.error, theirs.freedom))
+    assert same(found, theirs)
     assert str(change) == "workflow: orchestrator - the rest"
 
 
 def test_an_interaction_is_a_difference_of_differences():
     cells = some_cells({"workflow": WORKFLOWS, "sharing": SHARINGS})
-    pair = {
-        one: found_in(cells, workflow=one, sharing="isolated").values - found_in(cells, workflow=one, sharing="shared").values
-        for one in WORKFLOWS
-    }  # fmt: skip
+    pair = {one: pair_of(cells, workflow=one) for one in WORKFLOWS}
     found = effect(cells, [ISOLATED, changes_of("workflow", WORKFLOWS)[0]], paired="sharing").estimate
     theirs = contrast([(1.0, pair["voting"]), (-0.5, pair["orchestrator"]), (-0.5, pair["evaluator"])])
-    assert (found.value, found.error, found.freedom) == pytest.approx((theirs.value, theirs.error, theirs.freedom))
+    assert same(found, theirs)
 
 
 def test_families_of_tasks_add_up_in_an_effect():
     axes = {"workflow": WORKFLOWS, "task": ("arithmetic", "functions"), "sharing": SHARINGS}
     cells = some_cells(axes, families=("task",))
     found = effect(cells, [ISOLATED], paired="sharing").estimate
-    each = [
-        effect(cells, [ISOLATED], paired="sharing", where={"task": task}).estimate for task in ("arithmetic", "functions")
-    ]  # fmt: skip
+    each = [effect(cells, [ISOLATED], paired="sharing", where={"task": task}).estimate for task in axes["task"]]
     theirs = weighted_sum(each, [0.5, 0.5])
-    assert (found.value, found.error, found.freedom) == pytest.approx((theirs.value, theirs.error, theirs.freedom))
+    assert same(found, theirs)
     assert found.tasks == 18
     task = effect(cells, changes_of("task", axes["task"]), paired="sharing").estimate
     assert task.value == pytest.approx(
@@ -130,9 +131,10 @@ def test_cells_with_other_seeds_are_parts_of_their_own():
     shared = cell({"sharing": "shared"}, source.random((4, 6)), seeds=(0, 1, 2, 3))
     turned = cell({"sharing": "isolated"}, source.random((4, 6)), seeds=(3, 2, 1, 0))
     other = cell({"sharing": "isolated"}, turned.values, seeds=(4, 5, 6, 7))
-    assert by_context([shared, turned], ISOLATED)[()] == contrast([(1.0, turned.values[::-1] - shared.values)])
+    paired = contrast([(1.0, turned.values[::-1] - shared.values)])
+    assert same(by_context([shared, turned], ISOLATED)[()], paired)
     apart = contrast([(1.0, other.values), (-1.0, shared.values)])
-    assert by_context([shared, other], ISOLATED)[()] == apart
+    assert same(by_context([shared, other], ISOLATED)[()], apart)
 
 
 def test_all_effects_have_the_main_ones_and_those_of_the_comparison_with_every_other_axis():
@@ -171,7 +173,10 @@ def test_what_is_no_design_is_refused_in_one_line():
 def test_omega_squared_of_one_factor_is_that_of_an_analysis_of_variance():
     """Each run has one accuracy: w^2 of the means of n runs is (SS_f - df MS_E) / (SS_f + MS_E), over n."""
     runs = np.random.default_rng(2).normal(0, 1, (3, 6)) + np.array([[0.0], [1.0], [3.0]])
-    cells = [cell({"a": label, "b": "x"}, np.tile(rows[:, None], (1, 4))) for label, rows in zip("pqr", runs, strict=True)]  # fmt: skip
+    cells = [
+        cell({"a": label, "b": "x"}, np.tile(accuracies[:, None], (1, 4)))
+        for label, accuracies in zip("pqr", runs, strict=True)
+    ]
     within = runs.var(axis=1, ddof=1).mean()
     between = 6 * np.square(runs.mean(axis=1) - runs.mean()).sum()
     assert between / 2 / within == pytest.approx(f_oneway(*runs).statistic)
@@ -219,22 +224,25 @@ def test_the_main_effect_over_six_cells_of_unequal_spread_covers_the_truth():
 
 
 def test_a_planted_interaction_is_found_where_it_is_and_nowhere_else():
-    """Isolated policies are 6 points ahead in one of three workflows: 5 seeds, 4 samples of 256 tasks."""
-    source, studies = np.random.default_rng(3), 200
-    more = shift_of(0.06, 0.1)
-    easy = difficulties(source, studies)
-    drawn = {
-        (workflow, sharing): answers(
-            source, studies, 5, 0.1, easy, 1.5 + more * (workflow == "orchestrator" and sharing == "isolated"), samples=4
-        )
-        for workflow, sharing in product(WORKFLOWS, SHARINGS)
-    }  # fmt: skip
+    """Isolated policies are 6 points ahead in one of three workflows, on two sets of tasks: 5 seeds, 4 samples."""
+    source, studies, more = np.random.default_rng(3), 120, shift_of(0.06, 0.1)
+    drawn = {}
+    for task in ("arithmetic", "functions"):
+        easy = difficulties(source, studies)
+        for workflow, sharing in product(WORKFLOWS, SHARINGS):
+            ability = 1.5 + more * (workflow == "orchestrator" and sharing == "isolated")
+            drawn[workflow, task, sharing] = answers(source, studies, 5, 0.1, easy, ability, samples=4)
     alone = interacts = 0
     by_workflow = changes_of("workflow", WORKFLOWS)[1]
     for study in range(studies):
-        cells = [cell({"workflow": one, "sharing": two}, values[study]) for (one, two), values in drawn.items()]
-        found = primary(by_context(cells, ISOLATED))
-        alone += [context for context, one in found.items() if one.rejected] == [("orchestrator",)]
+        cells = [
+            cell(dict(zip(("workflow", "task", "sharing"), labels, strict=True)), values[study], tasks=labels[1])
+            for labels, values in drawn.items()
+        ]
+        family = {
+            one: effect(cells, [ISOLATED], paired="sharing", where={"workflow": one}).estimate for one in WORKFLOWS
+        }
+        alone += [one for one, found in primary(family).items() if found.rejected] == ["orchestrator"]
         interacts += effect(cells, [ISOLATED, by_workflow], paired="sharing").estimate.low > 0
     assert alone / studies >= 0.9
     assert interacts / studies >= 0.9

@@ -1,6 +1,8 @@
 """Two methods compared: pairing, verdicts, what forbids one, and the sentence."""
 
 import json
+import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -256,3 +258,17 @@ def test_a_level_has_an_interval_over_seeds_and_tasks_or_over_tasks_alone():
     for empty in (np.zeros((0, 4)), np.zeros((3, 0))):
         with pytest.raises(RunError, match="nothing to average"):
             level(empty, difference=False)
+    with pytest.raises(ValueError, match="not from 0.5 to 3"):
+        level(np.array([[0.5, 3.0]]), difference=False)
+
+
+def test_differences_of_gains_can_be_compared():
+    one, other = constant("a", 1, tasks=400), constant("b", -1, tasks=400)
+    assert compare_methods(one, other).sentence.startswith("a is ahead by 200.0 points [")
+
+
+def test_the_page_of_statistics_shows_the_verdict_that_its_code_prints(capsys):
+    page = (Path(__file__).parent.parent / "docs" / "statistics.md").read_text(encoding="utf-8")
+    code, shown = (re.findall(rf"```{kind}\n(.*?)```", page, flags=re.DOTALL) for kind in ("python", "text"))
+    exec(code[0], {})
+    assert capsys.readouterr().out == shown[0]

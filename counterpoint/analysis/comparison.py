@@ -11,7 +11,7 @@ from typing import Any, Literal
 import numpy as np
 from scipy.stats import median_abs_deviation, skew
 
-from counterpoint.analysis.contrast import CONFIDENCE, Estimate, Outcomes, Part, contrast, over_tasks
+from counterpoint.analysis.contrast import CONFIDENCE, ROUNDING, Estimate, Outcomes, Part, contrast, over_tasks
 from counterpoint.analysis.intervals import Interval, interval
 from counterpoint.errors import ConfigError, RunError
 
@@ -202,12 +202,14 @@ def verdict_of(found: Estimate, tasks_alone: Interval, margin: float = MARGIN) -
 def level(values: Outcomes, *, difference: bool, confidence: float = CONFIDENCE) -> Level:
     """The mean of [seeds, tasks]; `difference` for values from -1 to 1 (a gain, a drop), otherwise from 0 to 1.
 
-    Raises RunError without a run or a task, and ValueError for an outcome that is missing.
+    Raises RunError without a run or a task, and ValueError for an outcome that is missing or out of this range.
     """
     if values.ndim != 2 or 0 in values.shape:
         raise RunError("there is nothing to average: no finished run has outcomes")
     alone = over_tasks([(1.0, values)])
     if not difference:
+        if values.min() < 0.0 or values.max() > 1.0 + ROUNDING:
+            raise ValueError(f"accuracies lie between 0 and 1, not from {values.min():g} to {values.max():g}")
         alone = interval([float(value) for value in values.mean(axis=0)])
     found = contrast([(1.0, values)], confidence) if min(values.shape) > 1 else None
     return Level(estimate=found, tasks_alone=alone, seeds=values.shape[0])

@@ -130,12 +130,18 @@ def check(parts: Sequence[Part], seeds: int, tasks: int = 2) -> None:
 def over_tasks(parts: Sequence[Part]) -> Interval:
     """The same sum with the paired interval over tasks alone: of these runs, not of their methods.
 
-    It is the only interval that one seed allows, and says nothing about the next seed. The sums of a task must lie
-    between -1 and 1, as differences of accuracies do. Raises ValueError as `contrast` does, except for one seed or one
-    task.
+    It is the only interval that one seed allows, and says nothing about the next seed. The sums of a task lie between
+    -1 and 1, as differences of accuracies do, or between -2 and 2, as differences of gains can. Raises ValueError as
+    `contrast` does, except for one seed or one task, and for a sum further from 0.
     """
     check(parts, seeds=1, tasks=1)
-    return paired_interval([float(value) for value in sums_by_task(parts)])
+    sums = sums_by_task(parts)
+    furthest = float(np.abs(sums).max())
+    if furthest > 2.0 + ROUNDING:
+        raise ValueError(f"an interval over tasks alone is one of accuracies: a task has the sum {furthest:g}")
+    bound = 1.0 if furthest <= 1.0 + ROUNDING else 2.0
+    found = paired_interval([float(value) for value in sums / bound])
+    return Interval(bound * found.value, bound * found.low, bound * found.high, found.n)
 
 
 def estimate(
