@@ -206,9 +206,9 @@ def test_one_run_is_unlike_the_rest(values, which):
 
 def test_a_healthy_study_is_seldom_called_unlike():
     source = np.random.default_rng(0)
-    for spread, low, high in ((0.02, 0.0, 0.05), (0.06, 0.05, 0.2), (1.0, 0.15, 0.27)):
-        found = [unlike_the_rest(runs) for runs in source.normal(0.0, spread, (500, 5)).tolist()]
-        assert low <= sum(one is not None for one in found) / 500 <= high
+    for spread, low, high in ((0.02, 0.0, 0.05), (0.06, 0.1, 0.3), (1.0, 0.1, 0.3)):
+        found = [unlike_the_rest(runs) for runs in source.normal(0.0, spread, (200, 5)).tolist()]
+        assert low <= sum(one is not None for one in found) / 200 <= high
 
 
 @pytest.mark.parametrize(
@@ -258,7 +258,7 @@ def test_a_level_has_an_interval_over_seeds_and_tasks_or_over_tasks_alone():
     for empty in (np.zeros((0, 4)), np.zeros((3, 0))):
         with pytest.raises(RunError, match="nothing to average"):
             level(empty, difference=False)
-    with pytest.raises(ValueError, match="not from 0.5 to 3"):
+    with pytest.raises(ValueError, match=r"not from 0\.5 to 3"):
         level(np.array([[0.5, 3.0]]), difference=False)
 
 

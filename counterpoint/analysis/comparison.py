@@ -11,7 +11,7 @@ from typing import Any, Literal
 import numpy as np
 from scipy.stats import median_abs_deviation, skew
 
-from counterpoint.analysis.contrast import CONFIDENCE, ROUNDING, Estimate, Outcomes, Part, contrast, over_tasks
+from counterpoint.analysis.contrast import CONFIDENCE, ROUNDING, Estimate, Outcomes, Part, check, contrast, over_tasks
 from counterpoint.analysis.intervals import Interval, interval
 from counterpoint.errors import ConfigError, RunError
 
@@ -206,8 +206,10 @@ def level(values: Outcomes, *, difference: bool, confidence: float = CONFIDENCE)
     """
     if values.ndim != 2 or 0 in values.shape:
         raise RunError("there is nothing to average: no finished run has outcomes")
-    alone = over_tasks([(1.0, values)])
-    if not difference:
+    check([(1.0, values)], seeds=1, tasks=1)
+    if difference:
+        alone = over_tasks([(1.0, values)])
+    else:
         if values.min() < 0.0 or values.max() > 1.0 + ROUNDING:
             raise ValueError(f"accuracies lie between 0 and 1, not from {values.min():g} to {values.max():g}")
         alone = interval([float(value) for value in values.mean(axis=0)])

@@ -106,7 +106,7 @@ def axes_of(cells: Sequence[CellOutcomes]) -> dict[str, tuple[str, ...]]:
 
 
 def changes_of(axis: str, levels: Sequence[str]) -> list[Change]:
-    """Of two levels the second against the first; of several, each against the rest."""
+    """The second of two levels against the first; of several, each against the rest."""
     if len(levels) == 2:
         return [Change(axis=axis, to=levels[1], against=(levels[0],))]
     return [Change(axis=axis, to=level, against=tuple(other for other in levels if other != level)) for level in levels]
@@ -324,7 +324,7 @@ def _variance_of_means(cells: Sequence[CellOutcomes]) -> float:
 
 
 def _interaction(means: NDArray[np.float64]) -> float:
-    """Of [cells, tasks]: the mean square of cells with tasks, divided by the number of tasks."""
+    """The mean square of cells with tasks in [cells, tasks], divided by the number of tasks."""
     count, tasks = means.shape
     if tasks < 2:
         return 0.0

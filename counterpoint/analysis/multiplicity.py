@@ -108,13 +108,13 @@ class Overview:
     """The paired differences of two methods over all cells of a study."""
 
     mean: float
-    """Of the means of cells."""
+    """The mean of the means of cells."""
     middle: float
     """Their interquartile mean: without the lowest and the highest quarter."""
     better: float
     """The mean over cells of the fraction of seeds with a positive difference; a difference of 0 counts as half."""
     p_value: float
-    """Of `anywhere`."""
+    """That of `anywhere`."""
     cells: int
 
 
