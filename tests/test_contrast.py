@@ -160,7 +160,9 @@ def test_intervals_over_seeds_and_tasks_cover_the_truth_and_those_over_tasks_alo
     Over 12,000 studies each, the gain is covered in 93.5 to 95.8 %, and equal methods are told apart in 2.1 to 5.9 %.
     """
     source = np.random.default_rng([seeds, int(100 * spread), 2])
-    gain, level, paired, apart, over = np.mean([rates(source, seeds, spread, 1000) for _ in range(6)], axis=0)
+    gain, level, paired, apart, over = np.mean(
+        [rates(source, seeds, spread, 1000) for _ in range(6 if seeds == 3 else 3)], axis=0
+    )
     assert honest(gain, spread)
     assert level >= 0.92  # 92.8 % with 3 seeds of the widest spread
     for found in (paired, apart):

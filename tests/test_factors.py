@@ -225,7 +225,7 @@ def test_the_main_effect_over_six_cells_of_unequal_spread_covers_the_truth():
 
 def test_a_planted_interaction_is_found_where_it_is_and_nowhere_else():
     """Isolated policies are 6 points ahead in one of three workflows, on two sets of tasks: 5 seeds, 4 samples."""
-    source, studies, more = np.random.default_rng(3), 120, shift_of(0.06, 0.1)
+    source, studies, more = np.random.default_rng(3), 100, shift_of(0.06, 0.1)
     drawn = {}
     for task in ("arithmetic", "functions"):
         easy = difficulties(source, studies)

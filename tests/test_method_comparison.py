@@ -163,6 +163,32 @@ def test_runs_that_agree_on_every_task_prove_nothing_about_other_tasks():
     assert compare_methods(constant("a", 1), constant("b", 0)).verdict == "ahead"
 
 
+def verdicts(difference, studies, source):
+    """The verdicts on simulated studies of two methods with a true difference, and the one that is ahead."""
+    found = []
+    for _ in range(studies):
+        runs = source.normal(0.0, 0.005, (2, 5, 1)) + source.normal(0.0, 0.05, (2, 1, 256))
+        values = 0.5 + runs + source.normal(0.0, 0.05, (2, 5, 256)) + np.array([difference, 0.0])[:, None, None]
+        better, worse = (
+            Side(name=name, seeds=(0, 1, 2, 3, 4), values=one)
+            for name, one in zip(("better", "worse"), values, strict=True)
+        )
+        one = compare_methods(better, worse)
+        found.append((one.verdict, one.leader))
+    return found
+
+
+def test_verdicts_err_in_as_few_studies_as_they_say():
+    source = np.random.default_rng(12)
+    equal = verdicts(0.0, 300, source)
+    assert sum(verdict == "ahead" for verdict, _ in equal) / 300 <= 0.06
+    assert sum(verdict == "alike" for verdict, _ in equal) / 300 >= 0.9
+    apart = verdicts(0.03, 300, source)
+    assert sum(verdict == "alike" for verdict, _ in apart) / 300 <= 0.04
+    assert all(leader != "worse" for _, leader in apart)
+    assert sum(leader == "better" for _, leader in apart) / 300 >= 0.9
+
+
 def test_tasks_left_out_are_a_warning_above_5_percent():
     isolated, shared = sides()
     assert compare_methods(isolated, shared, left_out=13).warnings == ()  # 13 of 269 is 4.8 %
