@@ -195,6 +195,9 @@ def test_omega_squared_finds_the_factors_that_made_the_means():
     assert found["sharing", "rate"] == pytest.approx(0.0, abs=0.02)
     assert found["workflow", "sharing"] > 0.3
     assert 0.9 < sum(found.values()) < 1.05
+    empty = cell({"workflow": "voting", "sharing": "mixed", "rate": "x1"}, np.zeros((0, 9)), tasks="")
+    assert {one.axes: one.omega_squared for one in shares([*cells, empty])} == found
+    assert effect([*cells, empty], [Change(axis="sharing", to="mixed", against=("shared",))]).estimate is None
     partial = {one.axes: one for one in shares(cells[:2] + cells[4:])}
     assert partial["workflow", "sharing"].freedom == 1  # the excluded cells leave one of its two differences
     confounded = shares([found_in(cells, workflow=one, sharing=two, rate="x1")

@@ -216,8 +216,10 @@ def shares(cells: Sequence[CellOutcomes]) -> list[Share]:
 
     (SS_f - df_f V) / (SS_total + V), at least 0, with SS_f what the factor explains beyond all others that do not
     contain it (in a balanced design: of itself), and V the mean variance of a cell's mean: between seeds and, as the
-    tasks are the same, of tasks with cells. Raises RunError as `axes_of` does, or if no cell has two seeds.
+    tasks are the same, of tasks with cells. Cells without a run are left out. Raises RunError as `axes_of` does, or if
+    no cell has two seeds.
     """
+    cells = [cell for cell in cells if cell.values.size]
     axes = axes_of(cells)
     means = np.array([cell.values.mean() for cell in cells])
     columns: dict[tuple[str, ...], NDArray[np.float64]] = {
