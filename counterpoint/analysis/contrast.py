@@ -1,15 +1,18 @@
 """Differences between methods, over seeds and tasks: seeds are the unit, and every task is played with every seed.
 
 An interval over tasks alone (`intervals.py`) is one of this run, not of its method: it does not know how much the
-next seed would differ. `contrast` estimates both parts of the variance.
+next seed would differ. `contrast` estimates both parts of the variance; `over_tasks` is what one seed allows. The
+formulas, with their simulated error rates, are in `docs/statistics.md`.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import t as student
+
+from counterpoint.analysis.intervals import Interval, paired_interval
 
 Outcomes = NDArray[np.float64]
 """[seeds, tasks]: the mean outcome of each task with each seed, or a difference of two of them."""
@@ -17,6 +20,8 @@ Part = tuple[float, Outcomes]
 """A weight, and the outcomes that it multiplies; all parts have the same tasks, their seeds are independent."""
 CONFIDENCE = 0.95
 POWER = 0.8
+ROUNDING = 1e-12
+"""A standard error below this multiple of the largest outcome is rounding, and is 0."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,7 +41,20 @@ class Estimate:
     """The seeds of the part that has fewest."""
     tasks: int
     visible: float
-    """The smallest true value that would be found different from 0 in 80 % of such studies."""
+    """The smallest true value that would be found different from 0, at 95 %, in 80 % of such studies."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Terms:
+    """The mean squares of a contrast, weighted: its variance is made of them."""
+
+    value: float
+    seeds: tuple[float, ...]
+    """w² MS_S / (K J) of each part: the variance of its mean over seeds, noise included."""
+    noise: tuple[float, ...]
+    """w² MS_E / (K J) of each part: the share of the noise in that variance, and in that of the tasks."""
+    tasks: float
+    """T / J: the variance of the mean over tasks, noise included."""
 
 
 def contrast(parts: Sequence[Part], confidence: float = CONFIDENCE) -> Estimate:
@@ -47,45 +65,94 @@ def contrast(parts: Sequence[Part], confidence: float = CONFIDENCE) -> Estimate:
         S = sum s_c,  s_c = w_c^2 MS_S,c / (K_c J)      E = sum w_c^2 MS_E,c / (K_c J)      T = variance of the u_j
         V = max(S + T/J - E, S, T/J)                    nu = V^2 / (sum s_c^2 / (K_c - 1) + (T/J)^2 / (J - 1))
 
-    and the interval is the value plus or minus t(nu) sqrt(V) (crossed random effects; Satterthwaite 1946). Raises
-    ValueError if a part has fewer than 2 seeds, there are fewer than 2 tasks, or the parts have different tasks.
+    and the interval is the value plus or minus t(nu) sqrt(V) (crossed random effects; Satterthwaite 1946). It needs
+    at least 2 seeds per part and 2 tasks; with one seed, `over_tasks` gives the interval that there is. Raises
+    ValueError for fewer, for no part, for parts with different numbers of tasks, and for an outcome that is missing.
     """
+    found = terms(parts)
+    seeds = sum(found.seeds)
+    variance = max(seeds + found.tasks - sum(found.noise), seeds, found.tasks)
+    counts = [values.shape[0] for _, values in parts]
     tasks = parts[0][1].shape[1]
-    if tasks < 2 or any(found.shape[0] < 2 or found.shape[1] != tasks for _, found in parts):
-        raise ValueError("a contrast needs at least 2 seeds per part and 2 tasks, the same ones in every part")
-    value, seeds, rest, spent = 0.0, 0.0, 0.0, 0.0
-    by_task = np.zeros(tasks)
+    largest = max(abs(weight) * float(np.abs(values).max()) for weight, values in parts)
+    error = float(variance**0.5)
+    if error <= ROUNDING * largest:
+        return estimate(found.value, 0.0, float(min(counts) - 1), seeds=min(counts), tasks=tasks, confidence=confidence)
+    used = sum(own**2 / (count - 1) for own, count in zip(found.seeds, counts, strict=True))
+    freedom = variance**2 / (used + found.tasks**2 / (tasks - 1))
+    return estimate(found.value, error, float(freedom), seeds=min(counts), tasks=tasks, confidence=confidence)
+
+
+def terms(parts: Sequence[Part]) -> Terms:
+    """The terms of the variance of a contrast; raises ValueError as `contrast` does."""
+    check(parts, seeds=2)
+    value, seeds, noise = 0.0, [], []
     for weight, found in parts:
-        count = found.shape[0]
+        count, tasks = found.shape
         mean, of_seeds, of_tasks = found.mean(), found.mean(axis=1), found.mean(axis=0)
-        own = weight**2 * np.square(of_seeds - mean).sum() / ((count - 1) * count)
+        seeds.append(float(weight**2 * np.square(of_seeds - mean).sum() / ((count - 1) * count)))
         residual = np.square(found - of_seeds[:, None] - of_tasks[None, :] + mean).sum() / ((count - 1) * (tasks - 1))
-        value += weight * mean
-        by_task += weight * of_tasks
-        seeds += own
-        spent += own**2 / (count - 1)
-        rest += weight**2 * residual / (count * tasks)
-    over_tasks = by_task.var(ddof=1) / tasks
-    variance = max(seeds + over_tasks - rest, seeds, over_tasks)
-    used = spent + over_tasks**2 / (tasks - 1)
-    freedom = variance**2 / used if used > 0 else float(min(found.shape[0] for _, found in parts) - 1)
-    return estimate(
-        float(value),
-        float(variance**0.5),
-        float(freedom),
-        seeds=min(found.shape[0] for _, found in parts),
-        tasks=tasks,
-        confidence=confidence,
+        noise.append(float(weight**2 * residual / (count * tasks)))
+        value += float(weight * mean)
+    by_task = sums_by_task(parts)
+    return Terms(
+        value=value, seeds=tuple(seeds), noise=tuple(noise), tasks=float(by_task.var(ddof=1) / by_task.shape[0])
     )
+
+
+def sums_by_task(parts: Sequence[Part]) -> NDArray[np.float64]:
+    """[tasks]: the weighted sum of the parts' means over seeds, for each task alone."""
+    return np.asarray(sum(weight * found.mean(axis=0) for weight, found in parts), dtype=np.float64)
+
+
+def check(parts: Sequence[Part], seeds: int, tasks: int = 2) -> None:
+    """Raises ValueError unless there are parts, of that many seeds and tasks at least, with finite outcomes."""
+    if not parts:
+        raise ValueError("a contrast needs at least one part")
+    for weight, found in parts:
+        if found.ndim != 2 or found.shape[0] < seeds or found.shape[1] < tasks:
+            raise ValueError(
+                f"a contrast needs an array [seeds, tasks] of at least {seeds} by {tasks} per part, not "
+                f"{list(found.shape)}"
+            )
+        if found.shape[1] != parts[0][1].shape[1]:
+            raise ValueError(
+                f"a contrast needs the same tasks in every part, not {parts[0][1].shape[1]} and {found.shape[1]}"
+            )
+        if not np.isfinite(weight):
+            raise ValueError(f"the weight of a part must be a finite number, not {weight}")
+        if missing := int(np.count_nonzero(~np.isfinite(found))):
+            raise ValueError(
+                f"{missing} of {found.size} outcomes are missing or not finite: leave their tasks out of every part"
+            )
+
+
+def over_tasks(parts: Sequence[Part]) -> Interval:
+    """The same sum with the paired interval over tasks alone: of these runs, not of their methods.
+
+    It is the only interval that one seed allows, and says nothing about the next seed. The sums of a task lie between
+    -1 and 1, as differences of accuracies do, or between -2 and 2, as differences of gains can. Raises ValueError as
+    `contrast` does, except for one seed or one task, and for a sum further from 0.
+    """
+    check(parts, seeds=1, tasks=1)
+    sums = sums_by_task(parts)
+    furthest = float(np.abs(sums).max())
+    if furthest > 2.0 + ROUNDING:
+        raise ValueError(f"an interval over tasks alone is one of accuracies: a task has the sum {furthest:g}")
+    bound = 1.0 if furthest <= 1.0 + ROUNDING else 2.0
+    found = paired_interval([float(value) for value in sums / bound])
+    return Interval(bound * found.value, bound * found.low, bound * found.high, found.n)
 
 
 def estimate(
     value: float, error: float, freedom: float, *, seeds: int, tasks: int, confidence: float = CONFIDENCE
 ) -> Estimate:
     """The t interval of a value with a standard error and its degrees of freedom; without error it has no width."""
+    if not 0.0 < confidence < 1.0:
+        raise ValueError(f"the confidence of an interval is between 0 and 1, not {confidence}")
     reach = float(student.ppf(0.5 + confidence / 2, freedom)) * error
-    p_value = float(2 * student.sf(abs(value) / error, freedom)) if error > 0 else float(value == 0)
-    visible = float(student.ppf(0.975, freedom) + student.ppf(POWER, freedom)) * error
+    p_value = float(2 * student.sf(abs(value) / error, freedom)) if error > 0 else float(abs(value) <= ROUNDING)
+    visible = float(student.ppf(0.5 + CONFIDENCE / 2, freedom) + student.ppf(POWER, freedom)) * error
     return Estimate(
         value=value,
         low=value - reach,
@@ -96,4 +163,36 @@ def estimate(
         seeds=seeds,
         tasks=tasks,
         visible=visible,
+    )
+
+
+def at_confidence(found: Estimate, confidence: float) -> Estimate:
+    """The same estimate with the interval of another confidence."""
+    reach = float(student.ppf(0.5 + confidence / 2, found.freedom)) * found.error
+    return replace(found, low=found.value - reach, high=found.value + reach)
+
+
+def weighted_sum(
+    estimates: Sequence[Estimate], weights: Sequence[float] | None = None, confidence: float = CONFIDENCE
+) -> Estimate:
+    """The sum, weighted if there are weights, of independent estimates: those of families of tasks, for example.
+
+    Values and variances add up, V = sum w_i^2 V_i, and nu = V^2 / sum((w_i^2 V_i)^2 / nu_i) (Welch 1947). The tasks are
+    those of all estimates, the seeds those of the one with fewest. Raises ValueError without an estimate, or with
+    another number of weights.
+    """
+    if not estimates:
+        raise ValueError("a sum of estimates needs at least one")
+    factors = [1.0] * len(estimates) if weights is None else list(weights)
+    if len(factors) != len(estimates):
+        raise ValueError(f"there are {len(factors)} weights for {len(estimates)} estimates")
+    variances = [(weight * found.error) ** 2 for weight, found in zip(factors, estimates, strict=True)]
+    used = sum(part**2 / found.freedom for part, found in zip(variances, estimates, strict=True))
+    return estimate(
+        sum(weight * found.value for weight, found in zip(factors, estimates, strict=True)),
+        sum(variances) ** 0.5,
+        sum(variances) ** 2 / used if used > 0 else min(found.freedom for found in estimates),
+        seeds=min(found.seeds for found in estimates),
+        tasks=sum(found.tasks for found in estimates),
+        confidence=confidence,
     )
