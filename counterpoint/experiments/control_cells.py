@@ -53,7 +53,6 @@ def _of_seed(cells: Iterable[Cell], agents: Iterable[Alone], seed: int) -> list[
 
 def _measure_of_seed(measure: Measure, first: int, seed: int) -> Measure:
     """The evaluation of the runs with another seed than the first."""
-
     cell = f"{measure.cell.removesuffix(f'-s{first}')}-s{seed}"
     arguments = tuple(one.replace(f"{{{measure.cell}}}", f"{{{cell}}}") for one in measure.arguments)
     return replace(measure, cell=cell, needs=(cell,), arguments=arguments)
