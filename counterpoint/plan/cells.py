@@ -28,6 +28,7 @@ from counterpoint.tasks.base import Splits
 if TYPE_CHECKING:
     from counterpoint.base_model import BaseSize
     from counterpoint.chat import Chat
+    from counterpoint.learners.footprint import Footprint
 
 T = TypeVar("T")
 _STAND_IN = ModelConfig(path="micro-medium")
@@ -106,7 +107,7 @@ def _estimates(plan: Plan, known: Known, *, complete: bool) -> dict[str, Any]:
         "calls": len(plan.rehearsal.calls),
         "calls_per_step": plan.calls_per_step,
         "not_called": list(plan.not_called),
-        "memory": _memory(plan) if complete else None,
+        "memory": _memory(plan, known) if complete else None,
         "step_seconds": step,
         "evaluation_seconds": None if step is None else step * _FORWARD * evaluated / episodes,
         "adapters": sum(plan.adapter_parameters(name) for name in trained) * _BYTES_PER_NUMBER * _ADAPTER_AND_MOMENTS,
@@ -116,9 +117,15 @@ def _estimates(plan: Plan, known: Known, *, complete: bool) -> dict[str, Any]:
     }
 
 
-def _memory(plan: Plan) -> int | None:
+def _memory(plan: Plan, known: Known) -> int | None:
+    from counterpoint.plan.memory import look
+
+    def once(model: ModelConfig, rank: int, checkpointing: bool) -> "Footprint":
+        key = f"{model.model_dump_json()} {rank} {checkpointing}"
+        return known.of("footprint", key, lambda: look(model, rank, checkpointing))
+
     try:
-        return plan.memory().peak
+        return plan.memory(once).peak
     except ModelError:
         return None
 

@@ -20,7 +20,7 @@ from counterpoint.stage import Setup
 
 if TYPE_CHECKING:
     from counterpoint.base_model import BaseSize
-    from counterpoint.plan.memory import Memory, Turn
+    from counterpoint.plan.memory import Look, Memory, Turn
 
 _MATRIX = 1024
 
@@ -95,14 +95,19 @@ class Plan:
         """The trainable parameters of a policy: rank * (inputs + outputs), summed over its adapted layers."""
         return self.settings[policy].rank * self.sizes[policy].linear_width
 
-    def memory(self) -> "Memory":
-        """Peak memory of sampler and learner, if every reply is as long as it may be."""
+    def memory(self, look: "Look | None" = None) -> "Memory":
+        """Peak memory of sampler and learner, if every reply is as long as it may be.
+
+        `look` finds the footprint of a base. Raises ModelError if one cannot be found.
+        """
+        from counterpoint.plan.memory import look as anew
         from counterpoint.plan.memory import memory_of
 
-        own = {policy: self.settings[policy] for policy in self.sizes}
-        return memory_of(
-            self.config, own, self._turns(), most_tasks=max(self.splits["validation"], self.splits["test"])
+        own, most = (
+            {policy: self.settings[policy] for policy in self.sizes},
+            max(self.splits["validation"], self.splits["test"]),
         )
+        return memory_of(self.config, own, self._turns(), most_tasks=most, look=look or anew)
 
     def _turns(self) -> "list[Turn]":
         """The calls of the rehearsal; those that quote no reply are asked alike in every episode of a task."""
