@@ -302,6 +302,10 @@ class EvaluationConfig(Section):
     the last."""
     samples: Annotated[int, Field(ge=1)] = 1
     """The number of episodes per task in each evaluation."""
+    final_samples: Annotated[int, Field(ge=0)] = 0
+    """The number of episodes per task with which the checkpoints of the base, the peak and the last three evaluations
+    are evaluated again on the test split when training ends; 0: they are not. The summary is made from these. Every
+    evaluation needs a checkpoint, so `run.save_every` must divide `every`."""
     temperature: Annotated[float, Field(gt=0)] = 1.0
     """The sampling temperature in evaluations."""
 

@@ -10,6 +10,7 @@ from counterpoint.errors import ConfigError, unknown
 from counterpoint.experiments.cells import Cell, Measure, Study
 from counterpoint.experiments.names import check_label, check_names, joined
 from counterpoint.experiments.overrides import text_of
+from counterpoint.experiments.resolved import some_of
 from counterpoint.experiments.single_agents import Alone, Compared, compared, notes_on_calls, of_seed, single_agents
 from counterpoint.experiments.study_file import EVALUATED, ControlTable
 from counterpoint.options import Spec
@@ -120,19 +121,13 @@ def _evaluations(
             without.append(group)
     if not found:
         raise ConfigError(f"control {table.name!r}: {_why_not(table)} in any cell")
-    note = f"{table.name}: not for {counted_cells(without)}, in which {_why_not(table)}"
+    note = f"{table.name}: not for {some_of(without)}, in which {_why_not(table)}"
     return found, [note] if without else []
 
 
 def _why_not(table: ControlTable) -> str:
     of = f" among {', '.join(table.roles)}" if table.roles else ""
     return f"no two roles{of} have one policy each, and different ones" if table.name == "swap" else f"no role{of} is"
-
-
-def counted_cells(groups: Sequence[str]) -> str:
-    """A few names of cells, and how many more there are."""
-    more = f" and {len(groups) - 2} more" if len(groups) > 2 else ""
-    return ", ".join(groups[:2]) + more
 
 
 def _of_agent(table: ControlTable, agent: Alone, among: Compared) -> list[Measure]:
@@ -171,7 +166,7 @@ def _of_cell(table: ControlTable, cell: Cell, config: Config) -> list[Measure]:
 
 
 def _measure(table: ControlTable, name: str, cell: Cell, config: Config, changes: Sequence[str]) -> Measure:
-    samples = table.samples or getattr(config.evaluation, "final_samples", 0) or _SAMPLES
+    samples = table.samples or config.evaluation.final_samples or _SAMPLES
     asked = ("--step", table.of, "--samples", str(samples))
     return Measure(
         name=name,

@@ -1,6 +1,6 @@
 """The recipes of a study's cells, and errors of many cells told at once."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from counterpoint.config import Config
 from counterpoint.errors import CounterpointError, counted
@@ -32,14 +32,17 @@ def told_together(failed: Mapping[str, str], of: int) -> str:
     cells: dict[str, list[str]] = {}
     for group, reason in failed.items():
         cells.setdefault(reason, []).append(group)
-    lines = [f"{_listed(groups, of)}: {reason}" for reason, groups in cells.items()]
+    lines = [
+        f"{'every cell' if len(groups) == of > 1 else some_of(groups)}: {reason}" for reason, groups in cells.items()
+    ]
+        f"{'every cell' if len(groups) == of > 1 else some_of(groups)}: {reason}" for reason, groups in cells.items()
+    ]
     if len(lines) == 1:
         return lines[0]
     return f"{len(failed)} of {counted(of, 'cell')} cannot be run:\n" + "\n".join(f"  {line}" for line in lines)
 
 
-def _listed(groups: list[str], of: int) -> str:
-    if len(groups) == of > 1:
-        return "every cell"
-    named = ", ".join(groups[:_MOST_NAMED])
-    return named + (f" and {len(groups) - _MOST_NAMED} more" if len(groups) > _MOST_NAMED else "")
+def some_of(groups: Sequence[str]) -> str:
+    """A few names of cells, and how many more there are."""
+    more = len(groups) - _MOST_NAMED
+    return ", ".join(groups[:_MOST_NAMED]) + (f" and {more} more" if more > 0 else "")

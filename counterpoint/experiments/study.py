@@ -11,7 +11,7 @@ from counterpoint.experiments.control_cells import expand_controls
 from counterpoint.experiments.names import check_label, check_names, joined
 from counterpoint.experiments.overrides import in_order, overrides_in
 from counterpoint.experiments.selection import selected
-from counterpoint.experiments.study_file import StudyFile, exclusions, find_study, read_study
+from counterpoint.experiments.study_file import Labels, StudyFile, exclusions, find_study, read_study
 from counterpoint.recipe import find_recipe, load_config
 
 _RECIPE = "recipe"
@@ -26,6 +26,14 @@ class Group(NamedTuple):
     labels: Mapping[str, str]
     recipe: str
     overrides: tuple[str, ...]
+
+
+class _Condition(NamedTuple):
+    """Keys for some combinations of labels."""
+
+    name: str
+    where: Sequence[Mapping[str, str]]
+    keys: Mapping[str, str]
 
 
 def load_study(name_or_path: str | Path, only: Sequence[str] = (), seeds: Sequence[int] | None = None) -> Study:
@@ -182,48 +190,71 @@ def _recipe(name: object, folder: Path, where: str) -> str:
 
 def _left_out(file: StudyFile) -> list[Excluded]:
     """The combinations that `[[except]]` names. Raises ConfigError if an axis or a label does not exist."""
+    return [
+        Excluded(where=where, reason=one.reason)
+        for number, one in enumerate(exclusions(file), start=1)
+        for where in _combinations(file, one.where, f"except {number}")
+    ]
+
+
+def _combinations(file: StudyFile, given: Labels, what: str) -> list[dict[str, str]]:
+    """Every combination of the labels of a `where`. Raises ConfigError if an axis or a label does not exist."""
+    choices = {axis: [labels] if isinstance(labels, str) else labels for axis, labels in given.items()}
+    for axis, labels in choices.items():
+        if axis not in file.axes:
+            raise ConfigError(f"{what}: " + unknown("axis", axis, file.axes))
+        for label in labels:
+            if label not in file.axes[axis]:
+                raise ConfigError(f"{what}: " + unknown(f"label of axis {axis!r}", label, file.axes[axis]))
+        if not labels:
+            raise ConfigError(f"{what}: axis {axis!r} has no labels, so that it matches nothing")
+    return [dict(zip(choices, chosen, strict=True)) for chosen in product(*choices.values())]
+
+
+def _conditions(file: StudyFile, folder: Path) -> list[_Condition]:
+    """The keys of `[[when]]`. Raises ConfigError for labels and keys that cannot be used."""
     found = []
-    for number, one in enumerate(exclusions(file), start=1):
-        where = f"except {number}"
-        for axis, labels in one.where.items():
-            if axis not in file.axes:
-                raise ConfigError(f"{where}: " + unknown("axis", axis, file.axes))
-            for label in [labels] if isinstance(labels, str) else labels:
-                if label not in file.axes[axis]:
-                    raise ConfigError(f"{where}: " + unknown(f"label of axis {axis!r}", label, file.axes[axis]))
-            if not labels:
-                raise ConfigError(f"{where}: axis {axis!r} has no labels, so that nothing is left out")
-        choices = [[labels] if isinstance(labels, str) else labels for labels in one.where.values()]
-        found += [
-            Excluded(where=dict(zip(one.where, chosen, strict=True)), reason=one.reason) for chosen in product(*choices)
-        ]
+    for number, one in enumerate(file.when, start=1):
+        what = f"when {number}"
+        if _RECIPE in one.set:
+            raise ConfigError(f"{what} sets {_RECIPE}: only an axis can replace the base recipe")
+        keys = _keys(one.set, f"{what}: set", folder)
+        found.append(_Condition(what, _combinations(file, one.where, what), keys))
     return found
 
 
 def _groups(
     file: StudyFile, tables: Mapping[str, Mapping[str, Mapping[str, str]]], left_out: Sequence[Excluded], folder: Path
 ) -> list[Group]:
-    """Every combination of labels that is not left out."""
+    """Every combination of labels that is not left out.
+
+    Raises ConfigError for keys that contradict each other, and for exclusions and conditions that match nothing.
+    """
     base = _recipe(file.recipe, folder, _RECIPE)
     if _RECIPE in file.set:
         raise ConfigError("set.recipe: the recipe of every cell is the key `recipe` of the study")
-    every = _keys(file.set, "set", folder)
-    groups, used = [], set[int]()
+    every, conditions = _keys(file.set, "set", folder), _conditions(file, folder)
+    groups, used, applied = [], set[int](), set[str]()
     for chosen in product(*(list(labels) for labels in tables.values())):
         labels = dict(zip(tables, chosen, strict=True))
         matching = [place for place, one in enumerate(left_out) if one.where.items() <= labels.items()]
         used.update(matching[:1])
         if matching:
             continue
-        keys = {**every, **_merged({f"axes.{axis}.{label}": tables[axis][label] for axis, label in labels.items()})}
-        recipe = keys.pop(_RECIPE, base)
-        groups.append(Group(labels, recipe, in_order(keys)))
+        special = [one for one in conditions if any(where.items() <= labels.items() for where in one.where)]
+        applied.update(one.name for one in special)
+        own = _merged({f"axes.{axis}.{label}": tables[axis][label] for axis, label in labels.items()})
+        keys = {**every, **own, **_merged({one.name: one.keys for one in special})}
+        groups.append(Group(labels, keys.pop(_RECIPE, base), in_order(keys)))
     for place, one in enumerate(left_out):
         if place not in used:
             shown = ", ".join(f"{axis} = {label}" for axis, label in one.where.items())
             raise ConfigError(f"except: {shown} leaves out nothing that is not left out already")
     if not groups:
         raise ConfigError("[[except]] leaves out every combination: no cell is left")
+    for condition in conditions:
+        if condition.name not in applied:
+            raise ConfigError(f"{condition.name} matches no cell: all of its combinations are left out")
     return groups
 
 
@@ -235,7 +266,7 @@ def _merged(tables: Mapping[str, Mapping[str, str]]) -> dict[str, str]:
         for key, value in table.items():
             if keys.setdefault(key, value) != value:
                 both = f"{origin[key]} sets {key} = {keys[key]}, {where} sets {key} = {value}"
-                raise ConfigError(f"{both}: leave the combination out with [[except]], or set the key in one axis")
+                raise ConfigError(f"{both}: set it in one of them, or for combinations in [[when]]")
             origin.setdefault(key, where)
     return keys
 

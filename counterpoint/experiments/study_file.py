@@ -28,6 +28,15 @@ class Exclusion(Section):
     """The reason, which reports show."""
 
 
+class Condition(Section):
+    """Keys of the recipe for some combinations of labels, over those of the axes."""
+
+    where: Annotated[Labels, Field(min_length=1)]
+    """Axis -> a label or a list of labels; all of them must apply."""
+    set: Annotated[dict[str, Any], Field(min_length=1)]
+    """Keys of the recipe."""
+
+
 class ControlTable(Section):
     """A control: runs of their own, or evaluations of the study's runs."""
 
@@ -74,6 +83,8 @@ class _StudyFile(Section):
     """Keys of the recipe, for every cell."""
     axes: Annotated[dict[str, dict[str, dict[str, Any]]], Field(min_length=1)]
     """Axis -> label -> keys of the recipe; `recipe` replaces the base recipe."""
+    when: list[Condition] = []
+    """Keys of the recipe for combinations of labels, such as the rounds of one workflow on one task."""
     controls: list[ControlTable] = []
     """The controls."""
 

@@ -6,6 +6,7 @@ on this machine is listed as `missing`, and the rest is planned without it.
 """
 
 import json
+import math
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import redirect_stdout
@@ -33,10 +34,12 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 _STAND_IN = ModelConfig(path="micro-medium")
 """The model whose chat format a rehearsal uses where that of the recipe is not here."""
-_STAND_IN_TASK = Spec(name="arithmetic")
 _STAND_IN_JUDGE = Spec(name="task")
 _BYTES_PER_NUMBER = 4
 _ADAPTER_AND_MOMENTS = 3
+_TRAINED = 6
+_EVALUATED = 3
+"""Bytes per generated token in the records of training steps and of evaluations, as docs/run_directory.md has them."""
 _FORWARD = 0.25
 """The operations of a token that is only generated, as a fraction of those of one that is also learned from."""
 
@@ -77,12 +80,14 @@ def planned_cell(config: Config, known: Known) -> dict[str, Any]:
     """The plan of one cell, for JSON.
 
     `calls`: per episode, at most. `memory`: bytes at the peak, null if unknown. `step_seconds` and
-    `evaluation_seconds`: floors on this machine; null if unknown. `adapters`: bytes of a checkpoint. `test_tasks`: a
-    fingerprint. `warnings`, `missing`: lines. Raises CounterpointError for whatever keeps the cell from starting.
+    `evaluation_seconds`: floors on this machine; null if unknown. `disk`: bytes of the finished run. `test_tasks`: a
+    fingerprint, empty if the data is not here. `warnings`, `missing`: lines. Raises CounterpointError for whatever
+    keeps the cell from starting.
     """
     missing: list[str] = []
     _kept(missing, lambda: check_parts(config))
-    setup = looked_up(config, _tasks(config, known, missing))
+    tasks = _kept(missing, lambda: _tasks(config, known))
+    setup = looked_up(config, _stand_in(config, known) if tasks is None else tasks)
     models = {name: own.model for name, own in setup.settings.items() if own.endpoint is None}
     sizes: dict[str, BaseSize] = {}
     for name, model in models.items():
@@ -94,7 +99,8 @@ def planned_cell(config: Config, known: Known) -> dict[str, Any]:
     for name, settings in setup.settings.items():
         if settings.adapter:
             Adapter.read(Path(settings.adapter).expanduser(), policy=name)
-    return {**_estimates(plan, known, complete=len(sizes) == len(models)), "missing": list(dict.fromkeys(missing))}
+    found = {**_estimates(plan, known, complete=len(sizes) == len(models)), "missing": list(dict.fromkeys(missing))}
+    return found if tasks is not None else {**found, "test_tasks": "", "warnings": []}
 
 
 def _estimates(plan: Plan, known: Known, *, complete: bool) -> dict[str, Any]:
@@ -102,7 +108,6 @@ def _estimates(plan: Plan, known: Known, *, complete: bool) -> dict[str, Any]:
     episodes = config.rollout.tasks_per_step * config.rollout.group_size
     evaluated = (splits["validation"] + splits["test"]) * config.evaluation.samples
     step = plan.operations_per_step() / _rate(config, known) if complete and config.model.device == "cpu" else None
-    trained = [name for name in plan.sizes if plan.settings[name].trainable]
     return {
         "calls": len(plan.rehearsal.calls),
         "calls_per_step": plan.calls_per_step,
@@ -110,11 +115,28 @@ def _estimates(plan: Plan, known: Known, *, complete: bool) -> dict[str, Any]:
         "memory": _memory(plan, known) if complete else None,
         "step_seconds": step,
         "evaluation_seconds": None if step is None else step * _FORWARD * evaluated / episodes,
-        "adapters": sum(plan.adapter_parameters(name) for name in trained) * _BYTES_PER_NUMBER * _ADAPTER_AND_MOMENTS,
+        "disk": _disk(plan, evaluated / episodes),
         "tasks": splits,
         "test_tasks": plan.setup.tasks.fingerprints()["test"],
         "warnings": list(plan.warnings),
     }
+
+
+def _disk(plan: Plan, steps_per_evaluation: float) -> int:
+    """Bytes of a finished run: checkpoints, and the records of training and evaluations at the largest lengths.
+
+    An evaluation plays as many episodes as `steps_per_evaluation` training steps.
+    """
+    config = plan.config
+    adapters = {name: plan.adapter_parameters(name) for name in plan.sizes if plan.settings[name].trainable}
+    averages = any(one.name == "persistence" for one in config.diagnostics)
+    speakers = {policy.name: len(policy.roles) if averages else 0 for policy in plan.setup.routing.policies}
+    checkpoint = sum(count * (_ADAPTER_AND_MOMENTS + speakers[name]) for name, count in adapters.items())
+    saved = 1 + math.ceil(config.run.steps / config.run.save_every)
+    evaluated = 1 + math.ceil(config.run.steps / config.evaluation.every)
+    tokens = plan.calls_per_step * config.rollout.max_tokens
+    record = tokens * (_TRAINED * config.run.steps + _EVALUATED * evaluated * steps_per_evaluation)
+    return round(checkpoint * _BYTES_PER_NUMBER * saved + record)
 
 
 def _memory(plan: Plan, known: Known) -> int | None:
@@ -144,8 +166,8 @@ def _kept(missing: list[str], look: Callable[[], T]) -> T | None:
         return None
 
 
-def _tasks(config: Config, known: Known, missing: list[str]) -> Splits:
-    """The recipe's tasks, whose judge has been started once; where their data is not here, those of a stand-in."""
+def _tasks(config: Config, known: Known) -> Splits:
+    """The recipe's tasks, whose judge has been started once."""
 
     def loaded() -> Splits:
         splits = load_tasks(config.task, config.sandbox, config.judge)
@@ -153,10 +175,15 @@ def _tasks(config: Config, known: Known, missing: list[str]) -> Splits:
         return splits
 
     key = "".join(one.model_dump_json() for one in (config.task, config.sandbox, config.judge))
-    found = _kept(missing, lambda: known.of("tasks", key, loaded))
-    if found is not None:
-        return found
-    return known.of("tasks", "", lambda: load_tasks(_STAND_IN_TASK, config.sandbox, _STAND_IN_JUDGE))
+    return known.of("tasks", key, loaded)
+
+
+def _stand_in(config: Config, known: Known) -> Splits:
+    """Tasks for a rehearsal, where the data of the recipe's is not here; as many as it says, if it does."""
+    given = config.task.options
+    counts = {split: given[split] for split in ("validation", "test") if isinstance(given.get(split), int)}
+    spec = Spec.model_validate({"name": "arithmetic", "operands": 4, "high": 99, **counts})
+    return known.of("tasks", spec.model_dump_json(), lambda: load_tasks(spec, config.sandbox, _STAND_IN_JUDGE))
 
 
 def _size(model: ModelConfig, known: Known) -> "BaseSize":

@@ -57,8 +57,8 @@ def memory_of(
     """The memory of sampler and learner in this process, beside that of Python and its libraries.
 
     `settings` are of the policies that have a base here; `turns` are those of an episode; at most `most_tasks` are
-    evaluated at once. `look` finds the footprint of a base. The user's own sampler is not counted. Raises ModelError if a base cannot be found or
-    packed.
+    evaluated at once. `look` finds the footprint of a base. The user's own sampler is not counted. Raises ModelError if
+    a base cannot be found or packed.
     """
     again = config.learner.gradient_checkpointing
     of = {policy: look(own.model, own.rank, again) for policy, own in settings.items()}
