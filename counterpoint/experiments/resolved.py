@@ -32,11 +32,8 @@ def told_together(failed: Mapping[str, str], of: int) -> str:
     cells: dict[str, list[str]] = {}
     for group, reason in failed.items():
         cells.setdefault(reason, []).append(group)
-    lines = [
-        f"{'every cell' if len(groups) == of > 1 else some_of(groups)}: {reason}" for reason, groups in cells.items()
-    ]
-        f"{'every cell' if len(groups) == of > 1 else some_of(groups)}: {reason}" for reason, groups in cells.items()
-    ]
+    whose = {reason: "every cell" if len(groups) == of > 1 else some_of(groups) for reason, groups in cells.items()}
+    lines = [f"{who}: {reason}" for reason, who in whose.items()]
     if len(lines) == 1:
         return lines[0]
     return f"{len(failed)} of {counted(of, 'cell')} cannot be run:\n" + "\n".join(f"  {line}" for line in lines)
