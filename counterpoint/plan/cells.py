@@ -16,13 +16,16 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from counterpoint.adapter import Adapter
 from counterpoint.config import Config, ModelConfig
+from counterpoint.episode import Episode
 from counterpoint.errors import AbsentError, CounterpointError, ModelError
 from counterpoint.locate import check_device
 from counterpoint.options import Spec
 from counterpoint.plan.check import check_parts, looked_up
 from counterpoint.plan.plan import Plan, measured_rate, planned_with, rehearsal_chat
+from counterpoint.plan.rehearsal import rehearsed
 from counterpoint.plan.startable import check_judge
 from counterpoint.recipe import load_config
+from counterpoint.stage import Setup
 from counterpoint.tasks import load_tasks
 from counterpoint.tasks.base import Splits
 
@@ -95,7 +98,8 @@ def planned_cell(config: Config, known: Known) -> dict[str, Any]:
         size = _kept(missing, lambda model=model: _size(model, known))  # type: ignore[misc]
         if size is not None:
             sizes[name] = size
-    plan = planned_with(setup, sizes, {name: _chat(models.get(name, config.model), known) for name in setup.settings})
+    chats = {name: _chat(models.get(name, config.model), known) for name in setup.settings}
+    plan = planned_with(setup, sizes, chats, lambda setup, chats: _rehearsed(setup, chats, known))
     for name, settings in setup.settings.items():
         if settings.adapter:
             Adapter.read(Path(settings.adapter).expanduser(), policy=name)
@@ -184,6 +188,15 @@ def _stand_in(config: Config, known: Known) -> Splits:
     counts = {split: given[split] for split in ("validation", "test") if isinstance(given.get(split), int)}
     spec = Spec.model_validate({"name": "arithmetic", "operands": 4, "high": 99, **counts})
     return known.of("tasks", spec.model_dump_json(), lambda: load_tasks(spec, config.sandbox, _STAND_IN_JUDGE))
+
+
+def _rehearsed(setup: Setup, chats: "Mapping[str, Chat]", known: Known) -> list[Episode]:
+    """The rehearsed episodes of a recipe; equal for recipes that differ only in how they are trained."""
+    config = setup.config
+    played = (config.workflow, config.task, config.judge, config.rollout, config.model)
+    who = [f"{name} {id(chat)}" for name, chat in chats.items()]  # chats live as long as what is known
+    key = " ".join([*(one.model_dump_json() for one in played), str(setup.routing.policy_of), *who])
+    return known.of("rehearsal", key, lambda: rehearsed(setup, chats))
 
 
 def _size(model: ModelConfig, known: Known) -> "BaseSize":

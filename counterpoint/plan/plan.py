@@ -13,7 +13,7 @@ from counterpoint.errors import ModelError, counted
 from counterpoint.learn import trainable
 from counterpoint.locate import check_device
 from counterpoint.plan.check import checked
-from counterpoint.plan.rehearsal import FILLER, check_algorithm, check_proposals, rehearsed
+from counterpoint.plan.rehearsal import FILLER, Rehearse, check_algorithm, check_proposals, rehearsed
 from counterpoint.policy import settings_of
 from counterpoint.runtimes.local import longest_call, position_scaling
 from counterpoint.stage import Setup
@@ -226,14 +226,16 @@ def planned(setup: Setup) -> Plan:
     return planned_with(setup, {name: base_size(model) for name, model in models.items()}, chats_of(setup))
 
 
-def planned_with(setup: Setup, sizes: "Mapping[str, BaseSize]", chats: Mapping[str, Chat]) -> Plan:
+def planned_with(
+    setup: Setup, sizes: "Mapping[str, BaseSize]", chats: Mapping[str, Chat], rehearse: Rehearse = rehearsed
+) -> Plan:
     """The plan of a recipe whose bases have been looked at: policy -> its size, and -> its chat format.
 
     Raises as `planned` does. Without the sizes of some policies nothing is known of their memory and time.
     """
     told = next((chat.date for chat in chats.values() if chat.date), "")
     setup = _dated(setup, told)
-    episodes = rehearsed(setup, chats)
+    episodes = rehearse(setup, chats)
     called = {call.key.role for episode in episodes for call in episode.calls}
     not_called = tuple(role for role in setup.workflow.roles if role not in called)
     check_proposals(setup.config, episodes, not_called)

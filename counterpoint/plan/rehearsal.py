@@ -34,6 +34,9 @@ REHEARSAL_SECONDS = 10.0
 FILLER = " and so on and on"
 """Text that extends a scripted reply to its largest length."""
 
+Rehearse = Callable[[Setup, Mapping[str, Chat]], list[Episode]]
+"""A recipe, and the chat format of each policy -> rehearsed episodes."""
+
 
 def rehearsed(setup: Setup, chats: Mapping[str, Chat]) -> list[Episode]:
     """Episodes in which every role says one scripted reply, and some in which roles are called that otherwise are not:
