@@ -193,7 +193,7 @@ def _stand_in(config: Config, known: Known) -> Splits:
 def _rehearsed(setup: Setup, chats: "Mapping[str, Chat]", known: Known) -> list[Episode]:
     """The rehearsed episodes of a recipe; equal for recipes that differ only in how they are trained."""
     config = setup.config
-    played = (config.workflow, config.task, config.judge, config.rollout, config.model)
+    played = (config.workflow, config.task, config.judge, config.rollout)
     who = [f"{name} {id(chat)}" for name, chat in chats.items()]  # chats live as long as what is known
     key = " ".join([*(one.model_dump_json() for one in played), str(setup.routing.policy_of), *who])
     return known.of("rehearsal", key, lambda: rehearsed(setup, chats))
