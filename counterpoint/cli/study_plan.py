@@ -9,8 +9,25 @@ from rich.table import Table
 from counterpoint.cli.out import Terminal
 from counterpoint.errors import counted
 from counterpoint.experiments.cells import Cell, Study
-from counterpoint.experiments.check import CellPlan, Checked
-from counterpoint.experiments.cost import Cost, gigabytes
+from counterpoint.experiments.check import CellPlan, Checked, check
+from counterpoint.experiments.cost import Cost, cost_of, gigabytes
+
+
+def planned(console: Terminal, study: Study, folder: Path, jobs: int, *, dry_run: bool) -> Mapping[str, float]:
+    """The plan of a study, checked and printed; run -> its seconds, as far as they are known.
+
+    Nothing is written. Raises ConfigError if a cell cannot be run; unless it is a dry run, also if something is not on
+    this machine, or memory or disk do not suffice.
+    """
+    checked = check(study)
+    cost = cost_of(checked, folder, jobs)
+    print_plan(console, checked, cost, folder)
+    if not dry_run:
+        checked.refuse_if_missing()
+        cost.refuse_if_too_large()
+    elif reason := cost.problem():
+        console.print(f"cannot start here: {reason}", markup=False, soft_wrap=True)
+    return cost.by_run
 
 
 def print_plan(console: Terminal, checked: Checked, cost: Cost, folder: Path) -> None:

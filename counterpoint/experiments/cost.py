@@ -34,8 +34,10 @@ class Cost:
     """The estimate for the runs of a study that are not finished."""
 
     jobs: int
+    by_run: Mapping[str, float]
+    """Run -> its seconds; without those of unknown time."""
     seconds: Mapping[How, float]
-    """Seconds of one process by how they are known; "unknown" has none."""
+    """The same in all, by how they are known; "unknown" has none."""
     runs: Mapping[How, int]
     """Runs by how their time is known."""
     finished: int
@@ -53,18 +55,24 @@ class Cost:
         """The estimate as a person reads it."""
         return [*self._time(), self._disk(), self._memory()]
 
-    def refuse_if_too_large(self) -> None:
-        """Raises ConfigError if the runs at once need more memory than there is, or all of them more disk."""
+    def problem(self) -> str:
+        """The reason why this machine cannot hold the runs: memory for those at once, disk for all; empty if it can."""
         needed = self.memory * self.jobs
         if self.available is not None and needed > FULL * self.available:
             fit = int(FULL * self.available // self.memory)
             advice = f"--jobs {fit} would fit" if fit else "not even one fits"
-            raise ConfigError(
+            return (
                 f"{counted(self.jobs, 'run')} at once need {gigabytes(needed)} of memory, and"
                 f" {gigabytes(self.available)} are available: {advice}"
             )
         if self.disk > self.free_disk:
-            raise ConfigError(f"the runs need {gigabytes(self.disk)} on disk, and {gigabytes(self.free_disk)} are free")
+            return f"the runs need {gigabytes(self.disk)} on disk, and {gigabytes(self.free_disk)} are free"
+        return ""
+
+    def refuse_if_too_large(self) -> None:
+        """Raises ConfigError if this machine cannot hold the runs."""
+        if reason := self.problem():
+            raise ConfigError(reason)
 
     def _time(self) -> Iterator[str]:
         shares = ", ".join(f"{counted(count, 'run')} {_HOW[how]}" for how, count in self.runs.items() if count)
@@ -103,6 +111,7 @@ def cost_of(checked: Checked, folder: Path, jobs: int = 1) -> Cost:
     where there is none, its time is a floor.
     """
     paces, finished = _paces(folder)
+    by_run: dict[str, float] = {}
     seconds: dict[How, float] = {}
     runs: dict[How, int] = {}
     disk, left = 0, [cell for cell in checked.study.cells if cell.name not in finished]
@@ -113,9 +122,11 @@ def cost_of(checked: Checked, folder: Path, jobs: int = 1) -> Cost:
         disk += plan.disk
         if how != "unknown":
             seconds[how] = seconds.get(how, 0.0) + taken
+            by_run[cell.name] = taken
     plans = [checked.plans[cell.group] for cell in left]
     return Cost(
         jobs=jobs,
+        by_run=by_run,
         seconds=seconds,
         runs=runs,
         finished=len(checked.study.cells) - len(left),
