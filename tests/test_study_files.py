@@ -174,7 +174,7 @@ def test_seeds_of_the_command_are_checked_as_those_of_the_file(tmp_path):
 
 def test_a_study_that_does_not_exist_names_those_that_do(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(ConfigError, match="unknown study 'quik'; did you mean 'quick'.*zeng2026_micro"):
+    with pytest.raises(ConfigError, match=r"unknown study 'quik'; did you mean 'quick'.*zeng2026_micro"):
         load_study("quik")
     with pytest.raises(ConfigError, match="there is no such file"):
         load_study("nowhere/quick.toml")
