@@ -202,7 +202,7 @@ def test_the_pace_of_finished_runs_replaces_the_floor_and_finished_runs_cost_not
     study = two(seeds=(0, 1, 2))
     finished(tmp_path, "shared-s0", study.cells[0].overrides, step=4.0, act=2.0)
     cost = cost_of(check(study), tmp_path)
-    assert (cost.finished, cost.runs) == (1, {"measured": 5}  # under any sharing)
+    assert (cost.finished, cost.runs) == (1, {"measured": 5})  # under any sharing
     # 10 steps of 4 s, 6 evaluations of 64 episodes at 2 s for 4 episodes, and the start
     assert cost.by_run["shared-s1"] == pytest.approx(costs._START + 10 * 4.0 + 6 * 64 * 2.0 / 4)
     assert "shared-s0" not in cost.by_run
