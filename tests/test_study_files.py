@@ -1,5 +1,6 @@
 """Files of studies: what they expand to, and the one line that says what is wrong with one."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -420,6 +421,26 @@ def test_the_matched_settings_are_those_of_their_recipe():
     found, expected = whole("voting-shared-0.6b-math-matched"), load_config("matched")
     assert found.algorithm == expected.algorithm
     assert found.policies.warmup_clock == expected.policies.warmup_clock
+
+
+def blocks(kind):
+    text = (ROOT / "docs" / "studies.md").read_text(encoding="utf-8")
+    return re.findall(rf"```{kind}\n(.*?)```", text, re.DOTALL)
+
+
+def test_the_study_of_the_page_can_be_read(tmp_path):
+    (text,) = blocks("toml")
+    study = study_in(tmp_path, text)
+    assert "shared-medium-x3-s0" in {cell.name for cell in study.cells}
+    assert "policies.warmup=4" in next(cell for cell in study.cells if cell.name == "shared-medium-x3-s0").overrides
+    assert {one.name for one in study.measures} == {"majority"}
+
+
+@pytest.mark.slow
+def test_the_code_of_the_page_runs(capsys):
+    (code,) = blocks("python")
+    exec(code, {})
+    assert capsys.readouterr().out.splitlines()[-1] == "3"
 
 
 def test_reading_a_study_takes_no_engine():
