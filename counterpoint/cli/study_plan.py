@@ -1,4 +1,4 @@
-"""What `counterpoint study STUDY --dry-run` prints; it writes nothing."""
+"""The plan of a study, as `counterpoint study STUDY --dry-run` prints it; nothing is written."""
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -57,7 +57,7 @@ def head(study: Study, folder: Path) -> list[str]:
 
 
 def below(checked: Checked, cost: Cost) -> list[str]:
-    """What is left out, remarks, what is not here, and the cost."""
+    """The combinations that are left out, remarks, absent things, and the cost."""
     study = checked.study
     return [
         *(f"left out  {_where(one.where)}: {one.reason}" for one in study.excluded),

@@ -33,7 +33,7 @@ REPLIES: tuple[tuple[str, ...], ...] = (
     (_REJECTION,),
     (_UNREADABLE,),
 )
-"""What the roles say in turn, in one episode after the other."""
+"""The invented replies, in turn, of one episode after the other."""
 
 
 class Calls(NamedTuple):

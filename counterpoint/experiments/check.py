@@ -21,12 +21,12 @@ _PLANNER = "counterpoint.plan.cells"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CellPlan:
-    """What is known of a cell, whatever its seed, before it runs."""
+    """The plan of a cell, whatever its seed."""
 
     config: Config
     steps: int
     evaluations: int
-    """Of each split, the base included."""
+    """The number of evaluations of each split, the base included."""
     calls: int
     """Per episode, at most."""
     calls_per_step: int
@@ -56,7 +56,7 @@ class Checked:
     warnings: tuple[str, ...]
     """Reasons why results may say little, one line each."""
     missing: tuple[str, ...]
-    """What is not on this machine, one line each; the study was checked without it."""
+    """The models, data sets and devices that are not on this machine, one line each: it was checked without them."""
 
     def refuse_if_missing(self) -> None:
         """Raises ConfigError if something is not on this machine: a study that cannot run is not started."""

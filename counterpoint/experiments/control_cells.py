@@ -131,7 +131,7 @@ def _why_not(table: ControlTable) -> str:
 
 
 def _of_agent(table: ControlTable, agent: Alone, among: Compared) -> list[Measure]:
-    """What the policy of a single agent does in the workflows of its cells, or by a vote over as many calls.
+    """The policy of a single agent evaluated in the workflows of its cells, or by a vote over as many calls.
 
     The result belongs to the run of the single agent: it is the same for all cells with that workflow.
     """

@@ -26,7 +26,7 @@ class Pace(NamedTuple):
 
     step: float
     evaluation: float
-    """Of both splits."""
+    """An evaluation of both splits."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

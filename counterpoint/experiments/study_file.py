@@ -45,21 +45,21 @@ class ControlTable(Section):
     kind: Literal["train", "evaluate"]
     """"train": a single agent is trained. "evaluate": finished runs are evaluated."""
     match: Literal["calls", "none"] = "calls"
-    """Of kind "train". "calls": its groups are as many times larger as the workflow has calls per episode, so that both
-    generate as many tokens. "none": its groups are those of the recipe."""
+    """The size of the groups of kind "train". "calls": they are as many times larger as the workflow has calls per episode, so that both
+    generate as many tokens. "none": they are those of the recipe."""
     calls: dict[str, Annotated[int, Field(ge=1)]] = {}
     """Label -> calls per episode, where they are not to be counted: a workflow that varies them is matched at its
     most."""
     set: dict[str, Any] = {}
-    """Of kind "train": further keys of its recipe."""
+    """Further keys of the recipe, of kind "train"."""
     of: Literal["peak", "last"] = "peak"
-    """Of kind "evaluate": the checkpoint."""
+    """The checkpoint, of kind "evaluate"."""
     by: str = ""
-    """Of transfer and majority: the control of kind "train" whose policy is used; empty if there is but one."""
+    """The control of kind "train" whose policy transfer and majority use; empty if there is but one."""
     roles: list[str] = []
-    """Of swap and ablate: the roles; all of them if it is empty."""
+    """The roles of swap and ablate; all of them if it is empty."""
     samples: Annotated[int, Field(ge=1)] | None = None
-    """Of kind "evaluate": episodes per task; as many as `evaluation.final_samples` if it is left out."""
+    """Episodes per task, of kind "evaluate"; as many as `evaluation.final_samples` if it is left out."""
 
 
 class _StudyFile(Section):

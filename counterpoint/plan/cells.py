@@ -49,7 +49,7 @@ _FORWARD = 0.25
 
 @dataclass(slots=True)
 class Known:
-    """What many cells have in common, looked up once: a value, or the error that it raised."""
+    """The things that many cells have in common, looked up once: a value, or the error that it raised."""
 
     found: dict[tuple[str, str], object] = field(default_factory=dict)
 
@@ -74,7 +74,7 @@ def planned_cells(cells: Iterable[Mapping[str, Any]]) -> dict[str, dict[str, Any
             plans[cell["name"]] = planned_cell(load_config(cell["recipe"], cell["overrides"]), known)
         except CounterpointError as error:
             plans[cell["name"]] = {"error": str(error)}
-        except Exception as error:  # of the user's own modules
+        except Exception as error:  # raised by a module of the user
             plans[cell["name"]] = {"error": f"{type(error).__name__}: {error}"}
     return plans
 
@@ -162,7 +162,7 @@ def _rate(config: Config, known: Known) -> float:
 
 
 def _kept(missing: list[str], look: Callable[[], T]) -> T | None:
-    """What `look` returns; None, and a line in `missing`, if what it needs is not on this machine."""
+    """The result of `look`; None, and a line in `missing`, if what it needs is not on this machine."""
     try:
         return look()
     except AbsentError as error:
