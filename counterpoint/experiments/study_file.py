@@ -45,8 +45,8 @@ class ControlTable(Section):
     kind: Literal["train", "evaluate"]
     """"train": a single agent is trained. "evaluate": finished runs are evaluated."""
     match: Literal["calls", "none"] = "calls"
-    """The size of the groups of kind "train". "calls": they are as many times larger as the workflow has calls per episode, so that both
-    generate as many tokens. "none": they are those of the recipe."""
+    """The size of the groups, of kind "train". "calls": as many times larger as the workflow has calls per episode, so
+    that both generate as many tokens. "none": that of the recipe."""
     calls: dict[str, Annotated[int, Field(ge=1)]] = {}
     """Label -> calls per episode, where they are not to be counted: a workflow that varies them is matched at its
     most."""
