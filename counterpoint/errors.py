@@ -15,8 +15,12 @@ CounterpointError
 ├── ProofError              a training step that did not do what it claims
 ├── SandboxError            the confinement of programs
 ├── MemberError             the code of a diagnostic or an intervention of your own
-└── RunError                a run directory
-    └── RunInUseError       a run on which another process works at this moment
+├── RunError                a run directory
+│   └── RunInUseError       a run on which another process works at this moment
+└── AbsentError             what is not on this machine, but may be on another
+    ├── AbsentModelError    a base model or a device; also a ModelError
+    ├── AbsentDataError     a data set; also a TaskError
+    └── AbsentPackageError  a package that is not installed; also a ConfigError
 """
 
 import sysconfig
@@ -111,6 +115,22 @@ class RunError(CounterpointError):
 
 class RunInUseError(RunError):
     """Another process works on the run, or creates it, at this moment."""
+
+
+class AbsentError(CounterpointError):
+    """A recipe is right as far as can be told, but what it names is not on this machine."""
+
+
+class AbsentModelError(ModelError, AbsentError):
+    """A model that is neither here nor can be downloaded, or a device that this machine does not have."""
+
+
+class AbsentDataError(TaskError, AbsentError):
+    """A data set that is neither here nor can be downloaded."""
+
+
+class AbsentPackageError(ConfigError, AbsentError):
+    """An optional package that is not installed."""
 
 
 def unknown(kind: str, name: str, allowed: Iterable[str], meant: Sequence[str] = ()) -> str:

@@ -12,7 +12,7 @@ from urllib.parse import urlparse
 from urllib.request import getproxies
 
 from counterpoint.config import ModelConfig
-from counterpoint.errors import ModelError
+from counterpoint.errors import AbsentModelError, ModelError
 from counterpoint.files import near
 from counterpoint.models import MICRO_MODELS, is_on_hub, micro_model
 
@@ -44,7 +44,7 @@ def locate(config: ModelConfig) -> tuple[str, dict[str, Any]]:
         raise ModelError(f"model.path = {config.path!r}: there is no such folder; {near(path)}".rstrip("; "))
     _refuse_unless_on_hub(config.path)
     if not _hub_answers() and not _is_cached(config.path):
-        raise ModelError(
+        raise AbsentModelError(
             f"model.path = {config.path!r}: the hub cannot be reached from here, and the model is not in its cache;"
             f" allowed: {ALLOWED}"
         )
@@ -75,7 +75,7 @@ def check_device(config: ModelConfig) -> None:
     count = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if kind == "cuda" and int(index or 0) >= count:
         there = ", ".join(["cpu", *(f"cuda:{number}" for number in range(count))])
-        raise ModelError(
+        raise AbsentModelError(
             f"model.device = {config.device!r} cannot be used: torch finds no such device here; there are: {there}"
         )
 
@@ -115,5 +115,5 @@ def _in_package(name: str) -> Path:
     package, _, inner = name.removeprefix("package:").partition("/")
     spec = find_spec(package) if package.isidentifier() else None
     if spec is None or not spec.submodule_search_locations:
-        raise ModelError(f"model.path = {name!r}: no package {package!r} is installed")
+        raise AbsentModelError(f"model.path = {name!r}: no package {package!r} is installed")
     return Path(spec.submodule_search_locations[0]) / inner

@@ -241,8 +241,8 @@ def _fields_at(model: type[BaseModel], location: Sequence[int | str]) -> list[st
         if isinstance(table, type) and issubclass(table, BaseModel):
             field = table.model_fields.get(str(part))
             table = None if field is None else _table_in(field.annotation)
-        else:  # a table of tables: this part is the name of one of them
-            table = _table_in(get_args(table)[-1]) if get_origin(table) is dict else None
+        else:  # a table or a list of tables: this part says which one
+            table = _table_in(get_args(table)[-1]) if get_origin(table) in (dict, list) else None
     return list(table.model_fields) if isinstance(table, type) and issubclass(table, BaseModel) else []
 
 

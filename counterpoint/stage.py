@@ -40,15 +40,18 @@ class OpenStage(Stage):
         return Limits.of(self.config, self.config.evaluation.temperature)
 
 
-def set_up(config: Config) -> Setup:
-    """The recipe's workflow, tasks and routing. Raises CounterpointError if one of them is wrong."""
+def set_up(config: Config, tasks: Splits | None = None) -> Setup:
+    """The recipe's workflow, tasks and routing; `tasks` are its own, if they have been read already.
+
+    Raises CounterpointError if one of them is wrong.
+    """
     workflow = load_workflow(config.workflow)
     routes = routing(config.policies.sharing, workflow.slots)
     settings = settings_of(routes, config)  # before the tasks, which may take long to read
     return Setup(
         config=config,
         workflow=workflow,
-        tasks=load_tasks(config.task, config.sandbox, config.judge),
+        tasks=load_tasks(config.task, config.sandbox, config.judge) if tasks is None else tasks,
         routing=routes,
         settings=settings,
     )

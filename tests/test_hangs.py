@@ -313,7 +313,7 @@ def test_watching_costs_microseconds_a_call():
 
 
 def test_a_rehearsal_has_a_short_limit_and_says_that_it_is_one(monkeypatch):
-    monkeypatch.setattr("counterpoint.plan.plan.REHEARSAL_SECONDS", LIMIT)
+    monkeypatch.setattr("counterpoint.plan.rehearsal.REHEARSAL_SECONDS", LIMIT)
     monkeypatch.setattr("counterpoint.base_model.load_chat", lambda model: make_chat())
     with pytest.raises(WorkflowError) as error:
         plan(load_config("voting_arithmetic", ["workflow=test_hangs:spinning", "run.threads=1"]))

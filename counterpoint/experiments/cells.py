@@ -69,3 +69,9 @@ class Study:
     excluded: tuple[Excluded, ...] = ()
     margin: float = 0.03
     """Differences in accuracy within this margin count as alike."""
+    about: str = ""
+    """One sentence about the study."""
+    least_evaluations: int = 0
+    """Fewer evaluations of a run, the base included, are refused; 0 for a study that a command makes."""
+    notes: tuple[str, ...] = ()
+    """Remarks on how the study was expanded: calls that were counted, controls that some cells cannot have."""

@@ -18,13 +18,21 @@ from counterpoint.runtimes import check_runtime
 from counterpoint.runtimes.local import longest_call
 from counterpoint.sandboxes import build_sandbox
 from counterpoint.stage import Setup, set_up
-from counterpoint.tasks.base import batch
+from counterpoint.tasks.base import Splits, batch
 from counterpoint.workflows import load_workflow
 
 
 def checked(config: Config) -> Setup:
     """The recipe with every name looked up, to be trained. Raises CounterpointError for whatever is found wrong."""
     check_parts(config)
+    return looked_up(config)
+
+
+def looked_up(config: Config, tasks: Splits | None = None) -> Setup:
+    """The recipe with every name looked up; its bases, devices, runtime and sandbox are not checked.
+
+    `tasks` are those of the recipe, if they have been read already. Raises CounterpointError.
+    """
     workflow = load_workflow(config.workflow)
     settings = settings_of(routing(config.policies.sharing, workflow.slots), config)
     build_algorithm(config, workflow.roles, trainable(settings))
@@ -33,7 +41,7 @@ def checked(config: Config) -> Setup:
     build_diagnostics(config.diagnostics)
     build_interventions(config, workflow.roles)
     build_signatures(config.signatures)
-    setup = set_up(config)  # the tasks, last of all, may be read from large files
+    setup = set_up(config, tasks)  # the tasks, last of all, may be read from large files
     batch(setup.tasks.train, step=1, size=config.rollout.tasks_per_step, seed=config.run.seed)
     return setup
 

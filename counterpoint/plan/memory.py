@@ -1,11 +1,11 @@
 """The memory of a training step: the sum of what sampler and learner say that they need, counted without weights."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
 from typing import NamedTuple
 
-from counterpoint.config import Config, PolicySettings
+from counterpoint.config import Config, ModelConfig, PolicySettings
 from counterpoint.episode import Call
 from counterpoint.family import is_own
 from counterpoint.learners.footprint import Footprint, footprint, learning
@@ -37,17 +37,31 @@ class Memory:
         return sum(self.lasting.values()) + max(self.passing.values(), default=0)
 
 
+Look = Callable[[ModelConfig, int, bool], Footprint]
+"""Model, rank, and whether activations are computed again -> the footprint."""
+
+
+def look(model: ModelConfig, rank: int, checkpointing: bool) -> Footprint:
+    """The footprint of a base with an adapter. Raises ModelError."""
+    return footprint(model, rank, checkpointing=checkpointing)
+
+
 def memory_of(
-    config: Config, settings: Mapping[str, PolicySettings], turns: Sequence[Turn], *, most_tasks: int
+    config: Config,
+    settings: Mapping[str, PolicySettings],
+    turns: Sequence[Turn],
+    *,
+    most_tasks: int,
+    look: Look = look,
 ) -> Memory:
     """The memory of sampler and learner in this process, beside that of Python and its libraries.
 
     `settings` are of the policies that have a base here; `turns` are those of an episode; at most `most_tasks` are
-    evaluated at once. The user's own sampler is not counted. Raises ModelError if a base cannot be found or
-    packed.
+    evaluated at once. `look` finds the footprint of a base. The user's own sampler is not counted. Raises ModelError if
+    a base cannot be found or packed.
     """
     again = config.learner.gradient_checkpointing
-    of = {policy: footprint(own.model, own.rank, checkpointing=again) for policy, own in settings.items()}
+    of = {policy: look(own.model, own.rank, again) for policy, own in settings.items()}
     sizes = {own.model.model_dump_json(): (own.model, of[policy].weights) for policy, own in settings.items()}
     bases = sum(size for _, size in sizes.values())
     copies = sum(size for model, size in sizes.values() if model.dtype == "float32")  # half precision is shared

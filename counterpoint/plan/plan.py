@@ -1,51 +1,28 @@
 """The plan of a recipe: everything that can be checked and counted without weights."""
 
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
-from itertools import cycle
 from time import perf_counter
 from typing import TYPE_CHECKING
 
-from counterpoint.algorithms.base import Algorithm
 from counterpoint.algorithms.build import build_algorithm
 from counterpoint.chat import Chat
 from counterpoint.config import Config, ModelConfig, PolicySettings
-from counterpoint.episode import Episode, Group, Proposal, Unreadable
-from counterpoint.errors import ConfigError, MemberError, ModelError, WorkflowError, counted
-from counterpoint.event_loop import run_to_end
+from counterpoint.episode import Episode
+from counterpoint.errors import ModelError, counted
 from counterpoint.learn import trainable
 from counterpoint.locate import check_device
 from counterpoint.plan.check import checked
 from counterpoint.plan.ending import lines_about_the_end
-from counterpoint.play import Limits, Stage, rollout
+from counterpoint.plan.rehearsal import FILLER, Rehearse, check_algorithm, check_proposals, rehearsed
 from counterpoint.policy import settings_of
 from counterpoint.runtimes.local import longest_call, position_scaling
-from counterpoint.samplers.by_policy import ByPolicy
-from counterpoint.samplers.scripted import Scripted
 from counterpoint.stage import Setup
-from counterpoint.task import Score, not_judged
-from counterpoint.tasks._readings import readable
 
 if TYPE_CHECKING:
     from counterpoint.base_model import BaseSize
-    from counterpoint.plan.memory import Memory, Turn
+    from counterpoint.plan.memory import Look, Memory, Turn
 
-REHEARSAL_REPLIES = tuple(
-    "\n".join([r"\boxed{1}", *(f"Strategy {number}: {number}" for number in range(1, count + 1))])
-    for count in (0, 3, 8)
-)
-"""The scripted replies of a rehearsal: readable as a choice, an answer or a proposal, but not as a verdict."""
-DIFFERENT = (REHEARSAL_REPLIES[1], REHEARSAL_REPLIES[1].replace(r"\boxed{1}", r"\boxed{2}"))
-"""Replies that calls give in turn, so that answers differ."""
-REJECTION = r"It is wrong. \boxed{incorrect}"
-UNREADABLE = "I do not know."
-"""A reply in which nothing can be read."""
-REHEARSAL_SECONDS = 10.0
-"""The time limit of a rehearsed episode, unless `rollout.timeout` is shorter."""
-FILLER = " and so on and on"
-"""Text that extends a scripted reply to its largest length."""
 _MATRIX = 1024
 
 
@@ -119,14 +96,19 @@ class Plan:
         """The trainable parameters of a policy: rank * (inputs + outputs), summed over its adapted layers."""
         return self.settings[policy].rank * self.sizes[policy].linear_width
 
-    def memory(self) -> "Memory":
-        """Peak memory of sampler and learner, if every reply is as long as it may be."""
+    def memory(self, look: "Look | None" = None) -> "Memory":
+        """Peak memory of sampler and learner, if every reply is as long as it may be.
+
+        `look` finds the footprint of a base. Raises ModelError if one cannot be found.
+        """
+        from counterpoint.plan.memory import look as anew
         from counterpoint.plan.memory import memory_of
 
-        own = {policy: self.settings[policy] for policy in self.sizes}
-        return memory_of(
-            self.config, own, self._turns(), most_tasks=max(self.splits["validation"], self.splits["test"])
+        own, most = (
+            {policy: self.settings[policy] for policy in self.sizes},
+            max(self.splits["validation"], self.splits["test"]),
         )
+        return memory_of(self.config, own, self._turns(), most_tasks=most, look=look or anew)
 
     def _turns(self) -> "list[Turn]":
         """The calls of the rehearsal; those that quote no reply are asked alike in every episode of a task."""
@@ -243,72 +225,42 @@ def planned(setup: Setup) -> Plan:
         check_device(model)
     from counterpoint.base_model import base_size  # after a check that needs but torch
 
-    sizes = {name: base_size(model) for name, model in models.items()}
-    chats = _chats(setup)
+    return planned_with(setup, {name: base_size(model) for name, model in models.items()}, chats_of(setup))
+
+
+def planned_with(
+    setup: Setup, sizes: "Mapping[str, BaseSize]", chats: Mapping[str, Chat], rehearse: Rehearse = rehearsed
+) -> Plan:
+    """The plan of a recipe whose bases have been looked at: policy -> its size, and -> its chat format.
+
+    Raises as `planned` does. Without the sizes of some policies nothing is known of their memory and time.
+    """
     told = next((chat.date for chat in chats.values() if chat.date), "")
     setup = _dated(setup, told)
-    episodes = _rehearsed(setup, chats)
+    episodes = rehearse(setup, chats)
     called = {call.key.role for episode in episodes for call in episode.calls}
     not_called = tuple(role for role in setup.workflow.roles if role not in called)
-    _check_proposals(setup.config, episodes, not_called)
+    check_proposals(setup.config, episodes, not_called)
     algorithm = build_algorithm(setup.config, setup.workflow.roles, trainable(setup.settings))
-    _check_algorithm(algorithm, episodes, setup.config.rollout.group_size)
+    check_algorithm(algorithm, episodes, setup.config.rollout.group_size)
     longest = max(episodes, key=lambda episode: (len(episode.calls), sum(call.tokens for call in episode.calls)))
     return Plan(setup=setup, sizes=sizes, rehearsal=longest, not_called=not_called, told=told)
 
 
-def _check_proposals(config: Config, episodes: Sequence[Episode], not_called: Sequence[str]) -> None:
-    """Raises ConfigError if the advantage compares the followers of a proposal, and no role makes one.
-
-    A role that was not called, or none of whose replies could be read, may make one.
-    """
-    if config.algorithm.advantage.name != "hierarchical" or not_called:
-        return
-    claims: dict[str, set[type]] = {}
-    for call in (call for episode in episodes for call in episode.calls):
-        claims.setdefault(call.key.role, set()).add(type(call.claim))
-    if not any(Proposal in found or found == {Unreadable} for found in claims.values()):
-        raise ConfigError("algorithm.advantage = 'hierarchical' needs a role that proposes what others follow")
-
-
-def _check_algorithm(algorithm: Algorithm, episodes: Sequence[Episode], size: int) -> None:
-    """Raises ConfigError or WorkflowError if credit and advantage do not fit each other, or fit no rehearsed episode.
-
-    An own rule that fails on the made-up scores is not refused: it may need what only its judge gives.
-    """
-    if algorithm.solo is not None:  # it needs the episodes of a role alone
-        return
-    failed: list[WorkflowError] = []
-    for episode in episodes:
-        group = Group(task=episode.task, episodes=tuple(_scored(episode, index) for index in range(size)))
-        try:
-            algorithm.samples([group])
-        except WorkflowError as error:
-            failed.append(error)
-        except MemberError:
-            continue
-    if len(failed) == len(episodes):
-        raise failed[0]
-
-
-def _scored(episode: Episode, index: int) -> Episode:
-    """The episode with number `index`, and with scores that differ between episodes and between calls."""
-    calls = tuple(
-        replace(call, score=float((place + index) % 2) if call.claim is not None else None)
-        for place, call in enumerate(episode.calls)
-    )
-    return replace(episode, rollout=index, calls=calls, score=Score(reward=float(index % 2)), error_kind=None)
-
-
-def _chats(setup: Setup) -> dict[str, Chat]:
+def chats_of(setup: Setup) -> dict[str, Chat]:
     """Policy -> its chat format, or that of the recipe's model for a policy of an endpoint."""
-    from counterpoint.base_model import load_chat
-
     config = setup.config
     models = {name: own.model if own.endpoint is None else config.model for name, own in setup.settings.items()}
-    # What is scripted is all text: where a model is asked to reason, it would be all reasoning.
-    loaded = [(model, replace(load_chat(model), thinking="shown")) for model in _distinct(list(models.values()))]
+    loaded = [(model, rehearsal_chat(model)) for model in _distinct(list(models.values()))]
     return {name: next(chat for other, chat in loaded if other == model) for name, model in models.items()}
+
+
+def rehearsal_chat(model: ModelConfig) -> Chat:
+    """The chat format of a model, for scripted replies. Raises ModelError."""
+    from counterpoint.base_model import load_chat
+
+    # What is scripted is all text: where a model is asked to reason, it would be all reasoning.
+    return replace(load_chat(model), thinking="shown")
 
 
 def _dated(setup: Setup, told: str) -> Setup:
@@ -318,55 +270,6 @@ def _dated(setup: Setup, told: str) -> Setup:
     config = setup.config
     config = config.model_copy(update={"model": config.model.model_copy(update={"date": told})})
     return replace(setup, config=config, settings=settings_of(setup.routing, config))
-
-
-def _rehearsed(setup: Setup, chats: Mapping[str, Chat]) -> list[Episode]:
-    """Episodes in which every role says one scripted reply, and some in which roles are called that otherwise are not:
-    replies differ, or cannot be read.
-    """
-    config = setup.config
-    play = partial(_played, setup, chats)
-    problem = setup.tasks.train[0].problem
-    episodes = [_told_as_rehearsal(play, readable(problem, reply)) for reply in REHEARSAL_REPLIES]
-    filler = FILLER * config.rollout.max_tokens
-    long = [(readable(problem, reply + filler),) for reply in REHEARSAL_REPLIES]
-    others = [
-        tuple(readable(problem, reply) for reply in DIFFERENT),
-        tuple(readable(problem, reply + filler) for reply in DIFFERENT),
-        (UNREADABLE,),
-        (UNREADABLE + filler,),
-        (REJECTION,),
-    ]
-    for replies in (*long, *others):
-        with suppress(WorkflowError):  # a prompt may be too long, or a reply without an answer fatal
-            episodes.append(play(*replies))
-    return episodes
-
-
-def _told_as_rehearsal(play: Callable[..., Episode], reply: str) -> Episode:
-    try:
-        return play(reply)
-    except WorkflowError as error:
-        said = f"every role replies {reply!r}"
-        raise WorkflowError(f"in a rehearsal without a model, in which {said}: {error}") from None
-
-
-def _played(setup: Setup, chats: Mapping[str, Chat], *replies: str) -> Episode:
-    """An episode in which the roles say these replies in turn."""
-    in_turn = cycle(replies)
-    scripted = {name: Scripted(lambda policy, prompt: next(in_turn), chat) for name, chat in chats.items()}
-    stage = Stage(workflow=setup.workflow, routing=setup.routing, sampler=ByPolicy(scripted), chats=chats)
-    limits = Limits.of(setup.config, 1.0)
-    if limits.timeout > REHEARSAL_SECONDS:
-        limits = replace(limits, timeout=REHEARSAL_SECONDS, timeout_name="the limit of a rehearsal")
-    # The score of a scripted reply means nothing, and the task's judge may be slow or have processes to start.
-    task = replace(setup.tasks.train[0], judge=_unjudged, bounded=False)
-    (group,) = run_to_end(rollout(stage, [task], limits, size=1, seed="rehearsal"))
-    return group.episodes[0]
-
-
-async def _unjudged(answer: str, key: str) -> Score:
-    return not_judged("it is a rehearsal")
 
 
 def _distinct(models: Sequence[ModelConfig]) -> list[ModelConfig]:

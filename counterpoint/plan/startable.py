@@ -21,7 +21,12 @@ def check_startable(planned: Plan) -> None:
     for name, settings in planned.settings.items():
         if settings.adapter:
             Adapter.read(Path(settings.adapter).expanduser(), policy=name)
-    run_to_end(_starts(planned.setup.tasks.judging))
+    check_judge(planned.setup.tasks.judging)
+
+
+def check_judge(judging: Judging) -> None:
+    """Raises CounterpointError if the judge does not start; it is closed again."""
+    run_to_end(_starts(judging))
 
 
 async def _starts(judging: Judging) -> None:

