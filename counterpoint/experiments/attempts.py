@@ -65,7 +65,7 @@ class Attempts:
 
     @property
     def last_place(self) -> int | None:
-        """The place on this machine that was given to the last attempt; None if it was another machine or there is none."""
+        """The place on this machine that the last attempt was given; None if there is none, or on another machine."""
         rows = [row for row in self._rows() if "began" in row]
         return rows[-1]["place"] if rows and rows[-1].get("host") == socket.gethostname() else None
 
@@ -76,7 +76,7 @@ class Attempts:
         return bool(rows) and "began" in rows[-1]
 
     def killed_since(self, step: int) -> int:
-        """The attempts, since the last one that the user asked for, that were killed and left `step` as last checkpoint.
+        """The attempts, since the last one that the user asked for, that began at `step` and were killed.
 
         An attempt whose end no runner saw counts as killed; one that a runner ended, told to stop, does not.
         """

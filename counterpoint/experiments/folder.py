@@ -120,21 +120,20 @@ def _plain(value: Any) -> Any:
 
 
 def _study(table: dict[str, Any]) -> Study:
-    file = table.pop("file")
-    return Study(
-        name=table["name"],
-        file=Path(file) if file else None,
-        compare=table["compare"],
-        axes={axis: tuple(labels) for axis, labels in table["axes"].items()},
-        seeds=tuple(table["seeds"]),
-        cells=tuple(Cell(**{**one, "overrides": tuple(one["overrides"])}) for one in table["cells"]),
-        measures=tuple(
+    """The study in the form that JSON has; keys that this version does not know are dropped."""
+    known = {field.name for field in fields(Study)}
+    plain: dict[str, Any] = {
+        **{key: tuple(value) if isinstance(value, list) else value for key, value in table.items() if key in known},
+        "file": Path(table["file"]) if table["file"] else None,
+        "axes": {axis: tuple(labels) for axis, labels in table["axes"].items()},
+        "cells": tuple(Cell(**{**one, "overrides": tuple(one["overrides"])}) for one in table["cells"]),
+        "measures": tuple(
             Measure(**{**one, "needs": tuple(one["needs"]), "arguments": tuple(one["arguments"])})
             for one in table["measures"]
         ),
-        excluded=tuple(Excluded(**one) for one in table["excluded"]),
-        margin=table["margin"],
-    )
+        "excluded": tuple(Excluded(**one) for one in table["excluded"]),
+    }
+    return Study(**plain)
 
 
 def _whose(folder: Path) -> str:
