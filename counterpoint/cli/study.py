@@ -8,11 +8,12 @@ from pathlib import Path
 from counterpoint.cli.out import Terminal, check_folder
 from counterpoint.errors import ConfigError, counted
 from counterpoint.experiments.cells import Study
-from counterpoint.experiments.launch import launch, launch_one, survey
+from counterpoint.experiments.folder import refuse_foreign, write_cells
+from counterpoint.experiments.launch import DEFAULTS, check_rules, launch, launch_one, survey
 from counterpoint.experiments.processes import places
 from counterpoint.experiments.runner import IN_USE, IN_USE_ELSEWHERE, Outcome, Rules
 from counterpoint.experiments.study import load_study
-from counterpoint.experiments.table import Shown, print_table
+from counterpoint.experiments.table import Shown, print_table, total
 
 RUNS = Path("runs")
 COLLECTED = "collected"
@@ -26,7 +27,7 @@ class Asked:
     seeds: tuple[int, ...] | None = None
     jobs: int | None = None
     gpus: tuple[str, ...] = ()
-    rules: Rules = Rules()
+    rules: Rules = DEFAULTS
     dry_run: bool = False
     status: bool = False
     slurm: Path | None = None
@@ -39,6 +40,7 @@ def run_study(named: str, asked: Asked) -> None:
 
     Raises ConfigError and RunError; exits with the status of the runner, 75 if somebody works on the one job.
     """
+    _check_options(asked)
     study = load_study(named, asked.only, asked.seeds)
     folder = asked.out or RUNS / study.name
     console = Terminal(goes_on=not (asked.status or asked.dry_run))
@@ -50,6 +52,15 @@ def run_study(named: str, asked: Asked) -> None:
         _submit(console, study, folder, asked.slurm, named)
     else:
         _do_all(console, study, folder, asked, named)
+
+
+def _check_options(asked: Asked) -> None:
+    """Raises ConfigError for options of which only one can be meant."""
+    modes = {"--dry-run": asked.dry_run, "--status": asked.status, "--slurm": asked.slurm, "--cell": asked.cell}
+    given = [name for name, value in modes.items() if value]
+    if len(given) > 1:
+        raise ConfigError(f"{' and '.join(given)}: give one of them")
+    check_rules(asked.rules)
 
 
 def seeds_of(text: str | None) -> tuple[int, ...] | None:
@@ -97,6 +108,8 @@ def _do_all(console: Terminal, study: Study, folder: Path, asked: Asked, named: 
 
     room = places(asked.jobs, asked.gpus)
     check_folder(folder)
+    refuse_foreign(study, folder)
+    console.print(f"{folder}: {total(survey(study, folder))}", markup=False, soft_wrap=True)
     costs = planned(console, study, folder, len(room), dry_run=asked.dry_run)
     if asked.dry_run:
         return
@@ -117,13 +130,12 @@ def _do_one(console: Terminal, study: Study, folder: Path, asked: Asked) -> None
 
 
 def _submit(console: Terminal, study: Study, folder: Path, site: Path, named: str) -> None:
-    from counterpoint.experiments.folder import write_cells
     from counterpoint.experiments.slurm import read_site, write_arrays
 
     resources = read_site(site)
     check_folder(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    write_cells(study, folder)
+    write_cells(load_study(named), folder)
     for line in write_arrays(study, folder, resources, named):
         console.print(line, markup=False, soft_wrap=True)
 

@@ -41,14 +41,21 @@ def launch(
     contradict each other; RunError, of one line, if another runner works on the study, the folder holds another study
     or a run with another recipe, a disk is full or a place cannot be written to.
     """
-    if rules.retry and rules.restart:
-        raise ConfigError("--retry resumes what failed, and --restart begins it anew: give one of them")
+    check_rules(rules)
     room = places(jobs, gpus)
     with taken(folder):
         refuse_foreign(study, folder)
         write_cells(whole or study, folder)
         (folder / LOGS).mkdir(exist_ok=True)
         return Runner(jobs_of(study, folder, costs), room, start, rules, watcher or Silent()).run()
+
+
+def check_rules(rules: Rules) -> None:
+    """Raises ConfigError for rules that contradict each other."""
+    if rules.retry and rules.restart:
+        raise ConfigError("--retry resumes what failed, and --restart begins it anew: give one of them")
+    if rules.max_hours is not None and not rules.max_hours >= 0:
+        raise ConfigError(f"--max-hours {rules.max_hours}: a number of hours from 0 is needed")
 
 
 def launch_one(
