@@ -72,7 +72,8 @@ def test_a_file_gets_one_line_per_change():
         shown.say("a word [of] advice")
     assert printed(screen).splitlines() == [
         "voting-shared-s0: finished | step 10/10 | validation 50%",
-        "voting-isolated-s0: running | step 3/10 | validation 42% | 2.5 s/step | 0:18 left | attempt 2 | capture (shared)",
+        "voting-isolated-s0: running | step 3/10 | validation 42% | 2.5 s/step | 0:18 left | attempt 2"
+        " | capture (shared)",
         "voting-shared-s1: failed | exit status 2: [bold]text[/bold] of a model",
         "voting-isolated-s1: running",
         "a word [of] advice",
