@@ -18,15 +18,16 @@ from counterpoint.run import Run
 
 ROOT = Path(__file__).parent.parent
 SMALL = (
-    "run.steps=3",
+    "run.steps=2",
+    "model.path=micro-small",
     "run.threads=1",
     "run.save_every=1",
     "task.train=64",
-    "task.validation=4",
-    "task.test=6",
+    "task.validation=2",
+    "task.test=4",
     "rollout.tasks_per_step=2",
     "rollout.group_size=4",
-    "rollout.max_tokens=24",
+    "rollout.max_tokens=12",
     "evaluation.every=1",
 )
 OF_THE_CLOCK = ("began", "cpu_seconds", "hardware")
