@@ -5,10 +5,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from counterpoint.cli.out import Terminal, check_folder
+from counterpoint.cli.out import Terminal, announce, check_folder
+from counterpoint.cli.study_plan import print_plan
 from counterpoint.errors import ConfigError, counted
 from counterpoint.experiments.cells import Study
-from counterpoint.experiments.folder import refuse_foreign, write_cells
+from counterpoint.experiments.check import Checked, check
+from counterpoint.experiments.cost import cost_of
+from counterpoint.experiments.folder import CELLS, read_cells, refuse_foreign, write_cells
 from counterpoint.experiments.launch import DEFAULTS, check_rules, launch, launch_one, survey
 from counterpoint.experiments.processes import places
 from counterpoint.experiments.runner import IN_USE, IN_USE_ELSEWHERE, Outcome, Rules
@@ -104,18 +107,36 @@ def start_all(
 
 
 def _do_all(console: Terminal, study: Study, folder: Path, asked: Asked, named: str) -> None:
-    from counterpoint.cli.study_plan import planned
-
     room = places(asked.jobs, asked.gpus)
     check_folder(folder)
     refuse_foreign(study, folder)
-    console.print(f"{folder}: {total(survey(study, folder))}", markup=False, soft_wrap=True)
-    costs = planned(console, study, folder, len(room), dry_run=asked.dry_run)
+    found = survey(study, folder)
+    announce(f"checking {counted(len(study.cells), 'run')} ...")
+    checked = check(study)
+    cost = cost_of(checked, folder, len(room))
+    print_plan(console, checked, cost, folder)
+    console.print(f"now       {total(found)}", markup=False, soft_wrap=True)
     if asked.dry_run:
         return
-    outcome = start_all(console, study, folder, asked, costs, load_study(named))
+    checked.refuse_if_missing()
+    cost.refuse_if_too_large()
+    outcome = start_all(console, study, folder, asked, _lengths(checked), _whole(named, study, folder))
     if outcome.exit_status:
         sys.exit(outcome.exit_status)
+
+
+def _lengths(checked: Checked) -> dict[str, float]:
+    """Cell -> seconds of its training, a floor; only cells whose floor is known."""
+    plans = {cell.name: checked.plans[cell.group] for cell in checked.study.cells}
+    return {name: plan.steps * plan.step_seconds for name, plan in plans.items() if plan.step_seconds is not None}
+
+
+def _whole(named: str, study: Study, folder: Path) -> Study:
+    """The study with all its cells, and with the seeds that were asked for now or earlier."""
+    whole = load_study(named)
+    earlier = read_cells(folder).seeds if (folder / CELLS).is_file() else ()
+    seeds = dict.fromkeys([*whole.seeds, *earlier, *study.seeds])
+    return load_study(named, seeds=tuple(seeds))
 
 
 def _do_one(console: Terminal, study: Study, folder: Path, asked: Asked) -> None:
@@ -135,7 +156,7 @@ def _submit(console: Terminal, study: Study, folder: Path, site: Path, named: st
     resources = read_site(site)
     check_folder(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    write_cells(load_study(named), folder)
+    write_cells(_whole(named, study, folder), folder)
     for line in write_arrays(study, folder, resources, named):
         console.print(line, markup=False, soft_wrap=True)
 

@@ -11,7 +11,7 @@ from types import MappingProxyType
 
 from counterpoint.errors import ConfigError
 from counterpoint.experiments.cells import Study
-from counterpoint.experiments.folder import place_told, refuse_foreign, taken, write_cells
+from counterpoint.experiments.folder import CELLS, place_told, refuse_foreign, taken, write_cells
 from counterpoint.experiments.jobs import jobs_of, one_job
 from counterpoint.experiments.processes import Start, places, start_process
 from counterpoint.experiments.runner import Outcome, Rules, Runner, Silent, Watcher
@@ -75,7 +75,7 @@ def launch_one(
     with place_told(folder):
         folder.mkdir(parents=True, exist_ok=True)
         refuse_foreign(replace(study, cells=tuple(cell for cell in study.cells if cell.name == name)), folder)
-        if not (folder / "cells.json").is_file():
+        if not (folder / CELLS).is_file():
             write_cells(study, folder)
         return Runner([job], places(1, ()), start, replace(rules, waits=False), watcher or Silent()).run()
 
