@@ -4,19 +4,20 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from counterpoint.cli.out import Terminal, announce, check_folder
-from counterpoint.cli.study_plan import print_plan
 from counterpoint.errors import ConfigError, counted
 from counterpoint.experiments.cells import Study
-from counterpoint.experiments.check import Checked, check
-from counterpoint.experiments.cost import cost_of
 from counterpoint.experiments.folder import CELLS, read_cells, refuse_foreign, write_cells
 from counterpoint.experiments.launch import DEFAULTS, check_rules, launch, launch_one, survey
 from counterpoint.experiments.processes import places
 from counterpoint.experiments.runner import IN_USE, IN_USE_ELSEWHERE, Outcome, Rules
 from counterpoint.experiments.study import load_study
 from counterpoint.experiments.table import Shown, print_table, total
+
+if TYPE_CHECKING:
+    from counterpoint.experiments.check import Checked
 
 RUNS = Path("runs")
 COLLECTED = "collected"
@@ -107,6 +108,10 @@ def start_all(
 
 
 def _do_all(console: Terminal, study: Study, folder: Path, asked: Asked, named: str) -> None:
+    from counterpoint.cli.study_plan import print_plan
+    from counterpoint.experiments.check import check
+    from counterpoint.experiments.cost import cost_of
+
     room = places(asked.jobs, asked.gpus)
     check_folder(folder)
     refuse_foreign(study, folder)
@@ -125,7 +130,7 @@ def _do_all(console: Terminal, study: Study, folder: Path, asked: Asked, named: 
         sys.exit(outcome.exit_status)
 
 
-def _lengths(checked: Checked) -> dict[str, float]:
+def _lengths(checked: "Checked") -> dict[str, float]:
     """Cell -> seconds of its training, a floor; only cells whose floor is known."""
     plans = {cell.name: checked.plans[cell.group] for cell in checked.study.cells}
     return {name: plan.steps * plan.step_seconds for name, plan in plans.items() if plan.step_seconds is not None}
