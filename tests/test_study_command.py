@@ -79,7 +79,7 @@ def test_a_whole_study_is_run_shown_and_collected(place, capsys):
     said = capsys.readouterr().out
     assert outcome.exit_status == 1
     assert "isolated-s1 failed: exit status 1: error: it cannot work" in said
-    assert "--retry resumes what failed, --restart begins it anew" in said
+    assert "--retry resumes what failed, --restart starts it again from its beginning" in said
     assert "collected runs/mine" in said
     assert read_cells(Path("runs/mine")) == study
 
@@ -145,6 +145,7 @@ def test_the_states_of_the_page_are_those_of_the_code():
     assert tuple(re.findall(r"^\| (\w+) \|", table, flags=re.MULTILINE)[1:]) == get_args(State)
 
 
+@pytest.mark.slow
 def test_a_dry_run_checks_and_writes_nothing(place):
     done = command_line("study", "mine.toml", "--dry-run")
     assert (done.returncode, "now       4 absent" in done.stdout) == (0, True), done.stderr

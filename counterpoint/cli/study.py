@@ -167,7 +167,7 @@ def _submit(console: Terminal, study: Study, folder: Path, site: Path, named: st
 
 
 def _tell(console: Terminal, outcome: Outcome) -> None:
-    """What failed, what is left, and what to do about it."""
+    """The failures, the jobs that are left, and the way to continue, on the console."""
     for name, why in outcome.failed.items():
         console.print(f"{name} failed: {why}", markup=False, soft_wrap=True)
     reasons: dict[str, list[str]] = {}
@@ -176,7 +176,9 @@ def _tell(console: Terminal, outcome: Outcome) -> None:
     for why, names in reasons.items():
         console.print(f"{_shown(names)}: {why}", markup=False, soft_wrap=True)
     if outcome.failed:
-        console.print("--retry resumes what failed, --restart begins it anew", markup=False, soft_wrap=True)
+        console.print(
+            "--retry resumes what failed, --restart starts it again from its beginning", markup=False, soft_wrap=True
+        )
     if outcome.left:
         console.print("the same command continues", markup=False, soft_wrap=True)
 

@@ -24,7 +24,7 @@ def study(
     status: Annotated[bool, typer.Option("--status", help="Show how the cells are, and start nothing.")] = False,
     retry: Annotated[bool, typer.Option("--retry", help="Resume the runs that failed, too.")] = False,
     restart: Annotated[
-        bool, typer.Option("--restart", help="Begin the runs that failed anew; what they left is kept.")
+        bool, typer.Option("--restart", help="Start what failed again from its beginning; what it left is kept.")
     ] = False,
     max_hours: Annotated[
         float | None, typer.Option(min=0.0, help="Start no run later than this; those that run are finished.")

@@ -19,7 +19,7 @@ CONTROLS = "controls"
 
 
 class Job(ABC):
-    """What a runner starts a process for."""
+    """A task of the runner, done by one process."""
 
     name: str
     """Unique in the study: that of the cell, or `<cell>/<measure>`."""
@@ -52,7 +52,7 @@ class Job(ABC):
 
     @abstractmethod
     def clear(self) -> str:
-        """What is in the way of a start is gone. Returns one line about it; empty if nothing was."""
+        """Nothing is in the way of a start any more. Returns one line about it; empty if nothing was."""
 
     @abstractmethod
     def set_aside(self) -> str:
@@ -95,7 +95,7 @@ class Training(Job):
         while (kept := self.path.with_name(f"{self.name}.failed-{number}")).exists():
             number += 1
         self.path.rename(kept)
-        return f"{self.name}: begins anew; the failed run is in {kept}"
+        return f"{self.name}: starts again from its beginning; the failed run is in {kept}"
 
 
 class Evaluation(Job):

@@ -53,7 +53,9 @@ def launch(
 def check_rules(rules: Rules) -> None:
     """Raises ConfigError for rules that contradict each other."""
     if rules.retry and rules.restart:
-        raise ConfigError("--retry resumes what failed, and --restart begins it anew: give one of them")
+        raise ConfigError(
+            "--retry resumes what failed, and --restart starts it again from its beginning: give one of them"
+        )
     if rules.max_hours is not None and not rules.max_hours >= 0:
         raise ConfigError(f"--max-hours {rules.max_hours}: a number of hours from 0 is needed")
 

@@ -43,12 +43,12 @@ class Silent:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rules:
-    """What a runner may do, and how long it waits."""
+    """The rules of a runner: its permissions and its waits."""
 
     retry: bool = False
     """Failed jobs are resumed, once each."""
     restart: bool = False
-    """Failed jobs begin anew, once each."""
+    """Failed jobs start again from their beginning, once each."""
     max_hours: float | None = None
     """Nothing is started later than this."""
     grace: float = 60.0
@@ -63,7 +63,7 @@ class Rules:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """How the jobs stand when a runner ends."""
+    """The jobs as they are when a runner ends."""
 
     finished: tuple[str, ...]
     failed: Mapping[str, str]

@@ -29,7 +29,7 @@ T = TypeVar("T", bound=BaseModel)
 
 
 class Resources(BaseModel):
-    """What each job of an array asks for; options that are not given are the cluster's."""
+    """The resources that each job of an array asks for; options that are not given are the cluster's."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 

@@ -66,7 +66,7 @@ class Found:
     age: float | None = None
     """Seconds since the last step was recorded."""
     attempt: int = 0
-    """How often a runner has started it; 0 if none has."""
+    """The number of times that a runner has started it."""
     problem: str = ""
     """Why it failed, or why an intervention ended it early."""
 
@@ -163,7 +163,7 @@ def _stopped(path: Path) -> str:
 
 
 def _progress(path: Path, found: Found) -> Found:
-    """What was found, with how far the run came."""
+    """The run as it was found, with its progress."""
     rows = list(_last_rows(path / METRICS, _RECENT))
     last = rows[-1] if rows else {}
     seconds = [row["time/step"] for row in rows if "time/step" in row]
