@@ -6,7 +6,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from counterpoint.experiments.cells import Cell, Measure, Study
-from counterpoint.experiments.launch import launch
+from counterpoint.experiments.launch import launch, launch_one
 from counterpoint.experiments.processes import start_words
 from counterpoint.experiments.runner import Rules
 from counterpoint.recipe import load_config
@@ -80,8 +80,17 @@ class Printed(Heard):
         print(line, flush=True)
 
 
+def one_cell(words):
+    """A stand-in for `python -m counterpoint study fake --out DIR --cell NAME`."""
+    folder, name = Path(words[words.index("--out") + 1]), words[words.index("--cell") + 1]
+    fake = study(("shared", "isolated"), (0,))
+    sys.exit(launch_one(fake, folder, name, rules=QUICK, start=starter(fake, folder.parent / "scratch")).exit_status)
+
+
 def main():
     """A runner of its own: the folder, the number of jobs, the study's shape and the behaviours, as JSON."""
+    if "--cell" in sys.argv:
+        one_cell(sys.argv)
     table = json.loads(sys.argv[1])
     folder = Path(table["folder"])
     fake = study(tuple(table["groups"]), tuple(table["seeds"]))

@@ -6,10 +6,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from fake_studies import cell, study, swap
+from fake_studies import QUICK, cell, starter, starts, study, swap
 
 from counterpoint.errors import ConfigError, RunError
 from counterpoint.experiments import slurm
+from counterpoint.experiments.launch import launch_one, survey
 from counterpoint.experiments.slurm import read_site, write_arrays
 
 SBATCH = """#!/bin/bash
@@ -86,6 +87,28 @@ def test_every_cell_is_a_task_of_the_array_of_its_group(tmp_path, monkeypatch, p
     began = f"{tmp_path} loaded -m counterpoint study fake --out {place} --cell"
     names = ["shared-s0", "isolated-s0", "shared-s1", "isolated-s1"]
     assert said == [*(f"{began} {name}" for name in names), "task 4: 3", f"{began} large-s0"]
+
+
+def test_the_tasks_create_and_resume_the_cells_and_submitted_again_they_run_nothing_twice(tmp_path, monkeypatch):
+    root = Path(__file__).parent.parent
+    runner = f"exec {sys.executable} {root / 'tests' / 'fake_studies.py'}"
+    python = f'#!/bin/bash\nexport PYTHONPATH={root}:{root / "tests"}\n{runner} "$@"\n'
+    monkeypatch.setattr(slurm.sys, "executable", str(program(tmp_path / "python", python)))
+    fake, folder = study(seeds=(0,)), tmp_path / "study"
+    lines = write_arrays(fake, folder, site(tmp_path, ""), "fake")
+    monkeypatch.undo()
+    started(tmp_path, fake, folder)
+    for _ in range(2):
+        assert submitted(tmp_path, monkeypatch, lines) == []
+        assert starts(folder) == [("train", "shared-s0"), ("resume", "shared-s0"), ("train", "isolated-s0")]
+    assert [found.state for found in survey(fake, folder).values()] == ["finished", "finished"]
+
+
+def started(tmp_path, fake, folder):
+    """The first cell was interrupted in its third step."""
+    start = starter(fake, tmp_path / "scratch", {"shared-s0": "fails late"})
+    launch_one(fake, folder, "shared-s0", rules=QUICK, start=start)
+    (folder / "shared-s0" / "failure.json").unlink()
 
 
 def test_the_controls_are_an_array_that_starts_after_the_others(tmp_path, monkeypatch, place):
