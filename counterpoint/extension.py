@@ -47,7 +47,7 @@ def extend(run: Run, overrides: Sequence[str], step: int) -> None:
         return
     before = run.config.model_dump(exclude_none=True)
     config = config_from(override_table(before, overrides))
-    changes = _changes(before, config.model_dump(exclude_none=True))
+    changes = differences(before, config.model_dump(exclude_none=True))
     for key in changes:
         if not _may_change(key):
             raise ConfigError(
@@ -124,7 +124,7 @@ def _may_change(key: str) -> bool:
     return any(re.fullmatch(one.replace(".", r"\.").replace("NAME", r"[^.]+"), key) for one in MAY_CHANGE)
 
 
-def _changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
+def differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
     """Dotted key -> its two values, where these differ."""
     one, other = dict(_flat(before)), dict(_flat(after))
     return {key: (one.get(key), other.get(key)) for key in {**one, **other} if one.get(key) != other.get(key)}

@@ -18,6 +18,8 @@ CONFIG = "config.toml"
 FACTS = "run.json"
 LOCK = "run.lock"
 SUMMARY = "summary.json"
+FAILURE = "failure.json"
+"""Left in the directory of a study's run that failed, by what had started it."""
 SOURCES = "sources"
 Step = int | Literal["peak", "best", "last"]
 """A step, or the name of one: the peak, which is also the best, or the last."""
@@ -100,11 +102,19 @@ def write_first_files(path: Path, facts: Mapping[str, Any], recipe: str, copies:
 
 
 def clear(path: Path, *, keep: bool) -> None:
-    """Nothing is left in the folder; nor is the folder, unless it is to be kept."""
-    for entry in path.iterdir() if keep else ():
+    """Nothing is left in the folder; nor is the folder, unless it is to be kept.
+
+    A kill in between leaves no run: a folder that goes is gone from its place at once, and from one that is kept the
+    recipe goes first.
+    """
+    if not keep:
+        partial = partial_of(path)
+        shutil.rmtree(partial, ignore_errors=True)
+        shutil.rmtree(path.rename(partial))
+        return
+    (path / CONFIG).unlink(missing_ok=True)
+    for entry in path.iterdir():
         if entry.is_dir():
             shutil.rmtree(entry)
         else:
             entry.unlink()
-    if not keep:
-        shutil.rmtree(path)

@@ -9,8 +9,9 @@ from typing import Literal
 
 from counterpoint.errors import CounterpointError, RunError
 from counterpoint.run import Run
+from counterpoint.run_files import FAILURE
 
-State = Literal["running", "finished", "stopped", "failed", "killed", "not begun", "unreadable"]
+State = Literal["running", "finished", "stopped", "failed", "interrupted", "debris", "unreadable"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,8 +21,8 @@ class RunHeader:
     path: Path
     state: State
     """running: a process works on it; finished: it did all its steps; stopped: an intervention ended it; failed: an
-    error ended it, which `problem` names; killed: it has to be resumed; not begun: the base was not evaluated yet;
-    unreadable: `problem` says why."""
+    error or a signal ended it, which `problem` names; interrupted: it has to be resumed; debris: its creation was
+    killed; unreadable: `problem` says why."""
     recipe: str = ""
     """The recipe's name as it was given to `train`."""
     overrides: str = ""
@@ -57,7 +58,7 @@ def list_runs(folder: Path) -> list[RunHeader]:
 def read_header(path: Path) -> RunHeader:
     """The header of the run at `path`."""
     if not (path / "config.toml").is_file():
-        return RunHeader(path=path, state="not begun")
+        return RunHeader(path=path, state="debris")
     try:
         return _header(Run.read(path))
     except (CounterpointError, OSError, ValueError, KeyError) as error:
@@ -71,7 +72,7 @@ def _header(run: Run) -> RunHeader:
     accuracy = [row["accuracy"] for row in run.evaluation_rows() if row["split"] == "validation"]
     return RunHeader(
         path=run.path,
-        state=_state(run, begun=bool(metrics or accuracy)),
+        state=_state(run),
         recipe=str(facts.get("recipe", "")),
         overrides=" ".join(facts.get("overrides", [])),
         workflow=config.workflow.name,
@@ -83,19 +84,27 @@ def _header(run: Run) -> RunHeader:
         planned=config.run.steps,
         base=accuracy[0] if accuracy else None,
         last=accuracy[-1] if accuracy else None,
-        problem=str(facts.get("error", "")),
+        problem=_problem(run),
     )
 
 
-def _state(run: Run, *, begun: bool) -> State:
+def _problem(run: Run) -> str:
+    """The reason for which the run failed: what its study wrote down, or it did; empty if it did not fail."""
+    told = run.path / FAILURE
+    if run.is_finished or run.is_locked:
+        return ""
+    if told.is_file():
+        return str(json.loads(told.read_text(encoding="utf-8")).get("reason", ""))
+    return str(run.facts.get("error", ""))
+
+
+def _state(run: Run) -> State:
     if run.is_locked:
         return "running"
     if run.is_finished:
         last = run.checkpoints()[-1:]
         return "stopped" if last and run.checkpoint_state(last[0])["stopped"] is not None else "finished"
-    if "error" in run.facts:
-        return "failed"
-    return "killed" if begun else "not begun"
+    return "failed" if _problem(run) else "interrupted"
 
 
 def _run_folders(folder: Path) -> Iterator[Path]:

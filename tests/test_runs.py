@@ -37,7 +37,7 @@ def test_the_header_of_a_run_by_hand(tmp_path):
     header = read_header(tmp_path / "run")
     assert header == runs.RunHeader(
         path=tmp_path / "run",
-        state="killed",
+        state="interrupted",
         recipe="voting_arithmetic",
         workflow="voting",
         task="arithmetic",
@@ -55,12 +55,12 @@ def test_the_state_of_a_run_follows_its_life(tmp_path):
     path = tmp_path / "run"
     path.mkdir()
     (path / "run.lock").touch()
-    assert read_header(path).state == "not begun", "its creation was killed"
+    assert read_header(path).state == "debris", "its creation was killed"
     with Run.create(path, CONFIG, FACTS) as run:
         assert read_header(path).state == "running"
-    assert read_header(path).state == "not begun"
+    assert read_header(path).state == "interrupted"
     run.add_evaluation(evaluation(0, "validation", 0.25))
-    assert read_header(path).state == "killed"
+    assert read_header(path).state == "interrupted"
     run.checkpoint(6, {}, {"stopped": None})
     run.write_summary({})
     assert read_header(path).state == "finished"
@@ -68,6 +68,14 @@ def test_the_state_of_a_run_follows_its_life(tmp_path):
     assert read_header(path).state == "stopped"
     with Run.open(path):
         assert read_header(path).state == "running"
+
+
+def test_a_run_that_its_study_found_failed_says_why(tmp_path):
+    begin(tmp_path / "run", 2).close()
+    (tmp_path / "run" / "failure.json").write_text(json.dumps({"reason": "SIGKILL"}))
+    assert (read_header(tmp_path / "run").state, read_header(tmp_path / "run").problem) == ("failed", "SIGKILL")
+    Run.read(tmp_path / "run").write_summary({})
+    assert (read_header(tmp_path / "run").state, read_header(tmp_path / "run").problem) == ("finished", "")
 
 
 def test_a_real_run_is_finished(tiny_run):
@@ -95,7 +103,7 @@ def test_a_damaged_run_is_listed_and_hides_no_other(tmp_path):
     (tmp_path / "b" / "metrics.jsonl").write_text("{\n")
     (tmp_path / "c" / "run.json").write_text("{")
     states = {header.path.name: header for header in list_runs(tmp_path)}
-    assert [states[name].state for name in "abcd"] == ["unreadable", "unreadable", "unreadable", "killed"]
+    assert [states[name].state for name in "abcd"] == ["unreadable", "unreadable", "unreadable", "interrupted"]
     assert "metrics.jsonl, line 1 is damaged" in states["b"].problem
     assert all(states[name].problem for name in "abc")
 
@@ -114,10 +122,22 @@ def test_the_printed_list_has_a_line_per_run(tmp_path, capsys):
     print_runs(tmp_path)
     head, first, second, third = capsys.readouterr().out.splitlines()
     assert head.split() == ["state", "steps", "recipe", "sharing", "seed", "validation", "path", "overrides"]
-    shown = ["killed", "4/6", "voting_arithmetic", "shared", "3", "25.0", "%", "->", "50.0", "%", str(tmp_path / "a")]
+    shown = [
+        "interrupted",
+        "4/6",
+        "voting_arithmetic",
+        "shared",
+        "3",
+        "25.0",
+        "%",
+        "->",
+        "50.0",
+        "%",
+        str(tmp_path / "a"),
+    ]
     assert first.split() == shown
     assert json.dumps(table) in second
-    assert third.split() == ["not", "begun", "0/-", "-", "-", "-", "-", "->", "-", str(tmp_path / "c")]
+    assert third.split() == ["debris", "0/-", "-", "-", "-", "-", "->", "-", str(tmp_path / "c")]
 
 
 def test_what_cannot_be_read_is_said_below_the_list(tmp_path, capsys, monkeypatch):

@@ -10,6 +10,7 @@ from typing import Any
 from rich.console import Console
 
 from counterpoint.errors import CounterpointError, EngineError, RunError
+from counterpoint.files import write_whole
 
 BROKEN_PIPE = 128 + 13
 """The exit status of a program whose reader went away, as a shell gives it for SIGPIPE."""
@@ -111,8 +112,12 @@ def write_out(out: Path | None, value: Any) -> None:
     """The file holds the value as JSON, if one was named. Raises RunError if it cannot be written."""
     if out is None:
         return
+    text = json.dumps(value, indent=2) + "\n"
     try:
-        out.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
+        if out.is_file() or not out.exists():
+            write_whole(out, text)
+        else:  # a pipe, or a device such as /dev/stdout
+            out.write_text(text, encoding="utf-8")
     except OSError as error:
         raise RunError(f"--out {out} cannot be written: {error}") from error
 

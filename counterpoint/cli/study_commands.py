@@ -1,4 +1,4 @@
-"""The commands about several runs: plot, table, runs."""
+"""The commands about several runs: study, plot, table, runs."""
 
 from pathlib import Path
 from typing import Annotated
@@ -8,6 +8,51 @@ import typer
 from counterpoint.cli.arguments import RunPaths
 
 app = typer.Typer()
+
+
+@app.command(epilog="Example: counterpoint study quick --jobs 2")
+def study(
+    study: Annotated[str, typer.Argument(metavar="STUDY", help="The name of a file in studies/, or a TOML file.")],
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check and cost every cell, and start none.")] = False,
+    only: Annotated[
+        list[str] | None,
+        typer.Option(metavar="GLOB|AXIS=LABEL", help="Only these cells; may be given several times."),
+    ] = None,
+    seeds: Annotated[str | None, typer.Option(metavar="0,1,...", help="These seeds, not those of the file.")] = None,
+    jobs: Annotated[int | None, typer.Option(min=1, help="Runs at the same time; 1, or one per GPU of --gpus.")] = None,
+    gpus: Annotated[str | None, typer.Option(metavar="0,1,...", help="GPUs, each for one run at a time.")] = None,
+    status: Annotated[bool, typer.Option("--status", help="Show how the cells are, and start nothing.")] = False,
+    retry: Annotated[bool, typer.Option("--retry", help="Resume the runs that failed, too.")] = False,
+    restart: Annotated[
+        bool, typer.Option("--restart", help="Start what failed again from its beginning; what it left is kept.")
+    ] = False,
+    max_hours: Annotated[
+        float | None, typer.Option(min=0.0, help="Start no run later than this; those that run are finished.")
+    ] = None,
+    slurm: Annotated[
+        Path | None,
+        typer.Option(metavar="SITE.toml", help="Write job arrays for SLURM with these resources, and start nothing."),
+    ] = None,
+    cell: Annotated[str, typer.Option(metavar="NAME", help="Create or resume this one; a task of an array does.")] = "",
+    out: Annotated[Path | None, typer.Option(metavar="DIR", help="The study's folder; runs/NAME if not given.")] = None,
+) -> None:
+    """Run every cell of a study, several at a time; called again, it continues where it was."""
+    from counterpoint.cli.study import Asked, gpus_of, run_study, seeds_of
+    from counterpoint.experiments.runner import Rules
+
+    asked = Asked(
+        only=tuple(only or ()),
+        seeds=seeds_of(seeds),
+        jobs=jobs,
+        gpus=gpus_of(gpus),
+        rules=Rules(retry=retry, restart=restart, max_hours=max_hours),
+        dry_run=dry_run,
+        status=status,
+        slurm=slurm,
+        cell=cell,
+        out=out,
+    )
+    run_study(study, asked)
 
 
 @app.command()

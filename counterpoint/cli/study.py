@@ -1,0 +1,195 @@
+"""`counterpoint study`."""
+
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from counterpoint.cli.out import Terminal, announce, check_folder
+from counterpoint.errors import ConfigError, counted
+from counterpoint.experiments.cells import Study
+from counterpoint.experiments.folder import CELLS, read_cells, refuse_foreign, write_cells
+from counterpoint.experiments.launch import DEFAULTS, check_rules, launch, launch_one, survey
+from counterpoint.experiments.processes import places
+from counterpoint.experiments.runner import IN_USE, IN_USE_ELSEWHERE, Outcome, Rules
+from counterpoint.experiments.study import load_study
+from counterpoint.experiments.table import Shown, print_table, total
+
+if TYPE_CHECKING:
+    from counterpoint.experiments.check import Checked
+
+RUNS = Path("runs")
+COLLECTED = "collected"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """The options of the command."""
+
+    only: tuple[str, ...] = ()
+    seeds: tuple[int, ...] | None = None
+    jobs: int | None = None
+    gpus: tuple[str, ...] = ()
+    rules: Rules = DEFAULTS
+    dry_run: bool = False
+    status: bool = False
+    slurm: Path | None = None
+    cell: str = ""
+    out: Path | None = None
+
+
+def run_study(named: str, asked: Asked) -> None:
+    """Do with a study what was asked for: run it, or show, plan, submit, or do one job of it.
+
+    Raises ConfigError and RunError; exits with the status of the runner, 75 if somebody works on the one job.
+    """
+    _check_options(asked)
+    study = load_study(named, asked.only, asked.seeds)
+    folder = asked.out or RUNS / study.name
+    console = Terminal(goes_on=not (asked.status or asked.dry_run))
+    if asked.status:
+        print_table(survey(study, folder), console)
+    elif asked.cell:
+        _do_one(console, study, folder, asked)
+    elif asked.slurm is not None:
+        _submit(console, study, folder, asked.slurm, named)
+    else:
+        _do_all(console, study, folder, asked, named)
+
+
+def _check_options(asked: Asked) -> None:
+    """Raises ConfigError for options of which only one can be meant."""
+    modes = {"--dry-run": asked.dry_run, "--status": asked.status, "--slurm": asked.slurm, "--cell": asked.cell}
+    given = [name for name, value in modes.items() if value]
+    if len(given) > 1:
+        raise ConfigError(f"{' and '.join(given)}: give one of them")
+    check_rules(asked.rules)
+
+
+def seeds_of(text: str | None) -> tuple[int, ...] | None:
+    """The seeds that the user typed, `0,1,2`. Raises ConfigError."""
+    if text is None:
+        return None
+    parts = [part.strip() for part in text.split(",")]
+    for part in parts:
+        if not (part.isascii() and part.isdigit()):
+            raise ConfigError(f"--seeds {text}: {part!r} is no seed; write numbers with commas, such as 0,1,2")
+    return tuple(map(int, parts))
+
+
+def gpus_of(text: str | None) -> tuple[str, ...]:
+    """The GPUs that the user typed, `0,1`. Raises ConfigError."""
+    parts = tuple(part.strip() for part in text.split(",")) if text is not None else ()
+    if not all(parts):
+        raise ConfigError(f"--gpus {text!r}: name them with commas, such as 0,1")
+    return parts
+
+
+def start_all(
+    console: Terminal, study: Study, folder: Path, asked: Asked, costs: Mapping[str, float], whole: Study | None
+) -> Outcome:
+    """The study is run and shown, and what its finished runs found is collected."""
+    with Shown(console) as shown:
+        outcome = launch(
+            study,
+            folder,
+            jobs=asked.jobs,
+            gpus=asked.gpus,
+            rules=asked.rules,
+            costs=costs,
+            whole=whole,
+            watcher=shown,
+        )
+    _tell(console, outcome)
+    if outcome.signal is None and outcome.finished:
+        _collect(console, folder)
+    return outcome
+
+
+def _do_all(console: Terminal, study: Study, folder: Path, asked: Asked, named: str) -> None:
+    from counterpoint.cli.study_plan import print_plan
+    from counterpoint.experiments.check import check
+    from counterpoint.experiments.cost import cost_of
+
+    room = places(asked.jobs, asked.gpus)
+    check_folder(folder)
+    refuse_foreign(study, folder)
+    found = survey(study, folder)
+    announce(f"checking {counted(len(study.cells), 'run')} ...")
+    checked = check(study)
+    cost = cost_of(checked, folder, len(room))
+    print_plan(console, checked, cost, folder)
+    console.print(f"now       {total(found)}", markup=False, soft_wrap=True)
+    if asked.dry_run:
+        return
+    checked.refuse_if_missing()
+    cost.refuse_if_too_large()
+    outcome = start_all(console, study, folder, asked, _lengths(checked), _whole(named, study, folder))
+    if outcome.exit_status:
+        sys.exit(outcome.exit_status)
+
+
+def _lengths(checked: "Checked") -> dict[str, float]:
+    """Cell -> seconds of its training, a floor; only cells whose floor is known."""
+    plans = {cell.name: checked.plans[cell.group] for cell in checked.study.cells}
+    return {name: plan.steps * plan.step_seconds for name, plan in plans.items() if plan.step_seconds is not None}
+
+
+def _whole(named: str, study: Study, folder: Path) -> Study:
+    """The study with all its cells, and with the seeds that were asked for now or earlier."""
+    whole = load_study(named)
+    earlier = read_cells(folder).seeds if (folder / CELLS).is_file() else ()
+    seeds = dict.fromkeys([*whole.seeds, *earlier, *study.seeds])
+    return load_study(named, seeds=tuple(seeds))
+
+
+def _do_one(console: Terminal, study: Study, folder: Path, asked: Asked) -> None:
+    check_folder(folder)
+    with Shown(console) as shown:
+        outcome = launch_one(study, folder, asked.cell, rules=asked.rules, watcher=shown)
+    _tell(console, outcome)
+    in_use = outcome.left.get(asked.cell) == IN_USE_ELSEWHERE
+    status = IN_USE if in_use else outcome.exit_status
+    if status:
+        sys.exit(status)
+
+
+def _submit(console: Terminal, study: Study, folder: Path, site: Path, named: str) -> None:
+    from counterpoint.experiments.slurm import read_site, write_arrays
+
+    resources = read_site(site)
+    check_folder(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    write_cells(_whole(named, study, folder), folder)
+    for line in write_arrays(study, folder, resources, named):
+        console.print(line, markup=False, soft_wrap=True)
+
+
+def _tell(console: Terminal, outcome: Outcome) -> None:
+    """The failures, the jobs that are left, and the way to continue, on the console."""
+    for name, why in outcome.failed.items():
+        console.print(f"{name} failed: {why}", markup=False, soft_wrap=True)
+    reasons: dict[str, list[str]] = {}
+    for name, why in outcome.left.items():
+        reasons.setdefault(why, []).append(name)
+    for why, names in reasons.items():
+        console.print(f"{_shown(names)}: {why}", markup=False, soft_wrap=True)
+    if outcome.failed:
+        console.print(
+            "--retry resumes what failed, --restart starts it again from its beginning", markup=False, soft_wrap=True
+        )
+    if outcome.left:
+        console.print("the same command continues", markup=False, soft_wrap=True)
+
+
+def _collect(console: Terminal, folder: Path) -> None:
+    from counterpoint.experiments.collect import collect, write
+
+    write(collect([folder]), folder / COLLECTED)
+    console.print(f"collected: {folder / COLLECTED}", markup=False, soft_wrap=True)
+    console.print(f"what it says: counterpoint compare {folder}", markup=False, soft_wrap=True)
+
+
+def _shown(names: Sequence[str]) -> str:
+    return names[0] if len(names) == 1 else f"{names[0]} and {counted(len(names) - 1, 'other')}"

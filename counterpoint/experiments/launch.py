@@ -1,0 +1,87 @@
+"""A study is run: its jobs are started, watched and ended; killed at any moment, the same call continues.
+
+What is to be done is read from the directories of the runs each time. A job whose lock is held is running, whoever
+started it, and is waited for; a finished one is never started again; a failed one only if that is asked for.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from types import MappingProxyType
+
+from counterpoint.errors import ConfigError
+from counterpoint.experiments.cells import Study
+from counterpoint.experiments.folder import CELLS, place_told, refuse_foreign, taken, write_cells
+from counterpoint.experiments.jobs import jobs_of, one_job
+from counterpoint.experiments.processes import Start, places, start_process
+from counterpoint.experiments.runner import Outcome, Rules, Runner, Silent, Watcher
+from counterpoint.experiments.states import LOGS, Found
+
+NO_COSTS: Mapping[str, float] = MappingProxyType({})
+DEFAULTS = Rules()
+
+
+def launch(
+    study: Study,
+    folder: Path,
+    *,
+    jobs: int | None = None,
+    gpus: Sequence[str] = (),
+    rules: Rules = DEFAULTS,
+    costs: Mapping[str, float] = NO_COSTS,
+    whole: Study | None = None,
+    start: Start = start_process,
+    watcher: Watcher | None = None,
+) -> Outcome:
+    """The cells and the measures of a study are done as far as they can be, in its folder.
+
+    At most `jobs` processes at the same time, or one on each of the `gpus`; `costs` holds the seconds of a job by its
+    name, where they are known. `whole` is the study of which `study` is the part that is run now, and is what the
+    folder's `cells.json` holds. SIGINT and SIGTERM end the processes in order. Raises ConfigError for options that
+    contradict each other; RunError, of one line, if another runner works on the study, the folder holds another study
+    or a run with another recipe, a disk is full or a place cannot be written to.
+    """
+    check_rules(rules)
+    room = places(jobs, gpus)
+    with taken(folder):
+        refuse_foreign(study, folder)
+        write_cells(whole or study, folder)
+        (folder / LOGS).mkdir(exist_ok=True)
+        return Runner(jobs_of(study, folder, costs), room, start, rules, watcher or Silent()).run()
+
+
+def check_rules(rules: Rules) -> None:
+    """Raises ConfigError for rules that contradict each other."""
+    if rules.retry and rules.restart:
+        raise ConfigError(
+            "--retry resumes what failed, and --restart starts it again from its beginning: give one of them"
+        )
+    if rules.max_hours is not None and not rules.max_hours >= 0:
+        raise ConfigError(f"--max-hours {rules.max_hours}: a number of hours from 0 is needed")
+
+
+def launch_one(
+    study: Study,
+    folder: Path,
+    name: str,
+    *,
+    rules: Rules = DEFAULTS,
+    start: Start = start_process,
+    watcher: Watcher | None = None,
+) -> Outcome:
+    """One job of a study, created or resumed beside others on other machines; it is left if somebody works on it.
+
+    Raises RunError as `launch` does, and if the study has no such job.
+    """
+    job = one_job(study, folder, name)
+    with place_told(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        refuse_foreign(replace(study, cells=tuple(cell for cell in study.cells if cell.name == name)), folder)
+        if not (folder / CELLS).is_file():
+            write_cells(study, folder)
+        return Runner([job], places(1, ()), start, replace(rules, waits=False), watcher or Silent()).run()
+
+
+def survey(study: Study, folder: Path) -> dict[str, Found]:
+    """Every job of a study, in the order of starting, as it is now; nothing is started or written."""
+    return {job.name: job.found() for job in jobs_of(study, folder, NO_COSTS)}

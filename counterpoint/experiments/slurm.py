@@ -1,0 +1,192 @@
+"""A study on a cluster with SLURM: job arrays whose tasks each create or resume one job of the study.
+
+`slurm/<group>.cells` is frozen: a task finds its job by the number of its line, so that jobs in the queue stay right
+when the study's file changes. Every script does what `counterpoint study STUDY --cell NAME` does.
+"""
+
+import re
+import shlex
+import sys
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from counterpoint.errors import ConfigError, RunError, unknown
+from counterpoint.experiments.cells import Study
+from counterpoint.experiments.states import LOGS
+from counterpoint.files import decoded, near, write_whole
+from counterpoint.options import explain
+
+SLURM = "slurm"
+CONTROLS = "controls"
+"""The name of the array of the study's evaluations, which starts when the others have ended."""
+_DEFAULT = "default"
+T = TypeVar("T", bound=BaseModel)
+
+
+class Resources(BaseModel):
+    """The resources that each job of an array asks for; options that are not given are the cluster's."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    partition: str = ""
+    account: str = ""
+    time: str = ""
+    """The limit of one task, as sbatch takes it; a run that needs longer is resumed by submitting the array again."""
+    cpus: Annotated[int, Field(ge=1)] = 1
+    memory: str = ""
+    gpus: Annotated[int, Field(ge=0)] = 0
+    parallel: Annotated[int, Field(ge=0)] = 0
+    """The tasks that run at the same time; 0 for as many as the cluster has room for."""
+    options: tuple[str, ...] = ()
+    """More options of sbatch, such as `--constraint=h200`."""
+    setup: tuple[str, ...] = ()
+    """Lines of the shell before the job, such as `module load cuda`."""
+
+
+class Group(Resources):
+    """The resources of the cells with certain labels."""
+
+    where: dict[str, str]
+    """Axis -> label; a cell with all of them belongs to the group."""
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """A cluster's file: the resources of a cell, and of those with certain labels."""
+
+    default: Resources
+    groups: Mapping[str, Group]
+
+
+def read_site(path: Path) -> Site:
+    """The resources that a TOML file names: `[default]`, and `[groups.NAME]`, which has what `[default]` says.
+
+    Raises ConfigError, which names the wrong key or value and what is allowed.
+    """
+    if not path.is_file():
+        raise ConfigError(f"--slurm {path}: {near(path)}there is no such file")
+    try:
+        table = tomllib.loads(decoded(path.read_bytes()))
+    except ValueError as error:
+        raise ConfigError(f"{path}: {error}") from None
+    if wrong := [key for key in table if key not in (_DEFAULT, "groups")]:
+        raise ConfigError(f"{path}: " + unknown("key", wrong[0], (_DEFAULT, "groups")))
+    default = table.get(_DEFAULT, {})
+    groups = {}
+    for name, own in table.get("groups", {}).items():
+        if name in (_DEFAULT, CONTROLS) or not re.fullmatch(r"[\w-]+", name):
+            raise ConfigError(f"{path}: groups.{name}: choose another name, of letters, digits, _ and -")
+        groups[name] = _read(Group, {**default, **own}, f"groups.{name}", path)
+    return Site(_read(Resources, default, _DEFAULT, path), groups)
+
+
+def _read(kind: type[T], table: Mapping[str, Any], where: str, path: Path) -> T:
+    try:
+        return kind(**table)
+    except ValidationError as error:
+        raise ConfigError(f"{path}: {explain(error, kind, where)}") from None
+
+
+def write_arrays(study: Study, folder: Path, site: Site, named: str) -> list[str]:
+    """`slurm/` in the study's folder has a script and a list per group. Returns the lines that submit them.
+
+    `named` is the study as the command line names it. Raises ConfigError for a label that no cell has, and RunError if
+    a list is there already and says something else.
+    """
+    lists = _lists(study, site)
+    place = folder.resolve() / SLURM
+    place.mkdir(parents=True, exist_ok=True)
+    (folder / LOGS).mkdir(exist_ok=True)
+    for group, names in lists.items():
+        _freeze(place / f"{group}.cells", names)
+        resources = site.groups.get(group, site.default)
+        write_whole(place / f"{group}.sbatch", _script(study.name, group, len(names), resources, folder, named))
+    return _submitted([group for group in lists if group != CONTROLS], CONTROLS in lists, place)
+
+
+def _lists(study: Study, site: Site) -> dict[str, list[str]]:
+    """Group -> the names of its jobs; none is empty."""
+    lists: dict[str, list[str]] = {}
+    for cell in study.cells:
+        group = next((name for name, one in site.groups.items() if one.where.items() <= cell.labels.items()), _DEFAULT)
+        lists.setdefault(group, []).append(cell.name)
+    for name, one in site.groups.items():
+        if name not in lists:
+            raise ConfigError(f"groups.{name}.where: no cell of {study.name} has {_shown(one.where)}")
+    if study.measures:
+        lists[CONTROLS] = [f"{one.cell}/{one.name}" for one in study.measures]
+    return lists
+
+
+def _freeze(path: Path, names: Sequence[str]) -> None:
+    text = "".join(f"{name}\n" for name in names)
+    if not path.is_file():
+        write_whole(path, text)
+    elif path.read_text(encoding="utf-8") != text:
+        raise RunError(
+            f"{path} lists other cells than the study has now, and jobs in the queue count its lines: remove"
+            f" {path.parent} when none of them is left"
+        )
+
+
+def _script(study: str, group: str, count: int, resources: Resources, folder: Path, named: str) -> str:
+    limit = f"%{resources.parallel}" if resources.parallel else ""
+    options = {
+        "job-name": f"{study}-{group}",
+        "array": f"1-{count}{limit}",
+        "output": str(folder.resolve() / LOGS / "slurm-%A_%a.out"),
+        "open-mode": "append",
+        "signal": "B:TERM@120",
+        "cpus-per-task": resources.cpus,
+        "partition": resources.partition,
+        "account": resources.account,
+        "time": resources.time,
+        "mem": resources.memory,
+        "gres": f"gpu:{resources.gpus}" if resources.gpus else "",
+    }
+    lines = [f"#SBATCH --{name}={_quoted(value)}" for name, value in options.items() if value]
+    lines += ["#SBATCH --requeue", *(f"#SBATCH {option}" for option in resources.options)]
+    listed = shlex.quote(str(folder.resolve() / SLURM / f"{group}.cells"))
+    command = shlex.join(
+        [sys.executable, "-m", "counterpoint", "study", _absolute(named), "--out", str(folder.resolve())]
+    )
+    return "\n".join(
+        [
+            "#!/bin/bash",
+            *lines,
+            "set -eu",
+            f"cd {shlex.quote(str(Path.cwd()))}",
+            *resources.setup,
+            f'cell=$(sed -n "${{SLURM_ARRAY_TASK_ID}}p" {listed})',
+            "# exec: the signal two minutes before the limit reaches the command, which saves its last step",
+            f'exec {command} --cell "$cell"',
+            "",
+        ]
+    )
+
+
+def _submitted(groups: Sequence[str], has_controls: bool, place: Path) -> list[str]:
+    scripts = {group: shlex.quote(str(place / f"{group}.sbatch")) for group in [*groups, CONTROLS]}
+    if not has_controls:
+        return [f"sbatch {scripts[group]}" for group in groups]
+    lines = [f"job{number}=$(sbatch --parsable {scripts[group]})" for number, group in enumerate(groups, start=1)]
+    after = ":".join(f"$job{number}" for number in range(1, len(groups) + 1))
+    return [*lines, f"sbatch --dependency=afterany:{after} {scripts[CONTROLS]}"]
+
+
+def _quoted(value: Any) -> str:
+    text = str(value)
+    return f'"{text}"' if any(sign.isspace() for sign in text) else text
+
+
+def _absolute(named: str) -> str:
+    return str(Path(named).resolve()) if Path(named).is_file() else named
+
+
+def _shown(labels: Mapping[str, str]) -> str:
+    return ", ".join(f"{axis} = {label}" for axis, label in labels.items())
