@@ -116,7 +116,7 @@ def study_by_hand(
         listed.append(
             Cell(name=name, labels=labels, seed=seed, recipe="voting_arithmetic", overrides=overrides, control=control)
         )
-    axes = {axis: tuple(dict.fromkeys(cell.labels[axis] for cell in listed)) for axis in listed[0].labels}
+    axes = {axis: tuple(dict.fromkeys(cell.labels.get(axis, "-") for cell in listed)) for axis in listed[0].labels}
     seeds = tuple(dict.fromkeys(cell.seed for cell in listed))
     cells_of = {"axes": axes, "seeds": seeds, "cells": tuple(listed)}
     write_cells(Study(name=folder.name, file=None, compare=compare, margin=margin, **cells_of), folder)
