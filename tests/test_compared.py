@@ -97,7 +97,7 @@ def test_a_difference_that_the_correction_takes_away_cannot_be_told(tmp_path):
 
 
 def test_accuracies_are_over_seeds_and_tasks(six, found):
-    row = found.accuracies().filter(group="shared", who="team", milestone="base").row(0, named=True)
+    row = found.accuracies().filter(group="shared", who="team", amount="base").row(0, named=True)
     assert (row["value"], row["low"], row["high"]) == pytest.approx(crossed(np.array([means(p, 0) for p in six[3:]])))
     assert (row["over_seeds"], row["seeds"], row["tasks"]) == (True, 3, 200)
 
@@ -168,7 +168,7 @@ def test_a_run_that_was_stopped_has_no_end_to_be_compared(six, tmp_path):
         found.warnings
     )
     assert any("kept is not compared" in warning for warning in found.warnings)
-    ends = found.accuracies().filter(group="shared", who="team", milestone="terminal")
+    ends = found.accuracies().filter(group="shared", who="team", amount="terminal")
     assert ends["seeds"].to_list() == [2]
 
 
@@ -298,8 +298,12 @@ def test_against_takes_all_that_follows_and_is_subtracted(six, found):
 
 def test_one_method_alone_is_summed_up_over_its_seeds(six):
     found = compare_paths(six[:3])
-    assert found.sentences == ["nothing to compare: 3 runs (3 seeds)", "fell: 3 runs 0 of 3 (at most 63 %)"]
-    assert found.accuracies()["seeds"].to_list() == [3] * 9
+    gains = [means(path, next(run.peak_step for run in collect([path]).runs)) - means(path, 0) for path in six[:3]]
+    value, low, high = (100 * part for part in crossed(np.array(gains)))
+    told = f"the method gained {value:+.1f} [{low:.1f}, {high:.1f}] points at the peak and kept "
+    assert found.sentences[0].startswith(told)
+    assert found.sentences[1] == "fell: the method 0 of 3 (at most 63 %)"
+    assert found.accuracies()["seeds"].to_list() == [3] * 18
     assert comparison(found).to_dict()
 
 

@@ -172,6 +172,7 @@ def _collected(place: _Place) -> _Part:
 def _described(record: RunRecord, run: Run) -> RunRecord:
     """The record with what is known of a run that has begun."""
     facts, config = run.facts, run.config
+    sharing = config.policies.sharing
     return replace(
         record,
         seed=config.run.seed if record.seed < 0 else record.seed,
@@ -181,6 +182,7 @@ def _described(record: RunRecord, run: Run) -> RunRecord:
         config_sha256=_method_digest(config.model_dump(exclude_none=True)),
         tasks_sha256=str(facts.get("tasks", {}).get("test", "")),
         workflow=config.workflow.name,
+        sharing=sharing if isinstance(sharing, str) else json.dumps(sharing, sort_keys=True),
     )
 
 

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
+from counterpoint.analysis.falls import Fell as Fell
 from counterpoint.analysis.intervals import Interval
 
 if TYPE_CHECKING:
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
 
 Milestone = Literal["base", "peak", "terminal"]
 MILESTONES: tuple[Milestone, ...] = ("base", "peak", "terminal")
-Fell = Literal["fell", "held", "cannot tell"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,6 +29,10 @@ class RunRecord:
     labels: Mapping[str, str]
     """Axis -> label: those of its cell or, for runs that no study made, the keys in which the runs differ."""
     seed: int
+    workflow: str = ""
+    """The name of its workflow, as its recipe has it."""
+    sharing: str = ""
+    """`policies.sharing` of its recipe: shared, isolated, slots, or a text of the map from roles to policies."""
     control: str = ""
     """The name of the control that the run was trained for."""
     state: str
@@ -60,8 +64,6 @@ class RunRecord:
     """A digest of the recipe without seed and threads: equal for the seeds of a cell."""
     tasks_sha256: str = ""
     """The fingerprint of the test split: only runs with an equal one can be compared task by task."""
-    workflow: str = ""
-    """The name of its workflow: roles of the same name in other workflows are other roles."""
     compare: str = ""
     """The axis that the run's study compares; empty for a run that no study made."""
     margin: float | None = None

@@ -10,12 +10,12 @@ from counterpoint.analysis.factors import CellOutcomes, Effect, effects
 from counterpoint.analysis.falls import McNemar, Rate, mcnemar, rate_of
 from counterpoint.analysis.multiplicity import false_discoveries, holm
 from counterpoint.errors import RunError, counted
-from counterpoint.experiments.collected import Collected, Fell, RunRecord
+from counterpoint.experiments.collected import MILESTONES, Collected, Fell, RunRecord
 from counterpoint.experiments.compared import PRIMARY, TEAM, Compared, Difference, Falls, GroupLevel
 from counterpoint.experiments.groups import Block, Group, against, controls_of, differing, grouped
-from counterpoint.experiments.matrices import Amount, Matrix, matrices, matrix, roles_of
+from counterpoint.experiments.matrices import AMOUNTS, Amount, Matrix, matrices, matrix, roles_of
 
-_STARTS: tuple[Amount, ...] = ("base", "peak")
+_BEFORE_THE_END: tuple[Amount, ...] = ("base", "peak", "gain")
 
 
 def compare_runs(
@@ -69,19 +69,16 @@ def _levels(collected: Collected, block: Block) -> Iterator[GroupLevel]:
     for group in block.groups:
         for who in [TEAM, *roles_of(collected, group.runs)] if group.runs else []:
             role = None if who == TEAM else who
-            told = _told(group.runs)
             try:
-                base, peak = (
-                    level(matrix(collected, group.runs, one, role).values, difference=False) for one in _STARTS
-                )
-                end = level(matrix(collected, told, "terminal", role).values, difference=False) if told else None
+                found = {amount: _level(collected, group.runs, amount, role) for amount in AMOUNTS}
             except RunError:  # the role was never called on the same task in all of these runs
                 continue
-            yield GroupLevel(block=block.name, group=group.name, who=who, base=base, peak=peak, terminal=end)
+            yield GroupLevel(block=block.name, group=group.name, who=who, **found)
 
 
 def _level(collected: Collected, runs: Sequence[RunRecord], amount: Amount, role: str | None) -> Level:
-    return level(matrix(collected, runs, amount, role).values, difference=False)
+    own = runs if amount in _BEFORE_THE_END else _told(runs)
+    return level(matrix(collected, own, amount, role).values, difference=amount not in MILESTONES)
 
 
 def _told(runs: Sequence[RunRecord]) -> list[RunRecord]:

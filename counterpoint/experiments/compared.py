@@ -9,8 +9,8 @@ from counterpoint.analysis.factors import Effect
 from counterpoint.analysis.falls import McNemar, Rate
 from counterpoint.errors import counted
 from counterpoint.experiments.collected import MILESTONES
-from counterpoint.experiments.groups import Block, Group
-from counterpoint.experiments.matrices import Amount
+from counterpoint.experiments.groups import Block
+from counterpoint.experiments.matrices import AMOUNTS, Amount
 
 if TYPE_CHECKING:
     import polars as pl
@@ -29,8 +29,14 @@ class GroupLevel:
     who: str
     base: Level
     peak: Level
-    terminal: Level | None
-    """Of the runs that no intervention stopped; None if all were stopped."""
+    gain: Level
+    """Peak minus base."""
+    terminal: Level
+    """With `kept` and `drop`, of the runs that no intervention stopped or, if all were, of all."""
+    kept: Level
+    """Terminal minus base."""
+    drop: Level
+    """Peak minus terminal."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,7 +101,10 @@ class Compared:
         return pl.DataFrame([_difference_row(one) for one in self.differences], schema=_DIFFERENCES)
 
     def accuracies(self) -> "pl.DataFrame":
-        """One row per group, part (team, then roles) and milestone: value, low, high, seeds, tasks; controls last."""
+        """One row per group, part (team, then roles) and amount: value, low, high, seeds, tasks; controls last.
+
+        The amounts are base, peak, gain, terminal, kept and drop.
+        """
         import polars as pl
 
         return pl.DataFrame([row for one in (*self.levels, *self.controls) for row in _level_rows(one)], schema=_LEVELS)
@@ -146,7 +155,7 @@ _LEVELS = {
     "block": str,
     "group": str,
     "who": str,
-    "milestone": str,
+    "amount": str,
     "value": float,
     "low": float,
     "high": float,
@@ -167,8 +176,7 @@ def _sentences(found: Compared) -> Iterator[str]:
     team = found.team
     pairs = {(one.block, one.found.one, one.found.other) for one in team}
     if not team:
-        groups = [group for block in found.blocks for group in block.groups if group.runs]
-        yield f"nothing to compare: {', '.join(f'{group.name} ({_seeds(group)})' for group in groups)}"
+        yield from (_alone(one) for one in found.levels if one.who == TEAM)
     elif len(pairs) == 1:
         yield from (f"{words[one.amount]}: {one.found.sentence}" for one in team)
     else:
@@ -207,8 +215,15 @@ def _effect(effect: Effect) -> str:
     return f"{effect} is {value:+.1f} points [{low:.1f}, {high:.1f}] on average"
 
 
-def _seeds(group: Group) -> str:
-    return counted(len(group.runs), "seed")
+def _alone(one: GroupLevel) -> str:
+    """What one method gained, in a sentence."""
+    gained, stayed = (
+        "{:+.1f} [{:.1f}, {:.1f}]".format(*(100 * part for part in found.shown)) for found in (one.gain, one.kept)
+    )
+    base = f"{counted(one.peak.seeds, 'seed')}, {counted(one.peak.tasks_alone.n, 'task')}"
+    over = "" if one.gain.estimate is not None else ", an interval over tasks alone"
+    where = f"{one.block}: " if one.block else ""
+    return f"{where}{one.group} gained {gained} points at the peak and kept {stayed} at the end ({base}{over})"
 
 
 def _difference_row(one: Difference) -> dict[str, Any]:
@@ -231,22 +246,21 @@ def _difference_row(one: Difference) -> dict[str, Any]:
 
 
 def _level_rows(one: GroupLevel) -> Iterator[dict[str, Any]]:
-    for milestone in MILESTONES:
-        found: Level | None = getattr(one, milestone)
-        if found is not None:
-            value, low, high = shown_accuracy(found)
-            yield {
-                "block": one.block,
-                "group": one.group,
-                "who": one.who,
-                "milestone": milestone,
-                "value": value,
-                "low": low,
-                "high": high,
-                "over_seeds": found.estimate is not None,
-                "seeds": found.seeds,
-                "tasks": found.tasks_alone.n,
-            }
+    for amount in AMOUNTS:
+        found: Level = getattr(one, amount)
+        value, low, high = shown_accuracy(found) if amount in MILESTONES else found.shown
+        yield {
+            "block": one.block,
+            "group": one.group,
+            "who": one.who,
+            "amount": amount,
+            "value": value,
+            "low": low,
+            "high": high,
+            "over_seeds": found.estimate is not None,
+            "seeds": found.seeds,
+            "tasks": found.tasks_alone.n,
+        }
 
 
 def _rate(rate: Rate) -> dict[str, Any]:

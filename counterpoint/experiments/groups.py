@@ -134,7 +134,7 @@ def _block(runs: Sequence[RunRecord], rest: Sequence[str], labels: tuple[str, ..
 
 
 def _group(runs: Sequence[RunRecord], name: str, labels: dict[str, str]) -> Group:
-    name = name or (runs[0].run if len(runs) == 1 else f"{len(runs)} runs")
+    name = name or (runs[0].run if len(runs) == 1 else "the method")
     finished = sorted((run for run in runs if has_outcomes(run)), key=lambda run: run.seed)
     seeds = {run.seed for run in finished}
     missing = [run for run in runs if not has_outcomes(run) and run.seed not in seeds]

@@ -67,7 +67,7 @@ def comma_separated(found: Compared) -> str:
     """A line per accuracy and per difference, as fractions; a difference is that of `group` minus `other`."""
     import polars as pl
 
-    accuracies = found.accuracies().rename({"milestone": "amount"})
+    accuracies = found.accuracies()
     differences = found.frame().rename({"one": "group"})
     both = pl.concat([accuracies, differences], how="diagonal")
     order = ["block", "who", "amount", "group", "other", "value", "low", "high", "over_seeds", "seeds", "tasks"]
@@ -95,9 +95,7 @@ def _minus(one: Difference) -> str:
     return f"{one.found.one} - {one.found.other}"
 
 
-def _percent(found: Level | None) -> str:
-    if found is None:
-        return "-"
+def _percent(found: Level) -> str:
     value, low, high = (100 * part for part in shown_accuracy(found))
     return f"{value:.1f} [{low:.1f}, {high:.1f}]"
 

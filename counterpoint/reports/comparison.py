@@ -95,7 +95,6 @@ def _accuracies(found: Compared) -> Any:
         {"who": one.who, "group": one.group, "milestone": milestone, **_shown(getattr(one, milestone))}
         for one in levels
         for milestone in MILESTONES
-        if getattr(one, milestone) is not None
     ]
     base = alt.Chart(pl.DataFrame(rows)).encode(
         x=alt.X("milestone:N", sort=list(MILESTONES), title=None, axis=alt.Axis(labelAngle=0)),
