@@ -8,7 +8,6 @@ from typing import Any
 import typer
 from rich.console import Console
 from rich.table import Table
-from typer.core import TyperCommand
 
 from counterpoint.cli.out import Terminal, check_out
 from counterpoint.cli.plot import EXTENSIONS
@@ -17,25 +16,6 @@ from counterpoint.experiments.compared import Compared
 from counterpoint.experiments.comparing import compare_paths
 
 FORMATS = ("text", "markdown", "csv")
-_AGAINST = "--against"
-
-
-class SeveralAgainst(TyperCommand):
-    """A command whose option `--against` takes everything up to the next option."""
-
-    def parse_args(self, ctx: typer.Context, args: list[str]) -> list[str]:  # type: ignore[override]
-        """The arguments, with `--against` before each of its values."""
-        spread: list[str] = []
-        open_option = False
-        for word in args:
-            if word.startswith("-"):
-                open_option = word == _AGAINST
-                spread += [] if open_option else [word]
-            else:
-                spread += [_AGAINST, word] if open_option else [word]
-        if args[-1:] == [_AGAINST]:
-            spread.append(_AGAINST)
-        return super().parse_args(ctx, spread)
 
 
 def compare(

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from counterpoint.cli.arguments import RunPaths
-from counterpoint.cli.compare import SeveralAgainst
+from counterpoint.cli.several import SeveralAgainst
 
 app = typer.Typer()
 

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from pathlib import Path
 from statistics import median_low
@@ -38,8 +38,8 @@ class _Place:
 
     path: Path
     name: str
-    labels: Mapping[str, str] | None = None
-    """Those of its cell; None for a run that no study made."""
+    labels: Mapping[str, str] = field(default_factory=dict)
+    """Those of its cell; empty for a run that no study made, and in a study of one cell."""
     seed: int | None = None
     control: str = ""
     compare: str = ""
@@ -57,7 +57,7 @@ def collect(paths: Sequence[Path]) -> Collected:
     """The runs at `paths`, with their outcomes at the milestones and their metrics.
 
     A path is a study's folder, a folder of collected files, or a run directory. The cells of a study come in its order
-    and have its labels; runs by hand are labelled by the keys in which they differ. A run that is not finished is a
+    and have its labels; other runs are labelled by the keys in which they differ. A run that is not finished is a
     record with its state and nothing else. Raises RunError for a path that is none of these, a damaged file, or a run
     that is there twice.
     """
@@ -119,19 +119,10 @@ def _named(places: Sequence[_Place]) -> list[_Place]:
 
 
 def _by_hand_labelled(places: Sequence[_Place]) -> list[_Place]:
-    """The same places; those that no study made have labels if they hold a run."""
-    by_hand = {place.path: Run.read(place.path) for place in places if place.labels is None and is_run(place.path)}
-    labels = dict(zip(by_hand, labels_of(list(by_hand.values())), strict=True))
-    return [
-        place
-        if place.labels is not None
-        else replace(
-            place,
-            labels=labels.get(place.path, {}),
-            seed=by_hand[place.path].config.run.seed if place.path in by_hand else None,
-        )
-        for place in places
-    ]
+    """The same places; those without labels have those of their recipes, if they hold a run."""
+    paths = [place.path for place in places if not place.labels and is_run(place.path)]
+    labels = dict(zip(paths, labels_of([Run.read(path) for path in paths]), strict=True))
+    return [replace(place, labels=place.labels or labels.get(place.path, {})) for place in places]
 
 
 def _collected(place: _Place) -> _Part:
@@ -140,7 +131,7 @@ def _collected(place: _Place) -> _Part:
     record = RunRecord(
         run=place.name,
         path=str(place.path),
-        labels=dict(place.labels or {}),
+        labels=dict(place.labels),
         seed=-1 if place.seed is None else place.seed,
         control=place.control,
         state=state,

@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from counterpoint.errors import ConfigError, RunError, unknown
 from counterpoint.experiments.collected import RunRecord
@@ -121,6 +122,8 @@ def _no_axis(runs: Sequence[RunRecord], by: str, axes: Sequence[str]) -> str:
     same = {run.labels[by] for run in runs if by in run.labels}
     if same:
         return f"--by {by}: all runs have {by} = {same.pop()}; they differ in: {', '.join(axes) or 'their seeds alone'}"
+    if not axes:
+        return f"--by {by}: the runs differ in their seeds alone"
     return unknown("axis of --by", by, axes)
 
 
@@ -150,15 +153,20 @@ def _checked(block: Block) -> Block:
         seeds = [run.seed for run in group.runs]
         twice = [run.run for run in group.runs if seeds.count(run.seed) > 1]
         if twice:
+            same = len({run.config_sha256 for run in group.runs}) == 1
             raise RunError(
-                f"{' and '.join(twice[:2])} have the same seed and the same recipe: runs of one method differ in their"
-                " seed; leave one out"
+                f"{' and '.join(twice[:2])} have the same seed and the same {'recipe' if same else 'labels'}: "
+                + (
+                    "runs of one method differ in their seed; leave one out"
+                    if same
+                    else "their recipes differ in what no label says; compare them with --against"
+                )
             )
     return block
 
 
 def _side_name(own: Sequence[RunRecord], other: Sequence[RunRecord], axes: Sequence[str]) -> str:
-    """The labels that all runs of a side have and none of the other."""
+    """The labels that all runs of a side have and none of the other; else its folder, or its only run."""
     if not own:
         raise RunError("nothing can be compared: one side of --against has no run")
     found = []
@@ -166,7 +174,10 @@ def _side_name(own: Sequence[RunRecord], other: Sequence[RunRecord], axes: Seque
         labels, others = {_label(run, axis) for run in own}, {_label(run, axis) for run in other}
         if len(labels) == 1 and not labels & others:
             found.append(labels.pop())
-    return "-".join(found)
+    folders = {Path(run.path).parent.name for run in own}
+    if not found and len(folders) == 1 and folders != {Path(run.path).parent.name for run in other}:
+        return folders.pop()
+    return "-".join(found) or (own[0].run if len(own) == 1 else "")
 
 
 def _labels(run: RunRecord, axes: Sequence[str]) -> tuple[str, ...]:
