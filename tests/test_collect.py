@@ -238,6 +238,15 @@ def test_a_study_gives_the_labels_and_the_order_of_its_cells(tmp_path):
         collect([study])
 
 
+def test_the_order_of_axes_and_runs_is_kept(tmp_path):
+    labels = {"workflow": "voting", "sharing": "shared", "rate": "x1"}
+    study = study_by_hand(tmp_path / "mine", {f"{name}-s0": {"labels": labels, "seed": 0} for name in ("b", "a")})
+    write(collect([study]), tmp_path / "kept")
+    again = read(tmp_path / "kept")
+    assert [run.run for run in again.runs] == ["b-s0", "a-s0"]
+    assert [list(run.labels) for run in again.runs] == [list(labels)] * 2
+
+
 def test_studies_collected_files_and_runs_mix(six, tmp_path):
     study = study_by_hand(tmp_path / "mine", {"a-s0": {"labels": {"sharing": "a"}, "seed": 0}})
     write(collect([study]), tmp_path / "kept")

@@ -7,7 +7,6 @@ from typing import Any
 
 import typer
 from rich.console import Console
-from rich.table import Table
 
 from counterpoint.cli.out import Terminal, check_out
 from counterpoint.cli.plot import EXTENSIONS
@@ -69,22 +68,23 @@ def print_compared(console: Console, found: Compared) -> None:
     title = titles(found)
     if accuracies := list(accuracy_rows(found)):
         console.print(f"\n{title.accuracy}", markup=False, soft_wrap=True)
-        console.print(_table(ACCURACY, accuracies, names=2))
+        _print_table(console, ACCURACY, accuracies, names=2)
     if differences := list(difference_rows(found)):
         console.print(f"\n{title.difference}", markup=False, soft_wrap=True)
-        console.print(_table(DIFFERENCE, differences, names=1))
+        _print_table(console, DIFFERENCE, differences, names=1)
     for warning in found.warnings:
         console.print(f"note: {warning}", markup=False, soft_wrap=True)
 
 
-def _table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, names: int) -> Table:
-    """The rows as a table whose first columns are names."""
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    for place, column in enumerate(columns):
-        table.add_column(column, justify="left" if place < names else "right", overflow="fold")
-    for row in rows:
-        table.add_row(*row)
-    return table
+def _print_table(console: Console, columns: Sequence[str], rows: Sequence[Sequence[str]], *, names: int) -> None:
+    """The rows below their heads; the first columns are names. No cell is folded, whatever the width of the console."""
+    widths = [max(map(len, column)) for column in zip(columns, *rows, strict=True)]
+    for row in (columns, *rows):
+        cells = [
+            cell.ljust(width) if place < names else cell.rjust(width)
+            for place, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ]
+        console.print("  ".join(cells).rstrip(), markup=False, soft_wrap=True)
 
 
 def _write(file: Path, found: Compared) -> None:
