@@ -266,6 +266,9 @@ def test_what_is_no_run_is_named_with_what_it_lacks(tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(RunError, match="empty is not a run, a study or a folder of collected files: it has neither"):
         collect([tmp_path / "empty"])
+    run_by_hand(tmp_path / "runs" / "mine")
+    with pytest.raises(RunError, match=r"name the runs in it, such as .*runs/\*"):
+        collect([tmp_path / "runs"])
     with pytest.raises(RunError, match="there is nothing of that name; did you mean"):
         collect([tmp_path / "emty"])
 
@@ -274,6 +277,14 @@ def test_a_damaged_run_is_named(six, tmp_path):
     shutil.copytree(six[0], tmp_path / "run")
     (tmp_path / "run" / "evaluations.jsonl").write_text('{"step": 0}\n', encoding="utf-8")
     with pytest.raises(RunError, match=r"run cannot be collected: KeyError: 'split'"):
+        collect([tmp_path / "run"])
+
+
+def test_a_recipe_that_this_version_cannot_read_is_named_with_its_run(six, tmp_path):
+    shutil.copytree(six[0], tmp_path / "run")
+    with (tmp_path / "run" / "config.toml").open("a", encoding="utf-8") as file:
+        file.write("[future]\nkey = 1\n")
+    with pytest.raises(RunError, match=r"run cannot be collected: ConfigError: .*future"):
         collect([tmp_path / "run"])
 
 

@@ -183,6 +183,17 @@ def test_a_role_that_one_side_lacks_is_shown_and_not_compared(tmp_path):
     assert set(found.accuracies().filter(who="aggregator")["group"]) == {"isolated"}
 
 
+def test_a_role_that_was_never_judged_on_the_same_task_is_named(six, tmp_path):
+    paths = [shutil.copytree(path, tmp_path / path.name) for path in six[:2]]
+    rows = read_rows(paths[1] / "evaluations.jsonl")
+    for row in rows:
+        row["roles"] = {role: found for role, found in row["roles"].items() if role != "aggregator"}
+    (paths[1] / "evaluations.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    found = compare_paths(paths)
+    assert found.warnings == ("aggregator of the method is not shown: on no task was it judged in all of its runs",)
+    assert set(found.accuracies()["who"]) == {"team", "generator"}
+
+
 def test_other_workflows_on_the_same_tasks_are_compared_as_teams(tmp_path):
     paths = [
         run_by_hand(tmp_path / f"{workflow}-{seed}", seed=seed, workflow=workflow)

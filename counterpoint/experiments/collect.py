@@ -81,9 +81,11 @@ def _places(path: Path) -> list[_Place]:
         return [_Place(path=path, name=path.resolve().name)]
     if not path.is_dir():
         raise RunError(f"{path} is not a run, a study or a folder of collected files: {lacks(path)}")
+    held = any(is_run(one) for one in path.iterdir() if one.is_dir())
+    hint = f"; name the runs in it, such as {path / '*'}" if held else ""
     raise RunError(
         f"{path} is not a run, a study or a folder of collected files: it has neither config.toml and run.json nor"
-        f" {CELLS} nor {RUNS}, {OUTCOMES} and {METRICS}"
+        f" {CELLS} nor {RUNS}, {OUTCOMES} and {METRICS}{hint}"
     )
 
 
@@ -121,8 +123,20 @@ def _named(places: Sequence[_Place]) -> list[_Place]:
 def _by_hand_labelled(places: Sequence[_Place]) -> list[_Place]:
     """The same places; those without labels have those of their recipes, if they hold a run."""
     paths = [place.path for place in places if not place.labels and is_run(place.path)]
-    labels = dict(zip(paths, labels_of([Run.read(path) for path in paths]), strict=True))
+    labels = dict(zip(paths, labels_of([_opened(path) for path in paths]), strict=True))
     return [replace(place, labels=place.labels or labels.get(place.path, {})) for place in places]
+
+
+def _opened(path: Path) -> Run:
+    """The run at `path`. Raises RunError, with the path, if its recipe cannot be read by this version."""
+    try:
+        run = Run.read(path)
+        _ = run.facts
+        return run
+    except RunError:
+        raise
+    except (CounterpointError, OSError, ValueError) as error:
+        raise RunError(f"{path} cannot be collected: {type(error).__name__}: {error}") from error
 
 
 def _collected(place: _Place) -> _Part:

@@ -36,6 +36,7 @@ def compare_runs(
     by, blocks = ("", against(runs, others)) if others else grouped(runs, by)
     margin = margin if margin is not None else next((run.margin for run in runs if run.margin is not None), MARGIN)
     narrow = {block.name: _narrowed(collected, block) for block in blocks}
+    levels = tuple(one for block in blocks for one in _levels(narrow[block.name], block))
     found = [one for block in blocks for one in _differences(narrow[block.name], block, margin)]
     differences = _corrected([one for one in found if one.who == TEAM], holm, "Holm")
     roles = _corrected([one for one in found if one.who != TEAM], false_discoveries, "Benjamini and Hochberg")
@@ -43,7 +44,7 @@ def compare_runs(
         by=by,
         margin=margin,
         blocks=tuple(blocks),
-        levels=tuple(one for block in blocks for one in _levels(narrow[block.name], block)),
+        levels=levels,
         differences=(*differences, *roles),
         controls=tuple(one for block in trained for one in _levels(collected, block) if one.who == TEAM),
         falls=tuple(
@@ -53,7 +54,7 @@ def compare_runs(
         ),
         paired_falls=_paired_falls(blocks),
         effects=_effects(collected, by, blocks) if len(blocks) > 1 else {},
-        warnings=tuple(_warnings(collected, [*blocks, *trained], differences)),
+        warnings=(*_warnings(collected, [*blocks, *trained], differences), *_not_shown(collected, blocks, levels)),
     )
 
 
@@ -71,7 +72,9 @@ def _levels(collected: Collected, block: Block) -> Iterator[GroupLevel]:
             role = None if who == TEAM else who
             try:
                 found = {amount: _level(collected, group.runs, amount, role) for amount in AMOUNTS}
-            except RunError:  # the role was never called on the same task in all of these runs
+            except RunError:  # there is no task on which the role was judged in all of these runs
+                if role is None:
+                    raise
                 continue
             yield GroupLevel(block=block.name, group=group.name, who=who, **found)
 
@@ -212,6 +215,16 @@ def _warnings(collected: Collected, blocks: Sequence[Block], differences: Sequen
     versions = sorted({f"{run.version or 'unknown'} {run.commit[:8]}".strip() for run in collected.runs if run.commit})
     if len(versions) > 1:
         yield f"the runs were made by different versions: {', '.join(versions)}"
+
+
+def _not_shown(collected: Collected, blocks: Sequence[Block], levels: Sequence[GroupLevel]) -> Iterator[str]:
+    """The roles of which a group has outcomes, but none on the same task in all of its runs."""
+    shown = {(one.block, one.group, one.who) for one in levels}
+    for block in blocks:
+        for group in block.groups:
+            for role in roles_of(collected, group.runs) if group.runs else ():
+                if (block.name, group.name, role) not in shown:
+                    yield f"{role} of {group.name} is not shown: on no task was it judged in all of its runs"
 
 
 def _about(group: Group) -> Iterator[str]:
