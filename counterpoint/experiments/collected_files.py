@@ -19,7 +19,7 @@ RUNS = "runs.jsonl"
 OUTCOMES = "outcomes.parquet"
 METRICS = "metrics.parquet"
 _CONTROL = "control/"
-"""What the milestone of an outcome begins with in the file if it is one of a control."""
+"""The beginning of the milestone, in the file, of an outcome of a control."""
 
 
 def schema_of(name: str) -> dict[str, Any]:

@@ -192,7 +192,7 @@ def _cells(collected: Collected, by: str, blocks: Sequence[Block], amount: Amoun
 
 
 def _warnings(collected: Collected, blocks: Sequence[Block], differences: Sequence[Difference]) -> Iterator[str]:
-    """What a reader must know beside the numbers."""
+    """Lines that a reader must know beside the numbers."""
     for block in blocks:
         where = f"{block.name}: " if block.name else ""
         if block.labels and len([group for group in block.groups if group.runs]) < 2:

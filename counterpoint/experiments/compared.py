@@ -197,7 +197,7 @@ def _sentences(found: Compared) -> Iterator[str]:
 
 
 def _counts(differences: Sequence[Difference]) -> str:
-    """How many of several comparisons have which verdict."""
+    """The number of comparisons with each verdict."""
     leaders: dict[str, int] = {}
     verdicts: dict[Verdict, int] = {}
     for one in differences:
@@ -216,7 +216,7 @@ def _effect(effect: Effect) -> str:
 
 
 def _alone(one: GroupLevel) -> str:
-    """What one method gained, in a sentence."""
+    """The gain of one method, and the part of it that was kept, in a sentence."""
     gained, stayed = (
         "{:+.1f} [{:.1f}, {:.1f}]".format(*(100 * part for part in found.shown)) for found in (one.gain, one.kept)
     )

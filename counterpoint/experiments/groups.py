@@ -11,6 +11,7 @@ from counterpoint.experiments.matrices import check_same_tasks, has_outcomes
 _ABSENT = "-"
 _BASELINES = ("shared", "base", "none")
 """Labels that others are compared with: they come first among the groups."""
+_LONGEST_NAME = 40
 _NOT_YET = ("absent", "debris", "running")
 """States of runs that are missing because their time has not come, and not for what became of them."""
 
@@ -21,7 +22,7 @@ class Group:
 
     name: str
     labels: dict[str, str]
-    """Of the axes in which the compared runs differ."""
+    """Axis -> label, for the axes in which the compared runs differ."""
     runs: tuple[RunRecord, ...]
     """Those that finished and have outcomes, by seed."""
     missing: tuple[RunRecord, ...]
@@ -177,7 +178,7 @@ def _side_name(own: Sequence[RunRecord], other: Sequence[RunRecord], axes: Seque
     folders = {Path(run.path).parent.name for run in own}
     if not found and len(folders) == 1 and folders != {Path(run.path).parent.name for run in other}:
         return folders.pop()
-    return "-".join(found) or (own[0].run if len(own) == 1 else "")
+    return "-".join(found) or (own[0].run if len(own) == 1 and len(own[0].run) <= _LONGEST_NAME else "")
 
 
 def _labels(run: RunRecord, axes: Sequence[str]) -> tuple[str, ...]:

@@ -37,7 +37,7 @@ def labels_of(runs: Sequence[Run]) -> list[dict[str, str]]:
     """For each run, axis -> label: the keys in which these runs differ, other than seed, threads and the like.
 
     A key of a member of a family (`workflow.votes`) that only follows from another member (`workflow.name`) is no axis
-    of its own. Modules of the user's own whose text differs between runs are axes too.
+    of its own. The user's own modules whose texts differ between runs are axes too.
     """
     tables = [_table(run) for run in runs]
     keys = dict.fromkeys(key for table in tables for key in table)
@@ -51,7 +51,7 @@ def labels_of(runs: Sequence[Run]) -> list[dict[str, str]]:
 
 
 def _table(run: Run) -> dict[str, Any]:
-    """Dotted key -> value of the run's recipe, and the digest of each of the user's own modules."""
+    """Dotted key -> value of the run's recipe, and the digest of each module that the user wrote."""
     found = _flat(run.config.model_dump(exclude_none=True))
     for key in _NOT_THE_METHOD:
         found.pop(key, None)

@@ -85,7 +85,7 @@ def _level_row(part: str, one: GroupLevel) -> tuple[str, ...]:
 
 
 def _verdict(one: Difference) -> str:
-    """Of the first of the two: ahead, behind, alike or cannot tell."""
+    """The verdict on the first of the two: ahead, behind, alike or cannot tell."""
     if one.found.verdict != "ahead":
         return one.found.verdict
     return "ahead" if one.found.shown[0] > 0 else "behind"
