@@ -296,7 +296,9 @@ def test_a_study_is_summed_up_over_its_cells(tmp_path):
 
 
 def test_against_takes_all_that_follows_and_is_subtracted(six, found):
-    for words in (["--against", *six[3:], "--margin", "3"], *[[x for p in six[3:] for x in ("--against", p)]]):
+    each = [word for path in six[3:] for word in ("--against", path)]
+    joined = [f"--against={six[3]}", *six[4:]]
+    for words in (["--against", *six[3:], "--margin", "3"], each, joined):
         done = command_line("compare", *six[:3], *words, "--format", "csv")
         rows = list(csv.DictReader(io.StringIO(done.stdout)))
         row = next(row for row in rows if row["other"])
@@ -331,6 +333,7 @@ def test_runs_that_all_failed_are_named(tmp_path):
         (["--margin", "-1"], "a margin of -1 points cannot be"),
         (["--by", "sharing", "--against", "X"], "--by and --against exclude each other"),
         (["--format", "html"], "unknown format 'html'"),
+        (["--against", "nowhere"], "nowhere is not a run, a study or a folder of collected files"),
         (["--out", "x.gif"], "the extension must be one of"),
         (["--json", "."], "cannot be written: it is a folder"),
     ],
@@ -360,3 +363,11 @@ def test_a_group_has_the_same_mark_in_every_picture(found):
     for colour, shape in (marks["shared"], marks["isolated"]):
         assert colour in drawn
         assert shape in drawn
+
+
+@pytest.mark.parametrize("words", [["--against"], ["--against", "--by", "sharing"]])
+def test_against_without_a_run_is_an_error(six, words):
+    done = command_line("compare", *six, *words)
+    assert done.returncode == 2
+    assert "--against" in done.stderr
+    assert "requires an argument" in done.stderr

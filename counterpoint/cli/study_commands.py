@@ -6,12 +6,12 @@ from typing import Annotated
 import typer
 
 from counterpoint.cli.arguments import RunPaths
-from counterpoint.cli.several import SeveralAgainst
+from counterpoint.cli.several import SeveralValues
 
 app = typer.Typer()
 
 
-@app.command(cls=SeveralAgainst, epilog="Example: counterpoint compare runs/isolated-s* runs/shared-s*")
+@app.command(cls=SeveralValues, epilog="Example: counterpoint compare runs/isolated-s* runs/shared-s*")
 def compare(
     runs: Annotated[
         list[Path],
