@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from counterpoint.diagnostics.base import Diagnostic, Step
     from counterpoint.episode import Episode, Group
     from counterpoint.errors import CounterpointError
+    from counterpoint.experiments.compared import Compared
+    from counterpoint.experiments.front import compare, study
     from counterpoint.interventions.base import Intervention, Stop, Update
     from counterpoint.recipe import load_config
     from counterpoint.run import Run
@@ -49,6 +51,8 @@ _HOMES = {
     "counterpoint.diagnostics.base": ("Diagnostic", "Step"),
     "counterpoint.episode": ("Episode", "Group"),
     "counterpoint.errors": ("CounterpointError",),
+    "counterpoint.experiments.compared": ("Compared",),
+    "counterpoint.experiments.front": ("compare", "study"),
     "counterpoint.interventions.base": ("Intervention", "Stop", "Update"),
     "counterpoint.recipe": ("load_config",),
     "counterpoint.run": ("Run",),
@@ -60,6 +64,7 @@ _HOMES = {
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 
 __all__ = [
+    "Compared",
     "Config",
     "CounterpointError",
     "Diagnostic",
@@ -83,6 +88,7 @@ __all__ = [
     "Task",
     "Update",
     "check_workflow",
+    "compare",
     "diagnose",
     "dry_run",
     "evaluate",
@@ -91,6 +97,7 @@ __all__ = [
     "open_stage",
     "resume",
     "rollout",
+    "study",
     "task_of",
     "train",
     "user",

@@ -8,7 +8,6 @@ from typing import get_args
 
 import pytest
 from command_line import command_line
-from counterpoint.experiments.study import load_study
 from fake_studies import QUICK, starter, starts
 
 from counterpoint.cli import study as command
@@ -17,8 +16,9 @@ from counterpoint.errors import ConfigError
 from counterpoint.experiments.attempts import Attempts
 from counterpoint.experiments.folder import read_cells
 from counterpoint.experiments.states import State
+from counterpoint.experiments.study import load_study
 
-PAGE = (Path(__file__).parent.parent / "docs" / "studies_running.md").read_text(encoding="utf-8")
+PAGE = (Path(__file__).parent.parent / "docs" / "studies.md").read_text(encoding="utf-8")
 STUDY = """
 recipe = "voting_arithmetic"
 seeds = [0, 1]

@@ -69,7 +69,8 @@ async def _shown(
             console.print(f"\n{row.name}", markup=False, soft_wrap=True)
         _print(console, row, ask)
         if row.differences:
-            what = f"this run minus {other(row.name)}: points, paired by task, with 95 % intervals"
+            of = "of these two checkpoints, not of their methods" if control.against else "of this checkpoint"
+            what = f"this run minus {other(row.name)}: points, paired by task, with 95 % intervals over tasks: {of}"
             console.print(what, markup=False, soft_wrap=True)
             console.print(_differences(row.differences))
 

@@ -9,7 +9,7 @@ from counterpoint.run import Run
 
 KINDS = ("course", "dynamics", "amplification")
 FORMATS = ("markdown", "csv")
-_EXTENSIONS = (".svg", ".png", ".pdf")
+EXTENSIONS = (".svg", ".png", ".pdf")
 
 
 def draw(paths: Sequence[Path], kind: str, out: Path) -> None:
@@ -20,8 +20,8 @@ def draw(paths: Sequence[Path], kind: str, out: Path) -> None:
     """
     if kind not in KINDS:
         raise ConfigError(unknown("kind of picture", kind, KINDS))
-    if out.suffix not in _EXTENSIONS:
-        raise ConfigError(f"--out {out}: the extension must be one of {', '.join(_EXTENSIONS)}")
+    if out.suffix not in EXTENSIONS:
+        raise ConfigError(f"--out {out}: the extension must be one of {', '.join(EXTENSIONS)}")
     runs = [Run.read(path) for path in paths]
     try:
         from counterpoint.reports.pictures import save_picture

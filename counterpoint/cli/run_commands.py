@@ -28,10 +28,26 @@ def train(
         bool,
         typer.Option("--profile", help="Also write profile.jsonl, where each step's time goes; a table at the end."),
     ] = False,
+    seeds: Annotated[
+        str | None, typer.Option(metavar="0,1,...", help="A run for each of these seeds, and their summary.")
+    ] = None,
+    jobs: Annotated[
+        int | None, typer.Option(min=1, help="With --seeds: runs at the same time; 1 if not given.")
+    ] = None,
 ) -> None:
     """Train the policies of a workflow."""
     if all_keys and not dry_run:
         raise ConfigError("--all-keys goes with --dry-run")
+    if jobs is not None and seeds is None:
+        raise ConfigError("--jobs goes with --seeds")
+    if seeds is not None:
+        from counterpoint.cli.study import seeds_of
+        from counterpoint.cli.train_seeds import train_seeds
+
+        if profile or all_keys:
+            raise ConfigError("--profile and --all-keys are of one run, and --seeds makes several")
+        train_seeds(recipe, overrides or [], seeds_of(seeds) or (), out, jobs, dry_run=dry_run)
+        return
     config = load_config(recipe, overrides or [])
     from counterpoint.cli.train import plan_only, start
 

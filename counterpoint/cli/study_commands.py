@@ -1,4 +1,4 @@
-"""The commands about several runs: study, plot, table, runs."""
+"""The commands about several runs: study, compare, plot, table, runs."""
 
 from pathlib import Path
 from typing import Annotated
@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from counterpoint.cli.arguments import RunPaths
+from counterpoint.cli.several import SeveralValues
 
 app = typer.Typer()
 
@@ -53,6 +54,34 @@ def study(
         out=out,
     )
     run_study(study, asked)
+
+
+@app.command(cls=SeveralValues, epilog="Example: counterpoint compare runs/isolated-s* runs/shared-s*")
+def compare(
+    runs: Annotated[
+        list[Path],
+        typer.Argument(metavar="A...", help="Run directories, folders of studies, or folders of collected files."),
+    ],
+    against: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="B...", help="Compare the runs A with these, whatever they differ in: A minus B."),
+    ] = None,
+    by: Annotated[
+        str, typer.Option(metavar="AXIS", help="What to compare, such as sharing; all else is kept apart.")
+    ] = "",
+    margin: Annotated[
+        float | None, typer.Option(help="Points within which differences count as alike; 3, or the study's own.")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Also draw it: a name that ends in .svg, .png or .pdf.")
+    ] = None,
+    json_file: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Also write all numbers.")] = None,
+    form: Annotated[str, typer.Option("--format", help="text, markdown or csv.")] = "text",
+) -> None:
+    """Compare methods over seeds and tasks: which is ahead, or alike, or that it cannot be told."""
+    from counterpoint.cli.compare import compare as print_comparison
+
+    print_comparison(runs, against or [], by, margin, out, json_file, form)
 
 
 @app.command()

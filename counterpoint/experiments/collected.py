@@ -64,6 +64,10 @@ class RunRecord:
     """A digest of the recipe without seed and threads: equal for the seeds of a cell."""
     tasks_sha256: str = ""
     """The fingerprint of the test split: only runs with an equal one can be compared task by task."""
+    compare: str = ""
+    """The axis that the run's study compares; empty for a run that no study made."""
+    margin: float | None = None
+    """The margin of its study, within which differences in accuracy count as alike."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

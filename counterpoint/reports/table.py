@@ -20,7 +20,7 @@ def markdown(runs: Sequence[Run]) -> str:
     found = list(zip(names(runs), map(_summary, runs), strict=True))
     accuracy = [row for name, summary in found for row in _accuracy_rows(name, summary)]
     behaviour = [row for name, summary in found for row in _behaviour_rows(name, summary)]
-    return f"{_table(COLUMNS, accuracy)}\n\n{_table(BEHAVIOUR, behaviour)}"
+    return f"{markdown_table(COLUMNS, accuracy)}\n\n{markdown_table(BEHAVIOUR, behaviour)}"
 
 
 def comma_separated(runs: Sequence[Run]) -> str:
@@ -81,6 +81,7 @@ def _amount(metric: str, value: float | None) -> str:
     return f"{value:.1f}" if metric.endswith(("/calls", "/tokens")) else f"{100 * value:.0f} %"
 
 
-def _table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+def markdown_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """The rows as a Markdown table."""
     lines = [columns, ["---"] * len(columns), *rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)

@@ -1,0 +1,106 @@
+"""`counterpoint compare`."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import typer
+from rich.console import Console
+
+from counterpoint.cli.out import Terminal, check_out
+from counterpoint.cli.plot import EXTENSIONS
+from counterpoint.errors import ConfigError, RunError, unknown
+from counterpoint.experiments.compared import Compared
+from counterpoint.experiments.comparing import compare_paths
+
+FORMATS = ("text", "markdown", "csv")
+
+
+def compare(
+    paths: Sequence[Path],
+    against: Sequence[Path],
+    by: str,
+    margin: float | None,
+    out: Path | None,
+    json_file: Path | None,
+    form: str,
+) -> None:
+    """The runs are compared and the result is printed, and drawn and written if files are given.
+
+    Raises ConfigError for an option that is wrong, before a run is read, and whatever `compare_paths` raises.
+    """
+    if form not in FORMATS:
+        raise ConfigError(unknown("format", form, FORMATS))
+    if out is not None and out.suffix not in EXTENSIONS:
+        raise ConfigError(f"--out {out}: the extension must be one of {', '.join(EXTENSIONS)}")
+    for file in (out, json_file):
+        check_out(file)
+    found = compare_paths(paths, against=against, by=by, margin=None if margin is None else margin / 100)
+    if json_file is not None:
+        _write(json_file, found)
+    if out is not None:
+        _draw(out, found)
+    console = Terminal(goes_on=False)
+    if form == "text":
+        print_compared(console, found)
+        for file in (out, json_file):
+            if file is not None:
+                console.print(f"wrote {file}", markup=False, soft_wrap=True)
+    else:
+        from counterpoint.reports.compared_table import comma_separated, markdown
+
+        typer.echo((markdown if form == "markdown" else comma_separated)(found))
+
+
+def print_compared(console: Console, found: Compared) -> None:
+    """The verdict in words, then accuracies and differences, then what a reader must know."""
+    from counterpoint.reports.compared_table import (
+        ACCURACY,
+        DIFFERENCE,
+        accuracy_rows,
+        difference_rows,
+        titles,
+    )
+
+    for sentence in found.sentences:
+        console.print(sentence, markup=False, soft_wrap=True)
+    title = titles(found)
+    if accuracies := list(accuracy_rows(found)):
+        console.print(f"\n{title.accuracy}", markup=False, soft_wrap=True)
+        _print_table(console, ACCURACY, accuracies, names=2)
+    if differences := list(difference_rows(found)):
+        console.print(f"\n{title.difference}", markup=False, soft_wrap=True)
+        _print_table(console, DIFFERENCE, differences, names=1)
+    for warning in found.warnings:
+        console.print(f"note: {warning}", markup=False, soft_wrap=True)
+
+
+def _print_table(console: Console, columns: Sequence[str], rows: Sequence[Sequence[str]], *, names: int) -> None:
+    """The rows below their heads; the first columns are names. No cell is folded, whatever the width of the console."""
+    widths = [max(map(len, column)) for column in zip(columns, *rows, strict=True)]
+    for row in (columns, *rows):
+        cells = [
+            cell.ljust(width) if place < names else cell.rjust(width)
+            for place, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ]
+        console.print("  ".join(cells).rstrip(), markup=False, soft_wrap=True)
+
+
+def _write(file: Path, found: Compared) -> None:
+    written: dict[str, Any] = found.as_dict()
+    try:
+        file.write_text(json.dumps(written, indent=2) + "\n", encoding="utf-8")
+    except OSError as error:
+        raise RunError(f"--json {file} cannot be written: {error.strerror or error}") from error
+
+
+def _draw(out: Path, found: Compared) -> None:
+    try:
+        from counterpoint.reports.comparison import save_comparison
+
+        save_comparison(found, out)
+    except ImportError as error:
+        raise ConfigError(f"pip install 'counterpoint[plot]' first ({error})") from error
+    except OSError as error:
+        raise ConfigError(f"--out {out} cannot be written to: {error.strerror or error}") from error

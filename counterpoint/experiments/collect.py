@@ -1,0 +1,298 @@
+"""Collects what runs recorded into three small files; reads files only, and executes nothing that a run names."""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from hashlib import sha256
+from pathlib import Path
+from statistics import median_low
+from typing import TYPE_CHECKING, Any
+
+from counterpoint.analysis.falls import fate_of
+from counterpoint.analysis.history import history_of
+from counterpoint.analysis.milestones import MilestoneRows, Row, milestones_of, outcomes_of
+from counterpoint.analysis.signatures import examine
+from counterpoint.errors import CounterpointError, RunError
+from counterpoint.experiments.collected import Collected, RunRecord
+from counterpoint.experiments.collected_files import METRICS, OUTCOMES, RUNS, frame_of, is_collected
+from counterpoint.experiments.collected_files import read as read
+from counterpoint.experiments.collected_files import write as write
+from counterpoint.experiments.folder import CELLS, read_cells
+from counterpoint.experiments.labels import labels_of
+from counterpoint.experiments.measured import controls_of
+from counterpoint.experiments.states import state_of
+from counterpoint.files import lacks, read_rows
+from counterpoint.run import Run
+from counterpoint.run_files import is_run, is_unfinished
+
+if TYPE_CHECKING:
+    import polars as pl
+
+_FINAL = "final.jsonl"
+_BESIDE_THE_METHOD = {"run": ("seed", "threads")}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Place:
+    """A run that is to be collected, and what is known about it without looking into it."""
+
+    path: Path
+    name: str
+    labels: Mapping[str, str] = field(default_factory=dict)
+    """Those of its cell; empty for a run that no study made, and in a study of one cell."""
+    seed: int | None = None
+    control: str = ""
+    compare: str = ""
+    margin: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Part:
+    record: RunRecord
+    outcomes: "pl.DataFrame"
+    metrics: "pl.DataFrame"
+
+
+def collect(paths: Sequence[Path]) -> Collected:
+    """The runs at `paths`, with their outcomes at the milestones and their metrics.
+
+    A path is a study's folder, a folder of collected files, or a run directory. The cells of a study come in its order
+    and have its labels; other runs are labelled by the keys in which they differ. A run that is not finished is a
+    record with its state and nothing else. Raises RunError for a path that is none of these, a damaged file, or a run
+    that is there twice.
+    """
+    read_back: list[Collected] = []
+    places: list[_Place] = []
+    for path in paths:
+        if is_collected(path):
+            read_back.append(read(path))
+        else:
+            places += _places(path)
+    _refuse_twice([*(place.path for place in places), *(Path(run.path) for one in read_back for run in one.runs)])
+    parts = [_collected(place) for place in _by_hand_labelled(_named(places))]
+    return _together(parts, read_back)
+
+
+def _places(path: Path) -> list[_Place]:
+    """The runs that a path stands for."""
+    if (path / CELLS).is_file():
+        return _cells(path)
+    if is_run(path) or is_unfinished(path):
+        return [_Place(path=path, name=path.resolve().name)]
+    if not path.is_dir():
+        raise RunError(f"{path} is not a run, a study or a folder of collected files: {lacks(path)}")
+    held = any(is_run(one) for one in path.iterdir() if one.is_dir())
+    hint = f"; name the runs in it, such as {path / '*'}" if held else ""
+    raise RunError(
+        f"{path} is not a run, a study or a folder of collected files: it has neither config.toml and run.json nor"
+        f" {CELLS} nor {RUNS}, {OUTCOMES} and {METRICS}{hint}"
+    )
+
+
+def _cells(folder: Path) -> list[_Place]:
+    """The cells of a study, as its `cells.json` lists them."""
+    study = read_cells(folder)
+    return [
+        _Place(
+            path=folder / cell.name,
+            name=cell.name,
+            labels=cell.labels,
+            seed=cell.seed,
+            control=cell.control,
+            compare=study.compare,
+            margin=study.margin,
+        )
+        for cell in study.cells
+    ]
+
+
+def _refuse_twice(paths: Sequence[Path]) -> None:
+    seen: set[Path] = set()
+    for path in paths:
+        if path.resolve() in seen:
+            raise RunError(f"{path} is there twice: a run counts once")
+        seen.add(path.resolve())
+
+
+def _named(places: Sequence[_Place]) -> list[_Place]:
+    """The same places, with their paths for names where two have the same name."""
+    names = [place.name for place in places]
+    return [place if names.count(place.name) == 1 else replace(place, name=str(place.path)) for place in places]
+
+
+def _by_hand_labelled(places: Sequence[_Place]) -> list[_Place]:
+    """The same places; those without labels have those of their recipes, if they hold a run."""
+    paths = [place.path for place in places if not place.labels and is_run(place.path)]
+    labels = dict(zip(paths, labels_of([_opened(path) for path in paths]), strict=True))
+    return [replace(place, labels=place.labels or labels.get(place.path, {})) for place in places]
+
+
+def _opened(path: Path) -> Run:
+    """The run at `path`. Raises RunError, with the path, if its recipe cannot be read by this version."""
+    try:
+        run = Run.read(path)
+        _ = run.facts
+        return run
+    except RunError:
+        raise
+    except (CounterpointError, OSError, ValueError) as error:
+        raise RunError(f"{path} cannot be collected: {type(error).__name__}: {error}") from error
+
+
+def _collected(place: _Place) -> _Part:
+    """One run. Raises RunError, with its path, if one of its files is damaged."""
+    state = state_of(place.path).state
+    record = RunRecord(
+        run=place.name,
+        path=str(place.path),
+        labels=dict(place.labels),
+        seed=-1 if place.seed is None else place.seed,
+        control=place.control,
+        state=state,
+        compare=place.compare,
+        margin=place.margin,
+    )
+    if not is_run(place.path):
+        return _Part(record=record, outcomes=frame_of(OUTCOMES, []), metrics=frame_of(METRICS, []))
+    try:
+        run = Run.read(place.path)
+        record = _described(record, run)
+        if state != "finished":
+            return _Part(record=record, outcomes=frame_of(OUTCOMES, []), metrics=frame_of(METRICS, []))
+        evaluations, final = run.evaluation_rows(), read_rows(run.path / _FINAL)
+        found = milestones_of(evaluations, final)
+        if found is not None:
+            record = _finished(record, run, evaluations, final, found)
+        return _Part(
+            record=record,
+            outcomes=frame_of(OUTCOMES, [] if found is None else list(_outcome_rows(record.run, found))),
+            metrics=frame_of(METRICS, list(_metric_rows(record.run, run, evaluations))),
+        )
+    except RunError:
+        raise
+    except (CounterpointError, OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise RunError(f"{place.path} cannot be collected: {type(error).__name__}: {error}") from error
+
+
+def _described(record: RunRecord, run: Run) -> RunRecord:
+    """The record with what is known of a run that has begun."""
+    facts, config = run.facts, run.config
+    sharing = config.policies.sharing
+    return replace(
+        record,
+        seed=config.run.seed if record.seed < 0 else record.seed,
+        steps=max((row["step"] for row in run.metric_rows()), default=0),
+        version=str(facts.get("versions", {}).get("counterpoint", "")),
+        commit=str(facts.get("commit") or ""),
+        config_sha256=_method_digest(config.model_dump(exclude_none=True)),
+        tasks_sha256=str(facts.get("tasks", {}).get("test", "")),
+        workflow=config.workflow.name,
+        sharing=sharing if isinstance(sharing, str) else json.dumps(sharing, sort_keys=True),
+    )
+
+
+def _finished(
+    record: RunRecord, run: Run, evaluations: Sequence[Row], final: Sequence[Row], found: MilestoneRows
+) -> RunRecord:
+    """The record with what came out of a finished run."""
+    stopped = _stopped(run, evaluations)
+    fate = fate_of(evaluations, final, stopped)
+    metrics = run.metric_rows()
+    times = [row["time/step"] for row in metrics if "time/step" in row]
+    return replace(
+        record,
+        peak_step=found.peak["step"],
+        terminal_steps=tuple(row["step"] for row in found.last),
+        stopped=stopped,
+        samples=median_low([len(values) for values in found.peak["outcomes"].values()] or [0]),
+        drop=None if fate is None else fate.drop,
+        fell="cannot tell" if fate is None else fate.fell,
+        onset=None if fate is None or fate.onset is None else fate.onset.step,
+        signatures=_signatures(run),
+        controls=controls_of(run.path),
+        tokens=sum(_tokens(row, run.config.rollout.group_size) for row in metrics),
+        seconds=sum(times) if times else None,
+    )
+
+
+def _method_digest(table: Mapping[str, Any]) -> str:
+    """The SHA-256 of a recipe without its seed and its number of threads."""
+    left = {
+        section: {key: value for key, value in found.items() if key not in _BESIDE_THE_METHOD.get(section, ())}
+        if isinstance(found, Mapping)
+        else found
+        for section, found in table.items()
+    }
+    return sha256(json.dumps(left, sort_keys=True).encode()).hexdigest()
+
+
+def _stopped(run: Run, evaluations: Sequence[Row]) -> str:
+    """The reason why an intervention ended the run; empty if none did."""
+    folder = run.path / "checkpoints"
+    saved = run.checkpoints() if folder.is_dir() else []
+    reason = run.checkpoint_state(saved[-1]).get("stopped") if saved else None
+    if reason is None and any(row.get("rolled_back") for row in evaluations):
+        return "rolled back to its peak"
+    return str(reason or "")
+
+
+def _signatures(run: Run) -> tuple[str, ...]:
+    """The shipped failure signatures that the run shows; the user's own are code, which is not executed here."""
+    found = examine(replace(history_of(run), signatures=()))
+    return tuple(f"{one.signature}: {one.where}" for one in found.findings)
+
+
+def _tokens(row: Row, group_size: int) -> float:
+    """The tokens that the episodes of a training step generated."""
+    per_episode = sum(
+        calls * row.get(f"{name.removesuffix('/calls')}/tokens", 0.0)
+        for name, calls in row.items()
+        if name.startswith("role/") and name.endswith("/calls")
+    )
+    return float(row.get("episode/tasks", 0) * group_size * per_episode)
+
+
+def _outcome_rows(name: str, found: MilestoneRows) -> Iterator[tuple[Any, ...]]:
+    milestones = {"base": [found.base], "peak": [found.peak], "terminal": found.last}
+    roles = sorted({role for row in found.all() for role in row["roles"]})
+    for milestone, rows in milestones.items():
+        for role in (None, *roles):
+            counts: dict[str, int] = {}
+            for row in rows:
+                outcomes = row["outcomes"] if role is None else row["roles"].get(role, {})
+                for task, values in outcomes.items():
+                    counts[task] = counts.get(task, 0) + len(values)
+            for task, value in sorted(outcomes_of(rows, role).items()):
+                yield name, milestone, role, task, value, counts[task]
+
+
+def _metric_rows(name: str, run: Run, evaluations: Sequence[Row]) -> Iterator[tuple[Any, ...]]:
+    """The numbers of every training step and, as `eval/<split>/...`, of every evaluation."""
+    found: list[tuple[str, int, float]] = []
+    for row in run.metric_rows():
+        found += [(number, row["step"], value) for number, value in row.items() if number != "step"]
+    for made in evaluations:
+        numbers = {"accuracy": made["accuracy"], **made.get("numbers", {})}
+        found += [(f"eval/{made['split']}/{number}", made["step"], value) for number, value in numbers.items()]
+    for number, step, value in sorted((one for one in found if one[2] is not None), key=lambda one: one[:2]):
+        yield name, step, number, float(value)
+
+
+def _together(parts: Sequence[_Part], read_back: Sequence[Collected]) -> Collected:
+    """All runs in one. Raises RunError if two have the same name."""
+    import polars as pl
+
+    runs = [*(part.record for part in parts), *(run for one in read_back for run in one.runs)]
+    names = [run.run for run in runs]
+    for run in runs:
+        if names.count(run.run) > 1:
+            raise RunError(f"two runs are named {run.run}: collect them apart, or rename the directory of one")
+    return Collected(
+        runs=tuple(runs),
+        outcomes=pl.concat(
+            [frame_of(OUTCOMES, []), *(part.outcomes for part in parts), *(one.outcomes for one in read_back)]
+        ),
+        metrics=pl.concat(
+            [frame_of(METRICS, []), *(part.metrics for part in parts), *(one.metrics for one in read_back)]
+        ),
+    )

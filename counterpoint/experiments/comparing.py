@@ -1,0 +1,28 @@
+"""Runs compared by their paths: studies, folders of collected files and run directories, in any mix."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from counterpoint.errors import ConfigError
+from counterpoint.experiments.collect import collect
+from counterpoint.experiments.compare import compare_runs
+from counterpoint.experiments.compared import Compared
+
+
+def compare_paths(
+    paths: Sequence[Path], *, against: Sequence[Path] = (), by: str = "", margin: float | None = None
+) -> Compared:
+    """The runs at `paths` compared with each other or, if there are others to be `against`, with those.
+
+    Raises ConfigError for a margin or an axis that cannot be, RunError as `collect` and `compare_runs` do.
+    """
+    if margin is not None and not 0 <= margin < 1:
+        raise ConfigError(f"a margin of {100 * margin:g} points cannot be: it is at least 0 and less than 100")
+    if by and against:
+        raise ConfigError("--by and --against exclude each other: both say what is compared")
+    collected = collect([*paths, *against])
+    if not against:
+        return compare_runs(collected, by=by, margin=margin)
+    places = {Path(run.path).resolve() for run in collect(against).runs}
+    others = [run.run for run in collected.runs if Path(run.path).resolve() in places]
+    return compare_runs(collected, others=others, margin=margin)

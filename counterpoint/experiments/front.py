@@ -1,0 +1,62 @@
+"""Studies and comparisons with one call, from a script or from a notebook."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from counterpoint.experiments.check import check
+from counterpoint.experiments.collect import collect, write
+from counterpoint.experiments.compared import Compared
+from counterpoint.experiments.comparing import compare_paths
+from counterpoint.experiments.folder import refuse_foreign
+from counterpoint.experiments.launch import launch
+from counterpoint.experiments.study import load_study
+from counterpoint.run import Run
+
+Place = str | Path | Run
+"""A run, its directory, a study's folder, or a folder of collected files."""
+_COLLECTED = "collected"
+
+
+def compare(
+    runs: Place | Sequence[Place],
+    *,
+    against: Place | Sequence[Place] = (),
+    by: str = "",
+    margin: float | None = None,
+) -> Compared:
+    """Finished runs compared, grouped by what differs between them: the team and every role, over seeds and tasks.
+
+    With `against` the runs are compared with those, whatever they differ in. `by` names the axis to compare, all else
+    kept apart. Differences within `margin` (a fraction, by default that of the study, or 0.03) count as alike. Raises
+    ConfigError and RunError, in one line.
+    """
+    return compare_paths(_paths(runs), against=_paths(against), by=by, margin=margin)
+
+
+def study(
+    named: str | Path,
+    *,
+    only: Sequence[str] = (),
+    seeds: Sequence[int] | None = None,
+    jobs: int | None = None,
+    out: str | Path | None = None,
+) -> Compared:
+    """A study run to its end, as `counterpoint study` does it, and its runs compared; called again, it continues.
+
+    `named` is the name of a file in `studies/`, or a TOML file; `only` and `seeds` choose cells; `jobs` processes run
+    at the same time. A run that fails does not stop the others: the warnings of the result name it. Its folder, `out`
+    or one in `runs/`, then holds the collected files. Raises ConfigError, before the first run starts, for whatever is
+    wrong with a cell; RunError if the folder cannot be used or no run could be finished.
+    """
+    chosen = load_study(named, only, seeds)
+    folder = Path(out) if out else Path("runs") / chosen.name
+    refuse_foreign(chosen, folder)
+    check(chosen).refuse_if_missing()
+    launch(chosen, folder, jobs=jobs, whole=load_study(named))
+    write(collect([folder]), folder / _COLLECTED)
+    return compare_paths([folder])
+
+
+def _paths(places: Place | Sequence[Place]) -> list[Path]:
+    several: Sequence[Place] = [places] if isinstance(places, str | Path | Run) else places
+    return [place.path if isinstance(place, Run) else Path(place) for place in several]

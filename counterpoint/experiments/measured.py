@@ -1,0 +1,48 @@
+"""The controls of a run that were played after it: the JSON files that `counterpoint evaluate --out` wrote."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+from counterpoint.errors import RunError
+
+FOLDER = "controls"
+TEAM = "team"
+_AS_IT_IS = "run"
+
+
+def controls_of(run: Path) -> dict[str, dict[str, Any]]:
+    """Control -> team or role -> `accuracy`, and `outcomes` (task -> mean), for every `controls/<name>.json` of a run.
+
+    The name of the control is that of its file. Where the file holds the run as it is beside the control, as it does of
+    `--swap`, `--ablate` and `--transfer`, that evaluation is `<name>: run`; several controls in one file, as of
+    `--solo`, are `<name>: <what it says>`. Raises RunError if a file is damaged.
+    """
+    found: dict[str, dict[str, Any]] = {}
+    for file in sorted((run / FOLDER).glob("*.json")):
+        try:
+            found |= _controls(file.stem, json.loads(file.read_text(encoding="utf-8")))
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise RunError(f"{file} is damaged: {type(error).__name__}: {error}") from error
+    return found
+
+
+def _controls(name: str, written: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    if "outcomes" in written:
+        return {name: _evaluation(written)}
+    others = [key for key in written if key != _AS_IT_IS]
+    if not others:
+        raise KeyError("no evaluation")
+    return {
+        name if [key] == others else f"{name}: {key}": _evaluation(evaluation) for key, evaluation in written.items()
+    }
+
+
+def _evaluation(written: Mapping[str, Any]) -> dict[str, Any]:
+    parts: dict[str, Any] = {TEAM: written["outcomes"], **written.get("roles", {})}
+    means = {
+        part: {task: fmean(values) for task, values in sorted(outcomes.items())} for part, outcomes in parts.items()
+    }
+    return {part: {"accuracy": fmean(own.values()), "outcomes": own} for part, own in means.items() if own}

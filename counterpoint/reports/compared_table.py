@@ -1,0 +1,110 @@
+"""Compared runs as tables: accuracies of every group, and the differences between them."""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from counterpoint.analysis.comparison import Level
+from counterpoint.experiments.compared import Compared, Difference, GroupLevel, shown_accuracy
+from counterpoint.reports.table import markdown_table
+
+ACCURACY = ("", "", "base", "peak", "terminal")
+DIFFERENCE = ("", "at the peak", "at the end, over the base")
+
+
+class Title(NamedTuple):
+    """The titles of the two tables: the unit, and what the intervals are over."""
+
+    accuracy: str
+    difference: str
+
+
+def titles(found: Compared) -> Title:
+    """The titles, which name the number of seeds and of tasks."""
+    levels = [one.peak for one in (*found.levels, *found.controls)]
+    seeds, tasks = _range([one.seeds for one in levels]), _range([one.tasks_alone.n for one in levels])
+    over = "tasks alone" if all(one.estimate is None for one in levels) else "seeds and tasks"
+    end = f"{seeds} seed{'' if seeds == '1' else 's'}, {tasks} test tasks, 95 % intervals over {over}"
+    pairs = {_minus(one) for one in found.team}
+    what = f"{pairs.pop()}, points" if len(pairs) == 1 else "differences of the team, points"
+    return Title(accuracy=f"accuracy, %: {end}", difference=f"{what}: {end}; alike within {_points(found.margin)}")
+
+
+def accuracy_rows(found: Compared) -> Iterator[tuple[str, ...]]:
+    """A row per part and group; with several blocks, of the controls alone."""
+    for part in dict.fromkeys(one.who for one in found.levels) if len(found.blocks) == 1 else ():
+        for place, one in enumerate(one for one in found.levels if one.who == part):
+            yield _level_row(part if place == 0 else "", one)
+    for one in found.controls:
+        yield _level_row("control", one)
+
+
+def difference_rows(found: Compared) -> Iterator[tuple[str, ...]]:
+    """A row per difference, with its verdict: of the team and, with one pair of groups, of the roles."""
+    several = len({(one.block, _minus(one)) for one in found.team}) > 1
+    rows: dict[tuple[str, str, str], dict[str, Difference]] = {}
+    for one in found.team if several else found.differences:
+        rows.setdefault((one.block, one.who, _minus(one)), {})[one.amount] = one
+    varies = [len(set(column)) > 1 for column in zip(*rows, strict=True)]
+    for row, amounts in rows.items():
+        named = [part for part, is_shown in zip(row, varies, strict=True) if is_shown] or [row[1]]
+        cells = ["-" if one is None else f"{text(one)} {_verdict(one)}" for one in map(amounts.get, ("peak", "kept"))]
+        yield ", ".join(named), *cells
+
+
+def markdown(found: Compared) -> str:
+    """The sentences, then the tables, then what a reader must know, as Markdown."""
+    title = titles(found)
+    parts = ["\n".join(f"- {sentence}" for sentence in found.sentences)]
+    if rows := list(accuracy_rows(found)):
+        parts += [title.accuracy, markdown_table(ACCURACY, rows)]
+    if found.team:
+        parts += [title.difference, markdown_table(DIFFERENCE, difference_rows(found))]
+    parts += ["\n".join(f"- {warning}" for warning in found.warnings)] if found.warnings else []
+    return "\n\n".join(parts)
+
+
+def comma_separated(found: Compared) -> str:
+    """A line per accuracy and per difference, as fractions; a difference is that of `group` minus `other`."""
+    import polars as pl
+
+    accuracies = found.accuracies()
+    differences = found.frame().rename({"one": "group"})
+    both = pl.concat([accuracies, differences], how="diagonal")
+    order = ["block", "who", "amount", "group", "other", "value", "low", "high", "over_seeds", "seeds", "tasks"]
+    return both.select(*order, "p_value", "verdict").write_csv().rstrip("\n")
+
+
+def text(one: Difference) -> str:
+    """`+4.1 [0.6, 7.6]`, in points."""
+    value, low, high = (100 * part for part in one.found.shown)
+    return f"{value:+.1f} [{low:.1f}, {high:.1f}]"
+
+
+def _level_row(part: str, one: GroupLevel) -> tuple[str, ...]:
+    return part, one.group, *(_percent(level) for level in (one.base, one.peak, one.terminal))
+
+
+def _verdict(one: Difference) -> str:
+    """The verdict on the first of the two: ahead, behind, alike or cannot tell."""
+    if one.found.verdict != "ahead":
+        return one.found.verdict
+    return "ahead" if one.found.shown[0] > 0 else "behind"
+
+
+def _minus(one: Difference) -> str:
+    return f"{one.found.one} - {one.found.other}"
+
+
+def _percent(found: Level) -> str:
+    value, low, high = (100 * part for part in shown_accuracy(found))
+    return f"{value:.1f} [{low:.1f}, {high:.1f}]"
+
+
+def _points(margin: float) -> str:
+    return f"{100 * margin:g} point{'' if margin == 0.01 else 's'}"
+
+
+def _range(numbers: list[int]) -> str:
+    if not numbers:
+        return "0"
+    return f"{min(numbers)}" if min(numbers) == max(numbers) else f"{min(numbers)} to {max(numbers)}"
