@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from counterpoint.experiments.check import Checked
 
 RUNS = Path("runs")
-COLLECTED = "collected"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,7 +102,7 @@ def start_all(
         )
     _tell(console, outcome)
     if outcome.signal is None and outcome.finished:
-        _collect(console, folder)
+        _collect(console, folder, study.name)
     return outcome
 
 
@@ -183,10 +182,10 @@ def _tell(console: Terminal, outcome: Outcome) -> None:
         console.print("the same command continues", markup=False, soft_wrap=True)
 
 
-def _collect(console: Terminal, folder: Path) -> None:
-    from counterpoint.experiments.collect import collect, write
+def _collect(console: Terminal, folder: Path, name: str) -> None:
+    from counterpoint.experiments.results import COLLECTED, write_results
 
-    write(collect([folder]), folder / COLLECTED)
+    write_results(folder, name)
     console.print(f"collected: {folder / COLLECTED}", markup=False, soft_wrap=True)
     console.print(f"what it says: counterpoint compare {folder}", markup=False, soft_wrap=True)
 

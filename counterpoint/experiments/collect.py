@@ -21,14 +21,13 @@ from counterpoint.experiments.folder import CELLS, read_cells
 from counterpoint.experiments.labels import labels_of
 from counterpoint.experiments.measured import controls_of
 from counterpoint.experiments.states import state_of
-from counterpoint.files import lacks, read_rows
+from counterpoint.files import lacks
 from counterpoint.run import Run
 from counterpoint.run_files import is_run, is_unfinished
 
 if TYPE_CHECKING:
     import polars as pl
 
-_FINAL = "final.jsonl"
 _BESIDE_THE_METHOD = {"run": ("seed", "threads")}
 
 
@@ -159,7 +158,7 @@ def _collected(place: _Place) -> _Part:
         record = _described(record, run)
         if state != "finished":
             return _Part(record=record, outcomes=frame_of(OUTCOMES, []), metrics=frame_of(METRICS, []))
-        evaluations, final = run.evaluation_rows(), read_rows(run.path / _FINAL)
+        evaluations, final = run.evaluation_rows(), run.final_rows()
         found = milestones_of(evaluations, final)
         if found is not None:
             record = _finished(record, run, evaluations, final, found)
@@ -211,6 +210,7 @@ def _finished(
         signatures=_signatures(run),
         controls=controls_of(run.path),
         tokens=sum(_tokens(row, run.config.rollout.group_size) for row in metrics),
+        cpu_seconds=run.facts.get("cpu_seconds"),
         seconds=sum(times) if times else None,
     )
 

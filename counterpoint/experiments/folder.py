@@ -18,7 +18,7 @@ from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
-from counterpoint.errors import RunError
+from counterpoint.errors import RunError, RunInUseError
 from counterpoint.experiments.cells import Cell, Excluded, Measure, Study
 from counterpoint.extension import differences
 from counterpoint.files import lock, write_whole
@@ -42,14 +42,14 @@ _ADVICE = {
 def taken(folder: Path) -> Iterator[None]:
     """No other runner works on the study's folder, which is created if needed.
 
-    Raises RunError, of one line, if one does, or if the folder cannot be written to.
+    Raises RunInUseError, of one line, if one does; RunError if the folder cannot be written to.
     """
     with place_told(folder):
         folder.mkdir(parents=True, exist_ok=True)
         try:
             descriptor = lock(folder / _LOCK)
         except BlockingIOError:
-            raise RunError(f"{folder} is in use: another runner works on this study{_whose(folder)}") from None
+            raise RunInUseError(f"{folder} is in use: another runner works on this study{_whose(folder)}") from None
         try:
             os.truncate(descriptor, 0)
             os.pwrite(descriptor, f"process {os.getpid()} on {socket.gethostname()}".encode(), 0)

@@ -4,17 +4,16 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from counterpoint.experiments.check import check
-from counterpoint.experiments.collect import collect, write
 from counterpoint.experiments.compared import Compared
 from counterpoint.experiments.comparing import compare_paths
 from counterpoint.experiments.folder import refuse_foreign
 from counterpoint.experiments.launch import launch
+from counterpoint.experiments.results import write_results
 from counterpoint.experiments.study import load_study
 from counterpoint.run import Run
 
 Place = str | Path | Run
 """A run, its directory, a study's folder, or a folder of collected files."""
-_COLLECTED = "collected"
 
 
 def compare(
@@ -52,8 +51,10 @@ def study(
     folder = Path(out) if out else Path("runs") / chosen.name
     refuse_foreign(chosen, folder)
     check(chosen).refuse_if_missing()
-    launch(chosen, folder, jobs=jobs, whole=load_study(named))
-    write(collect([folder]), folder / _COLLECTED)
+    outcome = launch(chosen, folder, jobs=jobs, whole=load_study(named))
+    if outcome.signal is not None:
+        raise KeyboardInterrupt
+    write_results(folder, chosen.name)
     return compare_paths([folder])
 
 
