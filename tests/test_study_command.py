@@ -49,7 +49,7 @@ def place(tmp_path, monkeypatch):
     real, real_one = command.launch, command.launch_one
     monkeypatch.setattr(command, "launch", launch)
     monkeypatch.setattr(command, "launch_one", launch_one)
-    monkeypatch.setattr(command, "_collect", lambda console, folder: console.print(f"collected {folder}"))
+    monkeypatch.setattr(command, "_collect", lambda console, folder, name: console.print(f"collected {folder}"))
     return behaviours
 
 
