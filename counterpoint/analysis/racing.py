@@ -102,7 +102,7 @@ def race(runs: Runs, seeds: Sequence[int], margin: float, *, arms: int | None = 
     """
     level = level_of(arms or len(runs))
     left, behind = tuple(runs), list[Pair]()
-    pairs: tuple[Pair, ...] = ()
+    pairs = _pairs(runs, left, seeds[: FIRST - 1], margin, level)
     for count in range(FIRST, len(seeds) + 1):
         pairs = _pairs(runs, left, seeds[:count], margin, level)
         out = {pair.trailer: pair for pair in pairs if pair.trailer}

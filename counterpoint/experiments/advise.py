@@ -122,8 +122,9 @@ def hold(
 ) -> Advice:
     """The race, held until it is decided, its 8 rounds are done, or another round does not fit into the minutes."""
     began, before = now(), _spent(pilots) if ask.more else 0.0
+    known: dict[Path, Raced] = {}
     while True:
-        done = progress(pilots, ask.margin / 100)
+        done = progress(pilots, ask.margin / 100, known)
         if done.rounds and not any(run.outcomes for run in done.runs):
             raise RunError(f"every run failed, the first with: {done.runs[0].problem}; its log: {_log(pilots, done)}")
         if done.standing.decided or done.rounds >= LAST:
@@ -143,20 +144,30 @@ def hold(
     return advice_of(pilots, done, ask, jobs)
 
 
-def progress(pilots: Pilots, margin: float) -> Progress:
-    """The rounds that are done, and the race after them. Rounds after the one that decides do not count."""
+def progress(pilots: Pilots, margin: float, known: dict[Path, Raced]) -> Progress:
+    """The rounds that are done, and the race after them. Rounds after the one that decides do not count.
+
+    `known` are runs that were read before, which do not change any more; it has the others afterwards.
+    """
     arms = tuple(arm.name for arm in pilots.arms)
     runs: list[Raced] = []
     lineup = [arms]
     standing = race(common_outcomes(runs, arms)[0], (), margin)
     for count, seed in enumerate(pilots.seeds, start=1):
-        found = [read_raced(arm, seed, pilots.path(arm, seed)) for arm in lineup[-1]]
+        found = [_read(arm, seed, pilots.path(arm, seed), known) for arm in lineup[-1]]
         if standing.decided or not all(run.is_done for run in found):
             break
         runs += found
         standing = race(common_outcomes(runs, arms)[0], pilots.seeds[:count], margin)
         lineup.append(standing.left)
     return Progress(runs=tuple(runs), lineup=tuple(lineup), standing=standing)
+
+
+def _read(arm: str, seed: int, path: Path, known: dict[Path, Raced]) -> Raced:
+    found = known.get(path) or read_raced(arm, seed, path)
+    if found.is_done:
+        known[path] = found
+    return found
 
 
 def round_seconds(pilots: Pilots, done: Progress, jobs: int) -> float | None:

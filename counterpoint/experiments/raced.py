@@ -1,5 +1,6 @@
 """What the runs of a race found, from their directories alone: outcomes at the validated peak, falls, and time."""
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -10,7 +11,6 @@ import numpy as np
 from counterpoint.analysis.falls import Fate, fate_of
 from counterpoint.analysis.milestones import milestones_of, outcomes_of
 from counterpoint.analysis.racing import Outcome
-from counterpoint.errors import RunError
 from counterpoint.experiments.states import state_of
 from counterpoint.run import Run
 from counterpoint.run_files import FACTS, METRICS, SUMMARY
@@ -88,13 +88,17 @@ def common_outcomes(runs: Sequence[Raced], arms: Iterable[str]) -> tuple[dict[st
 
 
 def span_of(path: Path) -> tuple[float, float] | None:
-    """The times, in seconds since 1970, at which a run began and at which it ended or last wrote; None if it is none."""
-    ends = [path / name for name in (SUMMARY, METRICS, FACTS) if (path / name).is_file()]
+    """The times, in seconds since 1970, at which a run began and at which it ended or last wrote a step.
+
+    None if it has written none.
+    """
+    ends = [path / name for name in (SUMMARY, METRICS) if (path / name).is_file()]
     if not ends:
         return None
     try:
-        began = datetime.fromisoformat(str(Run.read(path).facts["began"])).timestamp()
-    except (RunError, KeyError, ValueError):
+        facts = json.loads((path / FACTS).read_text(encoding="utf-8"))
+        began = datetime.fromisoformat(facts["began"]).timestamp()
+    except (OSError, KeyError, TypeError, ValueError):
         return None
     return began, max(began, ends[0].stat().st_mtime)
 

@@ -1,0 +1,188 @@
+"""Advice end to end with a trainer that writes simulated runs: the same words however often it is killed."""
+
+import json
+from dataclasses import replace
+
+import pytest
+from scripted_races import FAILURE, Killed, Scripted
+
+from counterpoint.errors import ConfigError, RunError
+from counterpoint.experiments.advise import Ask, advise, hold, progress
+from counterpoint.experiments.pilots import pilots_of
+
+RECIPE = "voting_arithmetic"
+SMALL = ("task.test=32", "task.validation=32", "task.train=64")
+"""The simulated runs have 32 tasks of each kind."""
+
+
+def race_of(folder, script, *, arms=None, steps=None, margin=2.0, overrides=SMALL, jobs=2, **asked):
+    pilots = pilots_of(RECIPE, overrides, arms=arms, steps=steps, margin=margin / 100, runs=folder)
+    return hold(pilots, Ask(margin=margin, **asked), script, jobs=jobs, now=lambda: 0.0)
+
+
+def test_an_arm_that_is_far_better_is_named_with_its_numbers_and_the_command_to_copy(tmp_path):
+    advice = race_of(tmp_path, Scripted(lift={"isolated": 1.0}))
+    lines = advice.lines()
+    assert (advice.leader, advice.standing.call) == ("isolated", "ahead")
+    assert lines[0].startswith("isolated is ahead of shared by ")
+    assert f"({advice.standing.rounds} paired seeds, 32 tasks × 8, 30 steps; " in lines[0]
+    assert "in at most 2.5 % of races" in lines[0]
+    assert lines[-1] == (
+        "copy: counterpoint train voting_arithmetic task.test=32 task.validation=32 task.train=64 policies.sharing=isolated"
+        " 'interventions=[\"stop_at_cliff\"]'"
+    )
+    assert json.loads(json.dumps(advice.as_dict()))["leader"] == "isolated"
+
+
+def test_arms_that_cannot_be_told_apart_are_said_to_be_so_with_what_would_decide(tmp_path):
+    advice = race_of(tmp_path, Scripted(), minutes=4.5)
+    lines = advice.lines()
+    assert (advice.leader, advice.standing.rounds) == ("", 4)
+    assert lines[0] == "cannot tell (4 paired seeds, 32 tasks × 8, 30 steps)"
+    assert lines[1].startswith("  isolated minus shared is ") or lines[1].startswith("  shared minus isolated is ")
+    assert lines[2].startswith(("  probably decided with ", "  more seeds would not decide it"))
+    assert lines[-1] == f"to go on: counterpoint advise {RECIPE} {' '.join(SMALL)} --more"
+
+
+def test_arms_that_are_alike_within_a_wide_margin_are_answered_by_the_cheaper(tmp_path):
+    advice = race_of(tmp_path, Scripted(spread=0.0), margin=15.0)
+    assert (advice.standing.call, advice.leader) == ("alike", "shared")
+    assert "alike within 15 points" in advice.lines()[0]
+    assert advice.lines()[1] == "take the cheaper: shared, with 1 policy"
+
+
+@pytest.mark.parametrize("after", [0, 3, 8])
+def test_a_race_that_is_killed_and_held_again_ends_with_the_same_words(tmp_path, after):
+    whole = race_of(tmp_path / "whole", Scripted(lift={"isolated": 0.3}))
+    killed = Scripted(lift={"isolated": 0.3}, dies_after=after)
+    folder = tmp_path / "killed"
+    with pytest.raises(Killed):
+        race_of(folder, killed)
+    assert race_of(folder, replace(killed, dies_after=None)).lines() == whole.lines()
+    assert len(set(killed.trained)) == len(killed.trained)
+
+
+def test_going_on_after_cannot_tell_is_one_long_race(tmp_path):
+    script = Scripted(lift={"isolated": 0.35})
+    whole = race_of(tmp_path / "whole", script)
+    first = race_of(tmp_path / "parts", script, minutes=3.5)
+    assert first.standing.call == "cannot tell" and first.standing.rounds == 3
+    assert race_of(tmp_path / "parts", script, more=True).lines() == whole.lines()
+    assert whole.standing.rounds > 3
+
+
+def test_falls_are_told_as_rates_and_leave_the_comparison_as_it_is(tmp_path):
+    healthy = race_of(tmp_path / "healthy", Scripted(lift={"isolated": 1.0}))
+    fallen = race_of(tmp_path / "fallen", Scripted(lift={"isolated": 1.0}, fall={"isolated": (1, 2)}))
+    assert fallen.standing.call == healthy.standing.call == "ahead"
+    isolated = next(arm for arm in fallen.arms if arm.name == "isolated")
+    assert isolated.falls.fell == 2
+    assert isolated.peak == pytest.approx(next(a.peak for a in healthy.arms if a.name == "isolated"), abs=0.05)
+    assert any(line.startswith("WARNING: isolated is the choice at its peak, but 2 of ") for line in fallen.lines())
+    assert not any(line.startswith("WARNING") for line in healthy.lines())
+
+
+def test_runs_that_fail_are_named_and_too_many_of_them_decide_nothing(tmp_path):
+    advice = race_of(tmp_path, Scripted(lift={"isolated": 1.0}, fails={"isolated": (1, 2)}))
+    assert advice.standing.rounds == 8  # 2 of 8 are more than 20 % to the end
+    assert advice.leader == ""
+    assert any(line == f"failed: isolated with seed 1: {FAILURE}" for line in advice.lines())
+    one = race_of(tmp_path / "one", Scripted(lift={"isolated": 1.0}, fails={"isolated": (1,)}))
+    assert (one.leader, one.standing.rounds) == ("isolated", 5)
+
+
+def test_a_race_whose_runs_all_fail_ends_with_the_reason_and_the_log(tmp_path):
+    script = Scripted(fails={"shared": tuple(range(8)), "isolated": tuple(range(8))})
+    with pytest.raises(RunError, match=r"every run failed, the first with: exit status 2.*shared-s0.log"):
+        race_of(tmp_path, script)
+
+
+def test_too_few_minutes_are_refused_with_those_that_would_do_and_the_steps_that_fit(tmp_path):
+    script = Scripted()
+    with pytest.raises(ConfigError, match=r"at least 3 rounds, of about .*: give --minutes \d+, or --steps \d+;"):
+        race_of(tmp_path, script, minutes=1.5)
+    assert script.trained == []
+    advice = race_of(tmp_path, script, minutes=1.5, anyway=True)
+    assert advice.standing.call == "cannot tell" and advice.standing.rounds == 1
+    assert "fewer than 3 paired seeds" in advice.lines()[1]
+
+
+def test_no_round_begins_that_would_not_fit_into_the_minutes(tmp_path):
+    for minutes, rounds in ((4.1, 4), (5.2, 5), (100, 8)):
+        advice = race_of(tmp_path / str(minutes), Scripted(spread=0.0), minutes=minutes)
+        assert advice.standing.rounds == rounds
+
+
+def test_an_arm_that_is_out_of_the_race_costs_nothing_more(tmp_path):
+    script = Scripted(lift={"slots": -2.0})
+    advice = race_of(tmp_path, script, arms="shared,isolated,slots")
+    lost = [name for name in script.trained if name.startswith("slots")]
+    assert len(lost) < len([name for name in script.trained if name.startswith("shared")]) == 8
+    assert any(line.startswith("out of the race: ") for line in advice.lines())
+
+
+def test_many_cores_train_the_first_three_rounds_at_once_and_say_the_same(tmp_path):
+    few = race_of(tmp_path / "few", Scripted(lift={"isolated": 0.3}), jobs=2)
+    many = race_of(tmp_path / "many", Scripted(lift={"isolated": 0.3}), jobs=16)
+    assert few.lines() == many.lines()
+
+
+def test_the_samples_of_a_race_stay_those_that_it_began_with(tmp_path):
+    pilots = pilots_of(RECIPE, SMALL, arms=None, steps=None, margin=0.02, runs=tmp_path)
+    Scripted()(pilots.study(1, [("shared", "isolated")]), pilots.folder)
+    again = pilots_of(RECIPE, SMALL, arms=None, steps=None, margin=0.2, runs=tmp_path)
+    assert again.samples == pilots.samples
+    assert pilots_of(RECIPE, SMALL, arms=None, steps=None, margin=0.2, runs=tmp_path / "new").samples < pilots.samples
+
+
+@pytest.mark.parametrize(
+    ("overrides", "asked", "message"),
+    [
+        ((), {"arms": "shared"}, "advice compares at least 2 arms: there is shared"),
+        ((), {"arms": "shared,isolatd"}, "unknown arm 'isolatd'; did you mean 'isolated'"),
+        ((), {"arms": "shared,shared"}, "--arms names shared twice"),
+        ((), {"arms": 'isolated,{generator="a",aggregator="b"}'}, "arms isolated and table are the same"),
+        ((), {"arms": 'shared,{generator="a"}'}, "arm table: policies.sharing names no policy for role 'aggregator'"),
+        ((), {"arms": "shared,{generator=}"}, "is not a table in TOML"),
+        (("workflow=single",), {}, "the workflow has one role, generator: shared and isolated are the same"),
+        (("workflow=evaluator_optimizer",), {"arms": "isolated,slots"}, "no role of this workflow has parallel calls"),
+        (("policies.trainable=false",), {}, "arm shared: none of its policies is trained"),
+        (("policies.sharing=shared",), {}, "leave it out, or name the arms with --arms"),
+        (("task.test=1",), {}, "at least 2 test tasks"),
+        (("workflow=votting",), {}, "unknown workflow 'votting'"),
+        ((), {"minutes": 0}, "--minutes 0: a budget is a number of minutes above 0"),
+        ((), {"minutes": float("nan")}, "--minutes nan"),
+        ((), {"margin": 0}, "--margin 0: a margin is a number of points above 0"),
+        ((), {"steps": 0}, "--steps 0: a pilot has at least 1 step"),
+    ],
+)
+def test_what_is_wrong_is_said_in_one_line_before_anything_is_trained(tmp_path, overrides, asked, message):
+    script = Scripted()
+    with pytest.raises(ConfigError) as caught:
+        advise(RECIPE, *overrides, train=script, runs=tmp_path, **asked)
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert not any(tmp_path.iterdir())
+
+
+def test_a_table_of_policies_is_an_arm(tmp_path):
+    table = '{generator=["a","b","b"],aggregator="b"}'
+    pilots = pilots_of(RECIPE, SMALL, arms=f"shared,{table}", steps=None, margin=0.02, runs=tmp_path)
+    assert [(arm.name, arm.policies) for arm in pilots.arms] == [("shared", 1), ("table", 2)]
+    assert pilots.arms[1].override == f"policies.sharing={table}"
+
+
+def test_interventions_of_the_recipe_stay_beside_the_stop_at_the_cliff(tmp_path):
+    own = 'interventions=["balance", {name="anchor_roles", weight=0.1}]'
+    pilots = pilots_of(RECIPE, (own,), arms=None, steps=None, margin=0.02, runs=tmp_path)
+    from counterpoint.recipe import load_config
+
+    config = load_config(RECIPE, pilots.overrides(pilots.arms[0], 3))
+    assert [spec.name for spec in config.interventions] == ["balance", "anchor_roles", "stop_at_cliff"]
+    assert config.run.seed == 3
+
+
+def test_the_words_of_progress_come_from_the_directories_alone(tmp_path):
+    pilots = pilots_of(RECIPE, SMALL, arms=None, steps=None, margin=0.02, runs=tmp_path)
+    Scripted()(pilots.study(2, [("shared", "isolated")] * 2), pilots.folder)
+    assert progress(pilots, 0.02, {}).rounds == 2
