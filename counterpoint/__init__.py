@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from counterpoint.diagnostics.base import Diagnostic, Step
     from counterpoint.episode import Episode, Group
     from counterpoint.errors import CounterpointError
+    from counterpoint.experiments.advice import Advice
+    from counterpoint.experiments.advise import advise
     from counterpoint.interventions.base import Intervention, Stop, Update
     from counterpoint.recipe import load_config
     from counterpoint.run import Run
@@ -49,6 +51,8 @@ _HOMES = {
     "counterpoint.diagnostics.base": ("Diagnostic", "Step"),
     "counterpoint.episode": ("Episode", "Group"),
     "counterpoint.errors": ("CounterpointError",),
+    "counterpoint.experiments.advice": ("Advice",),
+    "counterpoint.experiments.advise": ("advise",),
     "counterpoint.interventions.base": ("Intervention", "Stop", "Update"),
     "counterpoint.recipe": ("load_config",),
     "counterpoint.run": ("Run",),
@@ -60,6 +64,7 @@ _HOMES = {
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 
 __all__ = [
+    "Advice",
     "Config",
     "CounterpointError",
     "Diagnostic",
@@ -82,6 +87,7 @@ __all__ = [
     "Summary",
     "Task",
     "Update",
+    "advise",
     "check_workflow",
     "diagnose",
     "dry_run",

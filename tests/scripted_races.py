@@ -48,7 +48,7 @@ class Scripted:
     seed: int = 0
     trained: list[str] = field(default_factory=list)
 
-    def __call__(self, study: Study, folder: Path) -> Outcome:
+    def __call__(self, study: Study, folder: Path, jobs: int) -> Outcome:
         finished, failed = [], {}
         for cell in study.cells:
             if cell.seed in self.fails.get(cell.labels["sharing"], ()) and folder.name != "calibration":
@@ -126,4 +126,3 @@ def _row(source: np.random.Generator, step: int, split: str, logits: np.ndarray,
         "numbers": {},
         "rolled_back": False,
     }
-

@@ -25,7 +25,7 @@ def test_an_arm_that_is_far_better_is_named_with_its_numbers_and_the_command_to_
     lines = advice.lines()
     assert (advice.leader, advice.standing.call) == ("isolated", "ahead")
     assert lines[0].startswith("isolated is ahead of shared by ")
-    assert f"({advice.standing.rounds} paired seeds, 32 tasks × 8, 30 steps; " in lines[0]
+    assert f"({advice.standing.rounds} paired seeds, 32 tasks x 8, 30 steps; " in lines[0]
     assert "in at most 2.5 % of races" in lines[0]
     assert lines[-1] == (
         "copy: counterpoint train voting_arithmetic task.test=32 task.validation=32 task.train=64 policies.sharing=isolated"
@@ -38,7 +38,7 @@ def test_arms_that_cannot_be_told_apart_are_said_to_be_so_with_what_would_decide
     advice = race_of(tmp_path, Scripted(), minutes=4.5)
     lines = advice.lines()
     assert (advice.leader, advice.standing.rounds) == ("", 4)
-    assert lines[0] == "cannot tell (4 paired seeds, 32 tasks × 8, 30 steps)"
+    assert lines[0] == "cannot tell (4 paired seeds, 32 tasks x 8, 30 steps)"
     assert lines[1].startswith("  isolated minus shared is ") or lines[1].startswith("  shared minus isolated is ")
     assert lines[2].startswith(("  probably decided with ", "  more seeds would not decide it"))
     assert lines[-1] == f"to go on: counterpoint advise {RECIPE} {' '.join(SMALL)} --more"
@@ -129,7 +129,7 @@ def test_many_cores_train_the_first_three_rounds_at_once_and_say_the_same(tmp_pa
 
 def test_the_samples_of_a_race_stay_those_that_it_began_with(tmp_path):
     pilots = pilots_of(RECIPE, SMALL, arms=None, steps=None, margin=0.02, runs=tmp_path)
-    Scripted()(pilots.study(1, [("shared", "isolated")]), pilots.folder)
+    Scripted()(pilots.study(1, [("shared", "isolated")]), pilots.folder, 2)
     again = pilots_of(RECIPE, SMALL, arms=None, steps=None, margin=0.2, runs=tmp_path)
     assert again.samples == pilots.samples
     assert pilots_of(RECIPE, SMALL, arms=None, steps=None, margin=0.2, runs=tmp_path / "new").samples < pilots.samples
@@ -184,5 +184,5 @@ def test_interventions_of_the_recipe_stay_beside_the_stop_at_the_cliff(tmp_path)
 
 def test_the_words_of_progress_come_from_the_directories_alone(tmp_path):
     pilots = pilots_of(RECIPE, SMALL, arms=None, steps=None, margin=0.02, runs=tmp_path)
-    Scripted()(pilots.study(2, [("shared", "isolated")] * 2), pilots.folder)
+    Scripted()(pilots.study(2, [("shared", "isolated")] * 2), pilots.folder, 2)
     assert progress(pilots, 0.02, {}).rounds == 2

@@ -93,17 +93,20 @@ class Standing:
     """The pairs of the arms that are left, at the last look."""
 
 
-def race(runs: Runs, seeds: Sequence[int], margin: float, *, arms: int | None = None) -> Standing:
+def race(runs: Runs, seeds: Sequence[int], margin: float, *, first: int = FIRST) -> Standing:
     """The race after the rounds with these seeds, in their order, as if each had been looked at when it was done.
 
-    The arms are those of `runs`, of which `arms` (all of them, if not given) set the level. It ends at the first look
-    that decides; later rounds do not count. A pair in which more than 20 % of an arm's runs are missing, or in which
-    one run is unlike the rest, decides nothing. Raises ValueError for fewer than 2 arms or more than 4.
+    The arms are those of `runs`. The first look is after `first` rounds, at least 3, and the race ends at the first
+    look that decides: later rounds do not count. A pair in which more than 20 % of an arm's runs are missing, or in
+    which one run is unlike the rest, decides nothing. Raises ValueError for fewer than 2 arms or more than 4, and for
+    more than 8 rounds, to which the level does not reach.
     """
-    level = level_of(arms or len(runs))
+    if len(seeds) > LAST:
+        raise ValueError(f"a race has at most {LAST} rounds, not {len(seeds)}")
+    level = level_of(len(runs))
     left, behind = tuple(runs), list[Pair]()
     pairs = _pairs(runs, left, seeds[: FIRST - 1], margin, level)
-    for count in range(FIRST, len(seeds) + 1):
+    for count in range(max(first, FIRST), len(seeds) + 1):
         pairs = _pairs(runs, left, seeds[:count], margin, level)
         out = {pair.trailer: pair for pair in pairs if pair.trailer}
         behind += out.values()

@@ -3,12 +3,14 @@
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from statistics import fmean
 from typing import Any
 
-from counterpoint.analysis.falls import Rate
+from counterpoint.analysis.falls import Rate, rate_of
 from counterpoint.analysis.racing import LAST, WRONG, Pair, Standing
 from counterpoint.errors import counted
 from counterpoint.experiments.evidence import Seen
+from counterpoint.experiments.raced import Raced
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,8 +64,7 @@ class Advice:
 
     @property
     def leader(self) -> str:
-        """The arm to train: the one that is ahead, or the cheapest of those that are alike; empty if it cannot be told.
-        """
+        """The arm to train: the one that is ahead, or the cheapest of those that are alike; empty if it cannot be told."""
         if self.standing.call == "cannot tell":
             return ""
         return next(arm.name for arm in self.arms if arm.name in self.standing.left)
@@ -109,7 +110,7 @@ class Advice:
 
     def _basis(self) -> str:
         return (
-            f"{counted(self.standing.rounds, 'paired seed')}, {counted(self.tasks, 'task')} × {self.samples},"
+            f"{counted(self.standing.rounds, 'paired seed')}, {counted(self.tasks, 'task')} x {self.samples},"
             f" {counted(self.steps, 'step')}"
         )
 
@@ -170,6 +171,24 @@ class Advice:
             yield f"to go on: {shlex.join(self.go_on)}"
 
 
+def result_of(name: str, policies: int, runs: Sequence[Raced]) -> ArmResult:
+    """An arm of a race from its runs, of which others are left out."""
+    mine = [run for run in runs if run.arm == name]
+    finished = [run for run in mine if run.outcomes]
+    bases = [run.base for run in finished if run.base is not None]
+    peaks = [run.peak for run in finished if run.peak is not None]
+    return ArmResult(
+        name=name,
+        policies=policies,
+        seeds=tuple(run.seed for run in finished),
+        base=fmean(bases) if bases else None,
+        peak=fmean(peaks) if peaks else None,
+        falls=rate_of([run.fate.fell if run.fate else None for run in mine]),
+        stopped=sum(bool(run.fate and run.fate.stopped) for run in finished),
+        failed={run.seed: run.problem for run in mine if not run.outcomes},
+    )
+
+
 def _ahead(pair: Pair) -> str:
     found = pair.estimate
     assert found is not None
@@ -201,5 +220,3 @@ def _accuracy(arm: ArmResult) -> str:
 
 def _stopped(arm: ArmResult) -> str:
     return f", {arm.stopped} stopped at a cliff" if arm.stopped else ""
-
-

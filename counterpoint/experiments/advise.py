@@ -9,35 +9,32 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from statistics import fmean
 
-from counterpoint.analysis.falls import rate_of
 from counterpoint.analysis.racing import FIRST, LAST, Standing, race
 from counterpoint.errors import ConfigError, RunError, counted
-from counterpoint.experiments.advice import Advice, ArmResult
+from counterpoint.experiments.advice import Advice, result_of
 from counterpoint.experiments.cells import Study
-from counterpoint.experiments.evidence import (
-    dynamics_of,
-    histories,
-    recorded_rates,
-    roles_that_fell,
-    signatures_of,
-)
+from counterpoint.experiments.check import check
+from counterpoint.experiments.cost import available_memory
+from counterpoint.experiments.evidence import reasons_of
 from counterpoint.experiments.launch import launch
 from counterpoint.experiments.pilots import CALIBRATION, CALIBRATION_STEPS, Pilots, pilots_of
 from counterpoint.experiments.raced import Raced, common_outcomes, makespan, read_raced, span_of, worked
-from counterpoint.experiments.runner import Outcome, Silent, Watcher
+from counterpoint.experiments.runner import Outcome
 from counterpoint.run import Run
 
 MINUTES = 60.0
 MARGIN = 2.0
 """Points of accuracy within which arms count as alike."""
 RUNS = Path("runs")
+MEMORY = 0.9
+"""The largest part of the free memory that runs side by side may need."""
+MOST_JOBS = 1024
 
-Train = Callable[[Study, Path], Outcome]
-"""A function that brings the cells of a study, in its folder, as far as they can be brought."""
+Train = Callable[[Study, Path, int], Outcome]
+"""A function that brings the cells of a study, in its folder, as far as they can be, so many side by side."""
 
 
 class InterruptedRaceError(RunError):
@@ -93,22 +90,22 @@ def advise(
     steps: int | None = None,
     more: bool = False,
     anyway: bool = False,
-    watcher: Watcher | None = None,
+    say: Callable[[str], None] = lambda line: None,
     train: Train | None = None,
     runs: Path = RUNS,
 ) -> Advice:
     """The advice whether the roles of a recipe should share a policy, from pilots that are trained within the minutes.
 
-    `arms` are named as on the command line ("shared,isolated"), `margin` is in points. `train` brings the cells of a
-    study as far as they can be; processes are started for them if it is not given. Raises CounterpointError: before any
-    training for whatever is wrong with the recipe, the arms or the time; afterwards if every run fails.
+    `arms` are named as on the command line ("shared,isolated"), `margin` is in points. `say` is told what happens.
+    `train` brings the cells of a study as far as they can be; processes are started for them if it is not given. Raises
+    CounterpointError: before any training for whatever is wrong with the recipe, the arms or the time; afterwards if
+    every run fails, or a signal ends the race.
     """
     ask = Ask(minutes=minutes, margin=margin, anyway=anyway, more=more)
     ask.check()
     pilots = pilots_of(recipe, overrides, arms=arms, steps=steps, margin=margin / 100, runs=runs)
-    jobs = jobs_for(pilots)
-    watcher = watcher or Silent()
-    return hold(pilots, ask, train or partial(_launched, jobs=jobs, watcher=watcher), jobs=jobs, say=watcher.say)
+    jobs = _planned(pilots)
+    return hold(pilots, ask, train or _launched, jobs=jobs, say=say)
 
 
 def hold(
@@ -132,7 +129,7 @@ def hold(
         left = 60 * ask.minutes - max(now() - began, _spent(pilots) - before)
         seconds = round_seconds(pilots, done, jobs)
         if seconds is None:
-            _calibrate(pilots, train, say)
+            _calibrate(pilots, train, jobs, say)
             continue
         if done.rounds == 0 and not _is_begun(pilots):
             _refuse_too_little(pilots, ask, left, seconds, jobs)
@@ -140,7 +137,7 @@ def hold(
         rounds = _next_rounds(done, jobs)
         if seconds > left and not (ask.anyway and done.rounds == 0):
             break
-        _trained(pilots, train, pilots.study(rounds, _lineup(done, rounds)), pilots.folder)
+        _trained(pilots, train, pilots.study(rounds, _lineup(done, rounds)), pilots.folder, jobs)
     return advice_of(pilots, done, ask, jobs)
 
 
@@ -180,10 +177,19 @@ def round_seconds(pilots: Pilots, done: Progress, jobs: int) -> float | None:
     return makespan([fmean(known) if seconds is None else seconds for seconds in ran], jobs)
 
 
-def jobs_for(pilots: Pilots) -> int:
-    """The runs that are trained side by side: one per core, or one at a time on another device."""
-    devices = {pilots.config.model.device, *(own.model.device for own in pilots.config.policy.values() if own.model)}
-    return len(os.sched_getaffinity(0)) if devices <= {"cpu", None} else 1
+def _planned(pilots: Pilots) -> int:
+    """The runs that are trained side by side: one per core, as far as memory allows, or one on another device.
+
+    Raises ConfigError for whatever keeps an arm from being trained, before anything is.
+    """
+    checked = check(pilots.study(1, [tuple(arm.name for arm in pilots.arms)]))
+    checked.refuse_if_missing()
+    if any(plan.config.model.device != "cpu" for plan in checked.plans.values()):
+        return 1
+    needed = max((plan.memory or 0 for plan in checked.plans.values()), default=0)
+    free = available_memory()
+    fit = int(MEMORY * free / needed) if needed and free else MOST_JOBS
+    return max(1, min(len(os.sched_getaffinity(0)), fit))
 
 
 def advice_of(pilots: Pilots, done: Progress, ask: Ask, jobs: int) -> Advice:
@@ -191,38 +197,18 @@ def advice_of(pilots: Pilots, done: Progress, ask: Ask, jobs: int) -> Advice:
     arms = tuple(arm.name for arm in pilots.arms)
     _, tasks, left_out = common_outcomes(done.runs, arms)
     seconds = round_seconds(pilots, done, jobs)
-    shown = histories(done.runs)
     return Advice(
         standing=done.standing,
-        arms=tuple(_result(arm.name, arm.policies, done.runs) for arm in pilots.arms),
+        arms=tuple(result_of(arm.name, arm.policies, done.runs) for arm in pilots.arms),
         margin=ask.margin / 100,
         steps=pilots.steps,
         tasks=tasks,
         left_out=left_out,
         samples=min((run.samples for run in done.runs if run.outcomes), default=0),
-        signatures=signatures_of(shown),
-        seen=(*dynamics_of(shown), *roles_that_fell(done.runs)),
-        rates=recorded_rates(pilots.config.workflow.name, shown),
         minutes=None if done.standing.decided or done.rounds >= LAST or seconds is None else seconds / 60,
         train={arm.name: _command(pilots, arm.override) for arm in pilots.arms},
         go_on=_go_on(pilots, ask),
-    )
-
-
-def _result(name: str, policies: int, runs: Sequence[Raced]) -> ArmResult:
-    mine = [run for run in runs if run.arm == name]
-    finished = [run for run in mine if run.outcomes]
-    bases = [run.base for run in finished if run.base is not None]
-    peaks = [run.peak for run in finished if run.peak is not None]
-    return ArmResult(
-        name=name,
-        policies=policies,
-        seeds=tuple(run.seed for run in finished),
-        base=fmean(bases) if bases else None,
-        peak=fmean(peaks) if peaks else None,
-        falls=rate_of([run.fate.fell if run.fate else None for run in mine]),
-        stopped=sum(bool(run.fate and run.fate.stopped) for run in finished),
-        failed={run.seed: run.problem for run in mine if not run.outcomes},
+        **reasons_of(pilots.config.workflow.name, done.runs),
     )
 
 
@@ -240,13 +226,13 @@ def _go_on(pilots: Pilots, ask: Ask) -> tuple[str, ...]:
     return ("counterpoint", "advise", pilots.recipe, *pilots.overrides_of_user, *asked, *steps, *margin, "--more")
 
 
-def _launched(study: Study, folder: Path, *, jobs: int, watcher: Watcher) -> Outcome:
-    return launch(study, folder, jobs=jobs, watcher=watcher)
+def _launched(study: Study, folder: Path, jobs: int) -> Outcome:
+    return launch(study, folder, jobs=jobs)
 
 
-def _trained(pilots: Pilots, train: Train, study: Study, folder: Path) -> Outcome:
+def _trained(pilots: Pilots, train: Train, study: Study, folder: Path, jobs: int) -> Outcome:
     """The cells are done. Raises InterruptedRaceError if a signal ended them, RunError if some cannot be."""
-    outcome = train(study, folder)
+    outcome = train(study, folder, jobs)
     if outcome.signal is not None:
         raise InterruptedRaceError(pilots.folder, outcome.signal)
     if outcome.left:
@@ -255,20 +241,18 @@ def _trained(pilots: Pilots, train: Train, study: Study, folder: Path) -> Outcom
     return outcome
 
 
-def _calibrate(pilots: Pilots, train: Train, say: Callable[[str], None]) -> None:
+def _calibrate(pilots: Pilots, train: Train, jobs: int, say: Callable[[str], None]) -> None:
     """The short runs that measure the cost of a round are done. Raises RunError, with its reason, if one failed."""
     folder = pilots.folder / CALIBRATION
     say(f"measuring what a round costs: {counted(CALIBRATION_STEPS, 'step')} of each arm")
-    outcome = _trained(pilots, train, pilots.calibration(), folder)
+    outcome = _trained(pilots, train, pilots.calibration(), folder, jobs)
     for name, reason in outcome.failed.items():
         raise RunError(f"{name} cannot be trained: {reason}; its log: {folder / 'logs' / name}.log")
 
 
 def _calibrated(pilots: Pilots, arms: Sequence[str]) -> list[float]:
     """The seconds of a pilot of each arm, by its calibration; empty unless all arms have one."""
-    return [
-        pilots.seconds(*cost) for arm in arms if (cost := _cost(pilots.calibration_path(arm))) is not None
-    ]
+    return [pilots.seconds(*cost) for arm in arms if (cost := _cost(pilots.calibration_path(arm))) is not None]
 
 
 def _cost(path: Path) -> tuple[float, float] | None:
@@ -340,4 +324,3 @@ def _log(pilots: Pilots, done: Progress) -> Path:
 
 def _minutes(seconds: float) -> str:
     return f"{seconds:.0f} seconds" if seconds < 120 else f"{seconds / 60:.0f} minutes"
-

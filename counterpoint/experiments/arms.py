@@ -91,7 +91,9 @@ def _routing(name: str, text: str, slots: Mapping[str, int], config: Config) -> 
     except ConfigError as error:
         raise ConfigError(f"arm {name}: {error}") from None
     if not any(one.trainable for one in settings.values()):
-        raise ConfigError(f"arm {name}: none of its policies is trained ({', '.join(settings)}), so nothing is compared")
+        raise ConfigError(
+            f"arm {name}: none of its policies is trained ({', '.join(settings)}), so nothing is compared"
+        )
     return routes
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from math import isfinite
 from pathlib import Path
 from statistics import fmean
+from typing import TypedDict
 
 from counterpoint.analysis.calibration import read_calibration
 from counterpoint.analysis.history import History, history_of
@@ -48,6 +49,24 @@ class Seen:
         )
 
 
+class Reasons(TypedDict):
+    """The fields of an advice about why."""
+
+    signatures: tuple[Seen, ...]
+    seen: tuple[str, ...]
+    rates: tuple[str, ...]
+
+
+def reasons_of(workflow: str, runs: Sequence[Raced]) -> Reasons:
+    """All that the finished runs of a race show of the reasons."""
+    shown = histories(runs)
+    return Reasons(
+        signatures=signatures_of(shown),
+        seen=(*dynamics_of(shown), *roles_that_fell(runs)),
+        rates=recorded_rates(workflow, shown),
+    )
+
+
 def histories(runs: Sequence[Raced]) -> dict[str, list[History]]:
     """Arm -> the histories of its finished runs; a history that cannot be read is left out."""
     found: dict[str, list[History]] = {}
@@ -87,7 +106,9 @@ def signatures_of(arms: Mapping[str, Sequence[History]]) -> tuple[Seen, ...]:
 
 def dynamics_of(arms: Mapping[str, Sequence[History]]) -> tuple[str, ...]:
     """The role gradients of every arm in words: who has most of a shared policy, how alike parallel calls push."""
-    return tuple(line for arm, shown in arms.items() for line in (*_largest_shares(arm, shown), *_amplified(arm, shown)))
+    return tuple(
+        line for arm, shown in arms.items() for line in (*_largest_shares(arm, shown), *_amplified(arm, shown))
+    )
 
 
 def recorded_rates(workflow: str, arms: Mapping[str, Sequence[History]]) -> tuple[str, ...]:
