@@ -1,12 +1,14 @@
 """Advice end to end with a trainer that writes simulated runs: the same words however often it is killed."""
 
 import json
+import re
 from dataclasses import replace
 
 import pytest
 from scripted_races import FAILURE, Killed, Scripted
 
 from counterpoint.errors import ConfigError, RunError
+from counterpoint.experiments.advice_from import advise_from
 from counterpoint.experiments.advise import Ask, advise, hold, progress
 from counterpoint.experiments.pilots import pilots_of
 
@@ -28,7 +30,7 @@ def test_an_arm_that_is_far_better_is_named_with_its_numbers_and_the_command_to_
     assert f"({advice.standing.rounds} paired seeds, 32 tasks x 8, 30 steps; " in lines[0]
     assert "in at most 2.5 % of races" in lines[0]
     assert lines[-1] == (
-        "copy: counterpoint train voting_arithmetic task.test=32 task.validation=32 task.train=64 policies.sharing=isolated"
+        f"copy: counterpoint train voting_arithmetic {' '.join(SMALL)} policies.sharing=isolated"
         " 'interventions=[\"stop_at_cliff\"]'"
     )
     assert json.loads(json.dumps(advice.as_dict()))["leader"] == "isolated"
@@ -66,7 +68,7 @@ def test_going_on_after_cannot_tell_is_one_long_race(tmp_path):
     script = Scripted(lift={"isolated": 0.35})
     whole = race_of(tmp_path / "whole", script)
     first = race_of(tmp_path / "parts", script, minutes=3.5)
-    assert first.standing.call == "cannot tell" and first.standing.rounds == 3
+    assert (first.standing.call, first.standing.rounds) == ("cannot tell", 3)
     assert race_of(tmp_path / "parts", script, more=True).lines() == whole.lines()
     assert whole.standing.rounds > 3
 
@@ -103,7 +105,7 @@ def test_too_few_minutes_are_refused_with_those_that_would_do_and_the_steps_that
         race_of(tmp_path, script, minutes=1.5)
     assert script.trained == []
     advice = race_of(tmp_path, script, minutes=1.5, anyway=True)
-    assert advice.standing.call == "cannot tell" and advice.standing.rounds == 1
+    assert (advice.standing.call, advice.standing.rounds) == ("cannot tell", 1)
     assert "fewer than 3 paired seeds" in advice.lines()[1]
 
 
@@ -186,3 +188,76 @@ def test_the_words_of_progress_come_from_the_directories_alone(tmp_path):
     pilots = pilots_of(RECIPE, SMALL, arms=None, steps=None, margin=0.02, runs=tmp_path)
     Scripted()(pilots.study(2, [("shared", "isolated")] * 2), pilots.folder, 2)
     assert progress(pilots, 0.02, {}).rounds == 2
+
+
+def finished_race(folder, script, **asked):
+    advice = race_of(folder, script, **asked)
+    return advice, next(folder.glob("advise-*"))
+
+
+def test_finished_runs_give_the_answer_of_the_race_that_made_them_without_training(tmp_path):
+    advice, folder = finished_race(tmp_path, Scripted(lift={"isolated": 1.0}))
+    found = advise_from([folder], 2.0)
+    assert found.leader == advice.leader == "isolated"
+    assert found.lines()[0] == advice.lines()[0]
+    assert found.lines()[-1].startswith(f"copy: counterpoint train {RECIPE} {' '.join(SMALL)} ")
+    assert "policies.sharing=isolated" in found.lines()[-1]
+    one_by_one = advise_from(sorted(path.parent for path in folder.glob("*-s*/config.toml")), 2.0)
+    assert one_by_one.lines() == found.lines()
+
+
+def test_finished_runs_that_cannot_be_compared_are_refused_in_one_line(tmp_path):
+    _, folder = finished_race(tmp_path, Scripted(), minutes=4.5)
+    shared = [folder / f"shared-s{seed}" for seed in range(3)]
+    isolated = [folder / f"isolated-s{seed}" for seed in range(3)]
+    refused = [
+        ([tmp_path / "nowhere"], "is neither a run nor a folder of runs"),
+        (shared, "advice compares 2 to 4 ways of sharing; these runs have shared"),
+        ([*shared, *isolated[:2]], "at least 3 seeds that every arm has: shared has 0, 1, 2; isolated has 0, 1"),
+        ([*shared, *isolated, shared[0]], "is there twice"),
+    ]
+    for paths, message in refused:
+        with pytest.raises(RunError, match=re.escape(message)) as caught:
+            advise_from(paths, 2.0)
+        assert "\n" not in str(caught.value)
+    longer = race_of(tmp_path / "longer", Scripted(), steps=12, minutes=4.5)
+    assert longer.standing.rounds == 4
+    other = next((tmp_path / "longer").glob("advise-*"))
+    with pytest.raises(RunError, match=r"differ in (run.steps|evaluation.every): "):
+        advise_from([*shared, *(other / f"isolated-s{seed}" for seed in range(3))], 2.0)
+    facts = json.loads((isolated[1] / "run.json").read_text())
+    (isolated[1] / "run.json").write_text(json.dumps({**facts, "tasks": {"test": "others"}}))
+    with pytest.raises(RunError, match="have other test tasks"):
+        advise_from([*shared, *isolated], 2.0)
+    (isolated[1] / "run.json").write_text(json.dumps(facts))
+    (isolated[1] / "summary.json").unlink()
+    with pytest.raises(RunError, match=r"isolated-s1 is not finished \(interrupted\): counterpoint resume"):
+        advise_from([*shared, *isolated], 2.0)
+
+
+OWN = """
+from counterpoint import Problem, Role, workflow
+
+
+@workflow
+async def draft_and_check(problem: Problem, *, writer: Role, checker: Role) -> str | None:
+    draft = await writer(f"{problem.text} {problem.answer_format}")
+    draft.answers(problem.extract(draft.text))
+    last = await checker(f"{problem.text} A draft: {draft.text} {problem.answer_format}")
+    return last.answers(problem.extract(last.text))
+
+
+def sums():
+    return [(f"What is {n} + 1?", str(n + 1)) for n in range(200)]
+"""
+
+
+def test_a_workflow_and_questions_of_ones_own_are_raced_as_a_shipped_one(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "own_flow.py").write_text(OWN)
+    own = ("workflow=own_flow:draft_and_check", "task=own_flow:sums")
+    advice = race_of(tmp_path / "runs", Scripted(lift={"isolated": 1.0}), overrides=own)
+    assert advice.leader == "isolated"
+    assert advice.lines()[-1].startswith(
+        "copy: counterpoint train voting_arithmetic workflow=own_flow:draft_and_check "
+    )

@@ -14,7 +14,6 @@ the two, found on a grid of simulated races.
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
-from math import ceil
 from typing import Literal
 
 import numpy as np
@@ -120,7 +119,7 @@ def race(runs: Runs, seeds: Sequence[int], margin: float, *, first: int = FIRST)
 
 
 def level_of(arms: int) -> float:
-    """c for a race of this many arms. Raises ValueError for fewer than 2 or more than 4."""
+    """The level c for a race of this many arms. Raises ValueError for fewer than 2 or more than 4."""
     if arms not in LEVEL:
         raise ValueError(f"a race has 2 to {MOST_ARMS} arms, not {arms}")
     return LEVEL[arms]
@@ -158,7 +157,7 @@ def tasks_to_decide(rows: NDArray[np.float64], margin: float) -> int:
     """The number of tasks with which the part that seeds do not lower is a quarter of what has to be told apart."""
     value, _, fixed = _variance(rows)
     reach = max(abs(value), margin - abs(value))
-    return ceil(rows.shape[1] * max(1.0, fixed / (reach / 4) ** 2))
+    return int(np.ceil(rows.shape[1] * max(1.0, fixed / (reach / 4) ** 2)))
 
 
 def samples_for(tasks: int, margin: float, share: Callable[[int], float], accuracy: float = 0.5) -> int:

@@ -14,6 +14,7 @@ from counterpoint.experiments.launch import launch
 from counterpoint.experiments.runner import Outcome
 from counterpoint.experiments.table import Shown
 
+
 def race(
     recipe: str, overrides: Sequence[str], ask: Ask, arms: str | None, steps: int | None, out: Path | None
 ) -> None:

@@ -1,4 +1,4 @@
-"""The answer of a race in words and as plain values: the verdict first, then falls, reasons, and what was not tested."""
+"""The answer of a race in words and as plain values: the verdict, falls, reasons, and what was not tested."""
 
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
@@ -64,7 +64,7 @@ class Advice:
 
     @property
     def leader(self) -> str:
-        """The arm to train: the one that is ahead, or the cheapest of those that are alike; empty if it cannot be told."""
+        """The arm to train: the one that is ahead, or the cheapest of those that are alike; empty without one."""
         if self.standing.call == "cannot tell":
             return ""
         return next(arm.name for arm in self.arms if arm.name in self.standing.left)
@@ -100,13 +100,14 @@ class Advice:
             cheap = next(arm for arm in self.arms if arm.name == self.leader)
             for pair in standing.pairs:
                 yield f"{pair.one} and {pair.other} are alike within {_points(self.margin)}: {_minus(pair)} ({basis})"
-            yield f"take the cheaper: {cheap.name}, with {counted(cheap.policies, 'policy').replace('policys', 'policies')}"
+            policies = "1 policy" if cheap.policies == 1 else f"{cheap.policies} policies"
+            yield f"take the cheaper: {cheap.name}, with {policies}"
         else:
             yield f"cannot tell ({basis})"
             yield from (f"  {line}" for pair in standing.pairs for line in self._open(pair))
         for pair in standing.behind:
-            if pair.leader != self.leader:
-                yield f"out of the race: {_ahead(pair)}, after {counted(pair.estimate.seeds if pair.estimate else 0, 'seed')}"
+            if pair.leader != self.leader and pair.estimate is not None:
+                yield f"out of the race: {_ahead(pair)}, after {counted(pair.estimate.seeds, 'seed')}"
 
     def _basis(self) -> str:
         return (

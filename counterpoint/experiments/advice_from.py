@@ -72,7 +72,7 @@ def _run_paths(paths: Sequence[Path]) -> list[Path]:
 
 
 def _arm_names(runs: Sequence[Run]) -> list[str]:
-    """The arm of each run: the word for its sharing, or table, table-2 and so on. Raises RunError for too few or many."""
+    """The arm of each run: the word for its sharing, or table, table-2 and so on. Raises RunError for 1, or for 5."""
     tables: list[str] = []
     names = []
     for run in runs:
@@ -101,7 +101,7 @@ def _refuse_unequal(runs: Sequence[Run]) -> None:
             )
         one, other = (one.facts.get("tasks", {}).get("test") for one in (first, run))
         if one != other:
-            raise RunError(f"{run.path} and {first.path} have other test tasks: runs are compared on the same tasks")
+            raise RunError(f"{run.path} and {first.path} have other test tasks: advice compares them task by task")
 
 
 def _method(config: Config) -> dict[str, Any]:
@@ -127,7 +127,7 @@ def _seeds(raced: Sequence[Raced]) -> tuple[int, ...]:
         raise RunError(f"advice needs at least {FIRST} seeds that every arm has: {held}")
     if len(common) > LAST:
         raise RunError(
-            f"{counted(len(common), 'paired seed')} are more than the {LAST} that the error of advice is known for: give"
+            f"{counted(len(common), 'paired seed')} are more than the {LAST} of a race, whose error is known: give"
             " fewer, or use counterpoint compare"
         )
     return tuple(common)

@@ -16,7 +16,7 @@ from counterpoint.experiments.raced import Raced
 from counterpoint.pins import executed
 from counterpoint.run import Run
 
-CALIBRATIONS = tuple(Path(__file__).parents[depth] / "docs" / "studies" for depth in (2, 1)) + (Path("docs/studies"),)
+CALIBRATIONS = (*(Path(__file__).parents[depth] / "docs" / "studies" for depth in (2, 1)), Path("docs/studies"))
 """Folders of studies, each of which may have a `calibration.json`: of the source tree, of the package, of the user."""
 _MOST_RATES = 3
 """Sentences about one arm from one study."""

@@ -105,7 +105,7 @@ class Pilots:
     def calibration(self) -> Study:
         """One short run for each arm, which are measured side by side, as the runs of a round are."""
         seed = self.config.run.seed
-        short = (f"run.steps={CALIBRATION_STEPS}", f"evaluation.every={CALIBRATION_STEPS}")
+        short = (f"run.steps={CALIBRATION_STEPS}", f"evaluation.every={CALIBRATION_STEPS}", f"{_SAMPLES}=0")
         cells = [
             self._cell(arm, seed, (*self._common(arm), *short, f"run.save_every={CALIBRATION_STEPS}"))
             for arm in self.arms
