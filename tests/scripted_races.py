@@ -8,11 +8,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
+from counterpoint.experiments.runner import Outcome
 from scipy.special import expit
 
 from counterpoint.analysis.summary import summarize
 from counterpoint.experiments.cells import Cell, Study
-from counterpoint.experiments.runner import Outcome
 from counterpoint.policy import routing
 from counterpoint.recipe import load_config
 from counterpoint.run import Run

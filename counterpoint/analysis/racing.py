@@ -52,7 +52,7 @@ class Pair:
     one: str
     other: str
     estimate: Estimate | None
-    """Of the seeds that both have; None with fewer than 3 of them, or fewer than 2 tasks."""
+    """The difference over the seeds that both have; None with fewer than 3 of them, or fewer than 2 tasks."""
     call: Call
     reason: str = ""
     """Why the call is "cannot tell", if not for the width of the interval."""

@@ -21,7 +21,7 @@ class ArmResult:
     policies: int
     """The policies that it trains and serves."""
     seeds: tuple[int, ...]
-    """Of its finished runs."""
+    """The seeds of its finished runs."""
     base: float | None
     """The mean accuracy before training; None without a finished run."""
     peak: float | None

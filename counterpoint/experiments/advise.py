@@ -1,6 +1,6 @@
 """A race between ways to share policies: pilots of a recipe, round by round, until one is ahead or time is over.
 
-Everything that the race knows is read from its run directories, after each round anew: a race that is killed and
+Everything that the race knows is read from its run directories, after each round again: a race that is killed and
 started again goes on where it was, and ends with the same words. See `analysis/racing.py` for what decides it.
 """
 

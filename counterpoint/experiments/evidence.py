@@ -35,9 +35,9 @@ class Seen:
     """The number of runs that show it."""
     of: int
     steps: tuple[int, int]
-    """Of the first of these runs."""
+    """Those of the first of these runs."""
     evidence: tuple[str, ...]
-    """Of the first of these runs."""
+    """Those of the first of these runs."""
 
     @property
     def words(self) -> str:
