@@ -5,12 +5,14 @@ import re
 from dataclasses import replace
 
 import pytest
+from counterpoint.experiments.runner import Outcome
 from scripted_races import FAILURE, Killed, Scripted
 
 from counterpoint.errors import ConfigError, RunError
 from counterpoint.experiments.advice_from import advise_from
-from counterpoint.experiments.advise import Ask, advise, hold, progress
+from counterpoint.experiments.advise import Ask, InterruptedRaceError, advise, hold, progress
 from counterpoint.experiments.pilots import pilots_of
+from counterpoint.experiments.raced import makespan, read_raced, worked
 
 RECIPE = "voting_arithmetic"
 SMALL = ("task.test=32", "task.validation=32", "task.train=64")
@@ -261,3 +263,55 @@ def test_a_workflow_and_questions_of_ones_own_are_raced_as_a_shipped_one(tmp_pat
     assert advice.lines()[-1].startswith(
         "copy: counterpoint train voting_arithmetic workflow=own_flow:draft_and_check "
     )
+
+
+def test_a_run_that_was_stopped_at_a_cliff_counts_with_its_peak_and_never_as_held(tmp_path):
+    advice, folder = finished_race(tmp_path, Scripted(lift={"isolated": 1.0}, fall={"isolated": (0,)}))
+    run = folder / "isolated-s0"
+    rows = [json.loads(line) for line in (run / "evaluations.jsonl").read_text().splitlines()]
+    peak = next(row for row in rows if (row["step"], row["split"]) == (15, "test"))
+    last = rows[-1]["step"] + 1
+    back = [{**peak, "step": last, "split": split, "rolled_back": True} for split in ("validation", "test")]
+    (run / "evaluations.jsonl").write_text("".join(json.dumps(row) + "\n" for row in [*rows, *back]))
+    (run / "checkpoints" / f"{last:06d}").mkdir(parents=True)
+    (run / "checkpoints" / f"{last:06d}" / "state.json").write_text('{"stopped": "it fell"}')
+    stopped = read_raced("isolated", 0, run)
+    assert (stopped.fate.stopped, stopped.fate.fell) == ("it fell", "fell")
+    assert stopped.peak > 0.6
+    found = next(arm for arm in advise_from([folder], 2.0).arms if arm.name == "isolated")
+    assert found.stopped == 1
+    assert found.peak == pytest.approx(next(arm.peak for arm in advice.arms if arm.name == "isolated"))
+
+
+def test_pilots_without_any_gain_are_called_too_short(tmp_path):
+    advice = race_of(tmp_path, Scripted(lift={"shared": -1.5, "isolated": -1.5}), margin=45.0)
+    assert any("no arm became better by 45 points: pilots of more steps" in line for line in advice.lines())
+
+
+def test_a_trainer_that_does_nothing_ends_the_race_with_one_line(tmp_path):
+    script = Scripted()
+
+    def idle(study, folder, jobs):
+        return script(study, folder, jobs) if folder.name == "calibration" else Outcome(finished=(), failed={}, left={})
+
+    with pytest.raises(RunError, match="the runs of round 1 are done, but cannot be read"):
+        race_of(tmp_path, idle)
+
+
+def test_a_signal_ends_the_race_and_the_same_command_goes_on(tmp_path):
+    script = Scripted(lift={"isolated": 1.0})
+
+    def stopped(study, folder, jobs):
+        return Outcome(finished=(), failed={}, left={}, signal=2)
+
+    with pytest.raises(InterruptedRaceError, match="the same command goes on") as caught:
+        race_of(tmp_path, stopped)
+    assert caught.value.signal == 2
+    assert race_of(tmp_path, script).leader == "isolated"
+
+
+def test_the_time_at_work_counts_runs_side_by_side_once_and_pauses_not_at_all():
+    assert worked([(0.0, 10.0), (5.0, 12.0), None, (100.0, 101.0), (6.0, 7.0)]) == 13.0
+    assert worked([]) == 0.0
+    assert makespan([3.0, 2.0, 2.0], 2) == 4.0
+    assert makespan([3.0, 2.0], 8) == 3.0

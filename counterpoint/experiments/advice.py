@@ -151,6 +151,12 @@ class Advice:
                 f"WARNING: {chosen.name} is the choice at its peak, but {chosen.falls.fell} of {chosen.falls.runs} runs"
                 " fell afterwards: keep stop_at_cliff"
             )
+        gains = [arm.peak - arm.base for arm in self.arms if arm.peak is not None and arm.base is not None]
+        if gains and max(gains) < self.margin:
+            yield (
+                f"WARNING: no arm became better by {_points(self.margin)}: pilots of more steps may tell more about"
+                " training"
+            )
         every = self.tasks + self.left_out
         if self.left_out > 0.05 * every:
             yield f"WARNING: {self.left_out} of {every} tasks were left out, for which a run has no outcome"

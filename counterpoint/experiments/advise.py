@@ -82,7 +82,7 @@ class Progress:
 
 
 def advise(
-    recipe: str,
+    recipe: str | Path,
     *overrides: str,
     minutes: float = MINUTES,
     arms: str | None = None,
@@ -103,7 +103,7 @@ def advise(
     """
     ask = Ask(minutes=minutes, margin=margin, anyway=anyway, more=more)
     ask.check()
-    pilots = pilots_of(recipe, overrides, arms=arms, steps=steps, margin=margin / 100, runs=runs)
+    pilots = pilots_of(str(recipe), overrides, arms=arms, steps=steps, margin=margin / 100, runs=runs)
     jobs = _planned(pilots)
     return hold(pilots, ask, train or _launched, jobs=jobs, say=say)
 
@@ -120,8 +120,11 @@ def hold(
     """The race, held until it is decided, its 8 rounds are done, or another round does not fit into the minutes."""
     began, before = now(), _spent(pilots) if ask.more else 0.0
     known: dict[Path, Raced] = {}
+    expected = 0
     while True:
         done = progress(pilots, ask.margin / 100, known)
+        if done.rounds < expected and not done.standing.decided:
+            raise RunError(f"{pilots.folder}: the runs of round {expected} are done, but cannot be read")
         if done.rounds and not any(run.outcomes for run in done.runs):
             raise RunError(f"every run failed, the first with: {done.runs[0].problem}; its log: {_log(pilots, done)}")
         if done.standing.decided or done.rounds >= LAST:
@@ -134,7 +137,7 @@ def hold(
         if done.rounds == 0 and not _is_begun(pilots):
             _refuse_too_little(pilots, ask, left, seconds, jobs)
             say(f"a round of {counted(len(pilots.arms), 'run')} takes about {_minutes(seconds)}")
-        rounds = _next_rounds(done, jobs)
+        expected = rounds = _next_rounds(done, jobs)
         if seconds > left and not (ask.anyway and done.rounds == 0):
             break
         _trained(pilots, train, pilots.study(rounds, _lineup(done, rounds)), pilots.folder, jobs)
@@ -247,11 +250,14 @@ def _calibrate(pilots: Pilots, train: Train, jobs: int, say: Callable[[str], Non
     say(f"measuring what a round costs: {counted(CALIBRATION_STEPS, 'step')} of each arm")
     outcome = _trained(pilots, train, pilots.calibration(), folder, jobs)
     for name, reason in outcome.failed.items():
-        raise RunError(f"{name} cannot be trained: {reason}; its log: {folder / 'logs' / name}.log")
+        log = folder / "logs" / f"{name}.log"
+        raise RunError(f"{name} cannot be trained: {reason}; its log: {log}; to try again, remove {folder / name}")
+    if not _calibrated(pilots, [arm.name for arm in pilots.arms]):
+        raise RunError(f"{folder}: the runs that measure a round hold no times; remove the folder to measure again")
 
 
 def _calibrated(pilots: Pilots, arms: Sequence[str]) -> list[float]:
-    """The seconds of a pilot of each arm, by its calibration; empty unless all arms have one."""
+    """The seconds of a pilot of each arm that has a calibration."""
     return [pilots.seconds(*cost) for arm in arms if (cost := _cost(pilots.calibration_path(arm))) is not None]
 
 
