@@ -48,7 +48,7 @@ class Scripted:
     seed: int = 0
     trained: list[str] = field(default_factory=list)
 
-    def __call__(self, study: Study, folder: Path, jobs: int) -> Outcome:
+    def __call__(self, study: Study, folder: Path, jobs: int, whole: Study) -> Outcome:
         finished, failed = [], {}
         for cell in study.cells:
             if cell.seed in self.fails.get(cell.labels["sharing"], ()) and folder.name != "calibration":

@@ -27,7 +27,8 @@ def _scripted(monkeypatch):
     script = Scripted(lift={"isolated": 0.35})
     monkeypatch.setattr(module, "_planned", lambda pilots: 2)
     monkeypatch.setattr(
-        "counterpoint.cli.advise.launch", lambda study, folder, *, jobs, watcher: script(study, folder, jobs)
+        "counterpoint.cli.advise.launch",
+        lambda study, folder, *, jobs, whole, watcher: script(study, folder, jobs, whole),
     )
 
 

@@ -55,20 +55,23 @@ def test_arms_that_are_alike_within_a_wide_margin_are_answered_by_the_cheaper(tm
     assert advice.lines()[1] == "take the cheaper: shared, with 1 policy"
 
 
-@pytest.mark.parametrize("after", [0, 3, 8])
-def test_a_race_that_is_killed_and_held_again_ends_with_the_same_words(tmp_path, after):
-    whole = race_of(tmp_path / "whole", Scripted(lift={"isolated": 0.3}))
-    killed = Scripted(lift={"isolated": 0.3}, dies_after=after)
-    folder = tmp_path / "killed"
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """A race that takes more than three rounds, held in one go."""
+    return race_of(tmp_path_factory.mktemp("whole"), Scripted(lift={"isolated": 0.35}))
+
+
+@pytest.mark.parametrize("after", [0, 3, 7])
+def test_a_race_that_is_killed_and_held_again_ends_with_the_same_words(tmp_path, whole, after):
+    killed = Scripted(lift={"isolated": 0.35}, dies_after=after)
     with pytest.raises(Killed):
-        race_of(folder, killed)
-    assert race_of(folder, replace(killed, dies_after=None)).lines() == whole.lines()
+        race_of(tmp_path, killed)
+    assert race_of(tmp_path, replace(killed, dies_after=None)).lines() == whole.lines()
     assert len(set(killed.trained)) == len(killed.trained)
 
 
-def test_going_on_after_cannot_tell_is_one_long_race(tmp_path):
+def test_going_on_after_cannot_tell_is_one_long_race(tmp_path, whole):
     script = Scripted(lift={"isolated": 0.35})
-    whole = race_of(tmp_path / "whole", script)
     first = race_of(tmp_path / "parts", script, minutes=3.5)
     assert (first.standing.call, first.standing.rounds) == ("cannot tell", 3)
     assert race_of(tmp_path / "parts", script, more=True).lines() == whole.lines()
@@ -112,7 +115,7 @@ def test_too_few_minutes_are_refused_with_those_that_would_do_and_the_steps_that
 
 
 def test_no_round_begins_that_would_not_fit_into_the_minutes(tmp_path):
-    for minutes, rounds in ((4.1, 4), (5.2, 5), (100, 8)):
+    for minutes, rounds in ((4.1, 4), (5.2, 5)):
         advice = race_of(tmp_path / str(minutes), Scripted(spread=0.0), minutes=minutes)
         assert advice.standing.rounds == rounds
 
@@ -125,15 +128,15 @@ def test_an_arm_that_is_out_of_the_race_costs_nothing_more(tmp_path):
     assert any(line.startswith("out of the race: ") for line in advice.lines())
 
 
-def test_many_cores_train_the_first_three_rounds_at_once_and_say_the_same(tmp_path):
-    few = race_of(tmp_path / "few", Scripted(lift={"isolated": 0.3}), jobs=2)
-    many = race_of(tmp_path / "many", Scripted(lift={"isolated": 0.3}), jobs=16)
-    assert few.lines() == many.lines()
+def test_many_cores_train_the_first_three_rounds_at_once_and_say_the_same(tmp_path, whole):
+    many = race_of(tmp_path, Scripted(lift={"isolated": 0.35}), jobs=16)
+    assert many.lines() == whole.lines()
 
 
 def test_the_samples_of_a_race_stay_those_that_it_began_with(tmp_path):
     pilots = pilots_of(RECIPE, SMALL, arms=None, steps=None, margin=0.02, runs=tmp_path)
-    Scripted()(pilots.study(1, [("shared", "isolated")]), pilots.folder, 2)
+    study = pilots.study(1, [("shared", "isolated")])
+    Scripted()(study, pilots.folder, 2, study)
     again = pilots_of(RECIPE, SMALL, arms=None, steps=None, margin=0.2, runs=tmp_path)
     assert again.samples == pilots.samples
     assert pilots_of(RECIPE, SMALL, arms=None, steps=None, margin=0.2, runs=tmp_path / "new").samples < pilots.samples
@@ -188,7 +191,8 @@ def test_interventions_of_the_recipe_stay_beside_the_stop_at_the_cliff(tmp_path)
 
 def test_the_words_of_progress_come_from_the_directories_alone(tmp_path):
     pilots = pilots_of(RECIPE, SMALL, arms=None, steps=None, margin=0.02, runs=tmp_path)
-    Scripted()(pilots.study(2, [("shared", "isolated")] * 2), pilots.folder, 2)
+    study = pilots.study(2, [("shared", "isolated")] * 2)
+    Scripted()(study, pilots.folder, 2, study)
     assert progress(pilots, 0.02, {}).rounds == 2
 
 
@@ -291,8 +295,12 @@ def test_pilots_without_any_gain_are_called_too_short(tmp_path):
 def test_a_trainer_that_does_nothing_ends_the_race_with_one_line(tmp_path):
     script = Scripted()
 
-    def idle(study, folder, jobs):
-        return script(study, folder, jobs) if folder.name == "calibration" else Outcome(finished=(), failed={}, left={})
+    def idle(study, folder, jobs, whole):
+        return (
+            script(study, folder, jobs, whole)
+            if folder.name == "calibration"
+            else Outcome(finished=(), failed={}, left={})
+        )
 
     with pytest.raises(RunError, match="the runs of round 1 are done, but cannot be read"):
         race_of(tmp_path, idle)
@@ -301,7 +309,7 @@ def test_a_trainer_that_does_nothing_ends_the_race_with_one_line(tmp_path):
 def test_a_signal_ends_the_race_and_the_same_command_goes_on(tmp_path):
     script = Scripted(lift={"isolated": 1.0})
 
-    def stopped(study, folder, jobs):
+    def stopped(study, folder, jobs, whole):
         return Outcome(finished=(), failed={}, left={}, signal=2)
 
     with pytest.raises(InterruptedRaceError, match="the same command goes on") as caught:
@@ -315,3 +323,23 @@ def test_the_time_at_work_counts_runs_side_by_side_once_and_pauses_not_at_all():
     assert worked([]) == 0.0
     assert makespan([3.0, 2.0, 2.0], 2) == 4.0
     assert makespan([3.0, 2.0], 8) == 3.0
+
+
+def test_a_round_that_had_begun_is_finished_although_a_new_one_would_not_fit(tmp_path):
+    script = Scripted(spread=0.0, dies_after=7)
+    with pytest.raises(Killed):
+        race_of(tmp_path, script, minutes=4.1)
+    advice = race_of(tmp_path, replace(script, dies_after=None), minutes=3.5)
+    assert advice.standing.rounds == 4
+
+
+def test_time_beside_the_runs_counts_for_the_next_round(tmp_path):
+    script, clock = Scripted(spread=0.0), [0.0]
+
+    def slow(study, folder, jobs, whole):
+        clock[0] += 100.0
+        return script(study, folder, jobs, whole)
+
+    pilots = pilots_of(RECIPE, SMALL, arms=None, steps=None, margin=0.02, runs=tmp_path)
+    advice = hold(pilots, Ask(minutes=9.0), slow, jobs=2, now=lambda: clock[0])
+    assert advice.standing.rounds == 4  # each takes 100 seconds with what is beside its 60, and so did measuring

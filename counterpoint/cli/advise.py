@@ -24,9 +24,9 @@ def race(
     check_folder(RUNS)
     console = Terminal(goes_on=True)
 
-    def shown(study: Study, folder: Path, jobs: int) -> Outcome:
+    def shown(study: Study, folder: Path, jobs: int, whole: Study) -> Outcome:
         with Shown(console) as table:
-            return launch(study, folder, jobs=jobs, watcher=table)
+            return launch(study, folder, jobs=jobs, whole=whole, watcher=table)
 
     try:
         found = advise(

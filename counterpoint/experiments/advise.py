@@ -8,9 +8,10 @@ import math
 import os
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import fmean
+from typing import Protocol
 
 from counterpoint.analysis.racing import FIRST, LAST, Standing, race
 from counterpoint.errors import ConfigError, RunError, counted
@@ -21,8 +22,9 @@ from counterpoint.experiments.cost import available_memory
 from counterpoint.experiments.evidence import reasons_of
 from counterpoint.experiments.launch import launch
 from counterpoint.experiments.pilots import CALIBRATION, CALIBRATION_STEPS, Pilots, pilots_of
-from counterpoint.experiments.raced import Raced, common_outcomes, makespan, read_raced, span_of, worked
+from counterpoint.experiments.raced import DONE, Raced, common_outcomes, makespan, read_raced, span_of, worked
 from counterpoint.experiments.runner import Outcome
+from counterpoint.experiments.states import state_of
 from counterpoint.run import Run
 
 MINUTES = 60.0
@@ -33,8 +35,15 @@ MEMORY = 0.9
 """The largest part of the free memory that runs side by side may need."""
 MOST_JOBS = 1024
 
-Train = Callable[[Study, Path, int], Outcome]
-"""A function that brings the cells of a study, in its folder, as far as they can be, so many side by side."""
+
+class Train(Protocol):
+    """A function that trains pilots."""
+
+    def __call__(self, study: Study, folder: Path, jobs: int, whole: Study) -> Outcome:
+        """The cells of a study are brought as far as they can be, in its folder, so many side by side.
+
+        `whole` is the study of which they are a part, with the cells that are done.
+        """
 
 
 class InterruptedRaceError(RunError):
@@ -117,10 +126,13 @@ def hold(
     say: Callable[[str], None] = lambda line: None,
     now: Callable[[], float] = time.monotonic,
 ) -> Advice:
-    """The race, held until it is decided, its 8 rounds are done, or another round does not fit into the minutes."""
+    """The race, held until it is decided, its 8 rounds are done, or another round does not fit into the minutes.
+
+    A round takes as long as its runs do, and what passed beside them (processes that start) in the longest one so far.
+    """
     began, before = now(), _spent(pilots) if ask.more else 0.0
     known: dict[Path, Raced] = {}
-    expected = 0
+    expected, aside = 0, 0.0
     while True:
         done = progress(pilots, ask.margin / 100, known)
         if done.rounds < expected and not done.standing.decided:
@@ -131,16 +143,19 @@ def hold(
             break
         left = 60 * ask.minutes - max(now() - began, _spent(pilots) - before)
         seconds = round_seconds(pilots, done, jobs)
+        started, worked_before = now(), _spent(pilots)
         if seconds is None:
             _calibrate(pilots, train, jobs, say)
+            aside = max(0.0, now() - started - (_spent(pilots) - worked_before))
             continue
         if done.rounds == 0 and not _is_begun(pilots):
             _refuse_too_little(pilots, ask, left, seconds, jobs)
             say(f"a round of {counted(len(pilots.arms), 'run')} takes about {_minutes(seconds)}")
         expected = rounds = _next_rounds(done, jobs)
-        if seconds > left and not (ask.anyway and done.rounds == 0):
+        if seconds + aside > left and not _goes_on_anyway(pilots, done, ask):
             break
         _trained(pilots, train, pilots.study(rounds, _lineup(done, rounds)), pilots.folder, jobs)
+        aside = max(aside, now() - started - (_spent(pilots) - worked_before))
     return advice_of(pilots, done, ask, jobs)
 
 
@@ -229,13 +244,17 @@ def _go_on(pilots: Pilots, ask: Ask) -> tuple[str, ...]:
     return ("counterpoint", "advise", pilots.recipe, *pilots.overrides_of_user, *asked, *steps, *margin, "--more")
 
 
-def _launched(study: Study, folder: Path, jobs: int) -> Outcome:
-    return launch(study, folder, jobs=jobs)
+def _launched(study: Study, folder: Path, jobs: int, whole: Study) -> Outcome:
+    return launch(study, folder, jobs=jobs, whole=whole)
 
 
 def _trained(pilots: Pilots, train: Train, study: Study, folder: Path, jobs: int) -> Outcome:
-    """The cells are done. Raises InterruptedRaceError if a signal ended them, RunError if some cannot be."""
-    outcome = train(study, folder, jobs)
+    """The cells are done; those that were done before are not started again.
+
+    Raises InterruptedRaceError if a signal ended them, RunError if some cannot be done.
+    """
+    left = tuple(cell for cell in study.cells if state_of(folder / cell.name).state not in DONE)
+    outcome = train(replace(study, cells=left or study.cells), folder, jobs, study)
     if outcome.signal is not None:
         raise InterruptedRaceError(pilots.folder, outcome.signal)
     if outcome.left:
@@ -283,6 +302,13 @@ def _spent(pilots: Pilots) -> float:
     """The seconds for which runs of this race were at work."""
     cells = [pilots.path(arm.name, seed) for arm in pilots.arms for seed in pilots.seeds]
     return worked(span_of(path) for path in [*cells, *(pilots.calibration_path(arm.name) for arm in pilots.arms)])
+
+
+def _goes_on_anyway(pilots: Pilots, done: Progress, ask: Ask) -> bool:
+    """True for a round that does not fit, and is trained: one that has begun, or the first if the user wants it."""
+    seed = pilots.seeds[done.rounds]
+    begun = any(pilots.path(arm, seed).exists() for arm in done.lineup[-1])
+    return begun or (ask.anyway and done.rounds == 0)
 
 
 def _is_begun(pilots: Pilots) -> bool:
