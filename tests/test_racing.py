@@ -138,7 +138,7 @@ def test_alike_arms_are_seldom_told_apart(heavy):
 
 @pytest.mark.slow
 def test_of_three_alike_arms_one_is_seldom_named():
-    found, _ = named(np.random.default_rng(14), 700, {"a": 0.0, "b": 0.0, "c": 0.0})
+    found, _ = named(np.random.default_rng(14), 250, {"a": 0.0, "b": 0.0, "c": 0.0})
     assert sum(found.values()) <= 0.05
 
 
@@ -191,7 +191,7 @@ def test_falls_leave_the_error_of_the_verdict_at_the_peak_as_it_is():
 
 @pytest.mark.slow
 def test_falls_leave_the_error_of_the_verdict_at_the_peak_as_it_is_in_many_races():
-    with_falls, without = errors_with_falls(600, 0.25), errors_with_falls(600, 0.0)
+    with_falls, without = errors_with_falls(300, 0.25), errors_with_falls(300, 0.0)
     assert with_falls[0] <= 0.05
     assert without[0] <= 0.05
 

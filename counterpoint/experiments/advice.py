@@ -35,7 +35,7 @@ class ArmResult:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Advice:
-    """Which arm of a race to train, or why that cannot be told."""
+    """The arm of a race to train, or the reason why that cannot be told."""
 
     standing: Standing
     arms: tuple[ArmResult, ...]
@@ -52,13 +52,13 @@ class Advice:
     seen: tuple[str, ...]
     """Role gradients and falls of roles, in words."""
     rates: tuple[str, ...]
-    """What the role gradients are read against: recorded rates, or that there are none."""
+    """The recorded rates that the role gradients are read against, or that there are none."""
     minutes: float | None
     """The minutes that one more round takes; None if no further round is possible."""
     train: Mapping[str, tuple[str, ...]]
     """Arm -> the words of the command that trains it."""
     go_on: tuple[str, ...]
-    """The words of the command that goes on with the race; empty if there is none."""
+    """The words of the command that continues the race; empty if there is none."""
     without_cliff_stop: bool = False
     """True if the runs were not stopped at a cliff, as those that `--from` names."""
 
@@ -116,7 +116,7 @@ class Advice:
         )
 
     def _error(self) -> str:
-        """How often such a verdict is wrong."""
+        """The share of races in which such a verdict is wrong, in words."""
         share = f"{100 * WRONG[len(self.arms)]:g} %"
         match self.standing.call:
             case "ahead":
@@ -144,7 +144,7 @@ class Advice:
             yield f"probably decided with {pair.decided_by} seeds, more than the {LAST} of a race: make a study"
 
     def _warning(self) -> Iterator[str]:
-        """That the arm to train fell more often than another: not a part of the verdict."""
+        """Warnings, which are no part of the verdict: that the arm to train fell more often, for example."""
         chosen = next((arm for arm in self.arms if arm.name == self.leader), None)
         if chosen is not None and chosen.falls.fell and any(chosen.falls.fell > arm.falls.fell for arm in self.arms):
             yield (

@@ -56,7 +56,7 @@ class InterruptedRaceError(RunError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ask:
-    """What the user asked of a race."""
+    """The time and the margin that the user gives a race."""
 
     minutes: float = MINUTES
     margin: float = MARGIN
@@ -76,7 +76,7 @@ class Ask:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Progress:
-    """How far a race has come, as its directories show it."""
+    """The rounds of a race that are done, as its directories show them."""
 
     runs: tuple[Raced, ...]
     """Every run of the rounds that are done."""

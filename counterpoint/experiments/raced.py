@@ -1,4 +1,4 @@
-"""What the runs of a race found, from their directories alone: outcomes at the validated peak, falls, and time."""
+"""The results of the runs of a race, from their directories alone: outcomes at the validated peak, falls, and time."""
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
@@ -38,7 +38,7 @@ class Raced:
     base: float | None = None
     """The team's accuracy before training, on the test split."""
     fate: Fate | None = None
-    """Whether it fell after its peak; a fall is in no outcome."""
+    """Its course after the peak, with its fall if it fell; that is in no outcome."""
 
     @property
     def is_done(self) -> bool:
