@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from counterpoint.diagnostics.base import Diagnostic, Step
     from counterpoint.episode import Episode, Group
     from counterpoint.errors import CounterpointError
+    from counterpoint.experiments.advice import Advice
+    from counterpoint.experiments.advise import advise
     from counterpoint.experiments.compared import Compared
     from counterpoint.experiments.front import compare, study
     from counterpoint.interventions.base import Intervention, Stop, Update
@@ -53,6 +55,8 @@ _HOMES = {
     "counterpoint.errors": ("CounterpointError",),
     "counterpoint.experiments.compared": ("Compared",),
     "counterpoint.experiments.front": ("compare", "study"),
+    "counterpoint.experiments.advice": ("Advice",),
+    "counterpoint.experiments.advise": ("advise",),
     "counterpoint.interventions.base": ("Intervention", "Stop", "Update"),
     "counterpoint.recipe": ("load_config",),
     "counterpoint.run": ("Run",),
@@ -64,6 +68,7 @@ _HOMES = {
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 
 __all__ = [
+    "Advice",
     "Compared",
     "Config",
     "CounterpointError",
@@ -87,6 +92,7 @@ __all__ = [
     "Summary",
     "Task",
     "Update",
+    "advise",
     "check_workflow",
     "compare",
     "diagnose",

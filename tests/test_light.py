@@ -119,6 +119,13 @@ WRONG = [
     (("study", "quick", "--slurm", "nowhere.toml"), "--slurm nowhere.toml: "),
     (("study", "quick", "--out", "mine.toml"), "mine.toml cannot be written to: mine.toml is a file"),
     (("runs", "nowhere"), "nowhere is not a folder"),
+    (("advise",), "advise needs a recipe, or finished runs with --from"),
+    (("advise", "voting_aritmetic"), "unknown recipe 'voting_aritmetic'; did you mean 'voting_arithmetic'?"),
+    (("advise", "voting_arithmetic", "--minutes", "0"), "--minutes 0: a budget is a number of minutes above 0"),
+    (("advise", "voting_arithmetic", "--arms", "shared"), "advice compares at least 2 arms: there is shared"),
+    (("advise", "--from", "nowhere", "elsewhere"), "nowhere is neither a run nor a folder of runs"),
+    (("advise", "--from", "nowhere", "--more"), "--from answers from finished runs: --arms, --steps, --more and"),
+    (("advise", "voting_arithmetic", "--out", "folder"), "--out folder cannot be written: it is a folder"),
     (("explain", "policies.learning_rat"), "did you mean 'policies.learning_rate'?"),
     (("init", "workflow", "json"), "'json' is the name of a module of Python's standard library"),
 ]

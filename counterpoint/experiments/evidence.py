@@ -1,0 +1,186 @@
+"""Why one arm of a race may be ahead, as far as its runs show it: failure signatures and role gradients."""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from math import isfinite
+from pathlib import Path
+from statistics import fmean
+from typing import TypedDict
+
+from counterpoint.analysis.calibration import read_calibration
+from counterpoint.analysis.history import History, history_of
+from counterpoint.analysis.signatures import examine
+from counterpoint.errors import CounterpointError
+from counterpoint.experiments.raced import Raced
+from counterpoint.pins import executed
+from counterpoint.run import Run
+
+CALIBRATIONS = (*(Path(__file__).parents[depth] / "docs" / "studies" for depth in (2, 1)), Path("docs/studies"))
+"""Folders of studies, each of which may have a `calibration.json`: of the source tree, of the package, of the user."""
+_MOST_RATES = 3
+"""Sentences about one arm from one study."""
+_LOST = 0.05
+"""The least fall of a role's accuracy after the peak that is told."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Seen:
+    """A failure signature in the runs of an arm."""
+
+    arm: str
+    signature: str
+    where: str
+    runs: int
+    """The number of runs that show it."""
+    of: int
+    steps: tuple[int, int]
+    """Those of the first of these runs."""
+    evidence: tuple[str, ...]
+    """Those of the first of these runs."""
+
+    @property
+    def words(self) -> str:
+        """The signature with its evidence."""
+        first, last = self.steps
+        return (
+            f"{self.arm}: {self.signature} of {self.where} in {self.runs} of {self.of} runs (steps {first} to {last}:"
+            f" {'; '.join(self.evidence)})"
+        )
+
+
+class Reasons(TypedDict):
+    """The fields of an advice about why."""
+
+    signatures: tuple[Seen, ...]
+    seen: tuple[str, ...]
+    rates: tuple[str, ...]
+
+
+def reasons_of(workflow: str, runs: Sequence[Raced]) -> Reasons:
+    """All that the finished runs of a race show of the reasons."""
+    shown = histories(runs)
+    return Reasons(
+        signatures=signatures_of(shown),
+        seen=(*dynamics_of(shown), *roles_that_fell(runs)),
+        rates=recorded_rates(workflow, shown),
+    )
+
+
+def histories(runs: Sequence[Raced]) -> dict[str, list[History]]:
+    """Arm -> the histories of its finished runs; a history that cannot be read is left out."""
+    found: dict[str, list[History]] = {}
+    for one in runs:
+        if not one.outcomes:
+            continue
+        try:
+            run = Run.read(one.path)
+            run.config = executed(run)
+            found.setdefault(one.arm, []).append(history_of(run))
+        except (CounterpointError, OSError):
+            continue
+    return found
+
+
+def signatures_of(arms: Mapping[str, Sequence[History]]) -> tuple[Seen, ...]:
+    """Every failure signature that a run of an arm shows, by arm, the most frequent first."""
+    found: list[Seen] = []
+    for arm, shown in arms.items():
+        counted: dict[tuple[str, str], Seen] = {}
+        for history in shown:
+            findings = {(one.signature, one.where): one for one in reversed(examine(history).findings)}
+            for key, one in reversed(findings.items()):
+                known = counted.get(key)
+                counted[key] = Seen(
+                    arm=arm,
+                    signature=one.signature,
+                    where=one.where,
+                    runs=1 if known is None else known.runs + 1,
+                    of=len(shown),
+                    steps=one.steps if known is None else known.steps,
+                    evidence=one.evidence if known is None else known.evidence,
+                )
+        found += sorted(counted.values(), key=lambda seen: -seen.runs)
+    return tuple(found)
+
+
+def dynamics_of(arms: Mapping[str, Sequence[History]]) -> tuple[str, ...]:
+    """The role gradients of every arm in words: who has most of a shared policy, how alike parallel calls push."""
+    return tuple(
+        line for arm, shown in arms.items() for line in (*_largest_shares(arm, shown), *_amplified(arm, shown))
+    )
+
+
+def recorded_rates(workflow: str, arms: Mapping[str, Sequence[History]]) -> tuple[str, ...]:
+    """The recorded rates of falls that the runs of every arm are read against; that there are none, if so.
+
+    They are counts of finished studies, and no forecast.
+    """
+    known = [read_calibration(path) for folder in CALIBRATIONS for path in sorted(folder.glob("*/calibration.json"))]
+    if not known:
+        return ("there are none yet: no study of this package has been read for early warnings",)
+    found = []
+    for calibration in known:
+        for arm, shown in arms.items():
+            readings = [calibration.read_against(workflow, arm, _numbers(history)) for history in shown]
+            told = Counter(sentence for reading in readings for sentence in reading.sentences)
+            for sentence, count in told.most_common(_MOST_RATES):
+                found.append(f"{arm}, {count} of {len(shown)} runs: {sentence} ({calibration.about})")
+            if not told and readings:
+                found.append(f"{arm}: {readings[0].reason}")
+    return tuple(found)
+
+
+def roles_that_fell(runs: Sequence[Raced]) -> tuple[str, ...]:
+    """The roles whose accuracy fell after the peak by 5 points or more, on average over the runs of an arm."""
+    falls: dict[tuple[str, str], list[float]] = {}
+    for one in runs:
+        summary = Run.read(one.path).summary if one.outcomes else None
+        for role, course in summary.roles.items() if summary else ():
+            if course.drop is not None:
+                falls.setdefault((one.arm, role), []).append(course.drop.value)
+    return tuple(
+        f"{arm}: the accuracy of {role} fell by {100 * fmean(drops):.1f} points after the peak, on average over"
+        f" {len(drops)} runs"
+        for (arm, role), drops in falls.items()
+        if fmean(drops) >= _LOST
+    )
+
+
+def _largest_shares(arm: str, shown: Sequence[History]) -> Iterator[str]:
+    policies = shown[0].policies if shown else []
+    for policy in policies:
+        roles = shown[0].roles_of(policy)
+        shares = {role: _mean(shown, f"gradient/{policy}/{role}/share") for role in roles}
+        known = {role: share for role, share in shares.items() if share is not None}
+        if len(roles) < 2 or not known:
+            continue
+        largest = max(known, key=lambda role: known[role])
+        alignment = _mean(shown, f"gradient/{policy}/{largest}/alignment")
+        aligned = "" if alignment is None else f" and alignment {alignment:.2f} with it"
+        yield f"{arm}: {largest} has {100 * known[largest]:.0f} % of the gradient of policy {policy}{aligned}"
+
+
+def _amplified(arm: str, shown: Sequence[History]) -> Iterator[str]:
+    for policy in shown[0].policies if shown else []:
+        for role in shown[0].roles_of(policy):
+            amplification = _mean(shown, f"gradient/{policy}/{role}/amplification")
+            chance = _mean(shown, f"gradient/{policy}/{role}/amplification_by_chance")
+            if amplification is not None and chance is not None:
+                yield f"{arm}: amplification of {role} {amplification:.2f}, by chance it would be {chance:.2f}"
+
+
+def _numbers(history: History) -> dict[str, dict[int, float]]:
+    """Number -> step -> its value, for the numbers of roles and gradients."""
+    found: dict[str, dict[int, float]] = {}
+    for row in history.metrics:
+        for name, value in row.items():
+            if name.startswith(("gradient/", "role/")) and value is not None and isfinite(value):
+                found.setdefault(name, {})[row["step"]] = value
+    return found
+
+
+def _mean(shown: Sequence[History], name: str) -> float | None:
+    """The mean over steps and runs; None if no run has the number."""
+    values = [value for history in shown if (value := history.series(name).mean()) is not None]
+    return fmean(values) if values else None
