@@ -21,7 +21,7 @@ from counterpoint.workflows import load_workflow
 TASKS = 32
 EPOCH = 1_700_000_000.0
 STEP_SECONDS = 1.0
-CALIBRATION_SECONDS = 4.0
+COST_SECONDS = 4.0
 FAILURE = "exit status 2: error: the loss is not a number"
 
 
@@ -51,7 +51,7 @@ class Scripted:
     def __call__(self, study: Study, folder: Path, jobs: int, whole: Study) -> Outcome:
         finished, failed = [], {}
         for cell in study.cells:
-            if cell.seed in self.fails.get(cell.labels["sharing"], ()) and folder.name != "calibration":
+            if cell.seed in self.fails.get(cell.labels["sharing"], ()) and folder.name != "cost":
                 self._fail(cell, folder / cell.name)
                 failed[cell.name] = FAILURE
                 continue
@@ -70,7 +70,7 @@ class Scripted:
 
     def _began(self, cell: Cell, path: Path) -> float:
         """Rounds follow each other, the calibration comes first."""
-        return EPOCH + self.seconds * (-1 if path.parent.name == "calibration" else cell.seed)
+        return EPOCH + self.seconds * (-1 if path.parent.name == "cost" else cell.seed)
 
     def _fail(self, cell: Cell, path: Path) -> None:
         if not path.exists():
@@ -78,15 +78,15 @@ class Scripted:
             (path / "failure.json").write_text(json.dumps({"reason": FAILURE, "attempt": 1}))
 
     def _train(self, cell: Cell, path: Path) -> None:
-        calibrates = path.parent.name == "calibration"
-        if not calibrates and self.dies_after is not None and len(self.trained) >= self.dies_after:
+        measures_cost = path.parent.name == "cost"
+        if not measures_cost and self.dies_after is not None and len(self.trained) >= self.dies_after:
             self._create(cell, path).close()
             raise Killed
         with Run.open(path) if (path / "config.toml").is_file() else self._create(cell, path) as run:
             self._write(run, cell)
-        done = self._began(cell, path) + (CALIBRATION_SECONDS if calibrates else self.seconds)
+        done = self._began(cell, path) + (COST_SECONDS if measures_cost else self.seconds)
         os.utime(path / "summary.json", (done, done))
-        if not calibrates:
+        if not measures_cost:
             self.trained.append(cell.name)
 
     def _write(self, run: Run, cell: Cell) -> None:

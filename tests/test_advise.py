@@ -296,11 +296,7 @@ def test_a_trainer_that_does_nothing_ends_the_race_with_one_line(tmp_path):
     script = Scripted()
 
     def idle(study, folder, jobs, whole):
-        return (
-            script(study, folder, jobs, whole)
-            if folder.name == "calibration"
-            else Outcome(finished=(), failed={}, left={})
-        )
+        return script(study, folder, jobs, whole) if folder.name == "cost" else Outcome(finished=(), failed={}, left={})
 
     with pytest.raises(RunError, match="the runs of round 1 are done, but cannot be read"):
         race_of(tmp_path, idle)

@@ -21,7 +21,7 @@ from counterpoint.experiments.check import check
 from counterpoint.experiments.cost import available_memory
 from counterpoint.experiments.evidence import reasons_of
 from counterpoint.experiments.launch import launch
-from counterpoint.experiments.pilots import CALIBRATION, CALIBRATION_STEPS, Pilots, pilots_of
+from counterpoint.experiments.pilots import COST, COST_STEPS, Pilots, pilots_of
 from counterpoint.experiments.raced import DONE, Raced, common_outcomes, makespan, read_raced, span_of, worked
 from counterpoint.experiments.runner import Outcome
 from counterpoint.experiments.states import state_of
@@ -265,8 +265,8 @@ def _trained(pilots: Pilots, train: Train, study: Study, folder: Path, jobs: int
 
 def _calibrate(pilots: Pilots, train: Train, jobs: int, say: Callable[[str], None]) -> None:
     """The short runs that measure the cost of a round are done. Raises RunError, with its reason, if one failed."""
-    folder = pilots.folder / CALIBRATION
-    say(f"measuring what a round costs: {counted(CALIBRATION_STEPS, 'step')} of each arm")
+    folder = pilots.folder / COST
+    say(f"measuring what a round costs: {counted(COST_STEPS, 'step')} of each arm")
     outcome = _trained(pilots, train, pilots.calibration(), folder, jobs)
     for name, reason in outcome.failed.items():
         log = folder / "logs" / f"{name}.log"

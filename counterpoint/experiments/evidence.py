@@ -12,12 +12,14 @@ from counterpoint.analysis.calibration import read_calibration
 from counterpoint.analysis.history import History, history_of
 from counterpoint.analysis.signatures import examine
 from counterpoint.errors import CounterpointError
+from counterpoint.experiments.calibrated import FILE
 from counterpoint.experiments.raced import Raced
+from counterpoint.experiments.results import COLLECTED
 from counterpoint.pins import executed
 from counterpoint.run import Run
 
-CALIBRATIONS = (*(Path(__file__).parents[depth] / "docs" / "studies" for depth in (2, 1)), Path("docs/studies"))
-"""Folders of studies, each of which may have a `calibration.json`: of the source tree, of the package, of the user."""
+CALIBRATIONS = ((Path(__file__).parent / "calibrations", "*.json"), (Path("runs"), f"*/{COLLECTED}/{FILE}"))
+"""Folder and pattern of calibrations: those that ship with the package, and those of the user's own studies."""
 _MOST_RATES = 3
 """Sentences about one arm from one study."""
 _LOST = 0.05
@@ -116,7 +118,7 @@ def recorded_rates(workflow: str, arms: Mapping[str, Sequence[History]]) -> tupl
 
     They are counts of finished studies, and no forecast.
     """
-    known = [read_calibration(path) for folder in CALIBRATIONS for path in sorted(folder.glob("*/calibration.json"))]
+    known = [read_calibration(path) for folder, pattern in CALIBRATIONS for path in sorted(folder.glob(pattern))]
     if not known:
         return ("there are none yet: no study of this package has been read for early warnings",)
     found = []

@@ -15,9 +15,9 @@ from counterpoint.recipe import find_recipe, load_config, load_written
 from counterpoint.run_files import CONFIG
 from counterpoint.tasks import load_tasks
 
-CALIBRATION = "calibration"
+COST = "cost"
 """The folder, in that of a race, of the short runs that measure what a round costs."""
-CALIBRATION_STEPS = 2
+COST_STEPS = 2
 STOP = "stop_at_cliff"
 _EVALUATIONS = 6
 """The fewest evaluations after the base from which a peak is chosen."""
@@ -90,7 +90,7 @@ class Pilots:
 
     def calibration_path(self, arm: str) -> Path:
         """The directory of the short run that measures an arm."""
-        return self.folder / CALIBRATION / f"{arm}-s{self.config.run.seed}"
+        return self.folder / COST / f"{arm}-s{self.config.run.seed}"
 
     def study(self, rounds: int, left: Sequence[Sequence[str]]) -> Study:
         """The cells of the first rounds; `left[k]` names the arms that are in round k."""
@@ -105,12 +105,11 @@ class Pilots:
     def calibration(self) -> Study:
         """One short run for each arm, which are measured side by side, as the runs of a round are."""
         seed = self.config.run.seed
-        short = (f"run.steps={CALIBRATION_STEPS}", f"evaluation.every={CALIBRATION_STEPS}", f"{_SAMPLES}=0")
+        short = (f"run.steps={COST_STEPS}", f"evaluation.every={COST_STEPS}", f"{_SAMPLES}=0")
         cells = [
-            self._cell(arm, seed, (*self._common(arm), *short, f"run.save_every={CALIBRATION_STEPS}"))
-            for arm in self.arms
+            self._cell(arm, seed, (*self._common(arm), *short, f"run.save_every={COST_STEPS}")) for arm in self.arms
         ]
-        return self._study(f"{self.folder.name}-{CALIBRATION}", cells, (seed,))
+        return self._study(f"{self.folder.name}-{COST}", cells, (seed,))
 
     def overrides(self, arm: Arm, seed: int) -> tuple[str, ...]:
         """The overrides of the pilot of an arm with a seed."""
