@@ -158,6 +158,9 @@ class Rate:
     @property
     def short(self) -> str:
         """The count with its upper bound, for a table: `1 of 5 (at most 66 %)`."""
+        if self.told == 0 and self.cannot_tell:
+            finished = f", {self.missing} did not finish" if self.missing else ""
+            return f"cannot tell of {self.cannot_tell} {'run' if self.cannot_tell == 1 else 'runs'}{finished}"
         return f"{self.fell} of {self.told} (at most {percent(self.at_most)}){self._apart()}"
 
     @property

@@ -128,7 +128,7 @@ class Advice:
 
     def _open(self, pair: Pair) -> Iterator[str]:
         """A pair that is not decided: where it stands, and what would probably decide it."""
-        yield f"{_minus(pair)}{f', because {pair.reason}' if pair.reason else ''}"
+        yield f"{_minus(pair)}{f', because {pair.reason}' if pair.estimate and pair.reason else ''}"
         if pair.estimate is None or pair.reason:
             return
         if pair.decided_by is None:

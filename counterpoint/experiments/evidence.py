@@ -121,7 +121,7 @@ def recorded_rates(workflow: str, arms: Mapping[str, Sequence[History]]) -> tupl
     known = [read_calibration(path) for folder, pattern in CALIBRATIONS for path in sorted(folder.glob(pattern))]
     if not known:
         return ("there are none yet: no study of this package has been read for early warnings",)
-    found = []
+    found, silent = [], []
     for calibration in known:
         for arm, shown in arms.items():
             readings = [calibration.read_against(workflow, arm, _numbers(history)) for history in shown]
@@ -129,8 +129,8 @@ def recorded_rates(workflow: str, arms: Mapping[str, Sequence[History]]) -> tupl
             for sentence, count in told.most_common(_MOST_RATES):
                 found.append(f"{arm}, {count} of {len(shown)} runs: {sentence} ({calibration.about})")
             if not told and readings:
-                found.append(f"{arm}: {readings[0].reason}")
-    return tuple(found)
+                silent.append(f"{arm}: {readings[0].reason}")
+    return tuple(found) or tuple(silent[:1])
 
 
 def roles_that_fell(runs: Sequence[Raced]) -> tuple[str, ...]:
