@@ -7,6 +7,7 @@ is needed. An error in a name or an option is reported in one line.
 import importlib
 import inspect
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -34,6 +35,17 @@ def look_in(folder: Path) -> None:
     if place in _folders:
         _folders.remove(place)
     _folders.insert(0, place)
+
+
+@contextmanager
+def only_folders_named_within() -> Iterator[None]:
+    """Inside, no folder is searched that `look_in` named before, and those that it names inside are forgotten after."""
+    before = _folders[:]
+    _folders.clear()
+    try:
+        yield
+    finally:
+        _folders[:] = before
 
 
 def name_of(member: Any, kind: str) -> str:
