@@ -16,7 +16,7 @@ from typing import Any, Generic, TypeVar, cast
 
 from counterpoint.errors import ConfigError, place_of, told, unknown
 from counterpoint.options import Spec, check_options
-from counterpoint.own_modules import Source, closure, imported, is_importable, text_of
+from counterpoint.own_modules import Source, apart, closure, imported, is_importable, text_of
 
 T = TypeVar("T")
 GIVEN = "given"
@@ -39,11 +39,12 @@ def look_in(folder: Path) -> None:
 
 @contextmanager
 def only_folders_named_within() -> Iterator[None]:
-    """Inside, no folder is searched that `look_in` named before, and those that it names inside are forgotten after."""
+    """Inside, the user's modules are those of the folders that `look_in` names inside, as in a process of its own."""
     before = _folders[:]
     _folders.clear()
     try:
-        yield
+        with apart():
+            yield
     finally:
         _folders[:] = before
 

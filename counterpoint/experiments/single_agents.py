@@ -9,8 +9,9 @@ from counterpoint.experiments.calls import Calls, calls_of
 from counterpoint.experiments.cells import SEED, Cell
 from counterpoint.experiments.names import joined
 from counterpoint.experiments.overrides import overrides_in
-from counterpoint.experiments.resolved import resolved, told_together
+from counterpoint.experiments.resolved import identity, in_its_folder, resolved, told_together
 from counterpoint.experiments.study_file import ControlTable
+from counterpoint.family import is_own
 from counterpoint.workflows import load_workflow
 
 _SINGLE = "single"
@@ -51,11 +52,13 @@ def compared(cells: Sequence[Cell]) -> Compared:
     if failed:
         raise ConfigError(told_together(failed, len(first)))
     known: dict[str, Calls] = {}
-    for config in configs.values():
-        key = config.workflow.model_dump_json()
+    counts = {}
+    for group, config in configs.items():
+        key = f"{config.workflow.model_dump_json()} {first[group].recipe if is_own(config.workflow.name) else ''}"
         if key not in known:
-            known[key] = calls_of(load_workflow(config.workflow))
-    counts = {group: known[config.workflow.model_dump_json()] for group, config in configs.items()}
+            with in_its_folder(first[group]):
+                known[key] = calls_of(load_workflow(config.workflow))
+        counts[group] = known[key]
     return Compared(cells=first, configs=configs, calls=counts)
 
 
@@ -77,7 +80,7 @@ def single_agents(table: ControlTable, among: Compared) -> list[Alone]:
         raise ConfigError(f"control {table.name!r}: {told_together(failed, len(drafts))}")
     served: dict[str, list[str]] = {}
     for group in drafts:
-        served.setdefault(configs[group].model_dump_json(), []).append(group)
+        served.setdefault(identity(drafts[group], configs[group]), []).append(group)
     return [_alone(table, members, drafts, among) for members in served.values()]
 
 
