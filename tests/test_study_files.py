@@ -139,6 +139,13 @@ WRONG = [
     (SHARING + 2 * "[[controls]]\nname = 'a'\nkind = 'train'\n", "control 'a' is given twice"),
     (SHARING + "[[controls]]\nname = 'swap'\nkind = 'evaluate'\nroles = ['generator']\n", "names one role"),
     (SHARING + "[[controls]]\nname = 'swap'\nkind = 'evaluate'\nroles = ['a', 'b']\n", "in any cell"),
+    ("[set]\n'run.steps=5 #' = 4\n" + SHARING, "'run.steps=5 #' is not a key of a recipe"),
+    ("[set]\n'' = 4\n" + SHARING, "'' is not a key of a recipe"),
+    (SHARING + "[axes.rate.0.5]\n", '[axes.rate.0.5]: a label with a dot needs quotes: [axes.rate."0.5"]'),
+    (
+        "[axes.rate.a]\n[axes.rate.b]\n[set]\nworkflow = 'single'\n[[controls]]\nname = 'alone'\nkind = 'train'\n",
+        "control 'alone': every cell is a single agent",
+    ),
     ("margin = 0\n" + SHARING, "margin = 0"),
     ("least_evaluations = 1\n" + SHARING, "least_evaluations = 1"),
 ]

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from counterpoint.config import Config
-from counterpoint.errors import ConfigError
+from counterpoint.errors import ConfigError, counted
 from counterpoint.experiments.calls import Calls, calls_of
 from counterpoint.experiments.cells import SEED, Cell
 from counterpoint.experiments.names import joined
@@ -67,13 +67,15 @@ def single_agents(table: ControlTable, among: Compared) -> list[Alone]:
     those that are single agents themselves have none.
 
     The labels of a single agent are those that its cells have in common. Raises ConfigError for keys that a single
-    agent cannot have.
+    agent cannot have, and if all cells are single agents.
     """
     own = overrides_in(table.set, f"control {table.name!r}: set")
     for key in own:
         if key in _TAKEN or key.startswith("workflow."):
             raise ConfigError(f"control {table.name!r} sets {key}: a single agent has its own")
     teams = [group for group, config in among.configs.items() if config.workflow.name != _SINGLE]
+    if not teams:
+        raise ConfigError(f"control {table.name!r}: every cell is a single agent, and none has a workflow to match")
     drafts = {group: _draft(table, among.cells[group], own, among) for group in teams}
     configs, failed = resolved(drafts.values())
     if failed:
@@ -89,7 +91,7 @@ def notes_on_calls(table: ControlTable, among: Compared) -> list[str]:
     lines = []
     for group, cell in among.cells.items():
         found, used = among.calls[group], matched_calls(table, cell, among.calls[group])
-        how = f"{found.fewest} to {found.most} calls" if found.fewest < found.most else f"{found.most} calls"
+        how = f"{found.fewest} to {found.most} calls" if found.fewest < found.most else counted(found.most, "call")
         if found.fewest < found.most or used != found.most:
             how += f", counted as {used}" + (": at least as many tokens" if used == found.most else "")
         lines.append(f"{table.name}: an episode of {among.configs[group].workflow.name} makes {how}")

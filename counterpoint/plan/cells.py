@@ -74,9 +74,9 @@ class Known:
         return value  # type: ignore[no-any-return]
 
 
-def planned_cells(cells: Iterable[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
-    """Name -> the plan of every cell, or its error."""
-    known, plans = Known(), {}
+def planned_cells(cells: Iterable[Mapping[str, Any]], known: Known | None = None) -> dict[str, dict[str, Any]]:
+    """Name -> the plan of every cell, or its error; `known` is what earlier ones had in common."""
+    known, plans = known or Known(), dict[str, dict[str, Any]]()
     for cell in cells:
         try:
             known.folder = str(find_recipe(cell["recipe"]).parent.resolve())
