@@ -136,10 +136,10 @@ def _why_not(path: str, module: Any, kind: str) -> str | None:
     return None
 
 
-def _skipped(every: Mapping[str, object], path: str) -> bool:
+def _skipped(every: Mapping[str, Any], path: str) -> bool:
     """True if the module around this layer uses its weight and not its output."""
     around, _, name = path.rpartition(".")
-    return bool(re.search(rf"self\.{name}\.weight\s*@", _source(type(every[around]))))
+    return bool(re.search(rf"self\.{name}\.weight\s*@", _source(every[around].__class__)))
 
 
 @cache

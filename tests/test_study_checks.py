@@ -102,7 +102,7 @@ def test_every_cell_that_cannot_run_is_listed_with_its_reason():
 
 
 def test_an_error_is_found_in_exactly_the_cells_that_have_it_although_cells_share_what_is_equal():
-    rates = {f"{name}-{rate}": [*own, f"policies.learning_rate={rate}"] for rate in (1, 2) for name, own in {
+    rates = {f"{name}-{rate}": [*own, f"policies.learning_rate={rate}e-3"] for rate in (1, 2) for name, own in {
         "good": [],
         "algorithm": ["algorithm.advantage=hierarchical"],
         "prompt": ["rollout.max_prompt_tokens=8"],
@@ -114,7 +114,7 @@ def test_an_error_is_found_in_exactly_the_cells_that_have_it_although_cells_shar
     assert len(wrong) == 6
     for kind in ("algorithm", "prompt", "batch"):
         (alone,) = [cell for cell in two(arms=rates, seeds=[0]).cells if cell.name == f"{kind}-1-s0"]
-        assert planned_cells([asked(alone)])["algorithm-1-s0".replace("algorithm", kind)]["error"] == wrong[alone.name]
+        assert planned_cells([asked(alone)])[alone.name]["error"] == wrong[alone.name]
         assert wrong[f"{kind}-2-s0"] == wrong[alone.name]
 
 

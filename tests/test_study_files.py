@@ -3,6 +3,7 @@
 import re
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -388,7 +389,7 @@ def test_arms_that_set_the_seed_are_refused():
 
 
 def test_the_shipped_studies_have_the_cells_that_their_pages_say():
-    micro, whole = load_study("zeng2026_micro"), load_study("zeng2026")
+    micro, whole = shipped("zeng2026_micro"), shipped("zeng2026")
     teams = {cell.group: cell for cell in micro.cells if not cell.control}
     assert len(teams) == 30
     assert len([cell for cell in micro.cells if not cell.control]) == 150
@@ -402,8 +403,13 @@ def test_the_shipped_studies_have_the_cells_that_their_pages_say():
         assert {config.evaluation.final_samples for config in configs} == {4}
 
 
+@cache
+def shipped(name):
+    return load_study(name)
+
+
 def whole(group):
-    cell = next(cell for cell in load_study("zeng2026").cells if cell.group == group)
+    cell = next(cell for cell in shipped("zeng2026").cells if cell.group == group)
     return load_config(cell.recipe, cell.overrides)
 
 
