@@ -7,6 +7,7 @@ is needed. An error in a name or an option is reported in one line.
 import importlib
 import inspect
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -15,7 +16,7 @@ from typing import Any, Generic, TypeVar, cast
 
 from counterpoint.errors import ConfigError, place_of, told, unknown
 from counterpoint.options import Spec, check_options
-from counterpoint.own_modules import Source, closure, imported, is_importable, text_of
+from counterpoint.own_modules import Source, apart, closure, imported, is_importable, text_of
 
 T = TypeVar("T")
 GIVEN = "given"
@@ -34,6 +35,18 @@ def look_in(folder: Path) -> None:
     if place in _folders:
         _folders.remove(place)
     _folders.insert(0, place)
+
+
+@contextmanager
+def only_folders_named_within() -> Iterator[None]:
+    """Inside, the user's modules are those of the folders that `look_in` names inside, as in a process of its own."""
+    before = _folders[:]
+    _folders.clear()
+    try:
+        with apart():
+            yield
+    finally:
+        _folders[:] = before
 
 
 def name_of(member: Any, kind: str) -> str:

@@ -10,6 +10,7 @@ import inspect
 import sys
 import sysconfig
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from hashlib import sha256
@@ -59,14 +60,32 @@ def imported(module: str, places: Sequence[str], *, pinned: bool = False) -> Mod
     if not all(_is_loaded(name, source) for name, source in wanted.items()):
         for name in wanted:
             _set_aside(name)
-        for name, known in _executed.get(_texts(wanted), {}).items():
-            sys.modules[name] = known
+    for name, known in _executed.get(_texts(wanted), {}).items():
+        sys.modules.setdefault(name, known)
     found = importlib.import_module(module)
     for name, source in wanted.items():
         if name in sys.modules:
             _mark(sys.modules[name], source)
     _executed[_texts(wanted)] = {name: sys.modules[name] for name in wanted if name in sys.modules}
     return found
+
+
+@contextmanager
+def apart() -> Iterator[None]:
+    """Inside, the user's modules that were imported before are not found; what is found inside is not found after."""
+    path, front, before = sys.path[:], _in_front[:], _taken_out()
+    try:
+        yield
+    finally:
+        _taken_out()
+        sys.modules.update(before)
+        sys.path[:], _in_front[:] = path, front
+
+
+def _taken_out() -> dict[str, ModuleType]:
+    """The user's modules that `imported` has executed, which are no longer in `sys.modules`."""
+    names = {name for modules in _executed.values() for name in modules}
+    return {name: sys.modules.pop(name) for name in names if name in sys.modules}
 
 
 def closure(module: str, places: Sequence[str]) -> dict[str, Source]:

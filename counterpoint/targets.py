@@ -5,6 +5,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import torch
@@ -138,11 +139,16 @@ def _why_not(path: str, module: Any, kind: str) -> str | None:
 def _skipped(every: Mapping[str, Any], path: str) -> bool:
     """True if the module around this layer uses its weight and not its output."""
     around, _, name = path.rpartition(".")
+    return bool(re.search(rf"self\.{name}\.weight\s*@", _source(every[around].__class__)))
+
+
+@cache
+def _source(kind: type) -> str:
+    """The source of a class; empty if it is not on this machine, or the class is built in."""
     try:
-        source = inspect.getsource(type(every[around]))
-    except (OSError, TypeError):  # its source is not on this machine, or it is built in
-        return False
-    return bool(re.search(rf"self\.{name}\.weight\s*@", source))
+        return inspect.getsource(kind)
+    except (OSError, TypeError):
+        return ""
 
 
 def _short(path: str) -> str:

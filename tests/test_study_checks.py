@@ -17,7 +17,8 @@ from counterpoint.experiments.check import check, evaluations_in
 from counterpoint.experiments.cost import cost_of, gigabytes, hours
 from counterpoint.experiments.study import load_study, study_of_arms
 from counterpoint.locate import locate
-from counterpoint.plan.cells import planned_cells
+from counterpoint.plan.cells import Known, planned_cells
+from counterpoint.plan.remembering import Remembering
 from counterpoint.recipe import load_config
 from counterpoint.tasks import load_tasks
 
@@ -40,7 +41,13 @@ SHARINGS = {"shared": ["policies.sharing=shared"], "isolated": ["policies.sharin
 @pytest.fixture(autouse=True)
 def _in_this_process(monkeypatch):
     """The planner runs here, not in a process of its own, which would import the engine anew."""
-    monkeypatch.setattr(checks, "_planned", lambda cells: json.loads(json.dumps(planned_cells(map(asked, cells)))))
+    monkeypatch.setattr(
+        checks, "_planned", lambda cells: json.loads(json.dumps(planned_cells(map(asked, cells), KNOWN)))
+    )
+
+
+KNOWN = Known()
+"""What the cells of one test have in common with those of another."""
 
 
 def asked(cell):
@@ -92,6 +99,120 @@ def test_every_cell_that_cannot_run_is_listed_with_its_reason():
     assert [line.strip().partition(":")[0] for line in lines] == ["typo", "model", "batch", "workflow"]
     assert "did you mean 'rank'?" in message
     assert "did you mean 'micro-small'" in message or "there is no such model" in message
+
+
+def test_an_error_is_found_in_exactly_the_cells_that_have_it_although_cells_share_what_is_equal():
+    rates = {f"{name}-{rate}": [*own, f"policies.learning_rate={rate}e-3"] for rate in (1, 2) for name, own in {
+        "good": [],
+        "algorithm": ["algorithm.advantage=hierarchical"],
+        "prompt": ["rollout.max_prompt_tokens=8"],
+        "batch": ["rollout.tasks_per_step=65"],
+    }.items()}  # fmt: skip
+    plans = planned_cells([asked(cell) for cell in two(arms=rates, seeds=[0]).cells])
+    wrong = {name: plan["error"] for name, plan in plans.items() if "error" in plan}
+    assert {name.partition("-")[0] for name in wrong} == {"algorithm", "prompt", "batch"}
+    assert len(wrong) == 6
+    for kind in ("algorithm", "prompt", "batch"):
+        (alone,) = [cell for cell in two(arms=rates, seeds=[0]).cells if cell.name == f"{kind}-1-s0"]
+        assert planned_cells([asked(alone)])[alone.name]["error"] == wrong[alone.name]
+        assert wrong[f"{kind}-2-s0"] == wrong[alone.name]
+
+
+def test_cells_that_differ_in_anything_that_a_plan_tells_do_not_share_it():
+    arms = {
+        "plain": [],
+        "longer": ["rollout.max_tokens=24"],
+        "rank": ["policies.rank=32"],
+        "votes": ["workflow.votes=2"],
+        "packed": ["learner.max_tokens_per_micro_batch=64"],
+        "data": ["task.test=40"],
+    }
+    plans = planned_cells([asked(cell) for cell in two(arms=arms, seeds=[0]).cells])
+    told = {name.removesuffix("-s0"): plan for name, plan in plans.items()}
+    for cell in two(arms=arms, seeds=[0]).cells:
+        (alone,) = planned_cells([asked(cell)], Known(found=only_engines())).values()
+        assert without_times(alone) == without_times(plans[cell.name])
+    assert told["longer"]["memory"] > told["plain"]["memory"] > told["packed"]["memory"]
+    assert told["rank"]["memory"] > told["plain"]["memory"]
+    assert told["votes"]["calls"] == 3
+    assert told["data"]["test_tasks"] != told["plain"]["test_tasks"]
+
+
+def only_engines():
+    """What takes long to find and depends on a model alone."""
+    return {key: value for key, value in KNOWN.found.items() if key[0] in ("size", "footprint", "rate", "chat")}
+
+
+def without_times(plan):
+    return {key: value for key, value in plan.items() if not key.endswith("_seconds")}
+
+
+RECIPE = """
+[workflow]
+name = "voting"
+[task]
+name = "mine:sums"
+[model]
+path = "micro-small"
+[run]
+threads = 1
+steps = 10
+[evaluation]
+every = 2
+[rollout]
+tasks_per_step = 2
+group_size = 2
+max_tokens = 16
+"""
+OWN = "def sums():\n    return [(f'{i}+{j}=? in SOMETHING', str(i + j)) for i in range(12) for j in range(12)]\n"
+
+
+def study_of_folders(folder, monkeypatch, module):
+    for name, own in module.items():
+        (folder / name).mkdir()
+        (folder / name / "run.toml").write_text(RECIPE, encoding="utf-8")
+        if own:
+            (folder / name / "mine.py").write_text(own, encoding="utf-8")
+    text = 'recipe = "a"\nseeds = [0]\n[axes.recipe.a]\n[axes.recipe.b]\nrecipe = "b"\n'
+    (folder / "folders.toml").write_text(text, encoding="utf-8")
+    monkeypatch.chdir(folder)
+    return load_study("folders.toml")
+
+
+def test_each_recipe_has_the_modules_of_its_own_folder(tmp_path, monkeypatch):
+    own = {"a": OWN, "b": OWN.replace("SOMETHING", "another thing")}
+    found = check(study_of_folders(tmp_path, monkeypatch, own))
+    assert found.plans["a"].test_tasks != found.plans["b"].test_tasks
+
+
+def test_a_module_that_lies_beside_another_recipe_only_is_missed(tmp_path, monkeypatch):
+    message = refused(study_of_folders(tmp_path, monkeypatch, {"a": OWN, "b": ""}))
+    assert message.startswith("b: 'mine:sums': module 'mine' cannot be imported")
+
+
+def test_a_tokenizer_that_remembers_gives_what_the_tokenizer_gives():
+    asked = []
+
+    class Letters:
+        def apply_chat_template(self, conversation, **options):
+            return f"{conversation} {options}"
+
+        def encode(self, text, *, add_special_tokens):
+            asked.append(text)
+            return [ord(letter) for letter in text] + [0] * add_special_tokens
+
+        def decode(self, ids, *, skip_special_tokens):
+            asked.append(ids)
+            return "".join(map(chr, ids)) + "!" * skip_special_tokens
+
+    one = Remembering(Letters())
+    first = one.encode("ab", add_special_tokens=False)
+    first.append(7)  # a caller may change what it got
+    assert one.encode("ab", add_special_tokens=False) == [97, 98]
+    assert one.encode("ab", add_special_tokens=True) == [97, 98, 0]
+    assert [one.decode([97], skip_special_tokens=skip) for skip in (True, False, True)] == ["a!", "a", "a!"]
+    assert one.apply_chat_template(["x"], tokenize=False) == "['x'] {'tokenize': False}"
+    assert len(asked) == 4
 
 
 def test_one_reason_for_every_cell_is_one_line():

@@ -3,6 +3,7 @@
 import re
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -139,6 +140,13 @@ WRONG = [
     (SHARING + 2 * "[[controls]]\nname = 'a'\nkind = 'train'\n", "control 'a' is given twice"),
     (SHARING + "[[controls]]\nname = 'swap'\nkind = 'evaluate'\nroles = ['generator']\n", "names one role"),
     (SHARING + "[[controls]]\nname = 'swap'\nkind = 'evaluate'\nroles = ['a', 'b']\n", "in any cell"),
+    ("[set]\n'run.steps=5 #' = 4\n" + SHARING, "'run.steps=5 #' is not a key of a recipe"),
+    ("[set]\n'' = 4\n" + SHARING, "'' is not a key of a recipe"),
+    (SHARING + "[axes.rate.0.5]\n", '[axes.rate.0.5]: a label with a dot needs quotes: [axes.rate."0.5"]'),
+    (
+        "[axes.rate.a]\n[axes.rate.b]\n[set]\nworkflow = 'single'\n[[controls]]\nname = 'alone'\nkind = 'train'\n",
+        "control 'alone': every cell is a single agent",
+    ),
     ("margin = 0\n" + SHARING, "margin = 0"),
     ("least_evaluations = 1\n" + SHARING, "least_evaluations = 1"),
 ]
@@ -381,7 +389,7 @@ def test_arms_that_set_the_seed_are_refused():
 
 
 def test_the_shipped_studies_have_the_cells_that_their_pages_say():
-    micro, whole = load_study("zeng2026_micro"), load_study("zeng2026")
+    micro, whole = shipped("zeng2026_micro"), shipped("zeng2026")
     teams = {cell.group: cell for cell in micro.cells if not cell.control}
     assert len(teams) == 30
     assert len([cell for cell in micro.cells if not cell.control]) == 150
@@ -395,8 +403,13 @@ def test_the_shipped_studies_have_the_cells_that_their_pages_say():
         assert {config.evaluation.final_samples for config in configs} == {4}
 
 
+@cache
+def shipped(name):
+    return load_study(name)
+
+
 def whole(group):
-    cell = next(cell for cell in load_study("zeng2026").cells if cell.group == group)
+    cell = next(cell for cell in shipped("zeng2026").cells if cell.group == group)
     return load_config(cell.recipe, cell.overrides)
 
 

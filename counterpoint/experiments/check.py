@@ -12,7 +12,7 @@ from counterpoint.analysis.milestones import LAST
 from counterpoint.config import Config
 from counterpoint.errors import ConfigError, counted
 from counterpoint.experiments.cells import Cell, Study
-from counterpoint.experiments.resolved import resolved, some_of, told_together
+from counterpoint.experiments.resolved import identity, resolved, some_of, told_together
 
 SECONDS = 1800.0
 """The longest that planning all cells may take: a data set may have to be read."""
@@ -133,14 +133,10 @@ def _planned_twice(cells: Mapping[str, Cell], configs: Mapping[str, Config]) -> 
     first: dict[str, str] = {}
     failed = {}
     for group, config in configs.items():
-        same = first.setdefault(_without_seed(config), group)
+        same = first.setdefault(identity(cells[group], config), group)
         if same != group and cells[same].seed == cells[group].seed:
             failed[group] = f"its recipe is that of {same}: their labels change nothing"
     return failed
-
-
-def _without_seed(config: Config) -> str:
-    return config.model_copy(update={"run": config.run.model_copy(update={"seed": 0})}).model_dump_json()
 
 
 def _planned(cells: Sequence[Cell]) -> dict[str, dict[str, Any]]:

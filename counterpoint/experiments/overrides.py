@@ -1,6 +1,7 @@
 """The keys that a study sets in a recipe, as overrides of the command line."""
 
 import json
+import re
 import tomllib
 from collections.abc import Iterator, Mapping
 from typing import Any, get_args, get_origin
@@ -11,6 +12,7 @@ from counterpoint.config import Config
 from counterpoint.errors import ConfigError
 from counterpoint.options import Spec
 
+_KEY = re.compile(r"[^\s=.]+(\.[^\s=.]+)*")
 ALGORITHM = "algorithm"
 PRESET = "preset"
 
@@ -20,10 +22,12 @@ def overrides_in(table: Mapping[str, Any], where: str) -> dict[str, str]:
 
     Keys may be dotted (`"run.threads" = 1`) or tables in tables. A member of a family with options is written as its
     name and each of its options, so that the options of one place can be overridden by those of another. Raises
-    ConfigError if a key is set twice, or a value cannot be written as TOML.
+    ConfigError if a key is set twice or is none, or a value cannot be written as TOML.
     """
     found: dict[str, str] = {}
     for key, value in _flat(table, ()):
+        if not _KEY.fullmatch(key):
+            raise ConfigError(f"{where}: {key!r} is not a key of a recipe: names with dots between, such as run.steps")
         if key in found:
             raise ConfigError(f"{where} sets {key} twice")
         found[key] = text_of(value, f"{where}: {key}")

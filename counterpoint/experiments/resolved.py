@@ -1,11 +1,14 @@
 """The recipes of a study's cells, and errors of many cells told at once."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 
 from counterpoint.config import Config
 from counterpoint.errors import CounterpointError, counted
 from counterpoint.experiments.cells import Cell
-from counterpoint.recipe import load_config
+from counterpoint.family import look_in, only_folders_named_within
+from counterpoint.pins import own_names
+from counterpoint.recipe import find_recipe, load_config
 
 _MOST_NAMED = 3
 
@@ -21,10 +24,29 @@ def resolved(cells: Iterable[Cell]) -> tuple[dict[str, Config], dict[str, str]]:
         if cell.group in configs or cell.group in failed:
             continue
         try:
-            configs[cell.group] = load_config(cell.recipe, cell.overrides)
+            with only_folders_named_within():
+                configs[cell.group] = load_config(cell.recipe, cell.overrides)
         except CounterpointError as error:
             failed[cell.group] = str(error)
     return configs, failed
+
+
+@contextmanager
+def in_its_folder(cell: Cell) -> Iterator[None]:
+    """Inside, modules of the user's are those that the run of this cell will have: beside its recipe, or here."""
+    with only_folders_named_within():
+        look_in(find_recipe(cell.recipe).parent)
+        yield
+
+
+def identity(cell: Cell, config: Config) -> str:
+    """Equal for two cells exactly if their recipes are, whatever their seeds.
+
+    Where a recipe names modules of the user's, `module:name`, that of another folder is another recipe.
+    """
+    seedless = config.model_copy(update={"run": config.run.model_copy(update={"seed": 0})})
+    where = str(find_recipe(cell.recipe).parent.resolve()) if own_names(config) else ""
+    return f"{seedless.model_dump_json()} {where}"
 
 
 def told_together(failed: Mapping[str, str], of: int) -> str:

@@ -4,13 +4,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from counterpoint.config import Config
-from counterpoint.errors import ConfigError
+from counterpoint.errors import ConfigError, counted
 from counterpoint.experiments.calls import Calls, calls_of
 from counterpoint.experiments.cells import SEED, Cell
 from counterpoint.experiments.names import joined
 from counterpoint.experiments.overrides import overrides_in
-from counterpoint.experiments.resolved import resolved, told_together
+from counterpoint.experiments.resolved import identity, in_its_folder, resolved, told_together
 from counterpoint.experiments.study_file import ControlTable
+from counterpoint.family import is_own
 from counterpoint.workflows import load_workflow
 
 _SINGLE = "single"
@@ -51,11 +52,13 @@ def compared(cells: Sequence[Cell]) -> Compared:
     if failed:
         raise ConfigError(told_together(failed, len(first)))
     known: dict[str, Calls] = {}
-    for config in configs.values():
-        key = config.workflow.model_dump_json()
+    counts = {}
+    for group, config in configs.items():
+        key = f"{config.workflow.model_dump_json()} {first[group].recipe if is_own(config.workflow.name) else ''}"
         if key not in known:
-            known[key] = calls_of(load_workflow(config.workflow))
-    counts = {group: known[config.workflow.model_dump_json()] for group, config in configs.items()}
+            with in_its_folder(first[group]):
+                known[key] = calls_of(load_workflow(config.workflow))
+        counts[group] = known[key]
     return Compared(cells=first, configs=configs, calls=counts)
 
 
@@ -64,20 +67,22 @@ def single_agents(table: ControlTable, among: Compared) -> list[Alone]:
     those that are single agents themselves have none.
 
     The labels of a single agent are those that its cells have in common. Raises ConfigError for keys that a single
-    agent cannot have.
+    agent cannot have, and if all cells are single agents.
     """
     own = overrides_in(table.set, f"control {table.name!r}: set")
     for key in own:
         if key in _TAKEN or key.startswith("workflow."):
             raise ConfigError(f"control {table.name!r} sets {key}: a single agent has its own")
     teams = [group for group, config in among.configs.items() if config.workflow.name != _SINGLE]
+    if not teams:
+        raise ConfigError(f"control {table.name!r}: every cell is a single agent, and none has a workflow to match")
     drafts = {group: _draft(table, among.cells[group], own, among) for group in teams}
     configs, failed = resolved(drafts.values())
     if failed:
         raise ConfigError(f"control {table.name!r}: {told_together(failed, len(drafts))}")
     served: dict[str, list[str]] = {}
     for group in drafts:
-        served.setdefault(configs[group].model_dump_json(), []).append(group)
+        served.setdefault(identity(drafts[group], configs[group]), []).append(group)
     return [_alone(table, members, drafts, among) for members in served.values()]
 
 
@@ -86,7 +91,7 @@ def notes_on_calls(table: ControlTable, among: Compared) -> list[str]:
     lines = []
     for group, cell in among.cells.items():
         found, used = among.calls[group], matched_calls(table, cell, among.calls[group])
-        how = f"{found.fewest} to {found.most} calls" if found.fewest < found.most else f"{found.most} calls"
+        how = f"{found.fewest} to {found.most} calls" if found.fewest < found.most else counted(found.most, "call")
         if found.fewest < found.most or used != found.most:
             how += f", counted as {used}" + (": at least as many tokens" if used == found.most else "")
         lines.append(f"{table.name}: an episode of {among.configs[group].workflow.name} makes {how}")

@@ -156,8 +156,18 @@ def _tables(file: StudyFile, folder: Path) -> dict[str, dict[str, dict[str, str]
         found[axis] = {}
         for label, table in labels.items():
             check_label(f"the label of axis {axis!r}", label)
+            _refuse_dotted(axis, label, table)
             found[axis][label] = _keys(table, f"axes.{axis}.{label}", folder)
     return found
+
+
+def _refuse_dotted(axis: str, label: str, table: Mapping[str, Any]) -> None:
+    """Raises ConfigError for a number with a dot as a label without quotes, which TOML reads as a table in a table."""
+    for key, value in table.items():
+        if isinstance(value, Mapping) and key[:1].isdigit():
+            raise ConfigError(
+                f'[axes.{axis}.{label}.{key}]: a label with a dot needs quotes: [axes.{axis}."{label}.{key}"]'
+            )
 
 
 def _is_axis(axis: str) -> bool:
@@ -208,7 +218,7 @@ def _combinations(file: StudyFile, given: Labels, what: str) -> list[dict[str, s
                 raise ConfigError(f"{what}: " + unknown(f"label of axis {axis!r}", label, file.axes[axis]))
         if not labels:
             raise ConfigError(f"{what}: axis {axis!r} has no labels, so that it matches nothing")
-    return [dict(zip(choices, chosen, strict=True)) for chosen in product(*choices.values())]
+    return [dict(zip(choices, chosen, strict=True)) for chosen in product(*map(dict.fromkeys, choices.values()))]
 
 
 def _conditions(file: StudyFile, folder: Path) -> list[_Condition]:

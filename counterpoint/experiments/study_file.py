@@ -69,7 +69,7 @@ class _StudyFile(Section):
     """The folder in `runs/`; the name of the file if it is left out."""
     about: str = ""
     """One sentence about the study."""
-    recipe: str
+    recipe: Annotated[str, Field(min_length=1)]
     """The recipe on which every cell is based: a name, or a file, looked for here and beside the study."""
     compare: str = ""
     """The axis whose labels are compared: sharing, or the only axis, if it is left out."""

@@ -8,7 +8,7 @@ on this machine is listed as `missing`, and the rest is planned without it.
 import json
 import math
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import redirect_stdout
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,18 +18,21 @@ from counterpoint.adapter import Adapter
 from counterpoint.config import Config, ModelConfig
 from counterpoint.episode import Episode
 from counterpoint.errors import AbsentError, CounterpointError, ModelError
+from counterpoint.family import only_folders_named_within
+from counterpoint.learn import trainable
 from counterpoint.locate import check_device
 from counterpoint.options import Spec
 from counterpoint.plan.check import check_parts, looked_up
 from counterpoint.plan.plan import Plan, measured_rate, planned_with, rehearsal_chat
-from counterpoint.plan.rehearsal import rehearsed
+from counterpoint.plan.rehearsal import check_algorithm, rehearsed
 from counterpoint.plan.startable import check_judge
-from counterpoint.recipe import load_config
+from counterpoint.recipe import find_recipe, load_config
 from counterpoint.stage import Setup
 from counterpoint.tasks import load_tasks
 from counterpoint.tasks.base import Splits
 
 if TYPE_CHECKING:
+    from counterpoint.algorithms.base import Algorithm
     from counterpoint.base_model import BaseSize
     from counterpoint.chat import Chat
     from counterpoint.learners.footprint import Footprint
@@ -49,9 +52,14 @@ _FORWARD = 0.25
 
 @dataclass(slots=True)
 class Known:
-    """The things that many cells have in common, looked up once: a value, or the error that it raised."""
+    """The things that many cells have in common, looked up once: a value, or the error that it raised.
+
+    A key names everything that the value depends on, so that cells share what is equal for both and nothing else.
+    """
 
     found: dict[tuple[str, str], object] = field(default_factory=dict)
+    folder: str = ""
+    """The folder of the recipe in hand: a module of the user's, `module:name`, is another one in another folder."""
 
     def of(self, kind: str, key: str, look_up: Callable[[], T]) -> T:
         """The value of `look_up` for this key. Raises the CounterpointError that it raised the first time."""
@@ -66,12 +74,14 @@ class Known:
         return value  # type: ignore[no-any-return]
 
 
-def planned_cells(cells: Iterable[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
-    """Name -> the plan of every cell, or its error."""
-    known, plans = Known(), {}
+def planned_cells(cells: Iterable[Mapping[str, Any]], known: Known | None = None) -> dict[str, dict[str, Any]]:
+    """Name -> the plan of every cell, or its error; `known` is what earlier ones had in common."""
+    known, plans = known or Known(), dict[str, dict[str, Any]]()
     for cell in cells:
         try:
-            plans[cell["name"]] = planned_cell(load_config(cell["recipe"], cell["overrides"]), known)
+            known.folder = str(find_recipe(cell["recipe"]).parent.resolve())
+            with only_folders_named_within():
+                plans[cell["name"]] = planned_cell(load_config(cell["recipe"], cell["overrides"]), known)
         except CounterpointError as error:
             plans[cell["name"]] = {"error": str(error)}
         except Exception as error:  # raised by a module of the user
@@ -99,7 +109,13 @@ def planned_cell(config: Config, known: Known) -> dict[str, Any]:
         if size is not None:
             sizes[name] = size
     chats = {name: _chat(models.get(name, config.model), known) for name in setup.settings}
-    plan = planned_with(setup, sizes, chats, lambda setup, chats: _rehearsed(setup, chats, known))
+    plan = planned_with(
+        setup,
+        sizes,
+        chats,
+        lambda setup, chats: _rehearsed(setup, chats, known),
+        lambda algorithm, episodes, size: _checked(algorithm, episodes, size, setup, known),
+    )
     for name, settings in setup.settings.items():
         if settings.adapter:
             Adapter.read(Path(settings.adapter).expanduser(), policy=name)
@@ -121,7 +137,7 @@ def _estimates(plan: Plan, known: Known, *, complete: bool) -> dict[str, Any]:
         "evaluation_seconds": None if step is None else step * _FORWARD * evaluated / episodes,
         "disk": _disk(plan, evaluated / episodes),
         "tasks": splits,
-        "test_tasks": plan.setup.tasks.fingerprints()["test"],
+        "test_tasks": _fingerprint(plan.setup.tasks, known),
         "warnings": list(plan.warnings),
     }
 
@@ -150,10 +166,21 @@ def _memory(plan: Plan, known: Known) -> int | None:
         key = f"{model.model_dump_json()} {rank} {checkpointing}"
         return known.of("footprint", key, lambda: look(model, rank, checkpointing))
 
+    config = plan.config
+    parts = (config.learner, config.sampler, config.rollout, config.evaluation, config.algorithm)
+    policies = [
+        (own.model.model_dump_json(), own.rank, own.trainable) for own in map(plan.settings.get, plan.sizes) if own
+    ]
+    key = " ".join([*(one.model_dump_json() for one in parts), f"{policies} {plan.splits} {id(plan.rehearsal)}"])
     try:
-        return plan.memory(once).peak
+        return known.of("memory", key, lambda: plan.memory(once).peak)
     except ModelError:
         return None
+
+
+def _fingerprint(tasks: Splits, known: Known) -> str:
+    """That of the test split; tasks live as long as what is known."""
+    return known.of("fingerprint", str(id(tasks)), lambda: tasks.fingerprints()["test"])
 
 
 def _rate(config: Config, known: Known) -> float:
@@ -178,8 +205,8 @@ def _tasks(config: Config, known: Known) -> Splits:
         check_judge(splits.judging)
         return splits
 
-    key = "".join(one.model_dump_json() for one in (config.task, config.sandbox, config.judge))
-    return known.of("tasks", key, loaded)
+    parts = (config.task, config.sandbox, config.judge)
+    return known.of("tasks", " ".join([*(one.model_dump_json() for one in parts), known.folder]), loaded)
 
 
 def _stand_in(config: Config, known: Known) -> Splits:
@@ -195,8 +222,15 @@ def _rehearsed(setup: Setup, chats: "Mapping[str, Chat]", known: Known) -> list[
     config = setup.config
     played = (config.workflow, config.task, config.judge, config.rollout)
     who = [f"{name} {id(chat)}" for name, chat in chats.items()]  # chats live as long as what is known
-    key = " ".join([*(one.model_dump_json() for one in played), str(setup.routing.policy_of), *who])
+    key = " ".join([*(one.model_dump_json() for one in played), str(setup.routing.policy_of), *who, known.folder])
     return known.of("rehearsal", key, lambda: rehearsed(setup, chats))
+
+
+def _checked(algorithm: "Algorithm", episodes: Sequence[Episode], size: int, setup: Setup, known: Known) -> None:
+    """Raises CounterpointError if the algorithm fits none of the episodes, which live as long as what is known."""
+    named, longest = setup.config.algorithm.model_dump_json(), setup.config.rollout.max_tokens
+    key = f"{named} {longest} {size} {sorted(trainable(setup.settings))} {id(episodes)} {known.folder}"
+    known.of("algorithm", key, lambda: check_algorithm(algorithm, episodes, size))
 
 
 def _size(model: ModelConfig, known: Known) -> "BaseSize":

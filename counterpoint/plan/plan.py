@@ -14,7 +14,8 @@ from counterpoint.learn import trainable
 from counterpoint.locate import check_device
 from counterpoint.plan.check import checked
 from counterpoint.plan.ending import lines_about_the_end
-from counterpoint.plan.rehearsal import FILLER, Rehearse, check_algorithm, check_proposals, rehearsed
+from counterpoint.plan.rehearsal import FILLER, Check, Rehearse, check_algorithm, check_proposals, rehearsed
+from counterpoint.plan.remembering import Remembering
 from counterpoint.policy import settings_of
 from counterpoint.runtimes.local import longest_call, position_scaling
 from counterpoint.stage import Setup
@@ -229,7 +230,11 @@ def planned(setup: Setup) -> Plan:
 
 
 def planned_with(
-    setup: Setup, sizes: "Mapping[str, BaseSize]", chats: Mapping[str, Chat], rehearse: Rehearse = rehearsed
+    setup: Setup,
+    sizes: "Mapping[str, BaseSize]",
+    chats: Mapping[str, Chat],
+    rehearse: Rehearse = rehearsed,
+    check: Check = check_algorithm,
 ) -> Plan:
     """The plan of a recipe whose bases have been looked at: policy -> its size, and -> its chat format.
 
@@ -242,7 +247,7 @@ def planned_with(
     not_called = tuple(role for role in setup.workflow.roles if role not in called)
     check_proposals(setup.config, episodes, not_called)
     algorithm = build_algorithm(setup.config, setup.workflow.roles, trainable(setup.settings))
-    check_algorithm(algorithm, episodes, setup.config.rollout.group_size)
+    check(algorithm, episodes, setup.config.rollout.group_size)
     longest = max(episodes, key=lambda episode: (len(episode.calls), sum(call.tokens for call in episode.calls)))
     return Plan(setup=setup, sizes=sizes, rehearsal=longest, not_called=not_called, told=told)
 
@@ -259,8 +264,9 @@ def rehearsal_chat(model: ModelConfig) -> Chat:
     """The chat format of a model, for scripted replies. Raises ModelError."""
     from counterpoint.base_model import load_chat
 
+    chat = load_chat(model)
     # What is scripted is all text: where a model is asked to reason, it would be all reasoning.
-    return replace(load_chat(model), thinking="shown")
+    return replace(chat, tokenizer=Remembering(chat.tokenizer), thinking="shown")
 
 
 def _dated(setup: Setup, told: str) -> Setup:

@@ -36,6 +36,8 @@ FILLER = " and so on and on"
 
 Rehearse = Callable[[Setup, Mapping[str, Chat]], list[Episode]]
 """A recipe, and the chat format of each policy -> rehearsed episodes."""
+Check = Callable[[Algorithm, Sequence[Episode], int], None]
+"""Raises CounterpointError if an algorithm fits none of the episodes, in groups of that size."""
 
 
 def rehearsed(setup: Setup, chats: Mapping[str, Chat]) -> list[Episode]:
