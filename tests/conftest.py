@@ -158,9 +158,10 @@ def proposing_run(shared_run):
 
 @pytest.fixture(scope="session")
 def coding_run(shared_run):
-    """Programs, judged in the sandbox."""
+    """Programs, judged in the sandbox, with a checkpoint after each step."""
     task = {"name": "synthesis", "train": 64, "validation": 4, "test": 6}
-    return shared_run("coding", task=task, model={"path": "micro-coder"})
+    run = {"steps": 2, "threads": 1, "save_every": 1}
+    return shared_run("coding", task=task, model={"path": "micro-coder"}, run=run)
 
 
 @pytest.fixture(scope="session")

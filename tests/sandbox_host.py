@@ -1,8 +1,8 @@
 """Other hosts, as far as a sandbox can tell, and what becomes of the programs of `hostile` there.
 
-`python tests/sandbox_host.py HOST WHICH` becomes that host, runs the programs, `all` of them or the `light` ones, and
-prints one JSON object: the tier, the outcome of each program, and the damage done. `{"refused": why}` says that this
-machine cannot pretend to be it.
+`python tests/sandbox_host.py HOST WHICH` becomes that host, runs `all` programs or those that are `light` or `heavy`,
+and prints one JSON object: the tier, the outcome of each program, and the damage done. `{"refused": why}` says that
+this machine cannot pretend to be it.
 """
 
 import asyncio
@@ -483,10 +483,11 @@ def _checked(result: int, name: str) -> None:
         raise OSError(ctypes.get_errno(), f"{name}: {os.strerror(ctypes.get_errno())}")
 
 
-def report(*, heavy: bool, slots: int = 2) -> dict[str, object]:
-    """The tier here, the outcome of every program, or of every one that is not heavy, and what was left."""
+def report(which: str, *, slots: int = 2) -> dict[str, object]:
+    """The tier here, the outcome of every program, or of the `light` or the `heavy` ones, and what was left."""
     adopt_orphans()
-    programs = [program for program in (*HOSTILE, *FAIR) if heavy or not program.heavy]
+    wanted = {"all": (False, True), "light": (False,), "heavy": (True,)}[which]
+    programs = [program for program in (*HOSTILE, *FAIR) if program.heavy in wanted]
     with World() as world:
         before = children()
         tier, outcomes = asyncio.run(_judged(programs, world, slots))
@@ -514,7 +515,7 @@ def _plain(outcome: Outcome) -> dict[str, object]:
 def main(name: str, which: str, *inside: str) -> None:
     """Become the host, start anew there, and print its report."""
     if inside:
-        print(json.dumps(report(heavy=which == "all")))
+        print(json.dumps(report(which)))
         return
     try:
         become(HOSTS[name])

@@ -13,6 +13,8 @@ from counterpoint.sandboxes._slot import Slot
 from counterpoint.training import train
 
 CODE = {"task": {"name": "synthesis", "train": 64, "validation": 4, "test": 6}, "model": {"path": "micro-coder"}}
+LITTLE = {"rollout": {"tasks_per_step": 2, "group_size": 2, "max_tokens": 48}, "run": {"steps": 1, "threads": 1}}
+"""Enough where only what a run says of its sandbox matters."""
 
 
 def test_a_run_says_where_its_programs_were_confined(coding_run):
@@ -39,8 +41,8 @@ def comparable(run):
     return [{name: value for name, value in row.items() if not name.startswith(skipped)} for row in run.metric_rows()]
 
 
-def test_a_run_on_programs_goes_on_to_the_same_numbers(tmp_path):
-    whole = micro_run(tmp_path / "whole", **{**CODE, "run": {"steps": 2, "threads": 1, "save_every": 1}})
+def test_a_run_on_programs_goes_on_to_the_same_numbers(coding_run, tmp_path):
+    whole = coding_run
     shutil.copytree(whole.path, tmp_path / "again")
     shutil.rmtree(tmp_path / "again" / "checkpoints" / "000002")
     with Run.open(tmp_path / "again") as again:
@@ -70,5 +72,5 @@ def test_training_refuses_a_host_that_confines_too_little_unless_told_otherwise(
     with pytest.raises(SandboxError, match=r'tier C, but tier B is required.*sandbox\.require = "C"'):
         micro_run(tmp_path / "run", **CODE)
     with pytest.warns(UserWarning, match="only limits, seccomp confine the programs that models write: tier C"):
-        run = micro_run(tmp_path / "lax", **{**CODE, "sandbox": {"name": "fork_server", "require": "C"}})
+        run = micro_run(tmp_path / "lax", **{**CODE, **LITTLE, "sandbox": {"name": "fork_server", "require": "C"}})
     assert run.facts["sandbox_tier"] == "C"

@@ -59,7 +59,6 @@ PHASES = {
     "while the step is judged": ("add_samples", 2, [0, 2], None),
     "while the step is kept": ("add_metrics", 5, [0, 3, 5], None),
     "before an evaluation": ("add_metrics", 3, [0, 3], {"rolled_back": False}),
-    "in the evaluation of the validation split": ("evaluate", 3, [0, 3], {"rolled_back": False}),
     "in the evaluation of the test split": ("evaluate", 4, [0, 3], {"rolled_back": False}),
     "in the last evaluation": ("evaluate", 6, [0, 3, 6], {"rolled_back": False}),
 }

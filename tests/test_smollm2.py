@@ -91,9 +91,9 @@ def test_in_half_precision_the_smallest_steps_are_sampled_as_they_are_learned():
         Sample(task="t", rollout=place, call=call, reward=0.5, advantage=1.0 - 2 * place, signal=True)
         for place, call in enumerate(calls)
     ]
-    for step in range(1, 11):
+    for step in range(1, 5):
         learner.step(learner.backward(samples, Loss(clip, token)), step=step)
-        if step in (1, 10):
+        if step in (1, 4):
             asyncio.run(sampler.load(learner.adapters()))
             for call in calls:
                 scored = [asyncio.run(sampler.logprobs([call], base=base))[0] for base in (False, True)]
