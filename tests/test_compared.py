@@ -371,3 +371,12 @@ def test_against_without_a_run_is_an_error(six, words):
     assert done.returncode == 2
     assert "--against" in done.stderr
     assert "requires an argument" in done.stderr
+
+
+def test_a_peak_that_is_the_base_is_told(tmp_path):
+    better = run_by_hand(tmp_path / "a-s0", seed=0, course=(0.3, 0.4, 0.5, 0.6, 0.6), policies={"sharing": "shared"})
+    worse = run_by_hand(tmp_path / "b-s0", seed=0, course=(0.6, 0.5, 0.4, 0.3, 0.3), policies={"sharing": "isolated"})
+    notes = [text for text in compare_paths([better, worse]).warnings if "is the base" in text]
+    assert notes == [
+        "the peak of 1 of 1 run of isolated is the base: no later evaluation was better on the validation split"
+    ]

@@ -265,6 +265,9 @@ def test_runs_that_cannot_be_told_are_counted_apart_and_widen_the_rate_to_both_s
     assert found.short == "1 of 3 (at most 92 %), of 1 more it cannot be told, 1 did not finish"
     unknown = rate_of(["cannot tell", "cannot tell"])
     assert (unknown.low, unknown.high, unknown.at_least, unknown.at_most) == (0.0, 1.0, 0.0, 1.0)
+    assert unknown.short == "cannot tell (2 runs)"
+    assert rate_of(["cannot tell", None]).short == "cannot tell (1 run), 1 did not finish"
+    assert (rate_of([None]).short, rate_of([]).short) == ("1 did not finish", "no run")
     assert unknown.words.startswith("0 of 0 fell, of 2 more it cannot be told; a rate of up to 100 % is")
     assert rate_of([]) == rate(0, 0)
 

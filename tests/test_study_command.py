@@ -14,6 +14,7 @@ from counterpoint.cli import study as command
 from counterpoint.cli.study import Asked, gpus_of, seeds_of, start_all
 from counterpoint.errors import ConfigError
 from counterpoint.experiments.attempts import Attempts
+from counterpoint.experiments.cost import Cost
 from counterpoint.experiments.folder import read_cells
 from counterpoint.experiments.states import State
 from counterpoint.experiments.study import load_study
@@ -150,8 +151,19 @@ def test_the_states_of_the_page_are_those_of_the_code():
     assert tuple(re.findall(r"^\| (\w+) \|", table, flags=re.MULTILINE)[1:]) == get_args(State)
 
 
+def test_the_status_names_its_folder(place, capsys):
+    asked(status=True)
+    first, *_, last = capsys.readouterr().out.splitlines()
+    assert (first, last) == ("folder: runs/mine (there is no such folder yet)", "4 absent")
+    Path("runs/mine").mkdir(parents=True)
+    asked(status=True)
+    assert capsys.readouterr().out.splitlines()[0] == "folder: runs/mine"
+
+
 @pytest.mark.slow
-def test_a_dry_run_checks_and_writes_nothing(place):
+def test_a_dry_run_checks_and_writes_nothing(place, monkeypatch):
+    monkeypatch.setattr(Cost, "problem", lambda cost: "the disk is too small")
     done = command_line("study", "mine.toml", "--dry-run")
+    assert done.stdout.splitlines()[-1] == "cannot start here: the disk is too small"
     assert (done.returncode, "now       4 absent" in done.stdout) == (0, True), done.stderr
     assert sorted(path.name for path in Path.cwd().iterdir()) == ["mine.toml"]

@@ -442,7 +442,7 @@ def blocks(kind):
 
 
 def test_the_study_of_the_page_can_be_read(tmp_path):
-    (text,) = blocks("toml")
+    text = blocks("toml")[0]
     study = study_in(tmp_path, text)
     assert "shared-medium-x3-s0" in {cell.name for cell in study.cells}
     assert "policies.warmup=4" in next(cell for cell in study.cells if cell.name == "shared-medium-x3-s0").overrides
@@ -451,7 +451,7 @@ def test_the_study_of_the_page_can_be_read(tmp_path):
 
 @pytest.mark.slow
 def test_the_code_of_the_page_runs(capsys):
-    (code,) = blocks("python")
+    code = blocks("python")[0]
     exec(code, {})
     assert capsys.readouterr().out.splitlines()[-1] == "3"
 

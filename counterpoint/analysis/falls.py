@@ -12,6 +12,7 @@ import numpy as np
 
 from counterpoint.analysis.intervals import CONFIDENCE, Interval, difference, interval
 from counterpoint.analysis.milestones import LAST, MilestoneRows, Row, milestones_of, outcomes_of
+from counterpoint.errors import counted
 
 Fell = Literal["fell", "held", "cannot tell"]
 CLIFF_DROP = 0.05
@@ -157,10 +158,10 @@ class Rate:
 
     @property
     def short(self) -> str:
-        """The count with its upper bound, for a table: `1 of 5 (at most 66 %)`."""
-        if self.told == 0 and self.cannot_tell:
-            finished = f", {self.missing} did not finish" if self.missing else ""
-            return f"cannot tell of {self.cannot_tell} {'run' if self.cannot_tell == 1 else 'runs'}{finished}"
+        """The count with its upper bound, for a table: `1 of 5 (at most 66 %)`; `cannot tell (3 runs)` if of none."""
+        if self.told == 0:
+            parts = [f"cannot tell ({counted(self.cannot_tell, 'run')})"] if self.cannot_tell else []
+            return ", ".join([*parts, *([f"{self.missing} did not finish"] if self.missing else [])]) or "no run"
         return f"{self.fell} of {self.told} (at most {percent(self.at_most)}){self._apart()}"
 
     @property

@@ -48,7 +48,10 @@ def run_study(named: str, asked: Asked) -> None:
     folder = asked.out or RUNS / study.name
     console = Terminal(goes_on=not (asked.status or asked.dry_run))
     if asked.status:
-        print_table(survey(study, folder), console)
+        found = survey(study, folder)
+        absent = "" if folder.is_dir() else " (there is no such folder yet)"
+        console.print(f"folder: {folder}{absent}", markup=False, soft_wrap=True)
+        print_table(found, console)
     elif asked.cell:
         _do_one(console, study, folder, asked)
     elif asked.slurm is not None:
@@ -121,6 +124,8 @@ def _do_all(console: Terminal, study: Study, folder: Path, asked: Asked, named: 
     print_plan(console, checked, cost, folder)
     console.print(f"now       {total(found)}", markup=False, soft_wrap=True)
     if asked.dry_run:
+        if reason := cost.problem():
+            console.print(f"cannot start here: {reason}", markup=False, soft_wrap=True)
         return
     checked.refuse_if_missing()
     cost.refuse_if_too_large()

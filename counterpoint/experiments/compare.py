@@ -231,6 +231,12 @@ def _about(group: Group) -> Iterator[str]:
     for run in group.missing:
         state = "was not evaluated after its base" if run.state == "finished" else f"is {run.state}"
         yield f"{run.run} {state}, and left out of {group.name}"
+    unmoved = [run for run in group.runs if run.peak_step == 0]
+    if unmoved:
+        yield (
+            f"the peak of {len(unmoved)} of {counted(len(group.runs), 'run')} of {group.name} is the base: no later"
+            " evaluation was better on the validation split"
+        )
     stopped = [run for run in group.runs if run.stopped]
     if stopped:
         end = "" if len(stopped) == len(group.runs) else "; its terminal accuracy is that of the others"
