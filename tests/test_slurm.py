@@ -84,7 +84,7 @@ def test_every_cell_is_a_task_of_the_array_of_its_group(tmp_path, monkeypatch, p
     assert "--gres" not in script
     assert "#SBATCH --gres=gpu:4\n" in (place / "slurm" / "big.sbatch").read_text()
     said = submitted(tmp_path, monkeypatch, lines)
-    began = f"{tmp_path} loaded -m counterpoint study fake --out {place} --cell"
+    began = f"{tmp_path} loaded -m counterpoint study fake --seeds 0,1 --out {place} --cell"
     names = ["shared-s0", "isolated-s0", "shared-s1", "isolated-s1"]
     assert said == [*(f"{began} {name}" for name in names), "task 4: 3", f"{began} large-s0"]
 
@@ -129,7 +129,7 @@ def test_a_list_of_cells_is_frozen(tmp_path, place):
 def test_a_study_by_its_file_is_named_by_its_whole_path(tmp_path, place):
     (tmp_path / "mine.toml").write_text("")
     write_arrays(study(), place, site(tmp_path, ""), "mine.toml")
-    assert f"study {tmp_path / 'mine.toml'} --out" in (place / "slurm" / "default.sbatch").read_text()
+    assert f"study {tmp_path / 'mine.toml'} --seeds 0,1 --out" in (place / "slurm" / "default.sbatch").read_text()
 
 
 @pytest.mark.parametrize(

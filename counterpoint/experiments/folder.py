@@ -20,7 +20,6 @@ from typing import Any
 
 from counterpoint.errors import RunError, RunInUseError
 from counterpoint.experiments.cells import Cell, Excluded, Measure, Study
-from counterpoint.extension import differences
 from counterpoint.files import lock, write_whole
 from counterpoint.recipe import load_config, load_written
 from counterpoint.run_files import CONFIG
@@ -71,12 +70,17 @@ def place_told(folder: Path) -> Iterator[None]:
 
 def write_cells(study: Study, folder: Path) -> None:
     """The folder's `cells.json` holds the study. Raises RunError if it holds one of another name."""
+    refuse_other(study, folder)
     path = folder / CELLS
-    if path.is_file() and (known := read_cells(folder).name) != study.name:
-        raise RunError(f"{folder} belongs to the study {known}: choose another folder for {study.name} with --out")
     text = json.dumps(_plain(study), indent=1) + "\n"
     if not path.is_file() or path.read_text(encoding="utf-8") != text:
         write_whole(path, text)
+
+
+def refuse_other(study: Study, folder: Path) -> None:
+    """Raises RunError if the folder belongs to a study of another name."""
+    if (folder / CELLS).is_file() and (known := read_cells(folder).name) != study.name:
+        raise RunError(f"{folder} belongs to the study {known}: choose another folder for {study.name} with --out")
 
 
 def read_cells(folder: Path) -> Study:
@@ -94,6 +98,8 @@ def read_cells(folder: Path) -> Study:
 
 def refuse_foreign(study: Study, folder: Path) -> None:
     """Raises RunError if the directory of a cell holds a run with another recipe; it names the first difference."""
+    from counterpoint.extension import differences  # it reads runs, for which `--status` has no time
+
     for cell in study.cells:
         path = folder / cell.name
         if not (path / CONFIG).is_file():

@@ -83,22 +83,40 @@ def state_of(path: Path) -> Found:
             raise RunError(f"{path} is a file: the directory of a run is expected there")
         busy = is_locked(attempt_lock(path.parent, path.name))
         return Found(state="running" if busy else "absent")
-    if is_locked(path / LOCK) or is_locked(attempt_lock(path.parent, path.name)):
+    is_held = is_locked(attempt_lock(path.parent, path.name)) and not is_finished(path)
+    if is_held or is_locked(path / LOCK):
         return _progress(path, Found(state="running"))
     return own_state(path)
 
 
 def own_state(path: Path) -> Found:
     """As `state_of`, from the run directory without the lock that a study's runner holds for each attempt."""
-    if not path.is_dir():
-        return Found(state="absent")
-    found = _settled(path)
-    return found if found.state == "debris" else _progress(path, found)
+    try:
+        found = _settled(path) if path.is_dir() else Found(state="absent")
+    except FileNotFoundError:  # a process that failed removes what it made at this moment
+        found = Found(state="absent")
+    return found if found.state in ("absent", "debris") else _progress(path, found)
+
+
+def is_finished(path: Path) -> bool:
+    """True if a run at `path` is finished, and no process works on it: `own_state` without the progress."""
+    return (path / CONFIG).is_file() and (path / SUMMARY).is_file() and not is_locked(path / LOCK)
 
 
 def attempt_lock(folder: Path, name: str) -> Path:
     """The lock that a process started by a runner holds from its first moment to its end, in the study's folder."""
     return folder / LOGS / f"{name}.lock"
+
+
+def failed_as_told(failure: Path) -> Found:
+    """A job that failed, as the file says that the runner left."""
+    told = _read(failure)
+    attempt = told.get("attempt")
+    return Found(
+        state="failed",
+        attempt=attempt if isinstance(attempt, int) else 0,
+        problem=str(told.get("reason", f"{failure.name} cannot be read")),
+    )
 
 
 def clear_debris(path: Path) -> None:
@@ -131,12 +149,7 @@ def _settled(path: Path) -> Found:
     if has_recipe and (path / SUMMARY).is_file():
         return Found(state="finished", problem=_stopped(path))
     if (path / FAILURE).is_file():
-        told = _read(path / FAILURE)
-        return Found(
-            state="failed",
-            attempt=int(told.get("attempt", 0)),
-            problem=str(told.get("reason", f"{FAILURE} cannot be read")),
-        )
+        return failed_as_told(path / FAILURE)
     if not has_recipe:
         _refuse_foreign(path)
         return Found(state="debris")
