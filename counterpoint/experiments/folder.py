@@ -78,7 +78,9 @@ def write_cells(study: Study, folder: Path) -> None:
 
 
 def refuse_other(study: Study, folder: Path) -> None:
-    """Raises RunError if the folder belongs to a study of another name."""
+    """Raises RunError if the folder belongs to a study of another name, or is none."""
+    if folder.is_file():
+        raise RunError(f"{folder} is a file: the folder of a study is expected there")
     if (folder / CELLS).is_file() and (known := read_cells(folder).name) != study.name:
         raise RunError(f"{folder} belongs to the study {known}: choose another folder for {study.name} with --out")
 

@@ -3,9 +3,10 @@
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import replace
+from difflib import get_close_matches
 from pathlib import Path
 
-from counterpoint.errors import RunError, unknown
+from counterpoint.errors import RunError
 from counterpoint.experiments.attempts import Attempts
 from counterpoint.experiments.cells import Cell, Measure, Study
 from counterpoint.experiments.states import Found, clear_debris, failed_as_told, is_finished, last_checkpoint, own_state
@@ -156,5 +157,7 @@ def one_job(study: Study, folder: Path, name: str) -> Job:
     """The job of this name. Raises RunError if the study has none."""
     jobs = {job.name: job for job in jobs_of(study, folder, {})}
     if name not in jobs:
-        raise RunError(unknown(f"cell of {study.name}", name, jobs))
+        near = get_close_matches(name, jobs, n=1)
+        hint = f"did you mean {near[0]!r}? " if near else ""
+        raise RunError(f"unknown cell of {study.name} {name!r}; {hint}--status lists all {len(jobs)}")
     return jobs[name]
