@@ -282,6 +282,41 @@ def test_a_directory_that_holds_something_else_is_not_taken_for_a_run(tmp_path):
     assert starts(tmp_path / "study") == []
 
 
+def test_a_cell_may_be_a_link_to_a_folder_elsewhere_and_to_nothing_else(tmp_path):
+    fake, folder = study(groups=("shared",), seeds=(0,)), tmp_path / "study"
+    folder.mkdir()
+    link = folder / "shared-s0"
+    link.symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(RunError, match="shared-s0 is a link to nothing: the directory of a run is expected there"):
+        run(fake, tmp_path)
+    (tmp_path / "elsewhere").mkdir()
+    assert run(fake, tmp_path).finished == ("shared-s0",)
+    assert (tmp_path / "elsewhere" / "summary.json").is_file()
+    link.unlink()
+    link.write_text("")
+    with pytest.raises(RunError, match="shared-s0 is a file: the directory of a run is expected there"):
+        run(fake, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("cells.json", "[]", "cells.json is damaged"),
+        ("cells.json", "", "cells.json is damaged"),
+        ("shared-s0/config.toml", "run = 3", "shared-s0/config.toml: run = 3: input should be"),
+        ("shared-s0/config.toml", "run", "shared-s0/config.toml is not TOML"),
+    ],
+)
+def test_a_damaged_file_is_named_in_one_line(tmp_path, name, text, message):
+    fake, folder = study(groups=("shared",), seeds=(0,)), tmp_path / "study"
+    run(fake, tmp_path)
+    (folder / name).write_text(text)
+    assert survey(fake, folder)["shared-s0"].state == "finished"
+    with pytest.raises(RunError, match=message) as told:
+        run(fake, tmp_path)
+    assert len(str(told.value).splitlines()) == 1
+
+
 def test_a_study_of_another_name_has_another_folder(tmp_path):
     run(study(), tmp_path)
     with pytest.raises(RunError, match="belongs to the study fake: choose another folder for other with --out"):

@@ -18,7 +18,8 @@ from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
-from counterpoint.errors import RunError, RunInUseError
+from counterpoint.config import Config
+from counterpoint.errors import ConfigError, RunError, RunInUseError
 from counterpoint.experiments.cells import Cell, Excluded, Measure, Study
 from counterpoint.files import lock, write_whole
 from counterpoint.recipe import load_config, load_written
@@ -92,7 +93,7 @@ def read_cells(folder: Path) -> Study:
         raise RunError(f"{folder} holds no study: it has no {CELLS}")
     try:
         return _study(json.loads(path.read_text(encoding="utf-8")))
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise RunError(
             f"{path} is damaged: {error}; `counterpoint study` writes it again once it is removed"
         ) from error
@@ -107,13 +108,21 @@ def refuse_foreign(study: Study, folder: Path) -> None:
         if not (path / CONFIG).is_file():
             continue
         wanted = load_config(cell.recipe, cell.overrides).model_dump(mode="json", exclude_none=True)
-        written = load_written(path / CONFIG).model_dump(mode="json", exclude_none=True)
+        written = _written(path).model_dump(mode="json", exclude_none=True)
         for key, (here, there) in differences(wanted, written).items():
             if key not in _CHOSEN_AT_THE_START or (key == "model.date" and here):
                 raise RunError(
                     f"{path} is another run than the study's: {key} is {there!r} there, {here!r} in the study; move it"
                     " away, or undo the change of the study"
                 )
+
+
+def _written(path: Path) -> Config:
+    """The recipe of the run at `path`. Raises RunError, which names the path."""
+    try:
+        return load_written(path / CONFIG)
+    except ConfigError as error:
+        raise RunError(str(error) if str(path) in str(error) else f"{path / CONFIG}: {error}") from error
 
 
 def _plain(value: Any) -> Any:

@@ -79,8 +79,7 @@ class Found:
 def state_of(path: Path) -> Found:
     """The run at `path`. Raises RunError if something that is no run is there."""
     if not path.is_dir():
-        if path.exists():
-            raise RunError(f"{path} is a file: the directory of a run is expected there")
+        _refuse_file(path)
         busy = is_locked(attempt_lock(path.parent, path.name))
         return Found(state="running" if busy else "absent")
     is_held = is_locked(attempt_lock(path.parent, path.name)) and not is_finished(path)
@@ -91,11 +90,19 @@ def state_of(path: Path) -> Found:
 
 def own_state(path: Path) -> Found:
     """As `state_of`, from the run directory without the lock that a study's runner holds for each attempt."""
+    _refuse_file(path)
     try:
         found = _settled(path) if path.is_dir() else Found(state="absent")
     except FileNotFoundError:  # a process that failed removes what it made at this moment
         found = Found(state="absent")
     return found if found.state in ("absent", "debris") else _progress(path, found)
+
+
+def _refuse_file(path: Path) -> None:
+    """Raises RunError if there is something that is no directory."""
+    if os.path.lexists(path) and not path.is_dir():
+        what = "is a file" if path.exists() else "is a link to nothing"
+        raise RunError(f"{path} {what}: the directory of a run is expected there")
 
 
 def is_finished(path: Path) -> bool:
@@ -120,13 +127,14 @@ def failed_as_told(failure: Path) -> Found:
 
 
 def clear_debris(path: Path) -> None:
-    """The directory, which holds debris, is gone."""
+    """The directory, which holds debris, is gone; if it is a link to one, that is empty."""
     for entry in sorted(path.rglob("*"), reverse=True):
         if entry.is_dir() and not entry.is_symlink():
             entry.rmdir()
         else:
             entry.unlink()
-    path.rmdir()
+    if not path.is_symlink():
+        path.rmdir()
 
 
 def last_checkpoint(path: Path) -> int:
@@ -194,7 +202,7 @@ def _progress(path: Path, found: Found) -> Found:
 def _steps(path: Path) -> int | None:
     try:
         steps = tomllib.loads(path.read_text(encoding="utf-8"))["run"]["steps"]
-    except (OSError, ValueError, KeyError):
+    except (OSError, ValueError, KeyError, TypeError):
         return None
     return steps if isinstance(steps, int) else None
 
