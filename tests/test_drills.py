@@ -14,7 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from fake_studies import QUICK, Heard, starter, starts, study
+from fake_studies import QUICK, Heard, starter, starts, study, swap
 
 from counterpoint.errors import RunError
 from counterpoint.experiments import attempts
@@ -233,6 +233,28 @@ def test_a_study_that_is_killed_thirty_times_is_whole_in_the_end(tmp_path):
         fake, folder, done = drill(tmp_path / str(seed), seed, 30 - kills)
         assert_once_and_whole(tmp_path / str(seed), fake, folder)
         kills, seed = kills + done, seed + 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("rules", [{}, {"restart": True}])
+def test_a_runner_that_is_killed_at_any_of_its_changes_of_a_file_leaves_nothing_undone(tmp_path, rules):
+    """Also where it restarts a failed run; what was started is finished, or waited for, and never started twice."""
+    fake = study(groups=("shared",), seeds=(0,), measures=(swap("shared-s0"),))
+    for moment in range(1, 60):
+        place = tmp_path / str(moment)
+        if rules:
+            run(fake, place, {"shared-s0": "fails late"})
+        with runner(place, fake, rules=rules, killed_at=moment, swapped=["shared-s0"]) as process:
+            if process.wait(20) != -signal.SIGKILL:
+                break
+        outcome = run(fake, place)
+        if outcome.failed:
+            outcome = run(fake, place, rules=replace(QUICK, **rules))
+        assert outcome.finished == ("shared-s0", "shared-s0/swap"), moment
+        began = starts(place / "study")
+        assert len(began) == len(set(began)) + bool(rules), (moment, began)
+        assert not list((place / "study").rglob(".*")), moment
+    assert moment > 15
 
 
 def test_a_full_disk_stops_the_study_in_one_line_and_blames_no_cell(tmp_path):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from counterpoint.cli.out import Terminal, announce, check_folder
 from counterpoint.errors import ConfigError, counted
 from counterpoint.experiments.cells import Study
-from counterpoint.experiments.folder import CELLS, read_cells, refuse_foreign, refuse_other, write_cells
+from counterpoint.experiments.folder import refuse_foreign, refuse_other, whole_study, write_cells
 from counterpoint.experiments.launch import DEFAULTS, check_rules, launch, launch_one, survey
 from counterpoint.experiments.processes import places
 from counterpoint.experiments.runner import IN_USE, IN_USE_ELSEWHERE, Outcome, Rules
@@ -129,7 +129,7 @@ def _do_all(console: Terminal, study: Study, folder: Path, asked: Asked, named: 
         return
     checked.refuse_if_missing()
     cost.refuse_if_too_large()
-    outcome = start_all(console, study, folder, asked, _lengths(checked), _whole(named, study, folder))
+    outcome = start_all(console, study, folder, asked, _lengths(checked), whole_study(named, study, folder))
     if outcome.exit_status:
         sys.exit(outcome.exit_status)
 
@@ -140,19 +140,11 @@ def _lengths(checked: "Checked") -> dict[str, float]:
     return {name: plan.steps * plan.step_seconds for name, plan in plans.items() if plan.step_seconds is not None}
 
 
-def _whole(named: str, study: Study, folder: Path) -> Study:
-    """The study with all its cells, and with the seeds that were asked for now or earlier."""
-    whole = load_study(named)
-    earlier = read_cells(folder).seeds if (folder / CELLS).is_file() else ()
-    seeds = dict.fromkeys([*whole.seeds, *earlier, *study.seeds])
-    return load_study(named, seeds=tuple(seeds))
-
-
 def _do_one(console: Terminal, study: Study, folder: Path, name: str, rules: Rules, named: str) -> None:
     check_folder(folder)
     with Shown(console) as shown:
         outcome = launch_one(
-            study, folder, name, rules=rules, whole=lambda: _whole(named, study, folder), watcher=shown
+            study, folder, name, rules=rules, whole=lambda: whole_study(named, study, folder), watcher=shown
         )
     _tell(console, outcome)
     in_use = outcome.left.get(name) == IN_USE_ELSEWHERE
@@ -167,7 +159,7 @@ def _submit(console: Terminal, study: Study, folder: Path, site: Path, named: st
     resources = read_site(site)
     check_folder(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    write_cells(_whole(named, study, folder), folder)
+    write_cells(whole_study(named, study, folder), folder)
     for line in write_arrays(study, folder, resources, named):
         console.print(line, markup=False, soft_wrap=True)
 

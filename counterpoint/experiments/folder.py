@@ -21,6 +21,7 @@ from typing import Any
 from counterpoint.config import Config
 from counterpoint.errors import ConfigError, RunError, RunInUseError
 from counterpoint.experiments.cells import Cell, Excluded, Measure, Study
+from counterpoint.experiments.study import load_study
 from counterpoint.files import lock, write_whole
 from counterpoint.recipe import load_config, load_written
 from counterpoint.run_files import CONFIG
@@ -84,6 +85,16 @@ def refuse_other(study: Study, folder: Path) -> None:
         raise RunError(f"{folder} is a file: the folder of a study is expected there")
     if (folder / CELLS).is_file() and (known := read_cells(folder).name) != study.name:
         raise RunError(f"{folder} belongs to the study {known}: choose another folder for {study.name} with --out")
+
+
+def whole_study(named: str | Path, study: Study, folder: Path) -> Study:
+    """The study with all its cells, of which `study` is a part, and with the seeds that were asked for now or earlier.
+
+    Raises ConfigError and RunError.
+    """
+    earlier = read_cells(folder).seeds if (folder / CELLS).is_file() else ()
+    seeds = dict.fromkeys([*load_study(named).seeds, *earlier, *study.seeds])
+    return load_study(named, seeds=tuple(seeds))
 
 
 def read_cells(folder: Path) -> Study:
