@@ -1,8 +1,11 @@
 """Studies of fake cells, for tests of the runner; run as a program, a runner that can be killed."""
 
 import json
+import os
+import signal
 import sys
 from dataclasses import asdict
+from itertools import count
 from pathlib import Path
 
 from counterpoint.experiments.cells import Cell, Measure, Study
@@ -87,15 +90,36 @@ def one_cell(words):
     sys.exit(launch_one(fake, folder, name, rules=QUICK, start=starter(fake, folder.parent / "scratch")).exit_status)
 
 
+def killed_at(moment, folder):
+    """This process is killed before its change of a file in the folder with this number, from 1."""
+    moments = count(1)
+
+    def watched(name):
+        original = getattr(Path, name)
+
+        def change(self, *words, **options):
+            is_change = name != "open" or (words and words[0] not in ("r", "rb"))
+            if is_change and self.is_relative_to(folder) and next(moments) == moment:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return original(self, *words, **options)
+
+        setattr(Path, name, change)
+
+    for name in ("mkdir", "unlink", "rename", "replace", "rmdir", "write_text", "open"):
+        watched(name)
+
+
 def main():
     """A runner of its own: the folder, the number of jobs, the study's shape and the behaviours, as JSON."""
     if "--cell" in sys.argv:
         one_cell(sys.argv)
     table = json.loads(sys.argv[1])
     folder = Path(table["folder"])
-    fake = study(tuple(table["groups"]), tuple(table["seeds"]))
+    measures = tuple(map(swap, table.get("swapped", ())))
+    fake = study(tuple(table["groups"]), tuple(table["seeds"]), measures)
     rules = Rules(**{**asdict(QUICK), **table.get("rules", {})})
     start = starter(fake, folder.parent / "scratch", table.get("behaviours"))
+    killed_at(table.get("killed_at"), folder)
     outcome = launch(fake, folder, jobs=table["jobs"], rules=rules, start=start, watcher=Printed())
     sys.exit(outcome.exit_status)
 

@@ -370,6 +370,13 @@ def test_a_collected_study_is_calibrated_without_its_controls():
     assert calibrated(collected([]), "s").entries == ()
 
 
+def test_a_cell_that_never_ran_and_has_no_labels_of_its_workflow_is_left_out():
+    found = collected([*study(), case("absent", 2.7, None)])
+    *runs, absent = found.runs
+    absent = replace(absent, labels={}, sharing="", state="absent")
+    assert calibrated(replace(found, runs=(*runs, absent)), "s", [10]) == calibrate("s", study(), [10])
+
+
 def test_a_collected_run_of_an_unknown_workflow_is_named():
     found = collected([case("mine", 2.5)])
     with pytest.raises(RunError, match="mine: neither its record nor its labels say which workflow it has"):

@@ -14,7 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from fake_studies import QUICK, Heard, starter, starts, study
+from fake_studies import QUICK, Heard, starter, starts, study, swap
 
 from counterpoint.errors import RunError
 from counterpoint.experiments import attempts
@@ -126,7 +126,7 @@ def test_an_orphan_that_failed_is_started_again_with_a_word(tmp_path):
     assert survey(fake, folder)["shared-s0"].attempt == 2
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
 def test_a_runner_that_is_told_to_stop_leaves_interrupted_runs_that_it_resumes(tmp_path, number):
     fake, folder = study(groups=("shared", "isolated"), seeds=(0,)), tmp_path / "study"
     with runner(tmp_path, fake, jobs=1, behaviours={"shared-s0": "slow"}) as process:
@@ -154,6 +154,7 @@ def test_a_second_signal_ends_what_does_not_end_in_order(tmp_path):
     assert Attempts(folder, "shared-s0").killed_since(-1) == 0
 
 
+@pytest.mark.slow
 def test_what_does_not_end_in_order_is_killed_after_a_while(tmp_path):
     fake, folder = study(groups=("shared",), seeds=(0,)), tmp_path / "study"
     with runner(tmp_path, fake, behaviours={"shared-s0": "is stopped"}, rules={"grace": 0.3}) as process:
@@ -164,6 +165,7 @@ def test_what_does_not_end_in_order_is_killed_after_a_while(tmp_path):
     assert survey(fake, folder)["shared-s0"].state == "interrupted"
 
 
+@pytest.mark.slow
 def test_a_cell_that_is_killed_twice_without_a_newer_checkpoint_has_failed(tmp_path):
     fake, folder = study(groups=("shared",), seeds=(0,)), tmp_path / "study"
     for count in (1, 2):
@@ -180,10 +182,10 @@ def test_a_cell_that_is_killed_twice_without_a_newer_checkpoint_has_failed(tmp_p
     assert run(fake, tmp_path, rules=replace(QUICK, retry=True)).exit_status == 0
 
 
-def drill(tmp_path, seed, kills):
+def drill(tmp_path, seed, kills, groups=("a", "b", "c"), seeds=(0, 1, 2)):
     """Kills at random moments, then a run to the end: every cell finished once, and equal to an unbroken one."""
     chance = random.Random(seed)
-    fake = study(groups=("a", "b", "c"), seeds=tuple(range(3)))
+    fake = study(groups=groups, seeds=seeds)
     folder, done = tmp_path / "study", 0
     starter(fake, tmp_path / "scratch")
     while done < kills:
@@ -220,7 +222,7 @@ def assert_once_and_whole(tmp_path, fake, folder):
 
 
 def test_a_study_that_is_killed_a_few_times_is_whole_in_the_end(tmp_path):
-    fake, folder, _ = drill(tmp_path, seed=1, kills=3)
+    fake, folder, _ = drill(tmp_path, seed=1, kills=2, groups=("a", "b"), seeds=(0, 1))
     assert_once_and_whole(tmp_path, fake, folder)
 
 
@@ -231,6 +233,28 @@ def test_a_study_that_is_killed_thirty_times_is_whole_in_the_end(tmp_path):
         fake, folder, done = drill(tmp_path / str(seed), seed, 30 - kills)
         assert_once_and_whole(tmp_path / str(seed), fake, folder)
         kills, seed = kills + done, seed + 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("rules", [{}, {"restart": True}])
+def test_a_runner_that_is_killed_at_any_of_its_changes_of_a_file_leaves_nothing_undone(tmp_path, rules):
+    """Also where it restarts a failed run; what was started is finished, or waited for, and never started twice."""
+    fake = study(groups=("shared",), seeds=(0,), measures=(swap("shared-s0"),))
+    for moment in range(1, 60):
+        place = tmp_path / str(moment)
+        if rules:
+            run(fake, place, {"shared-s0": "fails late"})
+        with runner(place, fake, rules=rules, killed_at=moment, swapped=["shared-s0"]) as process:
+            if process.wait(20) != -signal.SIGKILL:
+                break
+        outcome = run(fake, place)
+        if outcome.failed:
+            outcome = run(fake, place, rules=replace(QUICK, **rules))
+        assert outcome.finished == ("shared-s0", "shared-s0/swap"), moment
+        began = starts(place / "study")
+        assert len(began) == len(set(began)) + bool(rules), (moment, began)
+        assert not list((place / "study").rglob(".*")), moment
+    assert moment > 15
 
 
 def test_a_full_disk_stops_the_study_in_one_line_and_blames_no_cell(tmp_path):

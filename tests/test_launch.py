@@ -1,8 +1,11 @@
 """The runner of a study: what it starts, in which order, and what it makes of every end."""
 
+import errno
 import json
 import os
 import sys
+import threading
+import time
 from dataclasses import replace
 
 import pytest
@@ -13,6 +16,7 @@ from counterpoint.experiments import processes
 from counterpoint.experiments.attempts import Attempts
 from counterpoint.experiments.folder import read_cells, taken
 from counterpoint.experiments.launch import launch, launch_one, survey
+from counterpoint.experiments.measured import controls_of
 from counterpoint.experiments.processes import places
 
 
@@ -71,6 +75,25 @@ def test_a_measure_that_fails_is_not_tried_again_unless_asked(tmp_path):
     assert run(fake, tmp_path).failed == outcome.failed
     assert len(starts(tmp_path / "study")) == 2
     assert run(fake, tmp_path, rules=replace(QUICK, retry=True)).exit_status == 0
+
+
+def test_a_measure_that_failed_is_left_out_of_what_is_collected(tmp_path):
+    fake, run_of = (
+        study(groups=("shared",), seeds=(0,), measures=(swap("shared-s0"),)),
+        tmp_path / "study" / "shared-s0",
+    )
+    run(fake, tmp_path, {"shared-s0/swap": "fails"})
+    assert (run_of / "controls" / "swap.failure.json").is_file()
+    assert controls_of(run_of) == {}
+
+
+def test_a_damaged_note_of_a_failure_is_still_a_failure(tmp_path):
+    fake, folder = study(groups=("shared",), seeds=(0,), measures=(swap("shared-s0"),)), tmp_path / "study"
+    run(fake, tmp_path, {"shared-s0/swap": "fails"})
+    for text in ("", '{"attempt": null}'):
+        (folder / "shared-s0" / "controls" / "swap.failure.json").write_text(text)
+        found = survey(fake, folder)["shared-s0/swap"]
+        assert (found.state, found.problem) == ("failed", "swap.failure.json cannot be read")
 
 
 def test_a_failed_cell_stops_no_other_and_is_not_started_again(tmp_path):
@@ -167,6 +190,45 @@ def test_a_process_is_in_a_session_of_its_own_with_its_cores_its_gpu_and_no_inpu
     assert len(os.sched_getaffinity(0)) >= 1
 
 
+def test_what_a_process_leaves_behind_is_ended_with_it_and_holds_no_lock(tmp_path):
+    """A worker that outlives the run would hold the lock that it inherited, and the run would be running for ever."""
+    code = "import os, time; os.fork() or time.sleep(60)"
+    held = Attempts(tmp_path, "a").take()
+    command = processes.Command(
+        job="a", arguments=(), log=tmp_path / "a.log", place=processes.Place(number=0), lock=held
+    )
+    process = processes.start_words([sys.executable, "-c", code], command)
+    os.close(held)
+    deadline = time.monotonic() + 20
+    while process.poll() is None or Attempts(tmp_path, "a").is_running:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    assert process.returncode == 0
+
+
+def test_no_more_jobs_run_than_there_are_places_also_where_an_orphan_has_another(tmp_path):
+    """An earlier runner with two places left a process on the second; this one has one place."""
+    fake, folder, seen = study(seeds=(0,)), tmp_path / "study", Heard()
+    orphan = Attempts(folder, "shared-s0")
+    held = orphan.take()
+    orphan.began(step=-1, place=1, asked=False)
+    threading.Timer(0.4, lambda: os.close(held)).start()
+    run(fake, tmp_path, watcher=seen, jobs=1)
+    running = [[name for name, one in found.items() if one.state == "running"] for found in seen.shown]
+    assert max(map(len, running)) == 1
+    assert len(starts(folder)) == 2
+
+
+def test_a_process_that_cannot_be_started_is_not_to_blame(tmp_path):
+    def start(command):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(command.log))
+
+    for _ in range(3):
+        with pytest.raises(RunError, match="No space left on device"):
+            launch(study(), tmp_path / "study", start=start, rules=QUICK)
+    assert run(study(), tmp_path).exit_status == 0
+
+
 def test_threads_are_a_share_of_the_cores_unless_the_study_names_them(tmp_path):
     asked = {}
 
@@ -220,10 +282,56 @@ def test_a_directory_that_holds_something_else_is_not_taken_for_a_run(tmp_path):
     assert starts(tmp_path / "study") == []
 
 
+def test_a_cell_may_be_a_link_to_a_folder_elsewhere_and_to_nothing_else(tmp_path):
+    fake, folder = study(groups=("shared",), seeds=(0,)), tmp_path / "study"
+    folder.mkdir()
+    link = folder / "shared-s0"
+    link.symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(RunError, match="shared-s0 is a link to nothing: the directory of a run is expected there"):
+        run(fake, tmp_path)
+    (tmp_path / "elsewhere").mkdir()
+    assert run(fake, tmp_path).finished == ("shared-s0",)
+    assert (tmp_path / "elsewhere" / "summary.json").is_file()
+    link.unlink()
+    link.write_text("")
+    with pytest.raises(RunError, match="shared-s0 is a file: the directory of a run is expected there"):
+        run(fake, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("cells.json", "[]", "cells.json is damaged"),
+        ("cells.json", "", "cells.json is damaged"),
+        ("shared-s0/config.toml", "run = 3", "shared-s0/config.toml: run = 3: input should be"),
+        ("shared-s0/config.toml", "run", "shared-s0/config.toml is not TOML"),
+    ],
+)
+def test_a_damaged_file_is_named_in_one_line(tmp_path, name, text, message):
+    fake, folder = study(groups=("shared",), seeds=(0,)), tmp_path / "study"
+    run(fake, tmp_path)
+    (folder / name).write_text(text)
+    assert survey(fake, folder)["shared-s0"].state == "finished"
+    with pytest.raises(RunError, match=message) as told:
+        run(fake, tmp_path)
+    assert len(str(told.value).splitlines()) == 1
+
+
 def test_a_study_of_another_name_has_another_folder(tmp_path):
     run(study(), tmp_path)
     with pytest.raises(RunError, match="belongs to the study fake: choose another folder for other with --out"):
         run(study(name="other"), tmp_path)
+
+
+def test_a_job_alone_lists_the_whole_study_and_adds_itself_to_the_list(tmp_path):
+    folder, start = tmp_path / "study", starter(study(seeds=(0, 1, 7)), tmp_path / "scratch")
+    launch_one(study(seeds=(1,)), folder, "shared-s1", rules=QUICK, start=start, whole=study)
+    assert read_cells(folder) == study()
+    more = study(seeds=(0, 1, 7))
+    launch_one(study(seeds=(7,)), folder, "shared-s7", rules=QUICK, start=start, whole=lambda: more)
+    assert read_cells(folder) == more
+    with pytest.raises(RunError, match="belongs to the study fake: choose another folder for other"):
+        launch_one(study(name="other"), folder, "shared-s1", rules=QUICK, start=start)
 
 
 def test_the_cells_are_written_down_and_read_back(tmp_path):

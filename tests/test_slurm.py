@@ -84,11 +84,12 @@ def test_every_cell_is_a_task_of_the_array_of_its_group(tmp_path, monkeypatch, p
     assert "--gres" not in script
     assert "#SBATCH --gres=gpu:4\n" in (place / "slurm" / "big.sbatch").read_text()
     said = submitted(tmp_path, monkeypatch, lines)
-    began = f"{tmp_path} loaded -m counterpoint study fake --out {place} --cell"
+    began = f"{tmp_path} loaded -m counterpoint study fake --seeds 0,1 --out {place} --cell"
     names = ["shared-s0", "isolated-s0", "shared-s1", "isolated-s1"]
     assert said == [*(f"{began} {name}" for name in names), "task 4: 3", f"{began} large-s0"]
 
 
+@pytest.mark.slow
 def test_the_tasks_create_and_resume_the_cells_and_submitted_again_they_run_nothing_twice(tmp_path, monkeypatch):
     root = Path(__file__).parent.parent
     runner = f"exec {sys.executable} {root / 'tests' / 'fake_studies.py'}"
@@ -119,6 +120,30 @@ def test_the_controls_are_an_array_that_starts_after_the_others(tmp_path, monkey
     assert (tmp_path / "queue.after").read_text() == "--dependency=afterany:7\n"
 
 
+def test_more_jobs_than_an_array_may_have_are_several_arrays(tmp_path, monkeypatch, place):
+    monkeypatch.setattr(slurm, "_MOST", 3)
+    fake = study(seeds=(5, 7), measures=(swap("shared-s5"), swap("shared-s7")))
+    lines = write_arrays(fake, place, site(tmp_path, ""), "fake")
+    said = submitted(tmp_path, monkeypatch, lines)
+    names = ["shared-s5", "isolated-s5", "shared-s7", "isolated-s7", "shared-s5/swap", "shared-s7/swap"]
+    assert [one.rpartition(" ")[2] for one in said] == names
+    assert all("study fake --seeds 5,7 --out" in one for one in said)
+    assert (tmp_path / "queue.after").read_text() == "--dependency=afterany:7:7\n"
+
+
+def test_a_folder_whose_name_has_the_sign_of_a_pattern_keeps_it(tmp_path, place):
+    folder = place.with_name("100%A")
+    write_arrays(study(), folder, site(tmp_path, ""), "fake")
+    assert f'--output="{folder.parent}/100%%A/logs/slurm-%A_%a.out"' in (folder / "slurm/default.sbatch").read_text()
+
+
+def test_the_lines_of_a_site_may_read_variables_that_are_not_set(tmp_path, monkeypatch, place):
+    lines = write_arrays(
+        study(seeds=(0,)), place, site(tmp_path, "[default]\nsetup = ['echo \"$NOT_SET\" >&2']\n"), "fake"
+    )
+    assert len([one for one in submitted(tmp_path, monkeypatch, lines) if "--cell" in one]) == 2
+
+
 def test_a_list_of_cells_is_frozen(tmp_path, place):
     write_arrays(study(), place, site(tmp_path, ""), "fake")
     write_arrays(study(), place, site(tmp_path, ""), "fake")
@@ -129,7 +154,7 @@ def test_a_list_of_cells_is_frozen(tmp_path, place):
 def test_a_study_by_its_file_is_named_by_its_whole_path(tmp_path, place):
     (tmp_path / "mine.toml").write_text("")
     write_arrays(study(), place, site(tmp_path, ""), "mine.toml")
-    assert f"study {tmp_path / 'mine.toml'} --out" in (place / "slurm" / "default.sbatch").read_text()
+    assert f"study {tmp_path / 'mine.toml'} --seeds 0,1 --out" in (place / "slurm" / "default.sbatch").read_text()
 
 
 @pytest.mark.parametrize(
@@ -142,6 +167,9 @@ def test_a_study_by_its_file_is_named_by_its_whole_path(tmp_path, place):
         ("[groups.controls]\nwhere = {}\n", "groups.controls: choose another name"),
         ("[groups.'a b']\nwhere = {}\n", "groups.a b: choose another name"),
         ("default = \n", "site.toml: "),
+        ("default = 3\n", "site.toml: default = 3: a table is expected, [default]"),
+        ("groups = 3\n", "site.toml: groups = 3: a table is expected, [groups]"),
+        ("groups.big = 3\n", "site.toml: groups.big = 3: a table is expected, [groups.big]"),
     ],
 )
 def test_a_wrong_site_is_one_line(tmp_path, text, message):

@@ -262,3 +262,14 @@ def test_the_end_of_a_log_is_kept_and_no_more(tmp_path):
     assert told.reason == "exit status 2: line 99"
     write_failure(tmp_path / "new" / "failure.json", told)
     assert json.loads((tmp_path / "new" / "failure.json").read_text())["output"] == list(printed)
+
+
+def test_a_directory_that_goes_while_it_is_read_is_absent(tmp_path, monkeypatch):
+    """A run that fails before its first evaluation removes its directory, at any moment."""
+    (tmp_path / "run").mkdir()
+
+    def gone(self):
+        raise FileNotFoundError(str(self))
+
+    monkeypatch.setattr(Path, "iterdir", gone)
+    assert own_state(tmp_path / "run").state == "absent"

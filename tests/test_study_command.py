@@ -98,9 +98,9 @@ def test_the_exit_status_of_a_job_that_failed_and_of_one_in_use(place, monkeypat
 
 def test_seeds_that_were_added_stay_part_of_the_study(place):
     folder = Path("runs/mine")
-    command.write_cells(command._whole("mine.toml", load_study("mine.toml", seeds=(7,)), folder), _made(folder))
+    command.write_cells(command.whole_study("mine.toml", load_study("mine.toml", seeds=(7,)), folder), _made(folder))
     assert read_cells(folder).seeds == (0, 1, 7)
-    assert command._whole("mine.toml", load_study("mine.toml"), folder).seeds == (0, 1, 7)
+    assert command.whole_study("mine.toml", load_study("mine.toml"), folder).seeds == (0, 1, 7)
 
 
 def _made(folder):

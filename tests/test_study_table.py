@@ -88,3 +88,29 @@ def test_a_terminal_gets_one_table_that_is_rewritten():
         shown.show({**FOUND, "voting-isolated-s1": Found(state="finished")})
     assert "a word" in printed(screen)
     assert "2 finished, 1 failed, 1 running" in printed(screen)
+
+
+def test_a_narrow_terminal_gets_fewer_columns_and_all_of_the_names_states_and_problems():
+    long = {f"evaluator-{name}": one for name, one in FOUND.items()}
+    wide, narrow, thin = (console(terminal=True, width=width) for width in (160, 80, 40))
+    for screen in (wide, narrow, thin):
+        print_table(long, screen)
+        assert all(word in printed(screen) for word in ("running", "finished", "failed", "absent", "3/10"))
+        assert max(map(len, printed(screen).splitlines())) <= screen.width
+    assert all(head in printed(wide) for head in HEAD)
+    assert "attempt" not in printed(narrow)
+    assert all(name in printed(narrow) for name in long)
+    assert "…" not in printed(thin)
+
+
+def test_a_terminal_that_cannot_move_its_cursor_gets_lines(monkeypatch):
+    monkeypatch.setenv("TERM", "dumb")
+    screen = console(terminal=True)
+    with Shown(screen) as shown:
+        shown.show(FOUND)
+    assert "voting-shared-s0: finished | step 10/10 | validation 50%" in printed(screen)
+    assert "\x1b" not in printed(screen)
+
+
+def test_signs_that_steer_a_terminal_are_not_passed_on():
+    assert row("a", Found(state="failed", problem="\x1b[31mred\n\x07"))[-1] == " [31mred  "

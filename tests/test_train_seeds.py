@@ -8,7 +8,7 @@ import counterpoint as cp
 from counterpoint.cli import train_seeds as command
 from counterpoint.cli.train_seeds import seeds_study
 from counterpoint.errors import ConfigError, RunError
-from counterpoint.experiments import front
+from counterpoint.experiments import folder, front
 from counterpoint.experiments.folder import read_cells, write_cells
 from counterpoint.experiments.runner import Outcome
 
@@ -119,11 +119,25 @@ def test_a_study_is_run_and_compared_from_python(by_hand, tmp_path, monkeypatch)
             for sharing in ("shared", "isolated")
         },
     )
-    monkeypatch.setattr(front, "load_study", lambda named, only=(), seeds=None: read_cells(study))
+    for module in (front, folder):
+        monkeypatch.setattr(module, "load_study", lambda named, only=(), seeds=None: read_cells(study))
     found = cp.study("made", out=tmp_path / "out")
     assert [(one.found.one, one.found.other) for one in found.team] == [("isolated", "shared")] * 2
     assert (tmp_path / "out" / "collected" / "runs.jsonl").is_file()
     assert cp.compare(tmp_path / "out" / "collected").sentences == found.sentences
+
+
+def test_seeds_that_the_file_does_not_have_are_part_of_the_study_from_python_too(by_hand, tmp_path, monkeypatch):
+    asked = []
+
+    def launched(study, folder, jobs, whole):
+        asked.append((study.seeds, whole.seeds))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(front, "launch", launched)
+    with pytest.raises(KeyboardInterrupt):
+        cp.study("quick", seeds=[7], only=["voting-shared-x1"], out=tmp_path / "out")
+    assert asked == [((7,), (0, 1, 2, 7))]
 
 
 def test_a_study_without_a_finished_run_says_so(tmp_path):

@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from statistics import fmean
 from typing import Any, NamedTuple, Protocol
 
-from counterpoint.analysis.cliff import cliff_warning
 from counterpoint.analysis.history import History
 from counterpoint.analysis.signatures import EARLY, SIGNATURES
 from counterpoint.analysis.signatures.base import Thresholds
@@ -74,6 +73,8 @@ class Alarm:
             if row["split"] == "validation":
                 self._validation.append({task: fmean(values) for task, values in row["outcomes"].items()})
         if len(self._validation) > known:
+            from counterpoint.analysis.cliff import cliff_warning  # numpy, which a command that reads can do without
+
             self._falling = cliff_warning(self._validation)
 
     def _early_warnings(self) -> dict[str, float]:

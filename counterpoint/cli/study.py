@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from counterpoint.cli.out import Terminal, announce, check_folder
 from counterpoint.errors import ConfigError, counted
 from counterpoint.experiments.cells import Study
-from counterpoint.experiments.folder import CELLS, read_cells, refuse_foreign, write_cells
+from counterpoint.experiments.folder import refuse_foreign, refuse_other, whole_study, write_cells
 from counterpoint.experiments.launch import DEFAULTS, check_rules, launch, launch_one, survey
 from counterpoint.experiments.processes import places
 from counterpoint.experiments.runner import IN_USE, IN_USE_ELSEWHERE, Outcome, Rules
@@ -34,7 +34,7 @@ class Asked:
     dry_run: bool = False
     status: bool = False
     slurm: Path | None = None
-    cell: str = ""
+    cell: str | None = None
     out: Path | None = None
 
 
@@ -48,12 +48,12 @@ def run_study(named: str, asked: Asked) -> None:
     folder = asked.out or RUNS / study.name
     console = Terminal(goes_on=not (asked.status or asked.dry_run))
     if asked.status:
-        found = survey(study, folder)
+        refuse_other(study, folder)
         absent = "" if folder.is_dir() else " (there is no such folder yet)"
         console.print(f"folder: {folder}{absent}", markup=False, soft_wrap=True)
-        print_table(found, console)
-    elif asked.cell:
-        _do_one(console, study, folder, asked)
+        print_table(survey(study, folder), console)
+    elif asked.cell is not None:
+        _do_one(console, study, folder, asked.cell, asked.rules, named)
     elif asked.slurm is not None:
         _submit(console, study, folder, asked.slurm, named)
     else:
@@ -63,9 +63,13 @@ def run_study(named: str, asked: Asked) -> None:
 def _check_options(asked: Asked) -> None:
     """Raises ConfigError for options of which only one can be meant."""
     modes = {"--dry-run": asked.dry_run, "--status": asked.status, "--slurm": asked.slurm, "--cell": asked.cell}
-    given = [name for name, value in modes.items() if value]
+    given = [name for name, value in modes.items() if value not in (None, False)]
     if len(given) > 1:
         raise ConfigError(f"{' and '.join(given)}: give one of them")
+    beside = {"--jobs": asked.jobs, "--gpus": asked.gpus, "--max-hours": asked.rules.max_hours}
+    strange = [name for name, value in beside.items() if value not in (None, ())]
+    if given and given != ["--dry-run"] and strange:
+        raise ConfigError(f"{strange[0]} means nothing with {given[0]}")
     check_rules(asked.rules)
 
 
@@ -129,7 +133,7 @@ def _do_all(console: Terminal, study: Study, folder: Path, asked: Asked, named: 
         return
     checked.refuse_if_missing()
     cost.refuse_if_too_large()
-    outcome = start_all(console, study, folder, asked, _lengths(checked), _whole(named, study, folder))
+    outcome = start_all(console, study, folder, asked, _lengths(checked), whole_study(named, study, folder))
     if outcome.exit_status:
         sys.exit(outcome.exit_status)
 
@@ -140,20 +144,14 @@ def _lengths(checked: "Checked") -> dict[str, float]:
     return {name: plan.steps * plan.step_seconds for name, plan in plans.items() if plan.step_seconds is not None}
 
 
-def _whole(named: str, study: Study, folder: Path) -> Study:
-    """The study with all its cells, and with the seeds that were asked for now or earlier."""
-    whole = load_study(named)
-    earlier = read_cells(folder).seeds if (folder / CELLS).is_file() else ()
-    seeds = dict.fromkeys([*whole.seeds, *earlier, *study.seeds])
-    return load_study(named, seeds=tuple(seeds))
-
-
-def _do_one(console: Terminal, study: Study, folder: Path, asked: Asked) -> None:
+def _do_one(console: Terminal, study: Study, folder: Path, name: str, rules: Rules, named: str) -> None:
     check_folder(folder)
     with Shown(console) as shown:
-        outcome = launch_one(study, folder, asked.cell, rules=asked.rules, watcher=shown)
+        outcome = launch_one(
+            study, folder, name, rules=rules, whole=lambda: whole_study(named, study, folder), watcher=shown
+        )
     _tell(console, outcome)
-    in_use = outcome.left.get(asked.cell) == IN_USE_ELSEWHERE
+    in_use = outcome.left.get(name) == IN_USE_ELSEWHERE
     status = IN_USE if in_use else outcome.exit_status
     if status:
         sys.exit(status)
@@ -165,7 +163,7 @@ def _submit(console: Terminal, study: Study, folder: Path, site: Path, named: st
     resources = read_site(site)
     check_folder(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    write_cells(_whole(named, study, folder), folder)
+    write_cells(whole_study(named, study, folder), folder)
     for line in write_arrays(study, folder, resources, named):
         console.print(line, markup=False, soft_wrap=True)
 

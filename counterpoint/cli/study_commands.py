@@ -35,7 +35,9 @@ def study(
         Path | None,
         typer.Option(metavar="SITE.toml", help="Write job arrays for SLURM with these resources, and start nothing."),
     ] = None,
-    cell: Annotated[str, typer.Option(metavar="NAME", help="Create or resume this one; a task of an array does.")] = "",
+    cell: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Create or resume this one; a task of an array does.")
+    ] = None,
     out: Annotated[Path | None, typer.Option(metavar="DIR", help="The study's folder; runs/NAME if not given.")] = None,
 ) -> None:
     """Run every cell of a study, several at a time; called again, it continues where it was."""

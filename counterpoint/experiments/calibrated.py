@@ -12,7 +12,7 @@ FILE = "calibration.json"
 
 
 def calibrated(collected: Collected, study: str, steps: Iterable[int] = STEPS) -> Calibration:
-    """The rates of falls after these steps, over the runs of the comparison, without those trained as controls.
+    """The rates of falls after these steps, over the finished runs, without those trained as controls.
 
     Workflow and sharing are those of the record, or else its labels of these axes. Raises RunError if both are missing.
     """
@@ -29,7 +29,7 @@ def calibrated(collected: Collected, study: str, steps: Iterable[int] = STEPS) -
             numbers=numbers.get(record.run, {}),
         )
         for record in collected.runs
-        if not record.control
+        if record.state == "finished" and not record.control
     ]
     return calibrate(study, cases, steps)
 

@@ -18,9 +18,10 @@ from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
-from counterpoint.errors import RunError, RunInUseError
+from counterpoint.config import Config
+from counterpoint.errors import ConfigError, RunError, RunInUseError
 from counterpoint.experiments.cells import Cell, Excluded, Measure, Study
-from counterpoint.extension import differences
+from counterpoint.experiments.study import load_study
 from counterpoint.files import lock, write_whole
 from counterpoint.recipe import load_config, load_written
 from counterpoint.run_files import CONFIG
@@ -71,12 +72,29 @@ def place_told(folder: Path) -> Iterator[None]:
 
 def write_cells(study: Study, folder: Path) -> None:
     """The folder's `cells.json` holds the study. Raises RunError if it holds one of another name."""
+    refuse_other(study, folder)
     path = folder / CELLS
-    if path.is_file() and (known := read_cells(folder).name) != study.name:
-        raise RunError(f"{folder} belongs to the study {known}: choose another folder for {study.name} with --out")
     text = json.dumps(_plain(study), indent=1) + "\n"
     if not path.is_file() or path.read_text(encoding="utf-8") != text:
         write_whole(path, text)
+
+
+def refuse_other(study: Study, folder: Path) -> None:
+    """Raises RunError if the folder belongs to a study of another name, or is none."""
+    if folder.is_file():
+        raise RunError(f"{folder} is a file: the folder of a study is expected there")
+    if (folder / CELLS).is_file() and (known := read_cells(folder).name) != study.name:
+        raise RunError(f"{folder} belongs to the study {known}: choose another folder for {study.name} with --out")
+
+
+def whole_study(named: str | Path, study: Study, folder: Path) -> Study:
+    """The study with all its cells, of which `study` is a part, and with the seeds that were asked for now or earlier.
+
+    Raises ConfigError and RunError.
+    """
+    earlier = read_cells(folder).seeds if (folder / CELLS).is_file() else ()
+    seeds = dict.fromkeys([*load_study(named).seeds, *earlier, *study.seeds])
+    return load_study(named, seeds=tuple(seeds))
 
 
 def read_cells(folder: Path) -> Study:
@@ -86,7 +104,7 @@ def read_cells(folder: Path) -> Study:
         raise RunError(f"{folder} holds no study: it has no {CELLS}")
     try:
         return _study(json.loads(path.read_text(encoding="utf-8")))
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise RunError(
             f"{path} is damaged: {error}; `counterpoint study` writes it again once it is removed"
         ) from error
@@ -94,18 +112,28 @@ def read_cells(folder: Path) -> Study:
 
 def refuse_foreign(study: Study, folder: Path) -> None:
     """Raises RunError if the directory of a cell holds a run with another recipe; it names the first difference."""
+    from counterpoint.extension import differences  # it reads runs, for which `--status` has no time
+
     for cell in study.cells:
         path = folder / cell.name
         if not (path / CONFIG).is_file():
             continue
         wanted = load_config(cell.recipe, cell.overrides).model_dump(mode="json", exclude_none=True)
-        written = load_written(path / CONFIG).model_dump(mode="json", exclude_none=True)
+        written = _written(path).model_dump(mode="json", exclude_none=True)
         for key, (here, there) in differences(wanted, written).items():
             if key not in _CHOSEN_AT_THE_START or (key == "model.date" and here):
                 raise RunError(
                     f"{path} is another run than the study's: {key} is {there!r} there, {here!r} in the study; move it"
                     " away, or undo the change of the study"
                 )
+
+
+def _written(path: Path) -> Config:
+    """The recipe of the run at `path`. Raises RunError, which names the path."""
+    try:
+        return load_written(path / CONFIG)
+    except ConfigError as error:
+        raise RunError(str(error) if str(path) in str(error) else f"{path / CONFIG}: {error}") from error
 
 
 def _plain(value: Any) -> Any:

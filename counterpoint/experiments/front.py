@@ -6,7 +6,7 @@ from pathlib import Path
 from counterpoint.experiments.check import check
 from counterpoint.experiments.compared import Compared
 from counterpoint.experiments.comparing import compare_paths
-from counterpoint.experiments.folder import refuse_foreign
+from counterpoint.experiments.folder import refuse_foreign, whole_study
 from counterpoint.experiments.launch import launch
 from counterpoint.experiments.results import write_results
 from counterpoint.experiments.study import load_study
@@ -51,7 +51,7 @@ def study(
     folder = Path(out) if out else Path("runs") / chosen.name
     refuse_foreign(chosen, folder)
     check(chosen).refuse_if_missing()
-    outcome = launch(chosen, folder, jobs=jobs, whole=load_study(named))
+    outcome = launch(chosen, folder, jobs=jobs, whole=whole_study(named, chosen, folder))
     if outcome.signal is not None:
         raise KeyboardInterrupt
     write_results(folder, chosen.name)

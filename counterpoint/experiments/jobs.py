@@ -1,15 +1,15 @@
 """The jobs of a study: a run to be trained, or an evaluation of finished runs; each starts as one process."""
 
-import json
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import replace
+from difflib import get_close_matches
 from pathlib import Path
 
-from counterpoint.errors import RunError, unknown
+from counterpoint.errors import RunError
 from counterpoint.experiments.attempts import Attempts
 from counterpoint.experiments.cells import Cell, Measure, Study
-from counterpoint.experiments.states import Found, clear_debris, last_checkpoint, own_state
+from counterpoint.experiments.states import Found, clear_debris, failed_as_told, is_finished, last_checkpoint, own_state
 from counterpoint.files import partial_of
 from counterpoint.recipe import load_config
 from counterpoint.run_files import CONFIG, FAILURE
@@ -29,8 +29,9 @@ class Job(ABC):
 
     def found(self) -> Found:
         """Its state, with the number of attempts."""
+        is_running = self.attempts.is_running  # asked first, so that a job that ends in between is seen at its end
         found = self.own_state()
-        if self.attempts.is_running:
+        if is_running and found.state != "finished":
             found = replace(found, state="running", problem="")
         return replace(found, attempt=self.attempts.count or found.attempt)
 
@@ -114,8 +115,7 @@ class Evaluation(Job):
             return Found(state="finished")
         if not self.failure.is_file():
             return Found(state="absent")
-        told = json.loads(self.failure.read_text(encoding="utf-8"))
-        return Found(state="failed", attempt=int(told["attempt"]), problem=str(told["reason"]))
+        return failed_as_told(self.failure)
 
     def checkpoint(self) -> int:
         return -1
@@ -132,7 +132,7 @@ class Evaluation(Job):
         return self.clear()
 
     def unmet(self) -> list[str]:
-        return [name for name in self.measure.needs if own_state(self._folder / name).state != "finished"]
+        return [name for name in self.measure.needs if not is_finished(self._folder / name)]
 
     def _placed(self, argument: str) -> str:
         for name in {*self.measure.needs, self.measure.cell}:
@@ -157,5 +157,7 @@ def one_job(study: Study, folder: Path, name: str) -> Job:
     """The job of this name. Raises RunError if the study has none."""
     jobs = {job.name: job for job in jobs_of(study, folder, {})}
     if name not in jobs:
-        raise RunError(unknown(f"cell of {study.name}", name, jobs))
+        near = get_close_matches(name, jobs, n=1)
+        hint = f"did you mean {near[0]!r}? " if near else ""
+        raise RunError(f"unknown cell of {study.name} {name!r}; {hint}--status lists all {len(jobs)}")
     return jobs[name]

@@ -4,14 +4,22 @@ What is to be done is read from the directories of the runs each time. A job who
 started it, and is waited for; a finished one is never started again; a failed one only if that is asked for.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 
-from counterpoint.errors import ConfigError
+from counterpoint.errors import ConfigError, RunInUseError
 from counterpoint.experiments.cells import Study
-from counterpoint.experiments.folder import CELLS, place_told, refuse_foreign, taken, write_cells
+from counterpoint.experiments.folder import (
+    CELLS,
+    place_told,
+    read_cells,
+    refuse_foreign,
+    refuse_other,
+    taken,
+    write_cells,
+)
 from counterpoint.experiments.jobs import jobs_of, one_job
 from counterpoint.experiments.processes import Start, places, start_process
 from counterpoint.experiments.runner import Outcome, Rules, Runner, Silent, Watcher
@@ -66,20 +74,39 @@ def launch_one(
     name: str,
     *,
     rules: Rules = DEFAULTS,
+    whole: Callable[[], Study] | None = None,
     start: Start = start_process,
     watcher: Watcher | None = None,
 ) -> Outcome:
     """One job of a study, created or resumed beside others on other machines; it is left if somebody works on it.
 
-    Raises RunError as `launch` does, and if the study has no such job.
+    `whole` makes the study of which `study` is a part, for a folder that does not list its cells yet. Raises RunError
+    as `launch` does, and if the study has no such job.
     """
     job = one_job(study, folder, name)
     with place_told(folder):
         folder.mkdir(parents=True, exist_ok=True)
         refuse_foreign(replace(study, cells=tuple(cell for cell in study.cells if cell.name == name)), folder)
-        if not (folder / CELLS).is_file():
-            write_cells(study, folder)
+        refuse_other(study, folder)
+        if not _is_listed(name, folder):
+            _list_cells(folder, whole or (lambda: study))
         return Runner([job], places(1, ()), start, replace(rules, waits=False), watcher or Silent()).run()
+
+
+def _is_listed(name: str, folder: Path) -> bool:
+    """True if the folder's list of cells has the one that a job belongs to."""
+    if not (folder / CELLS).is_file():
+        return False
+    return any(cell.name == name.partition("/")[0] for cell in read_cells(folder).cells)
+
+
+def _list_cells(folder: Path, whole: Callable[[], Study]) -> None:
+    """The folder lists the cells; several tasks of an array may do that at the same time."""
+    try:
+        with taken(folder):
+            write_cells(whole(), folder)
+    except RunInUseError:  # by a runner, which writes its list when it begins and not later
+        write_cells(whole(), folder)
 
 
 def survey(study: Study, folder: Path) -> dict[str, Found]:

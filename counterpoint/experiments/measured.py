@@ -7,6 +7,7 @@ from statistics import fmean
 from typing import Any
 
 from counterpoint.errors import RunError
+from counterpoint.run_files import FAILURE
 
 FOLDER = "controls"
 TEAM = "team"
@@ -22,6 +23,8 @@ def controls_of(run: Path) -> dict[str, dict[str, Any]]:
     """
     found: dict[str, dict[str, Any]] = {}
     for file in sorted((run / FOLDER).glob("*.json")):
+        if file.name.endswith(f".{FAILURE}"):
+            continue  # it says why an evaluation failed
         try:
             found |= _controls(file.stem, json.loads(file.read_text(encoding="utf-8")))
         except (ValueError, KeyError, TypeError, AttributeError) as error:

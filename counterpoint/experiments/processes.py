@@ -120,7 +120,14 @@ def places(jobs: int | None, gpus: Sequence[str]) -> tuple[Place, ...]:
 
 
 class _InSession(subprocess.Popen[bytes]):
-    """A process that leads a session of its own."""
+    """A process that leads a session of its own; processes that it started are ended when it has ended."""
+
+    def poll(self) -> int | None:
+        if self.returncode is None:
+            with suppress(ChildProcessError):
+                if os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None:
+                    self.kill()  # before its number can be that of another: what it left would hold its locks
+        return super().poll()
 
     def kill(self) -> None:
         with suppress(ProcessLookupError, PermissionError):

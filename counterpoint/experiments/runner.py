@@ -185,10 +185,13 @@ class Runner:
                     break
 
     def _free_places(self) -> list[Place]:
-        """The places on which neither a process of this runner nor one that an earlier runner left is at work."""
-        taken = {started.place.number for started in self._mine}
-        taken |= {place for job in self._others if (place := job.attempts.last_place) is not None}
-        return [place for place in self.places if place.number not in taken]
+        """The places on which neither a process of this runner nor one that an earlier runner left is at work.
+
+        One that an earlier runner with more places left counts too: no more jobs run here than there are places.
+        """
+        taken = [started.place.number for started in self._mine]
+        taken += [place for job in self._others if (place := job.attempts.last_place) is not None]
+        return [place for place in self.places if place.number not in taken][: max(0, len(self.places) - len(taken))]
 
     def _next(self) -> Job | None:
         """The first job that waits for nothing; those that wait in vain are left."""
@@ -233,7 +236,11 @@ class Runner:
         arguments = job.arguments(place.threads)
         attempt = job.attempts.began(step=job.checkpoint(), place=place.number, asked=asked)
         command = Command(job=job.name, arguments=arguments, log=job.attempts.log, place=place, lock=lock)
-        process = self.start(command)
+        try:
+            process = self.start(command)
+        except OSError:
+            job.attempts.ended("stopped")  # the job is not to blame
+            raise
         self._mine.append(_Started(job, process, place, attempt, offset))
         self._found[job.name] = replace(found, state="running", attempt=attempt, problem="")
         return True
@@ -270,7 +277,7 @@ class Runner:
         elif started.is_told or (self._signals and code in _ENDED_BY_A_SIGNAL):
             self._leave([job], "interrupted")
             job.attempts.ended("stopped")
-        elif code == IN_USE or (found.state == "running" and code > 0):
+        elif code == IN_USE or (found.state == "running" and code >= 0):
             job.attempts.ended("in use")
             self._others.append(job)
         else:

@@ -25,6 +25,8 @@ SLURM = "slurm"
 CONTROLS = "controls"
 """The name of the array of the study's evaluations, which starts when the others have ended."""
 _DEFAULT = "default"
+_MOST = 1000
+"""Tasks of one array; SLURM takes no more unless its administrator has raised `MaxArraySize`."""
 T = TypeVar("T", bound=BaseModel)
 
 
@@ -76,13 +78,21 @@ def read_site(path: Path) -> Site:
         raise ConfigError(f"{path}: {error}") from None
     if wrong := [key for key in table if key not in (_DEFAULT, "groups")]:
         raise ConfigError(f"{path}: " + unknown("key", wrong[0], (_DEFAULT, "groups")))
-    default = table.get(_DEFAULT, {})
+    default = _table(table, _DEFAULT, path)
     groups = {}
-    for name, own in table.get("groups", {}).items():
+    for name in _table(table, "groups", path):
+        own = _table(table["groups"], name, path, "groups.")
         if name in (_DEFAULT, CONTROLS) or not re.fullmatch(r"[\w-]+", name):
             raise ConfigError(f"{path}: groups.{name}: choose another name, of letters, digits, _ and -")
         groups[name] = _read(Group, {**default, **own}, f"groups.{name}", path)
     return Site(_read(Resources, default, _DEFAULT, path), groups)
+
+
+def _table(table: Mapping[str, Any], name: str, path: Path, above: str = "") -> dict[str, Any]:
+    found = table.get(name, {})
+    if not isinstance(found, dict):
+        raise ConfigError(f"{path}: {above}{name} = {found!r}: a table is expected, [{above}{name}]")
+    return found
 
 
 def _read(kind: type[T], table: Mapping[str, Any], where: str, path: Path) -> T:
@@ -95,18 +105,24 @@ def _read(kind: type[T], table: Mapping[str, Any], where: str, path: Path) -> T:
 def write_arrays(study: Study, folder: Path, site: Site, named: str) -> list[str]:
     """`slurm/` in the study's folder has a script and a list per group. Returns the lines that submit them.
 
-    `named` is the study as the command line names it. Raises ConfigError for a label that no cell has, and RunError if
-    a list is there already and says something else.
+    A group of more than a thousand jobs is several arrays. `named` is the study as the command line names it. Raises
+    ConfigError for a label that no cell has, and RunError if a list is there already and says something else.
     """
-    lists = _lists(study, site)
+    arrays = {
+        group if len(names) <= _MOST else f"{group}.{number + 1}": (group, names[number * _MOST : (number + 1) * _MOST])
+        for group, names in _lists(study, site).items()
+        for number in range(-(-len(names) // _MOST))
+    }
     place = folder.resolve() / SLURM
     place.mkdir(parents=True, exist_ok=True)
     (folder / LOGS).mkdir(exist_ok=True)
-    for group, names in lists.items():
-        _freeze(place / f"{group}.cells", names)
+    _refuse_changed({place / f"{array}.cells": names for array, (_, names) in arrays.items()})
+    for array, (group, names) in arrays.items():
+        write_whole(place / f"{array}.cells", _lines(names))
         resources = site.groups.get(group, site.default)
-        write_whole(place / f"{group}.sbatch", _script(study.name, group, len(names), resources, folder, named))
-    return _submitted([group for group in lists if group != CONTROLS], CONTROLS in lists, place)
+        write_whole(place / f"{array}.sbatch", _script(study, array, len(names), resources, folder, named))
+    controls = [array for array, (group, _) in arrays.items() if group == CONTROLS]
+    return _submitted([array for array in arrays if array not in controls], controls, place)
 
 
 def _lists(study: Study, site: Site) -> dict[str, list[str]]:
@@ -123,23 +139,26 @@ def _lists(study: Study, site: Site) -> dict[str, list[str]]:
     return lists
 
 
-def _freeze(path: Path, names: Sequence[str]) -> None:
-    text = "".join(f"{name}\n" for name in names)
-    if not path.is_file():
-        write_whole(path, text)
-    elif path.read_text(encoding="utf-8") != text:
-        raise RunError(
-            f"{path} lists other cells than the study has now, and jobs in the queue count its lines: remove"
-            f" {path.parent} when none of them is left"
-        )
+def _refuse_changed(lists: Mapping[Path, Sequence[str]]) -> None:
+    """Raises RunError, before anything is written, if a list is there already and says something else."""
+    for path, names in lists.items():
+        if path.is_file() and path.read_text(encoding="utf-8") != _lines(names):
+            raise RunError(
+                f"{path} lists other cells than the study has now, and jobs in the queue count its lines: remove"
+                f" {path.parent} when none of them is left"
+            )
 
 
-def _script(study: str, group: str, count: int, resources: Resources, folder: Path, named: str) -> str:
+def _lines(names: Sequence[str]) -> str:
+    return "".join(f"{name}\n" for name in names)
+
+
+def _script(study: Study, array: str, count: int, resources: Resources, folder: Path, named: str) -> str:
     limit = f"%{resources.parallel}" if resources.parallel else ""
     options = {
-        "job-name": f"{study}-{group}",
+        "job-name": f"{study.name}-{array}",
         "array": f"1-{count}{limit}",
-        "output": str(folder.resolve() / LOGS / "slurm-%A_%a.out"),
+        "output": str(folder.resolve() / LOGS).replace("%", "%%") + "/slurm-%A_%a.out",
         "open-mode": "append",
         "signal": "B:TERM@120",
         "cpus-per-task": resources.cpus,
@@ -151,17 +170,18 @@ def _script(study: str, group: str, count: int, resources: Resources, folder: Pa
     }
     lines = [f"#SBATCH --{name}={_quoted(value)}" for name, value in options.items() if value]
     lines += ["#SBATCH --requeue", *(f"#SBATCH {option}" for option in resources.options)]
-    listed = shlex.quote(str(folder.resolve() / SLURM / f"{group}.cells"))
-    command = shlex.join(
-        [sys.executable, "-m", "counterpoint", "study", _absolute(named), "--out", str(folder.resolve())]
-    )
+    listed = shlex.quote(str(folder.resolve() / SLURM / f"{array}.cells"))
+    seeds = ",".join(map(str, study.seeds))
+    words = ["study", _absolute(named), "--seeds", seeds, "--out", str(folder.resolve())]
+    command = shlex.join([sys.executable, "-m", "counterpoint", *words])
     return "\n".join(
         [
             "#!/bin/bash",
             *lines,
-            "set -eu",
+            "set -e",
             f"cd {shlex.quote(str(Path.cwd()))}",
             *resources.setup,
+            "set -u  # after the lines above: modules and environments read variables that are not set",
             f'cell=$(sed -n "${{SLURM_ARRAY_TASK_ID}}p" {listed})',
             "# exec: the signal two minutes before the limit reaches the command, which saves its last step",
             f'exec {command} --cell "$cell"',
@@ -170,13 +190,13 @@ def _script(study: str, group: str, count: int, resources: Resources, folder: Pa
     )
 
 
-def _submitted(groups: Sequence[str], has_controls: bool, place: Path) -> list[str]:
-    scripts = {group: shlex.quote(str(place / f"{group}.sbatch")) for group in [*groups, CONTROLS]}
-    if not has_controls:
-        return [f"sbatch {scripts[group]}" for group in groups]
-    lines = [f"job{number}=$(sbatch --parsable {scripts[group]})" for number, group in enumerate(groups, start=1)]
-    after = ":".join(f"$job{number}" for number in range(1, len(groups) + 1))
-    return [*lines, f"sbatch --dependency=afterany:{after} {scripts[CONTROLS]}"]
+def _submitted(trained: Sequence[str], controls: Sequence[str], place: Path) -> list[str]:
+    scripts = {array: shlex.quote(str(place / f"{array}.sbatch")) for array in [*trained, *controls]}
+    if not controls:
+        return [f"sbatch {scripts[array]}" for array in trained]
+    lines = [f"job{number}=$(sbatch --parsable {scripts[array]})" for number, array in enumerate(trained, start=1)]
+    after = ":".join(f"$job{number}" for number in range(1, len(trained) + 1))
+    return [*lines, *(f"sbatch --dependency=afterany:{after} {scripts[array]}" for array in controls)]
 
 
 def _quoted(value: Any) -> str:

@@ -79,21 +79,35 @@ class Found:
 def state_of(path: Path) -> Found:
     """The run at `path`. Raises RunError if something that is no run is there."""
     if not path.is_dir():
-        if path.exists():
-            raise RunError(f"{path} is a file: the directory of a run is expected there")
+        _refuse_file(path)
         busy = is_locked(attempt_lock(path.parent, path.name))
         return Found(state="running" if busy else "absent")
-    if is_locked(path / LOCK) or is_locked(attempt_lock(path.parent, path.name)):
+    is_held = is_locked(attempt_lock(path.parent, path.name)) and not is_finished(path)
+    if is_held or is_locked(path / LOCK):
         return _progress(path, Found(state="running"))
     return own_state(path)
 
 
 def own_state(path: Path) -> Found:
     """As `state_of`, from the run directory without the lock that a study's runner holds for each attempt."""
-    if not path.is_dir():
-        return Found(state="absent")
-    found = _settled(path)
-    return found if found.state == "debris" else _progress(path, found)
+    _refuse_file(path)
+    try:
+        found = _settled(path) if path.is_dir() else Found(state="absent")
+    except FileNotFoundError:  # a process that failed removes what it made at this moment
+        found = Found(state="absent")
+    return found if found.state in ("absent", "debris") else _progress(path, found)
+
+
+def _refuse_file(path: Path) -> None:
+    """Raises RunError if there is something that is no directory."""
+    if os.path.lexists(path) and not path.is_dir():
+        what = "is a file" if path.exists() else "is a link to nothing"
+        raise RunError(f"{path} {what}: the directory of a run is expected there")
+
+
+def is_finished(path: Path) -> bool:
+    """True if a run at `path` is finished, and no process works on it: `own_state` without the progress."""
+    return (path / CONFIG).is_file() and (path / SUMMARY).is_file() and not is_locked(path / LOCK)
 
 
 def attempt_lock(folder: Path, name: str) -> Path:
@@ -101,14 +115,26 @@ def attempt_lock(folder: Path, name: str) -> Path:
     return folder / LOGS / f"{name}.lock"
 
 
+def failed_as_told(failure: Path) -> Found:
+    """A job that failed, as the file says that the runner left."""
+    told = _read(failure)
+    attempt = told.get("attempt")
+    return Found(
+        state="failed",
+        attempt=attempt if isinstance(attempt, int) else 0,
+        problem=str(told.get("reason", f"{failure.name} cannot be read")),
+    )
+
+
 def clear_debris(path: Path) -> None:
-    """The directory, which holds debris, is gone."""
+    """The directory, which holds debris, is gone; if it is a link to one, that is empty."""
     for entry in sorted(path.rglob("*"), reverse=True):
         if entry.is_dir() and not entry.is_symlink():
             entry.rmdir()
         else:
             entry.unlink()
-    path.rmdir()
+    if not path.is_symlink():
+        path.rmdir()
 
 
 def last_checkpoint(path: Path) -> int:
@@ -131,12 +157,7 @@ def _settled(path: Path) -> Found:
     if has_recipe and (path / SUMMARY).is_file():
         return Found(state="finished", problem=_stopped(path))
     if (path / FAILURE).is_file():
-        told = _read(path / FAILURE)
-        return Found(
-            state="failed",
-            attempt=int(told.get("attempt", 0)),
-            problem=str(told.get("reason", f"{FAILURE} cannot be read")),
-        )
+        return failed_as_told(path / FAILURE)
     if not has_recipe:
         _refuse_foreign(path)
         return Found(state="debris")
@@ -181,7 +202,7 @@ def _progress(path: Path, found: Found) -> Found:
 def _steps(path: Path) -> int | None:
     try:
         steps = tomllib.loads(path.read_text(encoding="utf-8"))["run"]["steps"]
-    except (OSError, ValueError, KeyError):
+    except (OSError, ValueError, KeyError, TypeError):
         return None
     return steps if isinstance(steps, int) else None
 

@@ -1,7 +1,7 @@
 """The jobs of a study as a table: live on a terminal, one line per change where the output goes to a file."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from counterpoint.experiments.states import Found, State
@@ -13,6 +13,11 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 HEAD = ("cell", "state", "step", "validation", "s/step", "left", "last step", "attempt", "warning or problem")
+_GO_FIRST = (7, 6, 4, 3, 5)
+"""The columns that a narrow terminal does not get, in the order in which they go."""
+_REMARK = 30
+"""Characters that a remark has at least; a longer one takes several lines."""
+_GAP = 2
 _ORDER: tuple[State, ...] = ("running", "failed", "interrupted", "debris", "absent", "finished")
 """The states as a live table shows them that is longer than the screen: what goes on first."""
 _SIGNS = {"running": "cyan", "failed": "red", "finished": "green", "interrupted": "yellow", "debris": "yellow"}
@@ -30,7 +35,7 @@ def row(name: str, found: Found) -> tuple[str, ...]:
         clock(found.left) if running and found.left is not None else "-",
         f"{clock(found.age)} ago" if running and found.age is not None else "-",
         str(found.attempt or "-"),
-        found.problem or found.warning or "-",
+        "".join(sign if sign.isprintable() else " " for sign in found.problem or found.warning) or "-",
     )
 
 
@@ -40,8 +45,11 @@ def total(found: Mapping[str, Found]) -> str:
     return ", ".join(f"{counts[state]} {state}" for state in reversed(_ORDER) if counts[state]) or "no cells"
 
 
-def table_of(found: Mapping[str, Found], most: int | None = None) -> "Table":
-    """The table; of more than `most` jobs, those that a person would look at first, and how many are not shown."""
+def table_of(found: Mapping[str, Found], most: int | None = None, width: int = 1000) -> "Table":
+    """The table; of more than `most` jobs, those that a person would look at first, and how many are not shown.
+
+    In `width` characters that are too few for all columns, some are left out.
+    """
     from rich.table import Table
     from rich.text import Text
 
@@ -50,22 +58,36 @@ def table_of(found: Mapping[str, Found], most: int | None = None) -> "Table":
         names = sorted(names, key=lambda name: _ORDER.index(found[name].state))[:most]
         names = [name for name in found if name in set(names)]
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for head in HEAD:
-        table.add_column(head, no_wrap=head != HEAD[-1], overflow="ellipsis")
-    for name in names:
-        cells = [Text(cell) for cell in row(name, found[name])]
+    rows = {name: row(name, found[name]) for name in names}
+    columns = _fitting([HEAD, *rows.values()], width)
+    for place in columns:
+        table.add_column(HEAD[place], no_wrap=0 < place < len(HEAD) - 1, overflow="fold")
+    for name, told in rows.items():
+        cells = [Text(cell) for cell in told]
         cells[1].stylize(_SIGNS.get(found[name].state, ""))
-        table.add_row(*cells)
+        table.add_row(*(cells[place] for place in columns))
     rest = len(found) - len(names)
     table.caption = total(found) + (f"; {rest} are not shown" if rest else "")
     table.caption_justify = "left"
     return table
 
 
+def _fitting(rows: Sequence[tuple[str, ...]], width: int) -> list[int]:
+    """The columns that fit beside each other; cell, state, step and remark stay in any case."""
+    widths = [max(len(one[place]) for one in rows) for place in range(len(HEAD))]
+    widths[-1] = min(widths[-1], _REMARK)
+    columns = list(range(len(HEAD)))
+    for place in _GO_FIRST:
+        if sum(widths[one] + _GAP for one in columns) - _GAP <= width:
+            break
+        columns.remove(place)
+    return columns
+
+
 def print_table(found: Mapping[str, Found], console: "Console") -> None:
     """The table, once; with columns separated by two spaces where the output goes to a file."""
     if console.is_terminal:
-        console.print(table_of(found))
+        console.print(table_of(found, width=console.width))
         return
     rows = [HEAD, *(row(name, one) for name, one in found.items())]
     widths = [max(len(one[place]) for one in rows) for place in range(len(HEAD))]
@@ -84,7 +106,7 @@ class Shown:
         self._last: dict[str, tuple[str, ...]] = {}
 
     def __enter__(self) -> "Shown":
-        if self._console.is_terminal:
+        if self._console.is_terminal and not self._console.is_dumb_terminal:
             from rich.live import Live
 
             self._live = Live(console=self._console, auto_refresh=False)
@@ -102,7 +124,8 @@ class Shown:
     def show(self, found: Mapping[str, Found]) -> None:
         """The table is as it is now, or each change of a state, a step or an attempt has a line."""
         if self._live is not None:
-            self._live.update(table_of(found, max(5, self._console.height - 6)), refresh=True)
+            screen = self._console.size
+            self._live.update(table_of(found, max(5, screen.height - 6), screen.width), refresh=True)
             return
         for name, one in found.items():
             cells = row(name, one)
