@@ -113,8 +113,10 @@ def test_methods_that_differ_by_less_than_the_margin_are_alike():
 def test_what_cannot_be_told_comes_with_what_such_a_study_would_find():
     found = compare_methods(*sides(0.0, seeds=(3, 3), spread=0.4))
     assert found.verdict == "cannot tell"
+    assert found.visible == pytest.approx(found.estimate.visible)
     assert found.sentence.endswith(
-        f"; {100 * found.estimate.visible:.1f} points would be found in 80 % of such studies"
+        f"; {100 * found.visible:.1f} points would be found in 80 % of such studies, 3 points with about"
+        f" {found.needed.seeds} seeds"
     )
 
 
@@ -280,7 +282,7 @@ def test_a_level_has_an_interval_over_seeds_and_tasks_or_over_tasks_alone():
     change = level(isolated.values[:1] - 0.5, difference=True)
     assert change.shown == pytest.approx(paired_interval((isolated.values[0] - 0.5).tolist())[:3])
     every = level(np.ones((3, 10)), difference=False)
-    assert every.words == "100.0 [72.2, 100.0] (3 seeds, 10 tasks)"
+    assert every.words == "100.0 [72.2, 100.0] (3 seeds, an interval over 10 tasks alone)"
     for empty in (np.zeros((0, 4)), np.zeros((3, 0))):
         with pytest.raises(RunError, match="nothing to average"):
             level(empty, difference=False)

@@ -14,7 +14,7 @@ from counterpoint.analysis.milestones import MilestoneRows, Row, milestones_of, 
 from counterpoint.analysis.signatures import examine
 from counterpoint.errors import CounterpointError, RunError
 from counterpoint.experiments.collected import Collected, RunRecord
-from counterpoint.experiments.collected_files import METRICS, OUTCOMES, RUNS, frame_of, is_collected
+from counterpoint.experiments.collected_files import METRICS, OUTCOMES, RUNS, check_outcomes, frame_of, is_collected
 from counterpoint.experiments.collected_files import read as read
 from counterpoint.experiments.collected_files import write as write
 from counterpoint.experiments.folder import CELLS, read_cells
@@ -23,7 +23,7 @@ from counterpoint.experiments.measured import controls_of
 from counterpoint.experiments.states import state_of
 from counterpoint.files import lacks
 from counterpoint.run import Run
-from counterpoint.run_files import is_run, is_unfinished
+from counterpoint.run_files import EVALUATIONS, is_run, is_unfinished
 
 if TYPE_CHECKING:
     import polars as pl
@@ -162,9 +162,11 @@ def _collected(place: _Place) -> _Part:
         found = milestones_of(evaluations, final)
         if found is not None:
             record = _finished(record, run, evaluations, final, found)
+        outcomes = frame_of(OUTCOMES, [] if found is None else list(_outcome_rows(record.run, found)))
+        check_outcomes(place.path / EVALUATIONS, outcomes)
         return _Part(
             record=record,
-            outcomes=frame_of(OUTCOMES, [] if found is None else list(_outcome_rows(record.run, found))),
+            outcomes=outcomes,
             metrics=frame_of(METRICS, list(_metric_rows(record.run, run, evaluations))),
         )
     except RunError:
