@@ -200,6 +200,10 @@ class Calibration(_Data):
         if not there:
             return Reading((), f"no diagnostic in the study {self.study} has the roles and slots of this run")
         told = [(entry, value) for entry, value in there if (entry.auc or 0.0) >= LEAST_AUC]
+        if not any(entry.above.fell + entry.below.fell for entry, _ in there):
+            return Reading((), f"no run of the study {self.study} with these roles and policies fell later")
+        if all(entry.auc is None for entry, _ in there):
+            return Reading((), f"the study {self.study} has too few cells to say which diagnostic tells runs apart")
         if not told:
             return Reading((), f"no diagnostic told runs that fell later from others in the study {self.study}")
         many = [(entry, value) for entry, value in told if entry.side(value).told >= FLOOR]

@@ -155,5 +155,7 @@ def check_outcomes(file: Path, outcomes: "pl.DataFrame") -> None:
     wrong = [value for value in outcomes["value"].unique() if value is None or not 0.0 <= value <= 1.0 + _ROUNDING]
     if wrong:
         raise RunError(f"{file} is damaged: it has the value {wrong[0]}; allowed: 0 to 1")
+    if outcomes["task"].null_count():
+        raise RunError(f"{file} is damaged: it has an outcome without a task")
     if outcomes.select("run", "milestone", "role", "task").is_duplicated().any():
         raise RunError(f"{file} is damaged: it has an outcome twice")

@@ -151,7 +151,7 @@ def _corrected(
 
 def _rate_of(group: Group) -> Rate:
     lost: list[Fell | None] = [None] * (group.planned - len(group.runs))
-    return rate_of([*(run.fell for run in group.runs), *lost])
+    return rate_of([*(run.fell or "cannot tell" for run in group.runs), *lost])
 
 
 def _paired_falls(blocks: Sequence[Block]) -> McNemar | None:
@@ -254,6 +254,9 @@ def _about(group: Group) -> Iterator[str]:
     for run in group.missing:
         state = "was not evaluated after its base" if run.state == "finished" else f"is {run.state}"
         yield f"{run.run} {state}, and left out of {group.name}"
+    fell = sum(run.fell == "fell" for run in group.runs)
+    if 0 < fell < len(group.runs):
+        yield f"{fell} of {len(group.runs)} runs of {group.name} fell: what it kept is a mean of two kinds of runs"
     stopped = [run for run in group.runs if run.stopped]
     if stopped:
         end = "" if len(stopped) == len(group.runs) else "; its terminal accuracy is that of the others"

@@ -27,7 +27,7 @@ _OTHERS = (
 )
 _AMOUNTS = {"peak": "at the peak", "kept": "at the end, over the base"}
 _ROW = 22
-_WIDEST = 150
+_WIDEST = 165
 """Characters of a line of the title."""
 _MOST_NOTES = 8
 
