@@ -202,9 +202,13 @@ class Calibration(_Data):
         told = [(entry, value) for entry, value in there if (entry.auc or 0.0) >= LEAST_AUC]
         sides = [side for entry, _ in there for side in (entry.above, entry.below)]
         if not any(side.fell for side in sides):
-            return Reading((), f"no run of the study {self.study} with these roles and policies fell later")
+            return Reading(
+                (), f"no run of the study {self.study} with these roles and policies is known to have fallen later"
+            )
         if all(side.fell == side.told for side in sides):
-            return Reading((), f"every run of the study {self.study} with these roles and policies fell later")
+            return Reading(
+                (), f"all runs of the study {self.study} with these roles and policies that can be told fell later"
+            )
         if all(entry.auc is None for entry, _ in there):
             return Reading((), f"the study {self.study} has too few cells to say which diagnostic tells runs apart")
         if not told:
