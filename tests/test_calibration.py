@@ -124,7 +124,15 @@ def test_a_study_in_which_all_runs_end_alike_tells_nothing_apart(fate):
     assert made.entries[0].auc is None
     assert made.entries[0].above.fell == (11 if fate == "fell" else 0)
     found = made.read_against("voting", "isolated", amplified(2.6))
-    assert found == ((), "no diagnostic told runs that fell later from others in the study s")
+    own = "of the study s with these roles and policies"
+    told = f"all runs {own} that can be told fell later"
+    assert found == ((), told if fate == "fell" else f"no run {own} is known to have fallen later")
+
+
+def test_a_study_of_one_cell_is_said_to_be_too_small():
+    made = calibrate("s", [replace(one, cell="only") for one in study()], [10])
+    found = made.read_against("voting", "isolated", amplified(2.6))
+    assert found == ((), "the study s has too few cells to say which diagnostic tells runs apart")
 
 
 def test_an_empty_study_is_a_calibration_that_says_nothing(tmp_path):

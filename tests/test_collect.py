@@ -180,6 +180,8 @@ def test_values_that_no_run_could_have_are_refused(collected, tmp_path):
         (pl.lit(float("nan")).alias("value"), "it has the value nan"),
         (pl.lit("middle").alias("milestone"), "it has the milestone 'middle'"),
         (pl.lit("t000").alias("task"), "it has an outcome twice"),
+        (pl.lit(5.0).alias("value"), "it has the value 5.0; allowed: 0 to 1"),
+        (pl.lit(None, pl.String).alias("task"), "it has an outcome without a task"),
     ):
         write(collected, tmp_path)
         collected.outcomes.with_columns(change).write_parquet(tmp_path / "outcomes.parquet")
@@ -276,7 +278,7 @@ def test_what_is_no_run_is_named_with_what_it_lacks(tmp_path):
 def test_a_damaged_run_is_named(six, tmp_path):
     shutil.copytree(six[0], tmp_path / "run")
     (tmp_path / "run" / "evaluations.jsonl").write_text('{"step": 0}\n', encoding="utf-8")
-    with pytest.raises(RunError, match=r"run cannot be collected: KeyError: 'split'"):
+    with pytest.raises(RunError, match=r"run cannot be collected: KeyError: 'accuracy'"):
         collect([tmp_path / "run"])
 
 
@@ -358,3 +360,23 @@ def test_what_cannot_be_compared_is_refused_in_one_line(collected, tmp_path):
         matrix(collected, [collected.runs[0], collected.runs[3]], "peak")
     with pytest.raises(RunError, match="no test task has an outcome of the role nobody in all of: isolated-s0"):
         matrix(collected, collected.runs[:1], "peak", "nobody")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"accuracy": None}, "run cannot be collected: TypeError"),
+        ({"accuracy": float("nan")}, "evaluations.jsonl is damaged: the accuracy at step 0 is not a number"),
+        ({"outcomes": {"t000": [float("nan")]}}, "evaluations.jsonl is damaged: it has the value nan"),
+        ({"outcomes": {"t000": [5.0]}}, "it has the value 5.0; allowed: 0 to 1"),
+        ({"outcomes": {"t000": [None]}}, "run cannot be collected: TypeError"),
+        (None, "evaluations.jsonl is damaged: it ends within a line, although the run is finished"),
+    ],
+)
+def test_evaluations_that_would_change_the_result_unseen_are_refused(six, tmp_path, change, message):
+    file = shutil.copytree(six[0], tmp_path / "run") / "evaluations.jsonl"
+    rows = [json.dumps({**row, **(change or {})}) + "\n" for row in read_rows(file)]
+    file.write_text("".join(rows)[: None if change else -40], encoding="utf-8")
+    with pytest.raises(RunError) as found:
+        collect([tmp_path / "run"])
+    assert message in str(found.value)

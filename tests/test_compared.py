@@ -3,7 +3,9 @@
 import csv
 import io
 import json
+import re
 import shutil
+from dataclasses import replace
 from math import sqrt
 
 import numpy as np
@@ -14,10 +16,13 @@ from scipy.stats import t as student
 
 from counterpoint.errors import ConfigError, RunError
 from counterpoint.experiments.collect import collect, write
+from counterpoint.experiments.collected import Collected, RunRecord
+from counterpoint.experiments.collected_files import frame_of
+from counterpoint.experiments.compare import compare_runs
 from counterpoint.experiments.comparing import compare_paths
 from counterpoint.files import read_rows
 from counterpoint.reports.compared_table import comma_separated, markdown
-from counterpoint.reports.comparison import comparison, marks_of
+from counterpoint.reports.comparison import comparison, marks_of, save_comparison
 
 
 @pytest.fixture(scope="module")
@@ -380,3 +385,89 @@ def test_a_peak_that_is_the_base_is_told(tmp_path):
     assert notes == [
         "the peak of 1 of 1 run of isolated is the base: no later evaluation was better on the validation split"
     ]
+
+
+def made(groups, *, tasks=64, seeds=range(5), **more):
+    """Collected runs without files: `groups` has, for each name, the accuracies at base, peak and end."""
+    runs, rows = [], []
+    for place, (name, course) in enumerate(groups.items()):
+        for seed in seeds:
+            chance = np.random.default_rng([place, seed])
+            own = {"labels": {"arm": name}, "state": "finished", "peak_step": 2, "fell": "held", **more}
+            runs.append(RunRecord(run=f"{name}-s{seed}", path=f"{name}-s{seed}", seed=seed, **own))
+            for milestone, accuracy in zip(("base", "peak", "terminal"), course, strict=True):
+                right = (chance.random(tasks) < accuracy).astype(float)
+                rows += [(runs[-1].run, milestone, None, f"t{one}", float(value), 1) for one, value in enumerate(right)]
+    return Collected(runs=tuple(runs), outcomes=frame_of("outcomes.parquet", rows), metrics=frame_of("x", []))
+
+
+def test_arms_without_any_spread_say_that_their_interval_is_over_tasks_alone():
+    found = compare_runs(made({"shared": (0, 1, 1), "isolated": (0, 1, 1)}))
+    assert (
+        "0.0 points [-4.2, 4.2] (5 paired seeds without any spread, an interval over 64 tasks alone)"
+        in (found.sentences[0])
+    )
+    assert found.frame()["over_seeds"].to_list() == [False, False]
+    assert "95 % intervals over tasks alone; alike within 3 points" in markdown(found)
+
+
+def test_no_interval_has_an_end_that_no_difference_can_have():
+    found = compare_runs(made({"shared": (0.3, 0.5, 0.4), "isolated": (0.5, 0.5, 0.5)}, tasks=2, seeds=(0, 1)))
+    for one, bound in zip(found.team, (1.0, 2.0), strict=True):
+        assert max(map(abs, one.found.shown)) <= bound
+    assert found.team[0].found.estimate.high > 1.0
+    assert "no difference that there can be would be found in 80 % of such studies" in found.sentences[0]
+
+
+def test_a_group_in_which_some_runs_fell_is_said_to_be_one():
+    plain = made({"shared": (0.3, 0.6, 0.6), "isolated": (0.3, 0.6, 0.6)})
+    runs = tuple(replace(run, fell="fell") if run.run == "shared-s2" else run for run in plain.runs)
+    warnings = compare_runs(replace(plain, runs=runs)).warnings
+    assert "1 of 5 runs of shared fell: what it kept is a mean of two kinds of runs" in warnings
+    assert not any("two kinds" in warning for warning in compare_runs(plain).warnings)
+
+
+def test_names_made_to_hurt_are_text_in_every_form(tmp_path):
+    hostile = "a|b <script>x</script>\n\x1b[31m\u202e"
+    found = compare_runs(made({"shared": (0.3, 0.6, 0.6), hostile: (0.3, 0.6, 0.6)}))
+    assert all(text.isprintable() for text in (*found.sentences, *found.warnings))
+    told = markdown(found)
+    assert "<script>" not in told
+    table = [line.replace("\\|", "") for line in told.splitlines() if line.startswith("|")]
+    assert {line.count("|") for line in table} == {4, 6}
+    names = {row["group"] for row in csv.DictReader(io.StringIO(comma_separated(found)))}
+    assert names == {"shared", "a|b <script>x</script> [31m"}
+    save_comparison(found, tmp_path / "x.svg")
+    assert "<script" not in (tmp_path / "x.svg").read_text(encoding="utf-8")
+
+
+def test_the_axis_of_the_picture_goes_beyond_every_interval(found):
+    drawn = json.dumps(comparison(found).to_dict())
+    (low, high) = json.loads(re.search(r'"domain": (\[-?[0-9.]+, [0-9.]+\])', drawn)[1])
+    ends = [100 * end for one in found.differences for end in one.found.shown[1:]]
+    assert low < min(ends) < max(ends) < high
+
+
+def test_many_groups_have_different_marks_and_are_warned_about_by_pair():
+    groups = {f"g{place}": (0.3, 0.6, 0.6) for place in range(12)}
+    assert len(set(marks_of([*groups, "shared", "isolated"]).values())) == 14
+    told = compare_runs(made({**groups, "g1": (0.3, 0.9, 0.1)}, tasks=40))
+    assert all(" - " in warning for warning in told.warnings if "unlike the rest" in warning)
+    assert re.fullmatch(
+        r"at the peak: of 66 comparisons .*; 3 points would be found with about \d+ to \d+ seeds", told.sentences[0]
+    )
+
+
+def test_a_difference_that_depends_on_another_axis_is_said():
+    groups = {
+        (flow, own): (0.3, 0.6 + 0.3 * own * (flow == "debate"), 0.6) for flow in ("voting", "debate") for own in (0, 1)
+    }
+    plain = made({f"{flow}-{own}": course for (flow, own), course in groups.items()}, tasks=256)
+    runs = tuple(
+        replace(run, labels=dict(zip(("workflow", "sharing"), run.labels["arm"].split("-"), strict=True)))
+        for run in plain.runs
+    )
+    found = compare_runs(replace(plain, runs=runs), by="sharing")
+    assert [one for one in found.sentences if "depends on workflow: +" in one and one.endswith("from voting to debate")]
+    assert found.as_dict()["paired_falls"]["neither"] == 10
+    assert found.as_dict()["falls"][0]["at_most"] == pytest.approx(1 - 0.05**0.2)

@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,8 @@ from counterpoint.analysis.comparison import (
 )
 from counterpoint.analysis.contrast import contrast, estimate
 from counterpoint.analysis.intervals import Interval, interval, paired_interval
+from counterpoint.analysis.outliers import points, unlike_warning
+from counterpoint.analysis.power import power
 from counterpoint.errors import ConfigError, RunError
 
 WIDE = Interval(0.0, -1.0, 1.0, 256)
@@ -113,8 +116,10 @@ def test_methods_that_differ_by_less_than_the_margin_are_alike():
 def test_what_cannot_be_told_comes_with_what_such_a_study_would_find():
     found = compare_methods(*sides(0.0, seeds=(3, 3), spread=0.4))
     assert found.verdict == "cannot tell"
+    assert found.visible == pytest.approx(found.estimate.visible)
     assert found.sentence.endswith(
-        f"; {100 * found.estimate.visible:.1f} points would be found in 80 % of such studies"
+        f"; {100 * found.visible:.1f} points would be found in 80 % of such studies, 3 points with about"
+        f" {found.needed.seeds} seeds"
     )
 
 
@@ -280,7 +285,7 @@ def test_a_level_has_an_interval_over_seeds_and_tasks_or_over_tasks_alone():
     change = level(isolated.values[:1] - 0.5, difference=True)
     assert change.shown == pytest.approx(paired_interval((isolated.values[0] - 0.5).tolist())[:3])
     every = level(np.ones((3, 10)), difference=False)
-    assert every.words == "100.0 [72.2, 100.0] (3 seeds, 10 tasks)"
+    assert every.words == "100.0 [72.2, 100.0] (3 seeds, an interval over 10 tasks alone)"
     for empty in (np.zeros((0, 4)), np.zeros((3, 0))):
         with pytest.raises(RunError, match="nothing to average"):
             level(empty, difference=False)
@@ -299,3 +304,36 @@ def test_the_page_of_statistics_shows_the_verdict_that_its_code_prints(capsys):
     code, shown = (re.findall(rf"```{kind}\n(.*?)```", page, flags=re.DOTALL) for kind in ("python", "text"))
     exec(code[0], {})
     assert capsys.readouterr().out == shown[0]
+
+
+def test_a_verdict_that_the_tasks_alone_take_away_says_so():
+    values = np.array(
+        [[1, 1, 0, 0, 1], [1, 0, 0, 1, 1], [1, 1, 0, 0, 1], [1, 1, 0, 1, 0], [1, 1, 1, 0, 0]], dtype=float
+    )
+    one = Side(name="a", seeds=(0, 1, 2, 3, 4), values=values)
+    found = compare_methods(one, Side(name="b", seeds=one.seeds, values=np.zeros((5, 5))))
+    low, high = found.tasks_alone.low, found.tasks_alone.high
+    assert found.shown[1] > 0.0 > low
+    assert found.sentence.startswith(
+        f"cannot tell, because over the 5 tasks alone it is [{100 * low:.1f}, {100 * high:.1f}]: a minus b is 60.0"
+    )
+
+
+def test_the_seeds_that_are_said_to_be_needed_find_the_margin():
+    found = compare_methods(*sides(0.0, seeds=(3, 3), spread=0.4))
+    seeds, corrected = found.needed.seeds, replace(found, comparisons=6)
+    assert (
+        power(found.variances, found.margin, seeds, 256) >= 0.8 > power(found.variances, found.margin, seeds - 1, 256)
+    )
+    assert corrected.needed.seeds > seeds
+    assert corrected.visible > found.visible
+    assert f"about {seeds} seeds" in found.sentence
+    assert replace(found, margin=0.0).sentence.endswith("of such studies")
+
+
+def test_runs_that_are_alike_in_being_unlike_the_rest_are_named_together():
+    warning = unlike_warning(np.array([0.0, -0.3, 0.001, -0.31, 0.002]), (5, 6, 7, 8, 9))
+    assert warning.startswith(
+        "the differences with seeds 6 and 8 are unlike the rest (-31.0 to -30.0, the others 0.0 to 0.2)"
+    )
+    assert points(-0.0001) == "0.0"

@@ -200,6 +200,17 @@ class Calibration(_Data):
         if not there:
             return Reading((), f"no diagnostic in the study {self.study} has the roles and slots of this run")
         told = [(entry, value) for entry, value in there if (entry.auc or 0.0) >= LEAST_AUC]
+        sides = [side for entry, _ in there for side in (entry.above, entry.below)]
+        if not any(side.fell for side in sides):
+            return Reading(
+                (), f"no run of the study {self.study} with these roles and policies is known to have fallen later"
+            )
+        if all(side.fell == side.told for side in sides):
+            return Reading(
+                (), f"all runs of the study {self.study} with these roles and policies that can be told fell later"
+            )
+        if all(entry.auc is None for entry, _ in there):
+            return Reading((), f"the study {self.study} has too few cells to say which diagnostic tells runs apart")
         if not told:
             return Reading((), f"no diagnostic told runs that fell later from others in the study {self.study}")
         many = [(entry, value) for entry, value in told if entry.side(value).told >= FLOOR]

@@ -9,10 +9,23 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 import numpy as np
-from scipy.stats import median_abs_deviation, skew
+from scipy.stats import t as student
 
-from counterpoint.analysis.contrast import CONFIDENCE, ROUNDING, Estimate, Outcomes, Part, check, contrast, over_tasks
+from counterpoint.analysis.contrast import (
+    CONFIDENCE,
+    POWER,
+    ROUNDING,
+    Estimate,
+    Outcomes,
+    Part,
+    check,
+    contrast,
+    over_tasks,
+)
 from counterpoint.analysis.intervals import Interval, interval
+from counterpoint.analysis.outliers import points, unlike_warning
+from counterpoint.analysis.outliers import unlike_the_rest as unlike_the_rest
+from counterpoint.analysis.power import Components, Needed, components, needed
 from counterpoint.errors import ConfigError, RunError
 
 Verdict = Literal["ahead", "alike", "cannot tell"]
@@ -24,13 +37,6 @@ LEFT_OUT = 0.05
 """The largest fraction of tasks that may be left out of a comparison without a warning."""
 PAIRED = 0.8
 """The smallest fraction of the seeds of the larger side that both must have to be paired."""
-FEWEST = 5
-"""Runs from which one of them can be called unlike the rest."""
-LEAST = 0.05
-"""The distance from the median from which a run can be: that of a fall."""
-SKEWED = 1.0
-FAR = 4.0
-"""Median absolute deviations, scaled to the standard deviation of a normal distribution."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,13 +69,48 @@ class MethodComparison:
     margin: float
     verdict: Verdict
     reasons: tuple[str, ...]
-    """Why the verdict is at most "cannot tell", whatever the interval."""
+    """Why the verdict is "cannot tell", where the interval alone does not say it."""
     warnings: tuple[str, ...]
+    variances: Components | None = None
+    """Those of one seed and one task; None if a side has one seed, or two parts have different numbers of seeds."""
+    comparisons: int = 1
+    """The number of comparisons for which it is corrected."""
+    bound: float = 2.0
+    """The largest difference that there can be: 1 of accuracies, 2 of gains."""
+
+    @property
+    def over_seeds(self) -> bool:
+        """True if the interval is over seeds and tasks."""
+        return _varies(self.estimate)
 
     @property
     def shown(self) -> tuple[float, float, float]:
-        """Value, low and high: over seeds and tasks or, with one seed or without any spread, over tasks alone."""
-        return _shown(self.estimate, self.tasks_alone)
+        """Value, low and high: over seeds and tasks or, with one seed or without any spread, over tasks alone.
+
+        Ends that no difference can have are cut off.
+        """
+        return _shown(self.estimate, self.tasks_alone, self.bound)
+
+    @property
+    def visible(self) -> float | None:
+        """The smallest true difference that is found in 80 % of such studies, after the correction; None if unknown."""
+        if self.estimate is None or not self.over_seeds:
+            return None
+        freedom = self.estimate.freedom
+        reach = student.ppf(0.5 + self._confidence / 2, freedom) + student.ppf(POWER, freedom)
+        return float(reach * self.estimate.error)
+
+    @property
+    def needed(self) -> Needed | None:
+        """The seeds, or else the tasks, that find a difference of the margin in 80 % of studies; None if unknown."""
+        if self.variances is None or not self.margin or not self.over_seeds:
+            return None
+        return needed(self.variances, self.margin, min(self.seeds), self.tasks, self._confidence)
+
+    @property
+    def _confidence(self) -> float:
+        """That of one comparison where the correction is strictest."""
+        return 1.0 - (1.0 - CONFIDENCE) / self.comparisons
 
     @property
     def leader(self) -> str:
@@ -85,23 +126,35 @@ class MethodComparison:
     @property
     def sentence(self) -> str:
         """The verdict with its numbers, in points of accuracy."""
-        value, low, high = (100 * number for number in self.shown)
+        value, low, high = self.shown
         if self.verdict == "ahead" and value < 0:
             value, low, high = -value, -high, -low
-        numbers = f"{value:.1f} points [{low:.1f}, {high:.1f}]"
+        numbers = f"{points(value)} points [{points(low)}, {points(high)}]"
         if self.verdict == "ahead":
-            small = f", less than the margin of {_margin(self.margin)}" if self.small else ""
+            small = f", less than the margin of {in_points(self.margin)}" if self.small else ""
             return f"{self.leader} is ahead by {numbers}{small} ({self.base})"
         difference = f"{self.one} minus {self.other} is {numbers} ({self.base})"
         if self.verdict == "alike":
-            return f"{self.one} and {self.other} are alike within {_margin(self.margin)}: {difference}"
+            return f"{self.one} and {self.other} are alike within {in_points(self.margin)}: {difference}"
         why = f", because {' and '.join(self.reasons)}" if self.reasons else ""
-        visible = (
-            f"; {100 * self.estimate.visible:.1f} points would be found in 80 % of such studies"
-            if self.estimate is not None and self.estimate.error > 0
-            else ""
-        )
-        return f"cannot tell{why}: {difference}{visible}"
+        return f"cannot tell{why}: {difference}{self._power}"
+
+    @property
+    def _power(self) -> str:
+        """The difference that such studies find, and the size of those that find the margin, in words."""
+        visible = self.visible
+        if visible is None:
+            return ""
+        if visible > self.bound:
+            return "; no difference that there can be would be found in 80 % of such studies"
+        told = f"; {points(visible)} points would be found in 80 % of such studies"
+        size, margin = self.needed, in_points(self.margin)
+        if size is None or visible <= self.margin:
+            return told
+        if size.seeds is not None:
+            return f"{told}, {margin} with about {size.seeds} seeds"
+        more = "" if size.tasks is None else f", but on about {_rounded(size.tasks)}"
+        return f"{told}, {margin} with no number of seeds on {_count(self.tasks, 'task')}{more}"
 
     @property
     def base(self) -> str:
@@ -110,6 +163,9 @@ class MethodComparison:
         if self.estimate is None:
             seeds = _count(one, "seed") if one == other else f"{one} and {other} seeds"
             return f"{seeds}, an interval over {_count(self.tasks, 'task')} alone"
+        if not self.over_seeds:
+            pairs = f"{one} paired" if self.paired else f"{one} and {other}"
+            return f"{pairs} seeds without any spread, an interval over {_count(self.tasks, 'task')} alone"
         pairs = f"{one} paired seeds" if self.paired else f"{one} and {other} seeds, not paired"
         return f"{pairs}, {self.tasks} tasks"
 
@@ -120,6 +176,8 @@ class MethodComparison:
             "tasks_alone": self.tasks_alone._asdict(),
             "leader": self.leader,
             "small": self.small,
+            "visible": self.visible,
+            "needed": None if self.needed is None else asdict(self.needed),
             "sentence": self.sentence,
         }
 
@@ -135,26 +193,38 @@ class Level:
     seeds: int
 
     @property
+    def over_seeds(self) -> bool:
+        """True if the interval is over seeds and tasks."""
+        return _varies(self.estimate)
+
+    @property
     def shown(self) -> tuple[float, float, float]:
         """Value, low and high: over seeds and tasks or, with one seed or without any spread, over tasks alone."""
-        return _shown(self.estimate, self.tasks_alone)
+        return _shown(self.estimate, self.tasks_alone, 1.0)
 
     @property
     def words(self) -> str:
         """The value with its interval, in percent, and the numbers of seeds and tasks on which it is based."""
-        value, low, high = (100 * number for number in self.shown)
+        value, low, high = map(points, self.shown)
         tasks = _count(self.tasks_alone.n, "task")
-        base = f"an interval over {tasks} alone" if self.estimate is None else tasks
-        return f"{value:.1f} [{low:.1f}, {high:.1f}] ({_count(self.seeds, 'seed')}, {base})"
+        base = tasks if self.over_seeds else f"an interval over {tasks} alone"
+        return f"{value} [{low}, {high}] ({_count(self.seeds, 'seed')}, {base})"
 
 
 def compare_methods(
-    one: Side, other: Side, *, left_out: int = 0, margin: float = MARGIN, confidence: float = CONFIDENCE
+    one: Side,
+    other: Side,
+    *,
+    left_out: int = 0,
+    margin: float = MARGIN,
+    confidence: float = CONFIDENCE,
+    bound: float = 2.0,
 ) -> MethodComparison:
     """The difference between two sides, paired by seed where their seeds are equal, and otherwise as two parts.
 
     Where a few runs are missing, the seeds that both have are paired, if they are at least 80 % of those of the larger
-    side. `left_out` counts the tasks that a run has no outcome for. With more than 20 % of a side's planned runs
+    side. `left_out` counts the tasks that a run has no outcome for; `bound` is the largest
+    difference that there can be. With more than 20 % of a side's planned runs
     missing, or with one seed, the verdict is "cannot tell". Raises RunError if a side has no run or one seed twice, or
     if the tasks are not the same in number or none; ConfigError if the margin is not between 0 and 1.
     """
@@ -170,6 +240,8 @@ def compare_methods(
     found = contrast(parts, confidence) if several else None
     reasons = [*_one_seed(used), *_one_task(alone.n), *_missing((one, other))]
     verdict: Verdict = "cannot tell" if found is None or reasons else verdict_of(found, alone, margin)
+    if found is not None and verdict == "cannot tell" and not reasons:
+        reasons += _tasks_disagree(found, alone, margin)
     return MethodComparison(
         one=one.name,
         other=other.name,
@@ -182,6 +254,8 @@ def compare_methods(
         verdict=verdict,
         reasons=tuple(reasons),
         warnings=(*_left_out(left_out, alone.n), *_alone((one, other), seeds), *_unlike(used, parts)),
+        variances=components(parts) if several and len({len(found) for _, found in parts}) == 1 else None,
+        bound=bound,
     )
 
 
@@ -222,25 +296,6 @@ def paired_seeds(one: Side, other: Side) -> list[int]:
     both = sorted(set(one.seeds) & set(other.seeds))
     most = max(len(one.seeds), len(other.seeds))
     return both if len(both) == most or (len(both) > 1 and len(both) >= PAIRED * most) else []
-
-
-def unlike_the_rest(values: Sequence[float], least: float = LEAST) -> int | None:
-    """The index of a run that is unlike the rest, of at least 5 runs; None if none is.
-
-    It is the run furthest from the median, if it is more than `least` away and either the runs are skewed
-    (|skewness| > 1) or it is more than 4 scaled median absolute deviations away. The t interval then errs more often
-    than it says. Among normal runs one is called unlike the rest in 3 % of studies if their spread is 2 points, and in
-    15 to 20 % if it is far above `least`.
-    """
-    if len(values) < FEWEST:
-        return None
-    runs = np.asarray(values, dtype=np.float64)
-    distances = np.abs(runs - np.median(runs))
-    furthest = int(distances.argmax())
-    if distances[furthest] <= max(least, 1e-9):
-        return None
-    far = distances[furthest] > FAR * median_abs_deviation(runs, scale="normal")
-    return furthest if far or abs(float(skew(runs))) > SKEWED else None
 
 
 def _parts(one: Side, other: Side, *, paired: bool) -> list[Part]:
@@ -295,31 +350,42 @@ def _alone(sides: Sequence[Side], seeds: Sequence[int]) -> list[str]:
     return [f"{_count(dropped, 'run')} without a partner of the same seed left out"] if dropped else []
 
 
+def _tasks_disagree(found: Estimate, alone: Interval, margin: float) -> list[str]:
+    """The interval over tasks alone, if it is the one that takes a verdict away."""
+    own = Interval(found.value, found.low, found.high, alone.n)
+    if not _varies(found) or verdict_of(found, own, margin) == "cannot tell":
+        return []
+    return [f"over the {alone.n} tasks alone it is [{points(alone.low)}, {points(alone.high)}]"]
+
+
 def _unlike(sides: Sequence[Side], parts: Sequence[Part]) -> list[str]:
     """One warning for each group of runs in which one is unlike the rest."""
-    warnings = []
-    for side, (_, values) in zip(sides, parts, strict=False):
-        runs = values.mean(axis=1).tolist()
-        which = unlike_the_rest(runs)
-        if which is not None:
-            others = [100 * run for place, run in enumerate(runs) if place != which]
-            of = "difference" if len(parts) == 1 else f"run of {side.name}"
-            warnings.append(
-                f"the {of} with seed {side.seeds[which]} is unlike the rest ({100 * runs[which]:.1f}, the others "
-                f"{min(others):.1f} to {max(others):.1f}): the interval assumes that runs of a method vary alike"
-            )
-    return warnings
+    told = [
+        unlike_warning(values.mean(axis=1), side.seeds, "" if len(parts) == 1 else side.name)
+        for side, (_, values) in zip(sides, parts, strict=False)
+    ]
+    return [warning for warning in told if warning]
 
 
-def _shown(found: Estimate | None, alone: Interval) -> tuple[float, float, float]:
-    if found is None or found.error == 0.0:
+def _varies(found: Estimate | None) -> bool:
+    return found is not None and found.error > 0.0
+
+
+def _shown(found: Estimate | None, alone: Interval, bound: float) -> tuple[float, float, float]:
+    if found is None or not _varies(found):
         return alone.value, alone.low, alone.high
-    return found.value, found.low, found.high
+    return found.value, max(-bound, found.low), min(bound, found.high)
 
 
 def _count(number: int, of: str) -> str:
     return f"{number} {of}" if number == 1 else f"{number} {of}s"
 
 
-def _margin(margin: float) -> str:
+def _rounded(number: int) -> int:
+    """Two significant digits: more would say too much."""
+    return int(float(f"{number:.2g}"))
+
+
+def in_points(margin: float) -> str:
+    """`3 points`, `1 point`, `2.5 points`: a margin."""
     return _count(round(100 * margin), "point") if round(100 * margin, 9).is_integer() else f"{100 * margin:g} points"

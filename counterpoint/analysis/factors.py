@@ -45,8 +45,13 @@ class Change:
         """Level -> its weight."""
         return {self.to: 1.0, **{level: -1.0 / len(self.against) for level in self.against}}
 
+    @property
+    def others(self) -> str:
+        """The level that it is compared with, or the rest."""
+        return self.against[0] if len(self.against) == 1 else "the rest"
+
     def __str__(self) -> str:
-        return f"{self.axis}: {self.to} - {self.against[0] if len(self.against) == 1 else 'the rest'}"
+        return f"{self.axis}: {self.to} - {self.others}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

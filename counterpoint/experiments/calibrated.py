@@ -14,7 +14,8 @@ FILE = "calibration.json"
 def calibrated(collected: Collected, study: str, steps: Iterable[int] = STEPS) -> Calibration:
     """The rates of falls after these steps, over the finished runs, without those trained as controls.
 
-    Workflow and sharing are those of the record, or else its labels of these axes. Raises RunError if both are missing.
+    Workflow and sharing are those of the record, or else its labels of these axes. Raises RunError if both are missing,
+    or a run fell without an onset.
     """
     numbers = numbers_of(collected.metrics)
     cases = [
@@ -31,6 +32,8 @@ def calibrated(collected: Collected, study: str, steps: Iterable[int] = STEPS) -
         for record in collected.runs
         if record.state == "finished" and not record.control
     ]
+    if unknown := [case.run for case in cases if case.fell == "fell" and case.onset is None]:
+        raise RunError(f"{unknown[0]} fell, and its record does not say when")
     return calibrate(study, cases, steps)
 
 

@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
+from math import isfinite
 from pathlib import Path
 from statistics import median_low
 from typing import TYPE_CHECKING, Any
@@ -14,7 +15,7 @@ from counterpoint.analysis.milestones import MilestoneRows, Row, milestones_of, 
 from counterpoint.analysis.signatures import examine
 from counterpoint.errors import CounterpointError, RunError
 from counterpoint.experiments.collected import Collected, RunRecord
-from counterpoint.experiments.collected_files import METRICS, OUTCOMES, RUNS, frame_of, is_collected
+from counterpoint.experiments.collected_files import METRICS, OUTCOMES, RUNS, check_outcomes, frame_of, is_collected
 from counterpoint.experiments.collected_files import read as read
 from counterpoint.experiments.collected_files import write as write
 from counterpoint.experiments.folder import CELLS, read_cells
@@ -23,7 +24,7 @@ from counterpoint.experiments.measured import controls_of
 from counterpoint.experiments.states import state_of
 from counterpoint.files import lacks
 from counterpoint.run import Run
-from counterpoint.run_files import is_run, is_unfinished
+from counterpoint.run_files import EVALUATIONS, FINAL, is_run, is_unfinished
 
 if TYPE_CHECKING:
     import polars as pl
@@ -140,7 +141,15 @@ def _opened(path: Path) -> Run:
 
 def _collected(place: _Place) -> _Part:
     """One run. Raises RunError, with its path, if one of its files is damaged."""
-    state = state_of(place.path).state
+    try:
+        return _part(place, state_of(place.path).state)
+    except RunError:
+        raise
+    except (CounterpointError, OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise RunError(f"{place.path} cannot be collected: {type(error).__name__}: {error}") from error
+
+
+def _part(place: _Place, state: str) -> _Part:
     record = RunRecord(
         run=place.name,
         path=str(place.path),
@@ -153,24 +162,32 @@ def _collected(place: _Place) -> _Part:
     )
     if not is_run(place.path):
         return _Part(record=record, outcomes=frame_of(OUTCOMES, []), metrics=frame_of(METRICS, []))
-    try:
-        run = Run.read(place.path)
-        record = _described(record, run)
-        if state != "finished":
-            return _Part(record=record, outcomes=frame_of(OUTCOMES, []), metrics=frame_of(METRICS, []))
-        evaluations, final = run.evaluation_rows(), run.final_rows()
-        found = milestones_of(evaluations, final)
-        if found is not None:
-            record = _finished(record, run, evaluations, final, found)
-        return _Part(
-            record=record,
-            outcomes=frame_of(OUTCOMES, [] if found is None else list(_outcome_rows(record.run, found))),
-            metrics=frame_of(METRICS, list(_metric_rows(record.run, run, evaluations))),
-        )
-    except RunError:
-        raise
-    except (CounterpointError, OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise RunError(f"{place.path} cannot be collected: {type(error).__name__}: {error}") from error
+    run = Run.read(place.path)
+    record = _described(record, run)
+    if state != "finished":
+        return _Part(record=record, outcomes=frame_of(OUTCOMES, []), metrics=frame_of(METRICS, []))
+    _refuse_torn(place.path)
+    evaluations, final = run.evaluation_rows(), run.final_rows()
+    if wrong := [row["step"] for row in (*evaluations, *final) if not isfinite(row["accuracy"])]:
+        raise RunError(f"{place.path / EVALUATIONS} is damaged: the accuracy at step {wrong[0]} is not a number")
+    found = milestones_of(evaluations, final)
+    if found is not None:
+        record = _finished(record, run, evaluations, final, found)
+    outcomes = frame_of(OUTCOMES, [] if found is None else list(_outcome_rows(record.run, found)))
+    check_outcomes(place.path / EVALUATIONS, outcomes)
+    return _Part(
+        record=record,
+        outcomes=outcomes,
+        metrics=frame_of(METRICS, list(_metric_rows(record.run, run, evaluations))),
+    )
+
+
+def _refuse_torn(path: Path) -> None:
+    """Raises RunError if a file of a finished run ends within a line: what it lacks would change the result unseen."""
+    for file in (path / EVALUATIONS, path / FINAL):
+        content = file.read_bytes() if file.is_file() else b""
+        if content and not content.endswith(b"\n"):
+            raise RunError(f"{file} is damaged: it ends within a line, although the run is finished")
 
 
 def _described(record: RunRecord, run: Run) -> RunRecord:

@@ -3,7 +3,6 @@
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
-from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +17,7 @@ if TYPE_CHECKING:
 RUNS = "runs.jsonl"
 OUTCOMES = "outcomes.parquet"
 METRICS = "metrics.parquet"
+_ROUNDING = 1e-9
 _CONTROL = "control/"
 """The beginning of the milestone, in the file, of an outcome of a control."""
 
@@ -78,7 +78,7 @@ def read(folder: Path) -> Collected:
     if len(set(names)) < len(names):
         raise RunError(f"{folder / RUNS} is damaged: two runs have the same name")
     outcomes, metrics = (_table(folder / name, set(names)) for name in (OUTCOMES, METRICS))
-    _check_outcomes(folder / OUTCOMES, outcomes)
+    check_outcomes(folder / OUTCOMES, outcomes)
     is_control = outcomes["milestone"].str.starts_with(_CONTROL)
     told = [_with_outcomes(run, outcomes.filter(is_control)) for run in runs]
     return Collected(runs=tuple(told), outcomes=outcomes.filter(~is_control), metrics=metrics)
@@ -146,13 +146,16 @@ def _table(file: Path, names: set[str]) -> "pl.DataFrame":
     return table
 
 
-def _check_outcomes(file: Path, outcomes: "pl.DataFrame") -> None:
+def check_outcomes(file: Path, outcomes: "pl.DataFrame") -> None:
+    """Raises RunError, with the file, for an outcome that no run can have, or one that is there twice."""
     known = [*MILESTONES]
     strange = [one for one in outcomes["milestone"].unique() if one not in known and not str(one).startswith(_CONTROL)]
     if strange:
         raise RunError(f"{file} is damaged: it has the milestone {strange[0]!r}; allowed: {', '.join(known)}")
-    wrong = [value for value in outcomes["value"].unique() if value is None or not isfinite(value)]
+    wrong = [value for value in outcomes["value"].unique() if value is None or not 0.0 <= value <= 1.0 + _ROUNDING]
     if wrong:
-        raise RunError(f"{file} is damaged: it has the value {wrong[0]}")
+        raise RunError(f"{file} is damaged: it has the value {wrong[0]}; allowed: 0 to 1")
+    if outcomes["task"].null_count():
+        raise RunError(f"{file} is damaged: it has an outcome without a task")
     if outcomes.select("run", "milestone", "role", "task").is_duplicated().any():
         raise RunError(f"{file} is damaged: it has an outcome twice")

@@ -12,10 +12,14 @@ from counterpoint.analysis.multiplicity import false_discoveries, holm
 from counterpoint.errors import RunError, counted
 from counterpoint.experiments.collected import MILESTONES, Collected, Fell, RunRecord
 from counterpoint.experiments.compared import PRIMARY, TEAM, Compared, Difference, Falls, GroupLevel
-from counterpoint.experiments.groups import Block, Group, against, controls_of, differing, grouped
+from counterpoint.experiments.groups import Block, Group, against, controls_of, differing, grouped, printable
 from counterpoint.experiments.matrices import AMOUNTS, Amount, Matrix, matrices, matrix, roles_of
 
 _BEFORE_THE_END: tuple[Amount, ...] = ("base", "peak", "gain")
+_MANY = 3
+"""Pairs of groups up to which each is named that differs in several things."""
+_BOUNDS = {amount: float(len(parts)) for amount, parts in AMOUNTS.items()}
+"""The largest difference of two methods in each amount: 1 of an accuracy, 2 of a difference of two."""
 
 
 def compare_runs(
@@ -35,11 +39,12 @@ def compare_runs(
         raise RunError("nothing can be compared: there is no run")
     by, blocks = ("", against(runs, others)) if others else grouped(runs, by)
     margin = margin if margin is not None else next((run.margin for run in runs if run.margin is not None), MARGIN)
-    narrow = {block.name: _narrowed(collected, block) for block in blocks}
-    levels = tuple(one for block in blocks for one in _levels(narrow[block.name], block))
-    found = [one for block in blocks for one in _differences(narrow[block.name], block, margin)]
+    narrow = [(block, _narrowed(collected, block)) for block in blocks]
+    levels = tuple(one for block, own in narrow for one in _levels(own, block))
+    found = [one for block, own in narrow for one in _differences(own, block, margin)]
     differences = _corrected([one for one in found if one.who == TEAM], holm, "Holm")
     roles = _corrected([one for one in found if one.who != TEAM], false_discoveries, "Benjamini and Hochberg")
+    warnings = (*_warnings(collected, [*blocks, *trained], differences), *_not_shown(collected, blocks, levels))
     return Compared(
         by=by,
         margin=margin,
@@ -54,7 +59,7 @@ def compare_runs(
         ),
         paired_falls=_paired_falls(blocks),
         effects=_effects(collected, by, blocks) if len(blocks) > 1 else {},
-        warnings=(*_warnings(collected, [*blocks, *trained], differences), *_not_shown(collected, blocks, levels)),
+        warnings=tuple(map(printable, warnings)),
     )
 
 
@@ -118,7 +123,9 @@ def _difference(
         if who == TEAM:
             raise
         return None
-    return compare_methods(_side(one, first), _side(other, second), left_out=first.left_out, margin=margin)
+    return compare_methods(
+        _side(one, first), _side(other, second), left_out=first.left_out, margin=margin, bound=_BOUNDS[amount]
+    )
 
 
 def _side(group: Group, found: Matrix) -> Side:
@@ -134,7 +141,7 @@ def _corrected(
     adjusted = {id(one): p_value for one, p_value in zip(tested, p_values, strict=True)}
     made = []
     for one in family:
-        p_value, found = adjusted.get(id(one)), one.found
+        p_value, found = adjusted.get(id(one)), replace(one.found, comparisons=max(1, len(tested)))
         if p_value is not None and p_value > 1 - CONFIDENCE and found.verdict == "ahead":
             reason = f"p is {p_value:.2g} after {name} over {len(tested)} comparisons"
             found = replace(found, verdict="cannot tell", reasons=(*found.reasons, reason))
@@ -144,7 +151,7 @@ def _corrected(
 
 def _rate_of(group: Group) -> Rate:
     lost: list[Fell | None] = [None] * (group.planned - len(group.runs))
-    return rate_of([*(run.fell for run in group.runs), *lost])
+    return rate_of([*(run.fell or "cannot tell" for run in group.runs), *lost])
 
 
 def _paired_falls(blocks: Sequence[Block]) -> McNemar | None:
@@ -199,9 +206,8 @@ def _warnings(collected: Collected, blocks: Sequence[Block], differences: Sequen
             yield f"{block.name} is not compared: one group of it has finished runs"
         for group in block.groups:
             yield from (f"{where}{text}" for text in _about(group))
+        yield from (f"{where}{text}" for text in _confounded(block))
         for other, one in combinations(block.groups, 2):
-            if len(axes := differing(one, other)) > 1:
-                yield f"{where}{one.name} and {other.name} differ in {len(axes)} things at once: {', '.join(axes)}"
             if one.runs and other.runs and _is_mixed(one, other):
                 yield (
                     f"{where}what {one.name} and {other.name} kept is not compared: some of their runs were stopped,"
@@ -209,12 +215,29 @@ def _warnings(collected: Collected, blocks: Sequence[Block], differences: Sequen
                 )
             if one.runs and other.runs and one.workflow != other.workflow:
                 yield f"{where}{one.name} and {other.name} have different workflows: their roles are not compared"
+    several = {block.name for block in blocks if len(block.groups) > 2}
     for difference in differences:
         where = f"{difference.block}: " if difference.block else ""
-        yield from (f"{where}{difference.amount}: {text}" for text in difference.found.warnings)
+        pair = f"{difference.found.one} - {difference.found.other}, " if difference.block in several else ""
+        yield from (f"{where}{pair}{difference.amount}: {text}" for text in difference.found.warnings)
     versions = sorted({f"{run.version or 'unknown'} {run.commit[:8]}".strip() for run in collected.runs if run.commit})
     if len(versions) > 1:
         yield f"the runs were made by different versions: {', '.join(versions)}"
+
+
+def _confounded(block: Block) -> Iterator[str]:
+    """The pairs of groups that differ in more than one thing: each, or their number if they are many."""
+    pairs = {
+        (one.name, other.name): axes
+        for other, one in combinations(block.groups, 2)
+        if len(axes := differing(one, other)) > 1
+    }
+    if len(pairs) > _MANY:
+        every = dict.fromkeys(axis for axes in pairs.values() for axis in axes)
+        yield f"{len(pairs)} pairs of groups differ in several things at once, of: {', '.join(every)}"
+    else:
+        for (one, other), axes in pairs.items():
+            yield f"{one} and {other} differ in {len(axes)} things at once: {', '.join(axes)}"
 
 
 def _not_shown(collected: Collected, blocks: Sequence[Block], levels: Sequence[GroupLevel]) -> Iterator[str]:
@@ -237,6 +260,9 @@ def _about(group: Group) -> Iterator[str]:
             f"the peak of {len(unmoved)} of {counted(len(group.runs), 'run')} of {group.name} is the base: no later"
             " evaluation was better on the validation split"
         )
+    fell = sum(run.fell == "fell" for run in group.runs)
+    if 0 < fell < len(group.runs):
+        yield f"{fell} of {len(group.runs)} runs of {group.name} fell: what it kept is a mean of two kinds of runs"
     stopped = [run for run in group.runs if run.stopped]
     if stopped:
         end = "" if len(stopped) == len(group.runs) else "; its terminal accuracy is that of the others"

@@ -1,12 +1,15 @@
 """Finished runs compared, grouped by what differs: the team and every role, over seeds and tasks."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from counterpoint.analysis.comparison import Level, MethodComparison, Verdict
+from counterpoint.analysis.comparison import Level, MethodComparison, Verdict, in_points
+from counterpoint.analysis.contrast import CONFIDENCE
 from counterpoint.analysis.factors import Effect
 from counterpoint.analysis.falls import McNemar, Rate
+from counterpoint.analysis.multiplicity import holm
+from counterpoint.analysis.outliers import points
 from counterpoint.errors import counted
 from counterpoint.experiments.collected import MILESTONES
 from counterpoint.experiments.groups import Block
@@ -121,8 +124,15 @@ class Compared:
                 {"block": one.block, "group": one.group, "words": one.rate.words, **_rate(one.rate)}
                 for one in self.falls
             ],
+            "paired_falls": None if self.paired_falls is None else asdict(self.paired_falls),
             "effects": [
-                {"amount": amount, "effect": str(effect), "contexts": list(effect.contexts), **_estimate(effect)}
+                {
+                    "amount": amount,
+                    "effect": str(effect),
+                    "contexts": list(effect.contexts),
+                    "left_out": list(effect.left_out),
+                    **_estimate(effect),
+                }
                 for amount, found in self.effects.items()
                 for effect in found
             ],
@@ -185,8 +195,12 @@ def _sentences(found: Compared) -> Iterator[str]:
             if own:
                 yield f"{words[amount]}: {_counts(own)}"
     for amount, effects in found.effects.items():
-        where = f"{words[amount]}, over {counted(len(effects[0].contexts), 'cell')}"
-        yield f"{where}: {_effect(effects[0])}"
+        for effect in effects:
+            if len(effect.changes) == 1:
+                left_out = f", {len(effect.left_out)} left out" if effect.left_out else ""
+                where = f"{words[amount]}, over {counted(len(effect.contexts), 'cell')}{left_out}"
+                yield f"{where}: {_effect(effect)} on average"
+    yield from (f"{words[amount]}, {_interaction(effect)}" for amount, effect in _interactions(found.effects))
     if len(found.blocks) == 1:
         told = [f"{one.group} {one.rate.short}" for one in found.falls if one.rate.runs]
         if told:
@@ -206,22 +220,55 @@ def _counts(differences: Sequence[Difference]) -> str:
             leaders[one.found.leader] = leaders.get(one.found.leader, 0) + 1
     told = [f"{name} is ahead in {count}" for name, count in leaders.items()]
     told += [f"{count} {verdict}" for verdict, count in sorted(verdicts.items()) if verdict != "ahead"]
-    return f"of {counted(len(differences), 'comparison')} {', '.join(told)}"
+    needed = sorted(
+        size.seeds
+        for one in differences
+        if one.found.verdict == "cannot tell" and (size := one.found.needed) is not None and size.seeds is not None
+    )
+    span = f"{needed[0]} to {needed[-1]}" if needed[:1] != needed[-1:] else f"{needed[0]}" if needed else ""
+    margin = in_points(differences[0].found.margin)
+    more = f"; {margin} would be found with about {span} seeds" if needed else ""
+    return f"of {counted(len(differences), 'comparison')} {', '.join(told)}{more}"
+
+
+def _interactions(effects: Mapping[Amount, Sequence[Effect]]) -> list[tuple[Amount, Effect]]:
+    """The interactions that are there after Holm's correction for all of them."""
+    every = [
+        (amount, effect)
+        for amount, own in effects.items()
+        for effect in own
+        if len(effect.changes) > 1 and effect.estimate is not None
+    ]
+    p_values = holm([effect.estimate.p_value for _, effect in every if effect.estimate is not None])
+    return [one for one, p_value in zip(every, p_values, strict=True) if p_value <= 1 - CONFIDENCE]
 
 
 def _effect(effect: Effect) -> str:
+    return f"{effect} is {_estimate_in_words(effect)}"
+
+
+def _interaction(effect: Effect) -> str:
+    """The difference that another axis makes, in words."""
+    change, other = effect.changes
+    return (
+        f"{change.to} - {change.others} depends on {other.axis}: {_estimate_in_words(effect)} from {other.others} to"
+        f" {other.to}"
+    )
+
+
+def _estimate_in_words(effect: Effect) -> str:
     assert effect.estimate is not None
-    value, low, high = (100 * part for part in (effect.estimate.value, effect.estimate.low, effect.estimate.high))
-    return f"{effect} is {value:+.1f} points [{low:.1f}, {high:.1f}] on average"
+    value, low, high = effect.estimate.value, effect.estimate.low, effect.estimate.high
+    return f"{100 * value:+z.1f} points [{points(low)}, {points(high)}]"
 
 
 def _alone(one: GroupLevel) -> str:
     """The gain of one method, and the part of it that was kept, in a sentence."""
     gained, stayed = (
-        "{:+.1f} [{:.1f}, {:.1f}]".format(*(100 * part for part in found.shown)) for found in (one.gain, one.kept)
+        "{:+z.1f} [{:z.1f}, {:z.1f}]".format(*(100 * part for part in found.shown)) for found in (one.gain, one.kept)
     )
     base = f"{counted(one.peak.seeds, 'seed')}, {counted(one.peak.tasks_alone.n, 'task')}"
-    over = "" if one.gain.estimate is not None else ", an interval over tasks alone"
+    over = "" if one.gain.over_seeds else ", an interval over tasks alone"
     where = f"{one.block}: " if one.block else ""
     return f"{where}{one.group} gained {gained} points at the peak and kept {stayed} at the end ({base}{over})"
 
@@ -237,7 +284,7 @@ def _difference_row(one: Difference) -> dict[str, Any]:
         "value": value,
         "low": low,
         "high": high,
-        "over_seeds": one.found.estimate is not None,
+        "over_seeds": one.found.over_seeds,
         "seeds": min(one.found.seeds),
         "tasks": one.found.tasks,
         "p_value": one.p_value,
@@ -257,14 +304,14 @@ def _level_rows(one: GroupLevel) -> Iterator[dict[str, Any]]:
             "value": value,
             "low": low,
             "high": high,
-            "over_seeds": found.estimate is not None,
+            "over_seeds": found.over_seeds,
             "seeds": found.seeds,
             "tasks": found.tasks_alone.n,
         }
 
 
 def _rate(rate: Rate) -> dict[str, Any]:
-    return {"fell": rate.fell, "told": rate.told, "cannot_tell": rate.cannot_tell, "missing": rate.missing}
+    return asdict(rate)
 
 
 def _estimate(effect: Effect) -> dict[str, Any]:

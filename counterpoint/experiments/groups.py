@@ -52,6 +52,11 @@ class Block:
     """Each is compared with those before it."""
 
 
+def printable(text: str) -> str:
+    """The text in one line, without characters that a terminal obeys or that turn its direction."""
+    return " ".join("".join(one if one.isprintable() else " " for one in text).split())
+
+
 def grouped(runs: Sequence[RunRecord], by: str = "") -> tuple[str, list[Block]]:
     """The axis that is compared, and the blocks. Controls that a study trained are not among the runs.
 
@@ -138,7 +143,7 @@ def _block(runs: Sequence[RunRecord], rest: Sequence[str], labels: tuple[str, ..
 
 
 def _group(runs: Sequence[RunRecord], name: str, labels: dict[str, str]) -> Group:
-    name = name or (runs[0].run if len(runs) == 1 else "the method")
+    name = printable(name or (runs[0].run if len(runs) == 1 else "the method"))
     finished = sorted((run for run in runs if has_outcomes(run)), key=lambda run: run.seed)
     seeds = {run.seed for run in finished}
     missing = [run for run in runs if not has_outcomes(run) and run.seed not in seeds]
@@ -186,4 +191,4 @@ def _labels(run: RunRecord, axes: Sequence[str]) -> tuple[str, ...]:
 
 
 def _label(run: RunRecord, axis: str) -> str:
-    return run.labels.get(axis, _ABSENT)
+    return printable(run.labels.get(axis, _ABSENT))

@@ -1,11 +1,11 @@
 """Compared runs as tables: accuracies of every group, and the differences between them."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from counterpoint.analysis.comparison import Level
+from counterpoint.analysis.comparison import Level, in_points
 from counterpoint.experiments.compared import Compared, Difference, GroupLevel, shown_accuracy
-from counterpoint.reports.table import markdown_table
+from counterpoint.reports.table import markdown_table, markdown_text
 
 ACCURACY = ("", "", "base", "peak", "terminal")
 DIFFERENCE = ("", "at the peak", "at the end, over the base")
@@ -20,13 +20,14 @@ class Title(NamedTuple):
 
 def titles(found: Compared) -> Title:
     """The titles, which name the number of seeds and of tasks."""
-    levels = [one.peak for one in (*found.levels, *found.controls)]
-    seeds, tasks = _range([one.seeds for one in levels]), _range([one.tasks_alone.n for one in levels])
-    over = "tasks alone" if all(one.estimate is None for one in levels) else "seeds and tasks"
-    end = f"{seeds} seed{'' if seeds == '1' else 's'}, {tasks} test tasks, 95 % intervals over {over}"
+    levels = [level for one in (*found.levels, *found.controls) for level in (one.base, one.peak, one.terminal)]
+    accuracy = _base([(one.seeds, one.tasks_alone.n, one.over_seeds) for one in levels])
+    own = [one.found for one in differences_shown(found)]
+    difference = _base([(min(one.seeds), one.tasks, one.over_seeds) for one in own])
     pairs = {_minus(one) for one in found.team}
     what = f"{pairs.pop()}, points" if len(pairs) == 1 else "differences of the team, points"
-    return Title(accuracy=f"accuracy, %: {end}", difference=f"{what}: {end}; alike within {_points(found.margin)}")
+    within = f"alike within {in_points(found.margin)}"
+    return Title(accuracy=f"accuracy, %: {accuracy}", difference=f"{what}: {difference}; {within}")
 
 
 def accuracy_rows(found: Compared) -> Iterator[tuple[str, ...]]:
@@ -38,11 +39,16 @@ def accuracy_rows(found: Compared) -> Iterator[tuple[str, ...]]:
         yield _level_row("control", one)
 
 
+def differences_shown(found: Compared) -> Sequence[Difference]:
+    """The differences of the team and, with one pair of groups, of the roles."""
+    pairs = {(one.block, _minus(one)) for one in found.team}
+    return found.team if len(pairs) > 1 else found.differences
+
+
 def difference_rows(found: Compared) -> Iterator[tuple[str, ...]]:
     """A row per difference, with its verdict: of the team and, with one pair of groups, of the roles."""
-    several = len({(one.block, _minus(one)) for one in found.team}) > 1
     rows: dict[tuple[str, str, str], dict[str, Difference]] = {}
-    for one in found.team if several else found.differences:
+    for one in differences_shown(found):
         rows.setdefault((one.block, one.who, _minus(one)), {})[one.amount] = one
     varies = [len(set(column)) > 1 for column in zip(*rows, strict=True)]
     for row, amounts in rows.items():
@@ -54,12 +60,12 @@ def difference_rows(found: Compared) -> Iterator[tuple[str, ...]]:
 def markdown(found: Compared) -> str:
     """The sentences, then the tables, then what a reader must know, as Markdown."""
     title = titles(found)
-    parts = ["\n".join(f"- {sentence}" for sentence in found.sentences)]
+    parts = ["\n".join(f"- {markdown_text(sentence)}" for sentence in found.sentences)]
     if rows := list(accuracy_rows(found)):
         parts += [title.accuracy, markdown_table(ACCURACY, rows)]
     if found.team:
-        parts += [title.difference, markdown_table(DIFFERENCE, difference_rows(found))]
-    parts += ["\n".join(f"- {warning}" for warning in found.warnings)] if found.warnings else []
+        parts += [markdown_text(title.difference), markdown_table(DIFFERENCE, difference_rows(found))]
+    parts += ["\n".join(f"- {markdown_text(warning)}" for warning in found.warnings)] if found.warnings else []
     return "\n\n".join(parts)
 
 
@@ -77,7 +83,17 @@ def comma_separated(found: Compared) -> str:
 def text(one: Difference) -> str:
     """`+4.1 [0.6, 7.6]`, in points."""
     value, low, high = (100 * part for part in one.found.shown)
-    return f"{value:+.1f} [{low:.1f}, {high:.1f}]"
+    return f"{value:+z.1f} [{low:z.1f}, {high:z.1f}]"
+
+
+def _base(of: Sequence[tuple[int, int, bool]]) -> str:
+    """The numbers of seeds and tasks of intervals, and what these are over, from (seeds, tasks, over seeds too)."""
+    seeds, tasks = _range([one[0] for one in of]), _range([one[1] for one in of])
+    over = {one[2] for one in of}
+    words = "seeds and tasks" if True in over else "tasks alone"
+    also = ", over tasks alone where there is one seed or no spread" if len(over) > 1 else ""
+    counts = f"{seeds} seed{'' if seeds == '1' else 's'}, {tasks} test task{'' if tasks == '1' else 's'}"
+    return f"{counts}, 95 % intervals over {words}{also}"
 
 
 def _level_row(part: str, one: GroupLevel) -> tuple[str, ...]:
@@ -98,10 +114,6 @@ def _minus(one: Difference) -> str:
 def _percent(found: Level) -> str:
     value, low, high = (100 * part for part in shown_accuracy(found))
     return f"{value:.1f} [{low:.1f}, {high:.1f}]"
-
-
-def _points(margin: float) -> str:
-    return f"{100 * margin:g} point{'' if margin == 0.01 else 's'}"
 
 
 def _range(numbers: list[int]) -> str:

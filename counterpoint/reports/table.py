@@ -82,6 +82,11 @@ def _amount(metric: str, value: float | None) -> str:
 
 
 def markdown_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """The rows as a Markdown table."""
+    """The rows as a Markdown table; text that would be markup, or end a cell, is text in it."""
     lines = [columns, ["---"] * len(columns), *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    return "\n".join(f"| {' | '.join(map(markdown_text, line))} |" for line in lines)
+
+
+def markdown_text(text: str) -> str:
+    """The text in one line, without HTML, and without the bars that separate cells."""
+    return " ".join(text.split()).replace("|", "\\|").replace("<", "&lt;")
