@@ -102,7 +102,7 @@ def test_the_command_line_has_every_command_with_its_options(reference):
 def test_the_exceptions_are_a_tree(reference):
     kinds = [name for name, kind in vars(errors).items() if inspect.isclass(kind) and issubclass(kind, Exception)]
     tree = reference["exceptions.md"].split("```")[1]
-    assert sorted(re.findall(r"\w+Error", tree)) == sorted(kinds)
+    assert set(re.findall(r"\w+Error", tree)) == set(kinds)  # one with two parents stands under both
     assert "\n    SamplerError\n        EndpointError\n" in tree
 
 

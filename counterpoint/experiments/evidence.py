@@ -19,7 +19,7 @@ from counterpoint.pins import executed
 from counterpoint.run import Run
 
 CALIBRATIONS = ((Path(__file__).parent / "calibrations", "*.json"), (Path("runs"), f"*/{COLLECTED}/{FILE}"))
-"""Folder and pattern of calibrations: those that ship with the package, and those of the user's own studies."""
+"""Folder and pattern of calibrations: those that ship with the package, and those of studies in `runs/`."""
 _MOST_RATES = 3
 """Sentences about one arm from one study."""
 _LOST = 0.05
