@@ -89,10 +89,8 @@ _PLACES = {
     "loss": "algorithm.loss",
     "sampler": "sampler",
 }
-_HEADER_SCHEMA: dict[str, type] = {
-    field.name: float if "float" in str(field.type) else int if "int" in str(field.type) else str
-    for field in fields(RunHeader)
-}
+_NUMBERS: dict[object, type] = {float | None: float, int: int, int | None: int}
+_HEADER_SCHEMA = {field.name: _NUMBERS.get(field.type, str) for field in fields(RunHeader)}
 _LISTS = ("diagnostics", "interventions", "signatures")
 
 

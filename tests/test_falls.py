@@ -370,7 +370,9 @@ def test_arms_that_fall_at_other_times_differ():
 
 
 def test_the_example_of_the_page_prints_what_it_says():
-    (page,) = [text for path in PAGES.glob("*.md") if "## A cell: k of n" in (text := path.read_text(encoding="utf-8"))]
+    (page,) = [
+        text for path in PAGES.glob("*.md") if "## Several runs: k of n" in (text := path.read_text(encoding="utf-8"))
+    ]
     bounds = re.search(r"\| none fell of \|(.*)\n.*\n\| the rate can still be \|(.*)\n", page)
     counts, shares = ([cell.strip() for cell in row.strip(" |").split("|")] for row in bounds.groups())
     assert [percent(rate(0, int(count)).at_most) for count in counts] == shares
