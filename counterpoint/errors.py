@@ -14,13 +14,13 @@ CounterpointError
 ├── LearnerError            gradients and weights
 ├── ProofError              a training step that did not do what it claims
 ├── SandboxError            the confinement of programs
-├── MemberError             the code of a diagnostic or an intervention of your own
 ├── RunError                a run directory
 │   └── RunInUseError       a run on which another process works at this moment
-└── AbsentError             what is not on this machine, but may be on another
-    ├── AbsentModelError    a base model or a device; also a ModelError
-    ├── AbsentDataError     a data set; also a TaskError
-    └── AbsentPackageError  a package that is not installed; also a ConfigError
+├── AbsentError             what is not on this machine, but may be on another
+│   ├── AbsentModelError    a base model or a device; also a ModelError
+│   ├── AbsentDataError     a data set; also a TaskError
+│   └── AbsentPackageError  a package that is not installed; also a ConfigError
+└── MemberError             the code of a diagnostic or an intervention of your own
 """
 
 import sysconfig
