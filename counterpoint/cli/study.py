@@ -17,7 +17,7 @@ from counterpoint.experiments.study import load_study
 from counterpoint.experiments.table import Shown, print_table, total
 
 if TYPE_CHECKING:
-    from counterpoint.experiments.check import Checked
+    pass
 
 RUNS = Path("runs")
 
@@ -114,34 +114,19 @@ def start_all(
 
 
 def _do_all(console: Terminal, study: Study, folder: Path, asked: Asked, named: str) -> None:
-    from counterpoint.cli.study_plan import print_plan
-    from counterpoint.experiments.check import check
-    from counterpoint.experiments.cost import cost_of
+    from counterpoint.cli.study_plan import planned
 
     room = places(asked.jobs, asked.gpus)
     check_folder(folder)
     refuse_foreign(study, folder)
-    found = survey(study, folder)
+    now = total(survey(study, folder))
     announce(f"checking {counted(len(study.cells), 'run')} ...")
-    checked = check(study)
-    cost = cost_of(checked, folder, len(room))
-    print_plan(console, checked, cost, folder)
-    console.print(f"now       {total(found)}", markup=False, soft_wrap=True)
+    seconds = planned(console, study, folder, len(room), dry_run=asked.dry_run, now=now)
     if asked.dry_run:
-        if reason := cost.problem():
-            console.print(f"cannot start here: {reason}", markup=False, soft_wrap=True)
         return
-    checked.refuse_if_missing()
-    cost.refuse_if_too_large()
-    outcome = start_all(console, study, folder, asked, _lengths(checked), whole_study(named, study, folder))
+    outcome = start_all(console, study, folder, asked, seconds, whole_study(named, study, folder))
     if outcome.exit_status:
         sys.exit(outcome.exit_status)
-
-
-def _lengths(checked: "Checked") -> dict[str, float]:
-    """Cell -> seconds of its training, a floor; only cells whose floor is known."""
-    plans = {cell.name: checked.plans[cell.group] for cell in checked.study.cells}
-    return {name: plan.steps * plan.step_seconds for name, plan in plans.items() if plan.step_seconds is not None}
 
 
 def _do_one(console: Terminal, study: Study, folder: Path, name: str, rules: Rules, named: str) -> None:

@@ -13,15 +13,19 @@ from counterpoint.experiments.check import CellPlan, Checked, check
 from counterpoint.experiments.cost import Cost, cost_of, gigabytes
 
 
-def planned(console: Terminal, study: Study, folder: Path, jobs: int, *, dry_run: bool) -> Mapping[str, float]:
+def planned(
+    console: Terminal, study: Study, folder: Path, jobs: int, *, dry_run: bool, now: str = ""
+) -> Mapping[str, float]:
     """The plan of a study, checked and printed; run -> its seconds, as far as they are known.
 
-    Nothing is written. Raises ConfigError if a cell cannot be run; unless it is a dry run, also if something is not on
-    this machine, or memory or disk do not suffice.
+    `now` says how its cells are. Nothing is written. Raises ConfigError if a cell cannot be run; unless it is a dry
+    run, also if something is not on this machine, or memory or disk do not suffice.
     """
     checked = check(study)
     cost = cost_of(checked, folder, jobs)
     print_plan(console, checked, cost, folder)
+    if now:
+        console.print(f"now       {now}", markup=False, soft_wrap=True)
     if not dry_run:
         checked.refuse_if_missing()
         cost.refuse_if_too_large()

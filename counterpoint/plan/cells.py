@@ -11,8 +11,9 @@ import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import redirect_stdout
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from counterpoint.adapter import Adapter
 from counterpoint.config import Config, ModelConfig
@@ -68,10 +69,10 @@ class Known:
                 self.found[kind, key] = look_up()
             except CounterpointError as error:
                 self.found[kind, key] = error
-        value: Any = self.found[kind, key]
+        value = self.found[kind, key]
         if isinstance(value, CounterpointError):
             raise value
-        return value  # type: ignore[no-any-return]
+        return cast(T, value)
 
 
 def planned_cells(cells: Iterable[Mapping[str, Any]], known: Known | None = None) -> dict[str, dict[str, Any]]:
@@ -104,8 +105,8 @@ def planned_cell(config: Config, known: Known) -> dict[str, Any]:
     models = {name: own.model for name, own in setup.settings.items() if own.endpoint is None}
     sizes: dict[str, BaseSize] = {}
     for name, model in models.items():
-        _kept(missing, lambda model=model: check_device(model))  # type: ignore[misc]
-        size = _kept(missing, lambda model=model: _size(model, known))  # type: ignore[misc]
+        _kept(missing, partial(check_device, model))
+        size = _kept(missing, partial(_size, model, known))
         if size is not None:
             sizes[name] = size
     chats = {name: _chat(models.get(name, config.model), known) for name in setup.settings}
