@@ -138,6 +138,10 @@ def test_runs_are_listed_as_a_frame(mine):
     run, _ = mine
     frame = cp.list_runs(run.path.parent)
     assert frame.select("path", "state", "workflow", "steps").row(0) == (str(run.path), "finished", "test_api:solo", 1)
+    kinds = {name: str(kind) for name, kind in frame.schema.items()}
+    numbers = {"steps": "Int64", "seed": "Int64", "planned": "Int64", "base": "Float64", "last": "Float64"}
+    assert {name: kinds[name] for name in numbers} == numbers
+    assert {kind for name, kind in kinds.items() if name not in numbers} == {"String"}
 
 
 def test_a_stage_plays_tasks_and_gives_the_same_episodes_again(tiny_run):

@@ -9,9 +9,11 @@ import polars as pl
 import pytest
 from runs_by_hand import outcomes, run_by_hand, six_by_hand, study_by_hand
 
+from counterpoint.analysis.calibration import read_calibration
 from counterpoint.errors import RunError
 from counterpoint.experiments.collect import collect, read, write
 from counterpoint.experiments.matrices import matrices, matrix, paired, roles_of
+from counterpoint.experiments.results import COLLECTED, write_results
 from counterpoint.files import read_rows
 
 
@@ -380,3 +382,19 @@ def test_evaluations_that_would_change_the_result_unseen_are_refused(six, tmp_pa
     with pytest.raises(RunError) as found:
         collect([tmp_path / "run"])
     assert message in str(found.value)
+
+
+def test_the_results_of_a_study_are_its_collected_files_and_the_calibration_of_its_finished_runs(tmp_path):
+    kinds = {"shared": {}, "isolated": {}, "absent": {"absent": True}}
+    cells = {
+        f"{kind}-s{seed}": {"labels": {"sharing": kind}, "seed": seed, **more}
+        for kind, more in kinds.items()
+        for seed in (0, 1)
+    }
+    folder = study_by_hand(tmp_path / "mine", cells)
+    found = write_results(folder, "mine")
+    assert read(folder / COLLECTED).runs == found.runs
+    assert read_calibration(folder / COLLECTED / "calibration.json").study == "mine"
+    nothing = study_by_hand(tmp_path / "none", {"a-s0": {"labels": {"sharing": "a"}, "seed": 0, "absent": True}})
+    write_results(nothing, "none")
+    assert not (nothing / COLLECTED / "calibration.json").exists()

@@ -412,3 +412,12 @@ def test_a_hundred_cells_are_expanded_and_checked_in_one_process(tmp_path, monke
     assert len({cell.group for cell in study.cells}) == 100
     found = check(study)
     assert len(found.plans) == 100
+
+
+def test_a_study_whose_model_is_absent_is_told_by_a_dry_run_and_does_not_start(tmp_path, monkeypatch, capsys):
+    absent = ("checked without: the model far/away is not on this machine",)
+    monkeypatch.setattr("counterpoint.cli.study_plan.check", lambda study: replace(check(study), missing=absent))
+    text, _ = printed(capsys, two(), tmp_path)
+    assert absent[0] in text
+    with pytest.raises(ConfigError, match=r"cannot run on this machine:\n  .*far/away"):
+        printed(capsys, two(), tmp_path, dry_run=False)
