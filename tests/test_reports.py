@@ -132,7 +132,7 @@ def test_without_the_extra_it_is_named(tiny_run, tmp_path, monkeypatch):
     for name in [name for name in sys.modules if name.startswith("counterpoint.reports.")]:
         monkeypatch.delitem(sys.modules, name)
     done = command_line("plot", tiny_run.path, "--out", tmp_path / "x.svg")
-    assert (done.returncode, "pip install 'counterpoint[plot]' first" in done.stderr) == (2, True)
+    assert (done.returncode, "pip install 'counterpoint[report]' first" in done.stderr) == (2, True)
 
 
 def test_the_command_prints_a_table(tiny_run):

@@ -101,6 +101,6 @@ def _draw(out: Path, found: Compared) -> None:
 
         save_comparison(found, out)
     except ImportError as error:
-        raise ConfigError(f"pip install 'counterpoint[plot]' first ({error})") from error
+        raise ConfigError(f"pip install 'counterpoint[report]' first ({error})") from error
     except OSError as error:
         raise ConfigError(f"--out {out} cannot be written to: {error.strerror or error}") from error

@@ -30,7 +30,7 @@ EXTRAS: Mapping[str, tuple[str, str]] = {
     "endpoint": ("openai", "roles that a server plays"),
     "gguf": ("gguf", "GGUF files"),
     "gym": ("reasoning-gym", "the tasks of reasoning-gym"),
-    "plot": ("altair", "counterpoint plot"),
+    "report": ("altair", "pictures, reports and the viewer"),
 }
 """Extra -> the package that it installs, and its use."""
 CPU_INDEX = "https://download.pytorch.org/whl/cpu"

@@ -28,7 +28,7 @@ def draw(paths: Sequence[Path], kind: str, out: Path) -> None:
 
         save_picture(runs, kind, out)
     except ImportError as error:
-        raise ConfigError(f"pip install 'counterpoint[plot]' first ({error})") from error
+        raise ConfigError(f"pip install 'counterpoint[report]' first ({error})") from error
     except OSError as error:
         raise ConfigError(f"--out {out} cannot be written to: {error.strerror or error}") from error
     print(f"wrote {out}")

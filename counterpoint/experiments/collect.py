@@ -204,6 +204,10 @@ def _described(record: RunRecord, run: Run) -> RunRecord:
         tasks_sha256=str(facts.get("tasks", {}).get("test", "")),
         workflow=config.workflow.name,
         sharing=sharing if isinstance(sharing, str) else json.dumps(sharing, sort_keys=True),
+        task=config.task.name,
+        model=config.model.path,
+        planned=config.run.steps,
+        routing=dict(facts.get("routing", {})),
     )
 
 

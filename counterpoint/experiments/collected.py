@@ -68,6 +68,14 @@ class RunRecord:
     """The axis that the run's study compares; empty for a run that no study made."""
     margin: float | None = None
     """The margin of its study, within which differences in accuracy count as alike."""
+    task: str = ""
+    """The name of its task set, as its recipe has it."""
+    model: str = ""
+    """The path of its base model, as its recipe has it."""
+    planned: int = 0
+    """The training steps that its recipe asks for."""
+    routing: Mapping[str, Any] = field(default_factory=dict)
+    """Role -> its policy, or the list of the policies of its slots; empty before the run has begun."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
