@@ -11,6 +11,10 @@ BIN := .venv/bin
 
 demo: setup
 	$(BIN)/counterpoint train evaluator_optimizer_arithmetic policies.sharing=$(SHARING) run.seed=$(SEED) --out $(OUT)
+	$(BIN)/counterpoint report $(OUT) --out $(OUT).html
+	@echo
+	@echo "Open $(OUT).html in a browser: what happened, figure by figure, with episodes to read."
+	@echo "Or look at every run, also while one trains:  $(BIN)/counterpoint view runs"
 
 test: setup .venv/smollm2
 	scripts/check
