@@ -6,6 +6,7 @@ evaluation before. What came before it is therefore looked at up to that evaluat
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from statistics import fmean
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
@@ -126,7 +127,7 @@ def aligned(gathered: Gathered) -> "pl.DataFrame":
     rows = []
     for name, values in _values(kinds).items():
         for offset in range(-BEFORE, AFTER + 1):
-            found = _beside(kinds, values, lambda onset, _, by=offset: (onset + by, onset + by))
+            found = _beside(kinds, values, partial(_at, offset))
             if found is not None:
                 rows.append((name, offset, found.fell, found.held, found.falls, found.holds))
     schema = {"diagnostic": str, "offset": int, "fell": float, "held": float, "falls": int, "holds": int}
@@ -139,7 +140,7 @@ def differences(gathered: Gathered) -> list[Difference]:
     found = {
         name: one
         for name, values in _values(kinds).items()
-        if (one := _beside(kinds, values, lambda _, before: (before - WINDOW + 1, before))) is not None
+        if (one := _beside(kinds, values, _just_before)) is not None
     }
     p_values = {name: one.p_value for name, one in found.items() if one.p_value is not None}
     corrected = dict(zip(p_values, holm(list(p_values.values())), strict=True))
@@ -178,8 +179,12 @@ def _sentence(one: Difference) -> str:
         f"before falls, {one.diagnostic} was {one.verdict}: {found.fell:.2f}{unit} against {found.held:.2f} in runs of"
         f" the same workflow and sharing that held, at the same steps; difference {found.value:+.2f}"
         f" [{found.low:+.2f}, {found.high:+.2f}] over runs ({counted(found.falls, 'fall')},"
-        f" {counted(found.holds, 'run')} that held, p = {one.p_value:.2g} after Holm)"
+        f" {counted(found.holds, 'run')} that held, {_p(one.p_value)} after Holm)"
     )
+
+
+def _p(value: float | None) -> str:
+    return "no p" if value is None else f"p = {value:.2g}" if value >= 0.001 else "p < 0.001"
 
 
 class _Kinds(NamedTuple):
@@ -237,6 +242,16 @@ def _beside(kinds: _Kinds, values: _Values, span_of: Callable[[int, int], tuple[
             if there:
                 held.setdefault(kind, []).append(fmean(there))
     return beside(fell, held)
+
+
+def _at(offset: int, onset: int, before: int) -> tuple[int, int]:
+    """The span of one step that lies so many after the onset."""
+    return onset + offset, onset + offset
+
+
+def _just_before(onset: int, before: int) -> tuple[int, int]:
+    """The span up to the last evaluation before the onset."""
+    return before - WINDOW + 1, before
 
 
 def _mean(values: Mapping[int, float], first: int, last: int) -> float | None:
