@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from counterpoint.analysis.comparison import Level, in_points
+from counterpoint.analysis.comparison import Level
 from counterpoint.analysis.falls import Rate, fate_of, rate_of
 from counterpoint.analysis.signatures import build_signatures
 from counterpoint.analysis.verdict import control_sentences, fate_in_words, points, verdict_on
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 FEW_EVALUATIONS = 8
 """Evaluations below which a peak is chosen among few, and the onset of a fall is rough."""
 FEW_SEEDS = 5
+_AS_IT_IS = ": run"
+"""The end of the name of an evaluation of the run as it is, beside its control."""
 _MICRO = "micro-"
 _SHOWN = 3
 """Signatures that are named in the sentence about the most frequent ones."""
@@ -86,18 +88,19 @@ def look_at(run: Seen) -> list[str]:
 
 def facts(gathered: Gathered) -> dict[str, str]:
     """What was compared: runs, methods, test tasks, versions, time and tokens; a name -> its text."""
-    runs = [run.record for cell in gathered.cells for run in cell.runs]
-    finished = [run for run in runs if has_outcomes(run)]
+    runs = [run.record for run in _teams(gathered)]
+    every = [run.record for cell in gathered.cells for run in cell.runs]
+    finished = [run for run in every if has_outcomes(run)]
     states = Counter(run.state for run in runs)
     teams = [cell for cell in gathered.cells if not cell.control]
     found = {
-        "compared": what_of(finished) or what_of(runs),
+        "compared": what_of([run for run in runs if has_outcomes(run)]) or what_of(runs),
         "runs": f"{counted(len(teams), 'cell')}, {_seeds(gathered)}: "
         + ", ".join(f"{count} {state}" for state, count in states.most_common()),
-        "controls": ", ".join(f"{name} ({counted(count, 'run')})" for name, count in _control_counts(runs).items()),
+        "controls": ", ".join(f"{name} ({counted(count, 'run')})" for name, count in _control_counts(every).items()),
         "test tasks": _span([run.outcomes["task"].n_unique() for cell in teams for run in cell.finished]),
-        "versions": _listed(sorted({run.version for run in runs if run.version})),
-        "commits": _listed(sorted({run.commit[:12] for run in runs if run.commit})),
+        "versions": _listed(sorted({run.version for run in every if run.version})),
+        "commits": _listed(sorted({run.commit[:12] for run in every if run.commit})),
         "training": _hours("wall-clock time of the steps", [run.seconds for run in finished]),
         "computing": _hours("CPU time", [run.cpu_seconds for run in finished]),
         "tokens": f"{sum(run.tokens for run in finished):,.0f} generated in training" if finished else "",
@@ -284,17 +287,18 @@ def _lost(records: Sequence[RunRecord]) -> Iterator[str]:
 
 
 def _smallest(found: Compared | None) -> Iterator[str]:
-    """The smallest difference that these runs could have shown."""
-    visible = [one.found.visible for one in found.team if one.found.visible is not None] if found is not None else []
+    """The smallest differences that these runs could have shown; a cell whose seeds differ too much shows none."""
+    every = [one.found.visible for one in found.team if one.found.visible is not None] if found is not None else []
+    visible = [one for one in every if one < 1.0]
     if visible:
-        low, high = in_points(min(visible)), in_points(max(visible))
-        span = low if low == high else f"{low} to {high}"
-        yield f"A true difference of less than {span}, depending on the cell, would mostly have been missed."
+        low, high = f"{100 * min(visible):.1f}", f"{100 * max(visible):.1f}"
+        span = f"{low} points" if low == high else f"{low} to {high} points, depending on the cell,"
+        yield f"A true difference of less than {span} would mostly have been missed."
 
 
 def _control_counts(runs: Sequence[RunRecord]) -> Counter[str]:
     trained = Counter(run.control for run in runs if run.control)
-    return trained + Counter(name for run in runs for name in run.controls)
+    return trained + Counter(name for run in runs for name in run.controls if not name.endswith(_AS_IT_IS))
 
 
 def _seeds(gathered: Gathered) -> str:
