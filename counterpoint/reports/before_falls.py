@@ -155,9 +155,10 @@ def before_falls(gathered: Gathered) -> list[str]:
         return [f"none of {counted(len(runs), 'finished run')} fell: nothing is known of what comes before a fall"]
     found = differences(gathered)
     if not found:
+        them = "it" if falls == 1 else "them"
         return [
             f"{counted(falls, 'run')} fell, but none of the same workflow and sharing held: there is nothing to compare"
-            " them with"
+            f" {them} with"
         ]
     told = [_sentence(one) for one in found if one.verdict != "cannot tell"]
     open_ = [one.diagnostic for one in found if one.verdict == "cannot tell"]

@@ -311,7 +311,7 @@ def _hours(of: str, seconds: Sequence[float | None]) -> str:
     if not known:
         return ""
     total, left = sum(known), len(seconds) - len(known)
-    amount = f"{total / 3600:.1f} hours" if total >= 3600 else f"{total / 60:.0f} minutes"
+    amount = f"{total / 3600:.1f} hours" if total >= 3600 else counted(round(total / 60), "minute")
     return f"{amount} of {of}" + (f" ({counted(left, 'run')} without a record)" if left else "")
 
 
