@@ -1,4 +1,4 @@
-"""What came before a fall: marks on the steps of each run, and diagnostics of runs that fell beside those that held.
+"""The time before a fall: marks on the steps of each run, diagnostics of runs that fell beside those that held.
 
 A fall begins somewhere between its onset (the first evaluation from which all lie below the peak's interval) and the
 evaluation before. What came before it is therefore looked at up to that evaluation.
@@ -148,7 +148,7 @@ def differences(gathered: Gathered) -> list[Difference]:
 
 
 def before_falls(gathered: Gathered) -> list[str]:
-    """What was different before falls, in sentences: the diagnostics that differ, then those of which it is open."""
+    """Sentences about the time before falls: the diagnostics that differ, then those of which it cannot be told."""
     runs = [run for cell in _teams(gathered) for run in cell.finished]
     falls = sum(run.record.fell == "fell" for run in runs)
     if not falls:
