@@ -373,3 +373,29 @@ def test_each_file_of_a_run_is_read_once(tmp_path, monkeypatch):
         monkeypatch.setattr(Run, name, counted)
     collecting.collect([path])
     assert set(counts.values()) == {1}
+
+
+def test_a_finished_run_that_was_never_evaluated_again_is_shown_without_milestones(tmp_path):
+    path = run_by_hand(tmp_path / "one", course=(0.3,), finished=False)
+    (path / "summary.json").write_text("{}\n", encoding="utf-8")
+    found = gather([path])
+    (run,) = found.cells[0].runs
+    assert (run.record.state, run.record.peak_step) == ("finished", None)
+    assert found.cells[0].finished == []
+    assert found.reasons[0].endswith("(1 finished, not evaluated)")
+    assert run.metrics.filter(name="eval/test/accuracy")["step"].to_list() == [0]
+
+
+def test_a_role_that_was_never_called_and_a_role_of_many_keep_their_places(tmp_path):
+    roles = tuple(f"role{place}" for place in range(12))
+    path = run_by_hand(tmp_path / "one", roles=roles)
+    found = gather([path])
+    assert found.roles == list(roles)
+    file = path / "evaluations.jsonl"
+    rows = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+    for row in rows:
+        del row["roles"]["role7"]
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    again = gather([path])
+    assert again.roles == list(roles)
+    assert "role7" not in set(again.cells[0].runs[0].outcomes["role"].drop_nulls())

@@ -1,6 +1,6 @@
 """Findings in sentences made from verdicts, and the limits of what they show.
 
-Nothing is said that the intervals do not allow: "cannot tell" and "alike" are findings too.
+No sentence says more than the intervals allow: "cannot tell" and "alike" are findings too.
 """
 
 from collections import Counter
