@@ -1,7 +1,7 @@
 """Lists of the episodes in a file, and one episode out of it, without reading the rest.
 
-The tokens and log-probabilities of an episode are most of its file. A list decodes the columns that it shows; the calls of
-its page alone, or those of all rows if it is asked for a role or an outcome that calls decide. One episode is a slice.
+The tokens and log-probabilities of an episode are most of its file. A list decodes the columns that it shows and the calls
+of its page, or those of all rows if it is asked for a role or an outcome that calls decide. One episode is a slice.
 """
 
 from collections import Counter
@@ -17,6 +17,7 @@ from counterpoint.episode import CallKey, Episode, claim_from_json, episode_of_r
 from counterpoint.errors import ConfigError, RunError, unknown
 from counterpoint.record import Record
 from counterpoint.reports.episodes.line import OF_CALLS, OUTCOMES, CallLine, EpisodeLine, is_selected
+from counterpoint.reports.episodes.words import Chip, chip_of_line
 
 if TYPE_CHECKING:
     import polars as pl
@@ -29,8 +30,6 @@ PAGE = 50
 _LONGEST_CLAIM = 400
 """Characters of a claim as it is recorded that a line has of a long answer."""
 _ANSWER = '{"kind": "answer"'
-_SCANNED = 256
-"""Rows whose calls are decoded at a time."""
 _KEPT = 8
 """Files whose lines are kept in memory."""
 
@@ -83,11 +82,20 @@ class Listed:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Rollout:
+    """An episode of the same task."""
+
+    task: str
+    rollout: int
+    chip: Chip
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Around:
     """The episodes that a reader of one may want next."""
 
-    rollouts: tuple[EpisodeLine, ...]
-    """The episodes of its task, without their calls."""
+    rollouts: tuple[Rollout, ...]
+    """The episodes of its task, by their numbers."""
     before: tuple[str, int] | None
     """The first episode of the task before: its task and rollout; None at the first task."""
     after: tuple[str, int] | None
@@ -149,8 +157,9 @@ def around(file: Path, task: str, rollout: int) -> Around:
         firsts.setdefault(line.task, (line.task, line.rollout))
     tasks = list(firsts)
     place = tasks.index(task)
+    mine = sorted((line for line in lines if line.task == task), key=lambda line: line.rollout)
     return Around(
-        rollouts=tuple(sorted((line for line in lines if line.task == task), key=lambda line: line.rollout)),
+        rollouts=tuple(Rollout(task=line.task, rollout=line.rollout, chip=chip_of_line(line)) for line in mine),
         before=firsts[tasks[place - 1]] if place > 0 else None,
         after=firsts[tasks[place + 1]] if place + 1 < len(tasks) else None,
     )
@@ -220,30 +229,25 @@ def _lines(identity: _Identity) -> tuple[EpisodeLine, ...]:
 
 @lru_cache(_KEPT)
 def _whole_lines(identity: _Identity) -> tuple[EpisodeLine, ...]:
-    """The lines with their calls: the whole file is decoded, a part of it at a time."""
-    lines = _lines(identity)
-    parts = [lines[start : start + _SCANNED] for start in range(0, len(lines), _SCANNED)]
-    return tuple(line for part in parts for line in _with_calls(identity, part))
+    """The lines with their calls: the whole file is decoded, a row group at a time."""
+    calls = _scan(identity.file).select(_calls()).collect(engine="streaming")["calls"]
+    return tuple(replace(line, calls=_call_lines(column)) for line, column in zip(_lines(identity), calls, strict=True))
 
 
 def _with_calls(identity: _Identity, lines: Sequence[EpisodeLine]) -> list[EpisodeLine]:
-    """The lines with their calls; one slice of the file per run of neighbouring rows."""
-    calls: dict[int, tuple[CallLine, ...]] = {}
-    for first, last in _runs(sorted(line.row for line in lines)):
-        column = _scan(identity.file).slice(first, last - first + 1).select(_calls()).collect()["calls"]
-        calls.update(zip(range(first, last + 1), map(_call_lines, column), strict=True))
+    """The lines with their calls; the part of the file that holds these rows is decoded."""
+    import polars as pl
+
+    if not lines:
+        return []
+    rows = sorted(line.row for line in lines)
+    first, count = rows[0], rows[-1] - rows[0] + 1
+    part = _scan(identity.file).slice(first, count)
+    if count > len(rows):
+        part = part.with_row_index("row").filter((pl.col("row") + first).is_in(rows))
+    found = part.select(_calls()).collect()["calls"]
+    calls = dict(zip(rows, map(_call_lines, found), strict=True))
     return [replace(line, calls=calls[line.row]) for line in lines]
-
-
-def _runs(rows: Sequence[int]) -> list[tuple[int, int]]:
-    """The rows as (first, last) of neighbours."""
-    found: list[tuple[int, int]] = []
-    for row in rows:
-        if found and row == found[-1][1] + 1:
-            found[-1] = (found[-1][0], row)
-        else:
-            found.append((row, row))
-    return found
 
 
 _EPISODE = ("task", "rollout", "solo", "key", "answer", "reward", "reason", "error", "error_kind")
