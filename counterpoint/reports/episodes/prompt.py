@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from counterpoint.episode import Call, Message
+from counterpoint.episode import Call, CallKey, Message
 from counterpoint.reports.episodes.shown import Shown, cut, one_line, shown, visible
 from counterpoint.reports.episodes.words import Ref
 
@@ -75,8 +75,9 @@ def prompt_view(
     call: Call,
     last: Call | None,
     quotes: Sequence[tuple[str, Ref]],
-    refs: Mapping[object, Ref],
+    refs: Mapping[CallKey, Ref],
     limit: int,
+    *,
     whole: bool,
 ) -> PromptView:
     """The prompt of a call after `last`, the call to compare with; `quotes` are texts that may be in it, and of whom."""
@@ -153,7 +154,9 @@ def _quoted(text: str, quotes: Sequence[tuple[str, Ref]]) -> list[Part]:
     last = 0
     for found in re.finditer("|".join(map(re.escape, longest_first)), text):
         refs = of[found[0]]
-        parts += [Part(text=text[last : found.start()]), Part(quoted=refs[0])]
+        before = text[last : found.start()]
+        before = f"{before[:-1]} " if before.endswith(":\n") else before
+        parts += [Part(text=before), Part(quoted=refs[0])]
         of[found[0]] = refs[1:] or refs
         last = found.end()
     return [part for part in (*parts, Part(text=text[last:])) if part.quoted or part.text.strip()]
