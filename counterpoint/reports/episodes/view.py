@@ -39,7 +39,9 @@ class CallView:
     """Its place in time order, from 1."""
     anchor: str
     """The id of its element."""
+    key: CallKey
     name: str
+    """Its role, with its slot and turn where the role has several in this episode."""
     colour: int
     """The place of its role's colour in the palette."""
     claim: ClaimView
@@ -173,6 +175,7 @@ def _calls(
         call.key: CallView(
             number=place,
             anchor=refs[call.key].anchor,
+            key=call.key,
             name=names[call.key],
             colour=order.index(call.key.role) % _COLOURS,
             claim=claim_view(call.claim, refs),
