@@ -1,4 +1,4 @@
-"""Example episodes for a report: where the team helped, where it hurt, where all were wrong, and what a signature means."""
+"""Example episodes for a report: the team helped, it hurt, all were wrong together, or a failure signature shows."""
 
 import hashlib
 from collections import Counter
@@ -75,10 +75,7 @@ def examples_of(run: Run, limit: int = REPORT_LIMIT) -> list[Example]:
     without an episode are missing. Texts have at most `limit` characters. Empty if no episodes are recorded.
     """
     source = _at_the_peak(run)
-    if source is None:
-        return []
-    found = [_first(source, kind, shows, limit) for kind, shows in _KINDS.items()]
-    return [one for one in found if one is not None]
+    return [] if source is None else _all_that_are_there(source, _KINDS, limit)
 
 
 def examples_of_finding(run: Run, finding: Finding, limit: int = REPORT_LIMIT) -> list[Example]:
