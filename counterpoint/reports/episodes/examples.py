@@ -75,7 +75,12 @@ def examples_of(run: Run, limit: int = REPORT_LIMIT) -> list[Example]:
     without an episode are missing. Texts have at most `limit` characters. Empty if no episodes are recorded.
     """
     source = _at_the_peak(run)
-    return [] if source is None else _all_that_are_there(source, _KINDS, limit)
+    if source is None:
+        return []
+    found = []
+    for kind, shows in _KINDS.items():
+        found += _chosen(source, kind, [(line, text) for line in source.lines if (text := shows(line))], 1, limit)
+    return found
 
 
 def examples_of_finding(run: Run, finding: Finding, limit: int = REPORT_LIMIT) -> list[Example]:
@@ -92,9 +97,8 @@ def examples_of_finding(run: Run, finding: Finding, limit: int = REPORT_LIMIT) -
             return []
         else:
             matching = [(line, text) for line in source.lines if (text := wanted(line, roles))]
-        chosen = _readable(matching)[:PER_FINDING]
-        if chosen:
-            return [_example(source, finding.signature, line, text, len(matching), limit) for line, text in chosen]
+        if chosen := _chosen(source, finding.signature, matching, PER_FINDING, limit):
+            return chosen
     return []
 
 
@@ -141,7 +145,7 @@ def _sources(run: Run, last: int) -> list[_Source]:
 
 
 def _source(run: Run, step: int, split: str | None) -> _Source | None:
-    """None if the file has gone or cannot be read: an example is not worth a report."""
+    """None if the file has gone or cannot be read: a report can do without examples."""
     try:
         return _Source(run=run, step=step, split=split, lines=lines_of(episodes_file(run.path, step, split)))
     except RunError:
@@ -151,10 +155,14 @@ def _source(run: Run, step: int, split: str | None) -> _Source | None:
 # The choice
 
 
-def _first(source: _Source, kind: str, shows: Shows, limit: int) -> Example | None:
-    matching = [(line, text) for line in source.lines if (text := shows(line))]
-    chosen = _readable(matching)
-    return _example(source, kind, *chosen[0], len(matching), limit) if chosen else None
+def _chosen(
+    source: _Source, kind: str, matching: Sequence[tuple[EpisodeLine, str]], most: int, limit: int
+) -> list[Example]:
+    """Up to `most` of the episodes that match; none if their file has gone in between."""
+    try:
+        return [_example(source, kind, line, text, len(matching), limit) for line, text in _readable(matching)[:most]]
+    except RunError:
+        return []
 
 
 def _readable(matching: Sequence[tuple[EpisodeLine, str]]) -> list[tuple[EpisodeLine, str]]:

@@ -141,7 +141,7 @@ def episode_view(
     columns = _columns(order, episode.calls)
     return EpisodeView(
         anchor=anchor,
-        where=where,
+        where=one_line(where),
         task=one_line(episode.task),
         rollout=episode.rollout,
         problem=shown(episode.problem, limit),
