@@ -206,6 +206,7 @@ def test_voters_that_are_a_role_each_are_on_one_row_because_they_were_asked_the_
     voters = {f"generator_{place}": [GOOD] for place in range(1, 4)}
     view = seen(played("voting", {**voters, "aggregator": [r"\boxed{2}"]}, voters="distinct"))
     assert rows(view) == [["generator_1", "generator_2", "generator_3"], ["aggregator"]]
+    assert [call.prompt.same_as and call.prompt.same_as.name for call in view.calls[:3]] == [None] + ["generator_1"] * 2
 
 
 # Prompts
@@ -304,7 +305,7 @@ HOSTILE = {
     "</script><script>alert(1)</script>": "</script>",
     "<img src=x onerror=alert(1)>": "<img src=x onerror=alert(1)>",
     "\u202egnorw": "⟨U+202E⟩",
-    "a\x00b": "a\u2400b",
+    "a\x00b": "a⟨U+0000⟩b",
     "\ud800": "⟨U+D800⟩",
     "\U000e0041": "⟨U+E0041⟩",
     "{{ 7 * 7 }}{% raw %}": "{{ 7 * 7 }}{% raw %}",
@@ -371,6 +372,13 @@ def test_a_reply_of_a_million_characters_is_cut_in_the_viewer_too():
     assert found.length == 1_000_000
 
 
+def test_a_long_problem_is_folded_to_its_beginning():
+    episode = replace(make_episode(make_call()), problem="Given a list,\nreturn " + "so " * 500, answer="")
+    page = html(seen(episode))
+    assert "<details><summary><bdi>Given a list, return so so" in page
+    assert '<p class="none">empty</p>' in page
+
+
 def test_blocks_of_code_are_code_and_mathematics_is_text():
     found = shown("Look: $x^2$\n```python\ndef one():\n    return 1\n```\nDone.\n```\nopen")
     assert [(piece.code, piece.text.split("\n")[0]) for piece in found.chunks[0]] == [
@@ -395,6 +403,28 @@ def test_hundreds_of_calls_take_no_longer_than_their_number_and_their_links_are_
     assert len(view.rows) == 2
     assert "All 301 calls" in page
     assert page.count('<details class="all-calls" open>') == 0
+
+
+def test_a_page_of_a_thousand_long_calls_stays_small():
+    calls = []
+    for turn in range(16):
+        prompt = tuple(user(f"{turn}: {call.text}") for call in calls[-64:]) or (user("begin"),)
+        calls += [
+            make_call("debater", slot, turn, messages=prompt, text=f"{slot} says {turn} " * 800) for slot in range(64)
+        ]
+    view = seen(make_episode(*calls))
+    assert len(view.rows) == 16
+    assert len(html(view)) < 15_000_000
+    million = make_episode(*(make_call(slot=slot, text="x" * 1_000_000) for slot in range(100)))
+    assert len(html(seen(million))) < 8_000_000
+
+
+def test_many_replies_in_a_long_prompt_are_found_fast():
+    drafts = [make_call(slot=slot, text=f"{slot} thinks " * 100) for slot in range(60)]
+    prompt = (user("Read:\n" + "\n\n".join(call.text for call in drafts) * 3),)
+    judges = [make_call(f"judge {number}", messages=(*prompt, user(str(number)))) for number in range(10)]
+    view = seen(make_episode(*drafts, *judges))
+    assert [one.name for one in view.calls[60].links[0].to] == [f"generator slot {slot}" for slot in range(60)]
 
 
 def test_anchors_of_two_episodes_on_a_page_differ():
