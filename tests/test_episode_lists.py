@@ -302,3 +302,10 @@ def test_a_page_and_an_episode_of_100_mb_take_a_small_part_of_reading_all_and_no
     start = time.process_time()
     pl.read_parquet(path)
     assert part < 0.5 * (time.process_time() - start)
+
+
+def test_a_file_without_episodes_is_an_empty_list(tmp_path):
+    path = tmp_path / "000001.parquet"
+    write_episodes(path, 1, [])
+    assert lines_of(path) == list(list_episodes(path, Wanted(outcome="split")).lines) == []
+    assert list_episodes(path, Wanted()).counts["any"] == 0
