@@ -65,7 +65,7 @@ def cosines(cell: CellSeen) -> "pl.DataFrame":
 
 
 def policies(cell: CellSeen) -> "pl.DataFrame":
-    """seed, step, policy, number, value: norm, dominance and the like of `gradient/<policy>/` and `policy/<policy>/`."""
+    """seed, step, policy, number, value: the numbers of `gradient/<policy>/` and `policy/<policy>/`, as dominance."""
     return series(cell, r"^(?:gradient|policy)/(?P<policy>[^/]+)/(?P<number>[^/]+)$")
 
 
