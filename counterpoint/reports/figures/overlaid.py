@@ -19,8 +19,9 @@ def overlaid(cells: Sequence[CellSeen], roles: Sequence[str]) -> Iterator[Figure
         own = frames.role_accuracies(cell).filter(split="test").select("seed", "step", "value", "role")
         found.append(pl.concat([team, own]).with_columns(who=pl.lit(cell.name)))
     every = pl.concat(found)
-    together = _Cells(cell=CellSeen(name="", labels={}, runs=[run for cell in cells for run in cell.runs]), roles=())
-    together.order.extend(cell.name for cell in cells)
+    runs = [run for cell in cells for run in cell.runs]
+    names = tuple(cell.name for cell in cells)
+    together = Recorded(cell=CellSeen(name="", labels={}, runs=runs), roles=(), compared=names)
     for who in dict.fromkeys(["team", *roles]):
         subject = Subject(
             name=named("accuracy", who),
