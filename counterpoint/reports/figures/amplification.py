@@ -41,7 +41,7 @@ def amplification(recorded: Recorded) -> Figure | None:
         f" push alike, √n if they are independent. Means: {listed(means)}; n is"
         f" {', '.join(str(n) for n in slots) or 'not known'}.{levels} {recorded.seeds}",
         spec=_dots(tuple(dict.fromkeys([*recorded.names, *shown])), tuple(shown)),
-        data={"rows": rows, "chance": chance, "limits": _limits(slots)},
+        data={"rows": rows, "chance": chance, "limits": _limits(slots, found["step"].max())},
     )
 
 
@@ -61,12 +61,13 @@ def _slots(found: "pl.DataFrame") -> list[int]:
     return sorted({round(one) for one in (known["amplification"] / known["coherence"]).to_list()})
 
 
-def _limits(slots: list[int]) -> "pl.DataFrame":
+def _limits(slots: list[int], step: object) -> "pl.DataFrame":
+    """value, words, step: the lines, and the last step, beside which their names stand."""
     import polars as pl
 
-    rows = [(float(n), f"n = {n}") for n in slots]
-    rows += [(n**0.5, f"√{n}") for n in slots if n > 1]
-    return pl.DataFrame(rows, schema={"value": float, "words": str}, orient="row")
+    rows = [(float(n), f"n = {n}", step) for n in slots]
+    rows += [(n**0.5, f"√{n}", step) for n in slots if n > 1]
+    return pl.DataFrame(rows, schema={"value": float, "words": str, "step": int}, orient="row")
 
 
 @cache
@@ -99,9 +100,8 @@ def _dots(names: tuple[str, ...], shown: tuple[str, ...]) -> Mapping[str, Any]:
                     "align": "left",
                     "dx": 7,
                     "fontSize": SMALLEST,
-                    "x": {"expr": "width"},
                 },
-                "encoding": {"y": y, "text": {"field": "words"}},
+                "encoding": {"x": STEP, "y": y, "text": {"field": "words"}},
             },
             {"data": {"name": "chance"}, "mark": chance, "encoding": {"x": STEP, "y": y, "color": legend}},
             {
