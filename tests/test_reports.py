@@ -8,13 +8,13 @@ import sys
 
 import pytest
 from command_line import command_line
+from counterpoint.reports.amplification import amplifications
+from counterpoint.reports.course import accuracies, course, gradients
+from counterpoint.reports.dynamics import dynamics
 
 from counterpoint.errors import RunError
 from counterpoint.recipe import config_from
-from counterpoint.reports.amplification import amplifications
 from counterpoint.reports.base import is_shared, names, policies
-from counterpoint.reports.course import accuracies, course, gradients
-from counterpoint.reports.dynamics import dynamics
 from counterpoint.reports.pictures import save_picture
 from counterpoint.run import Run
 

@@ -133,8 +133,8 @@ def plot(
     kind: Annotated[
         str,
         typer.Option(
-            help="course (accuracy and gradients), dynamics (of roles), behaviour (of replies), changes (right to wrong),"
-            " or amplification (by parallel calls)."
+            help="course (accuracy and gradients), dynamics (of roles), behaviour (of replies), changes (right and"
+            " wrong), or amplification (by parallel calls)."
         ),
     ] = "course",
 ) -> None:

@@ -109,7 +109,7 @@ def config(theme: Theme) -> dict[str, Any]:
         "range": {
             "category": list(palette.roles),
             "sharing": sharing,
-            "groups": [*sharing, *palette.groups * 6],
+            "groups": [*sharing, *list(palette.groups) * 6],
             "changes": list(palette.changes),
             "diverging": list(palette.diverging),
         },

@@ -31,14 +31,13 @@ def amplification(recorded: Recorded) -> Figure | None:
     )
     slots = _slots(found)
     shown = recorded.ordered(rows["who"].unique().to_list())
-    means = {who: f"{rows.filter(who=who)['value'].mean():.2f}" for who in shown}
-    by_chance = {who: f"{own['value'].mean():.2f}" for who in shown if len(own := chance.filter(who=who))}
+    means, by_chance = _means(rows), _means(chance)
     levels = f" Chance level as measured: {listed(by_chance)}." if by_chance else ""
     return Figure(
         name=recorded.name("amplification"),
         title="Amplification by parallel calls",
         says="The norm of the sum of the gradients of a role's parallel calls, in units of one call: n if n calls"
-        f" push alike, √n if they are independent. Means: {listed(means)}; n is"
+        f" push alike, √n if they are independent. Means: {listed({who: means[who] for who in shown})}; n is"
         f" {', '.join(str(n) for n in slots) or 'not known'}.{levels} {recorded.seeds}",
         spec=_dots(tuple(dict.fromkeys([*recorded.names, *shown])), tuple(shown)),
         data={"rows": rows, "chance": chance, "limits": _limits(slots, found["step"].max())},
@@ -51,6 +50,14 @@ def _who(found: "pl.DataFrame") -> "pl.Expr":
 
     several = found.group_by("role").agg(pl.col("policy").n_unique().alias("n"))["n"].max() != 1
     return pl.format("{} ({})", "role", "policy") if several else pl.col("role")
+
+
+def _means(rows: "pl.DataFrame") -> dict[str, str]:
+    """Who -> the mean over all values."""
+    import polars as pl
+
+    means = rows.group_by("who").agg(pl.col("value").mean()).sort("who")
+    return {who: f"{value:.2f}" for who, value in means.iter_rows()}
 
 
 def _slots(found: "pl.DataFrame") -> list[int]:

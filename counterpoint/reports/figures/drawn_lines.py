@@ -69,7 +69,7 @@ def _is_wide(rows: "pl.DataFrame") -> bool:
     least, most = rows["low"].min(), rows["high"].max()
     assert isinstance(least, float)
     assert isinstance(most, float)
-    return 0.0 < least and most / least > _WIDE
+    return least > 0.0 and most > _WIDE * least
 
 
 def _at_the_ends(rows: "pl.DataFrame", shown: list[str], subject: Subject) -> str:
@@ -77,7 +77,7 @@ def _at_the_ends(rows: "pl.DataFrame", shown: list[str], subject: Subject) -> st
     told = {}
     for who in shown:
         own = rows.filter(who=who)
-        first, last = (subject.words.format(own["value"][place]) for place in (0, -1))
-        told[who] = first if len(own) == 1 else f"{first} → {last}"
+        begin, end = (subject.words.format(own["value"][place]) for place in (0, -1))
+        told[who] = begin if len(own) == 1 else f"{begin} → {end}"
     first, last = rows["step"].min(), rows["step"].max()
-    return f"{f'At step {first}' if first == last else f'From step {first} to {last}'}: {listed(told)}."
+    return f"{f'At step {last}' if first == last else f'From step {first} to {last}'}: {listed(told)}."

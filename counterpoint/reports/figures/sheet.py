@@ -2,10 +2,13 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from counterpoint.errors import RunError
 from counterpoint.reports.figure import Figure
+
+if TYPE_CHECKING:
+    import polars as pl
 
 WIDTH = 300
 """The width of a figure on a sheet."""
@@ -27,7 +30,7 @@ def sheet(columns: Sequence[Column], *, name: str, title: str) -> Figure:
     every = [figure for column in columns for figure in column.figures if figure is not None]
     if not every:
         raise RunError("there is nothing to draw: none of these runs recorded the numbers of this kind of picture")
-    data = {}
+    data: dict[str, pl.DataFrame] = {}
     panels = []
     for row in range(max(len(column.figures) for column in columns)):
         beside = [column.figures[row] if row < len(column.figures) else None for column in columns]
