@@ -79,5 +79,6 @@ def _at_the_ends(rows: "pl.DataFrame", shown: list[str], subject: Subject) -> st
         own = rows.filter(who=who)
         begin, end = (subject.words.format(own["value"][place]) for place in (0, -1))
         told[who] = begin if len(own) == 1 else f"{begin} → {end}"
-    first, last = rows["step"].min(), rows["step"].max()
+    steps = rows["step"].to_list()
+    first, last = min(steps), max(steps)
     return f"{f'At step {last}' if first == last else f'From step {first} to {last}'}: {listed(told)}."
