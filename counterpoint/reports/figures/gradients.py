@@ -25,7 +25,9 @@ def gradients(recorded: Recorded) -> Iterator[Figure]:
     moved = recorded.gradients.filter(recorded.gradients["share"].is_not_null())
     together = [policy for policy in recorded.ordered(moved["policy"].unique().to_list()) if _roles(moved, policy) > 1]
     for policy in together:
-        yield _shares(recorded, moved.filter(policy=policy), policy)
+        own = moved.filter(policy=policy)
+        if own["share"].sum() > 0.0:
+            yield _shares(recorded, own, policy)
     found = recorded.policies.filter(number="norm")
     if found["policy"].n_unique() > 1 or not together:
         figure = drawn(recorded, found.rename({"policy": "who"}).select("seed", "step", "who", "value"), _NORMS)
@@ -76,7 +78,8 @@ def _mean(found: "pl.DataFrame") -> "pl.DataFrame":
 
     every = thinned(found)
     total = pl.col("value").sum().over("step")
-    return every.group_by("who", "step").agg(pl.col("value").sum()).with_columns(pl.col("value") / total)
+    sums = every.group_by("who", "step").agg(pl.col("value").sum())
+    return sums.filter(total > 0.0).with_columns(pl.col("value") / total)
 
 
 def _share(rows: "pl.DataFrame", role: str) -> float:
