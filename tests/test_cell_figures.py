@@ -2,6 +2,7 @@
 
 import json
 import re
+from itertools import pairwise
 from math import inf, nan
 
 import pytest
@@ -211,7 +212,7 @@ def test_a_long_run_has_few_points_that_are_means_of_neighbours():
 
 def test_names_at_the_ends_of_lines_do_not_cover_each_other():
     placed = apart([0.5, 0.5, 0.51, 1.0], 0.0, 1.0)
-    assert all(later - earlier > 0.06 for earlier, later in zip(placed, placed[1:], strict=False))
+    assert all(later - earlier > 0.06 for earlier, later in pairwise(placed))
     assert max(placed) <= 1.0
     assert apart([0.1, 0.9], 0.0, 1.0) == [0.1, 0.9]
     assert apart([2.0], 2.0, 2.0) == [2.0]

@@ -1,4 +1,4 @@
-"""What a team makes of k right answers among n parallel ones, against a majority vote."""
+"""The team's answer where k of n parallel answers are right, against a majority vote."""
 
 from collections.abc import Mapping
 from functools import cache
@@ -19,7 +19,7 @@ _KINDS = {"base": "base", "peak": "peak", "terminal": "end"}
 
 
 def agreement(recorded: Recorded) -> Figure | None:
-    """How often the team is right where k of n answers are; None unless a role always gives n answers in parallel."""
+    """The rate of right teams where k of n answers are right; None unless a role always gives n answers in parallel."""
     for role in _parallel(recorded):
         found = frames.votes(recorded.cell, role)
         if len(found) and found["of"].n_unique() == 1:
