@@ -63,6 +63,8 @@ def print_compared(console: Console, found: Compared) -> None:
         titles,
     )
 
+    if found.what:
+        console.print(f"compared: {found.what}", markup=False, soft_wrap=True)
     for sentence in found.sentences:
         console.print(sentence, markup=False, soft_wrap=True)
     title = titles(found)
