@@ -1,4 +1,4 @@
-"""How far parallel calls of a role push its policy the same way, and how long a role keeps its direction."""
+"""The agreement of a role's gradients: among its parallel calls, and with its own earlier ones."""
 
 from collections.abc import Mapping
 from functools import cache
@@ -53,7 +53,7 @@ def _who(found: "pl.DataFrame") -> "pl.Expr":
 
 
 def _means(rows: "pl.DataFrame") -> dict[str, str]:
-    """Who -> the mean over all values."""
+    """Role -> the mean over all values."""
     import polars as pl
 
     means = rows.group_by("who").agg(pl.col("value").mean()).sort("who")

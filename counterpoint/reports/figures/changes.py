@@ -1,4 +1,4 @@
-"""What becomes of right and wrong: of tasks between base, peak and end, and of first answers in an episode."""
+"""Right and wrong as they change: of tasks between base, peak and end, and of first answers in an episode."""
 
 from collections.abc import Mapping, Sequence
 from functools import cache
@@ -42,7 +42,7 @@ def transitions(recorded: Recorded) -> Figure | None:
 
 
 def first_answers(recorded: Recorded) -> Figure | None:
-    """What the team made of the first answer of an episode at base, peak and end; None where it was not recorded."""
+    """The first answers of episodes beside the team's, at base, peak and end; None where they were not recorded."""
     import polars as pl
 
     found = frames.first_to_team(_counted(recorded.cell))

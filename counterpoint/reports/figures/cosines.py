@@ -1,4 +1,4 @@
-"""How the gradients of the roles of a policy point to each other."""
+"""The angles between the gradients of the roles of a policy."""
 
 from collections.abc import Mapping
 from functools import cache

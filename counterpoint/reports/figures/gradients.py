@@ -1,4 +1,4 @@
-"""Whose gradient moves the weights: shares of a policy's roles, stacked, and norms of policies, never stacked.
+"""The gradients that move the weights: shares of a policy's roles, stacked, and norms of policies, never stacked.
 
 Shares of the roles of one policy add up to 1. Norms of different policies have losses with denominators of their own:
 a sum of them means nothing.
