@@ -62,7 +62,7 @@ def test_over_seeds_a_line_is_the_mean_and_its_band_reaches_from_least_to_most()
     cell = cell_of(*(run_of(own, seed=seed) for seed, own in enumerate(numbers)))
     rows = figures(cell)["entropy"].data["rows"]
     assert rows.rows() == [("generator", 1, 3.0, 1.0, 6.0)]
-    assert "Lines are means over 3 seeds" in figures(cell)["entropy"].says
+    assert "Lines are means over 3 seeds, bands reach from least to most." in figures(cell)["entropy"].says
 
 
 def stacked(spec):
@@ -225,6 +225,7 @@ def test_many_or_long_names_have_a_legend_in_place_of_labels():
     assert len(many.data["ends"]) == 0
     line = next(layer for layer in many.spec["layer"] if layer["mark"]["type"] == "line")
     assert line["encoding"]["color"]["legend"]["values"] == list(TWELVE)
+    assert not areas(many.spec)
     patterns = line["encoding"]["strokeDash"]["scale"]["range"]
     assert (patterns[0], patterns[6]) == ([1, 0], [6, 3])
 

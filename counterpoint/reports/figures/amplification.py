@@ -105,6 +105,7 @@ def _dots(names: tuple[str, ...], shown: tuple[str, ...]) -> Mapping[str, Any]:
                     "type": "text",
                     "style": "muted",
                     "align": "left",
+                    "baseline": "bottom",
                     "dx": 7,
                     "fontSize": SMALLEST,
                 },

@@ -104,8 +104,9 @@ def _moments(recorded: Recorded, found: "pl.DataFrame") -> dict[str, "pl.DataFra
 
 @cache
 def _heat(roles: tuple[str, ...], moments: tuple[str, ...]) -> Mapping[str, Any]:
-    """The specification; below each moment, one row for every role but the first."""
-    places = [f"{moment} · {role}" for moment in moments for role in roles[1:]]
+    """The specification: for each moment a block with a row for every role but the first; an empty row between."""
+    blocks = [[f"{moment} · {role}" for role in roles[1:]] for moment in moments]
+    places = [place for number, block in enumerate(blocks) for place in (*block, " " * (number + 1))][:-1]
     encoding = {
         "x": {
             "field": "one",
@@ -126,7 +127,7 @@ def _heat(roles: tuple[str, ...], moments: tuple[str, ...]) -> Mapping[str, Any]
     fill = {
         "field": "value",
         "type": "quantitative",
-        "scale": {"domain": [-1, 0, 1], "range": DIVERGING_RANGE},
+        "scale": {"domain": [-1, 0, 1], "range": DIVERGING_RANGE, "interpolate": "rgb"},
         "legend": {"title": "cosine", "orient": "bottom", "gradientLength": 140, "values": [-1, 0, 1]},
     }
     tooltip = [{"field": "moment"}, {"field": "one"}, {"field": "other"}, {"field": "value", "format": ".2f"}]

@@ -12,10 +12,13 @@ from counterpoint.reports.figure import Figure
 from counterpoint.reports.figures.drawn_lines import Subject, drawn
 from counterpoint.reports.figures.lines import STEP, colour, framed, quiet_axis
 from counterpoint.reports.figures.recorded import Recorded, binned_in_words, listed, named, percent, thinned
+from counterpoint.reports.looks import PALETTES
 
 if TYPE_CHECKING:
     import polars as pl
 
+OPAQUE = 0.72
+"""The opacity of areas; those of roles beyond the number of colours are fainter."""
 _FEW = 3
 """So many steps are bars: an area has no width."""
 
@@ -97,14 +100,19 @@ def _stacked(names: tuple[str, ...], shown: tuple[str, ...], *, bars: bool) -> M
     }
     legend = colour(names, shown, legend=True)
     legend["legend"] = {**legend["legend"], "symbolType": "square", "symbolStrokeWidth": 0}
-    encoding = {
+    del legend["legend"]["symbolOpacity"]
+    encoding: dict[str, Any] = {
         "x": STEP,
         "y": y,
         "color": legend,
         "order": {"field": "order", "type": "ordinal"},
         "tooltip": [{"field": "who", "title": "role"}, {"field": "step"}, {"field": "value", "format": ".1%"}],
     }
-    mark: dict[str, Any] = {"type": "area", "opacity": 0.72, "strokeWidth": 0}
-    if bars:
-        mark = {"type": "bar", "opacity": 0.72, "width": 24}
+    colours = len(PALETTES["light"].roles)
+    opacity: dict[str, Any] = {"value": OPAQUE}
+    if len(names) > colours:
+        fainter = [OPAQUE / (1 + place // colours) for place in range(len(names))]
+        opacity = {**legend, "scale": {"type": "ordinal", "domain": list(names), "range": fainter}}
+    encoding["opacity"] = opacity
+    mark: dict[str, Any] = {"type": "bar", "width": 24} if bars else {"type": "area", "strokeWidth": 0}
     return framed([{"mark": mark, "encoding": encoding}])

@@ -42,14 +42,14 @@ def lengths(recorded: Recorded) -> Figure | None:
     )
     seeds = "One run." if found["seed"].n_unique() == 1 else f"Means over {found['seed'].n_unique()} seeds."
     last = {who: _at_the_end(rows.filter(who=who)) for who in shown}
-    labelled = rows.select("who", "step", value="tokens_median")
+    labelled = rows.select("who", "step", value="tokens_median", low="tokens_low", high="tokens_p95")
     return Figure(
         name=recorded.name("lengths"),
         title="Length of replies",
         says=f"The median length of each role's replies in training. {drawn} In the last step (quartiles in brackets):"
         f" {listed(last)}. {seeds}{binned_in_words(found.rename({'role': 'who'}))}",
         spec=_ribbons(of, ribbons=ribbons),
-        data={"rows": rows, "ends": ends(labelled, of)},
+        data={"rows": rows, "ends": ends(labelled if ribbons else labelled.drop("low", "high"), of)},
     )
 
 
