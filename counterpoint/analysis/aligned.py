@@ -18,7 +18,7 @@ class Beside:
 
     fell: float
     held: float
-    """Of each kind of run, weighted by its number of falls."""
+    """The mean of those that held, each kind of run weighted by its number of falls; `fell` is that of the others."""
     low: float | None
     """With `high`, the 95 % interval of the difference; None where the spread between runs of one kind is unknown."""
     high: float | None

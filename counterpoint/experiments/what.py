@@ -1,4 +1,4 @@
-"""Which workflows, tasks and models runs have, and how long they were trained, in a line."""
+"""The workflows, tasks, models and steps of runs, in a line."""
 
 from collections.abc import Sequence
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What came before a fall: marks on the steps of each run, and diagnostics of runs that fell beside those that held.
+"""The time before a fall: marks on the steps of each run, diagnostics of runs that fell beside those that held.
 
 A fall begins somewhere between its onset (the first evaluation from which all lie below the peak's interval) and the
 evaluation before. What came before it is therefore looked at up to that evaluation.
@@ -148,16 +148,17 @@ def differences(gathered: Gathered) -> list[Difference]:
 
 
 def before_falls(gathered: Gathered) -> list[str]:
-    """What was different before falls, in sentences: the diagnostics that differ, then those of which it is open."""
+    """Sentences about the time before falls: the diagnostics that differ, then those of which it cannot be told."""
     runs = [run for cell in _teams(gathered) for run in cell.finished]
     falls = sum(run.record.fell == "fell" for run in runs)
     if not falls:
         return [f"none of {counted(len(runs), 'finished run')} fell: nothing is known of what comes before a fall"]
     found = differences(gathered)
     if not found:
+        them = "it" if falls == 1 else "them"
         return [
             f"{counted(falls, 'run')} fell, but none of the same workflow and sharing held: there is nothing to compare"
-            " them with"
+            f" {them} with"
         ]
     told = [_sentence(one) for one in found if one.verdict != "cannot tell"]
     open_ = [one.diagnostic for one in found if one.verdict == "cannot tell"]

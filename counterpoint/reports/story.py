@@ -1,4 +1,4 @@
-"""What came out, in sentences made from verdicts, and what it cannot show.
+"""Findings in sentences made from verdicts, and the limits of what they show.
 
 Nothing is said that the intervals do not allow: "cannot tell" and "alike" are findings too.
 """
@@ -69,7 +69,7 @@ def of_one_run(run: Seen) -> list[str]:
 
 
 def look_at(run: Seen) -> list[str]:
-    """What to look at in a run: its warnings, and for every signature what it means, where and when, and the remedy."""
+    """The places to look at in a run: its warnings, then every signature with its place, its steps and the remedy."""
     import polars as pl
 
     warned = run.metrics.filter(pl.col("name").str.starts_with("warning/") & (pl.col("value") > 0))
@@ -87,7 +87,7 @@ def look_at(run: Seen) -> list[str]:
 
 
 def facts(gathered: Gathered) -> dict[str, str]:
-    """What was compared: runs, methods, test tasks, versions, time and tokens; a name -> its text."""
+    """Name -> text: what was compared, the runs, test tasks, versions, time and tokens."""
     runs = [run.record for run in _teams(gathered)]
     every = [run.record for cell in gathered.cells for run in cell.runs]
     finished = [run for run in every if has_outcomes(run)]
@@ -311,7 +311,7 @@ def _hours(of: str, seconds: Sequence[float | None]) -> str:
     if not known:
         return ""
     total, left = sum(known), len(seconds) - len(known)
-    amount = f"{total / 3600:.1f} hours" if total >= 3600 else f"{total / 60:.0f} minutes"
+    amount = f"{total / 3600:.1f} hours" if total >= 3600 else counted(round(total / 60), "minute")
     return f"{amount} of {of}" + (f" ({counted(left, 'run')} without a record)" if left else "")
 
 
