@@ -25,7 +25,7 @@ from counterpoint.reports.seen import Gathered
 
 
 def course(found: Gathered) -> list[Column]:
-    """Of one cell: accuracy of team and roles, and gradients, side by side. Of several: accuracies, a line per cell."""
+    """Accuracy of team and roles, and gradients, side by side; of several cells only accuracies, a line per cell."""
     if len(found.cells) > 1:
         figures: list[list[Figure | None]] = [[figure] for figure in overlaid(found.cells, found.roles)]
     else:

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     import polars as pl
 
 FEW = 16
-"""Lines of at most so many values have a dot for each."""
+"""Lines of at most that many values have a dot for each."""
 MOST_BANDS = 6
 """The most lines whose bands over seeds can be told apart."""
 _WIDE = 20.0

@@ -42,7 +42,7 @@ class Lines:
     shown: tuple[str, ...]
     """Those with a line."""
     title: str
-    """Of the axis of values."""
+    """The title of the axis of values."""
     form: str = ""
     """The format of values, of d3; empty for its own choice."""
     least: float | None = None
