@@ -23,14 +23,17 @@ from counterpoint.reports.gather import gather
 from counterpoint.reports.looks import Theme
 from counterpoint.reports.seen import Gathered
 
+_ACROSS = 3
+"""The most figures of one cell, or of one comparison, side by side."""
+
 
 def course(found: Gathered) -> list[Column]:
     """Accuracy of team and roles, and gradients, side by side; of several cells only accuracies, a line per cell."""
     if len(found.cells) > 1:
-        figures: list[list[Figure | None]] = [[figure] for figure in overlaid(found.cells, found.roles)]
-    else:
-        recorded = recorded_of(found.cells[0], found.roles)
-        figures = [[curves(recorded)], [role_accuracies(recorded)], [*gradients(recorded)]]
+        return _wrapped(list(overlaid(found.cells, found.roles)))
+    recorded = recorded_of(found.cells[0], found.roles)
+    moved: list[Figure | None] = [*gradients(recorded)]
+    figures = [[curves(recorded)], [role_accuracies(recorded)], moved]
     return [Column(title="", figures=own) for own in figures if any(own)]
 
 
@@ -50,8 +53,8 @@ def changes(found: Gathered) -> list[Column]:
 
 
 def amplification_by_calls(found: Gathered) -> list[Column]:
-    """A column per role with parallel calls: its amplification against their number, over all cells."""
-    return [Column(title="", figures=[figure]) for figure in against_calls(found.cells, found.roles)]
+    """A figure per role with parallel calls: its amplification against their number, over all cells."""
+    return _wrapped(list(against_calls(found.cells, found.roles)))
 
 
 PICTURES: Mapping[str, Callable[[Gathered], list[Column]]] = {
@@ -90,3 +93,9 @@ def _columns(found: Gathered, *draw: Callable[[Recorded], Figure | None]) -> lis
     kept = [row for row in range(len(draw)) if any(own[row] for own in drawn)]
     titles = [cell.name for cell in found.cells]
     return [Column(title=title, figures=[own[row] for row in kept]) for title, own in zip(titles, drawn, strict=True)]
+
+
+def _wrapped(figures: Sequence[Figure]) -> list[Column]:
+    """The figures in rows of three."""
+    wide = min(_ACROSS, len(figures))
+    return [Column(title="", figures=figures[place::wide]) for place in range(wide)]
