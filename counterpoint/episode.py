@@ -302,6 +302,8 @@ def read_claim_kinds(path: Path) -> dict[str, frozenset[str]]:
     for role, kind in found.sort("role", "kind").iter_rows():
         told.setdefault(role, set()).update(() if kind is None else (kind,))
     return {role: frozenset(own) for role, own in told.items()}
+
+
 def is_readable(schema: Mapping[str, Any]) -> bool:
     """True if a file with these columns holds episodes that can be read."""
     return any(schema == _schema(version) for version in _READABLE)
