@@ -20,6 +20,10 @@ WIDTH = 640
 """The width of a figure that is drawn where there is no page whose width it could take."""
 
 
+_OF_A_PAGE = {"aria": False, "padding": {"left": 28, "right": 16, "top": 4, "bottom": 4}}
+"""A margin for fonts that are wider than those that the texts were measured in."""
+
+
 def themed(figure: Figure, theme: Theme) -> dict[str, Any]:
     """The whole specification of a figure, with the configuration of a theme, for a program without a page."""
     return {**figure.whole(), "config": _without_a_page(config(theme))}
@@ -52,11 +56,11 @@ def static_svg(figure: Figure) -> Markup:
     for a screen reader, which reads the caption.
     """
     marked, colours = _marked(config("light"), config("dark"))
-    drawn = str(vl_convert.vegalite_to_svg({**figure.whole(), "config": {**_without_a_page(marked), "aria": False}}))
+    drawn = str(vl_convert.vegalite_to_svg({**figure.whole(), "config": {**_without_a_page(marked), **_OF_A_PAGE}}))
     drawn = re.sub(r"<[^<>]+>", lambda tag: _of_a_page(tag[0], figure.name, colours), drawn)
     drawn = re.sub(r"<path[^<>]* d=\"(M0,0h0v0h0Z)?\"[^<>]*/>|<(text|line)[^<>]*[^/]></\\2>", "", drawn)
     width = re.search(r'width="([0-9.]+)"', drawn)
-    size = f' style="width:100%;height:auto;max-width:{width[1] if width else WIDTH}px" aria-hidden="true"'
+    size = f' font-family="system-ui, sans-serif" style="width:100%;height:auto;max-width:{width[1] if width else WIDTH}px" aria-hidden="true"'
     return Markup(drawn.replace("<svg", f"<svg{size}", 1))  # text is escaped by the program that draws
 
 
