@@ -23,6 +23,9 @@ WIDTH = 640
 _OF_A_PAGE = {"aria": False, "padding": {"left": 28, "right": 16, "top": 4, "bottom": 4}}
 """A margin for fonts that are wider than those that the texts were measured in."""
 
+_NOT_NEEDED = "class|role|aria-[a-z]+|pointer-events|stroke-miterlimit|font-family|xmlns:xlink|version"
+"""Attributes of tags that change nothing in a page."""
+
 
 def themed(figure: Figure, theme: Theme) -> dict[str, Any]:
     """The whole specification of a figure, with the configuration of a theme, for a program without a page."""
@@ -58,15 +61,16 @@ def static_svg(figure: Figure) -> Markup:
     marked, colours = _marked(config("light"), config("dark"))
     drawn = str(vl_convert.vegalite_to_svg({**figure.whole(), "config": {**_without_a_page(marked), **_OF_A_PAGE}}))
     drawn = re.sub(r"<[^<>]+>", lambda tag: _of_a_page(tag[0], figure.name, colours), drawn)
-    drawn = re.sub(r"<path[^<>]* d=\"(M0,0h0v0h0Z)?\"[^<>]*/>|<(text|line)[^<>]*[^/]></\\2>", "", drawn)
+    drawn = re.sub(r"<path[^<>]* d=\"(M0,0h0v0h0Z)?\"[^<>]*/>|<(text|line)[^<>]*[^/]></\2>", "", drawn)
     width = re.search(r'width="([0-9.]+)"', drawn)
-    size = f' font-family="system-ui, sans-serif" style="width:100%;height:auto;max-width:{width[1] if width else WIDTH}px" aria-hidden="true"'
-    return Markup(drawn.replace("<svg", f"<svg{size}", 1))  # text is escaped by the program that draws
+    style = f"width:100%;height:auto;max-width:{width[1] if width else WIDTH}px"
+    root = f'<svg font-family="system-ui, sans-serif" style="{style}" aria-hidden="true"'
+    return Markup(drawn.replace("<svg", root, 1))  # text is escaped by the program that draws
 
 
 def _of_a_page(tag: str, name: str, colours: Mapping[str, str]) -> str:
     """A tag of a drawing without what a page does not need, in the colours of both themes."""
-    tag = re.sub(r' (class|role|aria-[a-z]+|pointer-events|stroke-miterlimit|font-family|xmlns:xlink|version)="[^"]*"', "", tag)
+    tag = re.sub(rf' ({_NOT_NEEDED})="[^"]*"', "", tag)
     tag = re.sub(r'(fill|stroke)="(#fe..01)"', lambda found: f'{found[1]}="{colours[found[2]]}"', tag)
     tag = re.sub(r"(-?[0-9]+\.[0-9]{2})[0-9]+", r"\1", tag)
     return re.sub(r'( id="|url\(#)', rf"\g<1>{name}-", tag)

@@ -78,5 +78,5 @@ def config(theme: Theme) -> dict[str, Any]:
         "text": {"color": palette.ink, "fontSize": SMALLEST},
         "rule": {"color": palette.ink},
         "style": {name: {"color": getattr(palette, name)} for name in STYLES},
-        "range": {"category": list(palette.roles), "sharing": sharing, "groups": [*sharing, *palette.groups * 6]},
+        "range": {"category": list(palette.roles), "sharing": sharing, "groups": [*sharing, *list(palette.groups) * 6]},
     }

@@ -70,8 +70,8 @@ def control_differences(collected: Collected) -> list[ControlDifference]:
             cells.setdefault(tuple(run.labels.items()), []).append(run)
     agents = [run for run in collected.runs if run.control and run.run in peaks]
     found = []
-    for labels, runs in cells.items():
-        name = printable("-".join(label for _, label in labels)) or "the runs"
+    for own, runs in cells.items():
+        name = printable("-".join(label for _, label in own)) or "the runs"
         sides: dict[str, list[tuple[PerTask, PerTask]]] = {}
         for run in runs:
             for control, team, other in [*_own(run, peaks[run.run]), *_of_agents(run, peaks, agents)]:

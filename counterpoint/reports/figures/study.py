@@ -17,10 +17,10 @@ def figures_of(gathered: Gathered) -> Mapping[str, list[Figure]]:
     found, collected = gathered.compared, gathered.collected
     cells = [cell for cell in gathered.cells if not cell.control]
     drawn: dict[str, list[Figure | None]] = {
-        "map": [found and map_of(found, gathered.excluded)],
-        "differences": [found and forest(found)],
-        "factors": [found and factors(found), found and factor_shares(found, collected)],
-        "falls": [found and fall_rates(found), found and survival(found)],
+        "map": [map_of(found, gathered.excluded)] if found else [],
+        "differences": [forest(found)] if found else [],
+        "factors": [factors(found), factor_shares(found, collected)] if found else [],
+        "falls": [fall_rates(found), survival(found)] if found else [],
         "before_falls": [],
         "signatures": [signatures(cells)],
         "controls": [controls(collected, found.margin) if found else controls(collected)],
