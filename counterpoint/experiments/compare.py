@@ -178,7 +178,8 @@ def _effects(collected: Collected, by: str, blocks: Sequence[Block]) -> dict[Amo
     found: dict[Amount, tuple[Effect, ...]] = {}
     for amount in PRIMARY:
         cells = _cells(collected, by, blocks, amount)
-        if len({tuple(cell.labels.items()) for cell in cells if len(cell.seeds) > 1}) < 2:
+        several = {tuple(cell.labels.items()) for cell in cells if len(cell.seeds) > 1}
+        if len(several) < 2 or min(cell.values.shape[1] for cell in cells) < 2:
             continue
         axes = {axis: tuple(dict.fromkeys(cell.labels[axis] for cell in cells)) for axis in cells[0].labels}
         own = [one for one in effects(cells, by, axes) if one.changes[0].axis == by and one.estimate is not None]
