@@ -16,6 +16,7 @@ from runs_by_hand import six_by_hand
 from counterpoint.analysis.falls import rate_of
 from counterpoint.analysis.survival import Duration, kaplan_meier
 from counterpoint.errors import ConfigError, RunError
+from counterpoint.experiments.against_controls import against_controls
 from counterpoint.experiments.collected import Collected, RunRecord
 from counterpoint.experiments.collected_files import frame_of
 from counterpoint.experiments.compare import cells_of, compare_runs
@@ -218,9 +219,9 @@ def test_a_control_is_subtracted_from_the_run_as_it_was_evaluated_beside_it(coll
     runs = tuple(replace(run, controls=measured) if run.labels["rate"] == "x1" else run for run in collected.runs)
     found = {(one.cell, one.control): one for one in control_differences(replace(collected, runs=runs))}
     assert {control for _, control in found} == {"swap-a-b", "solo"}
-    assert found["voting-x1-shared", "swap-a-b"].level.shown[0] == pytest.approx(0.5)
+    assert found["voting-x1-shared", "swap-a-b"].shown[0] == pytest.approx(0.5)
     peaks = collected.outcomes.filter(pl.col("run").str.starts_with("voting-x1-shared"), milestone="peak")
-    assert found["voting-x1-shared", "solo"].level.shown[0] == pytest.approx(peaks["value"].mean())
+    assert found["voting-x1-shared", "solo"].shown[0] == pytest.approx(peaks["value"].mean())
 
 
 def test_a_single_agent_is_the_control_of_the_cells_that_have_its_labels(collected):
@@ -236,10 +237,15 @@ def test_a_single_agent_is_the_control_of_the_cells_that_have_its_labels(collect
     assert {cell for cell, control in found if control == "single"} == {
         f"{workflow}-x1-{sharing}" for workflow in AXES["workflow"] for sharing in AXES["sharing"]
     }
-    assert found["voting-x1-shared", "single"].level.shown[0] == pytest.approx(0.0)
-    own = found["voting-x1-shared", "single, transfer"]
-    assert own.team - own.level.shown[0] == pytest.approx(0.125)
-    assert controls(whole).rows().height == len(found)
+    assert found["voting-x1-shared", "single"].shown[0] == pytest.approx(0.0)
+    peaks = collected.outcomes.filter(pl.col("run").str.starts_with("voting-x1-shared"), milestone="peak")
+    transferred = found["voting-x1-shared", "single, transfer"]
+    assert transferred.shown[0] == pytest.approx(peaks["value"].mean() - 0.125)
+    expected = [one for one in against_controls(whole, 0.03) if one.block == "voting-x1-isolated"]
+    drawn = controls(whole)
+    rows = drawn.data["rows"].filter(of="voting-x1-isolated - single")
+    assert rows["value"].to_list() == pytest.approx([100 * one.found.shown[0] for one in expected])
+    assert rows["amount"].to_list() == ["at the peak", "at the end"]
 
 
 ODD = {
