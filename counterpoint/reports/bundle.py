@@ -29,7 +29,7 @@ def vega_bundle() -> str:
 
 def _made() -> str:
     """The bundle is a module: within a function, its names stay its own."""
-    return f'(() => {{ "use strict";\n{vl_convert.javascript_bundle()}\n}})();'.replace("</script", "<\\/script")
+    return f'(() => {{ "use strict";\n{vl_convert.javascript_bundle(None)}\n}})();'.replace("</script", "<\\/script")
 
 
 def _read(file: Path) -> str | None:
