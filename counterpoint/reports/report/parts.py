@@ -78,10 +78,10 @@ class Cell:
     course: Sequence[tuple[str, float]]
     fate: str
     states: str
-    packed: str = ""
-    """Its inside, deflated in base 64."""
-    inside: Markup = Markup("")
-    """Its inside, where it is not packed."""
+    packed: str
+    """Its inside, deflated in base 64; empty where it is not packed."""
+    inside: Markup
+    """Its inside; empty where it is packed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

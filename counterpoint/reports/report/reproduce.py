@@ -49,7 +49,8 @@ def _notes(records: Sequence[RunRecord]) -> Iterator[str]:
     if len(versions) > 1:
         yield f"The runs were made by {counted(len(versions), 'version')}: {', '.join(sorted(versions))}."
     if len(commits) > 1:
-        yield f"The runs were made from {counted(len(commits), 'commit')}: {', '.join(one[:10] for one in sorted(commits))}."
+        listed = ", ".join(one[:10] for one in sorted(commits))
+        yield f"The runs were made from {counted(len(commits), 'commit')}: {listed}."
     yield (
         "A run with equal recipe, seed, threads, versions and kind of processor has the same numbers, bit for bit; on "
         "another processor the last digits of sums differ, and courses part after some steps."

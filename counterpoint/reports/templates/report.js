@@ -2,6 +2,7 @@
 (() => {
   "use strict";
   const { draw, inflated } = window.counterpoint;
+  const PAUSE = 120; // Milliseconds after the last key until a list is filtered.
   const opening = new Map(); // details -> the promise of its inside
 
   // The inside of a cell is markup of this page, packed: every text in it is escaped as in the rest of the page.
@@ -58,9 +59,14 @@
     const texts = rows.map((row) => (row.dataset.text ?? row.textContent).toLowerCase());
     const input = box.querySelector("input");
     box.hidden = false;
-    input.addEventListener("input", () => {
+    const apply = () => {
       const words = input.value.toLowerCase().split(/\s+/).filter(Boolean);
       rows.forEach((row, place) => (row.hidden = !words.every((word) => texts[place].includes(word))));
+    };
+    let waiting = 0;
+    input.addEventListener("input", () => {
+      clearTimeout(waiting);
+      waiting = setTimeout(apply, PAUSE);
     });
   }
 
