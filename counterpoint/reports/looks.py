@@ -27,6 +27,8 @@ class Palette:
     """shared, isolated -> colour."""
     roles: Sequence[str]
     """Colours of roles, in their order; of policies and runs too, where these are what is compared."""
+    groups: Sequence[str]
+    """Colours of compared groups that are no sharing, in their order."""
 
 
 PALETTES: Mapping[Theme, Palette] = {
@@ -38,6 +40,7 @@ PALETTES: Mapping[Theme, Palette] = {
         band="#eceff3",
         sharing={"shared": "#0072b2", "isolated": "#d55e00"},
         roles=("#1e3067", "#f95a24", "#ad60fb", "#049f9f", "#671e1e"),
+        groups=("#008060", "#b8578f", "#7a5195", "#8a6d00", "#1a1d21", "#5a6270"),
     ),
     "dark": Palette(
         background="#14181d",
@@ -47,17 +50,23 @@ PALETTES: Mapping[Theme, Palette] = {
         band="#222932",
         sharing={"shared": "#56b4e9", "isolated": "#f0904a"},
         roles=("#2c7c96", "#dfdf20", "#06f9bc", "#9e42fa", "#aa6118"),
+        groups=("#2fc79a", "#e3a5c8", "#b8a1f5", "#e2c04a", "#e6e9ed", "#a3acb8"),
     ),
 }
 SHAPES: Mapping[str, str] = {"shared": "circle", "isolated": "square"}
-SHARING_RANGE, ROLE_RANGE = "sharing", "category"
+SHARING_RANGE, ROLE_RANGE, GROUP_RANGE = "sharing", "category", "groups"
 """The names under which a specification asks for these colours: `alt.Scale(domain=..., range="category")`."""
+STYLES = ("ink", "muted", "grid", "band", "background")
+"""Colours that a mark can have by its style: `mark_rect(style="band")`."""
+SMALLEST = 11
+"""The smallest size of text."""
 
 
 def config(theme: Theme) -> dict[str, Any]:
     """The Vega-Lite configuration of a theme, which every program that draws a figure adds to its specification."""
     palette = PALETTES[theme]
-    text = {"labelColor": palette.muted, "titleColor": palette.ink}
+    text = {"labelColor": palette.muted, "titleColor": palette.ink, "labelFontSize": SMALLEST, "titleFontSize": 12}
+    sharing = [palette.sharing[name] for name in SHAPES]
     return {
         "background": palette.background,
         "font": "system-ui, sans-serif",
@@ -66,7 +75,8 @@ def config(theme: Theme) -> dict[str, Any]:
         "legend": text,
         "header": text,
         "title": {"color": palette.ink, "subtitleColor": palette.muted, "anchor": "start"},
-        "text": {"color": palette.ink},
+        "text": {"color": palette.ink, "fontSize": SMALLEST},
         "rule": {"color": palette.ink},
-        "range": {"category": list(palette.roles), "sharing": [palette.sharing[name] for name in SHAPES]},
+        "style": {name: {"color": getattr(palette, name)} for name in STYLES},
+        "range": {"category": list(palette.roles), "sharing": sharing, "groups": [*sharing, *palette.groups * 6]},
     }
