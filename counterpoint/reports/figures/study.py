@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 from counterpoint.reports.figure import Figure
+from counterpoint.reports.figures.before_falls import fall_diagnostics, fall_marks
 from counterpoint.reports.figures.controls import controls
 from counterpoint.reports.figures.factors import factor_shares, factors
 from counterpoint.reports.figures.falls import fall_rates, survival
@@ -21,7 +22,7 @@ def figures_of(gathered: Gathered) -> Mapping[str, list[Figure]]:
         "differences": [forest(found)] if found else [],
         "factors": [factors(found), factor_shares(found, collected)] if found else [],
         "falls": [fall_rates(found), survival(found)] if found else [],
-        "before_falls": [],
+        "before_falls": [fall_marks(gathered), fall_diagnostics(gathered)],
         "signatures": [signatures(cells)],
         "controls": [controls(collected, found.margin) if found else controls(collected)],
     }
