@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from counterpoint.reports.figure import Figure
+from counterpoint.reports.figures.study import figures_of
+from counterpoint.reports.seen import Gathered
 from counterpoint.reports.table import latex_table, markdown_table, markdown_text
 
 
@@ -27,6 +29,11 @@ def table_of(figure: Figure) -> Table:
         columns=rows.columns,
         rows=[["" if cell is None else str(cell) for cell in row] for row in rows.iter_rows()],
     )
+
+
+def tables_of(gathered: Gathered) -> dict[str, Table]:
+    """Name -> the numbers of every figure of a study."""
+    return {one.name: table_of(one) for figures in figures_of(gathered).values() for one in figures}
 
 
 def _csv(table: Table) -> str:

@@ -7,11 +7,11 @@ import polars as pl
 
 from counterpoint.errors import counted
 from counterpoint.experiments.groups import printable
-from counterpoint.reports.before_falls import WINDOW, aligned, before_falls, differences, marks
+from counterpoint.reports.before_falls import WINDOW, aligned, differences, marks
 from counterpoint.reports.figure import Figure
 from counterpoint.reports.figures.forest import SCHEMA
 from counterpoint.reports.figures.groups import SPLIT, labels
-from counterpoint.reports.looks import GROUP_RANGE
+from counterpoint.reports.looks import GROUP_RANGE, SHAPES
 from counterpoint.reports.seen import Gathered
 
 MOST = 40
@@ -83,9 +83,9 @@ def fall_diagnostics(gathered: Gathered) -> Figure | None:
         name="fall-diagnostics",
         title="Diagnostics before a fall, beside runs that held",
         says=(
-            f"Means over runs at each step from the onset of the fall: {_counts(found)}. The lines have no intervals; the"
-            f" table has, over runs, those of the {WINDOW} steps up to the last evaluation before the fall."
-            f" {'. '.join(before_falls(gathered))}."
+            f"Means over runs at each step from the onset of the fall: {_counts(found)}. The lines have no intervals;"
+            f" the table has, over runs, those of the {WINDOW} steps up to the last evaluation before the fall."
+            f" {_different(gathered)}"
         ),
         spec=_panels(names),
         data={"rows": rows.filter(pl.col("value").is_not_null())},
@@ -100,6 +100,13 @@ def _name(run: str, fell: str | None) -> str:
 def _counts(found: pl.DataFrame) -> str:
     falls, holds = (int(found[name].max() or 0) for name in ("falls", "holds"))  # type: ignore[arg-type]
     return f"up to {counted(falls, 'run')} that fell and {holds} that held, of the same workflow and sharing"
+
+
+def _different(gathered: Gathered) -> str:
+    """The diagnostics with a verdict."""
+    told = [f"{one.diagnostic} ({one.verdict})" for one in differences(gathered) if one.verdict != "cannot tell"]
+    after = "after Holm's correction for all diagnostics"
+    return f"Different before falls, {after}: {', '.join(told)}." if told else f"None can be told to differ, {after}."
 
 
 def _table(gathered: Gathered) -> pl.DataFrame:
@@ -129,7 +136,7 @@ def _strips(order: Sequence[str], kinds: set[str]) -> dict[str, Any]:
     axis = {"labelExpr": SPLIT, "labelLimit": 190, "domain": False, "ticks": False, "grid": True}
     y = {"field": "of", "type": "nominal", "sort": list(order), "title": None, "axis": axis}
     x = {"type": "quantitative", "title": "training step", "axis": {"tickMinStep": 1, "grid": False}}
-    hue = {"domain": ["", "", *SPANS], "range": GROUP_RANGE}
+    hue = {"domain": [*SHAPES, *SPANS], "range": GROUP_RANGE}
     legend = {"title": None, "orient": "top"}
     tells = {"tooltip": [{"field": name} for name in ("kind", "where", "step", "until")]}
     bars = {
@@ -168,15 +175,20 @@ def _strips(order: Sequence[str], kinds: set[str]) -> dict[str, Any]:
 def _panels(names: Sequence[str]) -> dict[str, Any]:
     x = {"field": "offset", "type": "quantitative", "title": "steps from the onset", "axis": {"grid": False}}
     y = {"field": "value", "type": "quantitative", "title": None, "axis": {"tickCount": 4}, "scale": {"zero": False}}
-    styles = {"fell": [1, 0], "held": [5, 3]}
+    styles = {"held": [5, 3], "fell": [1, 0]}
     dash = {"domain": list(styles), "range": list(styles.values())}
-    hue = {"domain": ["held", "fell"], "range": GROUP_RANGE}
+    hue = {"domain": list(styles), "range": GROUP_RANGE}
     lines = {
         "mark": {"type": "line", "strokeWidth": 2},
         "encoding": {
             "x": x,
             "y": y,
-            "strokeDash": {"field": "side", "type": "nominal", "scale": dash, "legend": {"title": None, "orient": "top"}},
+            "strokeDash": {
+                "field": "side",
+                "type": "nominal",
+                "scale": dash,
+                "legend": {"title": None, "orient": "top"},
+            },
             "color": {"field": "side", "type": "nominal", "scale": hue, "legend": {"title": None, "orient": "top"}},
         },
     }
@@ -191,4 +203,3 @@ def _panels(names: Sequence[str]) -> dict[str, Any]:
         "spec": {"width": _WIDTH, "height": _HEIGHT, "layer": [onset, lines]},
         "resolve": {"scale": {"y": "independent", "x": "shared"}},
     }
-

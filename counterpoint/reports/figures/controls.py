@@ -94,8 +94,8 @@ def _says(found: Sequence[ControlDifference]) -> str:
     kinds = {one.amount for one in found}
     trained = " Verdicts against trained single agents are corrected (Holm)." if kinds - {_EVALUATED} else ""
     evaluated = (
-        " Evaluations of finished runs are compared with the run as it was evaluated beside them or, without one, with its"
-        " peak; they are not corrected for their number."
+        " Evaluations of finished runs are compared with the run as it was evaluated beside them or, without one, with"
+        " its peak; they are not corrected for their number."
     )
     return (
         f"Accuracy of the team minus that of a control on the same test tasks, in points: {base}. Of"
