@@ -107,7 +107,8 @@ def _evaluation(gathered: Gathered) -> str:
         return ""
     tasks = outcomes["task"].n_unique()
     samples = {record.samples for record in gathered.collected.runs if record.samples}
-    times = f", {_range(samples)} episodes per task at the milestones" if samples else ""
+    several = "episode" if samples == {1} else "episodes"
+    times = f", {_range(samples)} {several} per task at the milestones" if samples else ""
     return f"{counted(tasks, 'test task')}{times}"
 
 
