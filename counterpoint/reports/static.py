@@ -63,9 +63,9 @@ def _drawn(figure: Figure, spec: Mapping[str, Any], which: str) -> Markup:
 
 
 def _padded(found: re.Match[str]) -> str:
-    """Some room at the left: the font of the reader may be wider than the one by which labels were measured."""
+    """Some room at both sides: the font of the reader may be wider than the one by which labels were measured."""
     width, height = (float(found[place]) for place in (1, 2))
-    size = f'width="{width + PAD:g}" height="{height:g}" viewBox="{-PAD} 0 {width + PAD:g} {height:g}"'
+    size = f'width="{width + 2 * PAD:g}" height="{height:g}" viewBox="{-PAD} 0 {width + 2 * PAD:g} {height:g}"'
     return f'<svg aria-hidden="true" {size}'
 
 
