@@ -126,6 +126,27 @@ def advise(
         race(recipe, overrides or [], ask, arms, steps, out)
 
 
+@app.command(cls=SeveralValues, epilog="Example: counterpoint report runs/first")
+def report(
+    places: Annotated[
+        list[Path],
+        typer.Argument(metavar="STUDY|RUN...", help="Folders of studies, run directories, or collected files."),
+    ],
+    out: Annotated[Path, typer.Option(metavar="FILE", help="The page; an older report is replaced.")] = Path(
+        "report.html"
+    ),
+    figures: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Also write its figures (SVG, PDF, PNG) and tables (CSV, Markdown, LaTeX)."),
+    ] = None,
+    title: Annotated[str, typer.Option(help="The title of the page; the study's or the run's name if not given.")] = "",
+) -> None:
+    """Write a report: one HTML page about runs or a study, which needs no network."""
+    from counterpoint.cli.report import write
+
+    write(places, out, figures, title)
+
+
 @app.command()
 def plot(
     runs: RunPaths,

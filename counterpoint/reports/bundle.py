@@ -31,7 +31,9 @@ def vega_bundle() -> str:
 
 def _made() -> str:
     """The bundle is a module: within a function, its names stay its own."""
-    bundle = cast(Callable[[], str], vl_convert.javascript_bundle)  # its stub asks for a snippet, which it does not need
+    bundle = cast(
+        Callable[[], str], vl_convert.javascript_bundle
+    )  # its stub asks for a snippet, which it does not need
     return f'(() => {{ "use strict";\n{bundle()}\n}})();'.replace("</script", "<\\/script")
 
 

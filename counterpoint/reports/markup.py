@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from counterpoint.reports.drawing import packed
 from counterpoint.reports.extent import extent
@@ -29,7 +29,7 @@ def environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    made.filters.update(packed=_packed, place=_place, percent=percent, short=short)
+    made.filters.update(code=code, packed=_packed, place=_place, percent=percent, short=short)
     made.globals["most_rows"] = MOST_ROWS
     return made
 
@@ -61,6 +61,14 @@ def short(value: Any) -> str:
 def percent(value: Any) -> str:
     """A fraction as a percentage with one digit, or nothing where there is none (Jinja's undefined too)."""
     return f"{100 * value:.1f}" if isinstance(value, float) else ""
+
+
+def code(text: str) -> Markup:
+    """A sentence of ours in which names stand in backticks."""
+    parts = text.split("`")
+    return Markup("").join(
+        Markup("<code>{}</code>").format(part) if place % 2 else escape(part) for place, part in enumerate(parts)
+    )
 
 
 class Specs:

@@ -18,6 +18,8 @@ _WIDTH = 720
 _NARROW, _BESIDE, _LEAST = 336, 90, 180
 """Pixels of a phone's page, of what stands beside a panel, and of the narrowest panel; as in `figures.js`."""
 _COLOUR = re.compile(r'(fill|stroke)="(#[0-9a-fA-F]{6})"')
+_SIZE = re.compile(r'<svg [^>]*width="([0-9.]+)" height="([0-9.]+)" viewBox="[^"]*"')
+PAD = 16
 _OWN_ID = re.compile(r'( id="|url\(#|href="#)')
 
 
@@ -58,7 +60,14 @@ def _drawn(figure: Figure, spec: Mapping[str, Any], which: str) -> Markup:
     whole = {**spec, "config": look, **({"width": _WIDTH} if spec.get("width") == "container" else {})}
     text = _COLOUR.sub(_variable, slim(str(vl_convert.vegalite_to_svg(whole))))
     text = _OWN_ID.sub(rf"\1{figure.name}-{which}-", text)
-    return Markup(text.replace("<svg ", '<svg aria-hidden="true" ', 1))
+    return Markup(_SIZE.sub(_padded, text, count=1))
+
+
+def _padded(found: re.Match[str]) -> str:
+    """Some room at both sides: the font of the reader may be wider than the one by which labels were measured."""
+    width, height = (float(found[place]) for place in (1, 2))
+    size = f'width="{width + 2 * PAD:g}" height="{height:g}" viewBox="{-PAD} 0 {width + 2 * PAD:g} {height:g}"'
+    return f'<svg aria-hidden="true" {size}'
 
 
 def _variable(found: re.Match[str]) -> str:

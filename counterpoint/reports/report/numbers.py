@@ -62,7 +62,9 @@ def course(cell: CellSeen, found: Mapping[str, Accuracy]) -> list[tuple[str, flo
 
 
 def fate(cell: CellSeen) -> str:
-    """The falls of a cell in words: `1 of 3 fell`; empty if no run is finished."""
+    """The falls of a cell in words: `1 of 3 fell`, or the word of its only run; empty if no run is finished."""
+    if len(cell.runs) == 1:
+        return cell.runs[0].record.fell or ""
     fates = Counter(run.record.fell for run in cell.finished)
     known = fates["fell"] + fates["held"]
     unknown = sum(fates.values()) - known
@@ -107,7 +109,8 @@ def _evaluation(gathered: Gathered) -> str:
         return ""
     tasks = outcomes["task"].n_unique()
     samples = {record.samples for record in gathered.collected.runs if record.samples}
-    times = f", {_range(samples)} episodes per task at the milestones" if samples else ""
+    several = "episode" if samples == {1} else "episodes"
+    times = f", {_range(samples)} {several} per task at the milestones" if samples else ""
     return f"{counted(tasks, 'test task')}{times}"
 
 

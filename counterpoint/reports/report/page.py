@@ -15,7 +15,7 @@ from counterpoint.reports.report.methods import of_signatures, thresholds
 from counterpoint.reports.report.numbers import accuracies, facts, run_rows
 from counterpoint.reports.report.parts import Cell, Download, Example, Report, Section, Shown
 from counterpoint.reports.report.reproduce import reproduction
-from counterpoint.reports.report.runs import COLUMNS, table_row
+from counterpoint.reports.report.runs import columns, table_row
 from counterpoint.reports.report.signatures import signature_table
 from counterpoint.reports.seen import CellSeen, Gathered
 from counterpoint.reports.static import static_svg
@@ -29,6 +29,10 @@ STUDY = (
     ("falls", "Falls"),
 )
 """Key of the figures of a study -> the title of their section, before the cells."""
+MAIN = ("map", "differences")
+"""Figures that are in the page as pictures too, whatever their size: the result can be read without a script."""
+FEW = 24
+"""Cells up to which all figures of the study are in the page as pictures."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,6 +72,7 @@ def page(
 ) -> str:
     """The text of the page."""
     specs = Specs()
+    rows = run_rows(gathered)
     anchors = [f"cell-{place}" for place in range(1, len(gathered.cells) + 1)]
     named = list(zip(anchors, gathered.cells, strict=True))
     cells = list(_cells(named, gathered, content, specs, tell))
@@ -82,8 +87,8 @@ def page(
         cells=cells,
         is_packed=any(cell.packed for cell in cells),
         signatures=signature_table(named),
-        run_columns=COLUMNS,
-        runs=[table_row(row) for row in run_rows(gathered)],
+        run_columns=columns(rows),
+        runs=[table_row(row, columns(rows)) for row in rows],
         downloads=content.downloads,
         reproduction=reproduction(gathered, places, out),
         version=version("counterpoint"),
@@ -116,9 +121,13 @@ def _renamed(figure: Figure, anchor: str) -> Figure:
 
 def _sections(gathered: Gathered, content: Content) -> Iterator[Section]:
     """The sections of the page; those of a comparison only where there is one."""
+    is_small = len(gathered.cells) <= FEW
 
     def shown(key: str) -> list[Shown]:
-        return [Shown(figure=one, static=static_svg(one)) for one in content.figures.get(key, ())]
+        is_static = is_small or key in MAIN
+        return [
+            Shown(figure=one, static=static_svg(one) if is_static else None) for one in content.figures.get(key, ())
+        ]
 
     for key, title in STUDY:
         if figures := shown(key):
@@ -127,9 +136,7 @@ def _sections(gathered: Gathered, content: Content) -> Iterator[Section]:
     yield Section(anchor="cells", title="The run" if is_one_run else "Cells", template="_cells.html")
     if figures := shown("before_falls"):
         yield Section(anchor="before-falls", title="What came first", figures=figures)
-    yield Section(
-        anchor="signatures", title="Failure signatures", figures=shown("signatures"), template="_signatures.html"
-    )
+    yield Section(anchor="signatures", title="Failure signatures", template="_signatures.html")
     if figures := shown("controls"):
         yield Section(anchor="controls", title="Controls", figures=figures)
     yield Section(anchor="runs", title="All runs", template="_runs.html")

@@ -46,8 +46,19 @@ _ORIGIN = ("cpu_seconds", "version", "commit", "config_sha256", "tasks_sha256")
 MEDIA = {"csv": "text/csv", "md": "text/markdown", "tex": "application/x-tex", "json": "application/json"}
 
 
-def table_row(row: RunRow) -> list[Value]:
-    """The run as a row of the table, with a value for each of `COLUMNS`."""
+def columns(rows: Sequence[RunRow]) -> list[Column]:
+    """The columns of the table; the cell is one of them unless the names of all runs say it."""
+    is_told = all(row.record.run.startswith(f"{row.cell}-s") for row in rows)
+    return [one for one in COLUMNS if not (is_told and one.name == "cell")]
+
+
+def table_row(row: RunRow, shown: Sequence[Column]) -> list[Value]:
+    """The run as a row of the table, with a value for each of these columns."""
+    values = dict(zip((one.name for one in COLUMNS), _row(row), strict=True))
+    return [values[one.name] for one in shown]
+
+
+def _row(row: RunRow) -> list[Value]:
     record = row.record
     names = dict.fromkeys(one.partition(": ")[0] for one in record.signatures)
     return [

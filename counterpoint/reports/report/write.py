@@ -7,10 +7,10 @@ from pathlib import Path
 from counterpoint.reports.figure import Figure
 from counterpoint.reports.figures.cell import figures_of_cell
 from counterpoint.reports.figures.study import figures_of
-from counterpoint.reports.report.page import Content, write_page
-from counterpoint.reports.report.runs import copy_of, runs_csv
 from counterpoint.reports.report.numbers import run_rows
+from counterpoint.reports.report.page import Content, write_page
 from counterpoint.reports.report.parts import Download
+from counterpoint.reports.report.runs import copy_of, runs_csv
 from counterpoint.reports.seen import CellSeen, Gathered
 from counterpoint.reports.tables import FORMATS, tables_of
 
