@@ -67,9 +67,11 @@ def study(axes=AXES, *, seeds=3, tasks=24, by="sharing", without=(), every=None)
 
 def metrics(run):
     """One diagnostic at every second step, which is high in runs that fell."""
-    steps = range(2, 41, 2)
-    names = ["gradient/p/a/coherence"] * len(steps)
-    return pl.DataFrame({"step": steps, "name": names, "value": [0.95 if run.fell == "fell" else 0.4 for _ in steps]})
+    steps, evaluated = [*range(2, 41, 2)], [0, 10, 20, 30]
+    names = ["gradient/p/a/coherence"] * len(steps) + ["eval/test/accuracy"] * len(evaluated)
+    value = (0.95 if run.fell == "fell" else 0.4) + 0.001 * (run.seed + run.run.count("a"))
+    values = [value] * len(steps) + [0.5] * len(evaluated)
+    return pl.DataFrame({"step": steps + evaluated, "name": names, "value": values})
 
 
 def gathered(collected, compared=None, **more):
@@ -230,8 +232,12 @@ def test_marks_and_diagnostics_before_falls_are_those_of_the_runs(collected, fou
     assert marks.data["rows"]["of"].n_unique() == 24
     assert marks.spec["encoding"]["y"]["sort"][0].endswith("fell")
     values = diagnostics.data["rows"]
-    assert set(values.filter(side="fell")["value"]) == {0.95}
-    assert set(values.filter(side="held")["value"]) == {0.4}
+    assert values.filter(side="fell")["value"].to_list() == pytest.approx(
+        [0.951] * values.filter(side="fell").height, abs=0.002
+    )
+    assert values.filter(side="held")["value"].to_list() == pytest.approx(
+        [0.402] * values.filter(side="held").height, abs=0.002
+    )
     assert "amplification per call (higher)" in diagnostics.says
 
 
@@ -318,9 +324,9 @@ def test_what_is_drawn_of_odd_studies_is_text_and_numbers(name):
         assert "<script" not in drawn
 
 
-def test_without_a_comparison_only_signatures_and_controls_are_drawn(collected):
+def test_without_a_comparison_runs_are_drawn_and_groups_are_not(collected):
     found = figures_of(replace(gathered(collected), compared=None))
-    assert {name for name, figures in found.items() if figures} == {"signatures"}
+    assert {name for name, figures in found.items() if figures} == {"signatures", "before_falls"}
 
 
 def test_every_specification_is_vega_lite(all_figures):

@@ -7,7 +7,7 @@ import polars as pl
 
 from counterpoint.errors import counted
 from counterpoint.experiments.groups import printable
-from counterpoint.reports.before_falls import WINDOW, aligned, differences, marks
+from counterpoint.reports.before_falls import WINDOW, Difference, aligned, differences, marks
 from counterpoint.reports.figure import Figure
 from counterpoint.reports.figures.forest import SCHEMA
 from counterpoint.reports.figures.groups import SPLIT, labels
@@ -73,6 +73,7 @@ def fall_diagnostics(gathered: Gathered) -> Figure | None:
     if found.is_empty():
         return None
     names = list(dict.fromkeys(found["diagnostic"]))
+    before = differences(gathered)
     rows = pl.concat(
         [
             found.select("diagnostic", "offset", pl.lit(side).alias("side"), pl.col(side).alias("value"))
@@ -84,12 +85,12 @@ def fall_diagnostics(gathered: Gathered) -> Figure | None:
         title="Diagnostics before a fall, beside runs that held",
         says=(
             f"Means over runs at each step from the onset of the fall: {_counts(found)}. The lines have no intervals;"
-            f" the table has, over runs, those of the {WINDOW} steps up to the last evaluation before the fall."
-            f" {_different(gathered)}"
+            f" the test is over runs, of the {WINDOW} steps up to the last evaluation before the fall."
+            f" {_different(before)}"
         ),
         spec=_panels(names),
         data={"rows": rows.filter(pl.col("value").is_not_null())},
-        table=_table(gathered),
+        table=_table(before) if before else None,
     )
 
 
@@ -102,16 +103,18 @@ def _counts(found: pl.DataFrame) -> str:
     return f"up to {counted(falls, 'run')} that fell and {holds} that held, of the same workflow and sharing"
 
 
-def _different(gathered: Gathered) -> str:
+def _different(before: Sequence[Difference]) -> str:
     """The diagnostics with a verdict."""
-    told = [f"{one.diagnostic} ({one.verdict})" for one in differences(gathered) if one.verdict != "cannot tell"]
+    if not before:
+        return "No run has an evaluation between its start and its fall: there is nothing to test."
+    told = [f"{one.diagnostic} ({one.verdict})" for one in before if one.verdict != "cannot tell"]
     after = "after Holm's correction for all diagnostics"
     return f"Different before falls, {after}: {', '.join(told)}." if told else f"None can be told to differ, {after}."
 
 
-def _table(gathered: Gathered) -> pl.DataFrame:
+def _table(before: Sequence[Difference]) -> pl.DataFrame:
     rows = []
-    for one in differences(gathered):
+    for one in before:
         value = one.found
         known = value.low is not None and value.high is not None
         rows.append(
