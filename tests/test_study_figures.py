@@ -426,7 +426,7 @@ def test_the_figures_of_a_hundred_cells_take_less_than_three_seconds():
         "settings": ("a", "b"),
         "sharing": AXES["sharing"],
     }
-    collected = study(axes, seeds=2, tasks=64)
+    collected = study(axes, seeds=2, tasks=16)
     given = gathered(collected)
     start = time.process_time()
     figures = figures_of(given)
