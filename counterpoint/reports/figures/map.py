@@ -25,7 +25,7 @@ STEP = 28
 """The height of the dumbbell of a group, and of the two lines of words above."""
 WORDS = {"peak": "peak", "kept": "end"}
 _TITLE = "accuracy on test tasks"
-_HEADER = {"titleAnchor": "start", "titleFontWeight": "normal", "titlePadding": 2, "labelPadding": 18}
+_HEADER = {"labelAnchor": "start", "labelFontWeight": "bold", "labelPadding": 4}
 _FREE = 56
 """The width at the right of a cell that is kept free for the number of falls."""
 
@@ -133,6 +133,10 @@ def _place(labels: Mapping[str, str], down: Sequence[str], across: Sequence[str]
     return row, column
 
 
+def _cell(place: tuple[str, str]) -> str:
+    return ", ".join(part for part in place if part)
+
+
 def _rows(found: Compared, grid: _Grid) -> Iterator[dict[str, Any]]:
     rates = {(one.block, one.group): one.rate for one in found.falls}
     width = _characters(grid)
@@ -148,7 +152,7 @@ def _rows(found: Compared, grid: _Grid) -> Iterator[dict[str, Any]]:
         yield {
             "row": place[0],
             "column": place[1],
-            "head": shown(place[0], WIDTH // 6) if words_are_due and place[1] == grid.columns[0] else "",
+            "cell": _cell(place),
             "group": one.group,
             **_numbers(one),
             "fell": f"fell {rate.fell}/{rate.told}" if rate is not None and rate.told and one.who == TEAM else "",
@@ -170,13 +174,12 @@ def _notes(
         for name in [group.name for group in block.groups if not group.runs] if block.name in there else ():
             row, column = grid.places[block.name]
             words = {"fell": "no finished run", "words": "", "note": ""}
-            yield {"row": row, "column": column, "head": "", "group": name, **words}
+            yield {"row": row, "column": column, "cell": _cell((row, column)), "group": name, **words}
     for place, labels in grid.empty.items():
         told[place] = _why(labels, excluded)
     for (row, column), note in told.items():
-        head = shown(row, WIDTH // 6) if column == grid.columns[0] else ""
         words = {"fell": "", "words": "", "note": lines(shown(note, 4 * width), width)}
-        yield {"row": row, "column": column, "head": head, "group": groups[0], **words}
+        yield {"row": row, "column": column, "cell": _cell((row, column)), "group": groups[0], **words}
 
 
 def _why(labels: Mapping[str, str], excluded: Mapping[str, str]) -> str:
@@ -238,7 +241,7 @@ def _frame(rows: Sequence[Mapping[str, Any]]) -> "pl.DataFrame":
 
     numbers = [f"{name}{end}" for name in ("base", "peak", "terminal") for end in ("", "_low", "_high")]
     schema = {
-        **dict.fromkeys(("row", "column", "head", "group"), pl.String),
+        **dict.fromkeys(("row", "column", "cell", "group"), pl.String),
         **dict.fromkeys(numbers, pl.Float64),
         **dict.fromkeys(("fell", "words", "note"), pl.String),
     }
@@ -248,7 +251,7 @@ def _frame(rows: Sequence[Mapping[str, Any]]) -> "pl.DataFrame":
 def _spec(grid: _Grid, groups: Sequence[str], domain: tuple[float, float, float]) -> dict[str, Any]:
     x = {
         "type": "quantitative",
-        "title": None if any(grid.columns) else _TITLE,
+        "title": _TITLE,
         "scale": {"domain": list(domain[:2]), "zero": False, "nice": False},
         "axis": {"format": "%", "values": ticks(domain[0], domain[2], grid.width // 40), "grid": True},
     }
@@ -259,19 +262,14 @@ def _spec(grid: _Grid, groups: Sequence[str], domain: tuple[float, float, float]
         "scale": {"domain": [" ", *groups], "paddingOuter": 0},
         "axis": {"domain": False, "ticks": False, "labelLimit": 120, "labelPadding": 6},
     }
-    across = {
-        "field": "column",
-        "type": "nominal",
-        "title": _TITLE,
-        "sort": list(grid.columns),
-        "header": {"labelFontWeight": "bold", "labelLimit": grid.width + 10, **_HEADER},
-    }
-    down = {"field": "row", "type": "nominal", "title": None, "sort": list(grid.rows), "header": {"labels": False}}
+    cells = [_cell(place) for place in product(grid.rows, grid.columns)]
+    header = {**_HEADER, "labelLimit": grid.width}
     return {
         "$schema": "https://vega.github.io/schema/vega-lite/v6.json",
         "data": {"name": "rows"},
-        "facet": {"row": down, "column": across} if any(grid.columns) else {"row": down},
-        "spacing": {"row": 24, "column": 12},
+        "facet": {"field": "cell", "type": "nominal", "title": None, "sort": cells, "header": header},
+        "columns": len(grid.columns),
+        "spacing": {"row": 14, "column": 12},
         "spec": {
             "width": grid.width,
             "height": STEP * (1 + len(groups)),
@@ -307,11 +305,9 @@ def _layers(x: Mapping[str, Any], y: Mapping[str, Any], groups: Sequence[str], w
     yield {"mark": end, "encoding": {"x": at("terminal"), "y": y, "color": hue, "shape": outline}}
     yield {
         "mark": mark("text", align="right", style="muted"),
-        "encoding": {"text": {"field": "fell"}, "x": {"value": width}, "y": y},
+        "encoding": {"text": {"field": "fell"}, "x": {"value": "width"}, "y": y},
     }
     words = mark("text", align="left", baseline="top", lineBreak="\n", lineHeight=13)
     yield {"mark": words, "encoding": {"text": {"field": "words"}, "x": {"value": 0}, "y": {"value": 0}}}
     note = mark("text", align="left", baseline="top", lineBreak="\n", lineHeight=13, style="muted", fontStyle="italic")
     yield {"mark": note, "encoding": {"text": {"field": "note"}, "x": {"value": 0}, "y": {"value": 0}}}
-    head = mark("text", align="left", baseline="bottom", fontWeight="bold", limit=width)
-    yield {"mark": head, "encoding": {"text": {"field": "head"}, "x": {"value": 0}, "y": {"value": -5}}}
