@@ -140,7 +140,7 @@ def _strips(order: Sequence[str], kinds: set[str]) -> dict[str, Any]:
     y = {"field": "of", "type": "nominal", "sort": list(order), "title": None, "axis": axis}
     x = {"type": "quantitative", "title": "training step", "axis": {"tickMinStep": 1, "grid": False}}
     hue = {"domain": [*SHAPES, *SPANS], "range": GROUP_RANGE}
-    legend = {"title": None, "orient": "top"}
+    legend: dict[str, Any] = {"title": None, "orient": "top"}
     tells = {"tooltip": [{"field": name} for name in ("kind", "where", "step", "until")]}
     bars = {
         "transform": [{"filter": {"field": "kind", "oneOf": list(SPANS)}}],
@@ -154,7 +154,7 @@ def _strips(order: Sequence[str], kinds: set[str]) -> dict[str, Any]:
         },
     }
     shapes = {"domain": list(MOMENTS), "range": list(MOMENTS.values())}
-    point = {"type": "point", "size": 64, "opacity": 1, "strokeWidth": 1.6, "style": "ink"}
+    point: dict[str, Any] = {"type": "point", "size": 64, "opacity": 1, "strokeWidth": 1.6, "style": "ink"}
     points = {
         "transform": [{"filter": {"field": "kind", "oneOf": list(MOMENTS)}}],
         "mark": point,

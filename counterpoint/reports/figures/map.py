@@ -273,12 +273,12 @@ def _spec(grid: _Grid, groups: Sequence[str], domain: tuple[float, float, float]
         "spec": {
             "width": grid.width,
             "height": STEP * (1 + len(groups)),
-            "layer": list(_layers(x, y, groups, grid.width)),
+            "layer": list(_layers(x, y, groups)),
         },
     }
 
 
-def _layers(x: Mapping[str, Any], y: Mapping[str, Any], groups: Sequence[str], width: int) -> Iterator[dict[str, Any]]:
+def _layers(x: Mapping[str, Any], y: Mapping[str, Any], groups: Sequence[str]) -> Iterator[dict[str, Any]]:
     hue = colour(groups)
     outline = shape(groups)
 
