@@ -1,4 +1,4 @@
-"""What came before falls: the marks of each run on its steps, and diagnostics before falls beside runs that held."""
+"""Figures of runs before a fall: the marks of each run on its steps, and diagnostics beside runs that held."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -138,7 +138,7 @@ def _strips(order: Sequence[str], kinds: set[str]) -> dict[str, Any]:
     moments = [kind for kind in MOMENTS if kind in kinds]
     axis = {"labelExpr": SPLIT, "labelLimit": 190, "domain": False, "ticks": False, "grid": True}
     y = {"field": "of", "type": "nominal", "sort": list(order), "title": None, "axis": axis}
-    x = {"type": "quantitative", "title": "training step", "axis": {"tickMinStep": 1, "grid": False}}
+    x: dict[str, Any] = {"type": "quantitative", "title": "training step", "axis": {"tickMinStep": 1, "grid": False}}
     hue = {"domain": [*SHAPES, *SPANS], "range": GROUP_RANGE}
     legend: dict[str, Any] = {"title": None, "orient": "top"}
     tells = {"tooltip": [{"field": name} for name in ("kind", "where", "step", "until")]}
