@@ -142,7 +142,7 @@ def _strips(order: Sequence[str], kinds: set[str]) -> dict[str, Any]:
     hue = {"domain": [*SHAPES, *SPANS], "range": GROUP_RANGE}
     legend: dict[str, Any] = {"title": None, "orient": "top"}
     tells = {"tooltip": [{"field": name} for name in ("kind", "where", "step", "until")]}
-    bars = {
+    bars: dict[str, Any] = {
         "transform": [{"filter": {"field": "kind", "oneOf": list(SPANS)}}],
         "mark": {"type": "bar", "height": 5},
         "encoding": {
@@ -155,7 +155,7 @@ def _strips(order: Sequence[str], kinds: set[str]) -> dict[str, Any]:
     }
     shapes = {"domain": list(MOMENTS), "range": list(MOMENTS.values())}
     point: dict[str, Any] = {"type": "point", "size": 64, "opacity": 1, "strokeWidth": 1.6, "style": "ink"}
-    points = {
+    points: dict[str, Any] = {
         "transform": [{"filter": {"field": "kind", "oneOf": list(MOMENTS)}}],
         "mark": point,
         "encoding": {
