@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from counterpoint.experiments.front import compare, study
     from counterpoint.interventions.base import Intervention, Stop, Update
     from counterpoint.recipe import load_config
+    from counterpoint.reports.front import report
     from counterpoint.run import Run
     from counterpoint.task import Problem, Score, Task
     from counterpoint.tasks.base import Splits, task_of
@@ -59,6 +60,7 @@ _HOMES = {
     "counterpoint.experiments.advise": ("advise",),
     "counterpoint.interventions.base": ("Intervention", "Stop", "Update"),
     "counterpoint.recipe": ("load_config",),
+    "counterpoint.reports.front": ("report",),
     "counterpoint.run": ("Run",),
     "counterpoint.task": ("Problem", "Score", "Task"),
     "counterpoint.tasks.base": ("Splits", "task_of"),
@@ -101,6 +103,7 @@ __all__ = [
     "list_runs",
     "load_config",
     "open_stage",
+    "report",
     "resume",
     "rollout",
     "study",

@@ -176,6 +176,7 @@ def _collect(console: Terminal, folder: Path, name: str) -> None:
     write_results(folder, name)
     console.print(f"collected: {folder / COLLECTED}", markup=False, soft_wrap=True)
     console.print(f"what it says: counterpoint compare {folder}", markup=False, soft_wrap=True)
+    console.print(f"to read it: counterpoint report {folder}", markup=False, soft_wrap=True)
 
 
 def _shown(names: Sequence[str]) -> str:

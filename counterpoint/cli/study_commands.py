@@ -79,7 +79,7 @@ def compare(
         Path | None, typer.Option(metavar="FILE", help="Also draw it: a name that ends in .svg, .png or .pdf.")
     ] = None,
     json_file: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Also write all numbers.")] = None,
-    form: Annotated[str, typer.Option("--format", help="text, markdown or csv.")] = "text",
+    form: Annotated[str, typer.Option("--format", help="text, markdown, csv or latex.")] = "text",
 ) -> None:
     """Compare methods over seeds and tasks: which is ahead, or alike, or that it cannot be told."""
     from counterpoint.cli.compare import compare as print_comparison
@@ -126,6 +126,27 @@ def advise(
         race(recipe, overrides or [], ask, arms, steps, out)
 
 
+@app.command(cls=SeveralValues, epilog="Example: counterpoint report runs/first")
+def report(
+    places: Annotated[
+        list[Path],
+        typer.Argument(metavar="STUDY|RUN...", help="Folders of studies, run directories, or collected files."),
+    ],
+    out: Annotated[Path, typer.Option(metavar="FILE", help="The page; an older report is replaced.")] = Path(
+        "report.html"
+    ),
+    figures: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Also write its figures (SVG, PDF, PNG) and tables (CSV, Markdown, LaTeX)."),
+    ] = None,
+    title: Annotated[str, typer.Option(help="The title of the page; the study's or the run's name if not given.")] = "",
+) -> None:
+    """Write a report: one HTML page about runs or a study, which needs no network."""
+    from counterpoint.cli.report import write
+
+    write(places, out, figures, title)
+
+
 @app.command()
 def plot(
     runs: RunPaths,
@@ -147,7 +168,7 @@ def plot(
 @app.command()
 def table(
     runs: RunPaths,
-    form: Annotated[str, typer.Option("--format", help="markdown or csv.")] = "markdown",
+    form: Annotated[str, typer.Option("--format", help="markdown, csv or latex.")] = "markdown",
 ) -> None:
     """Print the results of runs as a table: base, peak, terminal, gain and drop, for the team and for each role."""
     from counterpoint.cli.plot import print_table

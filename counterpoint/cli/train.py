@@ -109,6 +109,7 @@ def _show(console: Console, run: Run) -> None:
         print_profile(console, profile)
     console.print(f"\nrun: {run.path}", markup=False)
     console.print(f"episodes: counterpoint show {run.path}", markup=False)
+    console.print(f"report: counterpoint report {run.path}", markup=False)
     print_signs(console, run)
 
 

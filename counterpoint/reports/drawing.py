@@ -1,21 +1,34 @@
 """Figures drawn: in a theme, as a specification for a browser, and as SVG, PDF or PNG without one."""
 
 import json
+import re
 from math import isfinite
 from typing import Any
 
 import vl_convert
 
 from counterpoint.reports.figure import Figure
-from counterpoint.reports.looks import Theme, config
+from counterpoint.reports.looks import FONT, Theme, config
 
 DIGITS = 4
 """Significant digits of the numbers that a page holds; tables and files have all."""
 
 
+WIDTH = 640
+"""The width of a figure that is drawn where there is no page whose width it could take."""
+
+
+_NOT_NEEDED = "class|role|aria-[a-z]+|pointer-events|stroke-miterlimit|font-family|xmlns:xlink|version"
+"""Attributes of tags that change nothing in a page."""
+
+
 def themed(figure: Figure, theme: Theme) -> dict[str, Any]:
-    """The whole specification of a figure, with the configuration of a theme."""
-    return {**figure.whole(), "config": config(theme)}
+    """The whole specification of a figure, with the configuration of a theme, for a program without a page."""
+    return {**figure.whole(), "config": _without_a_page(config(theme))}
+
+
+def _without_a_page(found: dict[str, Any]) -> dict[str, Any]:
+    return {**found, "view": {**found["view"], "continuousWidth": WIDTH, "discreteWidth": WIDTH}}
 
 
 def svg(figure: Figure, theme: Theme = "light") -> str:
@@ -31,6 +44,21 @@ def pdf(figure: Figure, theme: Theme = "light") -> bytes:
 def png(figure: Figure, theme: Theme = "light", scale: float = 2.0) -> bytes:
     """The figure as PNG, `scale` pixels per point."""
     return bytes(vl_convert.vegalite_to_png(themed(figure, theme), scale=scale))
+
+
+def slim(drawn: str) -> str:
+    """The SVG with all that is seen of it, as part of a page: in about half as many characters.
+
+    Names for a screen reader go too: the figure's caption has them.
+    """
+    drawn = re.sub(r"<[^<>]+>", lambda tag: _slim_tag(tag[0]), drawn)
+    drawn = re.sub(r"<path[^<>]* d=\"(M0,0h0v0h0Z)?\"[^<>]*/>|<(text|line)[^<>]*[^/]></\2>", "", drawn)
+    return drawn.replace("<svg", f'<svg font-family="{FONT}"', 1)
+
+
+def _slim_tag(tag: str) -> str:
+    tag = re.sub(rf' ({_NOT_NEEDED})="[^"]*"', "", tag)
+    return re.sub(r"(-?[0-9]+\.[0-9]{2})[0-9]+", r"\1", tag)
 
 
 def packed(figure: Figure) -> str:

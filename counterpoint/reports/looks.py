@@ -65,10 +65,11 @@ SHAPES: Mapping[str, str] = {"shared": "circle", "isolated": "square"}
 SHARING_RANGE, ROLE_RANGE, GROUP_RANGE = "sharing", "category", "groups"
 """The names under which a specification asks for these colours: `alt.Scale(domain=..., range="category")`."""
 CHANGE_RANGE, DIVERGING_RANGE = "changes", "diverging"
-STYLES = ("ink", "muted", "grid", "band")
+STYLES = ("ink", "muted", "grid", "band", "background")
 """Colours that a mark can have by its style: `mark_rect(style="band")`."""
 CUT = "cut"
 """The style of filled marks that lie on others: a thin edge in the colour of the background."""
+FONT = "system-ui, sans-serif"
 SMALLEST = 11
 """The smallest size of text."""
 DASHES: Sequence[Sequence[int]] = ((1, 0), (6, 3), (2, 3), (8, 3, 2, 3))
@@ -87,7 +88,7 @@ def config(theme: Theme) -> dict[str, Any]:
     sharing = [palette.sharing[name] for name in SHAPES]
     return {
         "background": palette.background,
-        "font": "system-ui, sans-serif",
+        "font": FONT,
         "view": {"stroke": None},
         "mark": {"color": palette.ink},
         "axis": {

@@ -2,6 +2,7 @@
 (() => {
   "use strict";
   const NARROW = 640;
+  const ROOMY = 1000;
   const LEAST_SCALE = 0.8;
   const MOST_ROWS = 2000;
   const own = document.currentScript;
@@ -94,6 +95,7 @@
         ast: true,
         config: { ...themes()[window.counterpoint.theme()], aria: false },
         defaultStyle: false,
+        logLevel: 1, // Errors: warnings are for those who write a figure.
         renderer: "svg",
         tooltip: { disableDefaultStyle: true, theme: "own" },
       });
@@ -160,10 +162,25 @@
 
   const figuresIn = (root) => [...(root.matches?.("[data-figure]") ? [root] : []), ...root.querySelectorAll("[data-figure]")];
 
+  // Where there is room and time, figures are drawn before they are looked at: the page can then be printed.
+  function drawLater(figure) {
+    if (window.innerWidth < ROOMY || figure.closest("details:not([open])")) return;
+    (window.requestIdleCallback ?? setTimeout)(() => want(figure), { timeout: 5000 });
+  }
+
+  // A figure that is a picture already becomes one that answers to the pointer when a person turns to it.
+  function upgrade(figure) {
+    delete figure.dataset.static;
+    sight.observe(figure);
+  }
+
   // Every figure below `root` is drawn when it comes into view; a second call draws those whose data have changed.
   function drawAll(root = document) {
     for (const figure of figuresIn(root)) {
-      sight.observe(figure);
+      if (figure.dataset.static === undefined) {
+        sight.observe(figure);
+        drawLater(figure);
+      } else for (const name of ["pointerover", "touchstart"]) figure.addEventListener(name, () => upgrade(figure), { once: true, passive: true });
       if (visible.has(figure)) want(figure);
       const details = figure.querySelector(":scope > .numbers[data-fill]");
       if (details) details.addEventListener("toggle", () => fill(figure, details), { once: true });
