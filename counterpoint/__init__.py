@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from counterpoint.task import Problem, Score, Task
     from counterpoint.tasks.base import Splits, task_of
     from counterpoint.testing.workflow_conformance import check_workflow
+    from counterpoint.trackers.base import About, Tracked, Tracker
     from counterpoint.workflows.base import Part, Reply, Role, Roles, user, workflow
 
 __version__ = "0.2.0"
@@ -63,11 +64,13 @@ _HOMES = {
     "counterpoint.task": ("Problem", "Score", "Task"),
     "counterpoint.tasks.base": ("Splits", "task_of"),
     "counterpoint.testing.workflow_conformance": ("check_workflow",),
+    "counterpoint.trackers.base": ("About", "Tracked", "Tracker"),
     "counterpoint.workflows.base": ("Part", "Reply", "Role", "Roles", "user", "workflow"),
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 
 __all__ = [
+    "About",
     "Advice",
     "Compared",
     "Config",
@@ -91,6 +94,8 @@ __all__ = [
     "Stop",
     "Summary",
     "Task",
+    "Tracked",
+    "Tracker",
     "Update",
     "advise",
     "check_workflow",

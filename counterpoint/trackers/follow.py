@@ -10,7 +10,6 @@ import queue
 import sys
 import threading
 import time
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import cast
@@ -25,7 +24,7 @@ from counterpoint.run import Run
 from counterpoint.trackers.base import Ending, Tracker
 from counterpoint.trackers.build import build_tracker, label_of, repeats_differ
 from counterpoint.trackers.rows import Row, Rows, about, summary_of
-from counterpoint.trackers.state import FOLDER, State, path_of, read_state, write_state
+from counterpoint.trackers.state import State, path_of, read_state, write_state
 
 LOOK = "look"
 GONE = "gone"
@@ -100,7 +99,7 @@ class Follower:
         """Rows that are not sent yet; where a repeated step may differ, only those that are never repeated."""
         self._left = [row for row in self._left if row.step > self.state.marks.get(row.kind, -1)]
         if not self._waits:
-            return self._left
+            return [*self._left]
         saved = max(self._run.checkpoints(), default=-1)
         return [row for row in self._left if row.step <= saved]
 
@@ -167,15 +166,17 @@ def _next(orders: "queue.Queue[str]", seconds: float | None) -> str | None:
     return found
 
 
-def listen(orders: "queue.Queue[str]", gone: Callable[[], None]) -> None:
-    """Every line of standard input is an order; its end means that the process that trains was killed."""
+def _listen(orders: "queue.Queue[str]") -> None:
+    """Every line of standard input is an order."""
     for line in sys.stdin.buffer:
         orders.put(line.decode().strip())
+
+
+def _watch(process: int, orders: "queue.Queue[str]") -> None:
+    """The process that trains is looked at; soon after it was killed, this one has ended too."""
+    while os.getppid() == process:
+        time.sleep(_PATIENCE)
     orders.put(GONE)
-    gone()
-
-
-def _end_soon() -> None:
     time.sleep(_AFTER_A_KILL)
     os._exit(1)
 
@@ -202,10 +203,10 @@ def main(path: str, number: int, process: int, folders: list[str]) -> None:
     run.config = executed(run)
     spec = run.config.track[number]
     label = label_of(spec)
-    (run.path / FOLDER).mkdir(exist_ok=True)
-    _locked(run, label)
     orders: queue.Queue[str] = queue.Queue()
-    threading.Thread(target=listen, args=(orders, _end_soon), daemon=True).start()
+    threading.Thread(target=_listen, args=(orders,), daemon=True).start()
+    threading.Thread(target=_watch, args=(process, orders), daemon=True).start()
+    _locked(run, label)
     follow(Follower(run, label, build_tracker(spec), process), orders)
     sys.stdout.flush()
     os._exit(0)  # what a package does when Python ends may take long, and everything is sent

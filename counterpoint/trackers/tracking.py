@@ -29,6 +29,8 @@ from counterpoint.trackers.state import FOLDER, read_state
 FINISH = 30.0
 """Seconds that a tracker may take to send what is left when a run has ended."""
 FINISH_INTERRUPTED = 10.0
+_SILENT = 5.0
+"""Seconds of it without a line that says so."""
 _PAUSE = 0.02
 _LOOK = b"look\n"
 _START = (
@@ -57,7 +59,7 @@ def tracked(run: Run, say: Say) -> Iterator[Told]:
         ending = "interrupted"
         raise
     finally:
-        _end(run, trackers, ending, FINISH if ending == "finished" else FINISH_INTERRUPTED)
+        _end(run, trackers, ending, say)
 
 
 class _Process:
@@ -132,15 +134,17 @@ def _look(trackers: Sequence[_Process]) -> None:
         tracker.look()
 
 
-def _end(run: Run, trackers: Sequence[_Process], ending: Ending, seconds: float) -> None:
+def _end(run: Run, trackers: Sequence[_Process], ending: Ending, say: Say) -> None:
     """No process is left, `run.json` says what was sent, and a line names each tracker that lacks something."""
     late: list[_Process] = []
+    seconds = FINISH if ending == "finished" else FINISH_INTERRUPTED
     try:
         for tracker in trackers:
             tracker.finish(ending)
-        deadline = time.monotonic() + seconds
-        while time.monotonic() < deadline and not all(one.has_ended for one in trackers):
-            time.sleep(_PAUSE)
+        _wait(trackers, _SILENT)
+        if busy := [one.label for one in trackers if not one.has_ended]:
+            say(f"sending the rest to {', '.join(busy)}, for at most {seconds:g} seconds ...")
+        _wait(trackers, seconds)
     finally:  # a second interrupt does not leave one behind either
         late = [one for one in trackers if not one.has_ended]
         for tracker in trackers:
@@ -148,6 +152,12 @@ def _end(run: Run, trackers: Sequence[_Process], ending: Ending, seconds: float)
     if trackers:
         with suppress(OSError):
             run.note({"tracked": {one.label: _facts(run, one, late, seconds) for one in trackers}})
+
+
+def _wait(trackers: Sequence[_Process], seconds: float) -> None:
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline and not all(one.has_ended for one in trackers):
+        time.sleep(_PAUSE)
 
 
 def _facts(run: Run, tracker: _Process, late: Sequence[_Process], seconds: float) -> dict[str, Any]:

@@ -65,14 +65,18 @@ class Wandb(Tracker):
         )
         self._run.define_metric("step")
         self._run.define_metric("*", step_metric="step")
-        self._first = self._run.step
+        self._count, self._last = self._run.step - 1, -1
         place = self._run.url or str(Path(self._run.dir).parent)
         return Tracked(id=self._run.id, place=place, is_anew=is_anew)
 
     def log(self, step: int, numbers: Mapping[str, float]) -> None:
-        # wandb's own count must not go down; the x axis is `step`, which may, for the evaluations at the end of a run.
-        self._first = max(self._first, step)
-        self._run.log({"step": step, **numbers}, step=self._first)
+        # wandb's own count must not go down; the x axis is `step`, which does for the evaluations at the end of a run.
+        if step > self._count:
+            self._count = step
+        elif step != self._last:
+            self._count += 1
+        self._last = step
+        self._run.log({"step": step, **numbers}, step=self._count)
 
     def summarize(self, values: Mapping[str, Value]) -> None:
         self._run.summary.update(dict(values))
