@@ -86,13 +86,13 @@ class Lacks(Writes):
 class Keeps(Tracker):
     """Keeps what it is sent, and fails as often as it is told."""
 
-    def __init__(self, live=True, is_anew=False):
-        self.live, self.is_anew = live, is_anew
+    def __init__(self, live=True, is_empty=False):
+        self.live, self.is_empty = live, is_empty
         self.sent, self.endings, self.values, self.failures = [], [], {}, 0
 
     def begin(self, about):
         self.about = about
-        return Tracked(id=about.id or "first", place="here", is_anew=self.is_anew)
+        return Tracked(id=about.id or "first", place="here", is_empty=self.is_empty)
 
     def log(self, step, numbers):
         if self.failures:
@@ -199,7 +199,7 @@ def test_a_resumed_run_continues_the_tracked_one_and_repeats_nothing(run):
 
 def test_a_tracker_that_begins_anew_is_sent_everything_again(run):
     follower(run, Keeps()).send()
-    one = follower(run, tracker := Keeps(is_anew=True))
+    one = follower(run, tracker := Keeps(is_empty=True))
     one.send()
     assert steps(tracker) == [0, 0, 1, 2]
     assert one.state.sent == 4
@@ -220,7 +220,7 @@ def test_steps_that_an_endpoint_would_repeat_differently_wait_until_they_are_sav
     one = follower(run, waits := Keeps())
     one.send()
     assert steps(waits) == [0, 0]
-    one = follow.Follower(run, "other", anew := Keeps(is_anew=True), 1)
+    one = follow.Follower(run, "other", anew := Keeps(is_empty=True), 1)
     one.look()
     one.send()
     assert steps(anew) == [0, 0, 1, 2]
@@ -516,6 +516,12 @@ def test_a_run_whose_tracker_fails_trains_and_a_tracker_that_is_added_later_gets
     lines = (tmp_path / "sent.txt").read_text(encoding="utf-8").splitlines()
     assert [line.split()[0] for line in lines] == ["begin", *["log"] * 5, "summarize", "end"]
     assert list(again.facts["tracked"]) == ["Writes"]
+    same = cp.resume("run", progress=False, track=[{"name": "mine_trackers:Writes", "file": "sent.txt"}])
+    assert (tmp_path / "sent.txt").read_text(encoding="utf-8").splitlines()[len(lines) :] == [
+        "begin run first",
+        "end finished",
+    ]
+    assert same.facts["tracked"] == again.facts["tracked"]
     assert json.loads((again.path / "run.json").read_text(encoding="utf-8"))["changes"][-1]["what"] == "track"
 
 

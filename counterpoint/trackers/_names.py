@@ -19,7 +19,7 @@ GROUPS = {
 """First part of a name in `metrics.jsonl` -> the group in which trackers show it."""
 _RECORDED = {group: part for part, group in GROUPS.items()}
 OTHERS = "own"
-"""The group of every other number, such as those of diagnostics of one's own."""
+"""The group of every other number, such as those of diagnostics of your own."""
 _ESCAPE = ":"
 _MARKED = re.compile(f"{_ESCAPE}([0-9A-F]{{2}})")
 

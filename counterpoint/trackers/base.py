@@ -27,11 +27,11 @@ class About:
     facts: Mapping[str, Any]
     """The content of `run.json`."""
     folder: Path
-    """Where the tracker may write; it exists."""
+    """The folder in which the tracker may write; it exists."""
     id: str
     """The id of the tracked run that is continued; empty if there is none yet."""
     place: str
-    """Where that one is; empty if there is none yet."""
+    """The place of that one; empty if there is none yet."""
     process: int
     """The id of the process that trains."""
 
@@ -41,18 +41,18 @@ class Tracked:
     """A tracked run."""
 
     id: str
-    """What the tracker finds it by, when the run is resumed."""
+    """The name by which the tracker finds it again."""
     place: str
-    """Where a person finds it: an address, or a path."""
-    is_anew: bool = False
+    """The address or the path at which a person finds it."""
+    is_empty: bool = False
     """True if it holds nothing, also where it had held something, so that everything is sent from the beginning."""
 
 
 class Tracker(ABC):
     """Sends the numbers of a run somewhere. It lives in a process of its own, whose output is kept in a file.
 
-    Whatever a method raises is recorded, and tried again after a pause; it never reaches the run. The arguments of the
-    constructor are its options in a recipe.
+    An error in a method is recorded, and the call is made again after a pause; it never reaches the run. The arguments
+    of the constructor are its options in a recipe.
     """
 
     package: ClassVar[str] = ""

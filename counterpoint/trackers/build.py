@@ -40,7 +40,7 @@ def label_of(spec: Spec) -> str:
 
 
 def repeats_differ(config: Config) -> bool:
-    """True if a step that is repeated after a kill may differ: an endpoint answers anew."""
+    """True if a step that is repeated after a kill may differ, because an endpoint answers again."""
     return any(settings.endpoint is not None for settings in config.policy.values())
 
 

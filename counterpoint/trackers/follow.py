@@ -5,12 +5,14 @@ to look, and how the work on the run ended, on its standard input.
 """
 
 import base64
+import json
 import os
 import queue
 import sys
 import threading
 import time
 from dataclasses import replace
+from hashlib import sha256
 from pathlib import Path
 from typing import cast
 
@@ -21,7 +23,7 @@ from counterpoint.family import give, look_in
 from counterpoint.files import lock
 from counterpoint.pins import executed
 from counterpoint.run import Run
-from counterpoint.trackers.base import Ending, Tracker
+from counterpoint.trackers.base import Ending, Tracker, Value
 from counterpoint.trackers.build import build_tracker, label_of, repeats_differ
 from counterpoint.trackers.rows import Row, Rows, about, summary_of
 from counterpoint.trackers.state import State, path_of, read_state, write_state
@@ -77,9 +79,15 @@ class Follower:
             return
         try:
             if ending == "finished" and (values := summary_of(self._run)):
-                self._tracker.summarize(values)
+                self._summarize(values)
         finally:
             self._tracker.end(ending)
+
+    def _summarize(self, values: dict[str, Value]) -> None:
+        digest = sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
+        if digest != self.state.summary:
+            self._tracker.summarize(values)
+            self._note(replace(self.state, summary=digest))
 
     def close(self, error: BaseException | None = None) -> None:
         """The state on the disk is the last one."""
@@ -89,11 +97,10 @@ class Follower:
     def _begin(self) -> None:
         known = about(self._run, id=self.state.id, place=self.state.place, process=self._process)
         found = self._tracker.begin(known)
-        marks = {} if found.is_anew else self.state.marks
-        sent = 0 if found.is_anew else self.state.sent
+        before = State(run=self.state.run) if found.is_empty else self.state
         self._has_begun = True
-        self._waits = not self._tracker.live or (repeats_differ(self._run.config) and not found.is_anew)
-        self._note(replace(self.state, id=found.id, place=found.place, marks=marks, sent=sent))
+        self._waits = not self._tracker.live or (repeats_differ(self._run.config) and not found.is_empty)
+        self._note(replace(before, id=found.id, place=found.place))
 
     def _due(self) -> list[Row]:
         """Rows that are not sent yet; where a repeated step may differ, only those that are never repeated."""

@@ -101,6 +101,7 @@ def summary_of(run: Run) -> dict[str, Value]:
         values |= {f"{name}_{bound}": table[name][bound] for bound in ("low", "high")}
     stopped = _stopped(run)
     fate = fate_of(run.evaluation_rows(), run.final_rows(), stopped)
+    values |= {"steps": float(max((row["step"] for row in run.metric_rows()), default=0))}
     values |= {"peak_step": float(summary.peak_step), "fell": "cannot tell" if fate is None else fate.fell}
     values |= {"verdict": " ".join(summary.verdict)}
     return values | ({"stopped": stopped} if stopped else {})

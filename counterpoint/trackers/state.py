@@ -1,4 +1,4 @@
-"""What a tracker has been sent of a run, in `trackers/<name>.json`."""
+"""The part of a run that a tracker has been sent, in `trackers/<name>.json`."""
 
 import json
 from dataclasses import asdict, dataclass, field, replace
@@ -15,7 +15,7 @@ _LONGEST_ERROR = 300
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class State:
-    """What a tracker has been sent of a run."""
+    """The part of a run that a tracker has been sent."""
 
     run: str
     """The run directory, absolute; a copy of the directory is another run."""
@@ -30,6 +30,8 @@ class State:
     """The last error; empty once everything works again."""
     marks: dict[str, int] = field(default_factory=dict)
     """Kind of row -> the last step that was sent; for final evaluations, each has its own."""
+    summary: str = ""
+    """The digest of the values of the whole run that were sent."""
     ended: bool = False
     """True if the work on the run was ended in order."""
 
@@ -44,7 +46,7 @@ def path_of(run: Run, label: str) -> Path:
 
 
 def read_state(run: Run, label: str) -> State:
-    """What a tracker has been sent of a run; nothing if the file belongs to a run of which this is a copy."""
+    """The part of a run that a tracker has been sent; nothing if the file belongs to a run of which this is a copy."""
     here = str(run.path.resolve())
     try:
         state = State(**json.loads(path_of(run, label).read_text(encoding="utf-8")))

@@ -10,7 +10,7 @@ from counterpoint.trackers.base import About, Ending, Tracked, Tracker, Value
 class TensorBoard(Tracker):
     """Event files in the run directory, in `trackers/tensorboard/`, for `tensorboard --logdir runs`.
 
-    They are written anew from the run's files when work on the run begins again. Every step is on the disk after at
+    They are written again from the run's files when work on the run begins again. Every step is on the disk after at
     most `flush_seconds`.
     """
 
@@ -30,7 +30,7 @@ class TensorBoard(Tracker):
         self._writer = SummaryWriter(str(folder), purge_step=0, flush_secs=self._seconds)
         self._write_text("recipe", json.dumps(about.recipe, indent=2, ensure_ascii=False))
         self._write_text("run", "\n".join([str(about.path), about.group, *about.tags]))
-        return Tracked(id=about.name, place=str(folder), is_anew=True)
+        return Tracked(id=about.name, place=str(folder), is_empty=True)
 
     def _write_text(self, name: str, text: str) -> None:
         self._writer.add_text(name, "".join(f"    {line}\n" for line in text.splitlines()), 0)

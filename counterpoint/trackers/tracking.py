@@ -115,7 +115,7 @@ class _Process:
             self._input.close()
 
     def error(self) -> str:
-        """What is wrong with the tracker now; empty if nothing is."""
+        """The error of the tracker now; empty if there is none."""
         state = read_state(self._run, self.label)
         if state.error or not self._process.poll():
             return state.error

@@ -43,16 +43,15 @@ class Trackio(Tracker):
             auto_log_gpu=False,
             auto_log_cpu=False,
         )
-        self._last = 0
         place = self._run._space_id or self._run._server_base_url or str(TRACKIO_DIR)
         return Tracked(id=name, place=place)
 
     def log(self, step: int, numbers: Mapping[str, float]) -> None:
         self._run.log(dict(numbers), step=step)
-        self._last = max(self._last, step)
 
     def summarize(self, values: Mapping[str, Value]) -> None:
-        self._run.log({f"{_AT_THE_END}/{name}": value for name, value in values.items()}, step=self._last)
+        named = {f"{_AT_THE_END}/{name}": value for name, value in values.items()}
+        self._run.log(named, step=int(values["steps"]))
 
     def end(self, ending: Ending) -> None:
         self._run.finish()

@@ -37,7 +37,7 @@ class Wandb(Tracker):
 
         folder = os.environ.get("WANDB_DIR") or str(about.folder)
         mode = self._mode or os.environ.get("WANDB_MODE") or _mode()
-        is_anew = mode == "offline" and _forget_offline(Path(folder), about.id)
+        is_empty = mode == "offline" and _forget_offline(Path(folder), about.id)
         settings = wandb.Settings(
             root_dir=folder,
             console="off",
@@ -67,7 +67,7 @@ class Wandb(Tracker):
         self._run.define_metric("*", step_metric="step")
         self._count, self._last = self._run.step - 1, -1
         place = self._run.url or str(Path(self._run.dir).parent)
-        return Tracked(id=self._run.id, place=place, is_anew=is_anew)
+        return Tracked(id=self._run.id, place=place, is_empty=is_empty)
 
     def log(self, step: int, numbers: Mapping[str, float]) -> None:
         # wandb's own count must not go down; the x axis is `step`, which does for the evaluations at the end of a run.
