@@ -1,10 +1,13 @@
 """MLflow: a server, or a database file."""
 
+import fcntl
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import ClassVar
+from urllib.parse import quote, unquote
 
 from counterpoint.trackers._names import escaped, flat
 from counterpoint.trackers.base import About, Ending, Tracked, Tracker, Value
@@ -13,6 +16,13 @@ _MOST_METRICS = 1000
 _MOST_PARAMETERS = 100
 _LONGEST_VALUE = 6000
 _LONGEST_NAME = 250
+_VARIABLES = {
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
+}
+"""Variables of MLflow's and their values, unless they are set: what fails is tried again anyway."""
+_FILE = "sqlite:///"
 _STATUS = {"finished": "FINISHED", "failed": "FAILED", "interrupted": "KILLED"}
 _LAST = "last/"
 """Before the names of values of the whole run, which MLflow keeps among the metrics."""
@@ -32,15 +42,16 @@ class MLflow(Tracker):
         self._experiment, self._uri, self.live = experiment, uri, live
 
     def begin(self, about: About) -> Tracked:
-        os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+        for name, value in _VARIABLES.items():
+            os.environ.setdefault(name, value)
         from mlflow import MlflowClient
         from mlflow.entities import Param
 
-        place = about.place.partition("#")[0] or self._uri or os.environ.get("MLFLOW_TRACKING_URI") or _local()
-        self._client = client = MlflowClient(place)
-        if about.id:
-            client.update_run(about.id, status="RUNNING")
-        self._id = about.id or self._created(about)
+        place = about.place or self._uri or os.environ.get("MLFLOW_TRACKING_URI") or _local()
+        with _alone(place):
+            self._client = client = MlflowClient(place)
+            self._id = about.id or self._created(about)
+        client.update_run(self._id, status="RUNNING")
         known = client.get_run(self._id).data.params
         parameters = [Param(escaped(key)[:_LONGEST_NAME], text[:_LONGEST_VALUE]) for key, text in flat(about.recipe)]
         new = [one for one in parameters if one.key not in known]  # MLflow keeps the first value of a parameter
@@ -83,6 +94,17 @@ class MLflow(Tracker):
         self._client.set_terminated(self._id, _STATUS[ending])
 
 
+@contextmanager
+def _alone(place: str) -> Iterator[None]:
+    """One process at a time: several that make the tables of a database file at once leave it damaged."""
+    if not place.startswith(_FILE):
+        yield
+        return
+    with Path(f"{unquote(place.removeprefix(_FILE))}.tables.lock").open("a", encoding="utf-8") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
 def _local() -> str:
     """The database file that `mlflow ui` reads in this folder."""
-    return f"sqlite:///{Path('mlflow.db').resolve()}"
+    return f"{_FILE}{quote(str(Path('mlflow.db').resolve()))}"

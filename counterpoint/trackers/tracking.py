@@ -162,7 +162,8 @@ def _wait(trackers: Sequence[_Process], seconds: float) -> None:
 
 def _facts(run: Run, tracker: _Process, late: Sequence[_Process], seconds: float) -> dict[str, Any]:
     state = read_state(run, tracker.label)
-    error = f"not done {seconds:g} seconds after the run had ended" if tracker in late else tracker.error()
+    is_late = f"not done {seconds:g} seconds after the run had ended" if tracker in late else ""
+    error = ", ".join(filter(None, (state.error if is_late else tracker.error(), is_late)))
     dropped = sum(row.step > state.marks.get(row.kind, -1) for row in Rows(run).new())
     if error or dropped:
         tracker.tell(f"{error or 'it was not sent everything'}; {dropped} of the run's rows were not sent")
