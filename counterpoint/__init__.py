@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from counterpoint.task import Problem, Score, Task
     from counterpoint.tasks.base import Splits, task_of
     from counterpoint.testing.workflow_conformance import check_workflow
+    from counterpoint.trackers.base import About, Tracked, Tracker
     from counterpoint.workflows.base import Part, Reply, Role, Roles, user, workflow
 
 __version__ = "0.2.0"
@@ -65,11 +66,13 @@ _HOMES = {
     "counterpoint.task": ("Problem", "Score", "Task"),
     "counterpoint.tasks.base": ("Splits", "task_of"),
     "counterpoint.testing.workflow_conformance": ("check_workflow",),
+    "counterpoint.trackers.base": ("About", "Tracked", "Tracker"),
     "counterpoint.workflows.base": ("Part", "Reply", "Role", "Roles", "user", "workflow"),
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 
 __all__ = [
+    "About",
     "Advice",
     "Compared",
     "Config",
@@ -93,6 +96,8 @@ __all__ = [
     "Stop",
     "Summary",
     "Task",
+    "Tracked",
+    "Tracker",
     "Update",
     "advise",
     "check_workflow",

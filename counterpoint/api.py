@@ -39,7 +39,7 @@ from counterpoint.plan.startable import check_startable
 from counterpoint.plan.threads import with_threads
 from counterpoint.play import Limits
 from counterpoint.play import rollout as play
-from counterpoint.recipe import config_from, load_config, override_table, with_members
+from counterpoint.recipe import config_from, load_config, override_of, override_table, with_members
 from counterpoint.run import Run, Step
 from counterpoint.run_files import is_run
 from counterpoint.runs import RunHeader
@@ -78,6 +78,8 @@ class Objects(TypedDict, total=False):
     """Interventions, besides those of the recipe."""
     signatures: Sequence[Any]
     """Failure signatures, besides the shipped ones."""
+    track: Sequence[Any]
+    """Trackers, besides those of the recipe: names, tables with `name` and options, subclasses of `Tracker`."""
 
 
 _PLACES = {
@@ -91,7 +93,7 @@ _PLACES = {
 }
 _NUMBERS: dict[object, type] = {float | None: float, int: int, int | None: int}
 _HEADER_SCHEMA = {field.name: _NUMBERS.get(field.type, str) for field in fields(RunHeader)}
-_LISTS = ("diagnostics", "interventions", "signatures")
+_LISTS = ("diagnostics", "interventions", "signatures", "track")
 
 
 def train(
@@ -131,8 +133,10 @@ def resume(
     `overrides` change what may change in a run that has begun, such as `"run.steps=60"`. With `accept_changes` a recipe
     or source that has changed since is accepted, and recorded. Objects that were given to `train` and cannot be
     imported by name are given again. Raises RunError if the run is in use or is none, or a source has changed;
-    ConfigError if a key may not change.
+    ConfigError if a key may not change. `track` takes the place of the trackers that the run had.
     """
+    if "track" in objects:
+        overrides = (*overrides, override_of("track", _specs("track", objects.pop("track"))))
     if objects:
         _give_again(Run.read(_path(run)).config, objects)
     with reopen(_path(run), overrides, accept_changes=accept_changes) as opened:
@@ -245,8 +249,7 @@ def config_of(recipe: Recipe, *overrides: str, **objects: Unpack[Objects]) -> Co
     members: dict[str, Any] = {}
     for key, member in objects.items():
         if key in _LISTS:
-            named = [{"name": _named(one, f"{key}-{place}")} for place, one in enumerate(_listed(key, member), start=1)]
-            members[key] = [*(spec.model_dump() for spec in getattr(config, key)), *named]
+            members[key] = [*(spec.model_dump() for spec in getattr(config, key)), *_specs(key, member)]
         elif key in _PLACES:
             members[_PLACES[key]] = {"name": _named(member, key)}
         else:
@@ -262,6 +265,12 @@ def _overridden(recipe: Recipe, overrides: Sequence[str], members: Mapping[str, 
         return recipe
     table = recipe.model_dump(exclude_none=True)
     return config_from(override_table(with_members(table, members), overrides))
+
+
+def _specs(key: str, members: Any) -> list[dict[str, Any]]:
+    """The entries of a list of the recipe: an object or a name alone, or a table with its options."""
+    tables = [one if isinstance(one, Mapping) else {"name": one} for one in _listed(key, members)]
+    return [{**one, "name": _named(one["name"], f"{key}-{place}")} for place, one in enumerate(tables, start=1)]
 
 
 def _named(member: Any, kind: str) -> str:

@@ -211,6 +211,9 @@ class Config(Section):
     """The interventions, which change training steps, in the order in which they are applied."""
     signatures: list[Named] = []
     """Your own failure signatures, `module:NAME`, which are searched for in addition to the shipped ones."""
+    track: list[Named] = []
+    """The trackers that the run's numbers are sent to while it trains: wandb, trackio, tensorboard, mlflow, or your own
+    `module:NAME`."""
     evaluation: EvaluationConfig = EvaluationConfig()
     run: RunConfig = RunConfig()
 

@@ -21,6 +21,7 @@ MAY_CHANGE = (
     "run.patience",
     "run.threads",
     "evaluation.final_samples",
+    "track",
     "model.device",
     "task.path",
     "policy.NAME.endpoint.url",

@@ -37,6 +37,17 @@ def look_in(folder: Path) -> None:
     _folders.insert(0, place)
 
 
+def searched() -> list[str]:
+    """The folders that are searched for the user's own modules, for another process to search too."""
+    return _places("")
+
+
+def given(names: Collection[str]) -> dict[str, Any]:
+    """Name -> object of those names that stand for an object that was passed from Python. Raises ConfigError."""
+    found = {name: parts_of(name) for name in names if is_own(name)}
+    return {name: _find_given(attribute) for name, (_, module, attribute) in found.items() if module == GIVEN}
+
+
 @contextmanager
 def only_folders_named_within() -> Iterator[None]:
     """Inside, the user's modules are those of the folders that `look_in` names inside, as in a process of its own."""

@@ -1,6 +1,7 @@
 """Recipes: finding, reading, combining with presets and overrides, and checking."""
 
 import copy
+import json
 import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -204,6 +205,12 @@ def _laid_over(table: Mapping[str, Any], upper: Mapping[str, Any]) -> dict[str, 
         else:
             both[key] = copy.deepcopy(value)
     return both
+
+
+def override_of(key: str, tables: Sequence[Mapping[str, Any]]) -> str:
+    """The override that sets a list of members of families, each with its name and options."""
+    rows = (", ".join(f"{json.dumps(name)} = {json.dumps(value)}" for name, value in one.items()) for one in tables)
+    return f"{key}=[{', '.join(f'{{ {row} }}' for row in rows)}]"
 
 
 def _parsed(override: str) -> tuple[str, Any]:

@@ -28,6 +28,7 @@ from counterpoint.runtimes import RUNTIMES
 from counterpoint.samplers import SAMPLERS
 from counterpoint.sandboxes import SANDBOXES
 from counterpoint.tasks import TASKS
+from counterpoint.trackers import TRACKERS
 from counterpoint.workflows import WORKFLOWS
 from counterpoint.workflows.base import Workflow
 
@@ -49,6 +50,7 @@ FAMILIES: Mapping[str, Family[Any]] = {
     "diagnostics": DIAGNOSTICS,
     "interventions": INTERVENTIONS,
     "signatures": SIGNATURES,
+    "track": TRACKERS,
 }
 """Recipe key -> the family whose members it names."""
 _PRESET = (

@@ -29,7 +29,7 @@ _IN_THE_CELL = (
     "preset",
 )
 """Keys whose values the cell names."""
-_NOT_THE_EXPERIMENT = ("run.threads",)
+_NOT_THE_EXPERIMENT = ("run.threads", "track")
 _LONGEST_VALUE = 24
 _LONGEST_NAME = 120
 _LONGEST_ERROR = 500
@@ -127,7 +127,9 @@ def _experiment(config: Config) -> str:
     table: dict[str, Any] = config.model_dump(exclude_none=True)
     for key in _NOT_THE_EXPERIMENT:
         section, _, name = key.partition(".")
-        table[section] = {one: value for one, value in table[section].items() if one != name}
+        whole = table.pop(section)
+        if name:
+            table[section] = {one: value for one, value in whole.items() if one != name}
     return json.dumps(table, sort_keys=True)
 
 

@@ -1,6 +1,8 @@
 """A run trained to its last step, in sight of a person: its progress, and where it stands when it is interrupted."""
 
+import logging
 from collections.abc import Callable, Mapping
+from functools import partial
 
 from rich.console import Console
 
@@ -10,8 +12,11 @@ from counterpoint.plan.plan import Plan
 from counterpoint.progress import Progress
 from counterpoint.run import Run
 from counterpoint.starting import cpu_recorded, failure_recorded
+from counterpoint.trackers.tracking import tracked
 from counterpoint.training import Watch
 from counterpoint.training import train as train_run
+
+_LOG = logging.getLogger(__name__)
 
 
 def carry_on(
@@ -25,9 +30,11 @@ def carry_on(
     saved = run.checkpoints()
     first = saved[-1] if saved else 0
     shown = Progress(console, planned.setup.routing, first, run.config.run.steps)
+    say = partial(console.print, style="bold", markup=False, soft_wrap=True) if progress else _LOG.warning
     try:
-        with failure_recorded(run), cpu_recorded(run):
-            _watched(run, planned, console, shown if progress else None, watch or _nothing)
+        # A tracker ends before a run that failed is discarded, and its CPU time is not the run's.
+        with failure_recorded(run), tracked(run, say) as track, cpu_recorded(run):
+            _watched(run, planned, console, shown if progress else None, _both(track, watch or _nothing))
     except (KeyboardInterrupt, Terminated):
         kept = run.checkpoints()
         state = f"step {kept[-1]} is saved" if kept and kept[-1] else "no step is saved yet"

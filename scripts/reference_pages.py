@@ -34,6 +34,7 @@ FAMILIES = {
     "runtimes": "`runtime`: where sampler and learner live.",
     "diagnostics": "`diagnostics`: numbers taken in each step, without changing it.",
     "interventions": "`interventions`: ways to change a step.",
+    "trackers": "`track`: where a run's numbers are sent while it trains.",
     "analysis.signatures": "Failure signatures, which `counterpoint diagnose` looks for.",
 }
 """Package of a family -> the key of the recipe, and what its members are."""

@@ -18,6 +18,7 @@ from counterpoint.runtimes import RUNTIMES
 from counterpoint.samplers import SAMPLERS
 from counterpoint.sandboxes import SANDBOXES
 from counterpoint.tasks import TASKS
+from counterpoint.trackers import TRACKERS
 from counterpoint.workflows import WORKFLOWS
 
 PARTS = (ADVANTAGES, AGGREGATIONS, CORRECTIONS, CREDITS, KLS, LOSSES, OVERLONG)
@@ -31,6 +32,7 @@ FAMILIES = (
     SANDBOXES,
     SIGNATURES,
     TASKS,
+    TRACKERS,
     WORKFLOWS,
     *PARTS,
 )

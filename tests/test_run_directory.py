@@ -11,6 +11,7 @@ from command_line import command_line
 from counterpoint.plan.provenance import facts
 from counterpoint.run import FORMAT
 from counterpoint.run_files import FINAL, SOURCES
+from counterpoint.trackers.state import FOLDER as TRACKERS
 
 PAGE = (Path(__file__).parent.parent / "docs" / "run_directory.md").read_text()
 
@@ -31,7 +32,7 @@ def names(heading, **wanted):
 
 def test_every_file_and_folder_of_a_run_is_documented_and_there_are_no_others(tiny_run):
     documented = {name.rstrip("/") for name in names("The run directory")}
-    assert documented == {path.name for path in tiny_run.path.iterdir()} | {FINAL, SOURCES}
+    assert documented == {path.name for path in tiny_run.path.iterdir()} | {FINAL, SOURCES, TRACKERS}
 
 
 def test_every_key_of_run_json_is_documented_and_there_are_no_others(tiny_run):

@@ -30,7 +30,11 @@ EXTRAS: Mapping[str, tuple[str, str]] = {
     "endpoint": ("openai", "roles that a server plays"),
     "gguf": ("gguf", "GGUF files"),
     "gym": ("reasoning-gym", "the tasks of reasoning-gym"),
+    "mlflow": ("mlflow-skinny", "the tracker mlflow"),
     "report": ("altair", "pictures, reports and the viewer"),
+    "tensorboard": ("tensorboardX", "the tracker tensorboard"),
+    "trackio": ("trackio", "the tracker trackio"),
+    "wandb": ("wandb", "the tracker wandb"),
 }
 """Extra -> the package that it installs, and its use."""
 CPU_INDEX = "https://download.pytorch.org/whl/cpu"

@@ -25,6 +25,7 @@ _NOT_THE_METHOD = (
     "model.date",
     "diagnostics",
     "signatures",
+    "track",
 )
 """Keys that change nothing that is learned, or that differ between the seeds of a method."""
 _TASK_PATH = "task.path"

@@ -19,6 +19,7 @@ from counterpoint.runtimes.local import longest_call
 from counterpoint.sandboxes import build_sandbox
 from counterpoint.stage import Setup, set_up
 from counterpoint.tasks.base import Splits, batch
+from counterpoint.trackers.build import check_trackers
 from counterpoint.workflows import load_workflow
 
 
@@ -41,6 +42,7 @@ def looked_up(config: Config, tasks: Splits | None = None) -> Setup:
     build_diagnostics(config.diagnostics)
     build_interventions(config, workflow.roles)
     build_signatures(config.signatures)
+    check_trackers(config.track)
     setup = set_up(config, tasks)  # the tasks, last of all, may be read from large files
     batch(setup.tasks.train, step=1, size=config.rollout.tasks_per_step, seed=config.run.seed)
     return setup

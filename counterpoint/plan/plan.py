@@ -19,6 +19,7 @@ from counterpoint.plan.remembering import Remembering
 from counterpoint.policy import settings_of
 from counterpoint.runtimes.local import longest_call, position_scaling
 from counterpoint.stage import Setup
+from counterpoint.trackers.build import label_of
 
 if TYPE_CHECKING:
     from counterpoint.base_model import BaseSize
@@ -158,6 +159,7 @@ class Plan:
             ),
             f"the run     {counted(runs.steps, 'step')}; evaluation every {self.config.evaluation.every},"
             f" checkpoint every {runs.save_every}",
+            *(f"track       {label_of(spec)}" for spec in self.config.track),
             *lines_about_the_end(self.config, self.splits["test"], len(self.rehearsal.calls)),
             *self._memory_lines(),
             f"time        at least {floor:.2f} s per step if every reply takes"

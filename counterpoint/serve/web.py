@@ -160,6 +160,7 @@ def server_of(web: Web, ready: Callable[[], None]) -> uvicorn.Server:
     config = uvicorn.Config(
         web.app(),
         http=_Connection,
+        loop="asyncio",
         ws="none",
         lifespan="off",
         log_config=None,
