@@ -284,26 +284,6 @@ def read_episodes(path: Path) -> list[Group]:
     return [Group(task=task, episodes=tuple(played), solos=tuple(solos)) for task, (played, solos) in groups.items()]
 
 
-def read_claim_kinds(path: Path) -> dict[str, frozenset[str]]:
-    """Role -> the kinds of claims of its calls, from those columns alone. Raises RunError if `path` holds no episodes.
-
-    Calls of a role that solved a task alone do not count.
-    """
-    import polars as pl
-
-    try:
-        frame = pl.read_parquet(path, columns=["solo", "calls"])
-        calls = frame.filter(~pl.col("solo"))["calls"].explode().drop_nulls()
-        kinds = pl.DataFrame({"role": calls.struct.field("role"), "claim": calls.struct.field("claim")})
-        found = kinds.select("role", kind=pl.col("claim").str.json_path_match("$.kind")).unique()
-    except (OSError, pl.exceptions.PolarsError) as error:
-        raise RunError(f"{path} cannot be read as episodes: {error}") from error
-    told: dict[str, set[str]] = {}
-    for role, kind in found.sort("role", "kind").iter_rows():
-        told.setdefault(role, set()).update(() if kind is None else (kind,))
-    return {role: frozenset(own) for role, own in told.items()}
-
-
 def is_readable(schema: Mapping[str, Any]) -> bool:
     """True if a file with these columns holds episodes that can be read."""
     return any(schema == _schema(version) for version in _READABLE)

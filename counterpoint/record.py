@@ -9,9 +9,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from counterpoint.analysis.frames import read_calls, read_samples, write_samples
+from counterpoint.analysis.frames import read_calls, read_claim_kinds, read_samples, write_samples
 from counterpoint.clock import timed
-from counterpoint.episode import Group, read_claim_kinds, read_episodes, without_logprobs, write_episodes
+from counterpoint.episode import Group, read_episodes, without_logprobs, write_episodes
 from counterpoint.errors import RunError
 
 if TYPE_CHECKING:

@@ -113,3 +113,23 @@ def _sample_schema() -> dict[str, Any]:
 
 def _number(value: Any) -> float | None:
     return None if value is None else float(value)
+
+
+def read_claim_kinds(path: Path) -> dict[str, frozenset[str]]:
+    """Role -> the kinds of claims of its calls, from those columns alone. Raises RunError if `path` holds no episodes.
+
+    Calls of a role that solved a task alone do not count.
+    """
+    import polars as pl
+
+    try:
+        frame = pl.read_parquet(path, columns=["solo", "calls"])
+        calls = frame.filter(~pl.col("solo"))["calls"].explode().drop_nulls()
+        kinds = pl.DataFrame({"role": calls.struct.field("role"), "claim": calls.struct.field("claim")})
+        found = kinds.select("role", kind=pl.col("claim").str.json_path_match("$.kind")).unique()
+    except (OSError, pl.exceptions.PolarsError) as error:
+        raise RunError(f"{path} cannot be read as episodes: {error}") from error
+    told: dict[str, set[str]] = {}
+    for role, kind in found.sort("role", "kind").iter_rows():
+        told.setdefault(role, set()).update(() if kind is None else (kind,))
+    return {role: frozenset(own) for role, own in told.items()}
