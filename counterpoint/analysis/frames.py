@@ -6,6 +6,7 @@ from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 from counterpoint.episode import TRAIN
+from counterpoint.errors import RunError
 from counterpoint.files import partial_of
 
 if TYPE_CHECKING:
