@@ -49,7 +49,7 @@ _STATES = ("absent", "failed", "interrupted", "debris", "stopped", "rolled back"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Planted:
-    """What is in a run."""
+    """The events that are in a run."""
 
     state: str = "finished"
     """The state of the run; stopped and rolled back are finished."""

@@ -1,4 +1,4 @@
-"""What became of tasks between two evaluations: kept right, recovered, spoiled, kept wrong."""
+"""The changes of tasks between two evaluations: kept right, recovered, spoiled, kept wrong."""
 
 from collections.abc import Mapping
 from typing import NamedTuple

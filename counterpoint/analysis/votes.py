@@ -1,4 +1,4 @@
-"""What a team makes of its parallel answers: how often it is right where k of n answers are."""
+"""Parallel answers and the team: the share of episodes in which it is right where k of n answers are."""
 
 from collections.abc import Iterable, Sequence
 from statistics import fmean

@@ -54,7 +54,7 @@ def compare(
 
 
 def print_compared(console: Console, found: Compared) -> None:
-    """The verdict in words, then accuracies and differences, then what a reader must know."""
+    """The verdict in words, then what was compared, accuracies and differences, then what a reader must know."""
     from counterpoint.reports.compared_table import (
         ACCURACY,
         DIFFERENCE,
@@ -65,6 +65,8 @@ def print_compared(console: Console, found: Compared) -> None:
 
     for sentence in found.sentences:
         console.print(sentence, markup=False, soft_wrap=True)
+    if found.what:
+        console.print(f"compared: {found.what}", markup=False, soft_wrap=True)
     title = titles(found)
     if accuracies := list(accuracy_rows(found)):
         console.print(f"\n{title.accuracy}", markup=False, soft_wrap=True)

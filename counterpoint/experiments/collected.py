@@ -5,7 +5,7 @@ outcomes.parquet    one row per (run, milestone, role, task)
 metrics.parquet     one row per (run, step, name)
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     import polars as pl
 
 Milestone = Literal["base", "peak", "terminal"]
+_Part = tuple[str, str, str | None]
 MILESTONES: tuple[Milestone, ...] = ("base", "peak", "terminal")
 
 
@@ -91,3 +92,20 @@ class Collected:
     """
     metrics: "pl.DataFrame"
     """run, step, name, value."""
+    _parts: "dict[_Part, pl.DataFrame]" = field(default_factory=dict, init=False, repr=False, compare=False)
+    """The outcomes of each run, milestone and role; made at first use, as a comparison asks thousands of times."""
+
+    def outcomes_of(self, run: str, milestone: Milestone, role: str | None = None) -> dict[str, float]:
+        """Task -> mean outcome of the team, or of a role, in a run; empty if there is none."""
+        found = self._by_part().get((run, milestone, role))
+        return {} if found is None else dict(zip(found["task"].to_list(), found["value"].to_list(), strict=True))
+
+    def roles_of(self, runs: Iterable[str]) -> list[str]:
+        """The roles of which any of the runs has an outcome, sorted."""
+        names = set(runs)
+        return sorted({role for run, _, role in self._by_part() if role is not None and run in names})
+
+    def _by_part(self) -> "dict[_Part, pl.DataFrame]":
+        if not self._parts and self.outcomes.height:
+            self._parts.update(self.outcomes.partition_by("run", "milestone", "role", as_dict=True))
+        return self._parts

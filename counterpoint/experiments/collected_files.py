@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ from counterpoint.files import lacks, partial_of, read_rows, sync
 
 if TYPE_CHECKING:
     import polars as pl
+    from pydantic import TypeAdapter
 
 RUNS = "runs.jsonl"
 OUTCOMES = "outcomes.parquet"
@@ -117,11 +119,18 @@ def _with_outcomes(run: RunRecord, outcomes: "pl.DataFrame") -> RunRecord:
     )
 
 
+@cache
+def _records() -> "TypeAdapter[RunRecord]":
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(RunRecord)
+
+
 def _record(row: Any, where: str) -> RunRecord:
-    from pydantic import TypeAdapter, ValidationError
+    from pydantic import ValidationError
 
     try:
-        return TypeAdapter(RunRecord).validate_json(json.dumps(row), strict=True)
+        return _records().validate_json(json.dumps(row), strict=True)
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(map(str, first["loc"])) or "the line"

@@ -4,7 +4,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import replace
 from itertools import combinations
 
-from counterpoint.analysis.comparison import MARGIN, Level, MethodComparison, Side, compare_methods, level
+from counterpoint.analysis.comparison import MARGIN, Level, MethodComparison, Side, compare_methods, in_points, level
 from counterpoint.analysis.contrast import CONFIDENCE
 from counterpoint.analysis.factors import CellOutcomes, Effect, effects
 from counterpoint.analysis.falls import McNemar, Rate, mcnemar, rate_of
@@ -13,7 +13,8 @@ from counterpoint.errors import RunError, counted
 from counterpoint.experiments.collected import MILESTONES, Collected, Fell, RunRecord
 from counterpoint.experiments.compared import PRIMARY, TEAM, Compared, Difference, Falls, GroupLevel
 from counterpoint.experiments.groups import Block, Group, against, controls_of, differing, grouped, printable
-from counterpoint.experiments.matrices import AMOUNTS, Amount, Matrix, matrices, matrix, roles_of
+from counterpoint.experiments.matrices import AMOUNTS, Amount, Matrix, has_outcomes, matrices, matrix, roles_of
+from counterpoint.experiments.what import what_of
 
 _BEFORE_THE_END: tuple[Amount, ...] = ("base", "peak", "gain")
 _MANY = 3
@@ -38,13 +39,17 @@ def compare_runs(
     if not runs:
         raise RunError("nothing can be compared: there is no run")
     by, blocks = ("", against(runs, others)) if others else grouped(runs, by)
-    margin = margin if margin is not None else next((run.margin for run in runs if run.margin is not None), MARGIN)
-    narrow = [(block, _narrowed(collected, block)) for block in blocks]
-    levels = tuple(one for block, own in narrow for one in _levels(own, block))
-    found = [one for block, own in narrow for one in _differences(own, block, margin)]
-    differences = _corrected([one for one in found if one.who == TEAM], holm, "Holm")
-    roles = _corrected([one for one in found if one.who != TEAM], false_discoveries, "Benjamini and Hochberg")
-    warnings = (*_warnings(collected, [*blocks, *trained], differences), *_not_shown(collected, blocks, levels))
+    margins = [] if margin is not None else list(dict.fromkeys(run.margin for run in runs if run.margin is not None))
+    margin = next(iter(margins), MARGIN) if margin is None else margin
+    levels = tuple(one for block in blocks for one in _levels(collected, block))
+    found = [one for block in blocks for one in _differences(collected, block, margin)]
+    differences = corrected([one for one in found if one.who == TEAM], holm, "Holm")
+    roles = corrected([one for one in found if one.who != TEAM], false_discoveries, "Benjamini and Hochberg")
+    warnings = [
+        *_warnings(collected, [*blocks, *trained], differences),
+        *_not_shown(collected, blocks, levels),
+        *_margins(margins),
+    ]
     return Compared(
         by=by,
         margin=margin,
@@ -52,6 +57,7 @@ def compare_runs(
         levels=levels,
         differences=(*differences, *roles),
         controls=tuple(one for block in trained for one in _levels(collected, block) if one.who == TEAM),
+        what=what_of([run for run in runs if has_outcomes(run)]),
         falls=tuple(
             Falls(block=block.name, group=group.name, rate=_rate_of(group))
             for block in blocks
@@ -69,14 +75,6 @@ def cells_of(collected: Collected, found: Compared, amount: Amount) -> list[Cell
 
     team = replace(collected, outcomes=collected.outcomes.filter(pl.col("role").is_null()))
     return _cells(team, found.by, found.blocks, amount)
-
-
-def _narrowed(collected: Collected, block: Block) -> Collected:
-    """The runs of a block alone."""
-    import polars as pl
-
-    names = [run.run for group in block.groups for run in group.runs]
-    return replace(collected, outcomes=collected.outcomes.filter(pl.col("run").is_in(names)))
 
 
 def _levels(collected: Collected, block: Block) -> Iterator[GroupLevel]:
@@ -132,15 +130,16 @@ def _difference(
             raise
         return None
     return compare_methods(
-        _side(one, first), _side(other, second), left_out=first.left_out, margin=margin, bound=_BOUNDS[amount]
+        side(one, first), side(other, second), left_out=first.left_out, margin=margin, bound=_BOUNDS[amount]
     )
 
 
-def _side(group: Group, found: Matrix) -> Side:
+def side(group: Group, found: Matrix) -> Side:
+    """An amount of a group's runs, as one side of a comparison."""
     return Side(name=group.name, seeds=found.seeds, values=found.values, planned=group.planned)
 
 
-def _corrected(
+def corrected(
     family: Sequence[Difference], correct: Callable[[Sequence[float]], list[float]], name: str
 ) -> list[Difference]:
     """The members of a family of comparisons, none of which is ahead unless it still is after the correction."""
@@ -256,6 +255,13 @@ def _not_shown(collected: Collected, blocks: Sequence[Block], levels: Sequence[G
             for role in roles_of(collected, group.runs) if group.runs else ():
                 if (block.name, group.name, role) not in shown:
                     yield f"{role} of {group.name} is not shown: on no task was it judged in all of its runs"
+
+
+def _margins(margins: Sequence[float]) -> Iterator[str]:
+    """The margins of several studies, the one first that counts here."""
+    if len(margins) > 1:
+        told = " and ".join(in_points(margin) for margin in sorted(margins))
+        yield f"the studies have margins of {told}: here, differences within {in_points(margins[0])} count as alike"
 
 
 def _about(group: Group) -> Iterator[str]:

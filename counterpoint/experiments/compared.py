@@ -83,6 +83,8 @@ class Compared:
     effects: Mapping[Amount, tuple[Effect, ...]]
     """Amount -> the main effect of the axis over the blocks, and its interactions; empty with one block."""
     warnings: tuple[str, ...]
+    what: str = ""
+    """The workflows, tasks, models, steps and episodes per task of the finished runs, in one line."""
 
     @property
     def team(self) -> list[Difference]:
@@ -117,6 +119,7 @@ class Compared:
         return {
             "by": self.by,
             "margin": self.margin,
+            "what": self.what,
             "sentences": self.sentences,
             "differences": [{**_difference_row(one), **one.found.as_dict()} for one in self.differences],
             "accuracies": [row for one in (*self.levels, *self.controls) for row in _level_rows(one)],

@@ -15,7 +15,7 @@ from counterpoint.experiments.states import is_finished, state_of
 from counterpoint.run_files import CONFIG, EVALUATIONS, FACTS, FINAL, METRICS, SUMMARY
 
 _READ = (CONFIG, FACTS, METRICS, EVALUATIONS, FINAL, SUMMARY, CONTROLS)
-"""What is collected of a run: files, and folders whose entries count."""
+"""The files of a run that are collected, and the folder of its controls."""
 
 
 def fresh(folder: Path, study: Study) -> Collected | None:
@@ -50,7 +50,7 @@ def _is_as_told(folder: Path, run: RunRecord) -> bool:
 
 
 def _changes(folder: Path, runs: Sequence[RunRecord]) -> Iterator[int]:
-    """When the study, and what is read of its runs, last changed, in nanoseconds."""
+    """The times at which the study, and what is read of its runs, last changed, in nanoseconds."""
     yield _changed(folder / CELLS) or 0
     for run in runs:
         places = [folder / run.run / name for name in _READ]
@@ -59,7 +59,7 @@ def _changes(folder: Path, runs: Sequence[RunRecord]) -> Iterator[int]:
 
 
 def _changed(path: Path) -> int | None:
-    """When a file or folder last changed; None if it is not there."""
+    """The time at which a file or folder last changed; None if it is not there."""
     try:
         return path.stat().st_mtime_ns
     except OSError:

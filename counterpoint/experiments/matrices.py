@@ -44,10 +44,7 @@ def has_outcomes(run: RunRecord) -> bool:
 
 def roles_of(collected: Collected, runs: Sequence[RunRecord]) -> list[str]:
     """The roles of which any of the runs has an outcome, sorted."""
-    import polars as pl
-
-    names = [run.run for run in runs]
-    return sorted(collected.outcomes.filter(pl.col("run").is_in(names))["role"].drop_nulls().unique())
+    return collected.roles_of(run.run for run in runs)
 
 
 def matrix(collected: Collected, runs: Sequence[RunRecord], amount: Amount, role: str | None = None) -> Matrix:
@@ -135,18 +132,9 @@ def _check(groups: Sequence[Sequence[RunRecord]]) -> None:
 
 def _amount(collected: Collected, run: RunRecord, amount: Amount, role: str | None) -> dict[str, float]:
     """Task -> the amount, for the tasks of which the run has every part."""
-    parts = [(weight, _outcomes(collected, run, milestone, role)) for weight, milestone in AMOUNTS[amount]]
+    parts = [(weight, collected.outcomes_of(run.run, milestone, role)) for weight, milestone in AMOUNTS[amount]]
     tasks = set.intersection(*(set(outcomes) for _, outcomes in parts))
     return {task: sum(weight * outcomes[task] for weight, outcomes in parts) for task in tasks}
-
-
-def _outcomes(collected: Collected, run: RunRecord, milestone: Milestone, role: str | None) -> PerTask:
-    import polars as pl
-
-    found = collected.outcomes.filter(
-        (pl.col("run") == run.run) & (pl.col("milestone") == milestone) & pl.col("role").eq_missing(pl.lit(role))
-    )
-    return dict(zip(found["task"].to_list(), found["value"].to_list(), strict=True))
 
 
 def _seeds(matrix: Matrix) -> str:

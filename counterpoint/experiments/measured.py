@@ -19,7 +19,8 @@ def controls_of(run: Path) -> dict[str, dict[str, Any]]:
 
     The name of the control is that of its file. Where the file holds the run as it is beside the control, as it does of
     `--swap`, `--ablate` and `--transfer`, that evaluation is `<name>: run`; several controls in one file, as of
-    `--solo`, are `<name>: <what it says>`. Raises RunError if a file is damaged.
+    `--solo`, are `<name>: <what it says>`. A file that holds the run alone, as while its control is played, is left
+    out. Raises RunError if a file is damaged.
     """
     found: dict[str, dict[str, Any]] = {}
     for file in sorted((run / FOLDER).glob("*.json")):
@@ -36,8 +37,10 @@ def _controls(name: str, written: Mapping[str, Any]) -> dict[str, dict[str, Any]
     if "outcomes" in written:
         return {name: _evaluation(written)}
     others = [key for key in written if key != _AS_IT_IS]
-    if not others:
+    if not written:
         raise KeyError("no evaluation")
+    if not others:
+        return {}  # the control itself is still being played: results are written one after the other
     return {
         name if [key] == others else f"{name}: {key}": _evaluation(evaluation) for key, evaluation in written.items()
     }

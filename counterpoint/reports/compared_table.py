@@ -66,9 +66,10 @@ def difference_rows(found: Compared) -> Iterator[tuple[str, ...]]:
 
 
 def markdown(found: Compared) -> str:
-    """The sentences, then the tables, then what a reader must know, as Markdown."""
+    """The sentences, what was compared, then the tables, then what a reader must know, as Markdown."""
     title = titles(found)
     parts = ["\n".join(f"- {markdown_text(sentence)}" for sentence in found.sentences)]
+    parts += [markdown_text(f"Compared: {found.what}")] if found.what else []
     if rows := list(accuracy_rows(found)):
         parts += [title.accuracy, markdown_table(ACCURACY, rows)]
     if found.team:

@@ -152,7 +152,7 @@ def _cells(collected: Collected, studies: Sequence[_Study]) -> list[CellSeen]:
 
 
 def _key(run: RunRecord, cell: Cell | None, study: str) -> tuple[str, ...]:
-    """What the runs of a cell have in common: study, control, name, and the labels."""
+    """The parts that the runs of a cell have in common: study, control, name, and the labels."""
     name = cell.group if cell is not None else ""
     return (study, run.control, name, *(part for label in run.labels.items() for part in label))
 
