@@ -22,7 +22,10 @@ from counterpoint.experiments.compare import compare_runs
 from counterpoint.experiments.comparing import compare_paths
 from counterpoint.files import read_rows
 from counterpoint.reports.compared_table import comma_separated, markdown
-from counterpoint.reports.comparison import comparison, marks_of, save_comparison
+from counterpoint.reports.comparison import comparison, save_comparison
+from counterpoint.reports.drawing import themed
+from counterpoint.reports.figures.groups import ordered, shapes
+from counterpoint.reports.looks import PALETTES
 
 
 @pytest.fixture(scope="module")
@@ -323,7 +326,7 @@ def test_one_method_alone_is_summed_up_over_its_seeds(six):
     assert found.sentences[0].startswith(told)
     assert found.sentences[1] == "fell: the method 0 of 3 (at most 63 %)"
     assert found.accuracies()["seeds"].to_list() == [3] * 18
-    assert comparison(found).to_dict()
+    assert len(comparison(found).spec["vconcat"]) == 1
 
 
 def test_runs_that_all_failed_are_named(tmp_path):
@@ -362,11 +365,11 @@ def test_an_axis_in_which_runs_do_not_differ_is_told_apart(tmp_path):
 
 
 def test_a_group_has_the_same_mark_in_every_picture(found):
-    marks = marks_of(["isolated", "x", "shared", "y"])
-    assert marks["shared"] == ("#0072b2", "circle")
-    assert len({colour for colour, _ in marks.values()}) == len({shape for _, shape in marks.values()}) == 4
-    drawn = json.dumps(comparison(found).to_dict())
-    for colour, shape in (marks["shared"], marks["isolated"]):
+    groups = ["isolated", "x", "shared", "y"]
+    assert dict(zip(ordered(groups), shapes(groups), strict=True))["shared"] == "circle"
+    assert len(set(shapes(groups))) == 4
+    drawn = json.dumps(themed(comparison(found), "light"))
+    for colour, shape in zip(PALETTES["light"].sharing.values(), ("circle", "square"), strict=True):
         assert colour in drawn
         assert shape in drawn
 
@@ -443,7 +446,7 @@ def test_names_made_to_hurt_are_text_in_every_form(tmp_path):
 
 
 def test_the_axis_of_the_picture_goes_beyond_every_interval(found):
-    drawn = json.dumps(comparison(found).to_dict())
+    drawn = json.dumps(comparison(found).spec)
     (low, high) = json.loads(re.search(r'"domain": (\[-?[0-9.]+, [0-9.]+\])', drawn)[1])
     ends = [100 * end for one in found.differences for end in one.found.shown[1:]]
     assert low < min(ends) < max(ends) < high
@@ -451,7 +454,6 @@ def test_the_axis_of_the_picture_goes_beyond_every_interval(found):
 
 def test_many_groups_have_different_marks_and_are_warned_about_by_pair():
     groups = {f"g{place}": (0.3, 0.6, 0.6) for place in range(12)}
-    assert len(set(marks_of([*groups, "shared", "isolated"]).values())) == 14
     told = compare_runs(made({**groups, "g1": (0.3, 0.9, 0.1)}, tasks=40))
     assert all(" - " in warning for warning in told.warnings if "unlike the rest" in warning)
     assert re.fullmatch(

@@ -14,7 +14,7 @@ from counterpoint.errors import ConfigError, RunError, unknown
 from counterpoint.experiments.compared import Compared
 from counterpoint.experiments.comparing import compare_paths
 
-FORMATS = ("text", "markdown", "csv")
+FORMATS = ("text", "markdown", "csv", "latex")
 
 
 def compare(
@@ -48,9 +48,9 @@ def compare(
             if file is not None:
                 console.print(f"wrote {file}", markup=False, soft_wrap=True)
     else:
-        from counterpoint.reports.compared_table import comma_separated, markdown
+        from counterpoint.reports.compared_table import comma_separated, latex, markdown
 
-        typer.echo((markdown if form == "markdown" else comma_separated)(found))
+        typer.echo({"markdown": markdown, "csv": comma_separated, "latex": latex}[form](found))
 
 
 def print_compared(console: Console, found: Compared) -> None:

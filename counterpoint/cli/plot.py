@@ -8,7 +8,7 @@ from counterpoint.errors import ConfigError, unknown
 from counterpoint.run import Run
 
 KINDS = ("course", "dynamics", "behaviour", "changes", "amplification")
-FORMATS = ("markdown", "csv")
+FORMATS = ("markdown", "csv", "latex")
 EXTENSIONS = (".svg", ".png", ".pdf")
 
 
@@ -39,7 +39,7 @@ def print_table(paths: Sequence[Path], form: str) -> None:
     """The runs are printed as a table. Raises ConfigError for an unknown format, RunError for what is no run."""
     if form not in FORMATS:
         raise ConfigError(unknown("format", form, FORMATS))
-    from counterpoint.reports.table import comma_separated, markdown
+    from counterpoint.reports.table import comma_separated, latex, markdown
 
     runs = [Run.read(path) for path in paths]
-    sys.stdout.write((markdown if form == "markdown" else comma_separated)(runs) + "\n")
+    sys.stdout.write({"markdown": markdown, "csv": comma_separated, "latex": latex}[form](runs) + "\n")

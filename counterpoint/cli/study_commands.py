@@ -79,7 +79,7 @@ def compare(
         Path | None, typer.Option(metavar="FILE", help="Also draw it: a name that ends in .svg, .png or .pdf.")
     ] = None,
     json_file: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Also write all numbers.")] = None,
-    form: Annotated[str, typer.Option("--format", help="text, markdown or csv.")] = "text",
+    form: Annotated[str, typer.Option("--format", help="text, markdown, csv or latex.")] = "text",
 ) -> None:
     """Compare methods over seeds and tasks: which is ahead, or alike, or that it cannot be told."""
     from counterpoint.cli.compare import compare as print_comparison
@@ -165,7 +165,7 @@ def plot(
 @app.command()
 def table(
     runs: RunPaths,
-    form: Annotated[str, typer.Option("--format", help="markdown or csv.")] = "markdown",
+    form: Annotated[str, typer.Option("--format", help="markdown, csv or latex.")] = "markdown",
 ) -> None:
     """Print the results of runs as a table: base, peak, terminal, gain and drop, for the team and for each role."""
     from counterpoint.cli.plot import print_table

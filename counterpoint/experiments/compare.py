@@ -71,10 +71,7 @@ def compare_runs(
 
 def cells_of(collected: Collected, found: Compared, amount: Amount) -> list[CellOutcomes]:
     """The team's outcomes in every group that is compared with others, for effects and shares of factors."""
-    import polars as pl
-
-    team = replace(collected, outcomes=collected.outcomes.filter(pl.col("role").is_null()))
-    return _cells(team, found.by, found.blocks, amount)
+    return _cells(collected, found.by, found.blocks, amount)
 
 
 def _levels(collected: Collected, block: Block) -> Iterator[GroupLevel]:
@@ -177,7 +174,8 @@ def _effects(collected: Collected, by: str, blocks: Sequence[Block]) -> dict[Amo
     found: dict[Amount, tuple[Effect, ...]] = {}
     for amount in PRIMARY:
         cells = _cells(collected, by, blocks, amount)
-        if len({tuple(cell.labels.items()) for cell in cells if len(cell.seeds) > 1}) < 2:
+        several = {tuple(cell.labels.items()) for cell in cells if len(cell.seeds) > 1}
+        if len(several) < 2 or min(cell.values.shape[1] for cell in cells) < 2:
             continue
         axes = {axis: tuple(dict.fromkeys(cell.labels[axis] for cell in cells)) for axis in cells[0].labels}
         own = [one for one in effects(cells, by, axes) if one.changes[0].axis == by and one.estimate is not None]

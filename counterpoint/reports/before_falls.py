@@ -229,12 +229,12 @@ def _values(kinds: _Kinds) -> dict[str, _Values]:
     }
 
 
-def _beside(kinds: _Kinds, values: _Values, span_of: Callable[[int, int], tuple[int, int]]) -> Beside | None:
-    """The means over a span that depends on the onset and on the evaluation before it."""
+def _beside(kinds: _Kinds, values: _Values, span_of: Callable[[Seen], tuple[int, int]]) -> Beside | None:
+    """The means over a span that depends on the run that fell."""
     fell: dict[tuple[str, ...], list[float]] = {}
     held: dict[tuple[str, ...], list[float]] = {}
     for kind, runs in kinds.fell.items():
-        spans = [span_of(run.record.onset or 0, _evaluated_before(run)) for run in runs]
+        spans = [span_of(run) for run in runs]
         own = [_mean(values[run.record.run], *span) for run, span in zip(runs, spans, strict=True)]
         fell[kind] = [value for value in own if value is not None]
         spans = [span for span, value in zip(spans, own, strict=True) if value is not None]
@@ -245,13 +245,15 @@ def _beside(kinds: _Kinds, values: _Values, span_of: Callable[[int, int], tuple[
     return beside(fell, held)
 
 
-def _at(offset: int, onset: int, before: int) -> tuple[int, int]:
+def _at(offset: int, run: Seen) -> tuple[int, int]:
     """The span of one step that lies so many after the onset."""
-    return onset + offset, onset + offset
+    step = (run.record.onset or 0) + offset
+    return step, step
 
 
-def _just_before(onset: int, before: int) -> tuple[int, int]:
+def _just_before(run: Seen) -> tuple[int, int]:
     """The span up to the last evaluation before the onset."""
+    before = _evaluated_before(run)
     return before - WINDOW + 1, before
 
 

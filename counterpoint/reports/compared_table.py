@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from counterpoint.analysis.comparison import Level, in_points
 from counterpoint.experiments.compared import Compared, Difference, GroupLevel, shown_accuracy
-from counterpoint.reports.table import markdown_table, markdown_text
+from counterpoint.reports.table import latex_table, markdown_table, markdown_text
 
 ACCURACY = ("", "", "base", "peak", "terminal")
 DIFFERENCE = ("", "at the peak", "at the end, over the base")
@@ -35,7 +35,9 @@ def titles(found: Compared) -> Title:
     pairs = {_minus(one) for one in found.team}
     what = f"{pairs.pop()}, points" if len(pairs) == 1 else "differences of the team, points"
     within = f"alike within {in_points(found.margin)}"
-    return Title(accuracy=f"accuracy, %: {accuracy_base(found)}", difference=f"{what}: {difference_base(found)}; {within}")
+    return Title(
+        accuracy=f"accuracy, %: {accuracy_base(found)}", difference=f"{what}: {difference_base(found)}; {within}"
+    )
 
 
 def accuracy_rows(found: Compared) -> Iterator[tuple[str, ...]]:
@@ -76,6 +78,17 @@ def markdown(found: Compared) -> str:
         parts += [markdown_text(title.difference), markdown_table(DIFFERENCE, difference_rows(found))]
     parts += ["\n".join(f"- {markdown_text(warning)}" for warning in found.warnings)] if found.warnings else []
     return "\n\n".join(parts)
+
+
+def latex(found: Compared) -> str:
+    """What `markdown` has, as LaTeX: sentences and warnings are comments."""
+    title = titles(found)
+    parts = ["\n".join(f"% {' '.join(line.split())}" for line in (*found.sentences, *found.warnings))]
+    if rows := list(accuracy_rows(found)):
+        parts.append(latex_table(ACCURACY, rows, title.accuracy))
+    if found.team:
+        parts.append(latex_table(DIFFERENCE, list(difference_rows(found)), title.difference))
+    return "\n\n".join(part for part in parts if part)
 
 
 def comma_separated(found: Compared) -> str:

@@ -69,6 +69,7 @@ STYLES = ("ink", "muted", "grid", "band", "background")
 """Colours that a mark can have by its style: `mark_rect(style="band")`."""
 CUT = "cut"
 """The style of filled marks that lie on others: a thin edge in the colour of the background."""
+FONT = "system-ui, sans-serif"
 SMALLEST = 11
 """The smallest size of text."""
 DASHES: Sequence[Sequence[int]] = ((1, 0), (6, 3), (2, 3), (8, 3, 2, 3))
@@ -87,7 +88,7 @@ def config(theme: Theme) -> dict[str, Any]:
     sharing = [palette.sharing[name] for name in SHAPES]
     return {
         "background": palette.background,
-        "font": "system-ui, sans-serif",
+        "font": FONT,
         "view": {"stroke": None},
         "mark": {"color": palette.ink},
         "axis": {
@@ -109,7 +110,7 @@ def config(theme: Theme) -> dict[str, Any]:
         "range": {
             "category": list(palette.roles),
             "sharing": sharing,
-            "groups": [*sharing, *palette.groups * 6],
+            "groups": [*sharing, *list(palette.groups) * 6],
             "changes": list(palette.changes),
             "diverging": list(palette.diverging),
         },

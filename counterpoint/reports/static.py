@@ -9,6 +9,7 @@ import vl_convert
 from markupsafe import Markup
 
 from counterpoint.reports.assets import colour_names
+from counterpoint.reports.drawing import slim
 from counterpoint.reports.figure import Figure
 from counterpoint.reports.looks import config
 
@@ -57,7 +58,7 @@ def fitted(spec: Mapping[str, Any], room: int) -> dict[str, Any]:
 def _drawn(figure: Figure, spec: Mapping[str, Any], which: str) -> Markup:
     look = {**config("light"), "aria": False}
     whole = {**spec, "config": look, **({"width": _WIDTH} if spec.get("width") == "container" else {})}
-    text = _COLOUR.sub(_variable, str(vl_convert.vegalite_to_svg(whole)))
+    text = _COLOUR.sub(_variable, slim(str(vl_convert.vegalite_to_svg(whole))))
     text = _OWN_ID.sub(rf"\1{figure.name}-{which}-", text)
     return Markup(_SIZE.sub(_padded, text, count=1))
 

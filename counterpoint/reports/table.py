@@ -12,15 +12,28 @@ from counterpoint.run import Run
 
 COLUMNS = ("run", "who", "base", "peak (step)", "terminal", "gain", "drop")
 BEHAVIOUR = ("run", "what", "base", "peak", "terminal")
+_SPECIAL = {
+    "\\": r"\textbackslash{}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "|": r"\textbar{}",
+    "\N{MINUS SIGN}": "$-$",
+    "…": r"\ldots{}",
+    **{one: f"\\{one}" for one in "&%$#_{}"},
+}
 _AMOUNTS = ("base", "peak", "terminal", "gain", "drop")
 
 
 def markdown(runs: Sequence[Run]) -> str:
     """Two Markdown tables: accuracies in percent, and what the roles did. Raises RunError if a run has no summary."""
-    found = list(zip(names(runs), map(_summary, runs), strict=True))
-    accuracy = [row for name, summary in found for row in _accuracy_rows(name, summary)]
-    behaviour = [row for name, summary in found for row in _behaviour_rows(name, summary)]
-    return f"{markdown_table(COLUMNS, accuracy)}\n\n{markdown_table(BEHAVIOUR, behaviour)}"
+    return "\n\n".join(markdown_table(columns, rows) for columns, rows in _tables(runs))
+
+
+def latex(runs: Sequence[Run]) -> str:
+    """What `markdown` has, as tables of LaTeX. Raises RunError as `markdown` does."""
+    return "\n\n".join(latex_table(columns, rows) for columns, rows in _tables(runs))
 
 
 def comma_separated(runs: Sequence[Run]) -> str:
@@ -37,6 +50,13 @@ def comma_separated(runs: Sequence[Run]) -> str:
             tasks = "" if course.base is None else course.base.n
             writer.writerow([name, run.path, who, summary.peak_step, tasks, *ends])
     return text.getvalue().rstrip("\n")
+
+
+def _tables(runs: Sequence[Run]) -> list[tuple[Sequence[str], list[list[str]]]]:
+    found = list(zip(names(runs), map(_summary, runs), strict=True))
+    accuracy = [row for name, summary in found for row in _accuracy_rows(name, summary)]
+    behaviour = [row for name, summary in found for row in _behaviour_rows(name, summary)]
+    return [(COLUMNS, accuracy), (BEHAVIOUR, behaviour)]
 
 
 def _summary(run: Run) -> Summary:
@@ -90,3 +110,28 @@ def markdown_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str
 def markdown_text(text: str) -> str:
     """The text in one line, without HTML, and without the bars that separate cells."""
     return " ".join(text.split()).replace("|", "\\|").replace("<", "&lt;")
+
+
+def latex_text(text: str) -> str:
+    """The text in one line, without characters that LaTeX would obey."""
+    return "".join(_SPECIAL.get(one, one) for one in " ".join(text.split()))
+
+
+def latex_table(columns: Sequence[str], rows: Iterable[Sequence[str]], title: str = "") -> str:
+    """A tabular with the rules of booktabs, in a table with its caption if there is a title.
+
+    Columns are left-aligned if their first cell begins with a letter, right-aligned otherwise.
+    """
+    body = [list(row) for row in rows]
+    first = body[0] if body else list(columns)
+    places = "".join("l" if place == 0 or cell[:1].isalpha() else "r" for place, cell in enumerate(first))
+    lines = [f"\\begin{{tabular}}{{@{{}}{places}@{{}}}}", r"\toprule", _latex_row(columns), r"\midrule"]
+    lines += [*map(_latex_row, body), r"\bottomrule", r"\end{tabular}"]
+    if not title:
+        return "\n".join(lines)
+    head = ["% needs \\usepackage{booktabs}", r"\begin{table}", r"\centering", rf"\caption{{{latex_text(title)}}}"]
+    return "\n".join([*head, *lines, r"\end{table}"])
+
+
+def _latex_row(cells: Sequence[str]) -> str:
+    return " & ".join(map(latex_text, cells)) + r" \\"

@@ -1,20 +1,21 @@
 """Teams compared with their controls: single agents, transfer, majority, solo, swapped and removed roles."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from statistics import fmean
 from typing import Any
 
 import numpy as np
 import polars as pl
 
-from counterpoint.analysis.comparison import MARGIN, Level, level
+from counterpoint.analysis.comparison import MARGIN, level
 from counterpoint.errors import counted
+from counterpoint.experiments.against_controls import against_controls
 from counterpoint.experiments.collected import Collected, RunRecord
-from counterpoint.experiments.compared import TEAM
+from counterpoint.experiments.compared import TEAM, Difference
 from counterpoint.experiments.groups import printable
 from counterpoint.experiments.matrices import PerTask, has_outcomes
-from counterpoint.reports.compared_table import base_of
+from counterpoint.reports.compared_table import base_of, verdict_of
 from counterpoint.reports.figure import Figure
 from counterpoint.reports.figures.forest import band, domain_of, frame, spec
 from counterpoint.reports.figures.groups import labels
@@ -22,71 +23,98 @@ from counterpoint.reports.figures.groups import labels
 _SELF = ": run"
 """The end of the name of the evaluation of the run as it is, beside a control."""
 _OF_AGENTS = ("transfer", "majority")
+_TRAINED = {"peak": "at the peak", "terminal": "at the end"}
+_EVALUATED = "as evaluated"
+_MARKS = {"at the peak": "triangle-up", "at the end": "square", _EVALUATED: "diamond"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ControlDifference:
-    """The team of a cell minus one of its controls, over the seeds that both have."""
+    """The team of a cell minus one of its controls."""
 
     cell: str
     control: str
-    team: float
-    """The mean accuracy of the team on the same tasks."""
-    level: Level
+    amount: str
+    """At the peak and at the end of a single agent that was trained; as evaluated, of an evaluation."""
+    shown: tuple[float, float, float]
+    """The difference and its interval."""
+    over_seeds: bool
+    seeds: int
+    tasks: int
+    verdict: str
+    """ahead, behind, alike or cannot tell, of the team; of an evaluation without the margin and a correction."""
 
 
 def controls(collected: Collected, margin: float = MARGIN) -> Figure | None:
     """Every cell minus each of its controls; None without a control."""
-    found = control_differences(collected)
+    found = control_differences(collected, margin)
     if not found:
         return None
     names = labels(map(_name, found))
     rows = [_row(one, names[_name(one)]) for one in found]
-    cells = {one.cell for one in found}
-    better = sum(one.level.shown[1] > 0 for one in found)
-    worse = sum(one.level.shown[2] < 0 for one in found)
-    base = base_of([(one.level.seeds, one.level.tasks_alone.n, one.level.over_seeds) for one in found])
+    marks = {amount: mark for amount, mark in _MARKS.items() if amount in {one.amount for one in found}}
     return Figure(
         name="controls",
         title="The team minus its controls",
-        says=(
-            f"Accuracy of the team at its peak minus that of a control on the same test tasks, in points: {base}. Of"
-            f" {counted(len(found), 'comparison')} in {counted(len(cells), 'cell')} the team is better in {better} and"
-            f" worse in {worse}; of the others it cannot be told, and their marks are hollow. The intervals are not"
-            " corrected for the number of comparisons."
-        ),
-        spec=spec(list(names.values()), domain_of(rows, 100 * margin), "points", 100 * margin, {"": "square"}),
+        says=_says(found),
+        spec=spec(list(names.values()), domain_of(rows, 100 * margin), "points", 100 * margin, marks),
         data={"rows": frame(rows), "band": band(100 * margin)},
         table=pl.DataFrame([_told(one) for one in found], infer_schema_length=None),
     )
 
 
-def control_differences(collected: Collected) -> list[ControlDifference]:
-    """The differences, by control and then by cell, of finished runs."""
-    peaks = _peaks(collected)
+def control_differences(collected: Collected, margin: float = MARGIN) -> list[ControlDifference]:
+    """The differences, by control and then by cell, of finished runs.
+
+    Those from single agents that were trained are those of `against_controls`, with its verdicts.
+    """
+    trained = [_of_trained(one) for one in against_controls(collected, margin)]
     cells: dict[tuple[tuple[str, str], ...], list[RunRecord]] = {}
     for run in collected.runs:
-        if has_outcomes(run) and not run.control and run.run in peaks:
+        if has_outcomes(run) and not run.control:
             cells.setdefault(tuple(run.labels.items()), []).append(run)
-    agents = [run for run in collected.runs if run.control and run.run in peaks]
-    found = []
-    for labels, runs in cells.items():
-        name = printable("-".join(label for _, label in labels)) or "the runs"
+    agents = [run for run in collected.runs if run.control and has_outcomes(run)]
+    evaluated = []
+    for own, runs in cells.items():
+        name = printable("-".join(label for _, label in own)) or "the team"
         sides: dict[str, list[tuple[PerTask, PerTask]]] = {}
         for run in runs:
-            for control, team, other in [*_own(run, peaks[run.run]), *_of_agents(run, peaks, agents)]:
+            peak = collected.outcomes_of(run.run, "peak")
+            for control, team, other in [*_own(run, peak), *_of_agents(run, peak, agents)]:
                 sides.setdefault(printable(control), []).append((team, other))
-        found += [one for control, pairs in sides.items() if (one := _difference(name, control, pairs)) is not None]
-    return sorted(found, key=lambda one: (one.control, one.cell))
+        evaluated += [one for control, pairs in sides.items() if (one := _difference(name, control, pairs)) is not None]
+    return sorted([*trained, *evaluated], key=lambda one: (one.control, one.cell))
 
 
-def _peaks(collected: Collected) -> dict[str, PerTask]:
-    """Run -> task -> the outcome of the team at the peak."""
-    own = collected.outcomes.filter(pl.col("role").is_null() & (pl.col("milestone") == "peak"))
-    return {
-        str(run[0]): dict(zip(rows["task"].to_list(), rows["value"].to_list(), strict=True))
-        for run, rows in own.partition_by("run", as_dict=True).items()
-    }
+def _says(found: Sequence[ControlDifference]) -> str:
+    verdicts = Counter(one.verdict for one in found)
+    told = ", ".join(f"{count} {verdict}" for verdict, count in verdicts.most_common())
+    base = base_of([(one.seeds, one.tasks, one.over_seeds) for one in found])
+    cells = counted(len({one.cell for one in found}), "cell")
+    kinds = {one.amount for one in found}
+    trained = " Verdicts against trained single agents are corrected (Holm)." if kinds - {_EVALUATED} else ""
+    evaluated = (
+        " Evaluations of finished runs are compared with the run as it was evaluated beside them or, without one, with"
+        " its peak; they are not corrected for their number."
+    )
+    return (
+        f"Accuracy of the team minus that of a control on the same test tasks, in points: {base}. Of"
+        f" {counted(len(found), 'comparison')} in {cells} the team is: {told}; marks of what cannot be told are"
+        f" hollow.{trained}{evaluated if _EVALUATED in kinds else ''}"
+    )
+
+
+def _of_trained(one: Difference) -> ControlDifference:
+    return ControlDifference(
+        cell=one.block,
+        control=one.found.other,
+        amount=_TRAINED[one.amount],
+        shown=one.found.shown,
+        over_seeds=one.found.over_seeds,
+        seeds=min(one.found.seeds),
+        tasks=one.found.tasks,
+        verdict=verdict_of(one),
+    )
 
 
 def _own(run: RunRecord, peak: PerTask) -> Iterator[tuple[str, PerTask, PerTask]]:
@@ -97,19 +125,15 @@ def _own(run: RunRecord, peak: PerTask) -> Iterator[tuple[str, PerTask, PerTask]
             yield name, itself, parts[TEAM]["outcomes"]
 
 
-def _of_agents(
-    run: RunRecord, peaks: Mapping[str, PerTask], agents: Sequence[RunRecord]
-) -> Iterator[tuple[str, PerTask, PerTask]]:
-    """The single agents of a run's cell with the same seed, and the evaluations that were made of them for it."""
+def _of_agents(run: RunRecord, peak: PerTask, agents: Sequence[RunRecord]) -> Iterator[tuple[str, PerTask, PerTask]]:
+    """The evaluations, made for a run's cell, of the single agents with its seed and labels."""
+    workflow = run.labels.get("workflow", run.workflow)
     for agent in agents:
-        if agent.seed != run.seed or any(run.labels.get(axis) != label for axis, label in agent.labels.items()):
-            continue
-        yield agent.control, peaks[run.run], peaks[agent.run]
-        workflow = run.labels.get("workflow", run.workflow)
-        for name, parts in agent.controls.items():
-            kind = next((kind for kind in _OF_AGENTS if name == kind or name.endswith(f"-{kind}")), None)
-            if kind and TEAM in parts and (name == kind or f"-{workflow}-" in f"-{name}"):
-                yield f"{agent.control}, {kind}", peaks[run.run], parts[TEAM]["outcomes"]
+        if agent.seed == run.seed and agent.labels.items() <= run.labels.items():
+            for name, parts in agent.controls.items():
+                kind = next((kind for kind in _OF_AGENTS if name == kind or name.endswith(f"-{kind}")), None)
+                if kind and TEAM in parts and (name == kind or f"-{workflow}-" in f"-{name}"):
+                    yield f"{agent.control}, {kind}", peak, parts[TEAM]["outcomes"]
 
 
 def _difference(cell: str, control: str, pairs: Sequence[tuple[PerTask, PerTask]]) -> ControlDifference | None:
@@ -118,8 +142,17 @@ def _difference(cell: str, control: str, pairs: Sequence[tuple[PerTask, PerTask]
     if not tasks:
         return None
     team, other = (np.array([[side[place][task] for task in tasks] for side in pairs]) for place in (0, 1))
+    found = level(team - other, difference=True)
+    value, low, high = found.shown
     return ControlDifference(
-        cell=cell, control=control, team=fmean(team.mean(axis=1)), level=level(team - other, difference=True)
+        cell=cell,
+        control=control,
+        amount=_EVALUATED,
+        shown=(value, low, high),
+        over_seeds=found.over_seeds,
+        seeds=found.seeds,
+        tasks=found.tasks_alone.n,
+        verdict="ahead" if low > 0 else "behind" if high < 0 else "cannot tell",
     )
 
 
@@ -128,29 +161,20 @@ def _name(one: ControlDifference) -> str:
 
 
 def _row(one: ControlDifference, label: str) -> dict[str, Any]:
-    value, low, high = (100 * part for part in one.level.shown)
-    return {
-        "of": label,
-        "amount": "",
-        "value": value,
-        "low": low,
-        "high": high,
-        "wide_low": None,
-        "wide_high": None,
-        "visible": None,
-        "verdict": "ahead" if low > 0 or high < 0 else "cannot tell",
-    }
+    value, low, high = (100 * part for part in one.shown)
+    ends = {"value": value, "low": low, "high": high, "wide_low": None, "wide_high": None, "visible": None}
+    return {"of": label, "amount": one.amount, **ends, "verdict": one.verdict}
 
 
 def _told(one: ControlDifference) -> dict[str, Any]:
-    value, low, high = (100 * part for part in one.level.shown)
+    value, low, high = (100 * part for part in one.shown)
     return {
         "cell": one.cell,
         "control": one.control,
-        "team, %": f"{100 * one.team:.1f}",
-        "control, %": f"{100 * one.team - value:.1f}",
+        "amount": one.amount,
         "points": f"{value:+z.1f}",
         "95 % interval": f"[{low:z.1f}, {high:z.1f}]",
-        "seeds": one.level.seeds,
-        "tasks": one.level.tasks_alone.n,
+        "verdict": one.verdict,
+        "seeds": one.seeds,
+        "tasks": one.tasks,
     }

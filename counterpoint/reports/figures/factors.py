@@ -65,18 +65,20 @@ def factor_shares(found: Compared, collected: Collected) -> Figure | None:
     if len(known) < 2:
         return None
     names = labels(" by ".join(one.axes) for one in _sorted(known))
-    rows = [{"of": names[" by ".join(one.axes)], "share": one.omega_squared} for one in _sorted(known)]
+    rows: list[dict[str, Any]] = [
+        {"of": names[" by ".join(one.axes)], "share": one.omega_squared} for one in _sorted(known)
+    ]
     largest = _sorted(known)[0]
     return Figure(
         name="factor-shares",
         title="The share of each factor in the differences between cells",
         says=(
             f"Omega squared of the accuracy at the peak, over the means of {counted(len(cells), 'group')} in"
-            f" {counted(len(found.blocks), 'cell')} with {_seeds(cells)} each: {' by '.join(largest.axes)} has the largest,"
-            f" {100 * largest.omega_squared:.0f} %. It describes these cells and has no interval; what is left to 100 % is"
-            " higher orders and chance."
+            f" {counted(len(found.blocks), 'cell')} with {_seeds(cells)} each: {' by '.join(largest.axes)} has the"
+            f" largest, {100 * largest.omega_squared:.0f} %. It describes these cells and has no interval; what is left"
+            " to 100 % is higher orders and chance."
         ),
-        spec=_bars([row["of"] for row in rows]),
+        spec=_bars(list(names.values())),
         data={"rows": pl.DataFrame(rows, schema={"of": pl.String, "share": pl.Float64})},
     )
 
@@ -102,7 +104,7 @@ def _row(amount: Amount, effect: Effect, label: str) -> dict[str, Any]:
 
 
 def _name(effect: Effect) -> str:
-    """`isolated - shared`, or `isolated - shared: x3 against x1`."""
+    """`isolated - shared, on average`, or `isolated - shared: rate x3 against x1`."""
     change = effect.changes[0]
     told = f"{change.to} - {change.others}"
     return f"{told}, on average" if len(effect.changes) == 1 else f"{told}: {_against(effect)}"
@@ -110,7 +112,7 @@ def _name(effect: Effect) -> str:
 
 def _against(effect: Effect) -> str:
     other = effect.changes[1]
-    return f"{other.to} against {other.others}"
+    return f"{other.axis} {other.to} against {other.others}"
 
 
 def _says(found: Compared, known: Sequence[tuple[Amount, Effect]]) -> str:
@@ -119,10 +121,10 @@ def _says(found: Compared, known: Sequence[tuple[Amount, Effect]]) -> str:
     tasks = _span([one.tasks for one in estimates])
     cells = _span([len(effect.contexts) for _, effect in known])
     return (
-        f"The first row is the mean difference over cells, the others are how much it changes along an axis: from"
-        f" {cells} contexts, {seeds} seeds and {tasks} test tasks, with 95 % intervals over seeds and tasks, not corrected"
-        f" for their number. Hollow marks: the interval holds 0. Grey brackets: the smallest true effect that is found in"
-        " 80 % of such studies."
+        "The first row is the mean difference over cells, the others are how much it changes along an axis: from"
+        f" {cells} contexts, {seeds} seeds and {tasks} test tasks, with 95 % intervals over seeds and tasks, not"
+        " corrected for their number. Hollow marks: the interval holds 0. Grey brackets: the smallest true effect"
+        " that is found in 80 % of such studies."
     )
 
 

@@ -15,6 +15,8 @@ from counterpoint.reports.figures.groups import SPLIT, colour, labels, ordered, 
 EVERY = "all cells"
 MOST = 24
 """Cells of one figure; of more, those in which most runs fell."""
+MOST_AREAS = 3
+"""Groups whose intervals can be told apart as areas."""
 _STEP = 18
 """The height of the row of a group."""
 
@@ -30,7 +32,9 @@ def fall_rates(found: Compared) -> Figure | None:
     several = len(found.blocks) > 1
     where = EVERY if several else "runs"
     rows = [(where, name, one) for name, one in total.items()]
-    fallen = {block.name: sum(one.rate.fell for one in found.falls if one.block == block.name) for block in found.blocks}
+    fallen = {
+        block.name: sum(one.rate.fell for one in found.falls if one.block == block.name) for block in found.blocks
+    }
     some = [name for name, count in fallen.items() if count] if several else []
     drawn = sorted(some, key=lambda name: -fallen[name])[:MOST]
     rows += [(name, one.group, one.rate) for name in some if name in drawn for one in found.falls if one.block == name]
@@ -123,8 +127,8 @@ def _says(found: Compared, total: Mapping[str, Rate], left_out: int) -> str:
     where = ", over all cells and in those in which a run fell" if several else ""
     rest = f" {counted(left_out, 'further cell')} with falls are not drawn." if left_out else ""
     return (
-        f"Rate of falls{where}, with Wilson's 95 % intervals over runs; a run of which it cannot be told counts as fallen"
-        f" at the upper end and as held at the lower. {told}.{paired}{rest}"
+        f"Rate of falls{where}, with Wilson's 95 % intervals over runs; a run of which it cannot be told counts as"
+        f" fallen at the upper end and as held at the lower. {told}.{paired}{rest}"
     )
 
 
@@ -172,10 +176,11 @@ def _when(durations: Mapping[str, Sequence[Duration]], known: Mapping[str, Survi
     if len(durations) == 2:
         first, second = durations.values()
         test = f" The two curves differ with p = {logrank(first, second).p_value:.2g} (log-rank test over runs)."
+    places = "as areas" if len(known) <= MOST_AREAS else "in the table"
     return (
         "The share of runs that has not fallen, by the step at which the fall began (Kaplan and Meier), with 95 %"
-        f" intervals over runs as areas; a tick is a run that ended without a fall. {'; '.join(told)}.{test} Runs of which"
-        " it cannot be told are left out."
+        f" intervals over runs {places}; a tick is a run that ended without a fall. {'; '.join(told)}.{test} Runs of"
+        " which it cannot be told are left out."
     )
 
 
@@ -222,7 +227,7 @@ def _survival_spec(groups: Sequence[str], last: int) -> dict[str, Any]:
         "width": "container",
         "height": 220,
         "layer": [
-            {"data": {"name": "rows"}, "mark": area, "encoding": ends},
+            *([{"data": {"name": "rows"}, "mark": area, "encoding": ends}] if len(groups) <= MOST_AREAS else []),
             {"data": {"name": "rows"}, "mark": line, "encoding": {**at, "strokeDash": dash}},
             {"data": {"name": "held"}, "mark": tick, "encoding": at},
             {"data": {"name": "ends"}, "mark": name, "encoding": {**at, "text": {"field": "group"}}},

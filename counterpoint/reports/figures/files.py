@@ -4,11 +4,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from counterpoint.errors import ConfigError, RunError, unknown
+from counterpoint.experiments.compared import Compared
+from counterpoint.reports.compared_table import comma_separated, latex, markdown
 from counterpoint.reports.drawing import pdf, png, svg
 from counterpoint.reports.figure import Figure
 from counterpoint.reports.figures.study import figures_of
 from counterpoint.reports.seen import Gathered
-from counterpoint.reports.tables import FORMATS, tables_of
+from counterpoint.reports.tables import FORMATS, table_of
 
 DRAWN: Mapping[str, Callable[[Figure], bytes]] = {
     "svg": lambda figure: svg(figure).encode("utf-8"),
@@ -22,7 +24,8 @@ def write_figures(
 ) -> list[Path]:
     """The files that were written: every figure of the study and those in `more`, in the light theme, and the tables.
 
-    A figure's files have its name: `map.svg`. Tables are `tables/<name>.csv`, `.md` and `.tex`. Existing files of these
+    A figure's files have its name: `map.svg`. Its numbers, and those of all that was compared (`compared`), are
+    `tables/<name>.csv`, `.md` and `.tex`. Existing files of these
     names are replaced. Raises ConfigError for an unknown format or a folder that cannot be written to, RunError, which
     names the figure, if one cannot be drawn or two have the same name; the others are then written.
     """
@@ -34,15 +37,24 @@ def write_figures(
     try:
         (folder / "tables").mkdir(parents=True, exist_ok=True)
         written = list(_write(figures, folder, formats, failed))
-        for name, table in tables_of(gathered).items():
-            for ending, write in FORMATS.items():
-                written.append(folder / "tables" / f"{name}.{ending}")
-                written[-1].write_text(write(table), encoding="utf-8")
+        for name, text in _tables(gathered.compared, figures):
+            written.append(folder / "tables" / name)
+            written[-1].write_text(text, encoding="utf-8")
     except OSError as error:
         raise ConfigError(f"--figures {folder} cannot be written to: {error.strerror or error}") from error
     if failed:
         raise RunError(f"not every figure could be drawn: {'; '.join(failed)}")
     return written
+
+
+def _tables(compared: Compared | None, figures: Sequence[Figure]) -> Iterator[tuple[str, str]]:
+    """Name of a file -> its text: of what was compared, and of every figure."""
+    if compared is not None:
+        for ending, written in (("csv", comma_separated), ("md", markdown), ("tex", latex)):
+            yield f"compared.{ending}", written(compared) + "\n"
+    for figure in figures:
+        table = table_of(figure)
+        yield from ((f"{figure.name}.{ending}", write(table)) for ending, write in FORMATS.items())
 
 
 def _write(figures: Sequence[Figure], folder: Path, formats: Sequence[str], failed: list[str]) -> Iterator[Path]:

@@ -61,7 +61,7 @@ def row(one: Difference, label: str) -> dict[str, Any]:
     wide: tuple[float | None, float | None] = (None, None)
     if found.estimate is not None and found.over_seeds and found.comparisons > 1:
         simultaneous = at_confidence(found.estimate, 1 - (1 - CONFIDENCE) / found.comparisons)
-        wide = tuple(100 * max(-found.bound, min(found.bound, end)) for end in (simultaneous.low, simultaneous.high))
+        wide = 100 * max(-found.bound, simultaneous.low), 100 * min(found.bound, simultaneous.high)
     visible = found.visible
     return {
         "of": label,

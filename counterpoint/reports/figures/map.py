@@ -24,6 +24,7 @@ NARROWEST, WIDEST = 150, 320
 STEP = 28
 """The height of the dumbbell of a group, and of the two lines of words above."""
 WORDS = {"peak": "peak", "kept": "end"}
+_TITLE = "accuracy on test tasks"
 _HEADER = {"titleAnchor": "start", "titleFontWeight": "normal", "titlePadding": 2, "labelPadding": 18}
 _FREE = 56
 """The width at the right of a cell that is kept free for the number of falls."""
@@ -165,6 +166,11 @@ def _notes(
     told = {place: "no finished run" for name, place in grid.places.items() if name not in there}
     if len(found.blocks) == 1:
         told = {}
+    for block in found.blocks if len(found.blocks) > 1 else ():
+        for name in [group.name for group in block.groups if not group.runs] if block.name in there else ():
+            row, column = grid.places[block.name]
+            words = {"fell": "no finished run", "words": "", "note": ""}
+            yield {"row": row, "column": column, "head": "", "group": name, **words}
     for place, labels in grid.empty.items():
         told[place] = _why(labels, excluded)
     for (row, column), note in told.items():
@@ -186,7 +192,7 @@ def _characters(grid: _Grid) -> int:
 
 
 def _numbers(one: GroupLevel) -> dict[str, float]:
-    found = {}
+    found: dict[str, float] = {}
     for name in ("base", "peak", "terminal"):
         value, low, high = shown_accuracy(getattr(one, name))
         found |= {name: value, f"{name}_low": low, f"{name}_high": high}
@@ -242,7 +248,7 @@ def _frame(rows: Sequence[Mapping[str, Any]]) -> "pl.DataFrame":
 def _spec(grid: _Grid, groups: Sequence[str], domain: tuple[float, float, float]) -> dict[str, Any]:
     x = {
         "type": "quantitative",
-        "title": None,
+        "title": None if any(grid.columns) else _TITLE,
         "scale": {"domain": list(domain[:2]), "zero": False, "nice": False},
         "axis": {"format": "%", "values": ticks(domain[0], domain[2], grid.width // 40), "grid": True},
     }
@@ -256,7 +262,7 @@ def _spec(grid: _Grid, groups: Sequence[str], domain: tuple[float, float, float]
     across = {
         "field": "column",
         "type": "nominal",
-        "title": "accuracy on test tasks",
+        "title": _TITLE,
         "sort": list(grid.columns),
         "header": {"labelFontWeight": "bold", "labelLimit": grid.width + 10, **_HEADER},
     }
@@ -264,7 +270,7 @@ def _spec(grid: _Grid, groups: Sequence[str], domain: tuple[float, float, float]
     return {
         "$schema": "https://vega.github.io/schema/vega-lite/v6.json",
         "data": {"name": "rows"},
-        "facet": {"row": down, "column": across},
+        "facet": {"row": down, "column": across} if any(grid.columns) else {"row": down},
         "spacing": {"row": 24, "column": 12},
         "spec": {
             "width": grid.width,
@@ -285,7 +291,10 @@ def _layers(x: Mapping[str, Any], y: Mapping[str, Any], groups: Sequence[str], w
         return {"type": kind, **more}
 
     up, down = -5, 5
-    yield {"mark": mark("rule", strokeWidth=1), "encoding": {"x": at("base"), "x2": {"field": "peak"}, "y": y, "color": hue}}
+    yield {
+        "mark": mark("rule", strokeWidth=1),
+        "encoding": {"x": at("base"), "x2": {"field": "peak"}, "y": y, "color": hue},
+    }
     for name, offset in (("peak", up), ("terminal", down)):
         yield {
             "mark": mark("rule", strokeWidth=4, opacity=0.4, yOffset=offset, strokeCap="butt"),
@@ -304,5 +313,5 @@ def _layers(x: Mapping[str, Any], y: Mapping[str, Any], groups: Sequence[str], w
     yield {"mark": words, "encoding": {"text": {"field": "words"}, "x": {"value": 0}, "y": {"value": 0}}}
     note = mark("text", align="left", baseline="top", lineBreak="\n", lineHeight=13, style="muted", fontStyle="italic")
     yield {"mark": note, "encoding": {"text": {"field": "note"}, "x": {"value": 0}, "y": {"value": 0}}}
-    head = mark("text", align="left", baseline="bottom", fontWeight="bold")
+    head = mark("text", align="left", baseline="bottom", fontWeight="bold", limit=width)
     yield {"mark": head, "encoding": {"text": {"field": "head"}, "x": {"value": 0}, "y": {"value": -5}}}

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 from counterpoint.reports.figure import Figure
+from counterpoint.reports.figures.before_falls import fall_diagnostics, fall_marks
 from counterpoint.reports.figures.controls import controls
 from counterpoint.reports.figures.factors import factor_shares, factors
 from counterpoint.reports.figures.falls import fall_rates, survival
@@ -17,11 +18,11 @@ def figures_of(gathered: Gathered) -> Mapping[str, list[Figure]]:
     found, collected = gathered.compared, gathered.collected
     cells = [cell for cell in gathered.cells if not cell.control]
     drawn: dict[str, list[Figure | None]] = {
-        "map": [found and map_of(found, gathered.excluded)],
-        "differences": [found and forest(found)],
-        "factors": [found and factors(found), found and factor_shares(found, collected)],
-        "falls": [found and fall_rates(found), found and survival(found)],
-        "before_falls": [],
+        "map": [map_of(found, gathered.excluded)] if found else [],
+        "differences": [forest(found)] if found else [],
+        "factors": [factors(found), factor_shares(found, collected)] if found else [],
+        "falls": [fall_rates(found), survival(found)] if found else [],
+        "before_falls": [fall_marks(gathered), fall_diagnostics(gathered)],
         "signatures": [signatures(cells)],
         "controls": [controls(collected, found.margin) if found else controls(collected)],
     }
