@@ -2,7 +2,6 @@
 
 import csv
 import io
-import json
 import shutil
 import sys
 
@@ -11,32 +10,37 @@ from command_line import command_line
 
 from counterpoint.errors import RunError
 from counterpoint.recipe import config_from
-from counterpoint.reports.amplification import amplifications
-from counterpoint.reports.base import is_shared, names, policies
-from counterpoint.reports.course import accuracies, course, gradients
-from counterpoint.reports.dynamics import dynamics
-from counterpoint.reports.pictures import save_picture
+from counterpoint.reports.figures.sheet import sheet
+from counterpoint.reports.gather import gather
+from counterpoint.reports.pictures import amplification_by_calls, course, dynamics, save_picture
 from counterpoint.run import Run
 
 
-def made(folder, sharing="isolated", routing=None, steps=2):
+def made(folder, sharing="isolated", routing=None, steps=2, *, policies=None, seed=0, calls=3.0, votes=3):
     """A run of voting whose numbers are made by hand."""
-    config = config_from({"workflow": {"name": "voting"}, "policies": {"sharing": sharing}})
+    workflow = {"name": "voting", "votes": votes}
+    config = config_from({"workflow": workflow, "policies": {"sharing": sharing}, "run": {"seed": seed}})
     run = Run.create(folder, config, {})
     run.pin({"routing": routing or {"generator": "generator", "aggregator": "aggregator"}})
+    numbers = {
+        "role/generator/accuracy": 0.25,
+        "role/aggregator/accuracy": 0.5,
+        "role/generator/calls": calls,
+        "role/aggregator/calls": 1.0,
+    }
+    if calls > 1:
+        policy = "shared" if sharing == "shared" else "generator"
+        numbers |= {
+            f"gradient/{policy}/generator/amplification": 1.5,
+            f"gradient/{policy}/generator/coherence": 0.5,
+        }
+    if sharing == "shared":
+        numbers |= {"gradient/shared/generator/share": 0.75, "gradient/shared/aggregator/share": 0.25}
+        numbers |= {"gradient/shared/aggregator+generator/cosine": 0.1, "gradient/shared/norm": 1.0}
+    else:
+        numbers |= {f"gradient/{policy}/norm": 3.0 for policy in policies or ("generator", "aggregator")}
     for step in range(1, steps + 1):
-        run.add_metrics(
-            step,
-            {
-                "episode/score": 0.5,
-                "role/generator/accuracy": 0.25,
-                "role/aggregator/accuracy": 0.5,
-                "role/generator/gradient_share": 0.75,
-                "role/aggregator/gradient_share": 0.25,
-                "policy/generator/gradient_norm": 3.0,
-                "gradient/generator/generator/amplification": 1.5,
-            },
-        )
+        run.add_metrics(step, {"episode/score": 0.5, **numbers})
     run.close()
     return run
 
@@ -44,66 +48,85 @@ def made(folder, sharing="isolated", routing=None, steps=2):
 SHARED = {"generator": "shared", "aggregator": "shared"}
 
 
+def titles(columns):
+    return [[figure.title if figure else None for figure in column.figures] for column in columns]
+
+
+def gathered(*runs):
+    return gather([run.path for run in runs])
+
+
 def test_a_gradient_share_is_drawn_only_where_one_policy_plays_all_roles(tmp_path):
     isolated, shared = made(tmp_path / "isolated"), made(tmp_path / "shared", "shared", SHARED)
-    assert (is_shared(isolated), is_shared(shared)) == (False, True)
-    title, axis, found = gradients(shared)
-    assert (title, axis, found["value"].to_list()) == (
-        "who moves the weights",
-        "share of gradient norm",
-        [0.75, 0.25, 0.75, 0.25],
-    )
-    title, axis, found = gradients(isolated)
-    assert title == "gradient of each policy (not to be compared)"
-    assert (axis, found["who"].to_list(), found["value"].to_list()) == ("gradient norm", ["generator"] * 2, [3.0, 3.0])
+    assert titles(course(gathered(isolated)))[-1] == ["Gradient norm of each policy"]
+    assert titles(course(gathered(shared)))[-1] == ["Share of each role in the gradient"]
 
 
-def test_the_dynamics_have_a_row_of_shares_only_for_runs_that_share(tmp_path):
+def test_dynamics_have_a_column_per_method_and_a_gap_where_one_has_no_such_figure(tmp_path):
     isolated, shared = made(tmp_path / "isolated"), made(tmp_path / "shared", "shared", SHARED)
-    assert "share of gradient norm" not in str(dynamics([isolated]).to_dict())
-    assert "share of gradient norm" in str(dynamics([isolated, shared]).to_dict())
+    columns = dynamics(gathered(isolated, shared))
+    assert [column.title for column in columns] == ["isolated", "shared"]
+    left, right = titles(columns)
+    assert left[:2] == ["Gradient norm of each policy", None]
+    assert right[:2] == ["Share of each role in the gradient", "Cosine between roles"]
+    picture = sheet(columns, name="dynamics", title="both")
+    assert picture.spec["columns"] == 2
+    panels = picture.spec["concat"]
+    assert len(panels) == sum(len(column.figures) for column in columns)
+    names = {layer.get("data", panel["data"])["name"] for panel in panels for layer in panel.get("layer", [])}
+    assert names <= set(picture.data), "every panel has its own data"
 
 
-def test_the_dynamics_show_the_shape_of_replies_where_it_was_recorded(tmp_path):
-    bare = made(tmp_path / "bare")
-    assert "terse replies" not in str(dynamics([bare]).to_dict())
-    path = bare.path / "metrics.jsonl"
-    rows = [json.loads(line) for line in path.read_text().splitlines()]
-    shaped = {"role/aggregator/terse": 0.5, "role/critic/form_code": 0.25}
-    path.write_text("".join(json.dumps({**row, **shaped}) + "\n" for row in rows))
-    drawn = str(dynamics([bare]).to_dict())
-    assert "terse replies" in drawn
-    assert "verdicts with code" in drawn
+def test_seeds_of_one_method_are_one_column(tmp_path):
+    runs = [made(tmp_path / f"seed{seed}", seed=seed) for seed in (0, 1)]
+    columns = dynamics(gathered(*runs))
+    assert len(columns) == 1
+    assert "2 seeds" in columns[0].figures[0].says
 
 
-def test_slots_with_policies_of_their_own_are_all_policies(tmp_path):
-    run = made(tmp_path / "run", routing={"generator": ["a", "b", "a"], "aggregator": "c"})
-    assert policies(run) == ["a", "b", "c"]
+def test_slots_with_policies_of_their_own_have_a_line_each(tmp_path):
+    routing = {"generator": ["a", "b", "a"], "aggregator": "c"}
+    run = made(tmp_path / "run", routing=routing, policies=("a", "b", "c"))
+    norms = course(gathered(run))[-1].figures[0]
+    assert set(norms.data["rows"]["who"].to_list()) == {"a", "b", "c"}
 
 
-def test_a_role_that_has_the_last_word_is_drawn_once(tmp_path):
-    assert set(accuracies(made(tmp_path / "run"))["who"]) == {"team", "generator"}
+def test_several_methods_are_laid_over_each_other(tiny_run, tmp_path):
+    other = tmp_path / "other"
+    shutil.copytree(tiny_run.path, other)
+    config = (other / "config.toml").read_text(encoding="utf-8")
+    (other / "config.toml").write_text(config.replace("temperature = 1.0", "temperature = 0.9"), encoding="utf-8")
+    columns = course(gathered(tiny_run, Run.read(other)))
+    assert titles(columns)[0] == ["Accuracy of the team, test problems"]
+    assert len(set(columns[0].figures[0].data["rows"]["who"].to_list())) == 2
 
 
-def test_several_runs_are_laid_over_each_other_by_their_names(tiny_run, tmp_path):
-    shutil.copytree(tiny_run.path, tmp_path / "other")
-    runs = [tiny_run, Run.read(tmp_path / "other")]
-    assert names(runs) == [tiny_run.path.name, "other"]
-    assert names([tiny_run, tiny_run]) == [str(tiny_run.path)] * 2
-    drawn = str(course(runs).to_dict())
-    assert "team, accuracy on the test split" in drawn
-    assert "'other'" in drawn
+def test_amplification_is_drawn_against_the_number_of_parallel_calls(tmp_path):
+    rows = amplification_by_calls(gathered(made(tmp_path / "run")))[0].figures[0].data["rows"]
+    assert rows.sort("step").rows() == [("generator", "isolated", 3, 1, 1.5), ("generator", "isolated", 3, 2, 1.5)]
 
 
-def test_amplification_needs_runs_that_measured_it(tmp_path):
-    assert amplifications(made(tmp_path / "run")) == [(3, "isolated", 1, 1.5), (3, "isolated", 2, 1.5)]
+def test_one_call_has_the_amplification_one(tmp_path):
+    alone = made(tmp_path / "one", calls=1.0, votes=1)
+    rows = amplification_by_calls(gathered(made(tmp_path / "three"), alone))[0].figures[0].data["rows"]
+    assert ("generator", "isolated", 1, 0, 1.0) in rows.rows()
+
+
+def test_what_was_not_recorded_cannot_be_drawn(tmp_path):
     with pytest.raises(RunError, match="has no training step yet"):
-        save_picture([made(tmp_path / "empty", steps=0)], "course", tmp_path / "x.svg")
+        save_picture([made(tmp_path / "empty", steps=0).path], "course", tmp_path / "x.svg")
+    with pytest.raises(RunError, match="none of these runs recorded"):
+        save_picture([made(tmp_path / "one", calls=1.0, votes=1).path], "amplification", tmp_path / "x.svg")
 
 
 @pytest.mark.parametrize(
     ("kind", "extension", "begins"),
-    [("course", "svg", b"<svg"), ("dynamics", "png", b"\x89PNG"), ("amplification", "pdf", b"%PDF")],
+    [
+        ("course", "svg", b"<svg"),
+        ("dynamics", "png", b"\x89PNG"),
+        ("changes", "pdf", b"%PDF"),
+        ("behaviour", "svg", b"<svg"),
+    ],
 )
 def test_the_command_draws(tiny_run, tmp_path, kind, extension, begins):
     place = tmp_path / f"x.{extension}"
@@ -128,7 +151,7 @@ def test_what_cannot_be_drawn_is_one_line(tiny_run, tmp_path, arguments, message
 
 
 def test_without_the_extra_it_is_named(tiny_run, tmp_path, monkeypatch):
-    monkeypatch.setitem(sys.modules, "altair", None)
+    monkeypatch.setitem(sys.modules, "vl_convert", None)
     for name in [name for name in sys.modules if name.startswith("counterpoint.reports.")]:
         monkeypatch.delitem(sys.modules, name)
     done = command_line("plot", tiny_run.path, "--out", tmp_path / "x.svg")

@@ -153,7 +153,10 @@ def plot(
     out: Annotated[Path, typer.Option(metavar="FILE", help="The picture: a name that ends in .svg, .png or .pdf.")],
     kind: Annotated[
         str,
-        typer.Option(help="course (accuracy and gradients), dynamics (of roles), or amplification (by voters)."),
+        typer.Option(
+            help="course (accuracy and gradients), dynamics (of roles), behaviour (of replies), changes (right and"
+            " wrong), or amplification (by parallel calls)."
+        ),
     ] = "course",
 ) -> None:
     """Draw one run, or several runs for comparison."""

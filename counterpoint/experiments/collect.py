@@ -293,12 +293,18 @@ def _outcome_rows(name: str, found: MilestoneRows) -> Iterator[tuple[Any, ...]]:
 
 
 def metrics_frame(name: str, metrics: Sequence[Row], evaluations: Sequence[Row]) -> "pl.DataFrame":
-    """run, step, name, value: the numbers of every training step and, as `eval/<split>/...`, of every evaluation."""
+    """run, step, name, value: the numbers of every training step and, as `eval/<split>/...`, of every evaluation.
+
+    The accuracy of a role over tasks, which tables show, is there as `eval/<split>/role/<role>/over_tasks`.
+    """
     found: list[tuple[str, int, float]] = []
     for row in metrics:
         found += [(number, row["step"], value) for number, value in row.items() if number != "step"]
     for made in evaluations:
         numbers = {"accuracy": made["accuracy"], **made.get("numbers", {})}
+        for role, outcomes in made["roles"].items():
+            means = [sum(values) / len(values) for values in outcomes.values() if values]
+            numbers |= {f"role/{role}/over_tasks": sum(means) / len(means)} if means else {}
         found += [(f"eval/{made['split']}/{number}", made["step"], value) for number, value in numbers.items()]
     kept = sorted((one for one in found if one[2] is not None), key=itemgetter(0, 1))
     return frame_of(METRICS, [(name, step, number, float(value)) for number, step, value in kept])

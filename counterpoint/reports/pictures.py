@@ -6,8 +6,8 @@ from pathlib import Path
 from counterpoint.errors import RunError
 from counterpoint.reports.drawing import pdf, png, svg
 from counterpoint.reports.figure import Figure
-from counterpoint.reports.figures.amplification import amplification, persistence
 from counterpoint.reports.figures.agreement import agreement
+from counterpoint.reports.figures.amplification import amplification, persistence
 from counterpoint.reports.figures.cell import recorded_of
 from counterpoint.reports.figures.changes import first_answers, transitions
 from counterpoint.reports.figures.cosines import cosines
@@ -24,11 +24,10 @@ from counterpoint.reports.looks import Theme
 from counterpoint.reports.seen import Gathered
 
 
-
 def course(found: Gathered) -> list[Column]:
-    """Of one cell: accuracy of team and roles, and gradients, side by side. Of several: accuracies, a line per cell."""
+    """Accuracy of team and roles, and gradients, side by side; of several cells only accuracies, a line per cell."""
     if len(found.cells) > 1:
-        figures = [[figure] for figure in overlaid(found.cells, found.roles)]
+        figures: list[list[Figure | None]] = [[figure] for figure in overlaid(found.cells, found.roles)]
     else:
         recorded = recorded_of(found.cells[0], found.roles)
         figures = [[curves(recorded)], [role_accuracies(recorded)], [*gradients(recorded)]]

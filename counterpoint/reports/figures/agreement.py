@@ -1,9 +1,10 @@
-"""What a team makes of k right answers among n parallel ones, against a majority vote."""
+"""The team's answer where k of n parallel answers are right, against a majority vote."""
 
 from collections.abc import Mapping
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
+from counterpoint.analysis.votes import majority_line
 from counterpoint.errors import counted
 from counterpoint.reports import frames
 from counterpoint.reports.figure import Figure
@@ -18,7 +19,7 @@ _KINDS = {"base": "base", "peak": "peak", "terminal": "end"}
 
 
 def agreement(recorded: Recorded) -> Figure | None:
-    """How often the team is right where k of n answers are; None unless a role always gives n answers in parallel."""
+    """The rate of right teams where k of n answers are right; None unless a role always gives n answers in parallel."""
     for role in _parallel(recorded):
         found = frames.votes(recorded.cell, role)
         if len(found) and found["of"].n_unique() == 1:
@@ -49,7 +50,7 @@ def _of(recorded: Recorded, role: str, found: "pl.DataFrame") -> Figure:
         .sort("kind", "right")
     )
     majority = pl.DataFrame(
-        [(right, frames.majority_line(right, n)) for right in range(n + 1)],
+        [(right, majority_line(right, n)) for right in range(n + 1)],
         schema={"right": int, "value": float},
         orient="row",
     )
@@ -70,9 +71,7 @@ def _in_words(rows: "pl.DataFrame") -> str:
     for kind in _KINDS.values():
         own = rows.filter(kind=kind)
         if len(own):
-            numbers = ", ".join(
-                f"{right} → {100 * value:.0f} %" for right, value in own["right", "value"].iter_rows()
-            )
+            numbers = ", ".join(f"{right} → {100 * value:.0f} %" for right, value in own["right", "value"].iter_rows())
             told.append(f"{kind}: {numbers}.")
     return " ".join(told)
 
@@ -119,8 +118,8 @@ def _spec(n: int) -> Mapping[str, Any]:
             },
             {
                 "data": majority,
-                "transform": [{"filter": f"datum.right === {n}"}],
-                "mark": {"type": "text", "style": "muted", "align": "right", "dy": 14, "fontSize": SMALLEST},
+                "transform": [{"filter": f"datum.right === {n // 2 + 1}"}],
+                "mark": {"type": "text", "style": "muted", "align": "right", "dx": -8, "dy": 6, "fontSize": SMALLEST},
                 "encoding": {"x": x, "y": y, "text": {"value": "majority vote"}},
             },
             {"mark": {"type": "line", "strokeWidth": 1.6}, "encoding": {"x": x, "y": y, "color": marks["color"]}},

@@ -1,4 +1,4 @@
-"""How far parallel calls of a role push its policy the same way, and how long a role keeps its direction."""
+"""The agreement of a role's gradients: among its parallel calls, and with its own earlier ones."""
 
 from collections.abc import Mapping
 from functools import cache
@@ -31,17 +31,16 @@ def amplification(recorded: Recorded) -> Figure | None:
     )
     slots = _slots(found)
     shown = recorded.ordered(rows["who"].unique().to_list())
-    means = {who: f"{rows.filter(who=who)['value'].mean():.2f}" for who in shown}
-    by_chance = {who: f"{own['value'].mean():.2f}" for who in shown if len(own := chance.filter(who=who))}
+    means, by_chance = _means(rows), _means(chance)
     levels = f" Chance level as measured: {listed(by_chance)}." if by_chance else ""
     return Figure(
         name=recorded.name("amplification"),
         title="Amplification by parallel calls",
         says="The norm of the sum of the gradients of a role's parallel calls, in units of one call: n if n calls"
-        f" push alike, √n if they are independent. Means: {listed(means)}; n is"
+        f" push alike, √n if they are independent. Means: {listed({who: means[who] for who in shown})}; n is"
         f" {', '.join(str(n) for n in slots) or 'not known'}.{levels} {recorded.seeds}",
         spec=_dots(tuple(dict.fromkeys([*recorded.names, *shown])), tuple(shown)),
-        data={"rows": rows, "chance": chance, "limits": _limits(slots)},
+        data={"rows": rows, "chance": chance, "limits": _limits(slots, found["step"].max())},
     )
 
 
@@ -53,6 +52,14 @@ def _who(found: "pl.DataFrame") -> "pl.Expr":
     return pl.format("{} ({})", "role", "policy") if several else pl.col("role")
 
 
+def _means(rows: "pl.DataFrame") -> dict[str, str]:
+    """Role -> the mean over all values."""
+    import polars as pl
+
+    means = rows.group_by("who").agg(pl.col("value").mean()).sort("who")
+    return {who: f"{value:.2f}" for who, value in means.iter_rows()}
+
+
 def _slots(found: "pl.DataFrame") -> list[int]:
     """The numbers of parallel calls, from amplification = n × coherence."""
     import polars as pl
@@ -61,12 +68,13 @@ def _slots(found: "pl.DataFrame") -> list[int]:
     return sorted({round(one) for one in (known["amplification"] / known["coherence"]).to_list()})
 
 
-def _limits(slots: list[int]) -> "pl.DataFrame":
+def _limits(slots: list[int], step: object) -> "pl.DataFrame":
+    """value, words, step: the lines, and the last step, beside which their names stand."""
     import polars as pl
 
-    rows = [(float(n), f"n = {n}") for n in slots]
-    rows += [(n**0.5, f"√{n}") for n in slots if n > 1]
-    return pl.DataFrame(rows, schema={"value": float, "words": str}, orient="row")
+    rows = [(float(n), f"n = {n}", step) for n in slots]
+    rows += [(n**0.5, f"√{n}", step) for n in slots if n > 1]
+    return pl.DataFrame(rows, schema={"value": float, "words": str, "step": int}, orient="row")
 
 
 @cache
@@ -97,11 +105,11 @@ def _dots(names: tuple[str, ...], shown: tuple[str, ...]) -> Mapping[str, Any]:
                     "type": "text",
                     "style": "muted",
                     "align": "left",
+                    "baseline": "bottom",
                     "dx": 7,
                     "fontSize": SMALLEST,
-                    "x": {"expr": "width"},
                 },
-                "encoding": {"y": y, "text": {"field": "words"}},
+                "encoding": {"x": STEP, "y": y, "text": {"field": "words"}},
             },
             {"data": {"name": "chance"}, "mark": chance, "encoding": {"x": STEP, "y": y, "color": legend}},
             {

@@ -30,7 +30,7 @@ _AFTER: Sequence[Callable[[Recorded], Figure | None]] = (
 
 
 def figures_of_cell(cell: CellSeen, roles: Sequence[str]) -> list[Figure]:
-    """What the runs of the cell recorded, in the order in which one reads it; empty if they recorded nothing yet.
+    """The figures of what the runs recorded, in the order in which one reads them; empty before they recorded anything.
 
     `roles` are those of all cells of the page in one order: a role has the same colour in each.
     """

@@ -1,4 +1,4 @@
-"""What becomes of right and wrong: of tasks between base, peak and end, and of first answers in an episode."""
+"""Right and wrong as they change: of tasks between base, peak and end, and of first answers in an episode."""
 
 from collections.abc import Mapping, Sequence
 from functools import cache
@@ -28,9 +28,7 @@ def transitions(recorded: Recorded) -> Figure | None:
     found = frames.transitions(_counted(recorded.cell))
     if found.is_empty():
         return None
-    named = pl.format(
-        "{} → {}", *(pl.col(column).replace(_NAMES) for column in ("before", "after"))
-    )
+    named = pl.format("{} → {}", *(pl.col(column).replace(_NAMES) for column in ("before", "after")))
     rows = _bars(found.with_columns(row=named).filter(pl.col("row").is_in(BETWEEN)), BETWEEN)
     return Figure(
         name=recorded.name("transitions"),
@@ -44,7 +42,7 @@ def transitions(recorded: Recorded) -> Figure | None:
 
 
 def first_answers(recorded: Recorded) -> Figure | None:
-    """What the team made of the first answer of an episode at base, peak and end; None where it was not recorded."""
+    """The first answers of episodes beside the team's, at base, peak and end; None where they were not recorded."""
     import polars as pl
 
     found = frames.first_to_team(_counted(recorded.cell))
@@ -110,7 +108,13 @@ def _stacked(order: tuple[str, ...]) -> Mapping[str, Any]:
         "axis": {"ticks": False, "domain": False, "labelPadding": 8},
     }
     axis = {"format": "%", "tickCount": 5, "grid": False}
-    x = {"field": "start", "type": "quantitative", "title": None, "axis": axis, "scale": {"domain": [0, 1], "nice": False}}
+    x = {
+        "field": "start",
+        "type": "quantitative",
+        "title": None,
+        "axis": axis,
+        "scale": {"domain": [0, 1], "nice": False},
+    }
     colours = {
         "field": "change",
         "type": "nominal",

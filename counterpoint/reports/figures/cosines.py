@@ -1,7 +1,8 @@
-"""How the gradients of the roles of a policy point to each other."""
+"""The angles between the gradients of the roles of a policy."""
 
 from collections.abc import Mapping
 from functools import cache
+from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 from counterpoint.reports import frames
@@ -66,7 +67,7 @@ def _map(recorded: Recorded, found: "pl.DataFrame") -> Figure:
         .iter_rows()
     ]
     frame = pl.DataFrame(rows, schema={"moment": str, "one": str, "other": str, "value": float}, orient="row")
-    means = {moment: f"{own['value'].mean():.2f}" for moment, own in moments.items()}
+    means = {moment: f"{_mean(own):.2f}" for moment, own in moments.items()}
     return Figure(
         name=recorded.name("cosines"),
         title="Cosines between roles",
@@ -76,6 +77,10 @@ def _map(recorded: Recorded, found: "pl.DataFrame") -> Figure:
         data={"rows": frame.with_columns(row=pl.format("{} · {}", "moment", "other"))},
         table=frame,
     )
+
+
+def _mean(own: "pl.DataFrame") -> float:
+    return fmean(own["value"].to_list())
 
 
 def _moments(recorded: Recorded, found: "pl.DataFrame") -> dict[str, "pl.DataFrame"]:
@@ -93,14 +98,15 @@ def _moments(recorded: Recorded, found: "pl.DataFrame") -> dict[str, "pl.DataFra
         parts["end"].append(own.filter(pl.col("step") > last - reach))
         if run.record.peak_step is not None:
             distance = (pl.col("step") - run.record.peak_step).abs()
-            parts["peak"].append(own.filter(distance <= max(distance.min(), reach // 2)))  # type: ignore[type-var]
+            parts["peak"].append(own.filter(distance <= pl.max_horizontal(distance.min(), pl.lit(reach // 2))))
     return {moment: pl.concat(own) for moment, own in parts.items() if own}
 
 
 @cache
 def _heat(roles: tuple[str, ...], moments: tuple[str, ...]) -> Mapping[str, Any]:
-    """The specification; below each moment, one row for every role but the first."""
-    places = [f"{moment} · {role}" for moment in moments for role in roles[1:]]
+    """The specification: for each moment a block with a row for every role but the first; an empty row between."""
+    blocks = [[f"{moment} · {role}" for role in roles[1:]] for moment in moments]
+    places = [place for number, block in enumerate(blocks) for place in (*block, " " * (number + 1))][:-1]
     encoding = {
         "x": {
             "field": "one",
@@ -121,7 +127,7 @@ def _heat(roles: tuple[str, ...], moments: tuple[str, ...]) -> Mapping[str, Any]
     fill = {
         "field": "value",
         "type": "quantitative",
-        "scale": {"domain": [-1, 0, 1], "range": DIVERGING_RANGE},
+        "scale": {"domain": [-1, 0, 1], "range": DIVERGING_RANGE, "interpolate": "rgb"},
         "legend": {"title": "cosine", "orient": "bottom", "gradientLength": 140, "values": [-1, 0, 1]},
     }
     tooltip = [{"field": "moment"}, {"field": "one"}, {"field": "other"}, {"field": "value", "format": ".2f"}]

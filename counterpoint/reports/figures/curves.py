@@ -111,13 +111,14 @@ def _place(runs: Sequence[Seen], milestone: Milestone) -> float:
 
 
 def _ends(found: "pl.DataFrame", marks: Sequence[_Mark]) -> "pl.DataFrame":
-    """words, place: base and end beside the figure, at heights at which they do not cover each other."""
+    """words, step, place: base and end beside the figure, at heights at which they do not cover each other."""
     import polars as pl
 
     values = [value for mark in marks for value in mark[2:5] if value is not None] + found["value"].to_list()
     own = sorted((value, words) for kind, _, value, _, _, words in marks if kind != "peak")
     places = apart([value for value, _ in own], min(values), max(values), height=_HEIGHT) if own else []
-    return pl.DataFrame({"words": [words for _, words in own], "place": places}, schema={"words": str, "place": float})
+    rows = [(words, found["step"].max(), place) for (_, words), place in zip(own, places, strict=True)]
+    return pl.DataFrame(rows, schema={"words": str, "step": int, "place": float}, orient="row")
 
 
 def _level(runs: Sequence[Seen], milestone: Milestone) -> Level | None:
@@ -217,6 +218,6 @@ def _words(marks: Mapping[str, str]) -> Iterator[dict[str, Any]]:
     }
     yield {
         "data": {"name": "ends"},
-        "mark": {**text, "align": "left", "dx": 9, "x": {"expr": "width"}},
-        "encoding": {"y": {**_Y, "field": "place"}, "text": {"field": "words"}},
+        "mark": {**text, "align": "left", "dx": 9},
+        "encoding": {"x": STEP, "y": {**_Y, "field": "place"}, "text": {"field": "words"}},
     }

@@ -11,7 +11,9 @@ if TYPE_CHECKING:
     import polars as pl
 
 FEW = 16
-"""Lines of at most so many values have a dot for each."""
+"""Lines of at most that many values have a dot for each."""
+MOST_BANDS = 6
+"""The most lines whose bands over seeds can be told apart."""
 _WIDE = 20.0
 """Values that are so many times as large as others need a logarithmic axis."""
 
@@ -40,8 +42,8 @@ def drawn(recorded: Recorded, found: "pl.DataFrame", subject: Subject) -> Figure
     if found.is_empty():
         return None
     rows = over_seeds(found)
-    several = found["seed"].n_unique() > 1
     shown = recorded.ordered(rows["who"].unique().to_list())
+    banded = found["seed"].n_unique() > 1 and len(shown) <= MOST_BANDS
     of = Lines(
         names=tuple(dict.fromkeys([*recorded.names, *shown])),
         shown=tuple(shown),
@@ -51,14 +53,14 @@ def drawn(recorded: Recorded, found: "pl.DataFrame", subject: Subject) -> Figure
         most=subject.most,
         zero=subject.zero,
         logarithmic=subject.may_be_logarithmic and _is_wide(rows),
-        banded=several,
+        banded=banded,
         dotted=rows["step"].n_unique() <= FEW,
     )
-    rows = rows if several else rows.drop("low", "high")
+    rows = rows if banded else rows.drop("low", "high")
     return Figure(
         name=recorded.name(subject.name),
         title=subject.title,
-        says=f"{subject.says} {_at_the_ends(rows, shown, subject)} {spans_in_words(recorded.cell)}"
+        says=f"{subject.says} {_at_the_ends(rows, shown, subject)} {spans_in_words(recorded.cell, banded=banded)}"
         f"{binned_in_words(found)}",
         spec=lines(of),
         data={"rows": rows, "ends": ends(rows, of)},
@@ -69,7 +71,7 @@ def _is_wide(rows: "pl.DataFrame") -> bool:
     least, most = rows["low"].min(), rows["high"].max()
     assert isinstance(least, float)
     assert isinstance(most, float)
-    return 0.0 < least and most / least > _WIDE
+    return least > 0.0 and most > _WIDE * least
 
 
 def _at_the_ends(rows: "pl.DataFrame", shown: list[str], subject: Subject) -> str:
@@ -77,7 +79,9 @@ def _at_the_ends(rows: "pl.DataFrame", shown: list[str], subject: Subject) -> st
     told = {}
     for who in shown:
         own = rows.filter(who=who)
-        first, last = (subject.words.format(own["value"][place]) for place in (0, -1))
-        told[who] = first if len(own) == 1 else f"{first} → {last}"
-    first, last = rows["step"].min(), rows["step"].max()
-    return f"{f'At step {first}' if first == last else f'From step {first} to {last}'}: {listed(told)}."
+        begin, end = (subject.words.format(own["value"][place]) for place in (0, -1))
+        begin, end = (text.replace("%", " %") for text in (begin, end))
+        told[who] = begin if len(own) == 1 else f"{begin} → {end}"
+    steps = rows["step"].to_list()
+    first, last = min(steps), max(steps)
+    return f"{f'At step {last}' if first == last else f'From step {first} to {last}'}: {listed(told)}."

@@ -1,4 +1,4 @@
-"""Whose gradient moves the weights: shares of a policy's roles, stacked, and norms of policies, never stacked.
+"""The gradients that move the weights: shares of a policy's roles, stacked, and norms of policies, never stacked.
 
 Shares of the roles of one policy add up to 1. Norms of different policies have losses with denominators of their own:
 a sum of them means nothing.
@@ -12,10 +12,13 @@ from counterpoint.reports.figure import Figure
 from counterpoint.reports.figures.drawn_lines import Subject, drawn
 from counterpoint.reports.figures.lines import STEP, colour, framed, quiet_axis
 from counterpoint.reports.figures.recorded import Recorded, binned_in_words, listed, named, percent, thinned
+from counterpoint.reports.looks import PALETTES
 
 if TYPE_CHECKING:
     import polars as pl
 
+OPAQUE = 0.72
+"""The opacity of areas; those of roles beyond the number of colours are fainter."""
 _FEW = 3
 """So many steps are bars: an area has no width."""
 
@@ -25,7 +28,9 @@ def gradients(recorded: Recorded) -> Iterator[Figure]:
     moved = recorded.gradients.filter(recorded.gradients["share"].is_not_null())
     together = [policy for policy in recorded.ordered(moved["policy"].unique().to_list()) if _roles(moved, policy) > 1]
     for policy in together:
-        yield _shares(recorded, moved.filter(policy=policy), policy)
+        own = moved.filter(policy=policy)
+        if own["share"].sum() > 0.0:
+            yield _shares(recorded, own, policy)
     found = recorded.policies.filter(number="norm")
     if found["policy"].n_unique() > 1 or not together:
         figure = drawn(recorded, found.rename({"policy": "who"}).select("seed", "step", "who", "value"), _NORMS)
@@ -76,7 +81,8 @@ def _mean(found: "pl.DataFrame") -> "pl.DataFrame":
 
     every = thinned(found)
     total = pl.col("value").sum().over("step")
-    return every.group_by("who", "step").agg(pl.col("value").sum()).with_columns(pl.col("value") / total)
+    sums = every.group_by("who", "step").agg(pl.col("value").sum())
+    return sums.filter(total > 0.0).with_columns(pl.col("value") / total)
 
 
 def _share(rows: "pl.DataFrame", role: str) -> float:
@@ -94,14 +100,19 @@ def _stacked(names: tuple[str, ...], shown: tuple[str, ...], *, bars: bool) -> M
     }
     legend = colour(names, shown, legend=True)
     legend["legend"] = {**legend["legend"], "symbolType": "square", "symbolStrokeWidth": 0}
-    encoding = {
+    del legend["legend"]["symbolOpacity"]
+    encoding: dict[str, Any] = {
         "x": STEP,
         "y": y,
         "color": legend,
         "order": {"field": "order", "type": "ordinal"},
         "tooltip": [{"field": "who", "title": "role"}, {"field": "step"}, {"field": "value", "format": ".1%"}],
     }
-    mark: dict[str, Any] = {"type": "area", "opacity": 0.72, "strokeWidth": 0}
-    if bars:
-        mark = {"type": "bar", "opacity": 0.72, "width": 24}
+    colours = len(PALETTES["light"].roles)
+    opacity: dict[str, Any] = {"value": OPAQUE}
+    if len(names) > colours:
+        fainter = [OPAQUE / (1 + place // colours) for place in range(len(names))]
+        opacity = {**legend, "scale": {"type": "ordinal", "domain": list(names), "range": fainter}}
+    encoding["opacity"] = opacity
+    mark: dict[str, Any] = {"type": "bar", "width": 24} if bars else {"type": "area", "strokeWidth": 0}
     return framed([{"mark": mark, "encoding": encoding}])

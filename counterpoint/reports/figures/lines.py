@@ -22,7 +22,13 @@ STEP = {
     "field": "step",
     "type": "quantitative",
     "title": "training step",
-    "axis": {"grid": False, "tickMinStep": 1, "format": "d", "labelOverlap": True, "tickCount": 6},
+    "axis": {
+        "grid": False,
+        "labelExpr": "datum.value % 1 ? '' : datum.label",
+        "format": "d",
+        "labelOverlap": True,
+        "tickCount": 6,
+    },
     "scale": {"nice": False, "zero": False, "padding": 4},
 }
 
@@ -36,7 +42,7 @@ class Lines:
     shown: tuple[str, ...]
     """Those with a line."""
     title: str
-    """Of the axis of values."""
+    """The title of the axis of values."""
     form: str = ""
     """The format of values, of d3; empty for its own choice."""
     least: float | None = None
@@ -128,7 +134,7 @@ def _legend(shown: Sequence[str]) -> dict[str, Any]:
         "title": None,
         "orient": "top",
         "values": list(shown),
-        "columns": 3 if longest <= 12 else 2 if longest <= 20 else 1,
+        "columns": 3 if longest <= 10 else 2 if longest <= 18 else 1,
         "symbolType": "stroke",
         "symbolStrokeWidth": 2.5,
         "symbolOpacity": 1,
@@ -147,14 +153,17 @@ def end_labels(y: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def ends(rows: "pl.DataFrame", of: Lines) -> "pl.DataFrame":
-    """who, step, value, place: the ends of lines, and the heights at which their names do not cover each other."""
+    """who, step, value, place: the ends of lines, and the heights at which their names do not cover each other.
+
+    `rows` has who, step, value and, where more than lines is drawn, low and high.
+    """
     import polars as pl
 
     last = rows.sort("step").group_by("who", maintain_order=True).last().select("who", "value").sort("value", "who")
     if last.is_empty() or not of.labelled:
         return last.with_columns(step=pl.lit(0), place="value").clear()
-    columns = ["low", "high"] if of.banded else ["value"]
-    values = [value for column in columns for value in rows[column].to_list()]
+    columns = [column for column in ("value", "low", "high") if column in rows.columns]
+    values = [value for column in columns for value in rows[column].drop_nulls().to_list()]
     low = min(values) if of.least is None else of.least
     high = max(values) if of.most is None else of.most
     if of.zero:

@@ -6,6 +6,7 @@ from counterpoint.reports import frames
 from counterpoint.reports.figure import Figure
 from counterpoint.reports.figures.drawn_lines import Subject, drawn
 from counterpoint.reports.figures.recorded import Recorded, named
+from counterpoint.reports.figures.role_lines import OVER_TASKS
 from counterpoint.reports.seen import CellSeen
 
 
@@ -16,7 +17,7 @@ def overlaid(cells: Sequence[CellSeen], roles: Sequence[str]) -> Iterator[Figure
     found = []
     for cell in cells:
         team = frames.accuracies(cell).filter(split="test").select("seed", "step", "value", role=pl.lit("team"))
-        own = frames.role_accuracies(cell).filter(split="test").select("seed", "step", "value", "role")
+        own = frames.series(cell, OVER_TASKS).select("seed", "step", "value", "role")
         found.append(pl.concat([team, own]).with_columns(who=pl.lit(cell.name)))
     every = pl.concat(found)
     runs = [run for cell in cells for run in cell.runs]

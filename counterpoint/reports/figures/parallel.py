@@ -76,7 +76,11 @@ def _bounds(most: int) -> "pl.DataFrame":
     places = [1 + place * (most - 1) / (_POINTS - 1) for place in range(_POINTS)]
     curves = {"n": [*places], "√n": [place**0.5 for place in places]}
     return pl.DataFrame(
-        [(limit, place, value) for limit, values in curves.items() for place, value in zip(places, values, strict=True)],
+        [
+            (limit, place, value)
+            for limit, values in curves.items()
+            for place, value in zip(places, values, strict=True)
+        ],
         schema={"limit": str, "n": float, "value": float},
         orient="row",
     )

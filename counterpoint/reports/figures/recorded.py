@@ -129,10 +129,12 @@ def binned_in_words(found: "pl.DataFrame") -> str:
     return f" A point is the mean over {wide} steps." if wide > 1 else ""
 
 
-def spans_in_words(cell: CellSeen) -> str:
+def spans_in_words(cell: CellSeen, *, banded: bool) -> str:
     """The sentence about lines and bands over seeds."""
-    runs = len(cell.runs)
-    return "One run." if runs == 1 else f"Lines are means over {counted(runs, 'seed')}, bands reach from least to most."
+    if len(cell.runs) == 1:
+        return "One run."
+    bands = ", bands reach from least to most" if banded else ""
+    return f"Lines are means over {counted(len(cell.runs), 'seed')}{bands}."
 
 
 def percent(value: float) -> str:

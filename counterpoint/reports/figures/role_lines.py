@@ -10,17 +10,23 @@ from counterpoint.reports.figures.recorded import Recorded
 if TYPE_CHECKING:
     import polars as pl
 
+OVER_TASKS = r"^eval/test/role/(?P<role>[^/]+)/over_tasks$"
+"""The names of the accuracies of roles that tables show."""
+
 
 def role_accuracies(recorded: Recorded) -> Figure | None:
     """The score of each role's claims, in evaluations on test problems or, without them, as sampled in training."""
-    found = frames.role_accuracies(recorded.cell)
-    test = found.filter(split="test")
-    own, where = (test, "test problems") if len(test) else (found.filter(split="train"), "training problems, as sampled")
+    own, where = frames.series(recorded.cell, OVER_TASKS), "test problems"
+    over = "mean over the problems on which it was called, as in tables"
+    if own.is_empty():
+        found, over = frames.role_accuracies(recorded.cell), "mean over its claims"
+        own = found.filter(split="test")
+        if own.is_empty():
+            own, where = found.filter(split="train"), "training problems, as sampled"
     subject = Subject(
         name="role-accuracies",
         title=f"Accuracy of each role, {where}",
-        says="The mean score of a role's claims: of its own answers, verdicts or choices, on the problems on which it"
-        " was called.",
+        says=f"The score of a role's own answers, verdicts or choices: the {over}.",
         axis="accuracy",
         form="%",
         words="{:.1%}",

@@ -2,10 +2,13 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from counterpoint.errors import RunError
 from counterpoint.reports.figure import Figure
+
+if TYPE_CHECKING:
+    import polars as pl
 
 WIDTH = 300
 """The width of a figure on a sheet."""
@@ -27,31 +30,29 @@ def sheet(columns: Sequence[Column], *, name: str, title: str) -> Figure:
     every = [figure for column in columns for figure in column.figures if figure is not None]
     if not every:
         raise RunError("there is nothing to draw: none of these runs recorded the numbers of this kind of picture")
-    data = {}
-    drawn = []
-    for number, column in enumerate(columns):
-        panels = []
-        for row, figure in enumerate(column.figures):
+    data: dict[str, pl.DataFrame] = {}
+    panels = []
+    for row in range(max(len(column.figures) for column in columns)):
+        beside = [column.figures[row] if row < len(column.figures) else None for column in columns]
+        for number, (column, figure) in enumerate(zip(columns, beside, strict=True)):
             place = f"{number}_{row}_"
             data |= {} if figure is None else {f"{place}{key}": frame for key, frame in figure.data.items()}
-            panels.append(_gap(_beside(columns, row)) if figure is None else _panel(figure, place))
-        head = {"title": {"text": column.title, "fontSize": 14, "offset": 12}} if column.title else {}
-        drawn.append({**head, "vconcat": panels, "spacing": 26, "resolve": _INDEPENDENT})
+            panels.append(_gap(beside) if figure is None else _panel(figure, place, column.title))
     return Figure(
         name=name,
         title=title,
         says=" ".join(f"{figure.title}. {figure.says}" for figure in every),
-        spec={"hconcat": drawn, "spacing": 34, "resolve": _INDEPENDENT},
+        spec={"concat": panels, "columns": len(columns), "spacing": 26, "resolve": _INDEPENDENT},
         data=data,
         table=every[0].rows(),
     )
 
 
-def _panel(figure: Figure, place: str) -> dict[str, Any]:
+def _panel(figure: Figure, place: str, of: str) -> dict[str, Any]:
     spec = _renamed(figure.spec, place)
     if spec.get("width") == "container":
         spec["width"] = WIDTH
-    return {**spec, "title": figure.title}
+    return {**spec, "title": {"text": figure.title, "subtitle": of} if of else figure.title}
 
 
 def _renamed(spec: Any, place: str) -> Any:
@@ -66,11 +67,8 @@ def _renamed(spec: Any, place: str) -> Any:
     return [_renamed(one, place) for one in spec] if isinstance(spec, list) else spec
 
 
-def _beside(columns: Sequence[Column], row: int) -> int:
-    """The height of a row, from a figure that is there."""
-    heights = [figure.spec.get("height", 0) for column in columns if (figure := column.figures[row]) is not None]
-    return max((height for height in heights if isinstance(height, int)), default=0)
-
-
-def _gap(height: int) -> dict[str, Any]:
+def _gap(beside: Sequence[Figure | None]) -> dict[str, Any]:
+    """An empty panel, as high as those beside it."""
+    heights = [figure.spec.get("height", 0) for figure in beside if figure is not None]
+    height = max((height for height in heights if isinstance(height, int)), default=0)
     return {"data": {"values": [{}]}, "mark": {"type": "point", "opacity": 0}, "width": WIDTH, "height": height}
