@@ -1,7 +1,7 @@
 """Lists of the episodes in a file, and one episode out of it, without reading the rest.
 
 The tokens and log-probabilities of an episode are most of its file. A list decodes the columns that it shows and the
-calls of its page, or those of all rows if it is asked for a role or an outcome that calls decide. One episode is a slice.
+calls of its page, or those of all rows for a role or an outcome that calls decide. One episode is a slice.
 """
 
 from collections import Counter
@@ -13,7 +13,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from counterpoint.analysis.frames import read_samples
-from counterpoint.episode import CallKey, Episode, claim_from_json, episode_of_row, is_readable, not_episodes
+from counterpoint.episode import (
+    Answer,
+    CallKey,
+    Claim,
+    Episode,
+    claim_from_json,
+    episode_of_row,
+    is_readable,
+    not_episodes,
+)
 from counterpoint.errors import ConfigError, RunError, unknown
 from counterpoint.record import Record
 from counterpoint.reports.episodes.line import OF_CALLS, OUTCOMES, CallLine, EpisodeLine, is_selected
@@ -282,13 +291,21 @@ def _call_lines(calls: Sequence[Mapping[str, Any]]) -> tuple[CallLine, ...]:
     return tuple(
         CallLine(
             key=CallKey(call["role"], call["slot"], call["turn"]),
-            claim=claim_from_json(call["claim"]),
+            claim=_claim(call["claim"]),
             score=call["score"],
             cut_off=call["finish"] == "length",
             tokens=call["tokens"],
         )
         for call in calls
     )
+
+
+def _claim(text: str | None) -> Claim | None:
+    """A claim, whose text may have been cut within a character of two halves: the first half goes too."""
+    claim = claim_from_json(text)
+    if isinstance(claim, Answer) and "\ud800" <= claim.text[-2:-1] <= "\udbff":
+        return Answer(f"{claim.text[:-2]}…")
+    return claim
 
 
 def _line(file: Path, lines: Sequence[EpisodeLine], task: str, rollout: int) -> EpisodeLine:

@@ -1,4 +1,4 @@
-"""What is new in a prompt: without what the role was told before, and with references in place of others' replies."""
+"""The new part of a prompt: without what the role was told before, with references in place of others' replies."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -33,7 +33,7 @@ class NewMessage:
     role: str
     parts: tuple[Part, ...]
     shared: int = 0
-    """Characters at its beginning that the role's last prompt had too, which are not repeated."""
+    """Characters that it begins with as the role's last prompt did, which are not repeated."""
     left_out: int = 0
     """Characters that were left out of the middle."""
 
@@ -64,11 +64,16 @@ class PromptView:
 
 
 def last_prompt(call: Call, before: Sequence[Call]) -> Call | None:
-    """The call whose prompt a call's is compared with: of its role and slot, else of its role; the last one."""
+    """The call whose prompt a call's is compared with.
+
+    The first one with the same prompt, of its role if there is one; else the last one of its role and slot, or of its
+    role.
+    """
     mine = [one for one in before if one.key.role == call.key.role]
     slot = [one for one in mine if one.key.slot == call.key.slot]
-    same = [one for one in mine if one.messages == call.messages]
-    return next(iter(same), None) or (slot or mine or [None])[-1]
+    same = [one for one in (*mine, *before) if one.messages == call.messages]
+    found = same[:1] or slot[-1:] or mine[-1:]
+    return found[0] if found else None
 
 
 def prompt_view(
@@ -80,7 +85,7 @@ def prompt_view(
     *,
     whole: bool,
 ) -> PromptView:
-    """The prompt of a call after `last`, the call to compare with; `quotes` are texts that may be in it, and of whom."""
+    """The prompt of a call after `last`, the call to compare with; `quotes` are texts that may be in it, with whose."""
     if last is not None and last.messages == call.messages:
         return PromptView(same_as=refs[last.key])
     messages = list(call.messages)
@@ -147,16 +152,26 @@ def _quoted(text: str, quotes: Sequence[tuple[str, Ref]]) -> list[Part]:
     for quote, ref in quotes:
         if len(quote.strip()) >= _LEAST_QUOTED:
             of.setdefault(quote.strip(), []).append(ref)
-    if not of:
-        return [Part(text=text)]
-    longest_first = sorted(of, key=len, reverse=True)
     parts: list[Part] = []
     last = 0
-    for found in re.finditer("|".join(map(re.escape, longest_first)), text):
-        refs = of[found[0]]
-        before = text[last : found.start()]
+    for start, quote in _occurrences(text, list(of)):
+        if start < last:
+            continue
+        before = text[last:start]
         before = f"{before[:-1]} " if before.endswith(":\n") else before
+        refs = of[quote]
         parts += [Part(text=before), Part(quoted=refs[0])]
-        of[found[0]] = refs[1:] or refs
-        last = found.end()
+        of[quote] = refs[1:] or refs
+        last = start + len(quote)
     return [part for part in (*parts, Part(text=text[last:])) if part.quoted or part.text.strip()]
+
+
+def _occurrences(text: str, quotes: Sequence[str]) -> list[tuple[int, str]]:
+    """Where each text begins, in order; of several at one place the longest first."""
+    found: list[tuple[int, str]] = []
+    for quote in quotes:
+        start = text.find(quote)
+        while start >= 0:
+            found.append((start, quote))
+            start = text.find(quote, start + len(quote))
+    return sorted(found, key=lambda one: (one[0], -len(one[1])))

@@ -9,15 +9,17 @@ REPORT_LIMIT = 2_000
 """Characters of a text in a report."""
 VIEWER_LIMIT = 400_000
 """Characters of a text in the viewer."""
+LONG = 800
+"""Characters from which on a problem or an answer is folded to its beginning."""
 CHUNK = 20_000
 """Characters of a text that are laid out at once: the rest opens piece by piece."""
-_PICTURES = {code: chr(0x2400 + code) for code in range(0x20) if chr(code) not in "\t\n"} | {0x7F: "\u2421"}
-"""Control characters -> the signs that Unicode has for them."""
 _JOINERS = frozenset("\u200c\u200d")
 """Invisible, but scripts and emoji need them where they are."""
 _HIDDEN = re.compile("[^\t\n -~]")
 _LINES = frozenset("\u2028\u2029\u115f\u1160\u3164")
 """Other characters that look like nothing or like the end of a line."""
+_VARIANTS = range(0xE0100, 0xE01F0)
+"""Selectors of variants of characters: a row of them can hide a text."""
 _FENCE = re.compile(r"^(`{3,})[^\n`]*\n(.*?)(?:^\1`*[ \t]*(?:\n|$)|\Z)", re.DOTALL | re.MULTILINE)
 
 
@@ -40,6 +42,13 @@ class Shown:
     """Characters of the whole text."""
     left_out: int = 0
     """Characters that were left out of the middle."""
+    start: str = ""
+    """Its beginning on one line."""
+
+    @property
+    def is_long(self) -> bool:
+        """True if it would push what follows it out of the window."""
+        return self.length > LONG
 
     @property
     def is_empty(self) -> bool:
@@ -51,7 +60,8 @@ def shown(text: str, limit: int = VIEWER_LIMIT) -> Shown:
     """The text, of which `limit` characters are left: its beginning and its end."""
     kept, left_out = cut(text, limit)
     parts = _pieces(visible(kept))
-    return Shown(chunks=tuple(tuple(chunk) for chunk in _chunks(parts)), length=len(text), left_out=left_out)
+    chunks = tuple(tuple(chunk) for chunk in _chunks(parts))
+    return Shown(chunks=chunks, length=len(text), left_out=left_out, start=one_line(text, 160))
 
 
 def cut(text: str, limit: int) -> tuple[str, int]:
@@ -70,10 +80,9 @@ def visible(text: str) -> str:
 
 def _named(found: re.Match[str]) -> str:
     character = found[0]
-    if ord(character) in _PICTURES:
-        return _PICTURES[ord(character)]
     is_hidden = unicodedata.category(character) in ("Cc", "Cf", "Cs") and character not in _JOINERS
-    return f"⟨U+{ord(character):04X}⟩" if is_hidden or character in _LINES else character
+    is_hidden |= character in _LINES or ord(character) in _VARIANTS
+    return f"⟨U+{ord(character):04X}⟩" if is_hidden else character
 
 
 def one_line(text: str, limit: int = 120) -> str:

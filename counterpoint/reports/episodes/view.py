@@ -9,7 +9,7 @@ from counterpoint.episode import Call, CallKey, Episode
 from counterpoint.reports.episodes.line import line_of
 from counterpoint.reports.episodes.links import Links, candidates_of, links_of
 from counterpoint.reports.episodes.prompt import PromptView, last_prompt, prompt_view
-from counterpoint.reports.episodes.shown import VIEWER_LIMIT, Shown, cut, one_line, shown, visible
+from counterpoint.reports.episodes.shown import REPORT_LIMIT, VIEWER_LIMIT, Shown, cut, one_line, shown, visible
 from counterpoint.reports.episodes.words import (
     ERROR_KINDS,
     Chip,
@@ -27,6 +27,8 @@ from counterpoint.reports.looks import PALETTES
 SampleOf = Mapping[CallKey, Mapping[str, Any]]
 """Call -> its row of `samples/`: reward, advantage, signal and in_loss."""
 _COLOURS = len(PALETTES["light"].roles)
+_MOST_TEXT = 4_000_000
+"""Characters of the replies, and of the prompts as they were sent, on a page."""
 _TRACEBACK = 20_000
 """Characters of a traceback."""
 
@@ -39,7 +41,9 @@ class CallView:
     """Its place in time order, from 1."""
     anchor: str
     """The id of its element."""
+    key: CallKey
     name: str
+    """Its role, with its slot and turn where the role has several in this episode."""
     colour: int
     """The place of its role's colour in the palette."""
     claim: ClaimView
@@ -131,15 +135,17 @@ def episode_view(
 
     `samples` is None where no call gets credit, as in evaluations, and empty where credit was not yet given. `roles`
     are those of the workflow in their order, which gives columns and colours; the ones that were not called are named.
-    Prompts as they were sent are there only with the viewer's limit.
+    Prompts as they were sent are there only with the viewer's limit. Of an episode that would make a page of many
+    megabytes, texts are shorter, and those prompts are left out.
     """
+    limit = _fitting(episode, limit)
     order = list(dict.fromkeys([*roles, *(call.key.role for call in episode.calls)]))
     calls = _calls(episode, samples, order, limit, anchor)
     groups = _rows(episode.calls)
     columns = _columns(order, episode.calls)
     return EpisodeView(
         anchor=anchor,
-        where=where,
+        where=one_line(where),
         task=one_line(episode.task),
         rollout=episode.rollout,
         problem=shown(episode.problem, limit),
@@ -162,6 +168,12 @@ def episode_view(
     )
 
 
+def _fitting(episode: Episode, limit: int) -> int:
+    """The limit of each text with which all of them fit on a page."""
+    total = sum(min(len(text), limit) for call in episode.calls for text in (call.text, call.reasoning))
+    return limit if total <= _MOST_TEXT else max(REPORT_LIMIT, limit * _MOST_TEXT // total)
+
+
 def _calls(
     episode: Episode, samples: SampleOf | None, order: Sequence[str], limit: int, anchor: str
 ) -> dict[CallKey, CallView]:
@@ -173,6 +185,7 @@ def _calls(
         call.key: CallView(
             number=place,
             anchor=refs[call.key].anchor,
+            key=call.key,
             name=names[call.key],
             colour=order.index(call.key.role) % _COLOURS,
             claim=claim_view(call.claim, refs),
@@ -196,7 +209,8 @@ def _calls(
 def _prompts(episode: Episode, refs: Mapping[CallKey, Ref], limit: int, anchor: str) -> dict[CallKey, PromptView]:
     candidates = candidates_of(episode.calls)
     problem = (episode.problem, Ref(name="the problem", anchor=f"{anchor}-problem"))
-    whole = limit >= VIEWER_LIMIT
+    sent = sum(len(message["content"]) for call in episode.calls for message in call.messages)
+    whole = limit >= VIEWER_LIMIT and sent <= _MOST_TEXT
     return {
         call.key: prompt_view(
             call,

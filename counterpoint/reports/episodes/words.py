@@ -66,7 +66,7 @@ class Ref:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClaimView:
-    """What a call claimed, in words around the call that it is about."""
+    """The claim of a call, in words around the call that it is about."""
 
     before: str
     """As "approves", or all there is to say."""
@@ -113,7 +113,7 @@ def names_of(keys: Sequence[CallKey]) -> dict[CallKey, str]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Credit:
-    """What the algorithm gave to a call in a training step."""
+    """The credit that a call got in a training step."""
 
     reward: str = ""
     advantage: str = ""
