@@ -16,7 +16,7 @@ FIRST_PAINT, ANSWER = 1.0, 1.0
 
 LAID_OUT = "document.querySelectorAll('main > section').forEach((one) => (one.style.contentVisibility = 'visible'))"
 OPENED = """async () => {
-  const cell = document.querySelectorAll("details.cell")[1];
+  const cell = document.querySelectorAll("details.study-cell")[1];
   const began = performance.now();
   cell.querySelector("summary").click();
   while (!cell.querySelector(".inside table")) await new Promise(requestAnimationFrame);
@@ -28,8 +28,8 @@ OPENED = """async () => {
 @pytest.fixture(scope="module")
 def study(tmp_path_factory):
     folder = tmp_path_factory.mktemp("studies") / "hostile"
-    shape = Shape(steps=30, every=5, tasks=16)
-    write_study(folder, cells=4, seeds=2, shape=shape, lost=1, hostile=True, controls=True)
+    shape = Shape(steps=40, every=5, tasks=48)
+    write_study(folder, cells=6, seeds=2, shape=shape, lost=1, hostile=True, controls=True)
     return report(folder, out=folder.parent / "study.html", title=HOSTILE[0])
 
 
@@ -42,8 +42,8 @@ def run(study):
 def shown(page) -> None:
     """The first cell is open, and parts beyond the window are laid out, so that everything can be looked at."""
     page.evaluate(LAID_OUT)
-    page.evaluate("document.querySelector('details.cell').open = true")
-    page.locator("details.cell .inside table").first.wait_for()
+    page.evaluate("document.querySelector('details.study-cell').open = true")
+    page.locator("details.study-cell .inside table").first.wait_for()
 
 
 @pytest.mark.parametrize("theme", THEMES)

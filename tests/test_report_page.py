@@ -147,7 +147,7 @@ def test_a_study_has_its_parts_in_their_order(text):
 
 def test_the_cells_of_a_study_are_packed_and_hold_figures_and_runs(text):
     insides = inside(text)
-    assert len(insides) == len(re.findall('class="cell"', text)) >= 4
+    assert len(insides) == len(re.findall('class="study-cell"', text)) >= 4
     assert all("Test accuracy of the team" in one for one in insides)
     specs = json.loads(re.search(r'<script type="application/json" id="specs">(.*?)</script>', text, re.S)[1])
     used = {
