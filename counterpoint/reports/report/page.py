@@ -38,7 +38,7 @@ FEW = 24
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Content:
-    """What others made for the page."""
+    """The parts of the page that other modules make."""
 
     findings: Sequence[str] = ()
     limits: Sequence[str] = ()
