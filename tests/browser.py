@@ -61,7 +61,7 @@ def opened(
     page, seen = context.new_page(), Seen()
     target = address.resolve().as_uri() if isinstance(address, Path) else address
     page.on("pageerror", lambda error: seen.errors.append(str(error)))
-    page.on("console", lambda said: seen.errors.append(said.text) if said.type in ("error", "warning") else None)
+    page.on("console", lambda said: seen.errors.append(said.text) if said.type == "error" else None)
     page.on(
         "request",
         lambda one: None if one.url.startswith(("data:", "blob:", target)) else seen.requests.append(one.url),

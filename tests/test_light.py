@@ -48,6 +48,8 @@ WRONG = [
     (("compare", RUN, "--by", "sharing"), "--by sharing: "),
     (("compare", RUN, "--against", "nowhere"), "nowhere is not a run, a study or a folder of collected files"),
     (("compare", RUN, "--out", "x.gif"), "--out x.gif: the extension must be one of"),
+    (("report", "nowhere"), "nowhere is not a run, a study or a folder of collected files"),
+    (("report", RUN, "--out", "."), ". cannot be written: it is a folder; name a file"),
     (("plot", "nowhere", "--out", "x.svg"), "nowhere is not a run directory"),
     (("plot", "nowhere", "--out", "x.gif"), "--out x.gif: the extension must be one of"),
     (("table", "nowhere"), "nowhere is not a run directory"),

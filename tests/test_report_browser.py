@@ -1,7 +1,6 @@
 """The report in a browser without a network: drawn, readable, quiet, accessible, quick on a slow phone, printable."""
 
 import re
-import time
 
 import pytest
 
@@ -15,12 +14,22 @@ THEMES = ("light", "dark")
 FIRST_PAINT, ANSWER = 1.0, 1.0
 """Seconds, on a processor that is slowed down four times."""
 
+LAID_OUT = "document.querySelectorAll('main > section').forEach((one) => (one.style.contentVisibility = 'visible'))"
+OPENED = """async () => {
+  const cell = document.querySelectorAll("details.study-cell")[1];
+  const began = performance.now();
+  cell.querySelector("summary").click();
+  while (!cell.querySelector(".inside table")) await new Promise(requestAnimationFrame);
+  return performance.now() - began;
+}"""
+"""Milliseconds until a cell that was clicked shows its runs."""
+
 
 @pytest.fixture(scope="module")
 def study(tmp_path_factory):
     folder = tmp_path_factory.mktemp("studies") / "hostile"
-    shape = Shape(steps=30, every=5, tasks=16)
-    write_study(folder, cells=4, seeds=2, shape=shape, lost=1, hostile=True, controls=True)
+    shape = Shape(steps=40, every=5, tasks=48)
+    write_study(folder, cells=6, seeds=2, shape=shape, lost=1, hostile=True, controls=True)
     return report(folder, out=folder.parent / "study.html", title=HOSTILE[0])
 
 
@@ -32,12 +41,9 @@ def run(study):
 
 def shown(page) -> None:
     """The first cell is open, and parts beyond the window are laid out, so that everything can be looked at."""
-    page.add_style_tag(content="")
-    page.evaluate(
-        "for (const one of document.querySelectorAll('main > section')) one.style.contentVisibility = 'visible'"
-    )
-    page.evaluate("document.querySelector('details.cell').open = true")
-    page.locator("details.cell .inside table").first.wait_for()
+    page.evaluate(LAID_OUT)
+    page.evaluate("document.querySelector('details.study-cell').open = true")
+    page.locator("details.study-cell .inside table").first.wait_for()
 
 
 @pytest.mark.parametrize("theme", THEMES)
@@ -84,12 +90,8 @@ def test_the_theme_is_chosen_and_figures_follow(browser, run):
 
 def test_runs_are_filtered_and_sorted(browser, study):
     with opened(browser, study) as (page, _):
-        rows = page.locator("#table-of-runs tbody tr")
-        every = rows.count()
         page.locator("#filter-runs").fill("isolated")
-        page.wait_for_function(
-            "every => document.querySelectorAll('#table-of-runs tbody tr[hidden]').length > 0", arg=every
-        )
+        page.wait_for_function("document.querySelectorAll('#table-of-runs tbody tr[hidden]').length > 0")
         names = page.locator("#table-of-runs tbody tr:not([hidden]) th").all_inner_texts()
         assert names
         assert all("isolated" in name for name in names)
@@ -139,12 +141,7 @@ def test_the_page_answers_within_a_second_on_a_slow_phone(browser, study):
         page.goto(study.as_uri())
         page.wait_for_function("performance.getEntriesByName('first-contentful-paint').length > 0")
         assert page.evaluate("performance.getEntriesByName('first-contentful-paint')[0].startTime") < 1000 * FIRST_PAINT
-        cell = page.locator("details.cell").nth(1)
-        cell.scroll_into_view_if_needed()
-        began = time.monotonic()
-        cell.locator("summary").first.click()
-        cell.locator(".inside table").first.wait_for()
-        assert time.monotonic() - began < ANSWER
+        assert page.evaluate(OPENED) < 1000 * ANSWER
 
 
 def test_the_page_is_printed_with_its_main_figures(browser, study):

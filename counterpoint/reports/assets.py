@@ -1,4 +1,4 @@
-"""What a page is dressed with: style sheets, scripts, colours, and the policy that says what may run in it."""
+"""The style sheets, scripts and colours of a page, and the policy of what may run in it."""
 
 import base64
 import hashlib

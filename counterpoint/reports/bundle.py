@@ -19,7 +19,7 @@ def vega_bundle() -> str:
     """One script that defines `vegaEmbed`, `vega` and `vegaLite`.
 
     Making it takes seconds, so it is kept in the cache folder of the user, for each version of vl-convert; a file there
-    that is not whole is made anew, and a folder that cannot be written to is no error.
+    that is not whole is made again, and a folder that cannot be written to is no error.
     """
     file = _folder() / f"vega-{version('vl-convert-python')}.js"
     kept = _read(file)

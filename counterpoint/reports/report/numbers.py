@@ -1,11 +1,10 @@
 """The numbers of runs that the report shows as text: accuracies at the milestones, falls, states, times."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
-from counterpoint.errors import counted
 from counterpoint.experiments.collected import MILESTONES, RunRecord
 from counterpoint.reports.seen import CellSeen, Gathered
 
@@ -78,50 +77,11 @@ def states(records: Sequence[RunRecord]) -> str:
     return ", ".join(f"{count} {state}" for state, count in sorted(found.items(), key=lambda one: -one[1]))
 
 
-def facts(gathered: Gathered) -> Iterator[tuple[str, str]]:
-    """(name, value): the size and the origin of what is shown."""
-    records = [run.record for cell in gathered.cells for run in cell.runs]
-    yield "runs", f"{len(records)} in {counted(len(gathered.cells), 'cell')}: {states(records)}"
-    yield "seeds", _listed({str(record.seed) for record in records})
-    yield "workflows", _listed({record.workflow for record in records})
-    yield "policies", _listed({record.sharing for record in records})
-    yield "tasks", _listed({record.task for record in records})
-    yield "models", _listed({record.model for record in records})
-    yield "evaluation", _evaluation(gathered)
-    seconds = sum(record.seconds or 0.0 for record in records)
-    yield "time", f"{duration(seconds)} of training" if seconds else ""
-    tokens = sum(record.tokens for record in records)
-    yield "tokens", f"{tokens:,.0f} generated in training episodes" if tokens else ""
-    yield "versions", _listed({f"Counterpoint {record.version}" for record in records if record.version})
-    yield "commits", _listed({record.commit[:10] for record in records if record.commit})
-
-
 def duration(seconds: float) -> str:
     """A time in words: `3 h 20 min`."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {rest:02d} s"
-
-
-def _evaluation(gathered: Gathered) -> str:
-    outcomes = gathered.collected.outcomes
-    if outcomes.is_empty():
-        return ""
-    tasks = outcomes["task"].n_unique()
-    samples = {record.samples for record in gathered.collected.runs if record.samples}
-    several = "episode" if samples == {1} else "episodes"
-    times = f", {_range(samples)} {several} per task at the milestones" if samples else ""
-    return f"{counted(tasks, 'test task')}{times}"
-
-
-def _range(numbers: set[int]) -> str:
-    low, high = min(numbers), max(numbers)
-    return f"{low}" if low == high else f"{low} to {high}"
-
-
-def _listed(values: set[str]) -> str:
-    shown = sorted(filter(None, values), key=lambda one: (not one.isdigit(), int(one) if one.isdigit() else 0, one))
-    return ", ".join(shown)
 
 
 def _minus(found: Accuracy, one: str, other: str) -> float | None:

@@ -12,15 +12,16 @@ from counterpoint.reports.figure import Figure
 from counterpoint.reports.markup import Specs, render
 from counterpoint.reports.report.cells import cell_of
 from counterpoint.reports.report.methods import of_signatures, thresholds
-from counterpoint.reports.report.numbers import accuracies, facts, run_rows
+from counterpoint.reports.report.numbers import accuracies, run_rows
 from counterpoint.reports.report.parts import Cell, Download, Example, Report, Section, Shown
 from counterpoint.reports.report.reproduce import reproduction
 from counterpoint.reports.report.runs import columns, table_row
 from counterpoint.reports.report.signatures import signature_table
 from counterpoint.reports.seen import CellSeen, Gathered
 from counterpoint.reports.static import static_svg
+from counterpoint.reports.story import facts
 
-STYLES = ("report.css",)
+STYLES = ("episode.css", "report.css")
 SCRIPTS = ("report.js",)
 STUDY = (
     ("map", "Map"),
@@ -37,7 +38,7 @@ FEW = 24
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Content:
-    """What others made for the page."""
+    """The parts of the page that other modules make."""
 
     findings: Sequence[str] = ()
     limits: Sequence[str] = ()
@@ -81,8 +82,8 @@ def page(
         title=title or gathered.title,
         about=gathered.about,
         findings=content.findings,
-        limits=[*content.limits, *gathered.reasons],
-        facts=list(facts(gathered)),
+        limits=content.limits,
+        facts=list(facts(gathered).items()),
         sections=list(_sections(gathered, content)),
         cells=cells,
         is_packed=any(cell.packed for cell in cells),

@@ -1,4 +1,4 @@
-"""What a report is rendered from: sections, cells, tables, as its templates read them."""
+"""The parts that a report is rendered from: sections, cells, tables, as its templates read them."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

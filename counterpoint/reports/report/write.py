@@ -7,11 +7,13 @@ from pathlib import Path
 from counterpoint.reports.figure import Figure
 from counterpoint.reports.figures.cell import figures_of_cell
 from counterpoint.reports.figures.study import figures_of
+from counterpoint.reports.report.chosen import chosen_examples
 from counterpoint.reports.report.numbers import run_rows
 from counterpoint.reports.report.page import Content, write_page
 from counterpoint.reports.report.parts import Download
 from counterpoint.reports.report.runs import copy_of, runs_csv
 from counterpoint.reports.seen import CellSeen, Gathered
+from counterpoint.reports.story import cannot_show, sentences
 from counterpoint.reports.tables import FORMATS, tables_of
 
 
@@ -30,11 +32,14 @@ def write_report(
     """
     tell("drawing the figures of the study")
     roles = gathered.roles
+    tell("choosing episodes")
+    examples = chosen_examples(gathered.cells)
     content = Content(
-        findings=gathered.compared.sentences if gathered.compared else (),
-        limits=gathered.compared.warnings if gathered.compared else (),
+        findings=sentences(gathered),
+        limits=cannot_show(gathered),
         figures=figures_of(gathered),
         cell_figures=lambda cell: figures_of_cell(cell, roles),
+        examples=lambda cell: examples.get(cell.name, []),
         downloads=downloads(gathered),
     )
     write_page(gathered, content, out, places=places, title=title, tell=tell)

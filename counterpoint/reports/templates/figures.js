@@ -62,6 +62,7 @@
   function fitted(spec, room) {
     if (Array.isArray(spec)) return spec.map((one) => fitted(one, room));
     const copy = { ...spec };
+    if (copy.width === "container") copy.autosize ??= { type: "fit-x", contains: "padding" };
     if (typeof copy.width === "number" && copy.width > room - 90) copy.width = Math.max(180, room - 90);
     if (room < NARROW) {
       if (copy.hconcat) {

@@ -34,7 +34,7 @@
   // A link to a part of a cell: the name of the part begins with the name of the cell.
   async function go(name) {
     if (!name) return;
-    const cell = [...document.querySelectorAll("details.cell")].find((one) => name === one.id || name.startsWith(`${one.id}-`));
+    const cell = [...document.querySelectorAll("details.study-cell")].find((one) => name === one.id || name.startsWith(`${one.id}-`));
     if (cell?.querySelector(":scope > .packed")) await unpack(cell);
     const target = document.getElementById(name) ?? cell;
     if (!target) return;
