@@ -29,6 +29,7 @@ TASKS: Family[Any] = Family(
         "programs": "counterpoint.tasks.programs.task:programs",
         "questions": "counterpoint.tasks.questions:questions",
         "synthesis": "counterpoint.tasks.synthesis.task:synthesis",
+        "verifiers": "counterpoint.tasks.verifiers:verifiers",
     },
     takes=(Splits, list, tuple),
 )

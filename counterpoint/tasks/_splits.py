@@ -1,7 +1,11 @@
 """Splits that are disjoint by construction: the split of a problem is a function of its text alone."""
 
 import hashlib
-from typing import Final, Literal, get_args
+import random
+from collections.abc import Sequence
+from typing import Final, Literal, TypeVar, get_args
+
+T = TypeVar("T")
 
 Split = Literal["train", "validation", "test"]
 SPLITS: Final[tuple[Split, ...]] = get_args(Split)
@@ -36,6 +40,14 @@ def split_named(word: str) -> Split | None:
 def normal(text: str) -> str:
     """The text of a problem up to case and white space: where it is the same, the problem is the same."""
     return " ".join(text.split()).casefold()
+
+
+def drawn(items: Sequence[T], count: int | None, stream: str) -> tuple[T, ...]:
+    """At most `count` of the items, in their order, chosen by the random `stream` of that name."""
+    if count is None or count >= len(items):
+        return tuple(items)
+    chosen = random.Random(stream).sample(range(len(items)), count)
+    return tuple(items[index] for index in sorted(chosen))
 
 
 def _digest(text: str) -> str:

@@ -1,7 +1,6 @@
 """Mathematical problems, from known sets or files, whose answers are compared as mathematics."""
 
 import math
-import random
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Final, Literal
@@ -17,7 +16,7 @@ from counterpoint.tasks._answers import BOXED_FORMAT
 from counterpoint.tasks._overlap import overlapping
 from counterpoint.tasks._refused import Refused, complaint, quoted, repeated
 from counterpoint.tasks._sources import LOCAL, Row, is_source, located, rows_of
-from counterpoint.tasks._splits import Split, problem_id, split_of
+from counterpoint.tasks._splits import Split, drawn, problem_id, split_of
 from counterpoint.tasks._written import AnswerIn
 from counterpoint.tasks.base import Splits
 from counterpoint.tasks.mathematics.sets import SETS, MathSet, read_row
@@ -260,10 +259,7 @@ def _tasks(entries: Sequence[_Entry], split: Split, count: int | None, seed: int
     own = [entry for entry in entries if entry.split == split]
     if not own:
         raise TaskError(f"no problem falls into the {split} split; task.sets can name a set for it")
-    if count is not None and count < len(own):
-        chosen = random.Random(f"mathematics/{seed}/{split}").sample(range(len(own)), count)
-        own = [own[index] for index in sorted(chosen)]
-    return tuple(_task(entry, judge) for entry in own)
+    return tuple(_task(entry, judge) for entry in drawn(own, count, f"mathematics/{seed}/{split}"))
 
 
 def _task(entry: _Entry, judge: MathJudge) -> Task:

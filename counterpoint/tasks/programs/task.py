@@ -1,6 +1,5 @@
 """Programming problems from files or a hub, whose answers are programs that are run against hidden tests."""
 
-import random
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
@@ -15,7 +14,7 @@ from counterpoint.task import JudgeFunction, Problem, Task
 from counterpoint.tasks._fence import reader
 from counterpoint.tasks._refused import Refused, complaint, quoted
 from counterpoint.tasks._sources import Row, rows_of
-from counterpoint.tasks._splits import Split, problem_id, split_of
+from counterpoint.tasks._splits import Split, drawn, problem_id, split_of
 from counterpoint.tasks.base import Splits
 from counterpoint.tasks.programs.layouts import Layout, layout_of, read
 from counterpoint.tasks.programs.rows import Exercise
@@ -84,7 +83,7 @@ def programs(
     for split, tasks in found.items():
         if not tasks:
             raise TaskError(f"no problem of {path or dataset} falls into the {split} split")
-    drawn = {split: _drawn(tasks, limits[split], seed, split) for split, tasks in found.items()}
+    drawn = {split: drawn(tasks, limits[split], f"programs/{seed}/{split}") for split, tasks in found.items()}
     return Splits(train=drawn["train"], validation=drawn["validation"], test=drawn["test"])
 
 
@@ -149,14 +148,6 @@ def _without_repetitions(entries: Sequence[_Entry], refused: list[Refused]) -> l
                 refused.append(Refused(place=entry.place, reason=reason, kind="its statement is at another place too"))
             kept.setdefault(statement, entry)
     return list(kept.values())
-
-
-def _drawn(tasks: tuple[Task, ...], count: int | None, seed: int, split: Split) -> tuple[Task, ...]:
-    """At most `count` of the tasks, in their order."""
-    if count is None or count >= len(tasks):
-        return tasks
-    chosen = random.Random(f"programs/{seed}/{split}").sample(range(len(tasks)), count)
-    return tuple(tasks[index] for index in sorted(chosen))
 
 
 def _task(exercise: Exercise, reading: Reading, judge: JudgeFunction) -> Task:
