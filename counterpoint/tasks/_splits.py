@@ -2,8 +2,10 @@
 
 import hashlib
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final, Literal, TypeVar, get_args
+
+from counterpoint.errors import TaskError
 
 T = TypeVar("T")
 
@@ -35,6 +37,26 @@ def split_of(text: str) -> Split:
 def split_named(word: str) -> Split | None:
     """The split that a word in a column or the name of a file stands for, such as `dev`; None if it is none."""
     return _NAMES.get(word.strip().casefold())
+
+
+def named_splits(there: Sequence[str], splits: Mapping[Split, str], source: str) -> dict[str, Split]:
+    """The names that the splits of the data have -> the split that each is: as `splits` says, or by their names.
+
+    A single one is divided by the texts of its problems: then, and where there is none, the answer is empty. Raises
+    TaskError if one of several has the name of no split.
+    """
+    if splits:
+        return {name: split for split, name in splits.items()}
+    if len(there) < 2:
+        return {}
+    found = {name: split for name in there if (split := split_named(name)) is not None}
+    strange = next((name for name in there if name not in found), None)
+    if strange is not None:
+        raise TaskError(
+            f"{source} has the splits {', '.join(there)}: {strange!r} is the name of no split; say with"
+            ' task.splits = {train = "...", test = "..."} which are train, validation and test'
+        )
+    return found
 
 
 def normal(text: str) -> str:

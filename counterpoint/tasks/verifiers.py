@@ -100,7 +100,7 @@ def verifiers(
                 " (80 % train, 10 % validation, 10 % test); read more with task.tasks, or name test tasks with"
                 " task.test_args"
             )
-    notes = {**{name: facts[name] for name in ("verifiers", "environment") if name in facts}}
+    notes = {name: fact for name, fact in facts.items() if name != "code"}
     if refused:
         notes["rows_left_out"] = f"{len(refused)} of {len(rows)}"
     return Splits(
@@ -174,9 +174,7 @@ def _usable(rows: Sequence[Mapping[str, Any]]) -> tuple[list[Mapping[str, Any]],
         other = kept.setdefault(normal(row["text"]), row)
         if other is not row:
             reason = f"its prompt {quoted(row['text'])} is also that of {other['place']}"
-            refused.append(
-                Refused(place=row["place"], reason=reason, kind="its prompt is that of another task too")
-            )
+            refused.append(Refused(place=row["place"], reason=reason, kind="its prompt is that of another task too"))
     return [*kept.values()], refused
 
 

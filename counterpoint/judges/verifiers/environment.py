@@ -27,8 +27,8 @@ _PLAIN_HARNESS: Final = "bash"
 """The harness that verifiers gives to an environment without one of its own."""
 _LONGEST: Final = 300
 ALLOWED: Final = (
-    "allowed are environments whose tasks are one prompt of text and one reply: a `Taskset` without tools, an `Env` or a"
-    " harness of its own, whose rewards take `task` and `trace` alone"
+    "allowed are environments whose tasks are one prompt of text and one reply: a `Taskset` without tools, without an"
+    " `Env` or a harness of its own, whose rewards take `task` and `trace` alone"
 )
 
 

@@ -1,7 +1,7 @@
 """Reads the tasks of an environment, in a process of its own, and writes one JSON object per line for each.
 
-It reads one JSON object, `{"path", "env", "args", "most"}`. Its last line is `{"end": facts}`, or `{"unfit": reason}` if
-the environment cannot be used.
+It reads one JSON object, `{"path", "env", "args", "most"}`. Its last line is `{"end": facts}`, or `{"unfit": reason}`
+if the environment cannot be used.
 """
 
 import json
@@ -24,7 +24,7 @@ def main() -> None:
         environment = opened(asked["env"], asked["args"])
         for row in rows(environment, asked["most"]):
             out.write(json.dumps(row) + "\n")
-        last = {"end": {**versions(environment.name), "code": environment.code}}
+        last: dict[str, object] = {"end": {**versions(environment.name), "code": environment.code}}
     except CounterpointError as error:
         last = {"unfit": str(error)}
     out.write(json.dumps(last) + "\n")

