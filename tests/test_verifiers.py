@@ -240,7 +240,7 @@ def test_environments_that_take_more_than_one_reply_are_refused_in_one_line(plac
         "environment 'nothing' is no taskset of verifiers",
         "environment 'broken' cannot be imported: ZeroDivisionError: division by zero (broken.py, line 1)",
         "environment 'several' is played by an `Env` of its own, Turns",
-        "environment 'prepared' prepares or reads a runtime (`setup` or `finalize`), which is not supported; allowed are",
+        "environment 'prepared' prepares or reads a runtime (`setup` or `finalize`), which is not supported; allowed",
         "ran, task 1 cannot be used: its reward or metric 'file' takes 'runtime', which one reply does not have",
         "environment 'endless' makes tasks without end: say with task.tasks how many",
         "environment 'absent' is not installed: install the package that has the module 'absent'",

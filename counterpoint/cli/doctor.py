@@ -31,6 +31,7 @@ EXTRAS: Mapping[str, tuple[str, str]] = {
     "gguf": ("gguf", "GGUF files"),
     "gym": ("reasoning-gym", "the tasks of reasoning-gym"),
     "report": ("altair", "pictures, reports and the viewer"),
+    "verifiers": ("verifiers", "the environments of verifiers"),
 }
 """Extra -> the package that it installs, and its use."""
 CPU_INDEX = "https://download.pytorch.org/whl/cpu"
