@@ -104,7 +104,7 @@ def questions(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Origin:
-    """The place that the questions come from, but for files of validation and test."""
+    """The place that the questions come from, except for files of validation and test."""
 
     data: Any
     path: str

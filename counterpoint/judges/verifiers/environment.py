@@ -267,7 +267,7 @@ def _content(content: Any) -> str:
 
 
 def _trace(task: Any, reply: str) -> Any:
-    """What verifiers would have recorded of one reply to the prompt of the task."""
+    """The trace that verifiers would have recorded of one reply to the prompt of the task."""
     vf = import_module("verifiers.v1")
     data = task.data
     messages = [vf.UserMessage(content=data.prompt)] if isinstance(data.prompt, str) else [*data.prompt]
@@ -292,7 +292,7 @@ def _plain_name(name: str) -> str:
 
 
 def _digest(module: Any) -> str:
-    """Of the source files of the environment's package, or of its one file."""
+    """The digest of the source files of the environment's package, or of its one file."""
     place = Path(module.__file__ or "")
     files = sorted(place.parent.rglob("*.py")) if place.name == "__init__.py" else [place]
     digest = hashlib.sha256()
