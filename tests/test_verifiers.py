@@ -223,13 +223,13 @@ def test_environments_that_take_more_than_one_reply_are_refused_in_one_line(plac
     said = said_by(
         """
         from counterpoint.errors import CounterpointError
-        from counterpoint.tasks.verifiers import verifiers
+        from counterpoint.judges.verifiers.environment import opened, rows
 
-        more = {"sums": {"args": {"biggest": 3}}}
+        more = {"sums": {"biggest": 3}}
         names = ("older", "nothing", "broken", "several", "prepared", "ran", "endless", "absent", "openenv", "sums")
         for env in names:
             try:
-                print(verifiers(env=env, **more.get(env, {})))
+                print(*(row.get("refused") for row in rows(opened(env, more.get(env, {})), None)))
             except CounterpointError as error:
                 print(error)
         """,
@@ -241,7 +241,7 @@ def test_environments_that_take_more_than_one_reply_are_refused_in_one_line(plac
         "environment 'broken' cannot be imported: ZeroDivisionError: division by zero (broken.py, line 1)",
         "environment 'several' is played by an `Env` of its own, Turns",
         "environment 'prepared' prepares or reads a runtime (`setup` or `finalize`), which is not supported; allowed",
-        "ran, task 1 cannot be used: its reward or metric 'file' takes 'runtime', which one reply does not have",
+        "its reward or metric 'file' takes 'runtime', which one reply does not have",
         "environment 'endless' makes tasks without end: say with task.tasks how many",
         "environment 'absent' is not installed: install the package that has the module 'absent'",
         "environment 'openenv' is played by an `Env` of its own, OpenEnvEnv",
@@ -260,7 +260,8 @@ def test_an_environment_from_pip_trains_is_resumed_and_is_shown(place):
         sizes = ["rollout.tasks_per_step=2", "rollout.group_size=2", "rollout.max_tokens=8", "run.threads=1"]
         limits = ["rollout.max_prompt_tokens=4000", "evaluation.every=9", "run.save_every=1", "run.proof_calls=1"]
         task = (
-            'task={name="verifiers", env="marble-v1", tasks=40, invalid="skip", train=8, validation=2, test=2, workers=1}'
+            'task={name="verifiers", env="marble-v1", tasks=40, invalid="skip",'
+            " train=8, validation=2, test=2, workers=1}"
         )
         cp.train("voting_arithmetic", task, *sizes, *limits, "run.steps=2", out="run", progress=False)
         cp.resume("run", "run.steps=3", progress=False)

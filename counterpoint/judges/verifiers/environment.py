@@ -68,8 +68,9 @@ def opened(name: str, args: Mapping[str, Any]) -> Environment:
                 " supported: verifiers 0.4 has no such interface either; it has to export a `Taskset`"
             ) from error
         raise ConfigError(f"environment {name!r} is no taskset of verifiers: {_told(error)}") from error
+    _check_players(loaders, name)
     taskset = kind(_config(loaders, name, args))
-    _check(loaders, name, taskset)
+    _check(name, taskset)
     return Environment(name=name, taskset=taskset, code=_digest(module))
 
 
@@ -178,16 +179,24 @@ def _config(loaders: Any, name: str, args: Mapping[str, Any]) -> Any:
         raise ConfigError(f"task.args of environment {name!r}: {' '.join(str(error).split())[:_LONGEST]}") from error
 
 
-def _check(loaders: Any, name: str, taskset: Any) -> None:
+def _check_players(loaders: Any, name: str) -> None:
+    """Raises ConfigError if others than one agent without a program of its own play the environment."""
+    env = loaders.environment_class(name)
+    several = f"is played by an `Env` of its own, {env.__name__}, in several turns or by several agents"
+    _refuse(
+        name,
+        {
+            several: env is not loaders.SingleAgentEnv,
+            "has a harness of its own": loaders.default_harness_id(name) != _PLAIN_HARNESS,
+        },
+    )
+
+
+def _check(name: str, taskset: Any) -> None:
     """Raises ConfigError unless one reply of text is all that a task of the environment takes."""
     base = import_module("verifiers.v1.task").Task
     kind, config = type(taskset).task_type(), taskset.config
-    env = loaders.environment_class(name)
     reasons = {
-        f"is played by an `Env` of its own, {env.__name__}, in several turns or by several agents": (
-            env is not loaders.SingleAgentEnv
-        ),
-        "has a harness of its own": loaders.default_harness_id(name) != _PLAIN_HARNESS,
         "gives tools to the model": bool(type(taskset).toolsets(config) or kind.toolsets(config.task)),
         "needs a container": kind.NEEDS_CONTAINER,
         "prepares or reads a runtime (`setup` or `finalize`)": (
@@ -195,6 +204,11 @@ def _check(loaders: Any, name: str, taskset: Any) -> None:
         ),
         "asks a model to judge (`judges` of its task configuration)": bool(config.task.judges),
     }
+    _refuse(name, reasons)
+
+
+def _refuse(name: str, reasons: Mapping[str, bool]) -> None:
+    """Raises ConfigError with the first reason that holds, if any does."""
     reason = next((text for text, holds in reasons.items() if holds), None)
     if reason is not None:
         raise ConfigError(f"environment {name!r} {reason}, which is not supported; {ALLOWED}")
