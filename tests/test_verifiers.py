@@ -252,10 +252,9 @@ def test_environments_that_take_more_than_one_reply_are_refused_in_one_line(plac
 
 @pytest.mark.slow
 def test_an_environment_from_pip_trains_is_resumed_and_is_shown(place):
-    said = said_by(
+    said_by(
         """
         import counterpoint as cp
-        from counterpoint.cli.main import main
 
         sizes = ["rollout.tasks_per_step=2", "rollout.group_size=2", "rollout.max_tokens=8", "run.threads=1"]
         limits = ["rollout.max_prompt_tokens=4000", "evaluation.every=9", "run.save_every=1", "run.proof_calls=1"]
@@ -263,15 +262,15 @@ def test_an_environment_from_pip_trains_is_resumed_and_is_shown(place):
             'task={name="verifiers", env="marble-v1", tasks=40, invalid="skip",'
             " train=8, validation=2, test=2, workers=1}"
         )
-        cp.train("voting_arithmetic", task, *sizes, *limits, "run.steps=2", out="run", progress=False)
+        cp.train("voting_arithmetic", 'workflow="single"', task, *sizes, *limits, "run.steps=2", out="run", progress=False)
         cp.resume("run", "run.steps=3", progress=False)
-        main(["show", "run"])
         """,
         place,
     )
     rows = [json.loads(line) for line in (place / "run" / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
     assert {row["step"] for row in rows if "episode/part/closeness" in row} >= {1, 2, 3}
-    assert any("[answered_legally 0, closeness 0, scored 0]" in line for line in said)
+    shown = with_others("-m", "counterpoint", "show", "run", "--step", "3", folder=place)
+    assert "[answered_legally 0, closeness 0, scored 0]" in shown.stdout, shown.stderr
     record = (place / "run" / "run.json").read_text(encoding="utf-8")
     assert "marble_v1 0.1.0" in record
     assert '"0.4.0"' in record
