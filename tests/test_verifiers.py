@@ -262,7 +262,8 @@ def test_an_environment_from_pip_trains_is_resumed_and_is_shown(place):
             'task={name="verifiers", env="marble-v1", tasks=40, invalid="skip",'
             " train=8, validation=2, test=2, workers=1}"
         )
-        cp.train("voting_arithmetic", 'workflow="single"', task, *sizes, *limits, "run.steps=2", out="run", progress=False)
+        cp.train("voting_arithmetic", 'workflow="single"', task, *sizes, *limits, "run.steps=2",
+                 out="run", progress=False)
         cp.resume("run", "run.steps=3", progress=False)
         """,
         place,
