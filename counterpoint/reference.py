@@ -136,7 +136,7 @@ def _member(key: str, name: str, member: Any) -> Member:
     if not inspect.isclass(function) and not inspect.isroutine(function):
         text = getattr(member, "meaning", text)  # a member that is used as it is has no options
     else:
-        given = {"judge"} if key == "task" else set()  # by the package, not by the recipe
+        given = {"judge", "data"} if key == "task" else set()  # by the package, not by the recipe
         skip = {"problem", *member.parameters} if isinstance(member, Workflow) else given
         options = [
             _option(option, annotation, default)

@@ -267,7 +267,7 @@ def test_a_recipe_names_its_tasks_and_their_options():
         (Spec(name="arithmetic", operands=9), r"task\.arithmetic\.operands = 9: .*less than or equal to 8"),
         (Spec(name="arithmetic", operands="3"), r"task\.arithmetic\.operands = '3': .*valid integer"),
         (Spec(name="arithmetic", operators="*"), r"task\.arithmetic\.operators = '\*'"),
-        (Spec(name="questions"), r"task\.questions\.path is required"),
+        (Spec(name="questions"), r"either task\.path \(a \.jsonl.*\) or task\.dataset says where"),
     ],
 )
 def test_a_wrong_task_option_is_named(spec, message):

@@ -35,6 +35,7 @@ EXTRAS: Mapping[str, tuple[str, str]] = {
     "tensorboard": ("tensorboardX", "the tracker tensorboard"),
     "trackio": ("trackio", "the tracker trackio"),
     "wandb": ("wandb", "the tracker wandb"),
+    "verifiers": ("verifiers", "the environments of verifiers"),
 }
 """Extra -> the package that it installs, and its use."""
 CPU_INDEX = "https://download.pytorch.org/whl/cpu"

@@ -74,7 +74,9 @@ def _verdict(episode: Episode) -> str:
         return f"FAILED ({ERROR_KINDS.get(episode.error_kind or '', episode.error_kind)}): {episode.error}"
     if episode.score.reward is None:
         return f"NOT JUDGED: {episode.score.reason}"
-    return f"reward {episode.score.reward:g}" + (f" ({episode.score.reason})" if episode.score.reason else "")
+    parts = ", ".join(f"{name} {part:g}" for name, part in episode.score.parts.items())
+    told = f"reward {episode.score.reward:g}" + (f" [{parts}]" if parts else "")
+    return told + (f" ({episode.score.reason})" if episode.score.reason else "")
 
 
 def _print_call(console: Console, call: Call, credit: str) -> None:

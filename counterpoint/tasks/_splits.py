@@ -1,7 +1,13 @@
 """Splits that are disjoint by construction: the split of a problem is a function of its text alone."""
 
 import hashlib
-from typing import Final, Literal, get_args
+import random
+from collections.abc import Mapping, Sequence
+from typing import Final, Literal, TypeVar, get_args
+
+from counterpoint.errors import TaskError
+
+T = TypeVar("T")
 
 Split = Literal["train", "validation", "test"]
 SPLITS: Final[tuple[Split, ...]] = get_args(Split)
@@ -33,9 +39,37 @@ def split_named(word: str) -> Split | None:
     return _NAMES.get(word.strip().casefold())
 
 
+def named_splits(there: Sequence[str], splits: Mapping[Split, str], source: str) -> dict[str, Split]:
+    """The names that the splits of the data have -> the split that each is: as `splits` says, or by their names.
+
+    A single one is divided by the texts of its problems: then, and where there is none, the answer is empty. Raises
+    TaskError if one of several has the name of no split.
+    """
+    if splits:
+        return {name: split for split, name in splits.items()}
+    if len(there) < 2:
+        return {}
+    found = {name: split for name in there if (split := split_named(name)) is not None}
+    strange = next((name for name in there if name not in found), None)
+    if strange is not None:
+        raise TaskError(
+            f"{source} has the splits {', '.join(there)}: {strange!r} is the name of no split; say with"
+            ' task.splits = {train = "...", test = "..."} which are train, validation and test'
+        )
+    return found
+
+
 def normal(text: str) -> str:
     """The text of a problem up to case and white space: where it is the same, the problem is the same."""
     return " ".join(text.split()).casefold()
+
+
+def drawn(items: Sequence[T], count: int | None, stream: str) -> tuple[T, ...]:
+    """At most `count` of the items, in their order, chosen by the random `stream` of that name."""
+    if count is None or count >= len(items):
+        return tuple(items)
+    chosen = random.Random(stream).sample(range(len(items)), count)
+    return tuple(items[index] for index in sorted(chosen))
 
 
 def _digest(text: str) -> str:

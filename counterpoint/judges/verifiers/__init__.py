@@ -1,0 +1,1 @@
+"""Replies scored by the rewards of an environment of the package verifiers."""
