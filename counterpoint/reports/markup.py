@@ -1,24 +1,36 @@
 """Pages as HTML: templates of Jinja with everything escaped, and the few filters that they share."""
 
 from functools import cache
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from counterpoint.reports.drawing import packed
+from counterpoint.reports.extent import extent
+from counterpoint.reports.figure import Figure
 
 FOLDER = Path(__file__).parent / "templates"
+MOST_ROWS = 40
+"""The rows of a figure's table that are in the page as text; more are made from its data when they are asked for."""
+_ESCAPES = {ord(one): f"\\u{ord(one):04x}" for one in "<>&\u2028\u2029"}
 
 
 @cache
 def environment() -> Environment:
     """The templates in `templates/`: every value is escaped, and a name that is not given is an error."""
-    return Environment(
+    made = Environment(
         loader=FileSystemLoader(FOLDER, encoding="utf-8"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    made.filters.update(packed=_packed, place=_place, short=short, json=json_text)
+    made.globals["most_rows"] = MOST_ROWS
+    return made
 
 
 def render(template: str, **given: Any) -> str:
@@ -29,3 +41,27 @@ def render(template: str, **given: Any) -> str:
 def asset(name: str) -> str:
     """The text of a style sheet or a script of the templates' folder."""
     return (FOLDER / name).read_text(encoding="utf-8")
+
+
+def json_text(text: str) -> Markup:
+    """JSON as the text of a `<script>`: nothing in it can end the element."""
+    return Markup(text.translate(_ESCAPES))
+
+
+def short(value: Any) -> str:
+    """A value of a table, as text: a number with four significant digits, and nothing for no number."""
+    if value is None or (isinstance(value, float) and not isfinite(value)):
+        return ""
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    return str(value)
+
+
+def _packed(figure: Figure) -> Markup:
+    return json_text(packed(figure))
+
+
+def _place(figure: Figure) -> Markup:
+    """An empty picture of about the figure's size: what follows does not jump when it is drawn."""
+    width, height = extent(figure)
+    return Markup('<svg width="{0}" height="{1}" viewBox="0 0 {0} {1}" aria-hidden="true"></svg>').format(width, height)

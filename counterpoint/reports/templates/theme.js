@@ -1,0 +1,46 @@
+// The theme of the page: that of the system until a person chooses, then the one that was chosen.
+(() => {
+  "use strict";
+  const root = document.documentElement;
+  const dark = window.matchMedia("(prefers-color-scheme: dark)");
+  let chosen = null;
+  try {
+    chosen = window.localStorage.getItem("counterpoint-theme");
+  } catch {
+    // Storage may be forbidden; the choice then lasts as long as the page.
+  }
+  if (chosen !== "light" && chosen !== "dark") chosen = null;
+
+  const now = () => chosen ?? (dark.matches ? "dark" : "light");
+
+  function apply() {
+    if (chosen) root.dataset.theme = chosen;
+    const button = document.getElementById("theme");
+    if (button) {
+      button.textContent = now() === "dark" ? "Light" : "Dark";
+      button.setAttribute("aria-label", `${button.textContent} colours`);
+    }
+    document.dispatchEvent(new CustomEvent("counterpoint:theme", { detail: now() }));
+  }
+
+  function toggle() {
+    chosen = now() === "dark" ? "light" : "dark";
+    try {
+      window.localStorage.setItem("counterpoint-theme", chosen);
+    } catch {
+      // As above.
+    }
+    apply();
+  }
+
+  window.counterpoint = { ...window.counterpoint, theme: now };
+  apply();
+  dark.addEventListener("change", apply);
+  document.addEventListener("DOMContentLoaded", () => {
+    const button = document.getElementById("theme");
+    if (!button) return;
+    button.hidden = false;
+    button.addEventListener("click", toggle);
+    apply();
+  });
+})();
