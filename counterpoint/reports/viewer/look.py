@@ -52,9 +52,9 @@ def log_of(path: Path) -> Path:
     return path.parent / LOGS / f"{path.name}.log"
 
 
-def version_of(marks: Iterable[Mark]) -> str:
-    """A short text that is another one whenever a mark is another one."""
-    return blake2b(repr(tuple(marks)).encode(), digest_size=9).hexdigest()
+def version_of(values: Iterable[object]) -> str:
+    """A short text that is another one whenever one of these marks and texts is another one."""
+    return blake2b(repr(tuple(values)).encode("utf-8", "replace"), digest_size=9).hexdigest()
 
 
 def versions(look: Look) -> dict[str, str]:
