@@ -47,10 +47,10 @@ class Pages:
         places = self.site.places
         rows = self.site.rows()
         studies = [(place, self._tally(place, rows)) for place in places.studies.values()]
-        return self._page(
+        return self.page(
             "view/runs.html",
             subject="/",
-            sections=self._sections(self._parts_of_runs(query, rows), self.site.versions("/")),
+            sections=self.sections(self._parts_of_runs(query, rows), self.site.versions("/")),
             name=self.site.root.name,
             studies=studies,
             asked=asked_of(query),
@@ -61,7 +61,7 @@ class Pages:
 
     def part_of_runs(self, part: str, query: Query) -> str:
         """A part of the table of all runs."""
-        return self._one(self._parts_of_runs(query, self.site.rows()), self.site.versions("/"), part)
+        return self.one_section(self._parts_of_runs(query, self.site.rows()), self.site.versions("/"), part)
 
     def _parts_of_runs(self, query: Query, rows: list[Row]) -> dict[str, Make]:
         asked = asked_of(query)
@@ -95,10 +95,10 @@ class Pages:
         """A run, with everything that is known about it."""
         place = self.place(id)
         versions = self.site.versions(f"/run/{id}")
-        return self._page(
+        return self.page(
             "view/run.html",
             subject=f"/run/{id}",
-            sections=self._sections(self._parts_of_run(place, versions), versions),
+            sections=self.sections(self._parts_of_run(place, versions), versions),
             place=place,
             study=self.site.places.studies.get(place.study),
         )
@@ -106,7 +106,7 @@ class Pages:
     def part_of_run(self, id: str, part: str) -> str:
         """A part of the page of a run."""
         versions = self.site.versions(f"/run/{id}")
-        return self._one(self._parts_of_run(self.place(id), versions), versions, part)
+        return self.one_section(self._parts_of_run(self.place(id), versions), versions, part)
 
     def _parts_of_run(self, place: Place, versions: Mapping[str, str]) -> dict[str, Make]:
         makers: dict[str, Make] = {
@@ -128,14 +128,14 @@ class Pages:
 
     def _head(self, place: Place) -> str:
         row = self.site.row(place, look_at(place.path))
-        return render("view/_head.html", row=row, **self._given())
+        return self.render("view/_head.html", row=row)
 
     def _warnings(self, place: Place) -> str:
         run = self.site.runs.read(place.path)
         with run.lock:
             seen = self.seen(place)
             raised = parts.warnings(run.metric_rows())
-        return render("view/_warnings.html", raised=raised, told=parts.told(seen.findings), **self._given())
+        return self.render("view/_warnings.html", raised=raised, told=parts.told(seen.findings))
 
     def _curves(self, place: Place) -> str:
         seen = self.seen(place)
@@ -144,21 +144,21 @@ class Pages:
 
     def _roles(self, place: Place) -> str:
         heads, rows = parts.roles(self.site.runs.read(place.path))
-        return render("view/_roles.html", heads=heads, rows=rows, **self._given())
+        return self.render("view/_roles.html", heads=heads, rows=rows)
 
     def _recorded(self, place: Place) -> str:
         recorded = parts.recorded(self.site.runs.read(place.path))
-        return render("view/_recorded.html", place=place, recorded=recorded, some=parts.some, **self._given())
+        return self.render("view/_recorded.html", place=place, recorded=recorded, some=parts.some)
 
     def _profile(self, place: Place) -> str:
         rows = parts.profile(self.site.runs.read(place.path).profile_rows())
-        return render("view/_profile.html", rows=rows, **self._given())
+        return self.render("view/_profile.html", rows=rows)
 
     def _log(self, place: Place) -> str:
-        return render("view/_log.html", lines=parts.log_tail(self.site.root, place.path), **self._given())
+        return self.render("view/_log.html", lines=parts.log_tail(self.site.root, place.path))
 
     def _recipe(self, place: Place) -> str:
-        return render("view/_recipe.html", **parts.recipe(self.site.runs.read(place.path)), **self._given())
+        return self.render("view/_recipe.html", **parts.recipe(self.site.runs.read(place.path)))
 
     def seen(self, place: Place) -> Seen:
         """The numbers of a run, as they are now. Raises RunError if it cannot be read."""
@@ -171,10 +171,10 @@ class Pages:
         """A study: its cells with their states, and what they have found so far."""
         place = self._study_place(id)
         versions = self.site.versions(f"/study/{id}")
-        return self._page(
+        return self.page(
             "view/study.html",
             subject=f"/study/{id}",
-            sections=self._sections(self._parts_of_study(place, versions), versions),
+            sections=self.sections(self._parts_of_study(place, versions), versions),
             place=place,
             study=read_cells(place.path),
         )
@@ -182,7 +182,7 @@ class Pages:
     def part_of_study(self, id: str, part: str) -> str:
         """A part of the page of a study."""
         versions = self.site.versions(f"/study/{id}")
-        return self._one(self._parts_of_study(self._study_place(id), versions), versions, part)
+        return self.one_section(self._parts_of_study(self._study_place(id), versions), versions, part)
 
     def _parts_of_study(self, place: Place, versions: Mapping[str, str]) -> dict[str, Make]:
         key = (type(self.links), place.id, "map")
@@ -200,7 +200,7 @@ class Pages:
             for cell in study.cells
             for run in [known.get(place.path / cell.name)]
         ]
-        return render("view/_cells.html", rows=rows, total=total(found), axes=list(study.axes), **self._given())
+        return self.render("view/_cells.html", rows=rows, total=total(found), axes=list(study.axes))
 
     def _map(self, place: Place) -> str:
         gathered = gather([place.path])
@@ -224,7 +224,12 @@ class Pages:
             raise MissingError("There is no such study, or not any more.")
         return found
 
-    def _page(self, template: str, **given: Any) -> str:
+    def page(self, template: str, **given: Any) -> str:
+        """A whole page."""
+        return render(template, **given, **self._given())
+
+    def render(self, template: str, **given: Any) -> str:
+        """The content of a part."""
         return render(template, **given, **self._given())
 
     def _given(self) -> dict[str, Any]:
@@ -239,10 +244,12 @@ class Pages:
             "train": TRAIN,
         }
 
-    def _sections(self, makers: Mapping[str, Make], versions: Mapping[str, str]) -> dict[str, Markup]:
+    def sections(self, makers: Mapping[str, Make], versions: Mapping[str, str]) -> dict[str, Markup]:
+        """Every part of a page with its version."""
         return {name: Markup(self._section(name, make, versions)) for name, make in makers.items()}
 
-    def _one(self, makers: Mapping[str, Make], versions: Mapping[str, str], part: str) -> str:
+    def one_section(self, makers: Mapping[str, Make], versions: Mapping[str, str], part: str) -> str:
+        """One part by itself. Raises MissingError."""
         if part not in makers:
             raise MissingError(f"There is no such part; there are: {', '.join(makers)}.")
         return self._section(part, makers[part], versions)
