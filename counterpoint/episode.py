@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 SCHEMA_VERSION = 5
 _READABLE = (2, 3, 4, SCHEMA_VERSION)
 """The versions of the schema that `read_episodes` reads."""
+_ROW_GROUP_BYTES = 8 * 2**20
+"""The size of a row group of an episodes file before it is compressed."""
 TRAIN = "train"
 """The split of the episodes of a training step."""
 
@@ -259,7 +261,10 @@ def write_episodes(path: Path, step: int, groups: Iterable[Group], split: str = 
         for episode in episodes
     ]
     partial = path.with_name(f".{path.name}.partial")
-    pl.DataFrame(rows, schema=_schema(SCHEMA_VERSION)).write_parquet(partial, compression="zstd")
+    frame = pl.DataFrame(rows, schema=_schema(SCHEMA_VERSION))
+    # Of a large file, a reader of one episode then decodes the row group that holds it, and not the whole file.
+    fitting = frame.height * _ROW_GROUP_BYTES // max(frame.estimated_size(), 1)
+    frame.write_parquet(partial, compression="zstd", row_group_size=max(fitting, 1))
     partial.replace(path)
 
 
@@ -271,14 +276,22 @@ def read_episodes(path: Path) -> list[Group]:
         frame = pl.read_parquet(path)
     except (OSError, pl.exceptions.PolarsError) as error:
         raise RunError(f"{path} cannot be read as episodes: {error}") from error
-    if not any(frame.schema == _schema(version) and frame["schema"].eq(version).all() for version in _READABLE):
-        raise RunError(f"{path} does not hold episodes of schema {', '.join(map(str, _READABLE))}")
+    if not is_readable(frame.schema) or not frame["schema"].is_in(_READABLE).all():
+        raise RunError(not_episodes(path))
     groups: dict[str, tuple[list[Episode], list[Episode]]] = {}
     for row in frame.iter_rows(named=True):
-        groups.setdefault(row["task"], ([], []))[row["solo"]].append(
-            _episode({**_EPISODE_SINCE_4, **_EPISODE_SINCE_5, **row})
-        )
+        groups.setdefault(row["task"], ([], []))[row["solo"]].append(episode_of_row(row))
     return [Group(task=task, episodes=tuple(played), solos=tuple(solos)) for task, (played, solos) in groups.items()]
+
+
+def is_readable(schema: Mapping[str, Any]) -> bool:
+    """True if a file with these columns holds episodes that can be read."""
+    return any(schema == _schema(version) for version in _READABLE)
+
+
+def not_episodes(path: Path) -> str:
+    """The message that a file does not hold episodes."""
+    return f"{path} does not hold episodes of schema {', '.join(map(str, _READABLE))}"
 
 
 def claim_to_json(claim: Claim | None) -> str | None:
@@ -344,7 +357,9 @@ def _call_row(call: Call) -> dict[str, Any]:
     }
 
 
-def _episode(row: Mapping[str, Any]) -> Episode:
+def episode_of_row(row: Mapping[str, Any]) -> Episode:
+    """The episode of a row of an episodes file of any schema that can be read."""
+    row = {**_EPISODE_SINCE_4, **_EPISODE_SINCE_5, **row}
     return Episode(
         task=row["task"],
         rollout=row["rollout"],

@@ -73,6 +73,10 @@ class Record:
         self._training_file(step)
         return read_samples(self._file("samples", step), step)
 
+    def episodes_file(self, step: int, split: str | None = None) -> Path:
+        """The file of the episodes of a training step, or of an evaluation. Raises RunError if none are recorded."""
+        return self._training_file(step) if split is None else self._evaluation_file(step, split)
+
     def truncate(self, step: int) -> None:
         """Files of later steps, and those that a kill left half written, are deleted."""
         for folder in FOLDERS:

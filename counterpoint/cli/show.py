@@ -9,11 +9,11 @@ from counterpoint.analysis.summary import BEHAVIOUR, peak_of_accuracy
 from counterpoint.cli.out import Terminal
 from counterpoint.cli.tables import role_lines, team_line
 from counterpoint.cli.transcript import SampleOf, print_brief, print_episode
-from counterpoint.episode import Answer, Call, CallKey, Episode, Group, Unreadable, read_episodes
+from counterpoint.episode import CallKey, Episode, Group, read_episodes
 from counterpoint.errors import ConfigError, RunError, unknown
+from counterpoint.reports.episodes.line import OUTCOMES, is_selected, line_of
 from counterpoint.run import Run
 
-OUTCOMES = ("any", "right", "partial", "wrong", "failed", "not-judged", "split", "unreadable", "truncated")
 _MOST, _MOST_BRIEF = 2, 20
 """The numbers of episodes that are shown, in full and briefly, if none is asked for."""
 _STEPS = ("base", "peak", "last")
@@ -63,7 +63,11 @@ def show_episodes(target: Path, asked: Asked) -> None:
     if not any(episode.task.startswith(asked.task) for episode in found.episodes):
         first = ", ".join(_tasks(found.episodes)[:3])
         raise ConfigError(f"{found.title}: no task begins with --task {asked.task!r}; the first tasks are: {first}")
-    matching = [episode for episode in found.episodes if _matches(episode, asked)]
+    matching = [
+        episode
+        for episode in found.episodes
+        if is_selected(line_of(episode), role=asked.role, outcome=asked.outcome, task=asked.task)
+    ]
     shown = matching[: asked.limit or (_MOST_BRIEF if asked.brief else _MOST)]
     console = Terminal()
     count = "1 episode matches" if len(matching) == 1 else f"{len(matching)} episodes match"
@@ -174,32 +178,3 @@ def _samples(run: Run, step: int) -> SampleOf:
         for row in run.samples(step).iter_rows(named=True)
         if not row["solo"]
     }
-
-
-def _matches(episode: Episode, asked: Asked) -> bool:
-    calls = [call for call in episode.calls if asked.role in (None, call.key.role)]
-    is_called = asked.role is None or bool(calls)
-    return is_called and episode.task.startswith(asked.task) and _is(episode, calls, asked.outcome)
-
-
-def _is(episode: Episode, calls: Sequence[Call], outcome: str) -> bool:
-    """True if the episode has this outcome; `calls` are those that are looked at."""
-    match outcome:
-        case "right":
-            return episode.success == 1.0
-        case "partial":
-            return episode.success is not None and 0.0 < episode.success < 1.0
-        case "wrong":
-            return episode.success == 0.0 and episode.error is None
-        case "failed":
-            return episode.error is not None
-        case "not-judged":
-            return episode.error is None and episode.score.reward is None
-        case "split":
-            return len({call.score for call in calls if isinstance(call.claim, Answer)}) > 1
-        case "unreadable":
-            return any(isinstance(call.claim, Unreadable) for call in calls)
-        case "truncated":
-            return any(call.finish == "length" for call in calls)
-        case _:
-            return True

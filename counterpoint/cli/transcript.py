@@ -10,13 +10,8 @@ from rich.table import Table
 from rich.text import Text
 
 from counterpoint.episode import Answer, Call, CallKey, Choice, Claim, Episode, Proposal, Unreadable, Verdict
+from counterpoint.reports.episodes.words import ERROR_KINDS
 
-_KINDS = {
-    "overflow": "workflow: a prompt is too long",
-    "calls": "workflow: too many calls",
-    "timeout": "workflow: out of time",
-}
-"""Error kind -> its label, where the name alone does not tell what failed."""
 _LONGEST_BRIEF = 40
 """Characters of an answer in a line that sums up an episode."""
 SampleOf = Mapping[tuple[str, int, CallKey], Mapping[str, Any]]
@@ -76,7 +71,7 @@ def _brief(text: str, longest: int = _LONGEST_BRIEF) -> str:
 
 def _verdict(episode: Episode) -> str:
     if episode.error is not None:
-        return f"FAILED ({_KINDS.get(episode.error_kind or '', episode.error_kind)}): {episode.error}"
+        return f"FAILED ({ERROR_KINDS.get(episode.error_kind or '', episode.error_kind)}): {episode.error}"
     if episode.score.reward is None:
         return f"NOT JUDGED: {episode.score.reason}"
     return f"reward {episode.score.reward:g}" + (f" ({episode.score.reason})" if episode.score.reason else "")
