@@ -294,6 +294,26 @@ def not_episodes(path: Path) -> str:
     return f"{path} does not hold episodes of schema {', '.join(map(str, _READABLE))}"
 
 
+def read_claim_kinds(path: Path) -> dict[str, frozenset[str]]:
+    """Role -> the kinds of claims of its calls, from those columns alone. Raises RunError if `path` holds no episodes.
+
+    Calls of a role that solved a task alone do not count.
+    """
+    import polars as pl
+
+    try:
+        frame = pl.read_parquet(path, columns=["solo", "calls"])
+        calls = frame.filter(~pl.col("solo"))["calls"].explode().drop_nulls()
+        kinds = pl.DataFrame({"role": calls.struct.field("role"), "claim": calls.struct.field("claim")})
+        found = kinds.select("role", kind=pl.col("claim").str.json_path_match("$.kind")).unique()
+    except (OSError, pl.exceptions.PolarsError) as error:
+        raise RunError(f"{path} cannot be read as episodes: {error}") from error
+    told: dict[str, set[str]] = {}
+    for role, kind in found.sort("role", "kind").iter_rows():
+        told.setdefault(role, set()).update(() if kind is None else (kind,))
+    return {role: frozenset(own) for role, own in told.items()}
+
+
 def claim_to_json(claim: Claim | None) -> str | None:
     """A claim as one line of JSON."""
     if claim is None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from counterpoint.analysis.frames import read_calls, read_samples, write_samples
 from counterpoint.clock import timed
-from counterpoint.episode import Group, read_episodes, without_logprobs, write_episodes
+from counterpoint.episode import Group, read_claim_kinds, read_episodes, without_logprobs, write_episodes
 from counterpoint.errors import RunError
 
 if TYPE_CHECKING:
@@ -55,6 +55,10 @@ class Record:
     def episodes(self, step: int) -> list[Group]:
         """The episodes of a training step, by task. Raises RunError if none are recorded."""
         return read_episodes(self._training_file(step))
+
+    def claim_kinds(self, step: int) -> dict[str, frozenset[str]]:
+        """Role -> the kinds of claims of its calls in a training step. Raises RunError if no episodes are recorded."""
+        return read_claim_kinds(self._training_file(step))
 
     def evaluation_episodes(self, step: int, split: str) -> list[Group]:
         """The episodes of an evaluation, by task. Raises RunError if none are recorded."""

@@ -271,6 +271,11 @@ class Run:
         """The episodes of a training step, by task. Raises RunError if the run has none of that step."""
         return self._record.episodes(step)
 
+    def claim_kinds(self, step: int) -> dict[str, frozenset[str]]:
+        """Role -> the kinds of claims that it made in a training step, such as answer, unreadable; none for a role
+        that claimed nothing. Raises RunError if the run has no episodes of that step."""
+        return self._record.claim_kinds(step)
+
     def evaluation_episodes(self, step: int, split: str = "test") -> list[Group]:
         """The episodes of the evaluation of a split after a step (0 is the base), by task, without log-probabilities.
 

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from typing import Literal, NamedTuple, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
-from counterpoint.analysis.intervals import CONFIDENCE, Interval, difference, interval
+from counterpoint.analysis.intervals import CONFIDENCE, Z, Interval, difference, interval
 from counterpoint.analysis.milestones import LAST, MilestoneRows, Row, milestones_of, outcomes_of
 from counterpoint.errors import counted
 
@@ -120,10 +121,10 @@ def onset(found: MilestoneRows, *, draws: int = DRAWS, seed: int = 0) -> Onset |
     if not tasks:
         return Onset(steps[begun], steps[0], steps[-1], 1.0)
     values = np.array([[one[task] for task in tasks] for one in outcomes])
-    source = np.random.default_rng(seed)
-    drawn = [values[:, source.integers(len(tasks), size=len(tasks))] for _ in range(draws)]
-    places = [_first_of_all_below(one[1:].mean(axis=1).tolist(), interval(one[0].tolist()).low) for one in drawn]
-    kept = sorted(place for place in places if place is not None)
+    drawn = np.random.default_rng(seed).integers(len(tasks), size=(draws, len(tasks)))
+    level = _lows(values[0][drawn])
+    places = _firsts_of_all_below(np.array([row[drawn].mean(axis=1) < level for row in values[1:]]))
+    kept = np.sort(places[places < len(steps)]).tolist()
     if not kept:
         return Onset(steps[begun], steps[0], steps[-1], 1.0)
     tail = (1.0 - CONFIDENCE) / 2
@@ -300,3 +301,20 @@ def _first_of_all_below(accuracy: Sequence[float], level: float) -> int | None:
     while place and accuracy[place - 1] < level:
         place -= 1
     return place if place < len(accuracy) else None
+
+
+def _lows(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The lower end of `interval` for every row of an array [draws, tasks]."""
+    count, mean = values.shape[1], values.mean(axis=1)
+    added = count + Z**2
+    centre = (values.sum(axis=1) + Z**2 / 2) / added
+    spread = (np.square(values).sum(axis=1) + Z**2 / 2) / added - centre**2
+    tasks = count * centre * (1.0 - centre) / spread
+    shrunk = (mean + Z**2 / (2 * tasks)) / (1 + Z**2 / tasks)
+    reach = Z / (1 + Z**2 / tasks) * np.sqrt(mean * (1.0 - mean) / tasks + Z**2 / (4 * tasks**2))
+    return np.asarray(np.maximum(0.0, np.minimum(mean, shrunk - reach)))
+
+
+def _firsts_of_all_below(is_below: NDArray[np.bool_]) -> NDArray[np.intp]:
+    """For every column of an array [evaluations, draws] the first row from which all are true; their number if none."""
+    return np.asarray(len(is_below) - np.cumprod(is_below[::-1], axis=0).sum(axis=0))

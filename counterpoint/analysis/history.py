@@ -1,18 +1,22 @@
 """The recorded numbers of a run as series over its steps."""
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import fmean
-from typing import Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from counterpoint.config import Config
-from counterpoint.episode import Group, calls_of
 from counterpoint.errors import RunError
 from counterpoint.options import Spec
 from counterpoint.policy import Routing
 
+if TYPE_CHECKING:
+    from counterpoint.analysis.summary import Summary
+
 Row = Mapping[str, Any]
+_SUMMARY = ""
 LOOKS = 4
 """Steps, spread from the first to the last, whose episodes tell which kinds of claims each role makes."""
 
@@ -29,7 +33,7 @@ class Recorded(Protocol):
     def evaluation_rows(self) -> list[dict[str, Any]]: ...
     def final_rows(self) -> list[dict[str, Any]]: ...
     def steps_with_episodes(self) -> list[int]: ...
-    def episodes(self, step: int) -> list[Group]: ...
+    def claim_kinds(self, step: int) -> Mapping[str, frozenset[str]]: ...
 
 
 class Series(NamedTuple):
@@ -40,8 +44,8 @@ class Series(NamedTuple):
 
     def between(self, first: int, last: int) -> "Series":
         """The part from step `first` to step `last`, both included."""
-        kept = [pair for pair in zip(self.steps, self.values, strict=True) if first <= pair[0] <= last]
-        return Series(tuple(step for step, _ in kept), tuple(value for _, value in kept))
+        kept = slice(bisect_left(self.steps, first), bisect_right(self.steps, last))
+        return Series(self.steps[kept], self.values[kept])
 
     def mean(self) -> float | None:
         """The mean of the values; None if no step has one."""
@@ -63,10 +67,24 @@ class History:
     """The user's own failure signatures that the run's recipe names."""
     final: Sequence[Row] = ()
     """The rows of `final.jsonl`, which a summary takes in place of the test evaluations of the same steps."""
+    _known: dict[str, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
+    """The series and the summary that were asked for: many signatures look at the same ones."""
 
     def series(self, name: str) -> Series:
         """The values of a number of `metrics.jsonl`."""
-        return _series((row["step"], row.get(name)) for row in self.metrics)
+        if name not in self._known:
+            self._known[name] = _series((row["step"], row.get(name)) for row in self.metrics)
+        found: Series = self._known[name]
+        return found
+
+    def summary(self) -> "Summary | None":
+        """The summary of the evaluations; None before the first evaluation after step 0."""
+        if _SUMMARY not in self._known:
+            from counterpoint.analysis.summary import summarize  # numpy, which a command that reads can do without
+
+            self._known[_SUMMARY] = summarize(self.evaluations, self.final)
+        found: Summary | None = self._known[_SUMMARY]
+        return found
 
     def evaluated(self, name: str, split: str = "test") -> Series:
         """The values of a number of the evaluations of a split; `accuracy` is the team's."""
@@ -104,17 +122,22 @@ def history_of(run: Recorded) -> History:
 
     Raises RunError if it has not begun, or if its files are damaged.
     """
+    return history_from(run, run.metric_rows(), run.evaluation_rows(), run.final_rows())
+
+
+def history_from(run: Recorded, metrics: Sequence[Row], evaluations: Sequence[Row], final: Sequence[Row]) -> History:
+    """As `history_of`, of rows that have been read."""
     routing = run.facts.get("routing")
     if routing is None:
         raise RunError(f"{run.path} has not begun: its run.json does not say which policies it has")
     policy_of = {role: found if isinstance(found, str) else tuple(found) for role, found in routing.items()}
     return History(
-        metrics=run.metric_rows(),
-        evaluations=run.evaluation_rows(),
+        metrics=metrics,
+        evaluations=evaluations,
         routing=Routing(policy_of),
         claims=_claims(run),
         signatures=run.config.signatures,
-        final=run.final_rows(),
+        final=final,
     )
 
 
@@ -122,10 +145,8 @@ def _claims(run: Recorded) -> dict[str, frozenset[str]]:
     found: dict[str, set[str]] = {}
     steps = run.steps_with_episodes()
     for step in dict.fromkeys(steps[place * (len(steps) - 1) // (LOOKS - 1)] for place in range(LOOKS) if steps):
-        for _, call in calls_of(run.episodes(step)):
-            kinds = found.setdefault(call.key.role, set())
-            if call.claim is not None:
-                kinds.add(type(call.claim).__name__.lower())
+        for role, kinds in run.claim_kinds(step).items():
+            found.setdefault(role, set()).update(kinds)
     return {role: frozenset(kinds) for role, kinds in found.items()}
 
 

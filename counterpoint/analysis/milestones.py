@@ -57,8 +57,13 @@ def outcomes_of(rows: Sequence[Row], role: str | None = None) -> dict[str, float
     for row in rows:
         outcomes: Mapping[str, Sequence[float]] = row["outcomes"] if role is None else row["roles"].get(role, {})
         for task, values in outcomes.items():
-            gathered.setdefault(task, []).append(fmean(values))
-    return {task: fmean(values) for task, values in gathered.items()}
+            gathered.setdefault(task, []).append(_mean(values))
+    return {task: _mean(values) for task, values in gathered.items()}
+
+
+def _mean(values: Sequence[float]) -> float:
+    """The mean of at least one value; most tasks have one, and a study has millions of them."""
+    return fmean(values) if len(values) > 1 else float(values[0])
 
 
 def peak_of_accuracy(accuracy: Mapping[int, float], among: Collection[int]) -> int:

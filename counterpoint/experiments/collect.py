@@ -10,9 +10,10 @@ from statistics import median_low
 from typing import TYPE_CHECKING, Any
 
 from counterpoint.analysis.falls import fate_of
-from counterpoint.analysis.history import history_of
+from counterpoint.analysis.history import History, history_from
 from counterpoint.analysis.milestones import MilestoneRows, Row, milestones_of, outcomes_of
 from counterpoint.analysis.signatures import examine
+from counterpoint.analysis.signatures.base import Finding
 from counterpoint.errors import CounterpointError, RunError
 from counterpoint.experiments.collected import Collected, RunRecord
 from counterpoint.experiments.collected_files import METRICS, OUTCOMES, RUNS, check_outcomes, frame_of, is_collected
@@ -163,7 +164,8 @@ def _part(place: _Place, state: str) -> _Part:
     if not is_run(place.path):
         return _Part(record=record, outcomes=frame_of(OUTCOMES, []), metrics=frame_of(METRICS, []))
     run = Run.read(place.path)
-    record = _described(record, run)
+    metrics = run.metric_rows()
+    record = _described(record, run, metrics)
     if state != "finished":
         return _Part(record=record, outcomes=frame_of(OUTCOMES, []), metrics=frame_of(METRICS, []))
     _refuse_torn(place.path)
@@ -172,13 +174,13 @@ def _part(place: _Place, state: str) -> _Part:
         raise RunError(f"{place.path / EVALUATIONS} is damaged: the accuracy at step {wrong[0]} is not a number")
     found = milestones_of(evaluations, final)
     if found is not None:
-        record = _finished(record, run, evaluations, final, found)
+        record = _finished(record, run, history_from(run, metrics, evaluations, final), found)
     outcomes = frame_of(OUTCOMES, [] if found is None else list(_outcome_rows(record.run, found)))
     check_outcomes(place.path / EVALUATIONS, outcomes)
     return _Part(
         record=record,
         outcomes=outcomes,
-        metrics=frame_of(METRICS, list(_metric_rows(record.run, run, evaluations))),
+        metrics=frame_of(METRICS, list(_metric_rows(record.run, metrics, evaluations))),
     )
 
 
@@ -190,14 +192,14 @@ def _refuse_torn(path: Path) -> None:
             raise RunError(f"{file} is damaged: it ends within a line, although the run is finished")
 
 
-def _described(record: RunRecord, run: Run) -> RunRecord:
+def _described(record: RunRecord, run: Run, metrics: Sequence[Row]) -> RunRecord:
     """The record with what is known of a run that has begun."""
     facts, config = run.facts, run.config
     sharing = config.policies.sharing
     return replace(
         record,
         seed=config.run.seed if record.seed < 0 else record.seed,
-        steps=max((row["step"] for row in run.metric_rows()), default=0),
+        steps=max((row["step"] for row in metrics), default=0),
         version=str(facts.get("versions", {}).get("counterpoint", "")),
         commit=str(facts.get("commit") or ""),
         config_sha256=_method_digest(config.model_dump(exclude_none=True)),
@@ -211,14 +213,12 @@ def _described(record: RunRecord, run: Run) -> RunRecord:
     )
 
 
-def _finished(
-    record: RunRecord, run: Run, evaluations: Sequence[Row], final: Sequence[Row], found: MilestoneRows
-) -> RunRecord:
+def _finished(record: RunRecord, run: Run, history: History, found: MilestoneRows) -> RunRecord:
     """The record with what came out of a finished run."""
-    stopped = _stopped(run, evaluations)
-    fate = fate_of(evaluations, final, stopped)
-    metrics = run.metric_rows()
-    times = [row["time/step"] for row in metrics if "time/step" in row]
+    stopped = _stopped(run, history.evaluations)
+    fate = fate_of(history.evaluations, history.final, stopped)
+    findings = found_in(history)
+    times = [row["time/step"] for row in history.metrics if "time/step" in row]
     return replace(
         record,
         peak_step=found.peak["step"],
@@ -228,9 +228,10 @@ def _finished(
         drop=None if fate is None else fate.drop,
         fell="cannot tell" if fate is None else fate.fell,
         onset=None if fate is None or fate.onset is None else fate.onset.step,
-        signatures=_signatures(run),
+        signatures=tuple(f"{one.signature}: {one.where}" for one in findings),
+        findings=findings,
         controls=controls_of(run.path),
-        tokens=sum(_tokens(row, run.config.rollout.group_size) for row in metrics),
+        tokens=sum(_tokens(row, run.config.rollout.group_size) for row in history.metrics),
         cpu_seconds=run.facts.get("cpu_seconds"),
         seconds=sum(times) if times else None,
     )
@@ -257,10 +258,9 @@ def _stopped(run: Run, evaluations: Sequence[Row]) -> str:
     return str(reason or "")
 
 
-def _signatures(run: Run) -> tuple[str, ...]:
-    """The shipped failure signatures that the run shows; the user's own are code, which is not executed here."""
-    found = examine(replace(history_of(run), signatures=()))
-    return tuple(f"{one.signature}: {one.where}" for one in found.findings)
+def found_in(history: History) -> tuple[Finding, ...]:
+    """The shipped failure signatures that a run shows; the user's own are code, which is not executed here."""
+    return tuple(examine(replace(history, signatures=())).findings)
 
 
 def _tokens(row: Row, group_size: int) -> float:
@@ -287,10 +287,10 @@ def _outcome_rows(name: str, found: MilestoneRows) -> Iterator[tuple[Any, ...]]:
                 yield name, milestone, role, task, value, counts[task]
 
 
-def _metric_rows(name: str, run: Run, evaluations: Sequence[Row]) -> Iterator[tuple[Any, ...]]:
+def _metric_rows(name: str, metrics: Sequence[Row], evaluations: Sequence[Row]) -> Iterator[tuple[Any, ...]]:
     """The numbers of every training step and, as `eval/<split>/...`, of every evaluation."""
     found: list[tuple[str, int, float]] = []
-    for row in run.metric_rows():
+    for row in metrics:
         found += [(number, row["step"], value) for number, value in row.items() if number != "step"]
     for made in evaluations:
         numbers = {"accuracy": made["accuracy"], **made.get("numbers", {})}

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from counterpoint.analysis.falls import Fell as Fell
 from counterpoint.analysis.intervals import Interval
+from counterpoint.analysis.signatures.base import Finding
 
 if TYPE_CHECKING:
     import polars as pl
@@ -51,6 +52,8 @@ class RunRecord:
     """The first evaluation from which all lie below the peak's interval; None unless the run fell."""
     signatures: tuple[str, ...] = ()
     """`name: where`, for every failure signature that was found."""
+    findings: tuple[Finding, ...] = ()
+    """The same, with the steps and the evidence; empty in files of versions that did not collect them."""
     controls: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """Control -> `{role or "team": {"accuracy": ..., "outcomes": {task: mean}}}` of the evaluations made for it."""
     tokens: float = 0.0

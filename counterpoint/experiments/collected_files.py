@@ -36,7 +36,8 @@ def frame_of(name: str, rows: Sequence[tuple[Any, ...]]) -> "pl.DataFrame":
     """The rows as a table with the columns of that file."""
     import polars as pl
 
-    return pl.DataFrame(rows, schema=schema_of(name), orient="row")
+    schema = schema_of(name)
+    return pl.DataFrame(dict(zip(schema, zip(*rows, strict=True), strict=True)) if rows else None, schema=schema)
 
 
 def is_collected(folder: Path) -> bool:

@@ -2,11 +2,11 @@
 
 from counterpoint.analysis.history import History
 from counterpoint.analysis.signatures.base import Finding, Signature, Thresholds, lacks_evaluations
-from counterpoint.analysis.summary import CLIFF_DROP, summarize
+from counterpoint.analysis.summary import CLIFF_DROP
 
 
 def find(history: History, limits: Thresholds) -> list[Finding]:
-    found = summarize(history.evaluations, history.final)
+    found = history.summary()
     if found is None or found.team.drop.value < CLIFF_DROP or found.team.drop.low <= 0.0:
         return []
     test = history.evaluated("accuracy").between(found.peak_step, history.last)

@@ -1,5 +1,6 @@
 """Capture of a shared policy by one role."""
 
+from itertools import islice
 from typing import NamedTuple
 
 from counterpoint.analysis.history import History
@@ -16,9 +17,9 @@ from counterpoint.analysis.signatures.base import (
 def find(history: History, limits: Thresholds) -> list[Finding]:
     found = []
     for policy in history.policies:
-        ends = range(limits.window, history.last + 1)
-        caught = [one for end in ends if (one := captured(history, limits, policy, end)) is not None]
-        found += caught[-1:]
+        ends = reversed(range(limits.window, history.last + 1))
+        caught = (one for end in ends if (one := captured(history, limits, policy, end)) is not None)
+        found += islice(caught, 1)
     return found
 
 

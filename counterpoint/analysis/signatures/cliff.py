@@ -3,13 +3,15 @@
 from counterpoint.analysis.falls import CLIFF_DROP, fate_of
 from counterpoint.analysis.history import History
 from counterpoint.analysis.signatures.base import Finding, Signature, Thresholds, lacks_evaluations
-from counterpoint.analysis.summary import summarize
 from counterpoint.analysis.verdict import begun
 
 
 def find(history: History, limits: Thresholds) -> list[Finding]:
-    found, fate = summarize(history.evaluations, history.final), fate_of(history.evaluations, history.final)
-    if found is None or not found.cliff or fate is None or fate.onset is None:
+    found = history.summary()
+    if found is None or not found.cliff:
+        return []
+    fate = fate_of(history.evaluations, history.final)
+    if fate is None or fate.onset is None:
         return []
     peak, terminal, drop = found.team.peak, found.team.terminal, found.team.drop
     last = found.terminal_steps
