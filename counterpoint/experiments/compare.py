@@ -63,6 +63,14 @@ def compare_runs(
     )
 
 
+def cells_of(collected: Collected, found: Compared, amount: Amount) -> list[CellOutcomes]:
+    """The team's outcomes in every group that is compared with others, for effects and shares of factors."""
+    import polars as pl
+
+    team = replace(collected, outcomes=collected.outcomes.filter(pl.col("role").is_null()))
+    return _cells(team, found.by, found.blocks, amount)
+
+
 def _narrowed(collected: Collected, block: Block) -> Collected:
     """The runs of a block alone."""
     import polars as pl

@@ -18,16 +18,24 @@ class Title(NamedTuple):
     difference: str
 
 
+def accuracy_base(found: Compared) -> str:
+    """The numbers of seeds and tasks of the accuracies, and what their intervals are over."""
+    levels = [level for one in (*found.levels, *found.controls) for level in (one.base, one.peak, one.terminal)]
+    return base_of([(one.seeds, one.tasks_alone.n, one.over_seeds) for one in levels])
+
+
+def difference_base(found: Compared) -> str:
+    """The numbers of seeds and tasks of the differences that are shown, and what their intervals are over."""
+    own = [one.found for one in differences_shown(found)]
+    return base_of([(min(one.seeds), one.tasks, one.over_seeds) for one in own])
+
+
 def titles(found: Compared) -> Title:
     """The titles, which name the number of seeds and of tasks."""
-    levels = [level for one in (*found.levels, *found.controls) for level in (one.base, one.peak, one.terminal)]
-    accuracy = _base([(one.seeds, one.tasks_alone.n, one.over_seeds) for one in levels])
-    own = [one.found for one in differences_shown(found)]
-    difference = _base([(min(one.seeds), one.tasks, one.over_seeds) for one in own])
     pairs = {_minus(one) for one in found.team}
     what = f"{pairs.pop()}, points" if len(pairs) == 1 else "differences of the team, points"
     within = f"alike within {in_points(found.margin)}"
-    return Title(accuracy=f"accuracy, %: {accuracy}", difference=f"{what}: {difference}; {within}")
+    return Title(accuracy=f"accuracy, %: {accuracy_base(found)}", difference=f"{what}: {difference_base(found)}; {within}")
 
 
 def accuracy_rows(found: Compared) -> Iterator[tuple[str, ...]]:
@@ -53,7 +61,7 @@ def difference_rows(found: Compared) -> Iterator[tuple[str, ...]]:
     varies = [len(set(column)) > 1 for column in zip(*rows, strict=True)]
     for row, amounts in rows.items():
         named = [part for part, is_shown in zip(row, varies, strict=True) if is_shown] or [row[1]]
-        cells = ["-" if one is None else f"{text(one)} {_verdict(one)}" for one in map(amounts.get, ("peak", "kept"))]
+        cells = ["-" if one is None else f"{text(one)} {verdict_of(one)}" for one in map(amounts.get, ("peak", "kept"))]
         yield ", ".join(named), *cells
 
 
@@ -86,7 +94,7 @@ def text(one: Difference) -> str:
     return f"{value:+z.1f} [{low:z.1f}, {high:z.1f}]"
 
 
-def _base(of: Sequence[tuple[int, int, bool]]) -> str:
+def base_of(of: Sequence[tuple[int, int, bool]]) -> str:
     """The numbers of seeds and tasks of intervals, and what these are over, from (seeds, tasks, over seeds too)."""
     seeds, tasks = _range([one[0] for one in of]), _range([one[1] for one in of])
     over = {one[2] for one in of}
@@ -100,7 +108,7 @@ def _level_row(part: str, one: GroupLevel) -> tuple[str, ...]:
     return part, one.group, *(_percent(level) for level in (one.base, one.peak, one.terminal))
 
 
-def _verdict(one: Difference) -> str:
+def verdict_of(one: Difference) -> str:
     """The verdict on the first of the two: ahead, behind, alike or cannot tell."""
     if one.found.verdict != "ahead":
         return one.found.verdict

@@ -65,7 +65,7 @@ SHAPES: Mapping[str, str] = {"shared": "circle", "isolated": "square"}
 SHARING_RANGE, ROLE_RANGE, GROUP_RANGE = "sharing", "category", "groups"
 """The names under which a specification asks for these colours: `alt.Scale(domain=..., range="category")`."""
 CHANGE_RANGE, DIVERGING_RANGE = "changes", "diverging"
-STYLES = ("ink", "muted", "grid", "band")
+STYLES = ("ink", "muted", "grid", "band", "background")
 """Colours that a mark can have by its style: `mark_rect(style="band")`."""
 SMALLEST = 11
 """The smallest size of text."""

@@ -1,0 +1,28 @@
+"""The figures of a study, by what they show."""
+
+from collections.abc import Mapping
+
+from counterpoint.reports.figure import Figure
+from counterpoint.reports.figures.controls import controls
+from counterpoint.reports.figures.factors import factor_shares, factors
+from counterpoint.reports.figures.falls import fall_rates, survival
+from counterpoint.reports.figures.forest import forest
+from counterpoint.reports.figures.map import map_of
+from counterpoint.reports.figures.signatures import signatures
+from counterpoint.reports.seen import Gathered
+
+
+def figures_of(gathered: Gathered) -> Mapping[str, list[Figure]]:
+    """map, differences, factors, falls, before_falls, signatures, controls -> their figures; empty without data."""
+    found, collected = gathered.compared, gathered.collected
+    cells = [cell for cell in gathered.cells if not cell.control]
+    drawn: dict[str, list[Figure | None]] = {
+        "map": [found and map_of(found, gathered.excluded)],
+        "differences": [found and forest(found)],
+        "factors": [found and factors(found), found and factor_shares(found, collected)],
+        "falls": [found and fall_rates(found), found and survival(found)],
+        "before_falls": [],
+        "signatures": [signatures(cells)],
+        "controls": [controls(collected, found.margin) if found else controls(collected)],
+    }
+    return {name: [one for one in figures if one is not None] for name, figures in drawn.items()}
