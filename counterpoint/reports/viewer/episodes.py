@@ -30,6 +30,7 @@ from counterpoint.run import Run
 
 SPLITS = (*EVALUATED, TRAIN)
 _PART = "episodes"
+_PARAMETERS = ("a", "b", "split", "step", "role", "outcome", "task", "order", "rollout")
 _LONGEST = 80
 """Characters of an answer in a list."""
 _NUMBER = 9
@@ -75,7 +76,7 @@ def listed(pages: Pages, id: str, query: Query) -> str:
         at=at,
         found=found,
         roles=_roles(at),
-        query=query,
+        query=_whole(query),
         outcomes=OUTCOMES,
         orders=ORDERS,
     )
@@ -100,7 +101,7 @@ def compared(pages: Pages, query: Query) -> str:
     """The same tasks in two runs: a table, or one task side by side; without two runs, the choice of them."""
     runs = pages.site.places.runs
     a, b = (runs.get(query.get(name, "")) for name in "ab")
-    given: dict[str, Any] = {"runs": list(runs.values()), "query": query, "splits": SPLITS, "a": a, "b": b}
+    given: dict[str, Any] = {"runs": list(runs.values()), "query": _whole(query), "splits": SPLITS, "a": a, "b": b}
     empty = {"rows": [], "sides": [], "steps": [], "problem": "", "more": 0, "pairs": []}
     if a is None or b is None:
         return pages.page("view/compare.html", subject="", **given, **empty)
@@ -253,6 +254,11 @@ def _rollout(lines: Sequence[EpisodeLine], query: Query) -> int:
 
 def _near(steps: Sequence[int], wanted: int) -> int:
     return min(steps, key=lambda step: abs(step - wanted))
+
+
+def _whole(query: Query) -> dict[str, str]:
+    """The parameters, with empty texts for those that are not given."""
+    return {**dict.fromkeys(_PARAMETERS, ""), **query}
 
 
 def _short(text: str | None) -> str:
