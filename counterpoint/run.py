@@ -272,8 +272,10 @@ class Run:
         return self._record.episodes(step)
 
     def claim_kinds(self, step: int) -> dict[str, frozenset[str]]:
-        """Role -> the kinds of claims that it made in a training step, such as answer, unreadable; none for a role
-        that claimed nothing. Raises RunError if the run has no episodes of that step."""
+        """Role -> the kinds of claims of its calls in a training step, such as answer, unreadable; empty without any.
+
+        Raises RunError if the run has no episodes of that step.
+        """
         return self._record.claim_kinds(step)
 
     def evaluation_episodes(self, step: int, split: str = "test") -> list[Group]:

@@ -11,7 +11,7 @@ from typing import Literal, NamedTuple, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from counterpoint.analysis.intervals import CONFIDENCE, Z, Interval, difference, interval
+from counterpoint.analysis.intervals import CONFIDENCE, Interval, Z, difference, interval
 from counterpoint.analysis.milestones import LAST, MilestoneRows, Row, milestones_of, outcomes_of
 from counterpoint.errors import counted
 

@@ -1,10 +1,12 @@
 """Collects what runs recorded into three small files; reads files only, and executes nothing that a run names."""
 
 import json
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from math import isfinite
+from operator import itemgetter
 from pathlib import Path
 from statistics import median_low
 from typing import TYPE_CHECKING, Any
@@ -69,9 +71,11 @@ def collect(paths: Sequence[Path]) -> Collected:
             read_back.append(read(path))
         else:
             places += _places(path)
-    _refuse_twice([*(place.path for place in places), *(Path(run.path) for one in read_back for run in one.runs)])
+    refuse_twice([*(place.path for place in places), *(Path(run.path) for one in read_back for run in one.runs)])
     parts = [_collected(place) for place in _by_hand_labelled(_named(places))]
-    return _together(parts, read_back)
+    return together(
+        [*(Collected(runs=(one.record,), outcomes=one.outcomes, metrics=one.metrics) for one in parts), *read_back]
+    )
 
 
 def _places(path: Path) -> list[_Place]:
@@ -107,7 +111,8 @@ def _cells(folder: Path) -> list[_Place]:
     ]
 
 
-def _refuse_twice(paths: Sequence[Path]) -> None:
+def refuse_twice(paths: Sequence[Path]) -> None:
+    """Raises RunError if two paths are the same."""
     seen: set[Path] = set()
     for path in paths:
         if path.resolve() in seen:
@@ -117,8 +122,8 @@ def _refuse_twice(paths: Sequence[Path]) -> None:
 
 def _named(places: Sequence[_Place]) -> list[_Place]:
     """The same places, with their paths for names where two have the same name."""
-    names = [place.name for place in places]
-    return [place if names.count(place.name) == 1 else replace(place, name=str(place.path)) for place in places]
+    counts = Counter(place.name for place in places)
+    return [place if counts[place.name] == 1 else replace(place, name=str(place.path)) for place in places]
 
 
 def _by_hand_labelled(places: Sequence[_Place]) -> list[_Place]:
@@ -180,7 +185,7 @@ def _part(place: _Place, state: str) -> _Part:
     return _Part(
         record=record,
         outcomes=outcomes,
-        metrics=frame_of(METRICS, list(_metric_rows(record.run, metrics, evaluations))),
+        metrics=metrics_frame(record.run, metrics, evaluations),
     )
 
 
@@ -287,33 +292,29 @@ def _outcome_rows(name: str, found: MilestoneRows) -> Iterator[tuple[Any, ...]]:
                 yield name, milestone, role, task, value, counts[task]
 
 
-def _metric_rows(name: str, metrics: Sequence[Row], evaluations: Sequence[Row]) -> Iterator[tuple[Any, ...]]:
-    """The numbers of every training step and, as `eval/<split>/...`, of every evaluation."""
+def metrics_frame(name: str, metrics: Sequence[Row], evaluations: Sequence[Row]) -> "pl.DataFrame":
+    """run, step, name, value: the numbers of every training step and, as `eval/<split>/...`, of every evaluation."""
     found: list[tuple[str, int, float]] = []
     for row in metrics:
         found += [(number, row["step"], value) for number, value in row.items() if number != "step"]
     for made in evaluations:
         numbers = {"accuracy": made["accuracy"], **made.get("numbers", {})}
         found += [(f"eval/{made['split']}/{number}", made["step"], value) for number, value in numbers.items()]
-    for number, step, value in sorted((one for one in found if one[2] is not None), key=lambda one: one[:2]):
-        yield name, step, number, float(value)
+    kept = sorted((one for one in found if one[2] is not None), key=itemgetter(0, 1))
+    return frame_of(METRICS, [(name, step, number, float(value)) for number, step, value in kept])
 
 
-def _together(parts: Sequence[_Part], read_back: Sequence[Collected]) -> Collected:
+def together(collected: Sequence[Collected]) -> Collected:
     """All runs in one. Raises RunError if two have the same name."""
     import polars as pl
 
-    runs = [*(part.record for part in parts), *(run for one in read_back for run in one.runs)]
-    names = [run.run for run in runs]
-    for run in runs:
-        if names.count(run.run) > 1:
-            raise RunError(f"two runs are named {run.run}: collect them apart, or rename the directory of one")
+    runs = [run for one in collected for run in one.runs]
+    counts = Counter(run.run for run in runs)
+    for name, count in counts.items():
+        if count > 1:
+            raise RunError(f"two runs are named {name}: collect them apart, or rename the directory of one")
     return Collected(
         runs=tuple(runs),
-        outcomes=pl.concat(
-            [frame_of(OUTCOMES, []), *(part.outcomes for part in parts), *(one.outcomes for one in read_back)]
-        ),
-        metrics=pl.concat(
-            [frame_of(METRICS, []), *(part.metrics for part in parts), *(one.metrics for one in read_back)]
-        ),
+        outcomes=pl.concat([frame_of(OUTCOMES, []), *(one.outcomes for one in collected)]),
+        metrics=pl.concat([frame_of(METRICS, []), *(one.metrics for one in collected)]),
     )

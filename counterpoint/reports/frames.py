@@ -103,7 +103,7 @@ def first_to_team(cell: CellSeen) -> "pl.DataFrame":
     """
     rows = []
     for run in cell.finished:
-        steps = {"base": (0,), "peak": (run.record.peak_step,), "terminal": run.record.terminal_steps}
+        steps = {"base": (0,), "peak": (run.record.peak_step or 0,), "terminal": run.record.terminal_steps}
         numbers = _evaluated(run, ("accuracy", "episode/helped", "episode/hurt"))
         for milestone in MILESTONES:
             found = [numbers[step] for step in steps[milestone] if len(numbers.get(step, ())) == len(CHANGES) - 1]

@@ -15,7 +15,7 @@ from counterpoint.analysis.signatures.base import (
 
 
 def find(history: History, limits: Thresholds) -> list[Finding]:
-    found = []
+    found: list[Finding] = []
     for policy in history.policies:
         ends = reversed(range(limits.window, history.last + 1))
         caught = (one for end in ends if (one := captured(history, limits, policy, end)) is not None)
