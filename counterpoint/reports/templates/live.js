@@ -11,6 +11,9 @@
   let failures = 0;
   let isFetching = false;
   let wanted = null;
+  let later = 0;
+  const PATIENCE = 4;
+  const pause = new Map(); // part -> the time before which it is not fetched again
   let heard = Date.now();
 
   // Two trees are made alike with as few changes as can be: what has the focus, is open or is scrolled stays so.
@@ -85,6 +88,7 @@
   }
 
   // The parts that have other versions than these, one after the other; what changes meanwhile is fetched after that.
+  // A part that takes the server long is fetched less often, so that an open page costs a training little.
   async function follow(parts) {
     wanted = parts;
     if (isFetching) return;
@@ -95,8 +99,16 @@
         wanted = null;
         if (!Object.keys(now).length) return gone();
         for (const [name, version] of Object.entries(now)) {
-          const part = partNamed(name);
-          if (part && part.dataset.version !== version) await replace(name);
+          if (partNamed(name)?.dataset.version === version) continue;
+          const began = Date.now();
+          const rest = (pause.get(name) ?? 0) - began;
+          if (rest > 0) {
+            clearTimeout(later);
+            later = setTimeout(() => follow(now), rest);
+            continue;
+          }
+          await replace(name);
+          pause.set(name, Date.now() + PATIENCE * (Date.now() - began));
         }
       }
     } catch (error) {
@@ -131,6 +143,7 @@
 
   function stop() {
     clearTimeout(timer);
+    clearTimeout(later);
     stream?.close();
     stream = null;
   }

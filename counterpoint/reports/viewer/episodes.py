@@ -11,6 +11,7 @@ from counterpoint.reports.episodes.line import OUTCOMES, EpisodeLine
 from counterpoint.reports.episodes.listing import (
     ORDERS,
     PAGE,
+    Around,
     Listed,
     Wanted,
     around,
@@ -26,6 +27,7 @@ from counterpoint.reports.viewer.links import TRAIN
 from counterpoint.reports.viewer.pages import MissingError, Pages, Query
 from counterpoint.reports.viewer.parts import EVALUATED, recorded
 from counterpoint.reports.viewer.scan import Place, check_file
+from counterpoint.reports.viewer.site import Site
 from counterpoint.run import Run
 
 SPLITS = (*EVALUATED, TRAIN)
@@ -59,12 +61,12 @@ class At:
         return f"{self.split} evaluation at " + (f"step {self.step}" if self.step else "the base")
 
 
-def listed(pages: Pages, id: str, query: Query) -> str:
-    """A list of the episodes of a step, or its part."""
+def listed(pages: Pages, id: str, query: Query, most: int = PAGE) -> str:
+    """A list of the episodes of a step, `most` on a page, or its part."""
     place = pages.place(id)
     versions = pages.site.versions(f"/run/{id}/{_PART}")
-    at = at_of(pages, place, query)
-    found = list_episodes(at.file, wanted_of(query)) if at else None
+    at = at_of(pages.site, place, query)
+    found = list_episodes(at.file, wanted_of(query, most)) if at else None
     content = {_PART: lambda: _list(pages, at, found, query)}
     if query.get("part") is not None:
         return pages.one_section(content, versions, str(query["part"]))
@@ -82,18 +84,25 @@ def listed(pages: Pages, id: str, query: Query) -> str:
     )
 
 
-def one(pages: Pages, id: str, step: int, split: str, task: str, rollout: int) -> str:
-    """One episode, call by call."""
+def one(pages: Pages, id: str, step: int, split: str, task: str, rollout: int, beside: Around | None = None) -> str:
+    """One episode, call by call; `beside` are the others that there are links to, if not all of its file."""
     place = pages.place(id)
     at = _exactly(pages, place, step, split or TRAIN)
-    view, beside = _episode(at, task, rollout, "episode")
+    view, every = _episode(at, task, rollout, "episode")
 
     def address(task: str, rollout: int) -> str:
         return pages.links.episode(id, step, at.split, task, rollout)
 
     other = pages.links.compare({"a": id, "split": at.split, "step": str(step), "task": task})
     return pages.page(
-        "view/episode.html", subject="", place=place, at=at, view=view, around=beside, address=address, other=other
+        "view/episode.html",
+        subject="",
+        place=place,
+        at=at,
+        view=view,
+        around=beside or every,
+        address=address,
+        other=other,
     )
 
 
@@ -113,7 +122,7 @@ def compared(pages: Pages, query: Query) -> str:
     return pages.page("view/compare.html", subject="", **given, **{**empty, **found})
 
 
-def wanted_of(query: Query) -> Wanted:
+def wanted_of(query: Query, most: int = PAGE) -> Wanted:
     """What the parameters of an address ask for. Raises ConfigError for a value that is not allowed."""
     order = query.get("order") or "recorded"
     if order not in ORDERS:
@@ -124,16 +133,16 @@ def wanted_of(query: Query) -> Wanted:
         task=query.get("task", ""),
         order=order,
         page=_number(query.get("page") or "1", "page"),
-        per_page=PAGE,
+        per_page=most,
     )
 
 
-def at_of(pages: Pages, place: Place, query: Query) -> At | None:
+def at_of(site: Site, place: Place, query: Query) -> At | None:
     """The episodes that the parameters name: of the last step and of the test split if they name none.
 
     None if the run has no episodes yet. Raises MissingError if it has none of that step.
     """
-    run = pages.site.runs.read(place.path)
+    run = site.runs.read(place.path)
     there = {one.split: one.steps for one in recorded(run)}
     split = query.get("split") or next(iter(there), "")
     if not there:
@@ -144,18 +153,18 @@ def at_of(pages: Pages, place: Place, query: Query) -> At | None:
     step = _number(query["step"], "step") if query.get("step") else steps[-1]
     if step not in steps:
         raise MissingError(f"The run has no episodes of step {step}: they are not recorded, or were deleted.")
-    file = check_file(pages.site.root, episodes_file(run.path, step, None if split == TRAIN else split))
+    file = check_file(site.root, episodes_file(run.path, step, None if split == TRAIN else split))
     return At(place=place, run=run, split=split, step=step, steps=steps, splits=list(there), file=file)
 
 
 def _exactly(pages: Pages, place: Place, step: int, split: str) -> At:
-    at = at_of(pages, place, {"step": str(step), "split": split})
+    at = at_of(pages.site, place, {"step": str(step), "split": split})
     if at is None:
         raise MissingError("The run has no episodes yet.")
     return at
 
 
-def _episode(at: At, task: str, rollout: int, anchor: str) -> tuple[EpisodeView, Any]:
+def _episode(at: At, task: str, rollout: int, anchor: str) -> tuple[EpisodeView, Around]:
     try:
         episode = read_episode(at.file, task, rollout)
         beside = around(at.file, task, rollout)
@@ -270,4 +279,3 @@ def _number(text: str, name: str) -> int:
     if not (text.isascii() and text.isdigit() and len(text) <= _NUMBER):
         raise ConfigError(f"{name} {text[:40]!r}: a number is expected")
     return int(text)
-

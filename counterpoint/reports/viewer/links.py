@@ -19,6 +19,11 @@ class Links:
     is_live: bool = True
     """True if the page can ask a server: for its parts, and for lists that are filtered."""
 
+    @property
+    def kind(self) -> str:
+        """Equal for links that write the same addresses."""
+        return "server"
+
     def home(self, query: Mapping[str, str] | None = None) -> str:
         """The table of runs."""
         return _with("/", query)

@@ -119,7 +119,7 @@ class Pages:
             "log": lambda: self._log(place),
             "recipe": lambda: self._recipe(place),
         }
-        kind = type(self.links)
+        kind = self.links.kind
 
         def kept(part: str, make: Make) -> Make:
             return lambda: self.site.kept.get((kind, place.id, part), versions.get(part), lambda: _safe(make))
@@ -185,7 +185,7 @@ class Pages:
         return self.one_section(self._parts_of_study(self._study_place(id), versions), versions, part)
 
     def _parts_of_study(self, place: Place, versions: Mapping[str, str]) -> dict[str, Make]:
-        key = (type(self.links), place.id, "map")
+        key = (self.links.kind, place.id, "map")
         return {
             RUNS: lambda: _safe(lambda: self._cells(place)),
             "map": lambda: self.site.kept.get(key, versions.get("map"), lambda: _safe(lambda: self._map(place))),
