@@ -35,9 +35,7 @@ def titles(found: Compared) -> Title:
     pairs = {_minus(one) for one in found.team}
     what = f"{pairs.pop()}, points" if len(pairs) == 1 else "differences of the team, points"
     within = f"alike within {in_points(found.margin)}"
-    return Title(
-        accuracy=f"accuracy, %: {accuracy_base(found)}", difference=f"{what}: {difference_base(found)}; {within}"
-    )
+    return Title(accuracy=f"accuracy, %: {accuracy_base(found)}", difference=f"{what}: {difference_base(found)}; {within}")
 
 
 def accuracy_rows(found: Compared) -> Iterator[tuple[str, ...]]:

@@ -66,9 +66,7 @@ def static_svg(figure: Figure) -> Markup:
 
 def _of_a_page(tag: str, name: str, colours: Mapping[str, str]) -> str:
     """A tag of a drawing without what a page does not need, in the colours of both themes."""
-    tag = re.sub(
-        r' (class|role|aria-[a-z]+|pointer-events|stroke-miterlimit|font-family|xmlns:xlink|version)="[^"]*"', "", tag
-    )
+    tag = re.sub(r' (class|role|aria-[a-z]+|pointer-events|stroke-miterlimit|font-family|xmlns:xlink|version)="[^"]*"', "", tag)
     tag = re.sub(r'(fill|stroke)="(#fe..01)"', lambda found: f'{found[1]}="{colours[found[2]]}"', tag)
     tag = re.sub(r"(-?[0-9]+\.[0-9]{2})[0-9]+", r"\1", tag)
     return re.sub(r'( id="|url\(#)', rf"\g<1>{name}-", tag)

@@ -69,7 +69,9 @@ def _in_words(rows: "pl.DataFrame") -> str:
     for kind in _KINDS.values():
         own = rows.filter(kind=kind)
         if len(own):
-            numbers = ", ".join(f"{right} → {100 * value:.0f} %" for right, value in own["right", "value"].iter_rows())
+            numbers = ", ".join(
+                f"{right} → {100 * value:.0f} %" for right, value in own["right", "value"].iter_rows()
+            )
             told.append(f"{kind}: {numbers}.")
     return " ".join(told)
 

@@ -28,7 +28,9 @@ def transitions(recorded: Recorded) -> Figure | None:
     found = frames.transitions(_counted(recorded.cell))
     if found.is_empty():
         return None
-    named = pl.format("{} → {}", *(pl.col(column).replace(_NAMES) for column in ("before", "after")))
+    named = pl.format(
+        "{} → {}", *(pl.col(column).replace(_NAMES) for column in ("before", "after"))
+    )
     rows = _bars(found.with_columns(row=named).filter(pl.col("row").is_in(BETWEEN)), BETWEEN)
     return Figure(
         name=recorded.name("transitions"),
@@ -108,13 +110,7 @@ def _stacked(order: tuple[str, ...]) -> Mapping[str, Any]:
         "axis": {"ticks": False, "domain": False, "labelPadding": 8},
     }
     axis = {"format": "%", "tickCount": 5, "grid": False}
-    x = {
-        "field": "start",
-        "type": "quantitative",
-        "title": None,
-        "axis": axis,
-        "scale": {"domain": [0, 1], "nice": False},
-    }
+    x = {"field": "start", "type": "quantitative", "title": None, "axis": axis, "scale": {"domain": [0, 1], "nice": False}}
     colours = {
         "field": "change",
         "type": "nominal",

@@ -31,9 +31,7 @@ def fall_rates(found: Compared) -> Figure | None:
     several = len(found.blocks) > 1
     where = EVERY if several else "runs"
     rows = [(where, name, one) for name, one in total.items()]
-    fallen = {
-        block.name: sum(one.rate.fell for one in found.falls if one.block == block.name) for block in found.blocks
-    }
+    fallen = {block.name: sum(one.rate.fell for one in found.falls if one.block == block.name) for block in found.blocks}
     some = [name for name, count in fallen.items() if count] if several else []
     drawn = sorted(some, key=lambda name: -fallen[name])[:MOST]
     rows += [(name, one.group, one.rate) for name in some if name in drawn for one in found.falls if one.block == name]

@@ -49,7 +49,7 @@ def shown(text: str, most: int) -> str:
     if len(text) <= most:
         return text
     half = (most - 1) // 2
-    return f"{text[:half]}…{text[len(text) - (most - 1 - half) :]}"
+    return f"{text[:half]}…{text[len(text) - (most - 1 - half):]}"
 
 
 def ticks(low: float, high: float, most: int) -> list[float]:

@@ -36,9 +36,7 @@ def lengths(recorded: Recorded) -> Figure | None:
         logarithmic=_is_wide(rows),
     )
     ribbons = len(shown) <= MOST_RIBBONS
-    drawn = (
-        "Bands reach from the lower to the upper quartile, the dotted line is the 95th percentile." if ribbons else ""
-    )
+    drawn = "Bands reach from the lower to the upper quartile, the dotted line is the 95th percentile." if ribbons else ""
     seeds = "One run." if found["seed"].n_unique() == 1 else f"Means over {found['seed'].n_unique()} seeds."
     last = {who: _at_the_end(rows.filter(who=who)) for who in shown}
     labelled = rows.select("who", "step", value="tokens_median")
@@ -63,18 +61,14 @@ def _over_seeds(found: "pl.DataFrame") -> "pl.DataFrame":
         .drop_nulls("value")
     )
     means = thinned(long, "number").group_by("who", "step", "number").agg(pl.col("value").mean())
-    columns = [
-        pl.col("value").filter(pl.col("number") == name).first().alias(name) for name in (*QUARTILES, "tokens_p95")
-    ]
+    columns = [pl.col("value").filter(pl.col("number") == name).first().alias(name) for name in (*QUARTILES, "tokens_p95")]
     return means.group_by("who", "step").agg(columns).sort("who", "step")
 
 
 def _is_wide(rows: "pl.DataFrame") -> bool:
     """True if lengths differ so much that short ones would lie on the axis."""
     least = rows["tokens_low"].min()
-    typical = [
-        value for who in rows["who"].unique().to_list() if (value := rows.filter(who=who)["tokens_median"].max())
-    ]
+    typical = [value for who in rows["who"].unique().to_list() if (value := rows.filter(who=who)["tokens_median"].max())]
     if not isinstance(least, float) or least < 1.0 or not typical:
         return False
     return bool(max(typical) / min(typical) > _WIDE)  # type: ignore[operator, type-var]

@@ -274,10 +274,7 @@ def _layers(x: Mapping[str, Any], y: Mapping[str, Any], groups: Sequence[str], w
         return {"type": kind, **more}
 
     up, down = -5, 5
-    yield {
-        "mark": mark("rule", strokeWidth=1),
-        "encoding": {"x": at("base"), "x2": {"field": "peak"}, "y": y, "color": hue},
-    }
+    yield {"mark": mark("rule", strokeWidth=1), "encoding": {"x": at("base"), "x2": {"field": "peak"}, "y": y, "color": hue}}
     for name, offset in (("peak", up), ("terminal", down)):
         yield {
             "mark": mark("rule", strokeWidth=4, opacity=0.4, yOffset=offset, strokeCap="butt"),

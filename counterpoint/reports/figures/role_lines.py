@@ -15,9 +15,7 @@ def role_accuracies(recorded: Recorded) -> Figure | None:
     """The score of each role's claims, in evaluations on test problems or, without them, as sampled in training."""
     found = frames.role_accuracies(recorded.cell)
     test = found.filter(split="test")
-    own, where = (
-        (test, "test problems") if len(test) else (found.filter(split="train"), "training problems, as sampled")
-    )
+    own, where = (test, "test problems") if len(test) else (found.filter(split="train"), "training problems, as sampled")
     subject = Subject(
         name="role-accuracies",
         title=f"Accuracy of each role, {where}",

@@ -47,15 +47,10 @@ def signatures(cells: Sequence[CellSeen]) -> Figure | None:
 
 def signature_counts(cells: Sequence[CellSeen]) -> pl.DataFrame:
     """cell, signature, runs (with the signature), of (finished runs): for every signature that any run shows."""
-    known = [
-        (cell, [{one.split(": ", 1)[0] for one in run.record.signatures} for run in cell.finished]) for cell in cells
-    ]
+    known = [(cell, [{one.split(": ", 1)[0] for one in run.record.signatures} for run in cell.finished]) for cell in cells]
     names = sorted({name for _, found in known for own in found for name in own})
     rows = [
-        (cell.name, name, sum(name in own for own in found), len(found))
-        for cell, found in known
-        if found
-        for name in names
+        (cell.name, name, sum(name in own for own in found), len(found)) for cell, found in known if found for name in names
     ]
     schema = {"cell": pl.String, "signature": pl.String, "runs": pl.Int64, "of": pl.Int64}
     return pl.DataFrame(rows, schema=schema, orient="row")
@@ -70,13 +65,7 @@ def signature_table(counts: pl.DataFrame) -> pl.DataFrame:
 
 def _spec(order: Sequence[str], names: Sequence[str]) -> dict[str, Any]:
     upright = {"labelExpr": SPLIT, "labelLimit": 190, "domain": False, "ticks": False}
-    y = {
-        "field": "cell",
-        "type": "nominal",
-        "title": None,
-        "scale": {"domain": list(order), "padding": 0.06},
-        "axis": upright,
-    }
+    y = {"field": "cell", "type": "nominal", "title": None, "scale": {"domain": list(order), "padding": 0.06}, "axis": upright}
     slanted = {"orient": "top", "labelAngle": -40, "labelLimit": 170, "labelAlign": "left", "domain": False}
     x = {"field": "signature", "type": "nominal", "title": None, "scale": {"domain": list(names), "padding": 0.02}}
     x["axis"] = {**slanted, "ticks": False, "labelBaseline": "bottom"}

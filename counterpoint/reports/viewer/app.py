@@ -79,7 +79,7 @@ class Viewer:
         }
         application = Starlette(routes=routes, exception_handlers=handlers)
         application.router.redirect_slashes = False
-        return Guard(application, allowed or Allowed(), POLICY.format(scripts="", styles=""))  # type: ignore[arg-type]
+        return Guard(application, allowed or Allowed(), POLICY.format(scripts="", styles=""))
 
     # Pages
 

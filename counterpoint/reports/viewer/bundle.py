@@ -4,13 +4,16 @@ import json
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from hashlib import blake2b
 from pathlib import Path
+from typing import Any
 
 from counterpoint.errors import CounterpointError, RunError, counted
 from counterpoint.files import partial_of, write_whole
 from counterpoint.reports.episodes.line import EpisodeLine
-from counterpoint.reports.episodes.listing import PAGE, Around, Wanted, list_episodes
+from counterpoint.reports.episodes.listing import PAGE, Around, Rollout, Wanted, list_episodes
+from counterpoint.reports.episodes.words import chip_of_line
 from counterpoint.reports.viewer import episodes
 from counterpoint.reports.viewer.assets import files
 from counterpoint.reports.viewer.links import TRAIN, Links
@@ -115,14 +118,14 @@ def write_bundle(root: Path, out: Path) -> list[str]:
     """
     check_place(root, out)
     site = Site(root)
-    partial = partial_of(out)
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    writer = _Writer(site, partial)
+    fresh = partial_of(out)
+    shutil.rmtree(fresh, ignore_errors=True)
+    fresh.mkdir(parents=True)
+    writer = _Writer(site, fresh)
     writer.write()
     if out.exists():
         shutil.rmtree(out)
-    partial.rename(out)
+    fresh.rename(out)
     return [*writer.problems, writer.told(out)]
 
 
@@ -143,9 +146,9 @@ class _Writer:
                 self._file(f"static/{name}").write_bytes(content)
         self._page("index.html", 0, lambda pages: pages.runs({}))
         for id in self._site.places.studies:
-            self._page(study_file(id), 1, lambda pages, id=id: pages.study(id))
+            self._page(study_file(id), 1, partial(Pages.study, id=id))
         for id, lists in self._kept.items():
-            self._page(run_file(id), 2, lambda pages, id=id: pages.run(id))
+            self._page(run_file(id), 2, partial(Pages.run, id=id))
             for which, lines in lists.items():
                 self._list(id, which, lines)
         mark = {"runs": len(self._kept), "episodes": self._count()}
@@ -162,14 +165,9 @@ class _Writer:
         query = {"split": split, "step": str(step)}
         self._page(list_file(id, which), 2, lambda pages: episodes.listed(pages, id, query, most=len(lines)))
         for line in lines:
-            beside = _around(lines, line)
-            self._page(
-                episode_file(id, which, line.task, line.rollout),
-                3,
-                lambda pages, line=line, beside=beside: episodes.one(
-                    pages, id, step, split, line.task, line.rollout, beside
-                ),
-            )
+            named: dict[str, Any] = {"task": line.task, "rollout": line.rollout, "beside": _around(lines, line)}
+            make = partial(episodes.one, id=id, step=step, split=split, **named)
+            self._page(episode_file(id, which, line.task, line.rollout), 3, make)
 
     def _page(self, name: str, depth: int, make: _Make) -> None:
         up = "../" * depth
@@ -225,7 +223,11 @@ def _around(lines: Sequence[EpisodeLine], line: EpisodeLine) -> Around:
     tasks = list(dict.fromkeys(one.task for one in lines))
     place = tasks.index(line.task)
     return Around(
-        rollouts=tuple(one for one in lines if one.task == line.task),
+        rollouts=tuple(
+            Rollout(task=one.task, rollout=one.rollout, chip=chip_of_line(one))
+            for one in lines
+            if one.task == line.task
+        ),
         before=firsts[tasks[place - 1]] if place else None,
         after=firsts[tasks[place + 1]] if place + 1 < len(tasks) else None,
     )

@@ -222,7 +222,7 @@ def _together(pages: Pages, sides: Sequence[At], query: Query) -> dict[str, Any]
     shared = [task for task in tasks[0] if task in tasks[1]]
     if not shared:
         raise RunError("The two runs have no task in common: their splits differ.")
-    rows = [(task, *(_mean(found[task]) for found in tasks)) for task in shared]
+    rows = [(task, _mean(tasks[0][task]), _mean(tasks[1][task])) for task in shared]
     rows.sort(key=lambda row: -abs((row[1] or 0.0) - (row[2] or 0.0)))
     given: dict[str, Any] = {
         "steps": sorted({*sides[0].steps} & {*sides[1].steps}),

@@ -16,6 +16,7 @@ from counterpoint.options import Spec
 from counterpoint.reports.viewer.links import TRAIN
 from counterpoint.reports.viewer.look import log_of
 from counterpoint.reports.viewer.scan import check_file
+from counterpoint.reports.viewer.texts import DASH
 from counterpoint.run import Run
 from counterpoint.run_files import CONFIG
 
@@ -81,7 +82,9 @@ def roles(run: Run) -> tuple[list[str], list[tuple[str, str, list[str]]]]:
     rows = run.metric_rows()
     last = rows[-1] if rows else {}
     evaluations = run.evaluation_rows()
-    tested = next((row["numbers"] for row in reversed(evaluations) if row["split"] == "validation"), {})
+    tested: Mapping[str, Any] = next(
+        (row["numbers"] for row in reversed(evaluations) if row["split"] == "validation"), {}
+    )
     names = [*dict.fromkeys([*routing, *(key.split("/")[1] for key in last if key.startswith("role/"))])]
     shown = [(number, head) for number, head in _ROLE_NUMBERS if any(f"role/{name}/{number}" in last for name in names)]
     heads = ["validation accuracy", *(head for _, head in shown)]
@@ -150,13 +153,13 @@ def recipe(run: Run) -> dict[str, Any]:
 
 def percent(value: Any) -> str:
     """A fraction as a percentage with one digit; a dash where there is none."""
-    return f"{100 * value:.1f} %" if _is_number(value) else "–"
+    return f"{100 * value:.1f} %" if _is_number(value) else DASH
 
 
 def _number(name: str, value: Any) -> str:
     if name in FRACTIONS:
         return percent(value)
-    return f"{value:.3g}" if _is_number(value) else "–"
+    return f"{value:.3g}" if _is_number(value) else DASH
 
 
 def _is_number(value: Any) -> bool:

@@ -16,7 +16,10 @@ class Tail:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._forget()
+        self._inode = -1
+        self._position = 0
+        self._last = b""
+        self._rows: list[dict[str, Any]] = []
 
     def rows(self) -> list[dict[str, Any]]:
         """The complete lines that the file has now, in a new list of the same objects; none if there is no file.
@@ -41,7 +44,8 @@ class Tail:
         if now.st_ino != self._inode or now.st_size < self._position:
             return False
         start = self._position - len(self._last)
-        return os.pread(descriptor, len(self._last), start) == self._last
+        read: bytes = os.pread(descriptor, len(self._last), start)
+        return read == self._last
 
     def _take(self, new: bytes) -> None:
         complete, end, _ = new.rpartition(b"\n")
@@ -62,4 +66,4 @@ class Tail:
         self._inode = -1
         self._position = 0
         self._last = b""
-        self._rows: list[dict[str, Any]] = []
+        self._rows = []

@@ -6,6 +6,9 @@ from markupsafe import Markup
 
 from counterpoint.progress import clock
 
+DASH = "\N{EN DASH}"
+"""Stands where there is no value."""
+
 _OVERRIDES = {
     ord(one): f"⟨U+{ord(one):04X}⟩" for one in "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069\u200e\u200f"
 }
@@ -24,7 +27,7 @@ def visible(text: object) -> str:
 def moment(seconds: float) -> Markup:
     """A time as UTC, which the script of the page turns into how long ago it was; a dash if there is none."""
     if not seconds:
-        return Markup("–")
+        return Markup(DASH)
     at = datetime.fromtimestamp(seconds, UTC)
     return Markup('<time datetime="{}" data-ago>{}</time>').format(
         at.isoformat(timespec="seconds"), at.strftime("%Y-%m-%d %H:%M:%S UTC")
@@ -34,5 +37,5 @@ def moment(seconds: float) -> Markup:
 def duration(seconds: float | None) -> str:
     """A number of seconds as a clock shows it, or below a minute with one digit; a dash if there is none."""
     if seconds is None:
-        return "–"
+        return DASH
     return f"{seconds:.1f} s" if seconds < 60 else clock(seconds)
