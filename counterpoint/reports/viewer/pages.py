@@ -263,8 +263,9 @@ def _safe(make: Make) -> str:
     """The part; a file that cannot be read says so in its place, and the other parts are there."""
     try:
         return make()
-    except (CounterpointError, OSError) as error:
-        return render("view/_unreadable.html", problem=texts.visible(error))
+    except Exception as error:  # whatever a damaged file leads to
+        told = str(error) if isinstance(error, CounterpointError) else f"{type(error).__name__}: {error}"
+        return render("view/_unreadable.html", problem=texts.visible(told))
 
 
 def _other_way(column: str, asked: Asked) -> str:

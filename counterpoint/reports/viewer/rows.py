@@ -18,6 +18,7 @@ FILTERS = ("state", "workflow", "task", "model", "sharing", "study")
 """What the table can be filtered by, each with the values that its rows have."""
 COLUMNS = ("name", "state", "step", "validation", "best", "pace", "left", "changed")
 """What the table can be sorted by."""
+_NO_FACTS = dict.fromkeys((*FILTERS, "seed"), "")
 _HEAD = 200
 """Bytes of the beginning of a line in which an evaluation says what it is."""
 _NUMBER = rb"-?(?:\d[-+.\deE]*|NaN|Infinity)"
@@ -94,10 +95,10 @@ def row_of(root: Path, place: Place) -> Row:
         refuse_links_out(root, place.path)
         found = state_of(place.path) if place.study else _alone(place.path)
         recipe = _recipe(place.path)
-    except (RunError, OSError) as error:
-        facts = {"state": "unreadable", "study": place.study}
-        told = error.strerror if isinstance(error, OSError) else str(error)
-        return Row(place=place, state="unreadable", found=Found(state="failed"), facts=facts, problem=str(told))
+    except (RunError, OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        facts = {**_NO_FACTS, "state": "unreadable", "study": place.study}
+        told = str(error) if isinstance(error, RunError) else f"{type(error).__name__}: {error}"
+        return Row(place=place, state="unreadable", found=Found(state="failed"), facts=facts, problem=told)
     is_stopped = found.state == "finished" and found.problem.startswith("stopped")
     state = "stopped" if is_stopped else found.state
     return Row(
@@ -105,7 +106,7 @@ def row_of(root: Path, place: Place) -> Row:
         state=state,
         found=found,
         curve=validation_curve(place.path / EVALUATIONS),
-        facts={**recipe, "state": state, "study": place.study},
+        facts={**_NO_FACTS, **recipe, "state": state, "study": place.study},
         problem=found.problem or found.warning,
         changed=_changed(place.path / METRICS),
     )
