@@ -24,33 +24,40 @@ _Edge = tuple[CallKey, str, str, CallKey]
 """A call, what it does to another one (empty where its claim says so), what is done to that, the other one."""
 
 
-def reads_of(calls: Sequence[Call]) -> dict[CallKey, list[Call]]:
-    """Call -> the earlier calls whose replies are in its prompt; without entries in an episode of very many calls."""
+def candidates_of(calls: Sequence[Call]) -> dict[CallKey, list[Call]]:
+    """Call -> the earlier calls whose replies may be in its prompt, the latest turn first.
+
+    Empty in an episode of very many calls.
+    """
     if len(calls) > MOST_COMPARED:
         return {}
-    return {call.key: [other for other in calls[:place] if has_read(call, other)] for place, call in enumerate(calls)}
+    return {
+        call.key: sorted((other for other in calls[:place] if has_read(call, other)), key=lambda one: -one.key.turn)
+        for place, call in enumerate(calls)
+    }
 
 
 def links_of(
-    calls: Sequence[Call], reads: Mapping[CallKey, Sequence[Call]], refs: Mapping[CallKey, Ref]
+    calls: Sequence[Call], reads: Mapping[CallKey, Sequence[CallKey]], refs: Mapping[CallKey, Ref]
 ) -> dict[CallKey, tuple[Links, ...]]:
     """Call -> its links, those to what it did itself first. A link by a claim is not repeated as one by reading."""
     edges = [edge for call in calls for edge in _claimed(call) if edge[3] in refs]
-    claimed = {(one, other) for one, _, _, other in edges}
+    claimed = {frozenset((one, other)) for one, _, _, other in edges}
     edges += [
-        (call.key, "read", "read by", other.key)
-        for call in calls
-        for other in reads.get(call.key, ())
-        if (call.key, other.key) not in claimed
+        (key, "read", "read by", other)
+        for key, others in reads.items()
+        for other in others
+        if frozenset((key, other)) not in claimed
     ]
-    found: dict[CallKey, dict[str, list[Ref]]] = {call.key: {} for call in calls}
+    found: dict[CallKey, dict[str, dict[CallKey, Ref]]] = {call.key: {} for call in calls}
     for one, does, _, other in edges:
         if does:
-            found[one].setdefault(does, []).append(refs[other])
+            found[one].setdefault(does, {})[other] = refs[other]
     for one, _, done, other in edges:
-        found[other].setdefault(done, []).append(refs[one])
+        found[other].setdefault(done, {})[one] = refs[one]
     return {
-        key: tuple(Links(words=words, to=tuple(to)) for words, to in groups.items()) for key, groups in found.items()
+        key: tuple(Links(words=words, to=tuple(to.values())) for words, to in groups.items())
+        for key, groups in found.items()
     }
 
 

@@ -1,7 +1,7 @@
 """Lists of the episodes in a file, and one episode out of it, without reading the rest.
 
-The tokens and log-probabilities of an episode are most of its file. A list decodes the columns that it shows and the calls
-of its page, or those of all rows if it is asked for a role or an outcome that calls decide. One episode is a slice.
+The tokens and log-probabilities of an episode are most of its file. A list decodes the columns that it shows and the
+calls of its page, or those of all rows for a role or an outcome that calls decide. One episode is a slice.
 """
 
 from collections import Counter

@@ -1,10 +1,10 @@
-"""What is new in a prompt: without what the role was told before, and with references in place of others' replies."""
+"""The new part of a prompt: without what the role was told before, with references in place of others' replies."""
 
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from counterpoint.episode import Call, Message
+from counterpoint.episode import Call, CallKey, Message
 from counterpoint.reports.episodes.shown import Shown, cut, one_line, shown, visible
 from counterpoint.reports.episodes.words import Ref
 
@@ -33,7 +33,7 @@ class NewMessage:
     role: str
     parts: tuple[Part, ...]
     shared: int = 0
-    """Characters at its beginning that the role's last prompt had too, which are not repeated."""
+    """Characters that it begins with as the role's last prompt did, which are not repeated."""
     left_out: int = 0
     """Characters that were left out of the middle."""
 
@@ -68,18 +68,20 @@ def last_prompt(call: Call, before: Sequence[Call]) -> Call | None:
     mine = [one for one in before if one.key.role == call.key.role]
     slot = [one for one in mine if one.key.slot == call.key.slot]
     same = [one for one in mine if one.messages == call.messages]
-    return next(iter(same), None) or (slot or mine or [None])[-1]
+    found = same[:1] or slot[-1:] or mine[-1:]
+    return found[0] if found else None
 
 
 def prompt_view(
     call: Call,
     last: Call | None,
     quotes: Sequence[tuple[str, Ref]],
-    refs: Mapping[object, Ref],
+    refs: Mapping[CallKey, Ref],
     limit: int,
+    *,
     whole: bool,
 ) -> PromptView:
-    """The prompt of a call after `last`, the call to compare with; `quotes` are texts that may be in it, and of whom."""
+    """The prompt of a call after `last`, the call to compare with; `quotes` are texts that may be in it, with whose."""
     if last is not None and last.messages == call.messages:
         return PromptView(same_as=refs[last.key])
     messages = list(call.messages)
@@ -153,7 +155,9 @@ def _quoted(text: str, quotes: Sequence[tuple[str, Ref]]) -> list[Part]:
     last = 0
     for found in re.finditer("|".join(map(re.escape, longest_first)), text):
         refs = of[found[0]]
-        parts += [Part(text=text[last : found.start()]), Part(quoted=refs[0])]
+        before = text[last : found.start()]
+        before = f"{before[:-1]} " if before.endswith(":\n") else before
+        parts += [Part(text=before), Part(quoted=refs[0])]
         of[found[0]] = refs[1:] or refs
         last = found.end()
     return [part for part in (*parts, Part(text=text[last:])) if part.quoted or part.text.strip()]

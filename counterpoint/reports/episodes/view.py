@@ -1,12 +1,13 @@
 """An episode as a page shows it: a column per role, calls in time order on shared rows, everything as plain values."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from counterpoint.episode import Call, CallKey, Episode
 from counterpoint.reports.episodes.line import line_of
-from counterpoint.reports.episodes.links import Links, links_of, reads_of
+from counterpoint.reports.episodes.links import Links, candidates_of, links_of
 from counterpoint.reports.episodes.prompt import PromptView, last_prompt, prompt_view
 from counterpoint.reports.episodes.shown import VIEWER_LIMIT, Shown, cut, one_line, shown, visible
 from counterpoint.reports.episodes.words import (
@@ -25,10 +26,6 @@ from counterpoint.reports.looks import PALETTES
 
 SampleOf = Mapping[CallKey, Mapping[str, Any]]
 """Call -> its row of `samples/`: reward, advantage, signal and in_loss."""
-MOST_COLUMNS = 5
-"""Columns of cards that a page has room for; more roles are shown in one column in time order."""
-_MOST_BESIDE = 3
-"""Parallel calls of a role that are side by side."""
 _COLOURS = len(PALETTES["light"].roles)
 _TRACEBACK = 20_000
 """Characters of a traceback."""
@@ -42,7 +39,9 @@ class CallView:
     """Its place in time order, from 1."""
     anchor: str
     """The id of its element."""
+    key: CallKey
     name: str
+    """Its role, with its slot and turn where the role has several in this episode."""
     colour: int
     """The place of its role's colour in the palette."""
     claim: ClaimView
@@ -71,16 +70,13 @@ class Column:
 
     role: str
     colour: int
-    first: int
-    """The first of the columns of cards that it takes, from 1."""
-    width: int
-    """How many it takes."""
     calls: int
+    """The number of its calls."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cell:
-    """The calls of a role on a row, side by side in time."""
+    """A column on a row: the calls of its role that were made side by side, or none."""
 
     column: Column
     calls: tuple[CallView, ...]
@@ -111,9 +107,11 @@ class EpisodeView:
     error_kind: str
     traceback: str
     columns: tuple[Column, ...]
-    units: int
-    """The columns of cards that all roles take together; 0 if there are too many: then all are in one column."""
+    """Those of the roles that were called, in the order of the workflow."""
+    layout: Literal["one", "two", "rails"]
+    """One column, two of equal width, or more, of which those that are empty on a row are narrow there."""
     rows: tuple[tuple[Cell, ...], ...]
+    """The calls in time order: in each row a cell per column."""
     calls: tuple[CallView, ...]
     """All calls in time order."""
     not_called: tuple[str, ...]
@@ -140,10 +138,10 @@ def episode_view(
     order = list(dict.fromkeys([*roles, *(call.key.role for call in episode.calls)]))
     calls = _calls(episode, samples, order, limit, anchor)
     groups = _rows(episode.calls)
-    columns, units = _columns(order, episode.calls, groups)
+    columns = _columns(order, episode.calls)
     return EpisodeView(
         anchor=anchor,
-        where=where,
+        where=one_line(where),
         task=one_line(episode.task),
         rollout=episode.rollout,
         problem=shown(episode.problem, limit),
@@ -157,7 +155,7 @@ def episode_view(
         error_kind=ERROR_KINDS.get(episode.error_kind or "", episode.error_kind or ""),
         traceback=visible(cut(episode.traceback, _TRACEBACK)[0]),
         columns=tuple(columns.values()),
-        units=units,
+        layout=_layout(groups),
         rows=tuple(_cells(group, calls, columns) for group in groups),
         calls=tuple(calls.values()),
         not_called=tuple(one_line(role, 60) for role in order if role not in columns),
@@ -171,16 +169,13 @@ def _calls(
 ) -> dict[CallKey, CallView]:
     names = names_of([call.key for call in episode.calls])
     refs = {key: Ref(name=name, anchor=f"{anchor}-{place}") for place, (key, name) in enumerate(names.items(), start=1)}
-    reads = reads_of(episode.calls)
-    links = links_of(episode.calls, reads, refs)
-    problem = (episode.problem, Ref(name="the problem", anchor=f"{anchor}-problem"))
-    made = {}
-    for place, call in enumerate(episode.calls):
-        quotes = [problem, *((other.text, refs[other.key]) for other in reads.get(call.key, ()))]
-        last = last_prompt(call, episode.calls[:place])
-        made[call.key] = CallView(
-            number=place + 1,
+    prompts = _prompts(episode, refs, limit, anchor)
+    links = links_of(episode.calls, _reads(prompts, refs), refs)
+    return {
+        call.key: CallView(
+            number=place,
             anchor=refs[call.key].anchor,
+            key=call.key,
             name=names[call.key],
             colour=order.index(call.key.role) % _COLOURS,
             claim=claim_view(call.claim, refs),
@@ -192,12 +187,39 @@ def _calls(
             tokens=call.tokens,
             cut_off=call.finish == "length",
             temperature=f"{call.temperature:g}",
-            prompt=prompt_view(call, last, quotes, refs, limit, whole=limit >= VIEWER_LIMIT),
+            prompt=prompts[call.key],
             text=shown(call.text.strip("\n"), limit),
             reasoning=shown(call.reasoning.strip("\n"), limit) if call.reasoning.strip() else None,
             links=links[call.key],
         )
-    return made
+        for place, call in enumerate(episode.calls, start=1)
+    }
+
+
+def _prompts(episode: Episode, refs: Mapping[CallKey, Ref], limit: int, anchor: str) -> dict[CallKey, PromptView]:
+    candidates = candidates_of(episode.calls)
+    problem = (episode.problem, Ref(name="the problem", anchor=f"{anchor}-problem"))
+    whole = limit >= VIEWER_LIMIT
+    return {
+        call.key: prompt_view(
+            call,
+            last_prompt(call, episode.calls[:place]),
+            [problem, *((other.text, refs[other.key]) for other in candidates.get(call.key, ()))],
+            refs,
+            limit,
+            whole=whole,
+        )
+        for place, call in enumerate(episode.calls)
+    }
+
+
+def _reads(prompts: Mapping[CallKey, PromptView], refs: Mapping[CallKey, Ref]) -> dict[CallKey, list[CallKey]]:
+    """Call -> the calls whose replies are in what is new in its prompt."""
+    keys = {ref: key for key, ref in refs.items()}
+    return {
+        key: [keys[part.quoted] for message in prompt.new for part in message.parts if part.quoted in keys]
+        for key, prompt in prompts.items()
+    }
 
 
 def _rows(calls: Sequence[Call]) -> list[list[Call]]:
@@ -221,33 +243,25 @@ def _is_beside(call: Call, row: Sequence[Call]) -> bool:
     return any(one.messages == call.messages for one in row)
 
 
-def _columns(
-    order: Sequence[str], calls: Sequence[Call], rows: Sequence[Sequence[Call]]
-) -> tuple[dict[str, Column], int]:
-    """Role -> its column, for roles that were called, and the number of columns of cards; 0 if they are too many."""
-    called = [role for role in order if any(call.key.role == role for call in calls)]
-    most = {role: max(sum(call.key.role == role for call in row) for row in rows) for role in called}
-    beside = _MOST_BESIDE
-    while beside > 1 and sum(min(count, beside) for count in most.values()) > MOST_COLUMNS:
-        beside -= 1
-    found: dict[str, Column] = {}
-    first = 1
-    for role in called:
-        width = min(most[role], beside)
-        found[role] = Column(
-            role=one_line(role, 60),
-            colour=order.index(role) % _COLOURS,
-            first=first,
-            width=width,
-            calls=sum(call.key.role == role for call in calls),
-        )
-        first += width
-    return found, first - 1 if first - 1 <= MOST_COLUMNS else 0
+def _columns(order: Sequence[str], calls: Sequence[Call]) -> dict[str, Column]:
+    """Role -> its column, for roles that were called."""
+    counts = Counter(call.key.role for call in calls)
+    return {
+        role: Column(role=one_line(role, 60), colour=place % _COLOURS, calls=counts[role])
+        for place, role in enumerate(order)
+        if counts[role]
+    }
+
+
+def _layout(rows: Sequence[Sequence[Call]]) -> Literal["one", "two", "rails"]:
+    roles = {call.key.role for row in rows for call in row}
+    if len(roles) < 2:
+        return "one"
+    return "two" if len(roles) == 2 and all(len(row) == 1 for row in rows) else "rails"
 
 
 def _cells(row: Sequence[Call], calls: Mapping[CallKey, CallView], columns: Mapping[str, Column]) -> tuple[Cell, ...]:
-    roles = dict.fromkeys(call.key.role for call in row)
     return tuple(
-        Cell(column=columns[role], calls=tuple(calls[call.key] for call in row if call.key.role == role))
-        for role in roles
+        Cell(column=column, calls=tuple(calls[call.key] for call in row if call.key.role == role))
+        for role, column in columns.items()
     )

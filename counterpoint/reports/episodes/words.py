@@ -40,7 +40,7 @@ def chip_of_value(value: float | None) -> Chip:
         return _UNJUDGED
     if value in (0.0, 1.0):
         return _RIGHT if value else _WRONG
-    return Chip(kind="partly", sign="◐", word=f"partly right: {value:g}")
+    return Chip(kind="partly", sign="◐", word=f"partly: {value:.2f}")
 
 
 def chip_of_call(claim: Claim | None, score: float | None) -> Chip:
@@ -66,7 +66,7 @@ class Ref:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClaimView:
-    """What a call claimed, in words around the call that it is about."""
+    """The claim of a call, in words around the call that it is about."""
 
     before: str
     """As "approves", or all there is to say."""
@@ -113,7 +113,7 @@ def names_of(keys: Sequence[CallKey]) -> dict[CallKey, str]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Credit:
-    """What the algorithm gave to a call in a training step."""
+    """The credit that a call got in a training step."""
 
     reward: str = ""
     advantage: str = ""
@@ -128,8 +128,8 @@ def credit_of(sample: Mapping[str, Any] | None) -> Credit:
     if sample is None:
         return Credit(note="no credit")
     reward, advantage = f"{sample['reward']:g}", float(sample["advantage"])
-    note = "" if sample.get("in_loss") is not False else "not in the loss"
     if not sample["signal"]:
-        return Credit(reward=reward, note=", ".join(filter(None, ("no signal in its group", note))))
+        return Credit(reward=reward, note="no signal in its group")
+    note = "" if sample.get("in_loss") is not False else "not in the loss"
     direction: Literal["up", "down", "none"] = "up" if advantage > 0 else "down" if advantage < 0 else "none"
     return Credit(reward=reward, advantage=f"{advantage:+.3f}".replace("-", "\u2212"), direction=direction, note=note)
