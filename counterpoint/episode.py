@@ -263,7 +263,7 @@ def write_episodes(path: Path, step: int, groups: Iterable[Group], split: str = 
     partial = path.with_name(f".{path.name}.partial")
     frame = pl.DataFrame(rows, schema=_schema(SCHEMA_VERSION))
     # Of a large file, a reader of one episode then decodes the row group that holds it, and not the whole file.
-    fitting = int(frame.height * _ROW_GROUP_BYTES / max(frame.estimated_size(), 1))
+    fitting = frame.height * _ROW_GROUP_BYTES // max(frame.estimated_size(), 1)
     frame.write_parquet(partial, compression="zstd", row_group_size=max(fitting, 1))
     partial.replace(path)
 
@@ -284,16 +284,6 @@ def read_episodes(path: Path) -> list[Group]:
     return [Group(task=task, episodes=tuple(played), solos=tuple(solos)) for task, (played, solos) in groups.items()]
 
 
-def is_readable(schema: Mapping[str, Any]) -> bool:
-    """True if a file with these columns holds episodes that can be read."""
-    return any(schema == _schema(version) for version in _READABLE)
-
-
-def not_episodes(path: Path) -> str:
-    """The message that a file does not hold episodes."""
-    return f"{path} does not hold episodes of schema {', '.join(map(str, _READABLE))}"
-
-
 def read_claim_kinds(path: Path) -> dict[str, frozenset[str]]:
     """Role -> the kinds of claims of its calls, from those columns alone. Raises RunError if `path` holds no episodes.
 
@@ -312,6 +302,16 @@ def read_claim_kinds(path: Path) -> dict[str, frozenset[str]]:
     for role, kind in found.sort("role", "kind").iter_rows():
         told.setdefault(role, set()).update(() if kind is None else (kind,))
     return {role: frozenset(own) for role, own in told.items()}
+
+
+def is_readable(schema: Mapping[str, Any]) -> bool:
+    """True if a file with these columns holds episodes that can be read."""
+    return any(schema == _schema(version) for version in _READABLE)
+
+
+def not_episodes(path: Path) -> str:
+    """The message that a file does not hold episodes."""
+    return f"{path} does not hold episodes of schema {', '.join(map(str, _READABLE))}"
 
 
 def claim_to_json(claim: Claim | None) -> str | None:

@@ -88,8 +88,9 @@ def violations(page: "Page") -> list[str]:
 
 
 def draw_everything(page: "Page") -> None:
-    """Every figure that is not hidden is scrolled into view, and is drawn."""
+    """Every figure that is not hidden is scrolled into view and touched, and is drawn."""
     for figure in page.locator("[data-figure]").all():
         if figure.is_visible():
             figure.scroll_into_view_if_needed()
-            figure.locator(":scope > .drawing .drawn, :scope > .drawing .failed").first.wait_for()
+            figure.dispatch_event("pointerover")
+            figure.locator(":scope > .drawing > .drawn, :scope > .drawing > .failed").first.wait_for()

@@ -7,7 +7,7 @@ from pathlib import Path
 from counterpoint.errors import ConfigError, unknown
 from counterpoint.run import Run
 
-KINDS = ("course", "dynamics", "amplification")
+KINDS = ("course", "dynamics", "behaviour", "changes", "amplification")
 FORMATS = ("markdown", "csv")
 EXTENSIONS = (".svg", ".png", ".pdf")
 
@@ -22,11 +22,12 @@ def draw(paths: Sequence[Path], kind: str, out: Path) -> None:
         raise ConfigError(unknown("kind of picture", kind, KINDS))
     if out.suffix not in EXTENSIONS:
         raise ConfigError(f"--out {out}: the extension must be one of {', '.join(EXTENSIONS)}")
-    runs = [Run.read(path) for path in paths]
+    for path in paths:
+        Run.read(path)
     try:
         from counterpoint.reports.pictures import save_picture
 
-        save_picture(runs, kind, out)
+        save_picture(paths, kind, out)
     except ImportError as error:
         raise ConfigError(f"pip install 'counterpoint[report]' first ({error})") from error
     except OSError as error:

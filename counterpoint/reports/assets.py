@@ -84,6 +84,11 @@ def packed_text(text: str) -> str:
     return base64.b64encode(packer.compress(text.encode()) + packer.flush()).decode()
 
 
+def colour_names() -> dict[str, str]:
+    """Name of a variable -> its colour in the light theme."""
+    return _colours(PALETTES["light"])
+
+
 def _colours(palette: Palette) -> dict[str, str]:
     named = {"background": palette.background, "ink": palette.ink, "muted": palette.muted, "grid": palette.grid}
     sharing = {name: palette.sharing[name] for name in SHAPES}

@@ -4,11 +4,14 @@ Every function takes the cell and returns a frame with a column `seed`; it has n
 Values that are not finite are left out.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence, Set
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from counterpoint.analysis.changes import CHANGES, changes
-from counterpoint.analysis.milestones import MilestoneRows, Row, milestones_of
+from counterpoint.analysis.milestones import Row
 from counterpoint.analysis.votes import Vote, majority_line, votes_of
 from counterpoint.errors import RunError
 from counterpoint.experiments.collected import MILESTONES
@@ -22,6 +25,7 @@ if TYPE_CHECKING:
 LENGTHS = ("tokens", "tokens_low", "tokens_median", "tokens_high", "tokens_p95")
 GRADIENTS = ("share", "norm", "alignment", "persistence", "coherence", "amplification", "amplification_by_chance")
 BETWEEN = (("base", "peak"), ("peak", "terminal"), ("base", "terminal"))
+_STEP, _HEAD = re.compile(rb'\{"step": (\d+),'), 80
 _ROLE = r"^gradient/(?P<policy>[^/]+)/(?P<role>[^/+]+)/(?P<number>[^/]+)$"
 _PAIR = r"^gradient/(?P<policy>[^/]+)/(?P<one>[^/+]+)\+(?P<other>[^/+]+)/cosine$"
 _REPLIES = r"^(?:eval/(?P<split>[^/]+)/)?role/(?P<role>[^/]+)/(?P<number>[^/]+)$"
@@ -149,23 +153,22 @@ def series(cell: CellSeen, pattern: str) -> "pl.DataFrame":
     """
     import polars as pl
 
-    frames = [_matching(run, pattern) for run in cell.runs]
-    return pl.concat(frames).sort(pl.all().exclude("value"), nulls_last=True)
+    seed = pl.lit(0, dtype=pl.Int64).alias("seed")
+    every = pl.concat(
+        [run.metrics.select(seed + run.record.seed, *_of_series()) for run in cell.runs]
+        or [pl.DataFrame(schema={"seed": int, "step": int, "name": str, "value": float})]
+    )
+    names = every.select(pl.col("name").unique()).filter(pl.col("name").str.contains(pattern))
+    known = names.with_columns(pl.col("name").str.extract_groups(pattern).alias("_groups")).unnest("_groups")
+    groups = [pl.col(one).cast(pl.String) for one in known.columns if one != "name"]
+    found = every.join(known, on="name").filter(pl.col("value").is_finite())
+    return found.select("seed", "step", *groups, "value").sort(pl.all().exclude("value"), nulls_last=True)
 
 
-def _matching(run: Seen, pattern: str) -> "pl.DataFrame":
+def _of_series() -> "tuple[pl.Expr, ...]":
     import polars as pl
 
-    names = run.metrics.select(pl.col("name").unique()).filter(pl.col("name").str.contains(pattern))
-    known = names.with_columns(pl.col("name").str.extract_groups(pattern).alias("_groups")).unnest("_groups")
-    groups = [one for one in known.columns if one != "name"]
-    found = run.metrics.join(known, on="name").filter(pl.col("value").is_finite())
-    return found.select(
-        pl.lit(run.record.seed, dtype=pl.Int64).alias("seed"),
-        pl.col("step").cast(pl.Int64),
-        *(pl.col(group).cast(pl.String) for group in groups),
-        pl.col("value").cast(pl.Float64),
-    )
+    return pl.col("step").cast(pl.Int64), pl.col("name"), pl.col("value").cast(pl.Float64)
 
 
 def _wide(found: "pl.DataFrame", keys: Sequence[str], numbers: Sequence[str]) -> "pl.DataFrame":
@@ -201,7 +204,7 @@ def _votes(run: Seen, role: str) -> Iterator[tuple[str, list[Vote]]]:
     if rows is None:
         yield from _votes_of_outcomes(run, role)
         return
-    for milestone, own in (("base", [rows.base]), ("peak", [rows.peak]), ("terminal", rows.last)):
+    for milestone, own in rows.items():
         pairs = [pair for row in own for pair in _pairs(row, role)]
         yield milestone, votes_of(pairs)
 
@@ -223,14 +226,29 @@ def _pairs(row: Row, role: str) -> Iterator[_Pair]:
             yield from (_Pair(own[place * each : (place + 1) * each], value) for place, value in enumerate(team))
 
 
-def _milestone_rows(run: Seen) -> MilestoneRows | None:
-    """The evaluations at the milestones, if the run directory can be read."""
-    if run.folder is None:
+def _milestone_rows(run: Seen) -> dict[str, list[Row]] | None:
+    """Milestone -> its test evaluations, if the run directory can be read."""
+    if run.folder is None or run.record.peak_step is None:
         return None
+    steps = {"base": (0,), "peak": (run.record.peak_step,), "terminal": run.record.terminal_steps}
     try:
-        return milestones_of(read_rows(run.folder / EVALUATIONS), read_rows(run.folder / FINAL))
-    except (OSError, RunError):
+        final = {row["step"]: row for row in read_rows(run.folder / FINAL)}
+        rows = final | _test_rows(run.folder / EVALUATIONS, {one for own in steps.values() for one in own} - set(final))
+        return {milestone: [rows[step] for step in own] for milestone, own in steps.items()}
+    except (OSError, RunError, ValueError, KeyError):
         return None
+
+
+def _test_rows(path: Path, steps: Set[int]) -> dict[int, Row]:
+    """The test evaluations after these steps; lines that say at their beginning that they are others stay undecoded."""
+    found = {}
+    for line in path.read_bytes().split(b"\n") if steps else ():
+        step = _STEP.match(line)
+        if line and (step is None or int(step[1]) in steps) and b'"split": "validation"' not in line[:_HEAD]:
+            row = json.loads(line)
+            if row["split"] == "test" and row["step"] in steps:
+                found[row["step"]] = row
+    return found
 
 
 def _votes_of_outcomes(run: Seen, role: str) -> Iterator[tuple[str, list[Vote]]]:

@@ -67,6 +67,8 @@ SHARING_RANGE, ROLE_RANGE, GROUP_RANGE = "sharing", "category", "groups"
 CHANGE_RANGE, DIVERGING_RANGE = "changes", "diverging"
 STYLES = ("ink", "muted", "grid", "band", "background")
 """Colours that a mark can have by its style: `mark_rect(style="band")`."""
+CUT = "cut"
+"""The style of filled marks that lie on others: a thin edge in the colour of the background."""
 SMALLEST = 11
 """The smallest size of text."""
 DASHES: Sequence[Sequence[int]] = ((1, 0), (6, 3), (2, 3), (8, 3, 2, 3))
@@ -100,7 +102,10 @@ def config(theme: Theme) -> dict[str, Any]:
         "title": {"color": palette.ink, "subtitleColor": palette.muted, "anchor": "start", "fontSize": 13},
         "text": {"color": palette.ink, "fontSize": SMALLEST},
         "rule": {"color": palette.ink},
-        "style": {name: {"color": getattr(palette, name)} for name in STYLES},
+        "style": {
+            **{name: {"color": getattr(palette, name)} for name in STYLES},
+            CUT: {"stroke": palette.background, "strokeWidth": 1.2},
+        },
         "range": {
             "category": list(palette.roles),
             "sharing": sharing,

@@ -1,5 +1,6 @@
 """Pages as HTML: templates of Jinja with everything escaped, and the few filters that they share."""
 
+import json
 from functools import cache
 from math import isfinite
 from pathlib import Path
@@ -28,7 +29,7 @@ def environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    made.filters.update(packed=_packed, place=_place, short=short, json=json_text)
+    made.filters.update(packed=_packed, place=_place, percent=percent, short=short)
     made.globals["most_rows"] = MOST_ROWS
     return made
 
@@ -57,8 +58,38 @@ def short(value: Any) -> str:
     return str(value)
 
 
-def _packed(figure: Figure) -> Markup:
-    return json_text(packed(figure))
+def percent(value: Any) -> str:
+    """A fraction as a percentage with one digit, or nothing where there is none (Jinja's undefined too)."""
+    return f"{100 * value:.1f}" if isinstance(value, float) else ""
+
+
+class Specs:
+    """The specifications of the figures of a page: each is in the page once, however many figures share it."""
+
+    def __init__(self) -> None:
+        self._names: dict[str, str] = {}
+
+    def name(self, spec: str) -> str:
+        """The name under which the page has this specification."""
+        return self._names.setdefault(spec, f"s{len(self._names)}")
+
+    def text(self) -> Markup:
+        """Name -> specification, as the JSON of the page's `specs`."""
+        return json_text("{" + ",".join(f'"{name}":{spec}' for spec, name in self._names.items()) + "}")
+
+
+def _packed(figure: Figure, specs: Specs | None = None) -> Markup:
+    """The figure as JSON in a `<script>`; with `specs` it names its specification, which these then hold."""
+    whole = packed(figure)
+    if specs is None:
+        return json_text(whole)
+    given = json.loads(whole)
+    given["spec"] = specs.name(_compact(given["spec"]))
+    return json_text(_compact(given))
+
+
+def _compact(value: Any) -> str:
+    return json.dumps(value, separators=(",", ":"))
 
 
 def _place(figure: Figure) -> Markup:

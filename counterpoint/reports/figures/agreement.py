@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from counterpoint.errors import counted
 from counterpoint.reports import frames
 from counterpoint.reports.figure import Figure
+from counterpoint.reports.figures.lines import quiet_axis
 from counterpoint.reports.figures.recorded import Recorded, named
 from counterpoint.reports.looks import ROLE_RANGE, SMALLEST
 
@@ -90,7 +91,7 @@ def _spec(n: int) -> Mapping[str, Any]:
         "type": "quantitative",
         "title": "team right",
         "scale": {"domain": [0, 1], "nice": False},
-        "axis": {"domain": False, "ticks": False, "tickCount": 5, "format": "%", "labelPadding": 6},
+        "axis": quiet_axis("%"),
     }
     kinds = list(_KINDS.values())
     legend = {"title": None, "orient": "top", "symbolSize": 70}

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from counterpoint.reports.figure import Figure
 from counterpoint.reports.figures.drawn_lines import Subject, drawn
-from counterpoint.reports.figures.lines import STEP, colour, framed
+from counterpoint.reports.figures.lines import STEP, colour, framed, quiet_axis
 from counterpoint.reports.figures.recorded import Recorded, listed
 from counterpoint.reports.looks import SMALLEST
 
@@ -76,7 +76,7 @@ def _dots(names: tuple[str, ...], shown: tuple[str, ...]) -> Mapping[str, Any]:
         "type": "quantitative",
         "title": "amplification, calls",
         "scale": {"domainMin": 0},
-        "axis": {"domain": False, "ticks": False, "tickCount": 5, "labelPadding": 6},
+        "axis": quiet_axis(),
     }
     limits = {"name": "limits"}
     legend = colour(names, shown, legend=True)

@@ -16,8 +16,8 @@ from counterpoint.experiments.groups import printable
 from counterpoint.experiments.matrices import PerTask, has_outcomes
 from counterpoint.reports.compared_table import base_of
 from counterpoint.reports.figure import Figure
-from counterpoint.reports.figures.forest import LABEL, band, domain_of, frame, spec
-from counterpoint.reports.figures.groups import lines
+from counterpoint.reports.figures.forest import band, domain_of, frame, spec
+from counterpoint.reports.figures.groups import labels
 
 _SELF = ": run"
 """The end of the name of the evaluation of the run as it is, beside a control."""
@@ -40,7 +40,8 @@ def controls(collected: Collected, margin: float = MARGIN) -> Figure | None:
     found = control_differences(collected)
     if not found:
         return None
-    rows = [_row(one) for one in found]
+    names = labels(map(_name, found))
+    rows = [_row(one, names[_name(one)]) for one in found]
     cells = {one.cell for one in found}
     better = sum(one.level.shown[1] > 0 for one in found)
     worse = sum(one.level.shown[2] < 0 for one in found)
@@ -54,7 +55,7 @@ def controls(collected: Collected, margin: float = MARGIN) -> Figure | None:
             f" worse in {worse}; of the others it cannot be told, and their marks are hollow. The intervals are not"
             " corrected for the number of comparisons."
         ),
-        spec=spec([_name(one) for one in found], domain_of(rows, 100 * margin), "points", 100 * margin, {"": "square"}),
+        spec=spec(list(names.values()), domain_of(rows, 100 * margin), "points", 100 * margin, {"": "square"}),
         data={"rows": frame(rows), "band": band(100 * margin)},
         table=pl.DataFrame([_told(one) for one in found], infer_schema_length=None),
     )
@@ -126,10 +127,10 @@ def _name(one: ControlDifference) -> str:
     return f"{one.cell} - {one.control}"
 
 
-def _row(one: ControlDifference) -> dict[str, Any]:
+def _row(one: ControlDifference, label: str) -> dict[str, Any]:
     value, low, high = (100 * part for part in one.level.shown)
     return {
-        "of": lines(_name(one), LABEL),
+        "of": label,
         "amount": "",
         "value": value,
         "low": low,

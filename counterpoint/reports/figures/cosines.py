@@ -46,15 +46,8 @@ def _lines(recorded: Recorded, found: "pl.DataFrame") -> Figure | None:
     subject = Subject(
         name="cosines", title="Cosine between roles", says=_SAYS, axis="cosine", words="{:.2f}", zero=True
     )
-    return drawn(_Pairs(cell=recorded.cell, roles=()), found.select("seed", "step", who.alias("who"), "value"), subject)
-
-
-class _Pairs(Recorded):
-    """Colours for pairs, which are no roles."""
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        return ()
+    pairs = Recorded(cell=recorded.cell, roles=(), compared=())
+    return drawn(pairs, found.select("seed", "step", who.alias("who"), "value"), subject)
 
 
 def _map(recorded: Recorded, found: "pl.DataFrame") -> Figure:

@@ -11,21 +11,22 @@ from counterpoint.analysis.comparison import Level, level
 from counterpoint.errors import counted
 from counterpoint.experiments.collected import Milestone
 from counterpoint.reports.figure import Figure
-from counterpoint.reports.figures.lines import HEIGHT, STEP, framed
+from counterpoint.reports.figures.lines import STEP, apart, framed, quiet_axis
 from counterpoint.reports.figures.recorded import Recorded, counting
-from counterpoint.reports.looks import SHAPES, SHARING_RANGE, SMALLEST
+from counterpoint.reports.looks import CUT, SHAPES, SHARING_RANGE, SMALLEST
 from counterpoint.reports.seen import Seen
 
 if TYPE_CHECKING:
     import polars as pl
 
 MARKS = ("peak", "end")
+_HEIGHT = 210
 _Y = {
     "field": "value",
     "type": "quantitative",
     "title": "accuracy",
     "scale": {"zero": False, "padding": 12},
-    "axis": {"domain": False, "ticks": False, "tickCount": 5, "format": "%", "labelPadding": 6},
+    "axis": quiet_axis("%"),
 }
 
 
@@ -45,7 +46,12 @@ def curves(recorded: Recorded) -> Figure | None:
         title=f"Accuracy of the team, {split} problems",
         says=_says(recorded, marks, stops, split),
         spec=_curves(sharing if sharing in SHAPES else "", several=found["seed"].n_unique() > 1),
-        data={"rows": found, "mean": mean, "marks": pl.DataFrame(marks, schema=_SCHEMA, orient="row")},
+        data={
+            "rows": found,
+            "mean": mean,
+            "marks": pl.DataFrame(marks, schema=_SCHEMA, orient="row"),
+            "ends": _ends(found, marks),
+        },
     )
 
 
@@ -96,12 +102,22 @@ def _marks(recorded: Recorded, found: "pl.DataFrame", split: str) -> Iterator[_M
 
 
 def _place(runs: Sequence[Seen], milestone: Milestone) -> float:
-    """The mean of the steps of a milestone."""
+    """The mean over runs of the step of a milestone; the end, a mean of several evaluations, is at the last of them."""
     if milestone == "base":
         return 0.0
     if milestone == "peak":
         return fmean(run.record.peak_step or 0 for run in runs)
-    return fmean(fmean(run.record.terminal_steps) for run in runs if run.record.terminal_steps)
+    return fmean(max(run.record.terminal_steps, default=run.record.steps) for run in runs)
+
+
+def _ends(found: "pl.DataFrame", marks: Sequence[_Mark]) -> "pl.DataFrame":
+    """words, place: base and end beside the figure, at heights at which they do not cover each other."""
+    import polars as pl
+
+    values = [value for mark in marks for value in mark[2:5] if value is not None] + found["value"].to_list()
+    own = sorted((value, words) for kind, _, value, _, _, words in marks if kind != "peak")
+    places = apart([value for value, _ in own], min(values), max(values), height=_HEIGHT) if own else []
+    return pl.DataFrame({"words": [words for _, words in own], "place": places}, schema={"words": str, "place": float})
 
 
 def _level(runs: Sequence[Seen], milestone: Milestone) -> Level | None:
@@ -182,30 +198,25 @@ def _curves(sharing: str, *, several: bool) -> Mapping[str, Any]:
         {
             "data": marks,
             "transform": [is_mark],
-            "mark": {"type": "point", "filled": True, "size": 95, "opacity": 1},
+            "mark": {"type": "point", "filled": True, "size": 100, "opacity": 1, "style": CUT},
             "encoding": {"x": STEP, "y": _Y, "shape": shape, **colour, "tooltip": [{"field": "words", "title": "at"}]},
         },
-        *_words(marks, is_base),
+        *_words(marks),
     ]
-    return framed(layers, HEIGHT + 20)
+    return framed(layers, _HEIGHT)
 
 
-def _words(marks: Mapping[str, str], is_base: Mapping[str, str]) -> Iterator[dict[str, Any]]:
-    """The names of base, peak and end with their values: above the interval of the peak, below that of the end."""
+def _words(marks: Mapping[str, str]) -> Iterator[dict[str, Any]]:
+    """The names of peak, base and end with their values: above the peak's interval, and beside the figure."""
     text = {"type": "text", "fontSize": SMALLEST}
     yield {
         "data": marks,
-        "transform": [is_base],
-        "mark": {**text, "align": "right", "baseline": "top", "dy": 4, "style": "muted", "x": {"expr": "width"}},
-        "encoding": {"y": _Y, "text": {"field": "words"}},
+        "transform": [{"filter": "datum.kind === 'peak'"}],
+        "mark": {**text, "baseline": "bottom", "dy": -4},
+        "encoding": {"x": STEP, "y": {**_Y, "field": "high"}, "text": {"field": "words"}},
     }
-    for kind, at, place in (
-        ("peak", "high", {"baseline": "bottom", "dy": -4}),
-        ("end", "low", {"align": "right", "baseline": "top", "dx": 8, "dy": 4}),
-    ):
-        yield {
-            "data": marks,
-            "transform": [{"filter": f"datum.kind === '{kind}'"}],
-            "mark": {**text, **place},
-            "encoding": {"x": STEP, "y": {**_Y, "field": at}, "text": {"field": "words"}},
-        }
+    yield {
+        "data": {"name": "ends"},
+        "mark": {**text, "align": "left", "dx": 9, "x": {"expr": "width"}},
+        "encoding": {"y": {**_Y, "field": "place"}, "text": {"field": "words"}},
+    }

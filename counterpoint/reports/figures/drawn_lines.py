@@ -10,7 +10,7 @@ from counterpoint.reports.figures.recorded import Recorded, binned_in_words, lis
 if TYPE_CHECKING:
     import polars as pl
 
-_FEW = 16
+FEW = 16
 """Lines of at most so many values have a dot for each."""
 _WIDE = 20.0
 """Values that are so many times as large as others need a logarithmic axis."""
@@ -25,8 +25,8 @@ class Subject:
     says: str
     """A sentence that defines the number."""
     axis: str
-    form: str = "~g"
-    """The format of the axis, of d3."""
+    form: str = ""
+    """The format of the axis, of d3; empty for its own choice."""
     words: str = "{:.3g}"
     """The format of the numbers of the caption."""
     least: float | None = None
@@ -52,7 +52,7 @@ def drawn(recorded: Recorded, found: "pl.DataFrame", subject: Subject) -> Figure
         zero=subject.zero,
         logarithmic=subject.may_be_logarithmic and _is_wide(rows),
         banded=several,
-        dotted=rows["step"].n_unique() <= _FEW,
+        dotted=rows["step"].n_unique() <= FEW,
     )
     rows = rows if several else rows.drop("low", "high")
     return Figure(
@@ -79,5 +79,5 @@ def _at_the_ends(rows: "pl.DataFrame", shown: list[str], subject: Subject) -> st
         own = rows.filter(who=who)
         first, last = (subject.words.format(own["value"][place]) for place in (0, -1))
         told[who] = first if len(own) == 1 else f"{first} → {last}"
-    steps = f"step {rows['step'].min()}" if rows["step"].n_unique() == 1 else "first → last step"
-    return f"At the {steps}: {listed(told)}." if "→" in steps else f"At {steps}: {listed(told)}."
+    first, last = rows["step"].min(), rows["step"].max()
+    return f"{f'At step {first}' if first == last else f'From step {first} to {last}'}: {listed(told)}."

@@ -10,8 +10,8 @@ from counterpoint.experiments.compare import cells_of
 from counterpoint.experiments.compared import PRIMARY, Compared
 from counterpoint.experiments.matrices import Amount
 from counterpoint.reports.figure import Figure
-from counterpoint.reports.figures.forest import AMOUNTS, LABEL, SCHEMA, band, domain_of, frame, spec
-from counterpoint.reports.figures.groups import SPLIT, lines
+from counterpoint.reports.figures.forest import AMOUNTS, SCHEMA, band, domain_of, frame, spec
+from counterpoint.reports.figures.groups import SPLIT, labels
 
 _BAR = 26
 """The height of a bar of a share."""
@@ -28,8 +28,8 @@ def factors(found: Compared) -> Figure | None:
     if not known:
         return None
     margin = 100 * found.margin
-    rows = [_row(amount, effect) for amount, effect in known]
-    order = list(dict.fromkeys(_name(effect) for _, effect in known))
+    names = labels(_name(effect) for _, effect in known)
+    rows = [_row(amount, effect, names[_name(effect)]) for amount, effect in known]
     told = [
         {
             "effect": _name(effect),
@@ -45,7 +45,7 @@ def factors(found: Compared) -> Figure | None:
         name="factors",
         title=f"The effect of {found.by}, and of other axes on it",
         says=_says(found, known),
-        spec=spec(order, domain_of(rows, margin), "points of accuracy", margin),
+        spec=spec(list(names.values()), domain_of(rows, margin), "points of accuracy", margin),
         data={"rows": frame(rows), "band": band(margin)},
         table=pl.DataFrame(told, infer_schema_length=None),
     )
@@ -64,7 +64,8 @@ def factor_shares(found: Compared, collected: Collected) -> Figure | None:
         return None
     if len(known) < 2:
         return None
-    rows = [{"of": lines(" by ".join(one.axes), LABEL), "share": one.omega_squared} for one in _sorted(known)]
+    names = labels(" by ".join(one.axes) for one in _sorted(known))
+    rows = [{"of": names[" by ".join(one.axes)], "share": one.omega_squared} for one in _sorted(known)]
     largest = _sorted(known)[0]
     return Figure(
         name="factor-shares",
@@ -85,10 +86,10 @@ def _known(effects: Mapping[Amount, Sequence[Effect]]) -> Iterator[tuple[Amount,
         yield from ((amount, effect) for effect in effects.get(amount, ()) if effect.estimate is not None)
 
 
-def _row(amount: Amount, effect: Effect) -> dict[str, Any]:
+def _row(amount: Amount, effect: Effect, label: str) -> dict[str, Any]:
     assert effect.estimate is not None
     return {
-        "of": lines(_name(effect), LABEL),
+        "of": label,
         "amount": AMOUNTS[amount],
         "value": 100 * effect.estimate.value,
         "low": 100 * effect.estimate.low,

@@ -10,12 +10,11 @@ from counterpoint.experiments.collected import RunRecord
 from counterpoint.experiments.compared import Compared
 from counterpoint.reports.figure import Figure
 from counterpoint.reports.figures.forest import SCHEMA
-from counterpoint.reports.figures.groups import SPLIT, colour, lines, ordered, shape
+from counterpoint.reports.figures.groups import SPLIT, colour, labels, ordered, shape
 
 EVERY = "all cells"
 MOST = 24
 """Cells of one figure; of more, those in which most runs fell."""
-LABEL = 26
 _STEP = 18
 """The height of the row of a group."""
 
@@ -35,13 +34,13 @@ def fall_rates(found: Compared) -> Figure | None:
     some = [name for name, count in fallen.items() if count] if several else []
     drawn = sorted(some, key=lambda name: -fallen[name])[:MOST]
     rows += [(name, one.group, one.rate) for name in some if name in drawn for one in found.falls if one.block == name]
-    cells = list(dict.fromkeys(cell for cell, _, _ in rows))
+    cells = labels(cell for cell, _, _ in rows)
     return Figure(
         name="falls",
         title="Runs that fell",
         says=_says(found, total, len(some) - len(drawn)),
-        spec=_rate_spec(cells, groups),
-        data={"rows": pl.DataFrame([_row(*one) for one in rows], schema=_ROWS)},
+        spec=_rate_spec(list(cells.values()), groups),
+        data={"rows": pl.DataFrame([_row(cells[cell], group, one) for cell, group, one in rows], schema=_ROWS)},
         table=pl.DataFrame(
             [
                 {
@@ -111,7 +110,7 @@ def _row(cell: str, group: str, one: Rate) -> dict[str, Any]:
     """The rate is that of the runs of which it can be told; without one there is none."""
     value = one.fell / one.told if one.told else None
     count = f"{one.fell}/{one.told}" if one.told else "cannot tell" if one.runs else "no run"
-    return {"cell": lines(cell, LABEL), "group": group, "rate": value, "low": one.low, "high": one.high, "count": count}
+    return {"cell": cell, "group": group, "rate": value, "low": one.low, "high": one.high, "count": count}
 
 
 def _says(found: Compared, total: Mapping[str, Rate], left_out: int) -> str:
@@ -181,9 +180,8 @@ def _when(durations: Mapping[str, Sequence[Duration]], known: Mapping[str, Survi
 
 
 def _rate_spec(cells: Sequence[str], groups: Sequence[str]) -> dict[str, Any]:
-    names = [lines(cell, LABEL) for cell in cells]
     axis = {"labelExpr": SPLIT, "labelLimit": 190, "domain": False, "ticks": False}
-    y = {"field": "cell", "type": "nominal", "sort": names, "title": None, "axis": axis}
+    y = {"field": "cell", "type": "nominal", "sort": list(cells), "title": None, "axis": axis}
     place = {"y": y, "yOffset": {"field": "group", "type": "nominal", "scale": {"domain": list(groups)}}}
     x = {"type": "quantitative", "title": "runs that fell", "scale": {"domain": [0, 1.32]}}
     x["axis"] = {"format": "%", "values": [0, 0.25, 0.5, 0.75, 1]}

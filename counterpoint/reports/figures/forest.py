@@ -9,7 +9,7 @@ from counterpoint.errors import counted
 from counterpoint.experiments.compared import Compared, Difference
 from counterpoint.reports.compared_table import difference_base, differences_shown, verdict_of
 from counterpoint.reports.figure import Figure
-from counterpoint.reports.figures.groups import SPLIT, lines
+from counterpoint.reports.figures.groups import SPLIT, labels
 
 if TYPE_CHECKING:
     import polars as pl
@@ -19,8 +19,6 @@ MARKS: Mapping[str, str] = {AMOUNTS["peak"]: "triangle-up", AMOUNTS["kept"]: "sq
 """Amount -> its shape: that of the peak and of the end, as in the map."""
 MOST = 60
 """Rows of one figure; of more, those with the largest differences."""
-LABEL = 26
-"""Characters of a line of a row's name."""
 LINE = 14
 """The height of a line of a row's name."""
 SCHEMA = "https://vega.github.io/schema/vega-lite/v6.json"
@@ -36,13 +34,14 @@ def forest(found: Compared) -> Figure | None:
     order = sorted(dict.fromkeys(name for _, name in named), key=lambda name: -by_name.get(name, 0.0))
     largest = set(sorted(order, key=lambda name: -abs(by_name.get(name, 0.0)))[:MOST])
     order = [name for name in order if name in largest]
-    rows = [row(one, name) for one, name in named if name in largest]
+    named_rows = labels(order)
+    rows = [row(one, named_rows[name]) for one, name in named if name in largest]
     margin = 100 * found.margin
     return Figure(
         name="differences",
         title=_title(every),
         says=_says(found, every, len(by_name) - len(order)),
-        spec=spec(order, domain_of(rows, margin), "points of accuracy", margin),
+        spec=spec(list(named_rows.values()), domain_of(rows, margin), "points of accuracy", margin),
         data={"rows": frame(rows), "band": band(margin)},
         table=_table(every),
     )
@@ -55,7 +54,7 @@ def names_of(every: Sequence[Difference]) -> list[str]:
     return [", ".join(part for part, is_told in zip(own, varies, strict=True) if is_told) or own[1] for own in parts]
 
 
-def row(one: Difference, name: str) -> dict[str, Any]:
+def row(one: Difference, label: str) -> dict[str, Any]:
     """A difference in points, with its interval, the simultaneous one, and the smallest that would be found."""
     found = one.found
     value, low, high = (100 * part for part in found.shown)
@@ -65,7 +64,7 @@ def row(one: Difference, name: str) -> dict[str, Any]:
         wide = tuple(100 * max(-found.bound, min(found.bound, end)) for end in (simultaneous.low, simultaneous.high))
     visible = found.visible
     return {
-        "of": lines(name, LABEL),
+        "of": label,
         "amount": AMOUNTS[one.amount],
         "value": value,
         "low": low,
@@ -150,15 +149,14 @@ def domain_of(rows: Sequence[Mapping[str, Any]], margin: float) -> tuple[float, 
 def spec(
     order: Sequence[str], domain: tuple[float, float], title: str, margin: float, amounts: Mapping[str, str] = MARKS
 ) -> dict[str, Any]:
-    """A row per name, the amounts (with their shapes) one above the other, on one axis of points."""
-    names = [lines(name, LABEL) for name in order]
-    high = max((name.count("\n") for name in names), default=0)
+    """A row per label, the amounts (with their shapes) one above the other, on one axis of points."""
+    high = max((label.count("\n") for label in order), default=0)
     x = {"type": "quantitative", "title": title, "scale": {"domain": list(domain), "nice": False, "zero": False}}
     return {
         "$schema": SCHEMA,
         "width": "container",
         "height": {"step": max(16 * len(amounts), 4 + LINE * (1 + high)) + 4, "for": "position"},
-        "layer": list(_layers(x, names, margin, amounts)),
+        "layer": list(_layers(x, order, margin, amounts)),
     }
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from counterpoint.reports.figure import Figure
 from counterpoint.reports.figures.drawn_lines import Subject, drawn
-from counterpoint.reports.figures.lines import STEP, colour, framed
+from counterpoint.reports.figures.lines import STEP, colour, framed, quiet_axis
 from counterpoint.reports.figures.recorded import Recorded, binned_in_words, listed, named, percent, thinned
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ def _stacked(names: tuple[str, ...], shown: tuple[str, ...], *, bars: bool) -> M
         "type": "quantitative",
         "stack": "normalize",
         "title": "share",
-        "axis": {"domain": False, "ticks": False, "tickCount": 4, "format": "%", "labelPadding": 6, "zindex": 0},
+        "axis": quiet_axis("%"),
     }
     legend = colour(names, shown, legend=True)
     legend["legend"] = {**legend["legend"], "symbolType": "square", "symbolStrokeWidth": 0}
@@ -101,7 +101,7 @@ def _stacked(names: tuple[str, ...], shown: tuple[str, ...], *, bars: bool) -> M
         "order": {"field": "order", "type": "ordinal"},
         "tooltip": [{"field": "who", "title": "role"}, {"field": "step"}, {"field": "value", "format": ".1%"}],
     }
-    mark: dict[str, Any] = {"type": "area", "opacity": 0.85, "strokeWidth": 0}
+    mark: dict[str, Any] = {"type": "area", "opacity": 0.72, "strokeWidth": 0}
     if bars:
-        mark = {"type": "bar", "opacity": 0.85, "width": 24}
+        mark = {"type": "bar", "opacity": 0.72, "width": 24}
     return framed([{"mark": mark, "encoding": encoding}])

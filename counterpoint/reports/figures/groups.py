@@ -1,14 +1,17 @@
 """The groups that are compared: a colour and a shape for each, and the words around them."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from math import ceil, floor
 from textwrap import wrap
 from typing import Any
 
+from counterpoint.experiments.groups import printable
 from counterpoint.reports.looks import GROUP_RANGE, SHAPES
 
 OTHER_SHAPES = ("triangle-down", "diamond", "cross", "triangle-right", "triangle-left", "triangle-up")
 """As many as there are colours of groups (`looks.Palette.groups`)."""
+LABEL = 26
+"""Characters of a line of a row's label."""
 
 
 def ordered(groups: Sequence[str]) -> list[str]:
@@ -42,6 +45,17 @@ def lines(text: str, width: int) -> str:
 
 SPLIT = "split(datum.label, '\\n')"
 """The expression that draws the lines of a label of an axis or a header below one another."""
+
+
+def labels(names: Iterable[str], width: int = LABEL) -> dict[str, str]:
+    """Name -> the label of its row: in few lines, and unlike that of any other."""
+    found: dict[str, str] = {}
+    taken: dict[str, int] = {}
+    for name in dict.fromkeys(names):
+        label = lines(shown(printable(name) or "-", 3 * width - 6), width)
+        taken[label] = taken.get(label, 0) + 1
+        found[name] = label if taken[label] == 1 else f"{label} ({taken[label]})"
+    return found
 
 
 def shown(text: str, most: int) -> str:

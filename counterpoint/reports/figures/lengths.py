@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from counterpoint.reports import frames
 from counterpoint.reports.figure import Figure
-from counterpoint.reports.figures.lines import Lines, colour, end_labels, ends, framed, value_axis
-from counterpoint.reports.figures.lines import STEP, dashes
+from counterpoint.reports.figures.drawn_lines import FEW
+from counterpoint.reports.figures.lines import STEP, Lines, colour, dashes, end_labels, ends, framed, value_axis
 from counterpoint.reports.figures.recorded import Recorded, binned_in_words, listed, thinned
 
 if TYPE_CHECKING:
@@ -34,6 +34,7 @@ def lengths(recorded: Recorded) -> Figure | None:
         title="tokens of a reply",
         least=None if _is_wide(rows) else 0.0,
         logarithmic=_is_wide(rows),
+        dotted=rows["step"].n_unique() <= FEW,
     )
     ribbons = len(shown) <= MOST_RIBBONS
     drawn = "Bands reach from the lower to the upper quartile, the dotted line is the 95th percentile." if ribbons else ""
@@ -93,10 +94,13 @@ def _ribbons(of: Lines, *, ribbons: bool) -> Mapping[str, Any]:
             {"mark": {"type": "area", "opacity": 0.2, "line": False}, "encoding": band},
             {"mark": dotted, "encoding": {**shared, "y": {**y, "field": "tokens_p95"}}},
         ]
+    mark: dict[str, Any] = {"type": "line", "strokeWidth": 2}
+    if of.dotted:
+        mark["point"] = {"size": 22, "filled": True, "opacity": 1}
     patterns = dashes(of.names, of.shown, legend=not of.labelled)
     layers.append(
         {
-            "mark": {"type": "line", "strokeWidth": 2, "point": {"size": 12, "filled": True, "opacity": 1}},
+            "mark": mark,
             "encoding": {**shared, "y": {**y, "field": "tokens_median"}, "tooltip": tooltip, **patterns},
         }
     )

@@ -37,8 +37,8 @@ class Lines:
     """Those with a line."""
     title: str
     """Of the axis of values."""
-    form: str = "~g"
-    """The format of values, of d3."""
+    form: str = ""
+    """The format of values, of d3; empty for its own choice."""
     least: float | None = None
     """The end of the axis, if it is fixed."""
     most: float | None = None
@@ -92,8 +92,13 @@ def value_axis(of: Lines) -> dict[str, Any]:
         scale["domainMin"] = of.least
     if of.most is not None:
         scale["domainMax"] = of.most
-    axis = {"domain": False, "ticks": False, "tickCount": 5, "format": of.form, "labelPadding": 6}
-    return {"type": "quantitative", "title": of.title, "scale": scale, "axis": axis}
+    return {"type": "quantitative", "title": of.title, "scale": scale, "axis": quiet_axis(of.form)}
+
+
+def quiet_axis(form: str = "") -> dict[str, Any]:
+    """An axis of values that is but its grid and its labels."""
+    axis = {"domain": False, "ticks": False, "tickCount": 5, "labelPadding": 6}
+    return {**axis, "format": form} if form else axis
 
 
 def colour(names: Sequence[str], shown: Sequence[str], *, legend: bool, field: str = "who") -> dict[str, Any]:
@@ -118,16 +123,17 @@ def dashes(names: Sequence[str], shown: Sequence[str], *, legend: bool) -> dict[
 
 
 def _legend(shown: Sequence[str]) -> dict[str, Any]:
+    longest = max(map(len, shown), default=0)
     return {
         "title": None,
         "orient": "top",
         "values": list(shown),
-        "columns": 3,
+        "columns": 3 if longest <= 12 else 2 if longest <= 20 else 1,
         "symbolType": "stroke",
         "symbolStrokeWidth": 2.5,
         "symbolOpacity": 1,
         "symbolSize": 220,
-        "labelLimit": 130,
+        "labelLimit": 240,
     }
 
 
@@ -157,13 +163,15 @@ def ends(rows: "pl.DataFrame", of: Lines) -> "pl.DataFrame":
     return last.with_columns(step=pl.lit(rows["step"].max()), place=pl.Series(places, dtype=pl.Float64))
 
 
-def apart(values: Sequence[float], low: float, high: float, *, logarithmic: bool = False) -> list[float]:
+def apart(
+    values: Sequence[float], low: float, high: float, *, logarithmic: bool = False, height: int = HEIGHT
+) -> list[float]:
     """Ascending values moved as far apart as names need between the ends of an axis."""
     if logarithmic:
         from math import exp
 
         return [exp(one) for one in apart([log(value) for value in values], log(low), log(high))]
-    gap = min(_LEAST_GAP / HEIGHT, 1.0 / max(1, len(values))) * (high - low)
+    gap = min(_LEAST_GAP / height, 1.0 / max(1, len(values))) * (high - low)
     placed: list[float] = []
     for value in values:
         placed.append(value if not placed else max(value, placed[-1] + gap))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from counterpoint.errors import counted
 from counterpoint.experiments.compared import PRIMARY, TEAM, Compared, Difference, GroupLevel, shown_accuracy
-from counterpoint.experiments.groups import Block
+from counterpoint.experiments.groups import printable
 from counterpoint.reports.compared_table import accuracy_base
 from counterpoint.reports.figure import Figure
 from counterpoint.reports.figures.groups import colour, lines, shape, shown, ticks
@@ -37,8 +37,8 @@ class _Grid:
     columns: tuple[str, ...]
     places: Mapping[str, tuple[str, str]]
     """Block -> row and column; with one block, part (team or role) -> row and column."""
-    empty: Mapping[tuple[str, str], str]
-    """The places without a block, with the name that it would have."""
+    empty: Mapping[tuple[str, str], Mapping[str, str]]
+    """The places without a block, with the labels that it would have."""
 
     @property
     def width(self) -> int:
@@ -113,18 +113,22 @@ def _grid(found: Compared) -> _Grid:
             across.append(axis)
             count *= len(labels)
     down = [axis for axis in axes if axis not in across]
-    places = {block.name: _place(block, down, across) for block in found.blocks}
-    rows, columns = (tuple(dict.fromkeys(place[way] for place in places.values())) for way in (0, 1))
-    if across:
-        every = [", ".join(labels) for labels in product(*(axes[axis] for axis in across))]
-        columns = tuple(one for one in every if one in columns)
+    places = {block.name: _place(block.labels, down, across) for block in found.blocks}
     taken = set(places.values())
-    empty = {place: "-".join(part for part in place if part) for place in product(rows, columns) if place not in taken}
+    rows = tuple(dict.fromkeys(row for row, _ in places.values()))
+    every = [dict(zip(axes, labels, strict=True)) for labels in product(*axes.values())]
+    there = {column for _, column in taken}
+    columns = tuple(dict.fromkeys(column for own in every if (column := _place(own, down, across)[1]) in there))
+    empty = {
+        place: own
+        for own in every
+        if (place := _place(own, down, across)) not in taken and place[0] in rows and place[1] in columns
+    }
     return _Grid(rows=rows, columns=columns, places=places, empty=empty)
 
 
-def _place(block: Block, down: Sequence[str], across: Sequence[str]) -> tuple[str, str]:
-    row, column = (", ".join(block.labels[axis] for axis in axes) for axes in (down, across))
+def _place(labels: Mapping[str, str], down: Sequence[str], across: Sequence[str]) -> tuple[str, str]:
+    row, column = (", ".join(labels[axis] for axis in axes) for axes in (down, across))
     return row, column
 
 
@@ -161,12 +165,19 @@ def _notes(
     told = {place: "no finished run" for name, place in grid.places.items() if name not in there}
     if len(found.blocks) == 1:
         told = {}
-    for place, name in grid.empty.items():
-        told[place] = f"left out: {excluded[name]}" if name in excluded else "not in the study"
+    for place, labels in grid.empty.items():
+        told[place] = _why(labels, excluded)
     for (row, column), note in told.items():
         head = shown(row, WIDTH // 6) if column == grid.columns[0] else ""
-        words = {"fell": "", "words": "", "note": lines(note, width)}
+        words = {"fell": "", "words": "", "note": lines(shown(note, 4 * width), width)}
         yield {"row": row, "column": column, "head": head, "group": groups[0], **words}
+
+
+def _why(labels: Mapping[str, str], excluded: Mapping[str, str]) -> str:
+    """The reason for which a cell is not there, as far as the study gives one."""
+    own = {f"{axis} = {label}" for axis, label in labels.items()}
+    reasons = [reason for where, reason in excluded.items() if own.issuperset(where.split(", "))]
+    return printable(f"left out: {reasons[0]}") if reasons else "not in the study"
 
 
 def _characters(grid: _Grid) -> int:

@@ -26,6 +26,8 @@ class Recorded:
     cell: CellSeen
     roles: Sequence[str]
     """The roles of all cells in one order, which their colours come from, with those of this cell."""
+    compared: tuple[str, ...] | None = None
+    """The names that have colours in place of roles and policies, such as those of cells."""
 
     @cached_property
     def accuracies(self) -> "pl.DataFrame":
@@ -50,6 +52,8 @@ class Recorded:
     @property
     def names(self) -> tuple[str, ...]:
         """The names that have a colour: roles first, then policies that are named otherwise."""
+        if self.compared is not None:
+            return self.compared
         return tuple(dict.fromkeys([*self.roles, *(one for run in self.cell.runs for one in run.policies)]))
 
     def ordered(self, names: Sequence[str]) -> list[str]:

@@ -8,10 +8,9 @@ import polars as pl
 from counterpoint.errors import counted
 from counterpoint.reports.figure import Figure
 from counterpoint.reports.figures.forest import SCHEMA
-from counterpoint.reports.figures.groups import SPLIT, lines
+from counterpoint.reports.figures.groups import SPLIT, labels
 from counterpoint.reports.seen import CellSeen
 
-LABEL = 26
 _STEP = 24
 """The height of a cell's row."""
 
@@ -25,12 +24,13 @@ def signatures(cells: Sequence[CellSeen]) -> Figure | None:
     runs = sum(len(cell.finished) for cell in cells)
     most = counts.group_by("signature").agg(pl.col("runs").sum()).sort("runs", "signature", descending=[True, False])
     told = ", ".join(f"{name} {count}" for name, count in most.head(4).iter_rows())
+    cell_labels = labels(counts["cell"])
     rows = counts.filter(pl.col("runs") > 0).with_columns(
-        pl.col("cell").map_elements(lambda cell: lines(cell, LABEL), return_dtype=pl.String),
+        pl.col("cell").replace_strict(cell_labels, return_dtype=pl.String),
         (pl.col("runs") / pl.col("of")).alias("share"),
         (pl.col("runs").cast(pl.String) + "/" + pl.col("of").cast(pl.String)).alias("count"),
     )
-    order = [lines(cell, LABEL) for cell in dict.fromkeys(counts["cell"])]
+    order = list(cell_labels.values())
     return Figure(
         name="signatures",
         title="Failure signatures",

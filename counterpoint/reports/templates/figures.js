@@ -160,10 +160,17 @@
 
   const figuresIn = (root) => [...(root.matches?.("[data-figure]") ? [root] : []), ...root.querySelectorAll("[data-figure]")];
 
+  // A figure that is a picture already becomes one that answers to the pointer when a person turns to it.
+  function upgrade(figure) {
+    delete figure.dataset.static;
+    sight.observe(figure);
+  }
+
   // Every figure below `root` is drawn when it comes into view; a second call draws those whose data have changed.
   function drawAll(root = document) {
     for (const figure of figuresIn(root)) {
-      sight.observe(figure);
+      if (figure.dataset.static === undefined) sight.observe(figure);
+      else for (const name of ["pointerover", "touchstart"]) figure.addEventListener(name, () => upgrade(figure), { once: true, passive: true });
       if (visible.has(figure)) want(figure);
       const details = figure.querySelector(":scope > .numbers[data-fill]");
       if (details) details.addEventListener("toggle", () => fill(figure, details), { once: true });

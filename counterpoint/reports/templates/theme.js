@@ -3,23 +3,19 @@
   "use strict";
   const root = document.documentElement;
   const dark = window.matchMedia("(prefers-color-scheme: dark)");
+  const allowed = ["light", "dark"];
   let chosen = null;
   try {
     chosen = window.localStorage.getItem("counterpoint-theme");
   } catch {
     // Storage may be forbidden; the choice then lasts as long as the page.
   }
-  if (chosen !== "light" && chosen !== "dark") chosen = null;
+  if (!allowed.includes(chosen)) chosen = null;
 
   const now = () => chosen ?? (dark.matches ? "dark" : "light");
 
   function apply() {
     if (chosen) root.dataset.theme = chosen;
-    const button = document.getElementById("theme");
-    if (button) {
-      button.textContent = now() === "dark" ? "Light" : "Dark";
-      button.setAttribute("aria-label", `${button.textContent} colours`);
-    }
     document.dispatchEvent(new CustomEvent("counterpoint:theme", { detail: now() }));
   }
 
@@ -33,14 +29,11 @@
     apply();
   }
 
+  root.dataset.script = "on"; // Parts that need a script are shown.
   window.counterpoint = { ...window.counterpoint, theme: now };
   apply();
   dark.addEventListener("change", apply);
-  document.addEventListener("DOMContentLoaded", () => {
-    const button = document.getElementById("theme");
-    if (!button) return;
-    button.hidden = false;
-    button.addEventListener("click", toggle);
-    apply();
+  document.addEventListener("click", (event) => {
+    if (event.target.id === "theme") toggle();
   });
 })();

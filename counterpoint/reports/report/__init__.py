@@ -1,0 +1,1 @@
+"""The report: studies and runs as one page that needs no network."""
