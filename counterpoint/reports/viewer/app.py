@@ -16,8 +16,9 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from counterpoint.errors import ConfigError, CounterpointError
+from counterpoint.reports.episodes.shown import visible
 from counterpoint.reports.markup import render
-from counterpoint.reports.viewer import episodes, texts
+from counterpoint.reports.viewer import episodes
 from counterpoint.reports.viewer.assets import files
 from counterpoint.reports.viewer.guard import POLICY, Allowed, Guard
 from counterpoint.reports.viewer.links import Links
@@ -195,7 +196,7 @@ class Viewer:
 
     async def _told(self, request: Request, title: str, problem: str, status: int) -> Response:
         given = {"title": title, "problem": problem, "links": self.pages.links, "assets": self.pages.links.assets}
-        body = render("view/missing.html", visible=texts.visible, subject="", **given).encode("utf-8", "replace")
+        body = render("view/missing.html", visible=visible, subject="", **given).encode("utf-8", "replace")
         return Response(body, status, media_type="text/html; charset=utf-8", headers=_NEVER)
 
 

@@ -3,11 +3,10 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import fmean
 from typing import Any
 
 from counterpoint.errors import ConfigError, RunError
-from counterpoint.reports.episodes.line import OUTCOMES, EpisodeLine
+from counterpoint.reports.episodes.line import OUTCOMES
 from counterpoint.reports.episodes.listing import (
     ORDERS,
     PAGE,
@@ -16,11 +15,12 @@ from counterpoint.reports.episodes.listing import (
     Wanted,
     around,
     episodes_file,
-    lines_of,
     list_episodes,
     read_episode,
     samples_of,
 )
+from counterpoint.reports.episodes.pairing import pair_runs, pair_view
+from counterpoint.reports.episodes.shown import one_line, visible
 from counterpoint.reports.episodes.view import EpisodeView, episode_view
 from counterpoint.reports.episodes.words import chip_of_call, chip_of_line
 from counterpoint.reports.viewer.links import TRAIN
@@ -33,8 +33,6 @@ from counterpoint.run import Run
 SPLITS = (*EVALUATED, TRAIN)
 _PART = "episodes"
 _PARAMETERS = ("a", "b", "split", "step", "role", "outcome", "task", "order", "rollout")
-_LONGEST = 80
-"""Characters of an answer in a list."""
 _NUMBER = 9
 """Digits that a number in an address has at most."""
 
@@ -110,16 +108,15 @@ def compared(pages: Pages, query: Query) -> str:
     """The same tasks in two runs: a table, or one task side by side; without two runs, the choice of them."""
     runs = pages.site.places.runs
     a, b = (runs.get(query.get(name, "")) for name in "ab")
-    given: dict[str, Any] = {"runs": list(runs.values()), "query": _whole(query), "splits": SPLITS, "a": a, "b": b}
-    empty = {"rows": [], "sides": [], "steps": [], "problem": "", "more": 0, "pairs": []}
+    given: dict[str, Any] = {"runs": list(runs.values()), "query": _whole(query), "splits": SPLITS, "address": None}
+    given |= {"sides": [], "steps": [], "problem": "", "paired": None, "pair": None, "rollouts": [], "names": ()}
     if a is None or b is None:
-        return pages.page("view/compare.html", subject="", **given, **empty)
+        return pages.page("view/compare.html", subject="", **given)
     try:
-        sides = [_side(pages, place, query) for place in (a, b)]
-        found = _together(pages, sides, query)
-    except RunError as error:
+        found = _together(pages, [_side(pages, place, query) for place in (a, b)], query)
+    except (RunError, MissingError) as error:
         found = {"problem": str(error)}
-    return pages.page("view/compare.html", subject="", **given, **{**empty, **found})
+    return pages.page("view/compare.html", subject="", **{**given, **found})
 
 
 def wanted_of(query: Query, most: int = PAGE) -> Wanted:
@@ -191,7 +188,7 @@ def _list(pages: Pages, at: At | None, found: Listed | None, query: Query) -> st
         page=page,
         team=chip_of_line,
         chip_of=chip_of_call,
-        short=_short,
+        short=one_line,
         several=max((line.rollout for line in found.lines), default=0) > 0,
     )
 
@@ -216,49 +213,29 @@ def _side(pages: Pages, place: Place, query: Query) -> At:
 
 
 def _together(pages: Pages, sides: Sequence[At], query: Query) -> dict[str, Any]:
-    """The rows of the table, or the episodes of the task that is asked for."""
-    lines = [lines_of(side.file) for side in sides]
-    tasks = [_by_task(found) for found in lines]
-    shared = [task for task in tasks[0] if task in tasks[1]]
-    if not shared:
-        raise RunError("The two runs have no task in common: their splits differ.")
-    rows = [(task, _mean(tasks[0][task]), _mean(tasks[1][task])) for task in shared]
-    rows.sort(key=lambda row: -abs((row[1] or 0.0) - (row[2] or 0.0)))
-    given: dict[str, Any] = {
-        "steps": sorted({*sides[0].steps} & {*sides[1].steps}),
-        "sides": sides,
-        "more": len(rows) - PAGE,
-        "rows": rows[:PAGE],
-        "means": [_mean([line for task in shared for line in found[task]]) for found in tasks],
-        "shared": len(shared),
-    }
-    task = query.get("task", "")
-    if not task:
-        return given
-    if task not in shared:
-        raise RunError(f"The two runs have no task {task!r} in common.")
-    pairs = [
-        _episode(side, task, _rollout(found[task], query), anchor)[0]
-        for side, found, anchor in zip(sides, tasks, ("a", "b"), strict=True)
-    ]
-    return {**given, "pairs": pairs, "rollouts": sorted({line.rollout for found in tasks for line in found[task]})}
+    """The tasks that both have, or the episodes of the task that is asked for."""
+    kept = {name: query[name] for name in ("a", "b", "split", "step") if query.get(name)}
 
+    def address(task: str, rollout: int | None) -> str:
+        return pages.links.compare({**kept, "task": task, "rollout": "" if rollout is None else str(rollout)})
 
-def _by_task(lines: Sequence[EpisodeLine]) -> dict[str, list[EpisodeLine]]:
-    found: dict[str, list[EpisodeLine]] = {}
-    for line in lines:
-        found.setdefault(line.task, []).append(line)
-    return found
-
-
-def _mean(lines: Sequence[EpisodeLine]) -> float | None:
-    values = [line.success for line in lines if line.success is not None]
-    return fmean(values) if values else None
-
-
-def _rollout(lines: Sequence[EpisodeLine], query: Query) -> int:
-    wanted = _number(query.get("rollout") or "0", "rollout")
-    return wanted if wanted in {line.rollout for line in lines} else lines[0].rollout
+    names = (visible(sides[0].place.name), visible(sides[1].place.name))
+    steps = sorted({*sides[0].steps} & {*sides[1].steps})
+    given: dict[str, Any] = {"sides": sides, "steps": steps, "address": address, "names": names}
+    paired = pair_runs(sides[0].file, sides[1].file)
+    if not paired.tasks:
+        raise RunError("The two runs have no judged task in common.")
+    if not query.get("task"):
+        return {**given, "paired": paired}
+    one = next((one for one in paired.tasks if one.task == query["task"]), None)
+    if one is None:
+        raise RunError(f"The two runs have no judged task {query['task']!r} in common.")
+    rollouts = [number for number in one.a.rollouts if number in one.b.rollouts]
+    rollout = _number(query["rollout"], "rollout") if query.get("rollout") else one.rollout
+    if rollout not in rollouts:
+        raise RunError(f"The two runs have no rollout {rollout} of this task in common.")
+    views = [_episode(side, one.task, rollout, anchor)[0] for side, anchor in zip(sides, "ab", strict=True)]
+    return {**given, "pair": pair_view(views[0], views[1], names), "rollouts": rollouts}
 
 
 def _near(steps: Sequence[int], wanted: int) -> int:
@@ -268,11 +245,6 @@ def _near(steps: Sequence[int], wanted: int) -> int:
 def _whole(query: Query) -> dict[str, str]:
     """The parameters, with empty texts for those that are not given."""
     return {**dict.fromkeys(_PARAMETERS, ""), **query}
-
-
-def _short(text: str | None) -> str:
-    line = " ".join((text or "").split())
-    return line if len(line) <= _LONGEST else f"{line[:_LONGEST]}…"
 
 
 def _number(text: str, name: str) -> int:

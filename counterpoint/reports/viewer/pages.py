@@ -10,6 +10,7 @@ from counterpoint.errors import CounterpointError, counted
 from counterpoint.experiments.folder import read_cells
 from counterpoint.experiments.states import state_of
 from counterpoint.experiments.table import total
+from counterpoint.reports.episodes.shown import visible
 from counterpoint.reports.figures.cell import figures_of_cell
 from counterpoint.reports.figures.study import figures_of
 from counterpoint.reports.gather import gather, seen_of
@@ -25,6 +26,7 @@ from counterpoint.reports.viewer.site import RUNS, Site
 
 Query = Mapping[str, str]
 Make = Callable[[], str]
+_NOTHING = "Nothing is recorded yet."
 MOST_ROWS = 500
 """Runs in a table; of more, those that come first are shown, and how many there are."""
 
@@ -140,7 +142,7 @@ class Pages:
     def _curves(self, place: Place) -> str:
         seen = self.seen(place)
         cell = CellSeen(name=place.name, labels={}, runs=[seen])
-        return render("view/_figures.html", figures=figures_of_cell(cell, seen.roles), empty="Nothing is recorded yet.")
+        return render("view/_figures.html", figures=figures_of_cell(cell, seen.roles), wide=False, empty=_NOTHING)
 
     def _roles(self, place: Place) -> str:
         heads, rows = parts.roles(self.site.runs.read(place.path))
@@ -207,7 +209,7 @@ class Pages:
         found = figures_of(gathered)
         figures = [figure for name in ("map", "differences", "falls") for figure in found.get(name, [])]
         empty = "; ".join(gathered.reasons) or f"No run is finished, or has fewer than {LAST} evaluations."
-        return render("view/_figures.html", figures=figures, empty=empty)
+        return render("view/_figures.html", figures=figures, wide=True, empty=empty)
 
     # What all pages share
 
@@ -236,7 +238,7 @@ class Pages:
         return {
             "links": self.links,
             "assets": self.links.assets,
-            "visible": texts.visible,
+            "visible": visible,
             "moment": texts.moment,
             "duration": texts.duration,
             "percent": parts.percent,
@@ -265,7 +267,7 @@ def _safe(make: Make) -> str:
         return make()
     except Exception as error:  # whatever a damaged file leads to
         told = str(error) if isinstance(error, CounterpointError) else f"{type(error).__name__}: {error}"
-        return render("view/_unreadable.html", problem=texts.visible(told))
+        return render("view/_unreadable.html", problem=visible(told))
 
 
 def _other_way(column: str, asked: Asked) -> str:

@@ -9,20 +9,6 @@ from counterpoint.progress import clock
 DASH = "\N{EN DASH}"
 """Stands where there is no value."""
 
-_OVERRIDES = {
-    ord(one): f"⟨U+{ord(one):04X}⟩" for one in "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069\u200e\u200f"
-}
-_CONTROLS = {code: chr(0x2400 + code) for code in range(32) if chr(code) not in "\t\n"} | {0x7F: "\u2421"}
-_SIGNS = _OVERRIDES | _CONTROLS
-
-
-def visible(text: object) -> str:
-    """The text with signs in place of control characters and of those that change the direction of what follows.
-
-    Bytes of a name that are no text become `\ufffd`.
-    """
-    return str(text).encode("utf-8", "replace").decode("utf-8").translate(_SIGNS)
-
 
 def moment(seconds: float) -> Markup:
     """A time as UTC, which the script of the page turns into how long ago it was; a dash if there is none."""
