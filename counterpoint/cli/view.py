@@ -11,7 +11,7 @@ from rich.console import Console
 
 from counterpoint.errors import ConfigError, RunError
 
-_KINDNESS = 10
+_KINDNESS = 5
 """By how much the viewer stands back behind what trains on the same machine."""
 
 
