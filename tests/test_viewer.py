@@ -5,6 +5,7 @@ import json
 import os
 import re
 import shutil
+from pathlib import Path
 
 import pytest
 from starlette.testclient import TestClient
@@ -573,3 +574,17 @@ def test_a_bundle_replaces_an_earlier_one_and_nothing_else(folder, tmp_path):
         write_bundle(folder, mine)
     with pytest.raises(RunError, match="nothing is written beside the runs"):
         write_bundle(folder, folder / "out")
+
+
+def test_the_commands_of_the_page_work(folder, tmp_path, monkeypatch, capsys):
+    from counterpoint.cli.main import main
+
+    page = Path(__file__).parent.parent / "docs" / "viewer.md"
+    (block,) = re.findall(r"```bash\n(.*?)```", page.read_text(encoding="utf-8"), flags=re.DOTALL)
+    (tmp_path / "runs").symlink_to(folder)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.argv", block.split())
+    with pytest.raises(SystemExit, match="0"):
+        main()
+    assert "site/index.html" in capsys.readouterr().out
+    assert (tmp_path / "site" / "index.html").is_file()
