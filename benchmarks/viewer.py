@@ -15,9 +15,9 @@ from statistics import median
 
 from tests.browser import ARGUMENTS, NAMES
 
-BLOCK = 8.0
+BLOCK = 6.0
 """Seconds for which the page is open, and then is not."""
-STEPS = 80
+STEPS = 30
 SMALL = ("task.validation=16", "task.test=16", "rollout.tasks_per_step=8", "evaluation.every=40", "run.threads=1")
 
 
@@ -26,7 +26,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         times, blocks = measured(Path(folder))
     by_page = {
-        is_open: [seconds for first, last, block in blocks if block is is_open for seconds in times[first:last]]
+        is_open: [one for first, last, block in blocks if block is is_open for one in times[first:last]]
         for is_open in (True, False)
     }
     open_, closed = median(by_page[True]), median(by_page[False])

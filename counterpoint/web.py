@@ -15,7 +15,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from counterpoint.errors import ConfigError
 
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "[::1]"})
-"""The names by which this machine calls itself, as they stand in a request's Host."""
+"""The names by which this machine calls itself, as a request's Host has them."""
 _IDLE = 60.0
 """Seconds after which a connection that asks nothing is closed."""
 _ENDING = 2

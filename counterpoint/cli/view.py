@@ -55,7 +55,7 @@ def _stand_back() -> None:
 
 
 def _imported() -> ModuleType:
-    """What answers. Raises ConfigError if the packages that draw are not installed."""
+    """The module that answers. Raises ConfigError if the packages that draw are not installed."""
     try:
         from counterpoint.reports.viewer import server
     except ImportError as error:

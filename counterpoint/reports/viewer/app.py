@@ -58,7 +58,7 @@ class Viewer:
         self._room: CapacityLimiter | None = None
 
     def app(self, allowed: Allowed | None = None) -> Guard:
-        """The application, for those who are allowed to ask it: this machine if nothing else is said."""
+        """The application, for those who are allowed to ask it: by default this machine."""
         names = {
             "/": self._runs,
             "/study/{id}": self._study,

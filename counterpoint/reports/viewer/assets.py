@@ -26,7 +26,7 @@ class Files:
     """A part of their addresses: another one as soon as one of them is."""
 
     def for_pages(self, at: str, *, is_live: bool) -> Assets:
-        """What pages are dressed with whose files are below the address `at`."""
+        """Style sheets and scripts of pages whose files are below the address `at`."""
         scripts = (*SHOWING, *FOLLOWING) if is_live else SHOWING
         return linked(at, styles=STYLES, scripts=scripts)
 

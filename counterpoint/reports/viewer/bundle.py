@@ -155,7 +155,7 @@ class _Writer:
         write_whole(self._folder / MARK, json.dumps(mark) + "\n")
 
     def told(self, out: Path) -> str:
-        """What was written, and what was not."""
+        """One line about the files that were written, and their limit."""
         runs, count = counted(len(self._kept), "run"), counted(self._count(), "episode")
         limit = "test evaluations at the base, the peak and the end, and the last training step"
         return f"{out}: {runs}, {count} ({limit}; {self._most} at most of each): open {out / 'index.html'}"
@@ -218,7 +218,7 @@ class _Writer:
 
 
 def _around(lines: Sequence[EpisodeLine], line: EpisodeLine) -> Around:
-    """What is beside an episode among those that the bundle holds."""
+    """The neighbours of an episode among those that the bundle holds."""
     firsts = {one.task: (one.task, one.rollout) for one in reversed(lines)}
     tasks = list(dict.fromkeys(one.task for one in lines))
     place = tasks.index(line.task)

@@ -120,7 +120,7 @@ def compared(pages: Pages, query: Query) -> str:
 
 
 def wanted_of(query: Query, most: int = PAGE) -> Wanted:
-    """What the parameters of an address ask for. Raises ConfigError for a value that is not allowed."""
+    """The list that the parameters of an address ask for. Raises ConfigError for a value that is not allowed."""
     order = query.get("order") or "recorded"
     if order not in ORDERS:
         raise ConfigError(f"order {order!r}: allowed are {', '.join(ORDERS)}")

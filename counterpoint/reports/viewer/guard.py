@@ -47,7 +47,7 @@ class Allowed:
     any_address: bool = False
     """True if it may be called by any number of a machine: a server on all addresses cannot know them."""
     token: str | None = None
-    """What every request must know, if anything."""
+    """The secret that every request must know, if there is one."""
 
     def knows(self, host: str) -> bool:
         """True if the server may be called so."""

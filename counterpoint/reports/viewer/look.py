@@ -68,7 +68,7 @@ def state_version(look: Look) -> str:
 
 
 def mark_of(path: Path) -> Mark:
-    """How a file or folder is now."""
+    """The mark of a file or folder as it is now."""
     try:
         now = os.stat(path)
     except (OSError, ValueError):

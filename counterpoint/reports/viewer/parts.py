@@ -1,4 +1,4 @@
-"""What the parts of the page of a run show, as values for their templates."""
+"""The parts of the page of a run, as values for their templates."""
 
 import json
 import re

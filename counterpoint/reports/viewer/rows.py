@@ -15,9 +15,9 @@ from counterpoint.run_files import CONFIG, EVALUATIONS, METRICS
 
 STATES = ("running", "finished", "stopped", "interrupted", "failed", "debris", "unreadable")
 FILTERS = ("state", "workflow", "task", "model", "sharing", "study")
-"""What the table can be filtered by, each with the values that its rows have."""
+"""Facts by which the table can be filtered, each with the values that its rows have."""
 COLUMNS = ("name", "state", "step", "validation", "best", "pace", "left", "changed")
-"""What the table can be sorted by."""
+"""Columns by which the table can be sorted."""
 _NO_FACTS = dict.fromkeys((*FILTERS, "seed"), "")
 _HEAD = 200
 """Bytes of the beginning of a line in which an evaluation says what it is."""
@@ -36,7 +36,7 @@ class Row:
     curve: Sequence[tuple[int, float]] = ()
     """Step and validation accuracy of every evaluation."""
     facts: Mapping[str, str] = field(default_factory=dict)
-    """What it can be filtered by -> its value; `seed` too."""
+    """Filter -> its value; `seed` too."""
     problem: str = ""
     changed: float = 0.0
     """Time at which its last step was recorded, in seconds since 1970; 0 before the first."""
@@ -48,14 +48,14 @@ class Row:
 
     @property
     def label(self) -> str:
-        """What the run is, in a few words."""
+        """The run in a few words."""
         facts = (self.facts.get(name, "") for name in ("workflow", "sharing", "model", "task"))
         return " · ".join(one for one in facts if one)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asked:
-    """What somebody wants to see of the table."""
+    """The rows of the table that somebody wants to see."""
 
     words: str = ""
     """Rows that contain every word of it, in their name or in what they are."""
@@ -79,7 +79,7 @@ class Asked:
 
 
 def asked_of(query: Mapping[str, str]) -> Asked:
-    """What the parameters of an address ask for; what they name wrongly is left out."""
+    """The rows that the parameters of an address ask for; what they name wrongly is left out."""
     sort = query.get("sort", "").removeprefix("-")
     return Asked(
         words=query.get("q", "")[:200],
@@ -146,7 +146,7 @@ def _alone(path: Path) -> Found:
 
 
 def _recipe(path: Path) -> dict[str, str]:
-    """What the run's recipe says, as texts; empty where it says nothing that can be read."""
+    """The facts in the run's recipe, as texts; empty where it says nothing that can be read."""
     try:
         table = tomllib.loads((path / CONFIG).read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
@@ -179,7 +179,7 @@ def _changed(path: Path) -> float:
 
 
 def _key(row: Row, column: str) -> Any:
-    """What a row is sorted by; None if it has no such value."""
+    """The key by which a row is sorted; None if it has no such value."""
     found = row.found
     values: dict[str, Any] = {
         "name": _natural(row.place.name),

@@ -30,12 +30,12 @@ class Place:
     """Its path relative to the folder that is viewed; of that folder itself its name."""
     path: Path
     study: str = ""
-    """Of a run: the `id` of the study in whose folder it lies, if there is one."""
+    """The `id` of the study in whose folder a run lies, if there is one."""
 
 
 @dataclass(frozen=True, slots=True)
 class Places:
-    """What a folder holds, by `id`, in the order of paths."""
+    """The runs and studies of a folder, by `id`, in the order of paths."""
 
     runs: Mapping[str, Place]
     studies: Mapping[str, Place]

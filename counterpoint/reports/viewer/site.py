@@ -24,7 +24,7 @@ RUNS = "runs"
 
 
 class Kept:
-    """Values by key and version: one is made anew when its version is another one."""
+    """Values by key and version: one is made again when its version is another one."""
 
     def __init__(self, most: int = _KEPT) -> None:
         self._most = most
@@ -54,7 +54,7 @@ class Kept:
 
 
 class Site:
-    """What is in a folder. Its methods may be called from several threads."""
+    """The contents of a folder. Its methods may be called from several threads."""
 
     def __init__(self, root: Path) -> None:
         """Raises RunError if there is no such folder."""
