@@ -25,10 +25,9 @@ def main() -> None:
     """Print the ratio, and the step times that it is made of."""
     with tempfile.TemporaryDirectory() as folder:
         times, blocks = measured(Path(folder))
-    by_page = {
-        is_open: [one for first, last, block in blocks if block is is_open for one in times[first:last]]
-        for is_open in (True, False)
-    }
+    by_page: dict[bool, list[float]] = {True: [], False: []}
+    for first, last, is_open in blocks:
+        by_page[is_open] += times[first:last]
     open_, closed = median(by_page[True]), median(by_page[False])
     counts = {is_open: len(values) for is_open, values in by_page.items()}
     print(
