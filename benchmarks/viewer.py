@@ -30,9 +30,8 @@ def main() -> None:
         by_page[is_open] += times[first:last]
     open_, closed = median(by_page[True]), median(by_page[False])
     counts = {is_open: len(values) for is_open, values in by_page.items()}
-    print(
-        f"step time with the page open / without: {open_:.3f} s / {closed:.3f} s = {open_ / closed:.3f}  (steps: {counts})"
-    )
+    ratio = f"{open_:.3f} s / {closed:.3f} s = {open_ / closed:.3f}"
+    print(f"step time with the page open / without: {ratio} ({counts[True]} and {counts[False]} steps)")
 
 
 def measured(folder: Path) -> tuple[list[float], list[tuple[int, int, bool]]]:
