@@ -15,9 +15,9 @@ from statistics import median
 
 from tests.browser import ARGUMENTS, NAMES
 
-BLOCK = 6.0
+BLOCK = 3.0
 """Seconds for which the page is open, and then is not."""
-STEPS = 30
+STEPS = 60
 SMALL = ("task.validation=16", "task.test=16", "rollout.tasks_per_step=8", "evaluation.every=40", "run.threads=1")
 
 
