@@ -1,12 +1,11 @@
 """`counterpoint serve`: a trained workflow behind OpenAI's interface for chat completions."""
 
 import os
-import signal
 import socket
 import sys
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Sequence
 from concurrent.futures import Future
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
 
@@ -23,6 +22,7 @@ from counterpoint.serve.engine_thread import EngineThread
 from counterpoint.serve.service import Service
 from counterpoint.task import Problem
 from counterpoint.tasks.base import Splits
+from counterpoint.web import address, bound, ends_on_sigterm, is_loopback
 
 _PATIENCE = "sampler.patience=0.2"
 """An episode that waits for something else does not hold up the calls of the others for longer."""
@@ -40,7 +40,7 @@ def serve_run(
     """
     run = to_be_served(path)
     run.checkpoint_path(run.saved_step(step))
-    with _bound(host, port) as listening, _ends_on_sigterm():
+    with bound(host, port) as listening, ends_on_sigterm():
         engine = EngineThread(_opened(run, overrides, step))
         try:
             service = engine.open()
@@ -69,41 +69,9 @@ def _answer(
     def play(ask: Ask) -> "Future[list[Episode]]":
         return engine.submit(service.play(ask))
 
-    own = host in ("127.0.0.1", "localhost", "::1")
-    shown = f"[{host}]" if ":" in host else host
-    line = f"http://{shown}:{listening.getsockname()[1]}/v1: model {service.name}"
+    line = f"{address(host, listening.getsockname()[1])}/v1: model {service.name}"
     say = partial(Console(highlight=False).print, line, markup=False, soft_wrap=True)
-    server_of(Web(service.name, play, key=key, any_host=not own), say).run(sockets=[listening])
-
-
-@contextmanager
-def _bound(host: str, port: int) -> Iterator[socket.socket]:
-    """A socket that nobody else can listen on. Raises ConfigError if the address is in use or not this machine's."""
-    try:
-        family, kind, protocol, _, place = socket.getaddrinfo(
-            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )[0]
-        listening = socket.socket(family, kind, protocol)
-    except OSError as error:
-        raise ConfigError(f"--host {host}: {error.strerror or error}") from None
-    with listening:
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            listening.bind(place)
-        except OSError as error:
-            hint = "; choose another with --port, or 0 for any that is free" if port else ""
-            raise ConfigError(f"cannot listen on {host}, port {port}: {error.strerror}{hint}") from None
-        yield listening
-
-
-@contextmanager
-def _ends_on_sigterm() -> Iterator[None]:
-    """SIGTERM interrupts as Ctrl-C does."""
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
+    server_of(Web(service.name, play, key=key, any_host=not is_loopback(host)), say).run(sockets=[listening])
 
 
 @asynccontextmanager

@@ -1,4 +1,4 @@
-"""The commands about several runs: study, compare, advise, plot, table, runs."""
+"""The commands about several runs: study, compare, advise, plot, table, runs, view."""
 
 from pathlib import Path
 from typing import Annotated
@@ -184,3 +184,29 @@ def runs(
     from counterpoint.cli.runs import print_runs
 
     print_runs(folder)
+
+
+@app.command(epilog="Example: counterpoint view runs")
+def view(
+    folder: Annotated[Path, typer.Argument(metavar="[DIR]", help="The folder that holds the runs.")] = Path("runs"),
+    port: Annotated[int, typer.Option(min=0, max=65535, help="The port; 0 chooses a free one.")] = 0,
+    host: Annotated[str, typer.Option(help="Where to listen; beyond this machine, a token is needed.")] = "127.0.0.1",
+    token: Annotated[
+        str | None,
+        typer.Option(envvar="COUNTERPOINT_VIEW_TOKEN", help="What the address must end with; made if needed."),
+    ] = None,
+    allowed_host: Annotated[
+        list[str] | None, typer.Option(metavar="NAME", help="A further name of the server; may be given several times.")
+    ] = None,
+    bundle: Annotated[
+        Path | None, typer.Option(metavar="OUT", help="Write the pages as files into this folder, and serve nothing.")
+    ] = None,
+    opens: Annotated[bool, typer.Option("--open/--no-open", help="Open the browser, on a terminal.")] = False,
+) -> None:
+    """Show runs and studies in the browser, live: curves, warnings, and every episode. It only reads."""
+    from counterpoint.cli import view as viewer
+
+    if bundle is not None:
+        viewer.bundle(folder, bundle)
+    else:
+        viewer.view(folder, host, port, token, allowed_host or [], opens=opens)

@@ -2,8 +2,6 @@
 
 import asyncio
 import hmac
-import logging
-import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, field
@@ -16,12 +14,13 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
-from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from counterpoint.episode import Episode
 from counterpoint.errors import ConfigError, CounterpointError, EndpointError, EngineError
 from counterpoint.serve.answering import WAITING, Chunks, about_model, complaint, completion, event
 from counterpoint.serve.asking import Ask, RefusedError, read_ask
+from counterpoint.web import LOOPBACK, name_of
+from counterpoint.web import server_of as _server_of
 
 LARGEST = 2**20
 """Bytes of a request."""
@@ -29,16 +28,11 @@ MOST_AT_ONCE = 256
 """Episodes that are played at the same time; a request beyond them is refused with status 503."""
 _SLOWEST = 30.0
 """Seconds in which a request must have arrived."""
-_IDLE = 60.0
-"""Seconds after which a connection that asks nothing is closed."""
-_ENDING = 2
-"""Seconds in which requests are told that the server ends."""
 _PAUSE = 10.0
 """Seconds between two signs of life in a streamed response."""
 _CHAT, _MODELS, _HEALTH = "/v1/chat/completions", "/v1/models", "/health"
 _STATUS: Mapping[type[Exception], int] = {ConfigError: 400, EngineError: 500, EndpointError: 502}
 """Error -> HTTP status; any other of this package is the workflow's, and would occur again for the same request."""
-_LOOPBACK = frozenset({"localhost", "127.0.0.1", "[::1]"})
 
 Play = Callable[[Ask], "Future[list[Episode]]"]
 
@@ -138,7 +132,7 @@ class Web:
 
         async def checked(request: Request) -> Response:
             host = request.headers.get("host", "localhost")
-            if not self.any_host and host.rpartition(":")[0] not in _LOOPBACK and host not in _LOOPBACK:
+            if not self.any_host and name_of(host) not in LOOPBACK:
                 raise RefusedError(f"this server is not called {host!r}; `--host` lets it answer to other names", 403)
             given = request.headers.get("authorization", "").partition(" ")[2].strip()
             if self.key is not None and not hmac.compare_digest(given.encode(), self.key.encode()):
@@ -156,51 +150,7 @@ def server_of(web: Web, ready: Callable[[], None]) -> uvicorn.Server:
 
     `ready` is called once it accepts connections.
     """
-    logging.getLogger("uvicorn.error").addFilter(lambda record: record.exc_info is not None)
-    config = uvicorn.Config(
-        web.app(),
-        http=_Connection,
-        loop="asyncio",
-        ws="none",
-        lifespan="off",
-        log_config=None,
-        access_log=False,
-        proxy_headers=False,
-        server_header=False,
-        timeout_graceful_shutdown=_ENDING,
-    )
-    return _Server(config, web, ready)
-
-
-class _Server(uvicorn.Server):
-    def __init__(self, config: uvicorn.Config, web: Web, ready: Callable[[], None]) -> None:
-        super().__init__(config)
-        self._web = web
-        self._ready = ready
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
-        self._ready()
-
-    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        self._web.ending.set()
-        await super().shutdown(sockets)
-
-
-class _Connection(H11Protocol):
-    """A connection that is closed when it asks nothing for a while, whether it was used before or not."""
-
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        super().connection_made(transport)
-        self.loop.call_later(_IDLE, self._look)
-
-    def _look(self) -> None:
-        if self.transport.is_closing():
-            return
-        if self.cycle is None or self.cycle.response_complete:
-            self.transport.close()
-        else:
-            self.loop.call_later(_IDLE, self._look)
+    return _server_of(web.app(), ready, web.ending)
 
 
 async def _body(request: Request) -> bytes:
