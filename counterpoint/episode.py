@@ -263,7 +263,7 @@ def write_episodes(path: Path, step: int, groups: Iterable[Group], split: str = 
     partial = path.with_name(f".{path.name}.partial")
     frame = pl.DataFrame(rows, schema=_schema(SCHEMA_VERSION))
     # Of a large file, a reader of one episode then decodes the row group that holds it, and not the whole file.
-    fitting = frame.height * _ROW_GROUP_BYTES // max(frame.estimated_size(), 1)
+    fitting = frame.height * _ROW_GROUP_BYTES // max(int(frame.estimated_size()), 1)
     frame.write_parquet(partial, compression="zstd", row_group_size=max(fitting, 1))
     partial.replace(path)
 

@@ -86,6 +86,7 @@ def server_of(app: Any, ready: Callable[[], None], ending: asyncio.Event) -> uvi
     config = uvicorn.Config(
         app,
         http=_Connection,
+        loop="asyncio",
         ws="none",
         lifespan="off",
         log_config=None,

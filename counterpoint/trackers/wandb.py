@@ -5,7 +5,7 @@ import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal, cast
 from urllib.parse import urlsplit
 from uuid import uuid4
 
@@ -54,7 +54,7 @@ class Wandb(Tracker):
             entity=self._entity or None,
             id=about.id or uuid4().hex[:8],
             resume="allow",
-            mode=mode,
+            mode=cast(Any, mode),
             name=about.name,
             group=about.group,
             tags=[tag[:64] for tag in about.tags],
