@@ -3,18 +3,12 @@
     config.toml                         the recipe, every default written out
     run.json                            versions, commit, hardware, task fingerprints, routing
     metrics.jsonl                       one line per step
-    profile.jsonl                       where the time of each step went, in a run started with --profile
     episodes/000120.parquet             the episodes of step 120, every call with its tokens
-    samples/000120.parquet              the reward and the advantage of each of their calls
     evaluations.jsonl                   one line per evaluation, with the outcome of every task
-    final.jsonl                         the same of base, peak and end again, with more episodes per task
-    evaluations/test/000120.parquet     the episodes of the test evaluation after step 120
     checkpoints/000120/<policy>/        a PEFT adapter and its optimizer; beside it `state.json` and interventions
-    sources/                            copies of your own modules, as the run was trained with them
     summary.json                        accuracy at the base, at the peak and at the end
-    run.lock                            locked while a process works on the run
 
-`docs/run_directory.md` describes every file and column. A checkpoint is written beside its place and renamed, so it is
+These are the main ones; `docs/run_directory.md` describes every file and column. A checkpoint is written beside its place and renamed, so it is
 whole or absent. Lines are appended, and a kill may leave a torn last line; `restore` removes whatever came after the
 checkpoint from which the run is resumed.
 """

@@ -26,7 +26,10 @@ def functions(path):
 
 
 def length(node):
-    return node.end_lineno - node.lineno + 1
+    """Lines without the docstring: that of a task set says what each of twenty options does."""
+    first = node.body[0]
+    documented = ast.get_docstring(node) is not None
+    return node.end_lineno - node.lineno + 1 - (first.end_lineno - first.lineno + 1 if documented else 0)
 
 
 def test_the_loop_reads_in_about_sixty_lines():
@@ -41,7 +44,7 @@ def test_the_loop_reads_in_about_sixty_lines():
 def test_files_and_functions_stay_short(path):
     limit = 450 if path.parent.name == "testing" else 400
     assert len(path.read_text().splitlines()) <= limit
-    too_long = [node.name for node in functions(path) if length(node) > 60 and node.name != "train"]
+    too_long = [node.name for node in functions(path) if length(node) > 54 and node.name != "train"]
     assert too_long == []
 
 

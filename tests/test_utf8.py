@@ -22,7 +22,7 @@ ROOT = Path(__file__).parent.parent
 BOM = b"\xef\xbb\xbf"
 FOLDERS = ("counterpoint", "scripts", "benchmarks")
 TEXT = ("read_text", "write_text")
-DESCRIPTORS = ("os", "engine", "Run")
+DESCRIPTORS = ("os", "engine", "Run", "webbrowser")
 """What has an `open` that opens no text file."""
 
 

@@ -81,7 +81,7 @@ def markdown(found: Compared) -> str:
 
 
 def latex(found: Compared) -> str:
-    """What `markdown` has, as LaTeX: sentences and warnings are comments."""
+    """The content of `markdown` as LaTeX: sentences and warnings are comments."""
     title = titles(found)
     parts = ["\n".join(f"% {' '.join(line.split())}" for line in (*found.sentences, *found.warnings))]
     if rows := list(accuracy_rows(found)):

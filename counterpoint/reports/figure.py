@@ -20,7 +20,7 @@ class Figure:
     """Unique on its page, and the name of its file: letters, digits, `-`, `_` and `.`."""
     title: str
     says: str
-    """What it shows, in one sentence or two with the main numbers, n, seeds and what intervals are over: its caption,
+    """The content in one sentence or two, with the main numbers, n, seeds and what intervals are over: its caption,
     and what a screen reader says instead of it."""
     spec: Mapping[str, Any]
     """Vega-Lite, as `altair.Chart.to_dict()` gives it, whose data are named: `{"data": {"name": "rows"}}`."""

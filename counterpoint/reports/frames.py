@@ -240,7 +240,7 @@ def _milestone_rows(run: Seen) -> dict[str, list[Row]] | None:
 
 
 def _test_rows(path: Path, steps: Set[int]) -> dict[int, Row]:
-    """The test evaluations after these steps; lines that say at their beginning that they are others stay undecoded."""
+    """The test evaluations after these steps; a line that begins with another step is not decoded."""
     found = {}
     for line in path.read_bytes().split(b"\n") if steps else ():
         step = _STEP.match(line)

@@ -64,7 +64,7 @@ def percent(value: Any) -> str:
 
 
 def code(text: str) -> Markup:
-    """A sentence of ours in which names stand in backticks."""
+    """A sentence of ours whose names are in backticks."""
     parts = text.split("`")
     return Markup("").join(
         Markup("<code>{}</code>").format(part) if place % 2 else escape(part) for place, part in enumerate(parts)

@@ -93,13 +93,7 @@ def verifiers(
         for split in SPLITS
     }
     made = {split: tuple(_task(env, row, facts["code"], reading, judge) for row in found[split]) for split in SPLITS}
-    for split, members in made.items():
-        if not members:
-            raise TaskError(
-                f"environment {env!r}: none of its {len(kept)} tasks falls into the {split} split: their texts decide"
-                " (80 % train, 10 % validation, 10 % test); read more with task.tasks, or name test tasks with"
-                " task.test_args"
-            )
+    _refuse_empty(env, made, len(kept))
     notes = {name: fact for name, fact in facts.items() if name != "code"}
     if refused:
         notes["rows_left_out"] = f"{len(refused)} of {len(rows)}"
@@ -110,6 +104,17 @@ def verifiers(
         judging=judge,
         notes=MappingProxyType(notes),
     )
+
+
+def _refuse_empty(env: str, made: Mapping[Split, Sequence[Task]], tasks: int) -> None:
+    """Raises TaskError if a split has no task."""
+    for split, members in made.items():
+        if not members:
+            raise TaskError(
+                f"environment {env!r}: none of its {tasks} tasks falls into the {split} split: their texts decide"
+                " (80 % train, 10 % validation, 10 % test); read more with task.tasks, or name test tasks with"
+                " task.test_args"
+            )
 
 
 def _span(given: Sequence[float] | None) -> tuple[float, float] | None:

@@ -28,7 +28,7 @@ def chosen_examples(cells: Sequence[CellSeen]) -> Mapping[str, list[Example]]:
 
 
 def _of_cell(cell: CellSeen) -> Iterator[Chosen]:
-    """Of its first finished run that can be read, and for each signature of the run that first shows it."""
+    """Episodes of its first readable finished run, and for each signature those of the run that first shows it."""
     for run in cell.finished[:1]:
         yield from _read(run, "")
     told: set[str] = set()

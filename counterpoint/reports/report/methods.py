@@ -8,7 +8,7 @@ from counterpoint.analysis.signatures.base import Thresholds
 
 
 def thresholds() -> Mapping[str, str]:
-    """Name in the template -> the number as it stands in a sentence."""
+    """Name in the template -> the number as a sentence has it."""
     return {
         "confidence": f"{100 * contrast.CONFIDENCE:g}",
         "level": f"{1 - contrast.CONFIDENCE:.2g}",
