@@ -46,7 +46,7 @@ def measured(folder: Path) -> tuple[list[float], list[tuple[int, int, bool]]]:
     metrics = folder / "run" / "metrics.jsonl"
     blocks = []
     with (
-        subprocess.Popen([*command, "view", str(folder)], stdout=subprocess.PIPE, text=True, encoding="utf-8") as viewer,
+        subprocess.Popen([*command, "view", str(folder)], stdout=subprocess.PIPE, encoding="utf-8") as viewer,
         subprocess.Popen(train, stdout=subprocess.DEVNULL) as training,
         sync_playwright() as playwright,
     ):

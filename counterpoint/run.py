@@ -8,9 +8,9 @@
     checkpoints/000120/<policy>/        a PEFT adapter and its optimizer; beside it `state.json` and interventions
     summary.json                        accuracy at the base, at the peak and at the end
 
-These are the main ones; `docs/run_directory.md` describes every file and column. A checkpoint is written beside its place and renamed, so it is
-whole or absent. Lines are appended, and a kill may leave a torn last line; `restore` removes whatever came after the
-checkpoint from which the run is resumed.
+`docs/run_directory.md` describes every file and column; these are the main ones. A checkpoint is written beside its
+place and renamed, so it is whole or absent. Lines are appended, and a kill may leave a torn last line; `restore`
+removes whatever came after the checkpoint from which the run is resumed.
 """
 
 import json

@@ -16,7 +16,7 @@ from counterpoint.reports.looks import config
 _WIDTH = 720
 """Pixels of a panel that is as wide as its page."""
 _NARROW, _BESIDE, _LEAST = 336, 90, 180
-"""Pixels of a phone's page, of what stands beside a panel, and of the narrowest panel; as in `figures.js`."""
+"""Pixels of a phone's page, of what is beside a panel, and of the narrowest panel; as in `figures.js`."""
 _COLOUR = re.compile(r'(fill|stroke)="(#[0-9a-fA-F]{6})"')
 _SIZE = re.compile(r'<svg [^>]*width="([0-9.]+)" height="([0-9.]+)" viewBox="[^"]*"')
 PAD = 16

@@ -32,7 +32,7 @@ def markdown(runs: Sequence[Run]) -> str:
 
 
 def latex(runs: Sequence[Run]) -> str:
-    """What `markdown` has, as tables of LaTeX. Raises RunError as `markdown` does."""
+    """The content of `markdown` as tables of LaTeX. Raises RunError as `markdown` does."""
     return "\n\n".join(latex_table(columns, rows) for columns, rows in _tables(runs))
 
 

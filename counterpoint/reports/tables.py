@@ -16,7 +16,7 @@ class Table:
     """Rows of text below their heads."""
 
     title: str
-    """What the numbers are: their unit, seeds, tasks and intervals."""
+    """The meaning of the numbers: their unit, seeds, tasks and intervals."""
     columns: Sequence[str]
     rows: Sequence[Sequence[str]]
 

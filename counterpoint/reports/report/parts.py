@@ -74,7 +74,7 @@ class Cell:
     name: str
     anchor: str
     words: str
-    """What a search finds it by."""
+    """The text in which a search looks."""
     course: Sequence[tuple[str, float]]
     fate: str
     states: str
@@ -140,7 +140,7 @@ class Download:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reproduction:
-    """How the runs were made."""
+    """The making of the runs."""
 
     commands: Sequence[str]
     notes: Sequence[str]

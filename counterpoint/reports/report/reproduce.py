@@ -1,4 +1,4 @@
-"""How the runs of a report were made, and how to make them again."""
+"""The making of the runs of a report, and how to make them again."""
 
 import shlex
 from collections.abc import Iterator, Sequence
