@@ -65,6 +65,12 @@ def test_over_seeds_a_line_is_the_mean_and_its_band_reaches_from_least_to_most()
     assert "Lines are means over 3 seeds, bands reach from least to most." in figures(cell)["entropy"].says
 
 
+def test_a_run_that_has_recorded_nothing_is_not_counted_among_the_seeds_of_a_figure():
+    found = figures(cell_of(finished(0), finished(1), run_of({}, seed=2)))
+    assert "means over 2 seeds" in found["entropy"].says
+    assert found["curves"].says.startswith("2 seeds.")
+
+
 def stacked(spec):
     return "stack" in json.dumps(spec)
 

@@ -54,6 +54,11 @@ class CellSeen:
     control: str = ""
 
     @property
+    def begun(self) -> list[Seen]:
+        """The runs that have recorded something: those that a figure can show."""
+        return [run for run in self.runs if run.metrics.height]
+
+    @property
     def finished(self) -> list[Seen]:
         """The runs that are finished and have milestones."""
         return [run for run in self.runs if run.record.peak_step is not None]

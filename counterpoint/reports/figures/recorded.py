@@ -68,7 +68,7 @@ class Recorded:
     @property
     def seeds(self) -> str:
         """The runs of the cell in words."""
-        return "One run." if len(self.cell.runs) == 1 else f"{len(self.cell.runs)} seeds."
+        return "One run." if len(self.cell.begun) == 1 else f"{len(self.cell.begun)} seeds."
 
 
 def named(*parts: str) -> str:
@@ -131,10 +131,10 @@ def binned_in_words(found: "pl.DataFrame") -> str:
 
 def spans_in_words(cell: CellSeen, *, banded: bool) -> str:
     """The sentence about lines and bands over seeds."""
-    if len(cell.runs) == 1:
+    if len(cell.begun) == 1:
         return "One run."
     bands = ", bands reach from least to most" if banded else ""
-    return f"Lines are means over {counted(len(cell.runs), 'seed')}{bands}."
+    return f"Lines are means over {counted(len(cell.begun), 'seed')}{bands}."
 
 
 def percent(value: float) -> str:
