@@ -401,3 +401,14 @@ def test_a_role_that_was_never_called_and_a_role_of_many_keep_their_places(tmp_p
     again = gather([path])
     assert again.roles == list(roles)
     assert "role7" not in set(again.cells[0].runs[0].outcomes["role"].drop_nulls())
+
+
+def test_a_folder_of_runs_and_studies_stands_for_what_is_in_it(study, tmp_path):
+    run_by_hand(one := tmp_path / "runs" / "mine")
+    shutil.copytree(study[0], tmp_path / "runs" / "planned")
+    (tmp_path / "runs" / "notes").mkdir()
+    found = states_of(gather([tmp_path / "runs"]))
+    assert found == states_of(gather([one, tmp_path / "runs" / "planned"]))
+    assert "mine" in found
+    with pytest.raises(RunError, match="notes is not a run, a study or a folder of collected files"):
+        gather([tmp_path / "runs" / "notes"])
