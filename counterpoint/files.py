@@ -4,6 +4,7 @@ import codecs
 import fcntl
 import json
 import os
+import shlex
 import time
 from collections.abc import Mapping
 from difflib import get_close_matches
@@ -30,6 +31,11 @@ def near(path: Path) -> str:
     names = {one.name: one for one in reversed(beside) if one != path}
     found = get_close_matches(path.name, names, n=1)
     return f"did you mean {str(names[found[0]])!r}? " if found else ""
+
+
+def command(*words: str | Path) -> str:
+    """A command of this package, to be copied into a shell: a path with spaces or quotes in it is quoted."""
+    return shlex.join(["counterpoint", *map(str, words)])
 
 
 def lacks(folder: Path, *names: str) -> str:

@@ -1,6 +1,7 @@
 """Sections of a recipe and options of family members, and one-line explanations of errors in them."""
 
 import inspect
+import json
 import re
 import sys
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -144,6 +145,8 @@ def explain(error: ValidationError, model: type[BaseModel], where: str = "", *, 
     if not path and first["type"] == "value_error":
         return str(first["ctx"]["error"])  # of the whole recipe: it names the keys itself
     message = first["msg"][0].lower() + first["msg"][1:]
+    if first["type"] == "list_type" and isinstance(first["input"], str):
+        message += f", such as {json.dumps([first['input']])}"
     return f"{path} = {first['input']!r}: {message}"
 
 

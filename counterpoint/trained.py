@@ -8,6 +8,7 @@ from rich.console import Console
 
 from counterpoint.errors import counted
 from counterpoint.event_loop import Terminated, run_to_end
+from counterpoint.files import command
 from counterpoint.plan.plan import Plan
 from counterpoint.progress import Progress
 from counterpoint.run import Run
@@ -38,7 +39,7 @@ def carry_on(
     except (KeyboardInterrupt, Terminated):
         kept = run.checkpoints()
         state = f"step {kept[-1]} is saved" if kept and kept[-1] else "no step is saved yet"
-        line = f"interrupted, {state}; to continue: counterpoint resume {run.path}"
+        line = f"interrupted, {state}; to continue: {command('resume', run.path)}"
         Console(highlight=False, force_jupyter=False, stderr=True).print(line, markup=False, soft_wrap=True)
         raise
 

@@ -20,6 +20,7 @@ from counterpoint.experiments.fresh import fresh
 from counterpoint.files import lock
 from counterpoint.reports import gather as gathering
 from counterpoint.reports.gather import gather, seen_of
+from counterpoint.reports.report import write as writing
 from counterpoint.run import Run
 
 SMALL = Shape(steps=40, every=5, tasks=64)
@@ -401,3 +402,25 @@ def test_a_role_that_was_never_called_and_a_role_of_many_keep_their_places(tmp_p
     again = gather([path])
     assert again.roles == list(roles)
     assert "role7" not in set(again.cells[0].runs[0].outcomes["role"].drop_nulls())
+
+
+def test_a_folder_of_runs_and_studies_stands_for_what_is_in_it(study, tmp_path):
+    run_by_hand(one := tmp_path / "runs" / "mine")
+    shutil.copytree(study[0], tmp_path / "runs" / "planned")
+    (tmp_path / "runs" / "notes").mkdir()
+    found = states_of(gather([tmp_path / "runs"]))
+    assert found == states_of(gather([one, tmp_path / "runs" / "planned"]))
+    assert "mine" in found
+    with pytest.raises(RunError, match="notes is not a run, a study or a folder of collected files"):
+        gather([tmp_path / "runs" / "notes"])
+
+
+def test_the_episodes_that_were_chosen_for_a_cell_are_given_to_its_page(study, tmp_path, monkeypatch):
+    found = gather([study[0]])
+    name, pages = found.cells[0].name, []
+    monkeypatch.setattr(writing, "chosen_examples", lambda cells: {name: ["chosen"]})
+    monkeypatch.setattr(writing, "figures_of", lambda gathered: {})
+    monkeypatch.setattr(writing, "downloads", lambda gathered: [])
+    monkeypatch.setattr(writing, "write_page", lambda gathered, content, *rest, **more: pages.append(content))
+    writing.write_report(found, tmp_path / "report.html")
+    assert [pages[0].examples(cell) for cell in found.cells[:2]] == [["chosen"], []]

@@ -61,7 +61,7 @@ WRONG = [
     ((*TRAIN, "sampler.max_row=3"), "unknown key in [sampler.in_process] 'max_row'; did you mean 'max_rows'?"),
     ((*TRAIN, "runtime=nope"), "unknown runtime 'nope'; allowed: local"),
     ((*TRAIN, 'track=["wand"]'), "unknown tracker 'wand'; did you mean 'wandb'?"),
-    ((*TRAIN, "track=wandb"), "track = 'wandb': input should be a valid list"),
+    ((*TRAIN, "track=wandb"), "track = 'wandb': input should be a valid list, such as [\"wandb\"]"),
     ((*TRAIN, "policies.sharing=shred"), "unknown policies.sharing 'shred'; did you mean 'shared'?"),
     ((*TRAIN, "policies.sharing={generatr='a'}"), "policies.sharing: unknown role 'generatr'"),
     ((*TRAIN, "policy.generatr.rank=8"), "policy: unknown policy 'generatr'; did you mean 'generator'?"),

@@ -1,5 +1,8 @@
 """`counterpoint train RECIPE --seeds ...`, and studies and comparisons from Python; runs are made by hand."""
 
+import shlex
+from pathlib import Path
+
 import pytest
 from command_line import command_line
 from runs_by_hand import run_by_hand, six_by_hand, study_by_hand
@@ -144,3 +147,10 @@ def test_a_study_without_a_finished_run_says_so(tmp_path):
     study = study_by_hand(tmp_path / "made", {"a-s0": {"labels": {}, "seed": 0, "absent": True}})
     with pytest.raises(RunError, match=r"no run is finished and evaluated after its base: a-s0 \(absent\)"):
         cp.compare(study)
+
+
+def test_the_seeds_end_by_naming_the_report_as_a_shell_reads_it(by_hand, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    command.train_seeds("voting_arithmetic", [], (0, 1), Path("odd it's (1)"), None, dry_run=False)
+    last = capsys.readouterr().out.splitlines()[-1].removeprefix("report: ")
+    assert shlex.split(last) == ["counterpoint", "report", "odd it's (1)"]

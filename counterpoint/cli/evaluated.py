@@ -11,6 +11,7 @@ from counterpoint.controlled import AS_IT_IS, Row
 from counterpoint.episode import Episode, write_episodes
 from counterpoint.errors import ConfigError, RunError
 from counterpoint.evaluation import Evaluation
+from counterpoint.files import command
 
 
 def check_episodes(file: Path | None) -> None:
@@ -48,7 +49,7 @@ def tell_episodes(console: Console, rows: Sequence[Row], file: Path | None) -> N
     if file is not None:
         for row in rows:
             lost = [f" --outcome {outcome}" for outcome, episodes in _lost(row.evaluation).items() if episodes]
-            line = f"episodes ({row.name}): counterpoint show {_place(row, file)}{''.join(lost[:1])}"
+            line = f"episodes ({row.name}): {command('show', _place(row, file))}{''.join(lost[:1])}"
             console.print(line, markup=False, soft_wrap=True)
     elif any(lost for row in rows for lost in _lost(row.evaluation).values()):
         console.print("to read all such episodes, add --episodes FILE.parquet", markup=False, soft_wrap=True)

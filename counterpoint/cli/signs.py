@@ -6,6 +6,7 @@ from rich.console import Console
 
 from counterpoint.analysis.history import history_of
 from counterpoint.analysis.signatures import Diagnosis, examine
+from counterpoint.files import command
 from counterpoint.run import Run
 
 
@@ -18,7 +19,7 @@ def print_signs(console: Console, run: Run) -> None:
     for line in sign_lines(diagnosis):
         console.print(line, markup=False, soft_wrap=True)
     if diagnosis.findings:
-        console.print(f"what they mean: counterpoint diagnose {run.path}", markup=False, soft_wrap=True)
+        console.print(f"what they mean: {command('diagnose', run.path)}", markup=False, soft_wrap=True)
     diagnosis.check()
 
 

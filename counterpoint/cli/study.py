@@ -15,6 +15,7 @@ from counterpoint.experiments.processes import places
 from counterpoint.experiments.runner import IN_USE, IN_USE_ELSEWHERE, Outcome, Rules
 from counterpoint.experiments.study import load_study
 from counterpoint.experiments.table import Shown, print_table, total
+from counterpoint.files import command
 
 if TYPE_CHECKING:
     pass
@@ -175,8 +176,8 @@ def _collect(console: Terminal, folder: Path, name: str) -> None:
 
     write_results(folder, name)
     console.print(f"collected: {folder / COLLECTED}", markup=False, soft_wrap=True)
-    console.print(f"what it says: counterpoint compare {folder}", markup=False, soft_wrap=True)
-    console.print(f"to read it: counterpoint report {folder}", markup=False, soft_wrap=True)
+    console.print(f"what it says: {command('compare', folder)}", markup=False, soft_wrap=True)
+    console.print(f"report: {command('report', folder)}", markup=False, soft_wrap=True)
 
 
 def _shown(names: Sequence[str]) -> str:

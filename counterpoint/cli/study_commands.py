@@ -130,7 +130,9 @@ def advise(
 def report(
     places: Annotated[
         list[Path],
-        typer.Argument(metavar="STUDY|RUN...", help="Folders of studies, run directories, or collected files."),
+        typer.Argument(
+            metavar="STUDY|RUN...", help="Run directories, folders of studies or of runs, or collected files."
+        ),
     ],
     out: Annotated[Path, typer.Option(metavar="FILE", help="The page; an older report is replaced.")] = Path(
         "report.html"

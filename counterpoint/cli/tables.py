@@ -12,6 +12,7 @@ from counterpoint.analysis.recorded import RecordedControl
 from counterpoint.analysis.summary import Course, RoleCourse, Summary
 from counterpoint.analysis.verdict import control_sentences
 from counterpoint.errors import counted
+from counterpoint.files import command
 from counterpoint.progress import percent
 from counterpoint.task import RIGHT_FROM
 
@@ -46,7 +47,7 @@ def print_summary_controls(console: Console, outcome: Summary, run: Path) -> Non
     if outcome.controls and outcome.last is not None:
         what = f"{outcome.last.n} test tasks at step {outcome.terminal_steps[-1]}"
         print_controls(console, what, outcome.last, outcome.tokens or 0.0, outcome.controls)
-        rest = f"each role alone, and a majority vote at the team's tokens: counterpoint evaluate {run} --solo"
+        rest = f"each role alone, and a majority vote at the team's tokens: {command('evaluate', run, '--solo')}"
         console.print(rest, markup=False, soft_wrap=True)
 
 

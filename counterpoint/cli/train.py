@@ -13,6 +13,7 @@ from counterpoint.cli.signs import print_signs
 from counterpoint.cli.tables import partial_rewards, print_behaviour, print_outcome, print_summary_controls
 from counterpoint.config import Config
 from counterpoint.errors import RunError
+from counterpoint.files import command
 from counterpoint.locate import named
 from counterpoint.plan.check import checked
 from counterpoint.plan.plan import Plan
@@ -86,7 +87,7 @@ def _train(console: Console, run: Run, planned: Plan) -> None:
         reason = failure_of_place(error)
         if reason is None:
             raise
-        raise RunError(f"{reason}; what was saved is whole, to continue: counterpoint resume {run.path}") from error
+        raise RunError(f"{reason}; what was saved is whole, to continue: {command('resume', run.path)}") from error
     _show(console, run)
     for line in planned.warnings:
         console.print(f"warning: {line}", markup=False, soft_wrap=True)
@@ -107,16 +108,16 @@ def _show(console: Console, run: Run) -> None:
     profile = run.profile_rows()
     if profile:
         print_profile(console, profile)
-    console.print(f"\nrun: {run.path}", markup=False)
-    console.print(f"episodes: counterpoint show {run.path}", markup=False)
-    console.print(f"report: counterpoint report {run.path}", markup=False)
+    console.print(f"\nrun: {run.path}", markup=False, soft_wrap=True)
+    console.print(f"episodes: {command('show', run.path)}", markup=False, soft_wrap=True)
+    console.print(f"report: {command('report', run.path)}", markup=False, soft_wrap=True)
     print_signs(console, run)
 
 
 def _recommend_peak(console: Console, run: Run, peak: int) -> None:
     lost = f"the run ends below its peak, step {peak}"
     if peak in run.checkpoints():
-        take = f"counterpoint export {run.path} --step peak --policy NAME --out DIR"
+        take = command("export", run.path, "--step", "peak", "--policy", "NAME", "--out", "DIR")
         console.print(f"{lost}: take that one, with {take}", markup=False, soft_wrap=True)
     else:
         console.print(f"{lost}, which has no checkpoint: run.save_every=N saves more", markup=False, soft_wrap=True)

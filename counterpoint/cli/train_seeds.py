@@ -17,6 +17,7 @@ from counterpoint.experiments.check import check
 from counterpoint.experiments.comparing import compare_paths
 from counterpoint.experiments.folder import CELLS, read_cells, refuse_foreign
 from counterpoint.experiments.study import study_of_arms
+from counterpoint.files import command
 from counterpoint.recipe import load_config
 from counterpoint.starting import default_path
 
@@ -48,6 +49,7 @@ def train_seeds(
     outcome = start_all(console, study, folder, Asked(jobs=jobs), {}, _with_earlier(study, folder, recipe, overrides))
     if outcome.finished:
         print_compared(console, compare_paths([folder]))
+        console.print(f"report: {command('report', folder)}", markup=False, soft_wrap=True)
     if outcome.exit_status:
         sys.exit(outcome.exit_status)
 

@@ -12,7 +12,7 @@ from counterpoint.errors import ConfigError, CounterpointError, RunError, counte
 from counterpoint.experiments.cells import Cell, Study
 from counterpoint.experiments.collect import collect, found_in, metrics_frame, refuse_twice, together
 from counterpoint.experiments.collected import Collected, RunRecord
-from counterpoint.experiments.collected_files import METRICS, OUTCOMES, frame_of
+from counterpoint.experiments.collected_files import METRICS, OUTCOMES, frame_of, is_collected
 from counterpoint.experiments.compare import compare_runs
 from counterpoint.experiments.compared import Compared
 from counterpoint.experiments.folder import CELLS, read_cells
@@ -20,7 +20,7 @@ from counterpoint.experiments.fresh import fresh
 from counterpoint.experiments.matrices import has_outcomes
 from counterpoint.reports.seen import CellSeen, Gathered, Seen
 from counterpoint.run import Run
-from counterpoint.run_files import is_run
+from counterpoint.run_files import is_run, is_unfinished
 
 if TYPE_CHECKING:
     import polars as pl
@@ -43,10 +43,12 @@ class _Study:
 def gather(paths: Sequence[Path]) -> Gathered:
     """The runs at `paths`, as cells, compared where they can be.
 
-    A path is a study's folder, a folder of collected files, or a run directory. Collected files of a study are used if
-    no run has changed since; else its runs are collected, and nothing is written. Runs of every state are there.
+    A path is a study's folder, a folder of collected files, a run directory, or a folder of these, as `runs` is.
+    Collected files of a study are used if no run has changed since; else its runs are collected, and nothing is
+    written. Runs of every state are there.
     Raises RunError, of one line, for a path that is none of these, a damaged file, or a run that is there twice.
     """
+    paths = [one for path in paths for one in _within(path)]
     studies = [_study(path) for path in paths if (path / CELLS).is_file()]
     others = [path for path in paths if not (path / CELLS).is_file()]
     parts = [fresh(one.folder, one.study) or collect([one.folder]) for one in studies]
@@ -78,6 +80,17 @@ def seen_of(run: Run) -> Seen:
         return seen
     record = replace(seen.record, labels=dict(cell.labels), control=cell.control)
     return replace(seen, record=record)
+
+
+def _within(path: Path) -> list[Path]:
+    """The path itself; of a folder that is no place of runs, the places of runs in it, if there are any."""
+    if _holds_runs(path) or not path.is_dir():
+        return [path]
+    return sorted(one for one in path.iterdir() if _holds_runs(one)) or [path]
+
+
+def _holds_runs(path: Path) -> bool:
+    return (path / CELLS).is_file() or is_collected(path) or is_run(path) or is_unfinished(path)
 
 
 def _study(folder: Path) -> _Study:

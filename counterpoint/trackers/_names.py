@@ -1,7 +1,6 @@
 """The names under which trackers show numbers and recipes."""
 
 import json
-import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -17,11 +16,9 @@ GROUPS = {
     "warning": "warnings",
 }
 """First part of a name in `metrics.jsonl` -> the group in which trackers show it."""
-_RECORDED = {group: part for part, group in GROUPS.items()}
 OTHERS = "own"
 """The group of every other number, such as those of diagnostics of your own."""
 _ESCAPE = ":"
-_MARKED = re.compile(f"{_ESCAPE}([0-9A-F]{{2}})")
 
 
 def tracked_name(name: str) -> str:
@@ -30,21 +27,9 @@ def tracked_name(name: str) -> str:
     return f"{GROUPS[first]}/{rest}" if slash and first in GROUPS else f"{OTHERS}/{name}"
 
 
-def recorded_name(name: str) -> str:
-    """The name in the run's files of a number that trackers show as `name`: the inverse of `tracked_name`."""
-    first, _, rest = name.partition("/")
-    return rest if first == OTHERS else f"{_RECORDED[first]}/{rest}"
-
-
 def escaped(name: str) -> str:
     """The name with every character but ASCII letters, digits and `_ - . /` as `:` and the hexadecimal of its bytes."""
     return "".join(one if one.isascii() and (one.isalnum() or one in "_-./") else _bytes(one) for one in name)
-
-
-def unescaped(name: str) -> str:
-    """The inverse of `escaped`."""
-    marked = _MARKED.sub(lambda found: chr(int(found.group(1), 16)), name)
-    return marked.encode("latin-1").decode("utf-8")
 
 
 def _bytes(character: str) -> str:

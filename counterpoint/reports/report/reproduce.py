@@ -1,11 +1,11 @@
 """The making of the runs of a report, and how to make them again."""
 
-import shlex
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from counterpoint.errors import counted
 from counterpoint.experiments.collected import RunRecord
+from counterpoint.files import command
 from counterpoint.reports.report.parts import Reproduction
 from counterpoint.reports.seen import Gathered, Seen
 
@@ -18,7 +18,7 @@ def reproduction(gathered: Gathered, places: Sequence[Path], out: Path) -> Repro
     """The commands, versions and digests."""
     runs = [run for cell in gathered.cells for run in cell.runs]
     records = [run.record for run in runs]
-    report = " ".join(["counterpoint report", *map(_quoted, places), "--out", _quoted(out)])
+    report = command("report", *places, "--out", out)
     return Reproduction(
         commands=[*_training(runs), *([report] if places else [])],
         notes=list(_notes(records)),
@@ -33,12 +33,12 @@ def _training(runs: Sequence[Seen]) -> Iterator[str]:
     """The command that trains each run again, from the recipe that its directory holds."""
     if any(run.record.compare for run in runs):
         folders = list(dict.fromkeys(str(run.folder.parent) for run in runs if run.folder is not None))
-        yield from (f"counterpoint study {_quoted(Path(folder).name)}  # {folder}" for folder in folders)
+        yield from (f"{command('study', Path(folder).name)}  # {folder}" for folder in folders)
         return
     there = [run.folder for run in runs if run.folder is not None]
     for folder in there[:MOST_COMMANDS]:
         again = folder.with_name(f"{folder.name}-again")
-        yield f"counterpoint train {_quoted(folder / 'config.toml')} --out {_quoted(again)}"
+        yield command("train", folder / "config.toml", "--out", again)
     if len(there) > MOST_COMMANDS:
         yield f"# and {len(there) - MOST_COMMANDS} more, in the same way"
 
@@ -63,7 +63,3 @@ def _tasks(runs: Sequence[Seen]) -> list[str]:
 
 def _digests(values: Sequence[str]) -> str:
     return ", ".join(dict.fromkeys(value[:_SHORT] for value in values if value))
-
-
-def _quoted(path: Path | str) -> str:
-    return shlex.quote(str(path))
