@@ -310,8 +310,8 @@ class _Writer:
         control = {"tokens": 20.0, "outcomes": self._outcomes(ability - 0.5, tasks=tasks)}
         return {
             "step": step,
-            "split": split,
             "accuracy": accuracy,
+            "split": split,
             "outcomes": team,
             "roles": roles,
             "numbers": numbers,

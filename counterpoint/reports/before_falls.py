@@ -145,11 +145,7 @@ def differences(gathered: Gathered) -> list[Difference]:
 
 def _differences(gathered: Gathered) -> list[Difference]:
     kinds, every = gathered.once("diagnostics", _diagnostics)
-    found = {
-        name: one
-        for name, values in every.items()
-        if (one := _beside(kinds, values, _just_before)) is not None
-    }
+    found = {name: one for name, values in every.items() if (one := _beside(kinds, values, _just_before)) is not None}
     p_values = {name: one.p_value for name, one in found.items() if one.p_value is not None}
     corrected = dict(zip(p_values, holm(list(p_values.values())), strict=True))
     return [Difference(name, one, corrected.get(name)) for name, one in found.items()]
