@@ -311,7 +311,7 @@ def metrics_frame(name: str, metrics: Sequence[Row], evaluations: Sequence[Row])
     values: list[float | None] = []
 
     def add(step: int, numbers: Mapping[str, float | None], before: str = "") -> None:
-        names.extend(f"{before}{number}" for number in numbers) if before else names.extend(numbers)
+        names.extend(f"{before}{number}" for number in numbers)
         steps.extend([step] * len(numbers))
         values.extend(None if value is None else float(value) for value in numbers.values())
 

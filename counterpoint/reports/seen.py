@@ -77,7 +77,7 @@ class Gathered:
     excluded: Mapping[str, str] = field(default_factory=dict)
     """Combination of labels -> the reason why the study leaves it out."""
     _made: dict[str, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
-    """What was made of it: sentences, figures and tables have the same numbers."""
+    """Results by name: sentences, figures and tables have the same numbers."""
 
     def once(self, name: str, make: "Callable[[Gathered], T]") -> T:
         """`make` of this, made at the first call with this name."""
