@@ -2,7 +2,7 @@
 
     python -m benchmarks.viewer
 
-A run is trained; its page is open in a browser in every second block of seconds. Needs Chromium and playwright.
+A run is trained; its page is open in a browser in every second block of steps. Needs Chromium and playwright.
 """
 
 import json
@@ -15,10 +15,14 @@ from statistics import median
 
 from tests.browser import ARGUMENTS, NAMES
 
-BLOCK = 3.0
-"""Seconds for which the page is open, and then is not."""
-STEPS = 60
-SMALL = ("task.validation=16", "task.test=16", "rollout.tasks_per_step=8", "evaluation.every=40", "run.threads=1")
+BLOCK = 3
+"""Whole steps for which the page is open, and then is not; the step in which that changes does not count."""
+SECONDS = 120.0
+"""Seconds after which the training is ended."""
+SMALL = (
+    *("task.validation=8", "task.test=8", "evaluation.every=1000", "run.steps=1000", "run.save_every=1000"),
+    *("rollout.tasks_per_step=2", "rollout.group_size=4", "run.threads=1"),
+)
 
 
 def main() -> None:
@@ -42,7 +46,7 @@ def measured(folder: Path) -> tuple[list[float], list[tuple[int, int, bool]]]:
 
     chromium = next(filter(None, map(which, NAMES)))
     command = [sys.executable, "-m", "counterpoint"]
-    train = [*command, "train", "voting_arithmetic", f"run.steps={STEPS}", *SMALL, "--out", str(folder / "run")]
+    train = [*command, "train", "voting_arithmetic", *SMALL, "--out", str(folder / "run")]
     metrics = folder / "run" / "metrics.jsonl"
     blocks = []
     with (
@@ -55,19 +59,21 @@ def measured(folder: Path) -> tuple[list[float], list[tuple[int, int, bool]]]:
         browser = playwright.chromium.launch(executable_path=chromium, args=list(ARGUMENTS))
         while not steps_of(metrics):
             time.sleep(0.2)
-        is_open = False
-        while training.poll() is None:
+        is_open, end = False, time.monotonic() + SECONDS
+        while training.poll() is None and time.monotonic() < end:
             is_open = not is_open
             page = browser.new_page() if is_open else None
             if page is not None:
                 page.goto(f"{address}run/run")
             first = len(steps_of(metrics)) + 1  # a step that had begun belongs to neither
-            time.sleep(BLOCK)
-            blocks.append((first, len(steps_of(metrics)), is_open))
+            while len(steps_of(metrics)) < first + BLOCK and training.poll() is None:
+                time.sleep(0.1)
+            blocks.append((first, first + BLOCK, is_open))
             if page is not None:
                 page.close()
         browser.close()
         viewer.terminate()
+        training.terminate()
     return steps_of(metrics), blocks
 
 

@@ -310,8 +310,8 @@ class _Writer:
         control = {"tokens": 20.0, "outcomes": self._outcomes(ability - 0.5, tasks=tasks)}
         return {
             "step": step,
-            "split": split,
             "accuracy": accuracy,
+            "split": split,
             "outcomes": team,
             "roles": roles,
             "numbers": numbers,
@@ -424,6 +424,7 @@ def _write_episodes(path: Path, cell: Cell, shape: Shape, chance: np.random.Gene
     policies = {
         role: "shared" if cell.labels.get("sharing", "shared") == "shared" else role for role in ROLES[workflow]
     }
+    (path / "episodes").mkdir()
     for step in (1, shape.steps):
         record.add_episodes(step, _groups(workflow, policies, 4, 2, chance))
     for step in (0, shape.steps):

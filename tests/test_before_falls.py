@@ -19,7 +19,7 @@ from counterpoint.reports.before_falls import (
     differences,
     marks,
     marks_of,
-    series_of,
+    values_of,
 )
 from counterpoint.reports.gather import gather
 from counterpoint.reports.seen import CellSeen, Gathered, Seen
@@ -202,15 +202,15 @@ def test_relative_and_lowest_diagnostics():
     ]
     metrics += [(9, "role/a/entropy", 0.5), (9, "role/b/entropy", 0.5), (9, "role/a/tokens", 3.0)]
     run = seen("r", metrics=metrics)
-    assert series_of(run, DIAGNOSTICS["entropy"])[9] == pytest.approx(0.25)
-    assert series_of(run, DIAGNOSTICS["length"]) == {}, "there is no length at the start"
+    assert values_of([run], DIAGNOSTICS["entropy"])[run.record.run][9] == pytest.approx(0.25)
+    assert values_of([run], DIAGNOSTICS["length"])[run.record.run] == {}, "there is no length at the start"
 
 
 def test_dominance_of_a_policy_with_one_role_says_nothing():
     alone = seen("r", metrics=[(1, "gradient/generator/dominance", 1.0)])
-    assert series_of(alone, DIAGNOSTICS["dominance"]) == {}
+    assert values_of([alone], DIAGNOSTICS["dominance"])[alone.record.run] == {}
     shared = replace(alone, routing={"generator": ["generator"], "aggregator": ["generator"]})
-    assert series_of(shared, DIAGNOSTICS["dominance"]) == {1: 1.0}
+    assert values_of([shared], DIAGNOSTICS["dominance"])[shared.record.run] == {1: 1.0}
 
 
 def test_planted_amplification_is_marked_where_it_begins(tmp_path):

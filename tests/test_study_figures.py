@@ -2,7 +2,6 @@
 
 import json
 import re
-import time
 from collections import Counter
 from dataclasses import replace
 from itertools import groupby, product
@@ -21,6 +20,7 @@ from counterpoint.experiments.against_controls import against_controls
 from counterpoint.experiments.collected import Collected, RunRecord
 from counterpoint.experiments.collected_files import frame_of
 from counterpoint.experiments.compare import cells_of, compare_runs
+from counterpoint.reports.before_falls import differences
 from counterpoint.reports.drawing import packed, slim, svg
 from counterpoint.reports.figure import Figure
 from counterpoint.reports.figures import files as files_module
@@ -418,20 +418,11 @@ def test_latex_is_escaped_and_has_the_rules_of_booktabs():
     assert "\\begin{tabular}{@{}lr@{}}\n\\toprule\ngroup & points \\\\\n\\midrule\nshared & +1.0 \\\\" in told
 
 
-def test_the_figures_of_a_hundred_cells_take_a_few_seconds():
-    axes = {
-        "workflow": ("voting", "debate", "single"),
-        "scale": ("s", "m", "l"),
-        "rate": ("x1", "x2", "x3"),
-        "settings": ("a", "b"),
-        "sharing": AXES["sharing"],
-    }
-    collected = study(axes, seeds=2, tasks=16)
-    given = gathered(collected)
-    start = time.process_time()
-    figures = figures_of(given)
-    assert time.process_time() - start < 6.0  # 1.5 on a core of its own
-    assert figures["map"][0].data["rows"].height == 108
+def test_the_figures_and_the_differences_before_falls_are_made_once(collected, found):
+    given = gathered(collected, found)
+    assert figures_of(given) is figures_of(given)
+    assert differences(given) is differences(given)
+    assert figures_of(replace(given, compared=None))["map"] == []
 
 
 def test_runs_by_hand_are_drawn_with_their_roles(tmp_path):

@@ -23,7 +23,7 @@ from counterpoint.reports.viewer.scan import scan
 from counterpoint.reports.viewer.server import allowed
 from counterpoint.reports.viewer.tail import Tail
 from counterpoint.reports.viewer.watch import Watcher
-from tests.synthetic_study import write_study
+from tests.synthetic_study import Shape, write_study
 
 HOSTILE = "</script><script>alert(1)</script>\u202e\x00'\"& é/ü"
 
@@ -37,7 +37,7 @@ def copied(run, path):
 def folder(tmp_path_factory, tiny_run):
     """A study of made-up runs, and two copies of a real one."""
     root = tmp_path_factory.mktemp("viewed")
-    write_study(root / "study", cells=2, seeds=3, lost=4)
+    write_study(root / "study", cells=2, seeds=3, lost=4, shape=Shape(steps=20, tasks=16))
     for name in ("one", "two"):
         copied(tiny_run, root / name)
     return root
@@ -230,6 +230,15 @@ def test_the_page_of_a_study_has_every_cell_and_its_state(client, folder):
     for cell in json.loads((folder / "study" / "cells.json").read_text(encoding="utf-8"))["cells"]:
         assert cell["name"] in html
     assert "state-absent" in html
+
+
+def test_the_page_of_a_study_does_not_wait_for_its_map(folder):
+    viewer = Viewer(folder)
+    client = client_of(viewer)
+    assert '<div class="part" data-part="map" data-version="">' in client.get("/study/study").text
+    made = client.get("/study/study?part=map").text
+    assert viewer.site.versions("/study/study")["map"] in made
+    assert made.strip() in client.get("/study/study").text
 
 
 def test_a_part_is_the_section_of_its_page(client):

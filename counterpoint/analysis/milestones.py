@@ -53,17 +53,19 @@ def milestones_of(evaluations: Sequence[Row], final: Sequence[Row] = ()) -> Mile
 
 def outcomes_of(rows: Sequence[Row], role: str | None = None) -> dict[str, float]:
     """Task -> mean outcome of the team or of a role, over one evaluation or several."""
+    each = [_means(row["outcomes"] if role is None else row["roles"].get(role, {})) for row in rows]
+    if len(each) == 1:
+        return each[0]
     gathered: dict[str, list[float]] = {}
-    for row in rows:
-        outcomes: Mapping[str, Sequence[float]] = row["outcomes"] if role is None else row["roles"].get(role, {})
-        for task, values in outcomes.items():
-            gathered.setdefault(task, []).append(_mean(values))
-    return {task: _mean(values) for task, values in gathered.items()}
+    for means in each:
+        for task, value in means.items():
+            gathered.setdefault(task, []).append(value)
+    return _means(gathered)
 
 
-def _mean(values: Sequence[float]) -> float:
-    """The mean of at least one value; most tasks have one, and a study has millions of them."""
-    return fmean(values) if len(values) > 1 else float(values[0])
+def _means(outcomes: Mapping[str, Sequence[float]]) -> dict[str, float]:
+    """The means of at least one value each; most tasks have one, and a study has millions of them."""
+    return {task: fmean(values) if len(values) > 1 else float(values[0]) for task, values in outcomes.items()}
 
 
 def peak_of_accuracy(accuracy: Mapping[int, float], among: Collection[int]) -> int:

@@ -188,7 +188,7 @@ def summarize(evaluations: Sequence[Row], final: Sequence[Row] = ()) -> Summary 
         fall=_change([found.peak], [row for row in found.last if row["step"] > found.peak["step"]]),
         rise=_change(found.last[-1:], found.last[:1]) if len(found.last) > 1 else None,
         validation_tasks=found.validation_tasks,
-        last=_accuracy(found.last[-1:], None),
+        last=_accuracy(outcomes_of(found.last[-1:])),
         tokens=tokens_per_episode(found.last[-1]["numbers"]),
         controls=against_the_team(found.last[-1]),
     )
@@ -216,26 +216,31 @@ def _roles(rows: MilestoneRows) -> list[str]:
 
 def _course(rows: MilestoneRows, role: str | None) -> dict[str, Any]:
     """The fields of the course of the team, or of a role."""
-    found = {"base": [rows.base], "peak": [rows.peak], "terminal": rows.last}
+    base, peak, terminal = (outcomes_of(found, role) for found in ([rows.base], [rows.peak], rows.last))
     return {
-        **{name: _accuracy(rows, role) for name, rows in found.items()},
-        "gain": _change([rows.peak], [rows.base], role),
-        "drop": _change([rows.peak], rows.last, role),
+        "base": _accuracy(base),
+        "peak": _accuracy(peak),
+        "terminal": _accuracy(terminal),
+        "gain": _difference(peak, base, is_same=rows.peak == rows.base),
+        "drop": _difference(peak, terminal, is_same=[rows.peak] == rows.last),
     }
 
 
-def _accuracy(rows: Sequence[Row], role: str | None) -> Interval | None:
-    means = outcomes_of(rows, role)
+def _accuracy(means: Mapping[str, float]) -> Interval | None:
     return interval(list(means.values())) if means else None
 
 
-def _change(after: Sequence[Row], before: Sequence[Row], role: str | None = None) -> Interval | None:
-    """The paired difference; None if no task has an outcome in both. Between the same evaluations it is exactly 0."""
-    means = outcomes_of(after, role), outcomes_of(before, role)
-    both = means[0].keys() & means[1].keys()
+def _change(after: Sequence[Row], before: Sequence[Row]) -> Interval | None:
+    """The team's paired difference."""
+    return _difference(outcomes_of(after), outcomes_of(before), is_same=after == before)
+
+
+def _difference(after: Mapping[str, float], before: Mapping[str, float], *, is_same: bool) -> Interval | None:
+    """None if no task has an outcome in both. Between the same evaluations it is exactly 0."""
+    both = after.keys() & before.keys()
     if not both:
         return None
-    return Interval(0.0, 0.0, 0.0, len(both)) if after == before else difference(*means)
+    return Interval(0.0, 0.0, 0.0, len(both)) if is_same else difference(after, before)
 
 
 def _behaviour(rows: MilestoneRows) -> dict[str, Milestones]:

@@ -6,7 +6,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from math import isfinite
-from operator import itemgetter
 from pathlib import Path
 from statistics import median_low
 from typing import TYPE_CHECKING, Any
@@ -18,7 +17,15 @@ from counterpoint.analysis.signatures import examine
 from counterpoint.analysis.signatures.base import Finding
 from counterpoint.errors import CounterpointError, RunError
 from counterpoint.experiments.collected import Collected, RunRecord
-from counterpoint.experiments.collected_files import METRICS, OUTCOMES, RUNS, check_outcomes, frame_of, is_collected
+from counterpoint.experiments.collected_files import (
+    METRICS,
+    OUTCOMES,
+    RUNS,
+    check_outcomes,
+    frame_of,
+    is_collected,
+    schema_of,
+)
 from counterpoint.experiments.collected_files import read as read
 from counterpoint.experiments.collected_files import write as write
 from counterpoint.experiments.folder import CELLS, read_cells
@@ -297,17 +304,27 @@ def metrics_frame(name: str, metrics: Sequence[Row], evaluations: Sequence[Row])
 
     The accuracy of a role over tasks, which tables show, is there as `eval/<split>/role/<role>/over_tasks`.
     """
-    found: list[tuple[str, int, float]] = []
+    import polars as pl
+
+    names: list[str] = []
+    steps: list[int] = []
+    values: list[float | None] = []
+
+    def add(step: int, numbers: Mapping[str, float | None], before: str = "") -> None:
+        names.extend(f"{before}{number}" for number in numbers)
+        steps.extend([step] * len(numbers))
+        values.extend(None if value is None else float(value) for value in numbers.values())
+
     for row in metrics:
-        found += [(number, row["step"], value) for number, value in row.items() if number != "step"]
+        add(row["step"], {number: value for number, value in row.items() if number != "step"})
     for made in evaluations:
         numbers = {"accuracy": made["accuracy"], **made.get("numbers", {})}
         for role, outcomes in made["roles"].items():
-            means = [sum(values) / len(values) for values in outcomes.values() if values]
+            means = [sum(own) / len(own) if len(own) > 1 else own[0] for own in outcomes.values() if own]
             numbers |= {f"role/{role}/over_tasks": sum(means) / len(means)} if means else {}
-        found += [(f"eval/{made['split']}/{number}", made["step"], value) for number, value in numbers.items()]
-    kept = sorted((one for one in found if one[2] is not None), key=itemgetter(0, 1))
-    return frame_of(METRICS, [(name, step, number, float(value)) for number, step, value in kept])
+        add(made["step"], numbers, f"eval/{made['split']}/")
+    found = pl.DataFrame({"run": name, "step": steps, "name": names, "value": values}, schema=schema_of(METRICS))
+    return found.drop_nulls("value").sort("name", "step", maintain_order=True)
 
 
 def together(collected: Sequence[Collected]) -> Collected:

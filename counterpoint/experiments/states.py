@@ -17,6 +17,7 @@ import time
 import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 from statistics import median
 from typing import Any, Literal
@@ -199,9 +200,15 @@ def _progress(path: Path, found: Found) -> Found:
     )
 
 
+@lru_cache(maxsize=16)
+def recipe_table(text: str) -> Mapping[str, Any]:
+    """The table of a recipe; of the last texts it is known already. Raises ValueError if it is not TOML."""
+    return tomllib.loads(text)
+
+
 def _steps(path: Path) -> int | None:
     try:
-        steps = tomllib.loads(path.read_text(encoding="utf-8"))["run"]["steps"]
+        steps = recipe_table(path.read_text(encoding="utf-8"))["run"]["steps"]
     except (OSError, ValueError, KeyError, TypeError):
         return None
     return steps if isinstance(steps, int) else None

@@ -103,6 +103,10 @@ def marks_of(run: Seen) -> list[Mark]:
 
 def marks(gathered: Gathered) -> "pl.DataFrame":
     """cell, run, seed, fell, steps, kind, where, step, until: the marks of every finished run that is no control."""
+    return gathered.once("fall marks", _marks)
+
+
+def _marks(gathered: Gathered) -> "pl.DataFrame":
     import polars as pl
 
     rows = [
@@ -123,9 +127,9 @@ def aligned(gathered: Gathered) -> "pl.DataFrame":
     """
     import polars as pl
 
-    kinds = _kinds(gathered)
+    kinds, every = gathered.once("diagnostics", _diagnostics)
     rows = []
-    for name, values in _values(kinds).items():
+    for name, values in every.items():
         for offset in range(-BEFORE, AFTER + 1):
             found = _beside(kinds, values, partial(_at, offset))
             if found is not None:
@@ -136,12 +140,12 @@ def aligned(gathered: Gathered) -> "pl.DataFrame":
 
 def differences(gathered: Gathered) -> list[Difference]:
     """Each diagnostic over the `WINDOW` steps up to the last evaluation before a fall, beside runs that held."""
-    kinds = _kinds(gathered)
-    found = {
-        name: one
-        for name, values in _values(kinds).items()
-        if (one := _beside(kinds, values, _just_before)) is not None
-    }
+    return gathered.once("differences before falls", _differences)
+
+
+def _differences(gathered: Gathered) -> list[Difference]:
+    kinds, every = gathered.once("diagnostics", _diagnostics)
+    found = {name: one for name, values in every.items() if (one := _beside(kinds, values, _just_before)) is not None}
     p_values = {name: one.p_value for name, one in found.items() if one.p_value is not None}
     corrected = dict(zip(p_values, holm(list(p_values.values())), strict=True))
     return [Difference(name, one, corrected.get(name)) for name, one in found.items()]
@@ -221,12 +225,11 @@ def _kinds(gathered: Gathered) -> _Kinds:
     return _Kinds(*({kind: runs for kind, runs in side.items() if kind in both} for side in sides))
 
 
-def _values(kinds: _Kinds) -> dict[str, _Values]:
-    """Diagnostic -> run -> step -> value."""
-    return {
-        name: {run.record.run: series_of(run, diagnostic) for run in kinds.runs}
-        for name, diagnostic in DIAGNOSTICS.items()
-    }
+def _diagnostics(gathered: Gathered) -> tuple[_Kinds, dict[str, _Values]]:
+    """The runs that can be compared; diagnostic -> run -> step -> value."""
+    kinds = _kinds(gathered)
+    runs = kinds.runs
+    return kinds, {name: values_of(runs, diagnostic) for name, diagnostic in DIAGNOSTICS.items()} if runs else {}
 
 
 def _beside(kinds: _Kinds, values: _Values, span_of: Callable[[Seen], tuple[int, int]]) -> Beside | None:
@@ -270,20 +273,33 @@ def _evaluated_before(run: Seen) -> int:
     return max((step for step in steps if step < (run.record.onset or 0)), default=0)
 
 
-def series_of(run: Seen, diagnostic: Diagnostic) -> dict[int, float]:
-    """Step -> the value of a diagnostic, of the role or policy with the highest (or lowest) one."""
+def values_of(runs: Sequence[Seen], diagnostic: Diagnostic) -> _Values:
+    """Run -> step -> the value of a diagnostic, of the role or policy with the highest (or lowest) one."""
     import polars as pl
 
-    found = run.metrics.filter(pl.col("name").str.contains(diagnostic.pattern) & pl.col("value").is_finite())
+    parts = [run.metrics.select(pl.lit(run.record.run).alias("run"), "step", "name", "value") for run in runs]
+    every = pl.concat(parts)
+    names = every.select(pl.col("name").unique()).filter(pl.col("name").str.contains(diagnostic.pattern))
+    found = every.join(names, on="name", how="semi").filter(pl.col("value").is_finite())
     if diagnostic.several:
-        several = [policy for policy in run.policies if sum(policy in route for route in run.routing.values()) > 1]
-        found = found.filter(pl.col("name").str.extract(diagnostic.pattern).is_in(several))
+        several = [(run.record.run, policy) for run in runs for policy in _of_several_roles(run)]
+        allowed = pl.DataFrame(several, schema={"run": str, "policy": str}, orient="row")
+        found = found.with_columns(pl.col("name").str.extract(diagnostic.pattern).alias("policy"))
+        found = found.join(allowed, on=["run", "policy"], how="semi")
     if diagnostic.relative:
-        start = found.filter(pl.col("step") <= _LIMITS.start).group_by("name").agg(start=pl.col("value").mean())
-        found = found.join(start.filter(pl.col("start") > 0), on="name")
+        first = found.filter(pl.col("step") <= _LIMITS.start)
+        start = first.group_by("run", "name").agg(start=pl.col("value").mean())
+        found = found.join(start.filter(pl.col("start") > 0), on=["run", "name"])
         found = found.with_columns(value=pl.col("value") / pl.col("start"))
     of_roles = pl.col("value").min() if diagnostic.lowest else pl.col("value").max()
-    return dict(found.group_by("step").agg(of_roles).sort("step").iter_rows())
+    values: dict[str, dict[int, float]] = {run.record.run: {} for run in runs}
+    for run, step, value in found.group_by("run", "step").agg(of_roles).sort("run", "step").iter_rows():
+        values[run][step] = value
+    return values
+
+
+def _of_several_roles(run: Seen) -> list[str]:
+    return [policy for policy in run.policies if sum(policy in route for route in run.routing.values()) > 1]
 
 
 def _spans(run: Seen, kind: MarkKind, number: str, threshold: float) -> Iterator[Mark]:

@@ -1,9 +1,9 @@
 """The numbers that pages and figures are made from, of finished runs and of runs that train."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from counterpoint.analysis.signatures.base import Finding
 from counterpoint.experiments.collected import Collected, RunRecord
@@ -11,6 +11,8 @@ from counterpoint.experiments.compared import Compared
 
 if TYPE_CHECKING:
     import polars as pl
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,6 +81,15 @@ class Gathered:
     """Why parts are missing, in words, such as why the runs cannot be compared."""
     excluded: Mapping[str, str] = field(default_factory=dict)
     """Combination of labels -> the reason why the study leaves it out."""
+    _made: dict[str, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
+    """Results by name: sentences, figures and tables have the same numbers."""
+
+    def once(self, name: str, make: "Callable[[Gathered], T]") -> T:
+        """`make` of this, made at the first call with this name."""
+        if name not in self._made:
+            self._made[name] = make(self)
+        found: T = self._made[name]
+        return found
 
     @property
     def roles(self) -> list[str]:

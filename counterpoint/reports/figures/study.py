@@ -15,6 +15,10 @@ from counterpoint.reports.seen import Gathered
 
 def figures_of(gathered: Gathered) -> Mapping[str, list[Figure]]:
     """map, differences, factors, falls, before_falls, signatures, controls -> their figures; empty without data."""
+    return gathered.once("figures", _drawn)
+
+
+def _drawn(gathered: Gathered) -> Mapping[str, list[Figure]]:
     found, collected = gathered.compared, gathered.collected
     cells = [cell for cell in gathered.cells if not cell.control]
     drawn: dict[str, list[Figure | None]] = {

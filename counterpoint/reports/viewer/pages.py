@@ -170,13 +170,21 @@ class Pages:
     # A study
 
     def study(self, id: str) -> str:
-        """A study: its cells with their states, and what they have found so far."""
+        """A study: its cells with their states, and what they have found so far.
+
+        Of a live page, what they have found is as it was made last, with the version that it then had.
+        """
         place = self._study_place(id)
         versions = self.site.versions(f"/study/{id}")
+        makers = self._parts_of_study(place, versions)
+        if self.links.is_live:  # the map of many runs takes seconds: the page fetches it as it fetches every change
+            kept = self.site.kept.last((self.links.kind, place.id, "map"))
+            makers["map"] = lambda: kept[1] if kept else render("view/_later.html")
+            versions = {**versions, "map": str(kept[0]) if kept else ""}
         return self.page(
             "view/study.html",
             subject=f"/study/{id}",
-            sections=self.sections(self._parts_of_study(place, versions), versions),
+            sections=self.sections(makers, versions),
             place=place,
             study=read_cells(place.path),
         )

@@ -2,14 +2,13 @@
 
 import json
 import re
-import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from counterpoint.errors import RunError
-from counterpoint.experiments.states import Found, own_state, state_of
+from counterpoint.experiments.states import Found, own_state, recipe_table, state_of
 from counterpoint.reports.viewer.scan import Place, refuse_links_out
 from counterpoint.run_files import CONFIG, EVALUATIONS, METRICS
 
@@ -148,7 +147,7 @@ def _alone(path: Path) -> Found:
 def _recipe(path: Path) -> dict[str, str]:
     """The facts in the run's recipe, as texts; empty where it says nothing that can be read."""
     try:
-        table = tomllib.loads((path / CONFIG).read_text(encoding="utf-8"))
+        table = recipe_table((path / CONFIG).read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
         return {}
     sharing = _at(table, "policies", "sharing")
@@ -163,7 +162,7 @@ def _recipe(path: Path) -> dict[str, str]:
 
 def _at(table: Any, *names: str) -> Any:
     for name in names:
-        table = table.get(name) if isinstance(table, dict) else None
+        table = table.get(name) if isinstance(table, Mapping) else None
     return table
 
 

@@ -52,6 +52,11 @@ class Kept:
                     self._making.pop(gone, None)
             return made
 
+    def last(self, key: Hashable) -> tuple[Hashable, Any] | None:
+        """The version and the value that were made last; None if none is kept."""
+        with self._lock:
+            return self._values.get(key)
+
 
 class Site:
     """The contents of a folder. Its methods may be called from several threads."""
