@@ -110,8 +110,10 @@ class Viewer:
         task, split = decoded(given["task"]), request.query_params.get("split", "")
         if task is None or not _is_number(given["step"]) or not _is_number(given["rollout"]):
             raise MissingError("There is no such episode.")
-        step, rollout = int(given["step"]), int(given["rollout"])
-        return await self._page(request, lambda: episodes.one(self.pages, given["id"], step, split, task, rollout))
+        step, rollout, part = int(given["step"]), int(given["rollout"]), request.query_params.get("part")
+        return await self._page(
+            request, lambda: episodes.one(self.pages, given["id"], step, split, task, rollout, part=part)
+        )
 
     async def _compare(self, request: Request) -> Response:
         query = dict(request.query_params)
