@@ -546,7 +546,7 @@ def test_a_page_is_told_of_its_versions_and_then_of_changes_alone():
 def test_a_stream_tells_versions_stays_alive_and_ends_with_the_server(folder):
     async def heard():
         viewer = Viewer(folder, pace=0.01, ping=0.05)
-        stream = viewer._stream("/run/one")
+        stream = viewer._stream(viewer.watcher.join("/run/one"))
         said = [await asyncio.wait_for(anext(stream), 5) for _ in range(3)]
         viewer.ending.set()
         rest = [one async for one in stream]
@@ -558,6 +558,12 @@ def test_a_stream_tells_versions_stays_alive_and_ends_with_the_server(folder):
     assert set(told[0]["parts"]) >= {"head", "curves", "log"}
     assert any(one.startswith("event: ping") for one in said + rest)
     assert open_pages == 0
+
+
+def test_a_question_for_the_head_of_a_stream_is_answered_at_once(folder):
+    viewer = Viewer(folder)
+    assert client_of(viewer).head("/events?of=/").status_code == 200
+    assert viewer.watcher.open_pages == 0
 
 
 def test_a_browser_without_streams_asks_for_versions(client):
