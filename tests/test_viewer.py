@@ -154,6 +154,41 @@ def test_a_file_of_a_run_that_is_a_link_out_of_the_folder_is_not_read(tmp_path, 
         assert "config.toml is a link to a place outside the folder" in html
 
 
+def pipe(file):
+    os.mkfifo(file)
+
+
+def device(file):
+    file.symlink_to("/dev/zero")
+
+
+def giant(file):
+    with file.open("wb") as opened:
+        opened.truncate(10 << 30)
+
+
+@pytest.mark.parametrize("name", ["metrics.jsonl", "config.toml", "run.json", "summary.json", "run.lock"])
+@pytest.mark.parametrize("make", [pipe, device, giant])
+def test_a_pipe_a_device_or_a_giant_file_is_named_and_never_read(tmp_path, tiny_run, make, name):
+    run = copied(tiny_run, tmp_path / "in" / "run")
+    (run / name).unlink()
+    make(run / name)
+    client = client_of(Viewer(tmp_path / "in"))
+    for path in ("/", "/run/run", "/run/run/episodes"):
+        html = client.get(path).text
+        assert f"{name} is " in html or f"{name} has 10,737,418,240 bytes" in html
+
+
+@pytest.mark.parametrize("make", [pipe, giant])
+def test_the_page_of_a_study_names_the_run_that_is_not_read(tmp_path, make):
+    write_study(tmp_path / "study", cells=1, seeds=1)
+    (run,) = scan(tmp_path).runs.values()
+    (run.path / "metrics.jsonl").unlink()
+    make(run.path / "metrics.jsonl")
+    html = client_of(Viewer(tmp_path)).get("/study/study").text
+    assert html.count("metrics.jsonl") >= 2
+
+
 def test_episodes_behind_a_link_out_of_the_folder_are_not_read(tmp_path, tiny_run):
     run = copied(tiny_run, tmp_path / "in" / "run")
     file = next((run / "evaluations" / "test").glob("*.parquet"))
@@ -376,6 +411,31 @@ def test_nothing_that_a_run_names_is_executed(tmp_path, tiny_run):
     assert not (tmp_path / "executed").exists()
 
 
+def test_an_open_episode_follows_a_run_that_is_resumed(tmp_path, tiny_run):
+    run = copied(tiny_run, tmp_path / "run")
+    viewer = Viewer(tmp_path)
+    client = client_of(viewer)
+    (address, *_) = links(client.get("/run/run/episodes?split=train").text, r"/run/run/episode/[^\"]*")
+    html = client.get(address).text
+    subject = json.loads(re.search(r'id="subject">(.*?)</script>', html)[1])["path"]
+    ((part, version),) = viewer.site.versions(subject).items()
+    assert f'data-part="{part}" data-version="{version}"' in html
+    assert client.get(f"{address}?part={part}").text in html
+    file = run / "episodes" / f"{int(address.split('/')[4]):06d}.parquet"
+    os.utime(file, (1, 1))
+    assert viewer.site.versions(subject)[part] != version
+    file.unlink()
+    assert viewer.site.versions(subject) == {}
+    assert client.get(f"{address}?part={part}").status_code == 404
+
+
+@pytest.mark.parametrize(
+    "page", ["episode", "episode/x/train", "episode/1/../../one", "episode/1/..", f"episode/{'9' * 5000}/train", "\0"]
+)
+def test_a_subject_that_is_nonsense_has_no_versions(client, page):
+    assert client.get("/versions", params={"of": f"/run/one/{page}"}).json()["parts"] == {}
+
+
 # Who may ask
 
 
@@ -495,7 +555,7 @@ def test_a_page_is_told_of_its_versions_and_then_of_changes_alone():
 def test_a_stream_tells_versions_stays_alive_and_ends_with_the_server(folder):
     async def heard():
         viewer = Viewer(folder, pace=0.01, ping=0.05)
-        stream = viewer._stream("/run/one")
+        stream = viewer._stream(viewer.watcher.join("/run/one"))
         said = [await asyncio.wait_for(anext(stream), 5) for _ in range(3)]
         viewer.ending.set()
         rest = [one async for one in stream]
@@ -507,6 +567,12 @@ def test_a_stream_tells_versions_stays_alive_and_ends_with_the_server(folder):
     assert set(told[0]["parts"]) >= {"head", "curves", "log"}
     assert any(one.startswith("event: ping") for one in said + rest)
     assert open_pages == 0
+
+
+def test_a_question_for_the_head_of_a_stream_is_answered_at_once(folder):
+    viewer = Viewer(folder)
+    assert client_of(viewer).head("/events?of=/").status_code == 200
+    assert viewer.watcher.open_pages == 0
 
 
 def test_a_browser_without_streams_asks_for_versions(client):

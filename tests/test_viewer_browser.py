@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from counterpoint.cli.main import main
 from counterpoint.files import append_row, lock, write_whole
 from counterpoint.reports.viewer.bundle import write_bundle
 from tests.browser import WIDTHS, draw_everything, opened, overflow, violations
@@ -41,22 +42,38 @@ def viewing(folder, *options):
 
 
 @pytest.fixture(scope="module")
-def study(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("studies") / "runs"
+def site(tmp_path_factory):
+    """A folder with a study, and the address of a viewer of it, for all tests."""
+    folder = tmp_path_factory.mktemp("viewed") / "runs"
     folder.mkdir()
     write_study(folder / "study", cells=2, seeds=2, shape=Shape(steps=20, tasks=16))
-    return folder
+    with viewing(folder) as (address, _):
+        yield folder, address
 
 
 @pytest.fixture
-def growing(tmp_path, tiny_run):
-    """A copy of a run that looks as if it was being trained, in a folder of its own."""
-    run = tmp_path / "runs" / "mine"
+def address(site):
+    """The address of the viewer; what a test adds to its folder is gone after it."""
+    folder, address = site
+    yield address
+    for path in folder.iterdir():
+        if path.name != "study":
+            shutil.rmtree(path)
+
+
+@pytest.fixture
+def growing(site, address, tiny_run):
+    """A copy of a run that looks as if it was being trained, which the viewer shows."""
+    import httpx2
+
+    run = site[0] / "mine"
     shutil.copytree(tiny_run.path, run)
     (run / "summary.json").unlink()
     text = (run / "config.toml").read_text(encoding="utf-8")
     (run / "config.toml").write_text(text.replace("steps = 2", "steps = 500", 1), encoding="utf-8")
     descriptor = lock(run / "run.lock")
+    while httpx2.get(f"{address}/run/mine?part=head").status_code == 404:
+        time.sleep(0.05)
     yield run
     os.close(descriptor)
 
@@ -79,17 +96,12 @@ def drawn(step, *, negated=False):
     return f"() => {'!' if negated else ''}{found}"
 
 
-def errors(seen):
-    """What the page said, without Vega's remarks on figures of few numbers."""
-    return [one for one in seen.errors if not one.startswith("WARN")]
-
-
 def shows(page, text, within=WAIT):
     page.locator(".steps", has_text=text).first.wait_for(timeout=within)
 
 
-def test_a_run_grows_while_the_page_is_open_and_what_a_person_opened_stays(growing, browser):
-    with viewing(growing.parent) as (address, _), opened(browser, f"{address}/run/mine") as (page, seen):
+def test_a_run_grows_while_the_page_is_open_and_what_a_person_opened_stays(address, growing, browser):
+    with opened(browser, f"{address}/run/mine") as (page, seen):
         shows(page, "2/500")
         page.get_by_text("The recipe, with every default").click()
         page.locator("#theme").focus()
@@ -108,31 +120,34 @@ def test_a_run_grows_while_the_page_is_open_and_what_a_person_opened_stays(growi
         shows(page, "2/500")
         assert page.locator(".steps", has_text="5/500").count() == 0
         page.wait_for_function(drawn(5, negated=True), timeout=15_000)
-        assert errors(seen) == []
+        assert seen.errors == []
 
 
-def test_runs_appear_in_the_list_and_go(growing, browser, tiny_run):
-    with viewing(growing.parent) as (address, _), opened(browser, f"{address}/") as (page, seen):
+def test_runs_appear_in_the_list_and_go(address, growing, browser, tiny_run):
+    with opened(browser, f"{address}/") as (page, seen):
         page.get_by_role("link", name="mine").wait_for()
-        shutil.copytree(tiny_run.path, growing.parent / "late")
-        page.get_by_role("link", name="late").wait_for(timeout=WAIT)
-        page.get_by_label("Search").fill("late")
+        shutil.copytree(tiny_run.path, growing.parent / "second")
+        page.get_by_role("link", name="second").wait_for(timeout=WAIT)
+        page.get_by_label("Search").fill("second")
         page.get_by_role("link", name="mine").wait_for(state="detached")
-        assert page.url.endswith("?q=late")
+        assert page.url.endswith("?q=second")
         page.get_by_label("Search").fill("")
         page.get_by_role("link", name="mine").wait_for()
         page.get_by_role("link", name="validation", exact=True).click()
         page.locator("th[aria-sort='descending']").wait_for()
-        shutil.rmtree(growing.parent / "late")
-        page.get_by_role("link", name="late").wait_for(state="detached", timeout=WAIT)
-        assert errors(seen) == []
+        shutil.rmtree(growing.parent / "second")
+        page.get_by_role("link", name="second").wait_for(state="detached", timeout=WAIT)
+        assert seen.errors == []
 
 
-def test_without_streams_the_page_asks_and_a_hidden_page_asks_nothing(growing, browser):
-    with viewing(growing.parent) as (address, _), opened(browser, f"{address}/") as (page, _):
+def test_without_streams_the_page_asks_and_a_hidden_page_asks_nothing(address, growing, browser):
+    with opened(browser, f"{address}/") as (page, _):
         page.add_init_script("delete window.EventSource")
+        page.clock.install()
         page.goto(f"{address}/run/mine")
+        shows(page, "2/500")
         write_step(growing, 3)
+        page.clock.fast_forward(6_000)
         shows(page, "3/500", within=8_000)
         page.evaluate("""() => {
             Object.defineProperty(document, 'hidden', { value: true, configurable: true });
@@ -141,7 +156,8 @@ def test_without_streams_the_page_asks_and_a_hidden_page_asks_nothing(growing, b
         asked = []
         page.on("request", lambda request: asked.append(request.url))
         write_step(growing, 4)
-        page.wait_for_timeout(6_000)
+        page.clock.fast_forward(6_000)
+        page.wait_for_timeout(300)
         assert asked == []
         page.evaluate("""() => {
             Object.defineProperty(document, 'hidden', { value: false, configurable: true });
@@ -173,21 +189,14 @@ def test_three_open_pages_do_not_keep_the_end_waiting_and_they_say_it_and_recove
                 two.locator("#live[data-state='live']").wait_for(state="attached", timeout=20_000)
 
 
-def test_a_port_in_use_is_one_line(growing):
-    with viewing(growing.parent) as (address, _):
-        command = [
-            sys.executable,
-            "-m",
-            "counterpoint",
-            "view",
-            str(growing.parent),
-            "--port",
-            address.rpartition(":")[2],
-        ]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
-        assert done.returncode == 2
-        assert len(done.stderr.splitlines()) == 1
-        assert "choose another with --port" in done.stderr
+def test_a_port_in_use_is_one_line(address, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["counterpoint", "view", ".", "--port", address.rpartition(":")[2]])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 2
+    told = capsys.readouterr().err
+    assert len(told.splitlines()) == 1
+    assert "choose another with --port" in told
 
 
 def test_two_hundred_runs_are_listed_in_a_second(tmp_path, tiny_run, browser):
@@ -201,33 +210,30 @@ def test_two_hundred_runs_are_listed_in_a_second(tmp_path, tiny_run, browser):
     with viewing(tmp_path / "runs") as (address, _), opened(browser, f"{address}/") as (page, _):
         assert page.locator("table.runs tbody tr").count() == 200
         times = []
-        for _ in range(5):
+        for _ in range(5):  # Whatever else the machine does makes a load slower, never faster: the best one is told.
             page.goto(f"{address}/?q=run")
             times.append(page.evaluate("performance.getEntriesByType('navigation')[0].domContentLoadedEventEnd"))
         assert min(times) < 1_000, times
 
 
-def test_hostile_text_does_nothing(growing, browser):
+def test_hostile_text_does_nothing(address, growing, browser):
     facts = json.loads((growing / "run.json").read_text(encoding="utf-8"))
     write_whole(growing / "run.json", json.dumps({**facts, "recipe": HOSTILE, "overrides": [HOSTILE * 2_000]}))
     rows = [json.loads(line) for line in (growing / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
     append_row(growing / "metrics.jsonl", {**rows[-1], "step": 3, f"role/{HOSTILE.replace('/', '|')}/tokens": 1.0})
     other = growing.parent / HOSTILE.replace("/", "|").replace("\x00", "")
     shutil.copytree(growing, other)
-    with viewing(growing.parent) as (address, _), opened(browser, f"{address}/") as (page, seen):
+    with opened(browser, f"{address}/") as (page, seen):
         for path in ("/", "/run/mine", page.locator("tbody th a").first.get_attribute("href"), "/run/mine/episodes"):
             page.goto(f"{address}{path}")
             page.locator("#live[data-state='live']").wait_for(state="attached")
             assert page.evaluate("window.hit") is None
             assert overflow(page) <= 0
-        assert errors(seen) == []
+        assert seen.errors == []
 
 
-def test_an_episode_is_walked_with_keys(growing, browser):
-    with (
-        viewing(growing.parent) as (address, _),
-        opened(browser, f"{address}/run/mine/episodes?split=train") as (page, seen),
-    ):
+def test_an_episode_is_walked_with_keys_and_follows_its_run(address, growing, browser):
+    with opened(browser, f"{address}/run/mine/episodes?split=train") as (page, seen):
         page.locator("table.listed tbody a").first.click()
         page.locator("[data-episode]").wait_for()
         first = page.url
@@ -237,14 +243,19 @@ def test_an_episode_is_walked_with_keys(growing, browser):
         page.wait_for_url(lambda url: url.partition("#")[0] != first.partition("#")[0])
         page.keyboard.press("p")
         page.wait_for_url(lambda url: url.partition("#")[0] == first.partition("#")[0])
-        assert errors(seen) == []
+        page.keyboard.press("?")
+        page.locator("details.keys[open]").wait_for()
+        page.locator("#live[data-state='live']").wait_for(state="attached")
+        shutil.rmtree(growing / "episodes")
+        page.get_by_text("This is not there any more").wait_for(timeout=WAIT)
+        assert page.locator("[data-episode]").count() == 1
+        assert seen.errors == []
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
-def test_every_page_can_be_used_by_everybody_at_every_width(study, growing, browser, theme):
-    shutil.copytree(growing, study / "mine", dirs_exist_ok=True)
+def test_every_page_can_be_used_by_everybody_at_every_width(address, growing, browser, theme):
     paths = ["/", "/study/study", "/run/mine", "/run/mine/episodes", "/compare?a=mine&b=mine", "/nonsense"]
-    with viewing(study) as (address, _), opened(browser, f"{address}/", theme=theme) as (page, seen):
+    with opened(browser, f"{address}/", theme=theme) as (page, seen):
         page.goto(f"{address}/run/mine/episodes?split=test")
         paths.append(page.locator("table.listed tbody a").first.get_attribute("href"))
         for path in paths:
@@ -253,12 +264,11 @@ def test_every_page_can_be_used_by_everybody_at_every_width(study, growing, brow
                 page.set_viewport_size({"width": width, "height": 900})
                 assert overflow(page) <= 0, (path, width)
             assert violations(page) == [], path
-        assert [one for one in errors(seen) if "404" not in one] == []
+        assert [one for one in seen.errors if "404" not in one] == []
 
 
-def test_a_bundle_works_from_a_disk(study, growing, tmp_path, browser):
-    shutil.copytree(growing, study / "mine", dirs_exist_ok=True)
-    write_bundle(study, tmp_path / "out")
+def test_a_bundle_works_from_a_disk(growing, tmp_path, browser):
+    write_bundle(growing.parent, tmp_path / "out")
     with opened(browser, tmp_path / "out" / "index.html") as (page, seen):
         page.get_by_role("link", name="mine").click()
         draw_everything(page)
@@ -268,22 +278,20 @@ def test_a_bundle_works_from_a_disk(study, growing, tmp_path, browser):
         page.locator(".recorded a").last.click()
         page.locator("table.listed tbody a").first.click()
         page.locator("[data-episode]").wait_for()
-        assert errors(seen) == []
+        assert seen.errors == []
         assert [url for url in seen.requests if not url.startswith("file:")] == []
 
 
-def test_a_real_training_is_followed(tmp_path, browser):
-    folder = tmp_path / "runs"
-    folder.mkdir()
+def test_a_real_training_is_followed(site, address, browser):
     small = ["run.steps=2", "task.validation=4", "task.test=4", "rollout.tasks_per_step=2", "evaluation.every=1"]
     command = [sys.executable, "-m", "counterpoint", "train", "voting_arithmetic", "run.threads=1", *small]
-    with viewing(folder) as (address, _), opened(browser, f"{address}/") as (page, seen):
-        with subprocess.Popen([*command, "--out", str(folder / "new")], stdout=subprocess.DEVNULL) as training:
+    with opened(browser, f"{address}/") as (page, seen):
+        with subprocess.Popen([*command, "--out", str(site[0] / "new")], stdout=subprocess.DEVNULL) as training:
             page.get_by_role("link", name="new").click(timeout=60_000)
             shows(page, "2/2", within=120_000)
             page.locator(".state-finished").wait_for(timeout=60_000)
             assert training.wait(60) == 0
-        assert errors(seen) == []
+        assert seen.errors == []
 
 
 def test_memory_stays_flat_over_a_thousand_changes(growing):

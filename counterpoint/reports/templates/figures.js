@@ -128,7 +128,7 @@
     note.className = "failed";
     note.textContent = `This figure could not be drawn: ${error.message}. Its numbers are below.`;
     figure.querySelector(":scope > .drawing").replaceChildren(note);
-    console.warn(error);
+    console.error(error);
   }
 
   // One figure at a time, with a pause between two: the page answers in between.

@@ -10,6 +10,7 @@
   let timer = 0;
   let failures = 0;
   let isFetching = false;
+  let isGone = false;
   let wanted = null;
   let later = 0;
   const PATIENCE = 4;
@@ -72,6 +73,7 @@
     const url = new URL(address, location.href);
     url.searchParams.set("part", name);
     const response = await fetch(url, { headers: { accept: "text/html" } });
+    if (response.status === 404) return null;
     if (!response.ok) throw new Error(`status ${response.status}`);
     const fresh = new DOMParser().parseFromString(await response.text(), "text/html").querySelector("[data-part]");
     if (!fresh) throw new Error("the answer has no part");
@@ -80,6 +82,7 @@
 
   async function replace(name, address = location.href) {
     const fresh = await fetched(address, name);
+    if (!fresh) return gone();
     const part = partNamed(name);
     if (!part) return;
     morph(part, fresh);
@@ -94,11 +97,14 @@
     if (isFetching) return;
     isFetching = true;
     try {
-      while (wanted) {
+      while (wanted && !document.hidden) {
         const now = wanted;
         wanted = null;
         if (!Object.keys(now).length) return gone();
+        isGone = false;
+        alive();
         for (const [name, version] of Object.entries(now)) {
+          if (document.hidden) break;
           if (partNamed(name)?.dataset.version === version) continue;
           const began = Date.now();
           const rest = (pause.get(name) ?? 0) - began;
@@ -125,17 +131,19 @@
   }
 
   function gone() {
-    say("This is not there any more.", "lost");
+    isGone = true;
+    say("This is not there any more; the page is as it was last.", "gone");
   }
 
   function alive() {
     failures = 0;
     heard = Date.now();
-    say("", "live");
+    if (!isGone) say("", "live");
   }
 
   function lost() {
     stop();
+    if (document.hidden) return;
     const time = new Date(heard).toLocaleTimeString();
     say(`The viewer does not answer; the page is as it was at ${time}.`, "lost");
     timer = setTimeout(start, RETRY[Math.min(failures++, RETRY.length - 1)]);
@@ -168,7 +176,7 @@
       if (!response.ok) throw new Error(`status ${response.status}`);
       alive();
       await follow((await response.json()).parts);
-      timer = setTimeout(() => poll(of), POLL);
+      if (!document.hidden) timer = setTimeout(() => poll(of), POLL);
     } catch (error) {
       lost(error);
     }

@@ -4,6 +4,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import suppress
+from functools import partial
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
 
 from counterpoint.errors import ConfigError, CounterpointError
 from counterpoint.reports.episodes.shown import visible
@@ -25,7 +27,7 @@ from counterpoint.reports.viewer.links import Links
 from counterpoint.reports.viewer.names import decoded
 from counterpoint.reports.viewer.pages import MissingError, Pages
 from counterpoint.reports.viewer.site import Site
-from counterpoint.reports.viewer.watch import PACE, Watcher
+from counterpoint.reports.viewer.watch import PACE, Watched, Watcher
 
 MOST_PAGES = 100
 """Pages that can follow changes at the same time."""
@@ -110,8 +112,10 @@ class Viewer:
         task, split = decoded(given["task"]), request.query_params.get("split", "")
         if task is None or not _is_number(given["step"]) or not _is_number(given["rollout"]):
             raise MissingError("There is no such episode.")
-        step, rollout = int(given["step"]), int(given["rollout"])
-        return await self._page(request, lambda: episodes.one(self.pages, given["id"], step, split, task, rollout))
+        step, rollout, part = int(given["step"]), int(given["rollout"]), request.query_params.get("part")
+        return await self._page(
+            request, lambda: episodes.one(self.pages, given["id"], step, split, task, rollout, part=part)
+        )
 
     async def _compare(self, request: Request) -> Response:
         query = dict(request.query_params)
@@ -149,11 +153,12 @@ class Viewer:
         if self.watcher.open_pages >= MOST_PAGES:
             return Response(f"{MOST_PAGES} pages are followed already\n", 503, headers=_NEVER)
         headers = {**_NEVER, "x-accel-buffering": "no"}
-        stream = self._stream(request.query_params.get("of", ""))
-        return StreamingResponse(stream, media_type="text/event-stream", headers=headers)
+        if request.method == "HEAD":
+            return Response(media_type="text/event-stream", headers=headers)
+        page = self.watcher.join(request.query_params.get("of", ""))
+        return _Stream(self._stream(page), partial(self.watcher.leave, page), headers)
 
-    async def _stream(self, subject: str) -> AsyncIterator[str]:
-        page = self.watcher.join(subject)
+    async def _stream(self, page: Watched) -> AsyncIterator[str]:
         ends = asyncio.ensure_future(self.ending.wait())
         changed: asyncio.Future[Any] = asyncio.ensure_future(page.changes())
         try:
@@ -161,7 +166,7 @@ class Viewer:
             while not self.ending.is_set():
                 await asyncio.wait([changed, ends], timeout=self._ping, return_when=asyncio.FIRST_COMPLETED)
                 if changed.done():
-                    yield f"data: {json.dumps({'id': subject, 'parts': changed.result()})}\n\n"
+                    yield f"data: {json.dumps({'id': page.subject, 'parts': changed.result()})}\n\n"
                     changed = asyncio.ensure_future(page.changes())
                 else:
                     yield "event: ping\ndata: \n\n"
@@ -198,6 +203,20 @@ class Viewer:
         given = {"title": title, "problem": problem, "links": self.pages.links, "assets": self.pages.links.assets}
         body = render("view/missing.html", visible=visible, subject="", **given).encode("utf-8", "replace")
         return Response(body, status, media_type="text/html; charset=utf-8", headers=_NEVER)
+
+
+class _Stream(StreamingResponse):
+    """Events of a page that is open, which is left when the answer ends, even if nobody waits for its beginning."""
+
+    def __init__(self, stream: AsyncIterator[str], leave: Callable[[], None], headers: Mapping[str, str]) -> None:
+        super().__init__(stream, media_type="text/event-stream", headers=headers)
+        self._leave = leave
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            self._leave()
 
 
 def _is_number(text: str) -> bool:

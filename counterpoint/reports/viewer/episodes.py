@@ -32,6 +32,7 @@ from counterpoint.run import Run
 
 SPLITS = (*EVALUATED, TRAIN)
 _PART = "episodes"
+_EPISODE = "episode"
 _PARAMETERS = ("a", "b", "split", "step", "role", "outcome", "task", "order", "rollout")
 _NUMBER = 9
 """Digits that a number in an address has at most."""
@@ -82,25 +83,37 @@ def listed(pages: Pages, id: str, query: Query, most: int = PAGE) -> str:
     )
 
 
-def one(pages: Pages, id: str, step: int, split: str, task: str, rollout: int, beside: Around | None = None) -> str:
-    """One episode, call by call; `beside` are the others that there are links to, if not all of its file."""
+def one(
+    pages: Pages,
+    id: str,
+    step: int,
+    split: str,
+    task: str,
+    rollout: int,
+    *,
+    beside: Around | None = None,
+    part: str | None = None,
+) -> str:
+    """One episode, call by call, or its part; `beside` are the others with links to them, if not all of its file."""
     place = pages.place(id)
     at = _exactly(pages, place, step, split or TRAIN)
+    subject = f"/run/{id}/episode/{step}/{at.split}"
+    versions = pages.site.versions(subject)
     view, every = _episode(at, task, rollout, "episode")
 
     def address(task: str, rollout: int) -> str:
         return pages.links.episode(id, step, at.split, task, rollout)
 
+    def episode() -> str:
+        return pages.render("view/_one_episode.html", view=view, around=beside or every, address=address)
+
+    content = {_EPISODE: episode}
+    if part is not None:
+        return pages.one_section(content, versions, part)
     other = pages.links.compare({"a": id, "split": at.split, "step": str(step), "task": task})
+    sections = pages.sections(content, versions)
     return pages.page(
-        "view/episode.html",
-        subject="",
-        place=place,
-        at=at,
-        view=view,
-        around=beside or every,
-        address=address,
-        other=other,
+        "view/episode.html", subject=subject, sections=sections, place=place, at=at, view=view, other=other
     )
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from counterpoint.config import Config
 from counterpoint.errors import RunError
 from counterpoint.reports.viewer.look import mark_of
-from counterpoint.reports.viewer.scan import refuse_links_out
+from counterpoint.reports.viewer.scan import refuse_what_is_not_read
 from counterpoint.reports.viewer.tail import Tail
 from counterpoint.run import Run
 from counterpoint.run_files import CONFIG, EVALUATIONS, FINAL, METRICS, PROFILE, SUMMARY
@@ -55,7 +55,7 @@ class LiveRuns:
         """The run at `path`. Raises RunError if it cannot be read, or has a link out of the folder that is viewed."""
         if not path.is_dir():
             raise RunError("the run is not there any more")
-        refuse_links_out(self._root, path)
+        refuse_what_is_not_read(self._root, path)
         mark = (mark_of(path / CONFIG), mark_of(path / SUMMARY) != ())
         with self._lock:
             known = self._kept.pop(path, None)

@@ -1,14 +1,16 @@
 """The pages of the viewer, each made of parts: a part is a section that is fetched again by itself when it changes."""
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 from markupsafe import Markup
 
 from counterpoint.analysis.milestones import LAST
-from counterpoint.errors import CounterpointError, counted
-from counterpoint.experiments.folder import read_cells
-from counterpoint.experiments.states import state_of
+from counterpoint.errors import CounterpointError, RunError, counted
+from counterpoint.experiments.cells import Study
+from counterpoint.experiments.folder import CELLS, read_cells
+from counterpoint.experiments.states import Found, state_of
 from counterpoint.experiments.table import total
 from counterpoint.reports.episodes.shown import visible
 from counterpoint.reports.figures.cell import figures_of_cell
@@ -21,7 +23,7 @@ from counterpoint.reports.viewer.drawn import sparkline
 from counterpoint.reports.viewer.links import TRAIN, Links
 from counterpoint.reports.viewer.look import look_at
 from counterpoint.reports.viewer.rows import COLUMNS, FILTERS, Asked, Row, asked_of, choices
-from counterpoint.reports.viewer.scan import Place
+from counterpoint.reports.viewer.scan import Place, check_file, refuse_what_is_not_read
 from counterpoint.reports.viewer.site import RUNS, Site
 
 Query = Mapping[str, str]
@@ -186,7 +188,7 @@ class Pages:
             subject=f"/study/{id}",
             sections=self.sections(makers, versions),
             place=place,
-            study=read_cells(place.path),
+            study=self._study(place),
         )
 
     def part_of_study(self, id: str, part: str) -> str:
@@ -202,9 +204,9 @@ class Pages:
         }
 
     def _cells(self, place: Place) -> str:
-        study = read_cells(place.path)
+        study = self._study(place)
         known = {run.path: run for run in self.site.places.of_study(place.id)}
-        found = {cell.name: state_of(place.path / cell.name) for cell in study.cells}
+        found = {cell.name: self._found(place.path / cell.name) for cell in study.cells}
         rows = [
             (cell, found[cell.name], run and self.site.row(run, look_at(run.path)))
             for cell in study.cells
@@ -212,7 +214,22 @@ class Pages:
         ]
         return self.render("view/_cells.html", rows=rows, total=total(found), axes=list(study.axes))
 
+    def _study(self, place: Place) -> Study:
+        check_file(self.site.root, place.path / CELLS)
+        return read_cells(place.path)
+
+    def _found(self, folder: Path) -> Found:
+        """The state of a cell; it has failed if its folder holds what is not read."""
+        try:
+            if folder.is_dir():
+                refuse_what_is_not_read(self.site.root, folder)
+        except (RunError, OSError) as error:
+            return Found(state="failed", problem=str(error))
+        return state_of(folder)
+
     def _map(self, place: Place) -> str:
+        for run in self.site.places.of_study(place.id):
+            refuse_what_is_not_read(self.site.root, run.path)
         gathered = gather([place.path])
         found = figures_of(gathered)
         figures = [figure for name in ("map", "differences", "falls") for figure in found.get(name, [])]

@@ -9,7 +9,7 @@ from typing import Any
 
 from counterpoint.errors import RunError
 from counterpoint.experiments.states import Found, own_state, recipe_table, state_of
-from counterpoint.reports.viewer.scan import Place, refuse_links_out
+from counterpoint.reports.viewer.scan import Place, refuse_what_is_not_read
 from counterpoint.run_files import CONFIG, EVALUATIONS, METRICS
 
 STATES = ("running", "finished", "stopped", "interrupted", "failed", "debris", "unreadable")
@@ -91,7 +91,7 @@ def asked_of(query: Mapping[str, str]) -> Asked:
 def row_of(root: Path, place: Place) -> Row:
     """The run as a line of the table; one that cannot be read says why."""
     try:
-        refuse_links_out(root, place.path)
+        refuse_what_is_not_read(root, place.path)
         found = state_of(place.path) if place.study else _alone(place.path)
         recipe = _recipe(place.path)
     except (RunError, OSError, ValueError, KeyError, TypeError, AttributeError) as error:

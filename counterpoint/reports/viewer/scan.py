@@ -1,6 +1,7 @@
 """The runs and studies below a folder, each with the name that stands for it in addresses.
 
-Folders that are links are not entered, and of a run no file is read that is a link to a place outside the folder.
+Folders that are links are not entered, and of a run no file is read that is a link to a place outside the folder, a
+pipe, a device, or larger than any run writes.
 """
 
 import os
@@ -18,6 +19,8 @@ from counterpoint.run_files import CONFIG, FACTS, LOCK
 HERE = "."
 _LEFT_OUT = frozenset({LOGS, "node_modules", "__pycache__", "collected", "site-packages"})
 """Folders that hold no runs, and may hold very many files."""
+_LARGEST = 1 << 30
+"""Bytes of the largest file that is read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,21 +69,38 @@ def is_inside(root: Path, path: Path) -> bool:
     return path.resolve().is_relative_to(root.resolve())
 
 
-def refuse_links_out(root: Path, folder: Path) -> None:
-    """Raises RunError if an entry of the run in `folder` is a link to a place outside the folder `root`."""
+def refuse_what_is_not_read(root: Path, folder: Path) -> None:
+    """Raises RunError if the run in `folder` holds what is never read.
+
+    That is a link to a place outside the folder `root`, anything that is neither a file nor a folder (a pipe would
+    never end), and a file that is larger than any run writes.
+    """
     with os.scandir(folder) as entries:
         for entry in entries:
             if entry.is_symlink() and not is_inside(root, Path(entry.path)):
                 raise RunError(f"{entry.name} is a link to a place outside the folder that is viewed: it is not read")
+            if not entry.is_dir():
+                _refuse_odd(Path(entry.path))
 
 
 def check_file(root: Path, path: Path) -> Path:
     """The file `path`, which is a regular one and lies in `root`, over links too. Raises RunError if it is not."""
     if not is_inside(root, path):
         raise RunError(f"{path.name} is a link to a place outside the folder that is viewed: it is not read")
-    if path.exists() and not stat.S_ISREG(path.stat().st_mode):
-        raise RunError(f"{path.name} is not a file")
+    _refuse_odd(path)
     return path
+
+
+def _refuse_odd(path: Path) -> None:
+    """Raises RunError if something is at `path` that is not a regular file, or one that is too large to be read."""
+    try:
+        now = path.stat()
+    except OSError:
+        return
+    if not stat.S_ISREG(now.st_mode):
+        raise RunError(f"{path.name} is not a file: it is not read")
+    if now.st_size > _LARGEST:
+        raise RunError(f"{path.name} has {now.st_size:,} bytes: above {_LARGEST:,} it is not read")
 
 
 def _place(root: Path, path: Path) -> Place:

@@ -1,5 +1,6 @@
 """The folder that is viewed: what is in it, its versions, and the values that were read of it."""
 
+import re
 import threading
 import time
 from collections import OrderedDict
@@ -8,8 +9,11 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from counterpoint.errors import CounterpointError
+from counterpoint.record import Record
+from counterpoint.reports.viewer.links import TRAIN
 from counterpoint.reports.viewer.live import LiveRuns
 from counterpoint.reports.viewer.look import Look, look_at, mark_of, state_version, version_of, versions
+from counterpoint.reports.viewer.parts import EVALUATED
 from counterpoint.reports.viewer.rows import Row, row_of
 from counterpoint.reports.viewer.scan import Place, Places, scan
 from counterpoint.run_files import EVALUATIONS, FINAL, SUMMARY
@@ -19,6 +23,7 @@ _SCANNED = 1.0
 """Seconds for which the places in a folder are known without looking again."""
 _KEPT = 256
 """Values that are kept in memory."""
+_EPISODE = re.compile(rf"episode/([0-9]{{1,9}})/({'|'.join((*EVALUATED, TRAIN))})")
 RUNS = "runs"
 """The part of a page that is a table of runs."""
 
@@ -104,6 +109,9 @@ class Site:
             return {RUNS: version_of((*looks.items(), *places.studies))}
         if kind == "run":
             id, _, page = rest.partition("/")
+            episode = _EPISODE.fullmatch(page)
+            if episode and id in places.runs:
+                return _version_of_episode(places.runs[id].path, int(episode[1]), episode[2])
             found = versions(look_at(places.runs[id].path)) if id in places.runs else {}
             return {name: one for name, one in found.items() if page == "" or name == page}
         if kind == "study" and rest in places.studies:
@@ -118,3 +126,9 @@ class Site:
         names = (SUMMARY, FINAL)
         done = [run for run in runs if mark_of(run.path / SUMMARY)]
         return version_of(mark_of(run.path / name) for run in done for name in (*names, EVALUATIONS))
+
+
+def _version_of_episode(run: Path, step: int, split: str) -> dict[str, str]:
+    """The version of the episodes of a step; none if they are not there, or deleted by a resumed run."""
+    file = Record(run).episodes_file(step, None if split == TRAIN else split)
+    return {"episode": version_of(mark_of(file))}
