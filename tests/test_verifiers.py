@@ -243,7 +243,7 @@ def test_environments_that_take_more_than_one_reply_are_refused_in_one_line(plac
         "environment 'prepared' prepares or reads a runtime (`setup` or `finalize`), which is not supported; allowed",
         "its reward or metric 'file' takes 'runtime', which one reply does not have",
         "environment 'endless' makes tasks without end: say with task.tasks how many",
-        "environment 'absent' is not installed: install the package that has the module 'absent', or start in the folder",
+        "environment 'absent' is not installed: install the package that has the module 'absent', or start",
         "environment 'openenv' is played by an `Env` of its own, OpenEnvEnv",
         "task.args: environment 'sums' has no argument 'biggest'; allowed: begin, largest, system_prompt, task",
     ]
