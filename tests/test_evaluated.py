@@ -1,16 +1,22 @@
-"""`counterpoint evaluate` prints the first error, and keeps the episodes that it played."""
+"""`counterpoint evaluate` prints the first error, keeps the episodes that it played, and writes what it found."""
 
+import asyncio
+import json
 from dataclasses import replace
 
 import pytest
 from facts import make_call, make_episode, make_group, make_problem, make_task
 from rich.console import Console
 
+from counterpoint.cli import evaluate
 from counterpoint.cli.evaluated import check_episodes, keep_episodes, print_first_failure, tell_episodes
-from counterpoint.controlled import Row
+from counterpoint.controlled import Ask, Control, Row
 from counterpoint.episode import read_episodes, without_logprobs
 from counterpoint.errors import ConfigError, RunError
 from counterpoint.evaluation import count
+from counterpoint.experiments.cells import Measure
+from counterpoint.experiments.jobs import Evaluation
+from counterpoint.files import partial_of
 from counterpoint.task import LONGEST_RECORDED, Task, not_judged
 
 FAILED = replace(
@@ -86,3 +92,31 @@ def test_the_recorded_key_is_the_key_or_its_reference_and_never_huge():
     assert long.startswith("ab" * (LONGEST_RECORDED // 2) + "... (2000 characters in all, SHA-256 ")
     assert len(long) < LONGEST_RECORDED + 120
     assert long != make_task(key="ab" * LONGEST_RECORDED + "c").recorded_key
+
+
+def test_a_control_that_is_killed_between_its_evaluations_is_not_measured(tmp_path, monkeypatch):
+    job = Evaluation(Measure(name="swap", cell="one", needs=(), arguments=("evaluate", "{one}")), tmp_path)
+    job.result.parent.mkdir(parents=True)
+    found = rows(("run", LOST), ("with the base as judge", [GOOD]))
+
+    async def killed(*_):
+        yield found[0]
+        raise KeyboardInterrupt
+
+    async def whole(*_):
+        for row in found:
+            yield row
+
+    def play(rows_of):
+        monkeypatch.setattr(evaluate, "evaluation_rows", rows_of)
+        control = Control(ablate="judge")
+        return asyncio.run(evaluate._shown(Console(quiet=True), "one", [], Ask(), control, job.result, None))
+
+    with pytest.raises(KeyboardInterrupt):
+        play(killed)
+    assert job.own_state().state == "absent"
+    assert list(json.loads(partial_of(job.result).read_text(encoding="utf-8"))) == ["run"]
+    play(whole)
+    assert job.own_state().state == "finished"
+    assert list(json.loads(job.result.read_text(encoding="utf-8"))) == ["run", "with the base as judge"]
+    assert not partial_of(job.result).exists()

@@ -70,6 +70,9 @@ def test_questions_with_answers_are_read_as_before():
         ([{"text": "a", "answer": 1}], {}, TaskError, "no column 'question'; there are: text, answer"),
         ([{"problem": "a", "prompt": "b", "answer": "1"}], {}, TaskError, "'problem' and 'prompt': say with task.que"),
         ([*ROWS, {"problem": None, "final_answer": "1", "page": 0}], {}, TaskError, "row 81 .*'problem' is empty.*1;"),
+        ([{"problem": "a\ud800", "answer": "1"}], {}, TaskError, r"'problem' holds half a character \('\\ud800'\)"),
+        ([{"problem": "a", "answer": "\ud800"}], {}, TaskError, r"'answer' holds half a character \('\\ud800'\)"),
+        (pl.LazyFrame(ROWS).select("gone"), {}, TaskError, "data cannot be read: ColumnNotFoundError: .*gone"),
         (ROWS, {"kind": "gym"}, ConfigError, "unknown task.kind 'gym'; allowed: mathematics, programs, questions"),
         (ROWS, {"path": "x"}, ConfigError, "the tasks are a Python object: task.path must be left out"),
         (ROWS, {"pages": "x"}, ConfigError, r"unknown key in \[task.questions\] 'pages'; allowed"),
@@ -92,6 +95,35 @@ def test_labels_of_classes_are_their_names_and_media_are_refused():
     for feature in (Image(), [Image()], {"picture": Image()}):
         with pytest.raises(TaskError, match=r"column 'scan' holds images.*remove_columns\('scan'\)"):
             list(dataset_rows(Features([], {"scan": feature}), "data"))
+
+
+def test_labels_and_narrow_numbers_are_as_a_person_writes_them_also_inside_lists_and_objects():
+    narrow = type("Value", (), {"dtype": "float32"})()
+    items = type("List", (), {"feature": ClassLabel()})()
+    features = {"a": {"kind": ClassLabel(), "size": narrow}, "b": [{"kind": ClassLabel()}], "c": items, "d": narrow}
+    tenth = 0.10000000149011612
+    row = {"a": {"kind": 1, "size": tenth}, "b": {"kind": [0, 1]}, "c": [1], "d": tenth}
+    ((_, read),) = dataset_rows(Features([row], features), "data")
+    assert (read["a"]["kind"], read["b"], read["c"]) == ("even", {"kind": ["odd", "even"]}, ["even"])
+    assert (str(read["a"]["size"]), str(read["d"])) == ("0.1", "0.1")
+
+
+def test_a_narrow_number_of_a_frame_has_the_digits_of_its_own_type():
+    rows = pl.DataFrame(ROWS).with_columns(answer=pl.lit(0.1, dtype=pl.Float32)).drop("final_answer")
+    assert {task.key for task in tasks_of(rows).every()} == {"0.1"}
+
+
+def test_what_a_stream_raises_is_told_in_one_line():
+    class IterableDataset:
+        __module__ = "datasets.iterable_dataset"
+        features, split = None, None
+
+        def __iter__(self):
+            yield ROWS[0]
+            raise OSError("the network is down\nfor now")
+
+    with pytest.raises(TaskError, match=r"^data cannot be read: OSError: the network is down$"):
+        tasks_of(IterableDataset())
 
 
 def test_what_is_no_table_is_named():
@@ -131,15 +163,29 @@ HUGGING_FACE = """
 
 @pytest.mark.slow
 def test_every_form_of_a_data_set_of_hugging_face_gives_the_same_tasks(tmp_path):
-    (said,) = said_by(
+    said, narrow, others, twice = said_by(
         HUGGING_FACE
         + """
     forms = [whole, whole.to_iterable_dataset(), whole.to_pandas(), whole.to_polars(), whole.data.table, rows]
     print(len({str(tasks_of(data).fingerprints()) for data in forms}), tasks_of(whole, answer="kind").train[0].key)
+    parts = [{"question": row["problem"], "answer": [0.5, n + 0.1]} for n, row in enumerate(rows)]
+    list_of = datasets.List(datasets.Value("float32"))
+    lists = datasets.Dataset.from_list(parts, datasets.Features(question=datasets.Value("string"), answer=list_of))
+    frame = lists.to_pandas()
+    frame["answer"] = frame["answer"].map(lambda pair: pair[1])
+    twice = lists.data.table.append_column("answer", lists.data.table["answer"])
+    print(tasks_of(lists).train[0].key, tasks_of(lists.to_pandas()).train[0].key)
+    print(tasks_of(lists.data.table).train[0].key, tasks_of(frame).train[0].key)
+    try:
+        tasks_of(twice)
+    except CounterpointError as error:
+        print(error)
     """,
         tmp_path,
     )
     assert said == "1 even"
+    assert (narrow, others) == ('["0.5", "0.1"] ["0.5", "0.1"]', '["0.5", "0.1"] 0.1')
+    assert twice == "the data has two columns named 'answer'; rename one of them"
 
 
 @pytest.mark.slow

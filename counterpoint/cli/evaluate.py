@@ -17,7 +17,7 @@ from counterpoint.analysis.summary import BEHAVIOUR
 from counterpoint.api import check_evaluation, evaluation_rows
 from counterpoint.cli.engine import import_without_scipy
 from counterpoint.cli.evaluated import check_episodes, keep_episodes, print_first_failure, tell_episodes
-from counterpoint.cli.out import Terminal, announce, check_out, write_out
+from counterpoint.cli.out import Terminal, announce, check_out, keep_until_then, write_out
 from counterpoint.cli.tables import partial_rewards, print_controls, role_lines, with_interval
 from counterpoint.controlled import AS_IT_IS, Ask, Control, Row
 from counterpoint.errors import counted
@@ -36,7 +36,8 @@ def measure(
     """Play the split, print its results, and write them to `out` and its episodes to `episodes` if one is given.
 
     With a control the run is played as it is and with the control, and the two are compared task by task; so is
-    another run. The file is written whole before each evaluation is printed: it does not need a terminal that is there.
+    another run. The file is written at the end, with all of them; until then what is done is in the hidden file beside
+    it. Neither needs a terminal that is there.
     """
     check_out(out)
     check_episodes(episodes)
@@ -57,13 +58,16 @@ async def _shown(
     out: Path | None,
     episodes: Path | None,
 ) -> list[Row]:
-    """Every evaluation, written to its files and printed as soon as it is done."""
+    """Every evaluation, printed as soon as it is done; `out` exists once all of them are.
+
+    A study takes a control whose file exists for measured.
+    """
     rows: list[Row] = []
     written: dict[str, dict[str, Any]] = {}
     async for row in evaluation_rows(target, overrides, ask, control):
         rows.append(row)
         written[row.name] = _written(row, ask)
-        write_out(out, written if any(control) else written[AS_IT_IS])
+        keep_until_then(out, written)
         keep_episodes(row, episodes)
         if row.difference is not None:
             console.print(f"\n{row.name}", markup=False, soft_wrap=True)
@@ -74,6 +78,7 @@ async def _shown(
             console.print(what, markup=False, soft_wrap=True)
             console.print(_differences(row.differences))
 
+    write_out(out, written if any(control) else written[AS_IT_IS])
     return rows
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from rich.console import Console
 
 from counterpoint.errors import CounterpointError, EngineError, RunError
-from counterpoint.files import write_whole
+from counterpoint.files import partial_of, write_whole
 
 BROKEN_PIPE = 128 + 13
 """The exit status of a program whose reader went away, as a shell gives it for SIGPIPE."""
@@ -118,6 +118,19 @@ def write_out(out: Path | None, value: Any) -> None:
             write_whole(out, text)
         else:  # a pipe, or a device such as /dev/stdout
             out.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise RunError(f"--out {out} cannot be written: {error}") from error
+
+
+def keep_until_then(out: Path | None, value: Any) -> None:
+    """The hidden file beside `out` holds what is there of its value, which a kill would lose otherwise.
+
+    Nothing is written beside a pipe or a device. Raises RunError if it cannot be written.
+    """
+    if out is None or (out.exists() and not out.is_file()):
+        return
+    try:
+        partial_of(out).write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
     except OSError as error:
         raise RunError(f"--out {out} cannot be written: {error}") from error
 

@@ -19,7 +19,7 @@ def controls_of(run: Path) -> dict[str, dict[str, Any]]:
 
     The name of the control is that of its file. Where the file holds the run as it is beside the control, as it does of
     `--swap`, `--ablate` and `--transfer`, that evaluation is `<name>: run`; several controls in one file, as of
-    `--solo`, are `<name>: <what it says>`. A file that holds the run alone, as while its control is played, is left
+    `--solo`, are `<name>: <what it says>`. A file that holds the run alone, without a control, is left
     out. Raises RunError if a file is damaged.
     """
     found: dict[str, dict[str, Any]] = {}
@@ -40,7 +40,7 @@ def _controls(name: str, written: Mapping[str, Any]) -> dict[str, dict[str, Any]
     if not written:
         raise KeyError("no evaluation")
     if not others:
-        return {}  # the control itself is still being played: results are written one after the other
+        return {}  # an evaluation of the run itself is no control
     return {
         name if [key] == others else f"{name}: {key}": _evaluation(evaluation) for key, evaluation in written.items()
     }

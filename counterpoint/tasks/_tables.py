@@ -7,7 +7,8 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
-from counterpoint.errors import TaskError
+from counterpoint.errors import CounterpointError, TaskError
+from counterpoint.tasks._answers import shortest
 
 QUESTIONS: Final = ("question", "problem", "prompt", "instruction", "query")
 """Names of the column with the question, where none is named: the first, or the only other one that is there."""
@@ -17,7 +18,22 @@ _MEDIA: Final = {"Image": "images", "Audio": "sound", "Video": "videos", "Pdf": 
 _WITHIN: Final = ("Dataset", "IterableDataset")
 _OF_SEVERAL: Final = ("DatasetDict", "IterableDatasetDict")
 _FRAMES: Final = {"polars": ("DataFrame", "LazyFrame"), "pandas": ("DataFrame",), "pyarrow": ("Table",)}
+_NARROW: Final = ("float16", "float32")
 Columns = Mapping[str, Any]
+
+
+class Written(float):
+    """A number of a JSON file. As text it is what the file says: `0.10` and `1e-3` stay as they are."""
+
+    text: str
+
+    def __new__(cls, text: str) -> "Written":
+        number = super().__new__(cls, text)
+        number.text = text
+        return number
+
+    def __str__(self) -> str:
+        return self.text
 
 
 def is_table(made: object) -> bool:
@@ -32,8 +48,18 @@ def is_table(made: object) -> bool:
 def table_rows(data: Any, name: str = "data") -> Iterator[tuple[str, str, Columns]]:
     """Place, split and columns of every row; the split is empty where the table has none.
 
-    Raises TaskError if it is no table, or has a column of images, sound or other media.
+    Raises TaskError if it is no table, has a column of images, sound or other media, or cannot be read.
     """
+    try:
+        yield from _table_rows(data, name)
+    except CounterpointError:
+        raise
+    except Exception as error:  # whatever a stream, a query that is made only now, or its files raise
+        first = (str(error).splitlines() or [""])[0]
+        raise TaskError(f"{name} cannot be read: {type(error).__name__}: {first}") from error
+
+
+def _table_rows(data: Any, name: str) -> Iterator[tuple[str, str, Columns]]:
     package, kind = _kind(data) or ("", "")
     if kind in _OF_SEVERAL:
         for split, rows in data.items():
@@ -58,8 +84,9 @@ def dataset_rows(rows: Any, place: str) -> Iterator[tuple[str, Columns]]:
                 f"{place}: column {name!r} holds {media}, which no role can see; if the questions do without it,"
                 f" leave it out first: remove_columns({name!r})"
             )
-        if _labels(feature) is not None:
-            readers[name] = _reader(_labels(feature))
+        reader = _reader(feature)
+        if reader is not None:
+            readers[name] = reader
     for number, row in enumerate(rows, start=1):
         columns = {name: readers[name](value) if name in readers else value for name, value in row.items()}
         yield f"{place}, row {number}", columns
@@ -82,15 +109,29 @@ def chosen(columns: Columns, given: str, names: Sequence[str], option: str, plac
 
 
 def value_in(columns: Columns, name: str) -> Any:
-    """The value in a column, also inside an object: `answer.text`. Raises TaskError if there is no such column."""
+    """The value in a column, also inside an object: `answer.text`.
+
+    Raises TaskError if there is no such column, or it holds text that UTF-8 does not have.
+    """
     found: Any = columns
     if name in found:
-        return found[name]
+        return _sound(found[name], name)
     for part in name.split("."):
         if not isinstance(found, Mapping) or part not in found:
-            raise TaskError(f"there is no column {name!r}; there are: {', '.join(columns)}")
+            raise TaskError(f"there is no column {name!r}; there are: {', '.join(map(str, columns))}")
         found = found[part]
-    return found
+    return _sound(found, name)
+
+
+def _sound(value: Any, name: str) -> Any:
+    for one in value if isinstance(value, list) else [value]:
+        if isinstance(one, str):
+            try:
+                one.encode()
+            except UnicodeEncodeError as error:
+                half = one[error.start]
+                raise TaskError(f"column {name!r} holds half a character ({half!a}), which is no text") from None
+    return value
 
 
 def _kind(made: object) -> tuple[str, str] | None:
@@ -105,11 +146,18 @@ def _kind(made: object) -> tuple[str, str] | None:
 
 def _plain_rows(data: Any, package: str, kind: str) -> Iterator[Columns]:
     if package == "polars":
-        yield from (data.collect() if kind == "LazyFrame" else data).iter_rows(named=True)
+        yield from frame_rows(data.collect() if kind == "LazyFrame" else data)
     elif package == "pandas":
-        yield from ({str(name): _without_nan(value) for name, value in row.items()} for row in data.to_dict("records"))
+        _check_once([*map(str, data.columns)])
+        narrow = {str(name): str(dtype) for name, dtype in data.dtypes.items() if str(dtype).lower() in _NARROW}
+        for row in data.to_dict("records"):
+            plain = {str(name): _without_nan(value) for name, value in row.items()}
+            yield {name: _shortened(value, narrow.get(name)) for name, value in plain.items()}
     elif package == "pyarrow":
-        yield from data.to_pylist()
+        _check_once(data.column_names)
+        import polars as pl
+
+        yield from frame_rows(pl.from_arrow(data))
     elif isinstance(data, list | tuple) and all(isinstance(row, Mapping) for row in data):
         yield from data
     else:
@@ -119,10 +167,47 @@ def _plain_rows(data: Any, package: str, kind: str) -> Iterator[Columns]:
         )
 
 
+def frame_rows(frame: Any) -> Iterator[dict[str, Any]]:
+    """The rows of a frame of polars, in which a narrow float has the digits of its own type: 0.1 for 0.1 as Float32."""
+    narrow = {name: dtype for name, dtype in frame.schema.items() if _is_narrow(dtype)}
+    for row in frame.iter_rows(named=True):
+        for name, dtype in narrow.items():
+            row[name] = _as_written(row[name], dtype)
+        yield row
+
+
+def _is_narrow(dtype: Any) -> bool:
+    """True for a type of polars of floats of 16 or 32 bits, also inside lists and objects."""
+    inner = [field.dtype for field in getattr(dtype, "fields", [])] or [getattr(dtype, "inner", None)]
+    return str(dtype).lower() in _NARROW or any(_is_narrow(one) for one in inner if one is not None)
+
+
+def _as_written(value: Any, dtype: Any) -> Any:
+    if isinstance(value, list):
+        return [_as_written(one, dtype.inner) for one in value]
+    if isinstance(value, dict):
+        types = {field.name: field.dtype for field in dtype.fields}
+        return {name: _as_written(one, types[name]) for name, one in value.items()}
+    return _shortened(value, str(dtype))
+
+
+def _shortened(value: Any, dtype: str | None) -> Any:
+    """A float of 16 or 32 bits with the digits of its own type; anything else as it is."""
+    if not isinstance(value, float) or dtype is None or dtype.lower() not in _NARROW:
+        return value
+    return Written(shortest(value, dtype.lower()) if math.isfinite(value) else str(value))
+
+
+def _check_once(names: Sequence[str]) -> None:
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise TaskError(f"the data has two columns named {twice!r}; rename one of them")
+
+
 def _without_nan(value: Any) -> Any:
-    """None where pandas has nothing: NaN, NaT and NA."""
+    """None where pandas has nothing: NaN, NaT and NA; the lists that it reads from Parquet as arrays are lists."""
     missing = type(value).__name__ in ("NAType", "NaTType") or (isinstance(value, float) and math.isnan(value))
-    return None if missing else value
+    return None if missing else [*map(_without_nan, value)] if getattr(value, "shape", ()) else value
 
 
 def _medium(feature: Any) -> str:
@@ -135,16 +220,33 @@ def _medium(feature: Any) -> str:
     return next((found for one in inner if one is not None and (found := _medium(one))), "")
 
 
-def _labels(feature: Any) -> Any:
-    """The class labels of a column of them, or of lists of them; None if it has none."""
-    inner = getattr(feature, "feature", feature)
-    return inner if type(inner).__name__ == "ClassLabel" else None
+def _reader(feature: Any) -> Callable[[Any], Any] | None:
+    """Reads a value of a column whose labels of classes or narrow floats are not as a person writes them, else None."""
+    if isinstance(feature, Mapping):
+        known = {name: read for name, one in feature.items() if (read := _reader(one)) is not None}
+        return (lambda value: _read_fields(value, known)) if known else None
+    inner = feature[0] if isinstance(feature, list) and feature else getattr(feature, "feature", None)
+    if inner is not None:
+        one = _reader(inner)
+        return None if one is None else lambda value: _read_items(value, one)
+    if type(feature).__name__ == "ClassLabel":
+        return lambda value: feature.int2str(value) if isinstance(value, int) and value >= 0 else None
+    dtype = getattr(feature, "dtype", None)
+    return (lambda value: _shortened(value, dtype)) if dtype in _NARROW else None
 
 
-def _reader(labels: Any) -> Callable[[Any], Any]:
-    def read(value: Any) -> Any:
-        if isinstance(value, list):
-            return [read(one) for one in value]
-        return labels.int2str(value) if isinstance(value, int) and value >= 0 else None
+def _read_fields(value: Any, known: Mapping[str, Callable[[Any], Any]]) -> Any:
+    if not isinstance(value, Mapping):
+        return value
+    return {name: known[name](one) if name in known else one for name, one in value.items()}
 
-    return read
+
+def _read_items(value: Any, read: Callable[[Any], Any]) -> Any:
+    """A list of items, or an object of lists, as a list of objects is stored."""
+    if isinstance(value, Mapping):
+        return {name: [row[name] for row in map(read, _records(value))] for name in value}
+    return [*map(read, value)] if isinstance(value, list) else value
+
+
+def _records(lists: Mapping[str, Sequence[Any]]) -> list[dict[str, Any]]:
+    return [dict(zip(lists, items, strict=True)) for items in zip(*lists.values(), strict=True)]

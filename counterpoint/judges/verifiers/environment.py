@@ -87,7 +87,7 @@ def rows(environment: Environment, most: int | None) -> Iterator[dict[str, Any]]
 
 
 def versions(name: str) -> dict[str, str]:
-    """The versions of verifiers and of the environment's package, for a run's metadata."""
+    """The versions of verifiers and of the environment's package, or the module's file, for a run's metadata."""
     found = {"verifiers": version("verifiers")}
     module = _plain_name(name)
     for package in (module.replace("_", "-"), module):
@@ -95,7 +95,8 @@ def versions(name: str) -> dict[str, str]:
             return {**found, "environment": f"{module} {version(package)}"}
         except PackageNotFoundError:
             continue
-    return {**found, "environment": module}
+    place = import_module(module).__file__
+    return {**found, "environment": f"{module} of {place}, which is not copied into the run"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,7 +161,8 @@ def _module(loaders: Any, name: str) -> Any:
         missing = error.__cause__.name if isinstance(error.__cause__, ModuleNotFoundError) else error.name
         if missing in (None, _plain_name(name)):
             raise ConfigError(
-                f"environment {name!r} is not installed: install the package that has the module {_plain_name(name)!r}"
+                f"environment {name!r} is not installed: install the package that has the module {_plain_name(name)!r},"
+                f" or start in the folder of {_plain_name(name)}.py"
             ) from error
         raise ConfigError(f"environment {name!r} needs the module {missing!r}, which is not installed") from error
     except Exception as error:  # whatever the module raises when it is imported
