@@ -17,6 +17,8 @@ GROUPS = {
     "warning": "warnings",
 }
 """First part of a name in `metrics.jsonl` -> the group in which trackers show it."""
+_OF_ROLES = "_roles"
+"""After a group: the numbers of roles in evaluations, which are most of them, have a section of their own."""
 _RECORDED = {group: part for part, group in GROUPS.items()}
 OTHERS = "own"
 """The group of every other number, such as those of diagnostics of your own."""
@@ -27,12 +29,20 @@ _MARKED = re.compile(f"{_ESCAPE}([0-9A-F]{{2}})")
 def tracked_name(name: str) -> str:
     """The name that trackers show for a number that the run records under `name`."""
     first, slash, rest = name.partition("/")
-    return f"{GROUPS[first]}/{rest}" if slash and first in GROUPS else f"{OTHERS}/{name}"
+    if not slash or first not in GROUPS:
+        return f"{OTHERS}/{name}"
+    split, _, number = rest.partition("/")
+    if first in ("eval", "final") and number.startswith("role/"):
+        return f"{GROUPS[first]}{_OF_ROLES}/{split}/{number.removeprefix('role/')}"
+    return f"{GROUPS[first]}/{rest}"
 
 
 def recorded_name(name: str) -> str:
     """The name in the run's files of a number that trackers show as `name`: the inverse of `tracked_name`."""
     first, _, rest = name.partition("/")
+    if first.endswith(_OF_ROLES):
+        split, _, number = rest.partition("/")
+        return f"{_RECORDED[first.removesuffix(_OF_ROLES)]}/{split}/role/{number}"
     return rest if first == OTHERS else f"{_RECORDED[first]}/{rest}"
 
 
