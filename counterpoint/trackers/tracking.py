@@ -157,6 +157,8 @@ class _Process:
         status = self._process.poll()
         if state.error or status is None or (status == 0 and self._is_finishing):
             return state.error
+        if status < 0:
+            return f"its process was ended by signal {-status}"
         return f"its process ended with status {status}: {_last_line(self.log, self._length)}"
 
     def _write(self, data: bytes) -> None:
