@@ -587,8 +587,7 @@ SMALL = (
     "task.validation=2",
     "task.test=2",
     "rollout.tasks_per_step=2",
-    "rollout.group_size=2",
-    "rollout.max_tokens=12",
+    "rollout.group_size=4",
     "evaluation.every=2",
 )
 
@@ -701,7 +700,8 @@ def killed(tmp_path_factory):
     go_on = [sys.executable, "-m", "counterpoint", "resume", "runs/mine"]
     second = subprocess.run(go_on, cwd=folder, env=env, capture_output=True, text=True, timeout=240, check=False)
     assert second.returncode == 0, second.stderr
-    assert "tracker" not in second.stdout
+    assert "warning: tracker" not in second.stdout
+    assert all(f"tracker {name}: everything was sent to " in second.stdout for name in SHIPPED)
     run = Run.read(path)
     for name in SHIPPED:
         facts = run.facts["tracked"][name]
