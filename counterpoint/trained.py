@@ -31,15 +31,18 @@ def carry_on(
     saved = run.checkpoints()
     first = saved[-1] if saved else 0
     shown = Progress(console, planned.setup.routing, first, run.config.run.steps)
-    say = partial(console.print, style="bold", markup=False, soft_wrap=True) if progress else _LOG.warning
+    show = partial(console.print, markup=False, soft_wrap=True)
+    warn, say = (partial(show, style="bold"), show) if progress else (_LOG.warning, _LOG.info)
     try:
         # A tracker ends before a run that failed is discarded, and its CPU time is not the run's.
-        with failure_recorded(run), tracked(run, say) as track, cpu_recorded(run):
+        with failure_recorded(run), tracked(run, warn, say) as track, cpu_recorded(run):
             _watched(run, planned, console, shown if progress else None, _both(track, watch or _nothing))
     except (KeyboardInterrupt, Terminated):
         kept = run.checkpoints()
         state = f"step {kept[-1]} is saved" if kept and kept[-1] else "no step is saved yet"
         line = f"interrupted, {state}; to continue: {command('resume', run.path)}"
+        if run.is_finished:  # a tracker was waited for
+            line = f"interrupted, the run is finished: {run.path}"
         Console(highlight=False, force_jupyter=False, stderr=True).print(line, markup=False, soft_wrap=True)
         raise
 

@@ -6,23 +6,26 @@ import math
 import os
 import re
 import shutil
+import signal
 import sqlite3
 import struct
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
 import counterpoint as cp
 from counterpoint import trackers
 from counterpoint.errors import ConfigError
+from counterpoint.event_loop import Terminated
 from counterpoint.options import Spec
 from counterpoint.plan.check import looked_up
 from counterpoint.recipe import config_from
 from counterpoint.run import Run
 from counterpoint.trackers import build, follow, tracking
-from counterpoint.trackers._names import escaped, tracked_name
+from counterpoint.trackers._names import GROUPS, OTHERS, escaped, tracked_name
 from counterpoint.trackers.base import Tracked, Tracker
 from counterpoint.trackers.rows import Rows, about, summary_of
 from counterpoint.trackers.state import read_state
@@ -54,6 +57,12 @@ class Writes(Tracker):
     def add(self, line):
         with self.file.open("a", encoding="utf-8") as file:
             file.write(line + "\\n")
+
+
+class Numbered(Writes):
+    def begin(self, about):
+        self.add(f"process {os.getpid()}")
+        return super().begin(about)
 
 
 class Raises(Writes):
@@ -141,13 +150,26 @@ def test_names_are_grouped_and_can_be_turned_back():
         "role/a b/accuracy",
         "gradient/p/a+b/cosine",
         "eval/test/role/a/accuracy",
+        "final/test/role/a/b/x",
+        "eval/test/episode/score",
         "own/x",
         "x",
     ]
     names = [tracked_name(name) for name in recorded]
     assert names[:3] == ["team/score", "roles/a b/accuracy", "gradients/p/a+b/cosine"]
-    assert names[3:] == ["evaluation/test/role/a/accuracy", "own/own/x", "own/x"]
-    assert len(set(names)) == len(set(recorded))
+    assert names[3:5] == ["evaluation_roles/test/a/accuracy", "final_roles/test/a/b/x"]
+    assert names[5:] == ["evaluation/test/episode/score", "own/own/x", "own/x"]
+    assert [recorded_name(name) for name in names] == recorded
+
+
+def recorded_name(name):
+    """The inverse of `tracked_name`."""
+    parts = {group: part for part, group in GROUPS.items()}
+    first, _, rest = name.partition("/")
+    if first.endswith("_roles"):
+        split, _, number = rest.partition("/")
+        return f"{parts[first.removesuffix('_roles')]}/{split}/role/{number}"
+    return rest if first == OTHERS else f"{parts[first]}/{rest}"
 
 
 def unescaped(name: str) -> str:
@@ -290,11 +312,11 @@ def mine(tmp_path, monkeypatch):
     monkeypatch.setattr(tracking, "FINISH", 15.0)
 
     def tracked(run, name, *, wait=False):
-        said = []
+        said, shown = [], []
         file = tmp_path / "sent.txt"
         run.config = config_from({"track": [{"name": f"mine_trackers:{name}", "file": str(file)}]})
         (run.path / "config.toml").write_text(run.config.toml(), encoding="utf-8")
-        with tracking.tracked(run, said.append) as told:
+        with tracking.tracked(run, said.append, shown.append) as told:
             told(2, {})
             until = time.monotonic() + 10
             while wait and not file.is_file() and time.monotonic() < until:
@@ -364,13 +386,125 @@ def test_an_interrupted_run_says_so_and_leaves_no_process(run, mine, tmp_path):
     (run.path / "config.toml").write_text(run.config.toml(), encoding="utf-8")
 
     def interrupted():
-        with tracking.tracked(run, print) as told:
+        with tracking.tracked(run, print, print) as told:
             told(2, {})
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
         interrupted()
     assert (tmp_path / "sent.txt").read_text(encoding="utf-8").endswith("end interrupted\n")
+
+
+def wait_for(condition):
+    until = time.monotonic() + 20
+    while not condition() and time.monotonic() < until:
+        time.sleep(0.02)
+    assert condition()
+
+
+def following(run, name, tmp_path):
+    """The recipe of the run names this tracker, which writes what it is told into the file that is returned."""
+    file = tmp_path / "sent.txt"
+    run.config = config_from({"track": [{"name": f"mine_trackers:{name}", "file": str(file)}]})
+    (run.path / "config.toml").write_text(run.config.toml(), encoding="utf-8")
+    return file
+
+
+def test_a_tracker_whose_process_is_killed_is_named_started_again_and_lacks_nothing(run, mine, tmp_path):
+    file = following(run, "Numbered", tmp_path)
+    said, shown = [], []
+    with tracking.tracked(run, said.append, shown.append) as told:
+        told(2, {})
+        wait_for(lambda: read_state(run, "Numbered").sent == 4)
+        (killed,) = {int(one) for one in re.findall(r"process (\d+)", file.read_text(encoding="utf-8"))}
+        os.kill(killed, 9)
+        wait_for(lambda: not Path(f"/proc/{killed}/cmdline").read_bytes())
+        run.add_metrics(3, {"episode/score": 1.0})
+        told(3, {})
+    lines = [line for line in file.read_text(encoding="utf-8").splitlines() if line.startswith("log")]
+    assert [line.split()[1] for line in lines] == ["0", "0", "1", "2", "3"]
+    (warning,) = said
+    assert "its process was ended by signal 9" in warning
+    assert warning.endswith("the run goes on, and it is tried again")
+    assert run.facts["tracked"]["Numbered"] | {"place": ""} == {
+        "id": "first",
+        "place": "",
+        "sent": 5,
+        "dropped": 0,
+        "error": None,
+    }
+    assert shown[-1] == f"tracker Numbered: everything was sent to {file}"
+
+
+def test_a_tracker_that_always_dies_is_started_a_few_times_and_the_run_goes_on_without_it(
+    run, mine, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(tracking, "_STARTS", 2)
+    following(run, "Dies", tmp_path)
+    said = []
+    with tracking.tracked(run, said.append, print) as told:
+        until = time.monotonic() + 20
+        while time.monotonic() < until and not any("goes on without it" in line for line in said):
+            told(2, {})
+            time.sleep(0.05)
+    assert [("tried again" in line, "goes on without it" in line) for line in said[:-1]] == [
+        (True, False),
+        (False, True),
+    ]
+    assert run.facts["tracked"]["Dies"]["dropped"] == 4
+
+
+def test_a_run_whose_trackers_have_no_folder_goes_on_and_says_so(run, mine, tmp_path):
+    following(run, "Writes", tmp_path)
+    (run.path / "trackers").touch()
+    said = []
+    with tracking.tracked(run, said.append, print) as told:
+        told(2, {})
+    assert "tracker Writes: " in said[0]
+    assert said[0].endswith("the run goes on, and it is tried again")
+    assert said[-1].endswith("4 of the run's rows were not sent")
+    assert "trackers" in run.facts["tracked"]["Writes"]["error"]
+
+
+def test_a_disk_that_is_full_for_a_while_costs_a_tracker_nothing(run, monkeypatch):
+    one = follower(run, tracker := Keeps())
+    write, left = follow.write_state, [0]
+
+    def full(*arguments):
+        left[0] -= 1
+        if left[0] in (0, 1):
+            raise OSError(28, "No space left on device")
+        write(*arguments)
+
+    monkeypatch.setattr(follow, "write_state", full)
+    left[0] = 4
+    assert not one.send()
+    assert one.send()
+    assert steps(tracker) == [0, 0, 1, 2]
+    assert read_state(run, "keeps").sent == 4
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_while_a_tracker_is_waited_for_ends_the_wait_and_keeps_what_is_known(run, mine, number, tmp_path):
+    following(run, "Hangs", tmp_path)
+    said = []
+
+    def heard(line):
+        said.append(line)
+        if "sending the rest" in line:
+            os.kill(os.getpid(), number)
+
+    def interrupted():
+        with tracking.tracked(run, heard, print) as told:
+            told(2, {})
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tracking, "_SILENT", 0.1)
+        with pytest.raises(KeyboardInterrupt if number == signal.SIGINT else Terminated):
+            interrupted()
+    assert "it was interrupted before everything was sent" in said[-1]
+    assert run.facts["tracked"]["Hangs"]["dropped"] >= 3
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
 
 
 # ---- what a recipe may say
@@ -462,11 +596,12 @@ def test_every_shipped_tracker_says_what_it_needs():
 
 SMALL = (
     "model.path=micro-small",
-    "run.steps=2",
+    "run.steps=1",
     "run.threads=1",
     "run.save_every=1",
-    "task.validation=4",
-    "task.test=4",
+    "task.train=64",
+    "task.validation=2",
+    "task.test=2",
     "rollout.tasks_per_step=2",
     "rollout.group_size=4",
     "evaluation.every=2",
@@ -477,6 +612,7 @@ def numbers_of(run):
     return [{name: value for name, value in row.items() if "time/" not in name} for row in run.metric_rows()]
 
 
+@pytest.mark.slow
 def test_a_run_from_python_is_bit_identical_with_a_tracker_and_is_resumed_with_it(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     file = tmp_path / "sent.txt"
@@ -500,21 +636,22 @@ def test_a_run_from_python_is_bit_identical_with_a_tracker_and_is_resumed_with_i
     assert numbers_of(plain) == numbers_of(run)
     scores = [f"{row['step']} {row['episode/score']}" for row in run.metric_rows()]
     assert [line for line in file.read_text(encoding="utf-8").splitlines() if "None" not in line] == scores
-    assert run.facts["tracked"]["Seeds"]["sent"] == 6
+    assert run.facts["tracked"]["Seeds"]["sent"] == 5
 
-    longer = cp.resume("tracked", "run.steps=3", progress=False, track=[Seeds])
+    longer = cp.resume("tracked", "run.steps=2", progress=False, track=[Seeds])
     lines = file.read_text(encoding="utf-8").splitlines()
-    assert len(lines) == 9
-    assert lines[-3] == f"3 {longer.metric_rows()[-1]['episode/score']}"
-    assert longer.facts["tracked"]["Seeds"] == {"id": "first", "place": "", "sent": 9, "dropped": 0, "error": None}
-    assert len(Rows(longer).new()) == 9
+    assert len(lines) == 8
+    assert lines[-3] == f"2 {longer.metric_rows()[-1]['episode/score']}"
+    assert longer.facts["tracked"]["Seeds"] == {"id": "first", "place": "", "sent": 8, "dropped": 0, "error": None}
+    assert len(Rows(longer).new()) == 6
 
 
+@pytest.mark.slow
 def test_a_run_whose_tracker_fails_trains_and_a_tracker_that_is_added_later_gets_the_whole_run(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "mine_trackers.py").write_text(MINE, encoding="utf-8")
     raises = {"name": "mine_trackers:Dies", "file": "sent.txt"}
-    run = cp.train("voting_arithmetic", *SMALL, "run.steps=1", out="run", progress=False, track=[raises])
+    run = cp.train("voting_arithmetic", *SMALL, out="run", progress=False, track=[raises])
     assert run.is_finished
     assert run.facts["tracked"]["Dies"]["error"].startswith("its process ended with status 3")
     assert run.facts["cpu_seconds"] > 0
@@ -564,7 +701,8 @@ def killed(tmp_path_factory):
     home = {"HOME": str(folder), "TRACKIO_DIR": str(folder / "trackio"), "WANDB_MODE": "offline"}
     kept = [name for name in os.environ if name.startswith(("MLFLOW_", "WANDB_", "TRACKIO_"))]
     env = {name: value for name, value in os.environ.items() if name not in kept} | home
-    small = [*SMALL[2:], "model.path=micro-small", "run.steps=4", "run.save_every=2", "evaluation.final_samples=2"]
+    longer = {"run.steps": 4, "run.save_every": 2, "evaluation.final_samples": 2}
+    small = [*SMALL, *(f"{key}={value}" for key, value in longer.items())]
     train = [sys.executable, "-c", KILLED, "runs/mine", json.dumps(SHIPPED), *small]
     first = subprocess.run(train, cwd=folder, env=env, capture_output=True, text=True, timeout=240, check=False)
     assert first.returncode == -9, first.stderr
@@ -578,7 +716,8 @@ def killed(tmp_path_factory):
     go_on = [sys.executable, "-m", "counterpoint", "resume", "runs/mine"]
     second = subprocess.run(go_on, cwd=folder, env=env, capture_output=True, text=True, timeout=240, check=False)
     assert second.returncode == 0, second.stderr
-    assert "tracker" not in second.stdout
+    assert "warning: tracker" not in second.stdout
+    assert all(f"tracker {name}: everything was sent to " in second.stdout for name in SHIPPED)
     run = Run.read(path)
     for name in SHIPPED:
         facts = run.facts["tracked"][name]

@@ -16,6 +16,8 @@ GROUPS = {
     "warning": "warnings",
 }
 """First part of a name in `metrics.jsonl` -> the group in which trackers show it."""
+_OF_ROLES = "_roles"
+"""After a group: the numbers of roles in evaluations, which are most of them, have a section of their own."""
 OTHERS = "own"
 """The group of every other number, such as those of diagnostics of your own."""
 _ESCAPE = ":"
@@ -24,7 +26,12 @@ _ESCAPE = ":"
 def tracked_name(name: str) -> str:
     """The name that trackers show for a number that the run records under `name`."""
     first, slash, rest = name.partition("/")
-    return f"{GROUPS[first]}/{rest}" if slash and first in GROUPS else f"{OTHERS}/{name}"
+    if not slash or first not in GROUPS:
+        return f"{OTHERS}/{name}"
+    split, _, number = rest.partition("/")
+    if first in ("eval", "final") and number.startswith("role/"):
+        return f"{GROUPS[first]}{_OF_ROLES}/{split}/{number.removeprefix('role/')}"
+    return f"{GROUPS[first]}/{rest}"
 
 
 def escaped(name: str) -> str:

@@ -11,6 +11,7 @@ import queue
 import sys
 import threading
 import time
+from contextlib import suppress
 from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
@@ -68,8 +69,9 @@ class Follower:
             if self.state.error:
                 self._note(replace(self.state, error=""))
         except Exception as error:
-            print(f"{time.strftime('%X')} {told(error)}", flush=True)
-            self._note(self.state.failed(error))
+            with suppress(OSError):  # a full disk is what failed, and it is tried again
+                self._note(self.state.failed(error))
+                print(f"{time.strftime('%X')} {told(error)}", flush=True)
             return False
         return True
 
@@ -113,8 +115,8 @@ class Follower:
     def _send(self, row: Row) -> None:
         """The row is noted first: a kill between the two must not send it twice."""
         before = self.state
-        self._note(replace(before, marks={**before.marks, row.kind: row.step}, sent=before.sent + 1))
         try:
+            self._note(replace(before, marks={**before.marks, row.kind: row.step}, sent=before.sent + 1))
             self._tracker.log(row.step, row.numbers)
         except BaseException:
             self.state = before

@@ -9,15 +9,18 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from types import FrameType
+from typing import Any, cast
 
 import cloudpickle
 
 from counterpoint.errors import ConfigError, told
+from counterpoint.event_loop import Terminated
 from counterpoint.family import given, searched
 from counterpoint.options import Spec
 from counterpoint.run import Run
@@ -32,6 +35,8 @@ FINISH_INTERRUPTED = 10.0
 _SILENT = 5.0
 """Seconds of it without a line that says so."""
 _PAUSE = 0.02
+_STARTS = 3
+"""The number of times that the process of a tracker is started while a run trains."""
 _LOOK = b"look\n"
 _START = (
     "import json, sys; arguments = json.loads(sys.argv[1]); sys.path[:] = arguments.pop('modules');"
@@ -42,15 +47,18 @@ Told = Callable[[int, Mapping[str, float]], None]
 
 
 @contextmanager
-def tracked(run: Run, say: Say) -> Iterator[Told]:
+def tracked(run: Run, warn: Say, say: Say) -> Iterator[Told]:
     """Inside, the run's trackers follow it; what is yielded is called after each step and each evaluation.
 
-    A tracker that fails or hangs raises nothing here: a line says so once, and `run.json` at the end. Raises
-    ConfigError if a Python object cannot be sent to the process of a tracker.
+    A tracker that fails or hangs raises nothing here: `warn` is told once, and `run.json` at the end. `say` is told
+    where each tracked run is. Raises ConfigError if a Python object cannot be sent to the process of a tracker.
     """
-    trackers = [_Process(run, number, spec, say) for number, spec in enumerate(run.config.track)]
+    objects = _pickled(run) if run.config.track else b""
+    trackers = [_Process(run, number, spec, objects, warn, say) for number, spec in enumerate(run.config.track)]
     ending: Ending = "finished"
     try:
+        for tracker in trackers:
+            tracker.start()
         yield lambda step, numbers: _look(trackers)
     except Exception:
         ending = "failed"
@@ -59,74 +67,108 @@ def tracked(run: Run, say: Say) -> Iterator[Told]:
         ending = "interrupted"
         raise
     finally:
-        _end(run, trackers, ending, say)
+        _end(run, trackers, ending, warn)
 
 
 class _Process:
     """The process of a tracker."""
 
-    def __init__(self, run: Run, number: int, spec: Spec, say: Say) -> None:
+    def __init__(self, run: Run, number: int, spec: Spec, objects: bytes, warn: Say, say: Say) -> None:
         self.label = label_of(spec)
-        self._run, self._say, self._told = run, say, ""
-        folder = run.path / FOLDER
-        folder.mkdir(exist_ok=True)
-        self.log = folder / f"{self.label}.log"
-        self._length = self.log.stat().st_size if self.log.is_file() else 0
-        arguments = {"path": str(run.path.resolve()), "number": number, "process": os.getpid(), "folders": searched()}
-        command = [sys.executable, "-c", _START, json.dumps({**arguments, "modules": sys.path})]
-        objects = _pickled(run)
-        with self.log.open("ab") as log:
-            self._process = subprocess.Popen(
-                command, stdin=subprocess.PIPE, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
-            )
-        self._write(objects)
-        os.set_blocking(self._input.fileno(), False)
-
-    @property
-    def _input(self) -> Any:
-        return self._process.stdin
+        self.log = run.path / FOLDER / f"{self.label}.log"
+        self._run, self._number, self._objects, self._warn, self._say = run, number, objects, warn, say
+        self._process: subprocess.Popen[bytes] | None = None
+        self._starts, self._length, self._failed, self._told = 0, 0, "", ""
+        self._has_said = self._is_finishing = False
 
     @property
     def has_ended(self) -> bool:
-        return self._process.poll() is not None
+        return self._process is None or self._process.poll() is not None
+
+    def start(self) -> None:
+        """It runs, if it can be started and was not too often."""
+        if self._starts == _STARTS:
+            return
+        self._starts += 1
+        self.kill()
+        path = str(self._run.path.resolve())
+        arguments = {"path": path, "number": self._number, "process": os.getpid(), "folders": searched()}
+        command = [sys.executable, "-c", _START, json.dumps({**arguments, "modules": sys.path})]
+        try:
+            self.log.parent.mkdir(exist_ok=True)
+            with self.log.open("ab") as log:
+                self._length = log.tell()
+                self._process = subprocess.Popen(
+                    command, stdin=subprocess.PIPE, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
+                )
+        except OSError as error:
+            self._failed = told(error)
+            return
+        self._failed = ""
+        self._write(self._objects)
+        os.set_blocking(cast(Any, self._process.stdin).fileno(), False)
 
     def look(self) -> None:
-        """It is told to look, and a line says so if it failed since the last time."""
-        self._write(_LOOK)
+        """It is told to look; a line says where the tracked run is, and one if it failed since the last time."""
         error = self.error()
+        is_lost = self.has_ended and self._starts == _STARTS
+        if self.has_ended:
+            self.start()
+        self._write(_LOOK)
         if error and not self._told:
-            self.tell(f"{error}; the run goes on, and it is tried again")
+            self.tell(f"{error}; the run goes on{' without it' if is_lost else ', and it is tried again'}")
         self._told = error
+        if not self._has_said and not error:
+            state = read_state(self._run, self.label)
+            if state.place and not state.ended:
+                self._has_said = True
+                self.say(state.place)
 
     def tell(self, text: str) -> None:
+        """A warning for the person who trains."""
+        self._warn(f"warning: tracker {self.label}: {text}")
+
+    def say(self, text: str) -> None:
         """A line for the person who trains."""
-        self._say(f"warning: tracker {self.label}: {text}")
+        self._say(f"tracker {self.label}: {text}")
 
     def finish(self, ending: Ending) -> None:
-        """It is told how the work on the run ended."""
+        """It is told how the work on the run ended; one that ended by itself gets what it lacks of a finished run."""
+        if self.has_ended and ending == "finished":
+            self.start()
+        self._is_finishing = True
         self._write(f"{ending}\n".encode())
 
     def kill(self) -> None:
         """It is gone, with every process that it started."""
+        if self._process is None:
+            return
         with suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
         with suppress(OSError):
-            self._input.close()
+            cast(Any, self._process.stdin).close()
 
     def error(self) -> str:
         """The error of the tracker now; empty if there is none."""
+        if self._process is None:
+            return self._failed
         state = read_state(self._run, self.label)
-        if state.error or not self._process.poll():
+        status = self._process.poll()
+        if state.error or status is None or (status == 0 and self._is_finishing):
             return state.error
-        return f"its process ended with status {self._process.returncode}: {_last_line(self.log, self._length)}"
+        if status < 0:
+            return f"its process was ended by signal {-status}"
+        return f"its process ended with status {status}: {_last_line(self.log, self._length)}"
 
     def _write(self, data: bytes) -> None:
+        if self._process is None or self._process.stdin is None:
+            return
         with suppress(
             BlockingIOError, BrokenPipeError, ValueError
         ):  # it hangs and need not be told again, or it is gone
-            self._input.write(data)
-            self._input.flush()
+            self._process.stdin.write(data)
+            self._process.stdin.flush()
 
 
 def _look(trackers: Sequence[_Process]) -> None:
@@ -134,24 +176,45 @@ def _look(trackers: Sequence[_Process]) -> None:
         tracker.look()
 
 
-def _end(run: Run, trackers: Sequence[_Process], ending: Ending, say: Say) -> None:
-    """No process is left, `run.json` says what was sent, and a line names each tracker that lacks something."""
-    late: list[_Process] = []
+def _end(run: Run, trackers: Sequence[_Process], ending: Ending, warn: Say) -> None:
+    """No process is left, `run.json` says what was sent, and a line says where it is or what is missing."""
+    if not trackers:
+        return
     seconds = FINISH if ending == "finished" else FINISH_INTERRUPTED
+    why = "it was interrupted before everything was sent"
     try:
-        for tracker in trackers:
-            tracker.finish(ending)
-        _wait(trackers, _SILENT)
-        if busy := [one.label for one in trackers if not one.has_ended]:
-            say(f"sending the rest to {', '.join(busy)}, for at most {seconds:g} seconds ...")
-        _wait(trackers, seconds)
+        with _ended_in_order():
+            for tracker in trackers:
+                tracker.finish(ending)
+            _wait(trackers, _SILENT)
+            if busy := [one.label for one in trackers if not one.has_ended]:
+                warn(f"sending the rest to {', '.join(busy)}, for at most {seconds:g} seconds ...")
+            _wait(trackers, seconds)
+        why = f"not done {seconds:g} seconds after the run had ended"
     finally:  # a second interrupt does not leave one behind either
         late = [one for one in trackers if not one.has_ended]
         for tracker in trackers:
             tracker.kill()
-    if trackers:
         with suppress(OSError):
-            run.note({"tracked": {one.label: _facts(run, one, late, seconds) for one in trackers}})
+            run.note({"tracked": {one.label: _facts(run, one, why if one in late else "") for one in trackers}})
+
+
+@contextmanager
+def _ended_in_order() -> Iterator[None]:
+    """SIGTERM raises Terminated inside, as it does while a run trains, unless somebody else handles it."""
+    is_free = signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+    if not is_free or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def end(number: int, frame: FrameType | None) -> None:
+        raise Terminated
+
+    signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def _wait(trackers: Sequence[_Process], seconds: float) -> None:
@@ -160,13 +223,14 @@ def _wait(trackers: Sequence[_Process], seconds: float) -> None:
         time.sleep(_PAUSE)
 
 
-def _facts(run: Run, tracker: _Process, late: Sequence[_Process], seconds: float) -> dict[str, Any]:
+def _facts(run: Run, tracker: _Process, late: str) -> dict[str, Any]:
     state = read_state(run, tracker.label)
-    is_late = f"not done {seconds:g} seconds after the run had ended" if tracker in late else ""
-    error = ", ".join(filter(None, (state.error if is_late else tracker.error(), is_late)))
+    error = ", ".join(filter(None, (state.error if late else tracker.error(), late)))
     dropped = sum(row.step > state.marks.get(row.kind, -1) for row in Rows(run).new())
     if error or dropped:
         tracker.tell(f"{error or 'it was not sent everything'}; {dropped} of the run's rows were not sent")
+    elif state.place:
+        tracker.say(f"everything was sent to {state.place}")
     return {"id": state.id, "place": state.place, "sent": state.sent, "dropped": dropped, "error": error or None}
 
 
