@@ -115,7 +115,8 @@ def cannot_show(gathered: Gathered) -> list[str]:
     records = [run.record for run in runs]
     finished = [run for run in runs if has_outcomes(run.record)]
     if not finished:
-        return ["No run is finished: nothing can be concluded yet."]
+        none = "No run is finished and evaluated after its base: nothing can be concluded yet."
+        return [none, *map(printable, _unreadable(gathered))]
     found = [
         *_few_seeds(gathered),
         *_few_tasks(finished),
@@ -123,6 +124,8 @@ def cannot_show(gathered: Gathered) -> list[str]:
         *_few_evaluations(finished),
         *_short(finished),
         *_lost(records),
+        *_unreadable(gathered),
+        *_without_directories(gathered),
         *_smallest(gathered.compared),
     ]
     if gathered.excluded:
@@ -284,6 +287,25 @@ def _lost(records: Sequence[RunRecord]) -> Iterator[str]:
     stopped = sum(bool(run.stopped) for run in records)
     if stopped:
         yield f"{counted(stopped, 'run')} stopped early: what they would have become at the end is not known."
+
+
+def _unreadable(gathered: Gathered) -> Iterator[str]:
+    """The reasons of runs that could not be read."""
+    for run, reason in gathered.collected.unreadable.items():
+        yield f"{run} cannot be read: {reason}"
+
+
+def _without_directories(gathered: Gathered) -> Iterator[str]:
+    """The finished runs of which collected files are all there is."""
+    finished = [run for cell in gathered.cells for run in cell.finished]
+    alone = [run for run in finished if run.folder is None]
+    if alone:
+        no_evidence = any(run.record.signatures and not run.findings for run in alone)
+        evidence = ", and signatures are named without their evidence" if no_evidence else ""
+        yield (
+            f"The directories of {len(alone)} of {counted(len(finished), 'finished run')} are not there: the numbers"
+            f" are from collected files, without episodes{evidence}."
+        )
 
 
 def _smallest(found: Compared | None) -> Iterator[str]:

@@ -67,7 +67,7 @@ def fall_marks(gathered: Gathered) -> Figure | None:
 def fall_diagnostics(gathered: Gathered) -> Figure | None:
     """The mean of each diagnostic at each step from the onset, beside runs that held at the same steps.
 
-    None where no fall can be compared with a run of the same workflow and sharing that held.
+    None where no fall can be compared with a run of the same workflow, sharing and labels that held.
     """
     found = aligned(gathered)
     if found.is_empty():
@@ -100,7 +100,7 @@ def _name(run: str, fell: str | None) -> str:
 
 def _counts(found: pl.DataFrame) -> str:
     falls, holds = (int(found[name].max() or 0) for name in ("falls", "holds"))  # type: ignore[arg-type]
-    return f"up to {counted(falls, 'run')} that fell and {holds} that held, of the same workflow and sharing"
+    return f"up to {counted(falls, 'run')} that fell and {holds} that held, of the same workflow, sharing and labels"
 
 
 def _different(before: Sequence[Difference]) -> str:
