@@ -171,7 +171,21 @@ def _collected(place: _Place, reasons: dict[str, str] | None) -> _Part:
             return _read_whole(place)
     except RunError as error:
         reasons[place.name] = str(error)
-    return _Part(record=_bare(place, UNREADABLE), outcomes=frame_of(OUTCOMES, []), metrics=frame_of(METRICS, []))
+    return _Part(
+        record=replace(_bare(place, UNREADABLE), seed=_seed_of(place)),
+        outcomes=frame_of(OUTCOMES, []),
+        metrics=frame_of(METRICS, []),
+    )
+
+
+def _seed_of(place: _Place) -> int:
+    """The seed of a run that is damaged; -1 where its recipe is."""
+    if place.seed is not None:
+        return place.seed
+    try:
+        return Run.read(place.path).config.run.seed
+    except (CounterpointError, OSError, ValueError):
+        return -1
 
 
 def _read_whole(place: _Place) -> _Part:

@@ -152,7 +152,9 @@ def before_falls(gathered: Gathered) -> list[str]:
     runs = [run for cell in _teams(gathered) for run in cell.finished]
     falls = sum(run.record.fell == "fell" for run in runs)
     if not falls:
-        return [f"none of {counted(len(runs), 'finished run')} fell: nothing is known of what comes before a fall"]
+        unknown = sum(run.record.fell == "cannot tell" for run in runs)
+        told = f" is known to have fallen (of {unknown} it cannot be told)" if unknown else " fell"
+        return [f"none of {counted(len(runs), 'finished run')}{told}: nothing is known of what comes before a fall"]
     found = differences(gathered)
     if not found:
         them = "it" if falls == 1 else "them"

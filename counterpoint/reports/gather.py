@@ -113,7 +113,10 @@ def _excluded(studies: Sequence[_Study]) -> dict[str, str]:
 
 
 def _compared(collected: Collected) -> tuple[Compared | None, list[str]]:
-    """The comparison, or the reasons why there is none."""
+    """The comparison, or the reasons why there is none; runs of which not even the recipe can be read are not in it."""
+    if any(run.labels for run in collected.runs):
+        known = [run for run in collected.runs if run.labels or run.run not in collected.unreadable]
+        collected = replace(collected, runs=tuple(known))
     runs = [run for run in collected.runs if not run.control]
     finished = [run for run in runs if has_outcomes(run)]
     if not finished:

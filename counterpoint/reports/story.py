@@ -12,7 +12,7 @@ from counterpoint.analysis.comparison import Level
 from counterpoint.analysis.falls import Rate, fate_of, rate_of
 from counterpoint.analysis.signatures import build_signatures
 from counterpoint.analysis.verdict import control_sentences, fate_in_words, points, verdict_on
-from counterpoint.errors import counted
+from counterpoint.errors import RunError, counted
 from counterpoint.experiments.against_controls import AGAINST, against_controls
 from counterpoint.experiments.collected import RunRecord
 from counterpoint.experiments.compared import TEAM, Compared, Difference, GroupLevel
@@ -93,12 +93,13 @@ def facts(gathered: Gathered) -> dict[str, str]:
     finished = [run for run in every if has_outcomes(run)]
     states = Counter(run.state for run in runs)
     teams = [cell for cell in gathered.cells if not cell.control]
+    tasks = [run.outcomes["task"].n_unique() for cell in teams for run in cell.finished]
     found = {
         "compared": what_of([run for run in runs if has_outcomes(run)]) or what_of(runs),
         "runs": f"{counted(len(teams), 'cell')}, {_seeds(gathered)}: "
         + ", ".join(f"{count} {state}" for state, count in states.most_common()),
         "controls": ", ".join(f"{name} ({counted(count, 'run')})" for name, count in _control_counts(every).items()),
-        "test tasks": _span([run.outcomes["task"].n_unique() for cell in teams for run in cell.finished]),
+        "test tasks": _span(tasks) if tasks else "",
         "versions": _listed(sorted({run.version for run in every if run.version})),
         "commits": _listed(sorted({run.commit[:12] for run in every if run.commit})),
         "training": _hours("wall-clock time of the steps", [run.seconds for run in finished]),
@@ -145,7 +146,11 @@ def _state(record: RunRecord) -> str:
 
 
 def _summary(run: Seen) -> "Summary | None":
-    return None if run.folder is None else Run.read(run.folder).summary
+    """Raises RunError if the file is damaged."""
+    try:
+        return None if run.folder is None else Run.read(run.folder).summary
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise RunError(f"{run.folder}/summary.json is damaged: {error}") from error
 
 
 def _fate(run: Seen) -> str:

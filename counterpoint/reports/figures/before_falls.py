@@ -149,7 +149,12 @@ def _strips(order: Sequence[str], kinds: set[str]) -> dict[str, Any]:
             "x": {**x, "field": "step"},
             "x2": {"field": "until"},
             "yOffset": {"field": "kind", "type": "nominal", "scale": {"domain": list(SPANS)}},
-            "color": {"field": "kind", "type": "nominal", "scale": hue, "legend": {**legend, "values": spans}},
+            "color": {
+                "field": "kind",
+                "type": "nominal",
+                "scale": hue,
+                "legend": {**legend, "columns": 1, "values": spans},
+            },
             **tells,
         },
     }
@@ -160,7 +165,12 @@ def _strips(order: Sequence[str], kinds: set[str]) -> dict[str, Any]:
         "mark": point,
         "encoding": {
             "x": {**x, "field": "step"},
-            "shape": {"field": "kind", "type": "nominal", "scale": shapes, "legend": {**legend, "values": moments}},
+            "shape": {
+                "field": "kind",
+                "type": "nominal",
+                "scale": shapes,
+                "legend": {**legend, "columns": 2, "values": moments},
+            },
             **tells,
         },
     }

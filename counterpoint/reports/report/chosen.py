@@ -65,8 +65,8 @@ def _read(run: Seen, signature: str, unreadable: dict[str, str]) -> list[Chosen]
             return examples_of(there)
         finding = next(one for one in run.findings if one.signature == signature)
         return examples_of_finding(there, finding)
-    except (CounterpointError, OSError) as error:
-        unreadable[run.record.run] = str(error)
+    except (CounterpointError, OSError, ValueError, KeyError, TypeError) as error:
+        unreadable[run.record.run] = str(error) if isinstance(error, CounterpointError) else repr(error)
         return []
 
 

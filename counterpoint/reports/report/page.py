@@ -79,11 +79,12 @@ def page(
     cells = list(_cells(named, gathered, content, specs, tell))
     tell("writing the page")
     told = facts(gathered)
-    compared = told.pop("compared", "")
+    compared, amount = told.pop("compared", ""), told.pop("runs", "")
+    many = f"; {amount}" if len(rows) > 1 else ""
     report = Report(
         title=title or gathered.title,
         about=gathered.about,
-        compared=f"{compared[:1].upper()}{compared[1:]}; {told.pop('runs')}." if compared else "",
+        compared=f"{compared[:1].upper()}{compared[1:]}{many}." if compared else "",
         findings=content.findings,
         limits=content.limits,
         facts=list(told.items()),
