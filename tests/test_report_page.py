@@ -15,7 +15,6 @@ from counterpoint.analysis.signatures.base import Thresholds
 from counterpoint.errors import ConfigError, RunError
 from counterpoint.reports import bundle
 from counterpoint.reports.assets import linked, packed_text, style_sheet
-from counterpoint.reports.episodes import examples
 from counterpoint.reports.extent import extent
 from counterpoint.reports.figure import Figure
 from counterpoint.reports.gather import gather
@@ -366,13 +365,9 @@ def test_a_page_names_what_it_could_not_read(tmp_path):
 
 def test_episodes_that_cannot_be_read_or_have_no_room_are_counted(folder, monkeypatch):
     cells = gather([folder]).cells
-    whole = chosen_examples(cells)
-    assert not whole.missing
-    assert sum(map(len, whole.by_cell.values())) > 1
-    monkeypatch.setattr(chosen, "within_budget", lambda found, size: examples.within_budget(found, size, 1))
-    cut = chosen_examples(cells)
-    assert not cut.by_cell
-    assert "had no room on this page" in cut.missing[0]
+    assert not chosen_examples(cells).missing
+    monkeypatch.setattr(chosen, "within_budget", lambda found, size: ([], 3))
+    assert chosen_examples(cells).missing[0].startswith("3 example episodes had no room on this page")
     monkeypatch.setattr(chosen, "examples_of", _unreadable)
     assert "cannot be read: the file is gone" in chosen_examples(cells).missing[0]
 
