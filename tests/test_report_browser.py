@@ -98,6 +98,8 @@ def test_the_theme_is_chosen_and_figures_follow(browser, run):
         before = figure.locator(".drawn").inner_html()
         page.locator("#theme").click()
         assert page.evaluate("getComputedStyle(document.documentElement).colorScheme") == "dark"
+        figure.scroll_into_view_if_needed()
+        figure.dispatch_event("pointerover")
         page.wait_for_function("before => document.querySelector('.drawn').innerHTML !== before", arg=before)
 
 
