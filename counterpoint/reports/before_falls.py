@@ -153,8 +153,8 @@ def before_falls(gathered: Gathered) -> list[str]:
     falls = sum(run.record.fell == "fell" for run in runs)
     if not falls:
         unknown = sum(run.record.fell == "cannot tell" for run in runs)
-        told = f" is known to have fallen (of {unknown} it cannot be told)" if unknown else " fell"
-        return [f"none of {counted(len(runs), 'finished run')}{told}: nothing is known of what comes before a fall"]
+        fallen = f" is known to have fallen (of {unknown} it cannot be told)" if unknown else " fell"
+        return [f"none of {counted(len(runs), 'finished run')}{fallen}: nothing is known of what comes before a fall"]
     found = differences(gathered)
     if not found:
         them = "it" if falls == 1 else "them"
