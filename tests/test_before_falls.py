@@ -160,7 +160,7 @@ def test_stopped_runs_and_those_of_which_it_cannot_be_told_are_no_healthy_runs()
     found = gathered(fell, stopped, unclear, other, control=[control])
     assert differences(found) == []
     assert before_falls(found) == [
-        "1 run fell, but none of the same workflow and sharing held: there is nothing to compare it with"
+        "1 run fell, but none of the same workflow, sharing and labels held: there is nothing to compare it with"
     ]
     assert aligned(found).is_empty()
 

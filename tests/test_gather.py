@@ -21,6 +21,7 @@ from counterpoint.files import lock
 from counterpoint.reports import gather as gathering
 from counterpoint.reports.gather import gather, seen_of
 from counterpoint.reports.report import write as writing
+from counterpoint.reports.story import cannot_show
 from counterpoint.run import Run
 
 SMALL = Shape(steps=40, every=5, tasks=64)
@@ -424,3 +425,30 @@ def test_the_episodes_that_were_chosen_for_a_cell_are_given_to_its_page(study, t
     monkeypatch.setattr(writing, "write_page", lambda gathered, content, *rest, **more: pages.append(content))
     writing.write_report(found, tmp_path / "report.html")
     assert [pages[0].examples(cell) for cell in found.cells[:2]] == [["chosen"], []]
+
+
+def test_a_damaged_run_is_named_and_the_rest_is_compared(tmp_path):
+    runs = six_by_hand(tmp_path)
+    (runs[0] / "config.toml").write_text("x = [", encoding="utf-8")
+    (runs[1] / "evaluations.jsonl").write_text('{"step": 1', encoding="utf-8")
+    found = gather(runs)
+    assert set(found.collected.unreadable) == {runs[0].name, runs[1].name}
+    assert [name for name, state in states_of(found).items() if state == "unreadable"]
+    assert found.compared is not None
+    told = [one for one in cannot_show(found) if "cannot be read" in one]
+    assert len(told) == 2
+    assert "config.toml is not TOML" in told[0]
+    with pytest.raises(RunError, match=r"config\.toml is not TOML"):
+        collect(runs)
+    with pytest.raises(RunError, match=r"config\.toml is not TOML"):
+        gather(runs[:1])
+    seeds = {run.record.run: run.record.seed for cell in found.cells for run in cell.runs}
+    assert seeds[runs[1].name] == Run.read(runs[1]).config.run.seed
+
+
+def test_an_unfinished_run_that_is_damaged_is_named(tmp_path):
+    whole, broken = (run_by_hand(tmp_path / name, finished=name == "whole") for name in ("whole", "broken"))
+    (broken / "evaluations.jsonl").write_text("junk\n", encoding="utf-8")
+    found = gather([whole, broken])
+    assert list(found.collected.unreadable) == ["broken"]
+    assert states_of(found)["broken"] == "unreadable"

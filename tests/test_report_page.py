@@ -12,13 +12,16 @@ import pytest
 
 from counterpoint import report
 from counterpoint.analysis.signatures.base import Thresholds
-from counterpoint.errors import ConfigError
+from counterpoint.errors import ConfigError, RunError
 from counterpoint.reports import bundle
 from counterpoint.reports.assets import linked, packed_text, style_sheet
 from counterpoint.reports.extent import extent
 from counterpoint.reports.figure import Figure
+from counterpoint.reports.gather import gather
 from counterpoint.reports.looks import PALETTES
 from counterpoint.reports.markup import Specs, code, environment, json_text
+from counterpoint.reports.report import chosen
+from counterpoint.reports.report.chosen import chosen_examples
 from counterpoint.reports.report.methods import of_signatures, thresholds
 from counterpoint.reports.static import fitted, static_svg
 from tests.command_line import command_line
@@ -342,3 +345,32 @@ def test_an_older_report_is_replaced_and_the_figures_are_files(folder, tmp_path)
         assert f"wrote {out}" in done.stdout
     assert [one.name for one in out.parent.iterdir()] == ["report.html"]
     assert {".svg", ".pdf", ".png"} <= {one.suffix for one in figures.iterdir()}
+
+
+def test_a_page_names_what_it_could_not_read(tmp_path):
+    folder = tmp_path / "damaged"
+    write_study(folder, cells=2, seeds=2, shape=Shape(steps=20, every=5, tasks=32))
+    first, second = [one for one in sorted(folder.iterdir()) if (one / "summary.json").is_file()][:2]
+    (first / "metrics.jsonl").write_text("junk\n", encoding="utf-8")
+    (second / "summary.json").write_text('{"<img src=x>"', encoding="utf-8")
+    text = report(folder, out=tmp_path / "page.html").read_text(encoding="utf-8")
+    assert f"{first.name} cannot be read: " in text
+    assert "metrics.jsonl, line 1 is damaged" in text
+    assert "1 unreadable" in text
+    single = tmp_path / "one.html"
+    with pytest.raises(RunError, match=r"summary\.json is damaged"):
+        report(second, out=single)
+    assert not single.exists()
+
+
+def test_episodes_that_cannot_be_read_or_have_no_room_are_counted(folder, monkeypatch):
+    cells = gather([folder]).cells
+    assert not chosen_examples(cells).missing
+    monkeypatch.setattr(chosen, "within_budget", lambda found, size: ([], 3))
+    assert chosen_examples(cells).missing[0].startswith("3 example episodes had no room on this page")
+    monkeypatch.setattr(chosen, "examples_of", _unreadable)
+    assert "cannot be read: the file is gone" in chosen_examples(cells).missing[0]
+
+
+def _unreadable(run):
+    raise RunError("the file is gone")

@@ -139,7 +139,7 @@ def test_no_finished_run_has_a_story_too(tmp_path):
     cells = {f"{name}-s0": {"labels": {"sharing": name}, "seed": 0, "absent": True} for name in ("shared", "isolated")}
     found = gather([study_by_hand(tmp_path / "study", cells)])
     assert sentences(found) == list(found.reasons)
-    assert cannot_show(found) == ["No run is finished: nothing can be concluded yet."]
+    assert cannot_show(found) == ["No run is finished and evaluated after its base: nothing can be concluded yet."]
     assert facts(found)["runs"] == "2 cells, 1 seed each: 2 absent"
 
 

@@ -39,6 +39,8 @@ from counterpoint.run_files import EVALUATIONS, FINAL, is_run, is_unfinished
 if TYPE_CHECKING:
     import polars as pl
 
+UNREADABLE = "unreadable"
+"""The state of a run that is there and cannot be read."""
 _BESIDE_THE_METHOD = {"run": ("seed", "threads")}
 
 
@@ -63,13 +65,14 @@ class _Part:
     metrics: "pl.DataFrame"
 
 
-def collect(paths: Sequence[Path]) -> Collected:
+def collect(paths: Sequence[Path], *, with_damaged: bool = False) -> Collected:
     """The runs at `paths`, with their outcomes at the milestones and their metrics.
 
     A path is a study's folder, a folder of collected files, or a run directory. The cells of a study come in its order
     and have its labels; other runs are labelled by the keys in which they differ. A run that is not finished is a
     record with its state and nothing else. Raises RunError for a path that is none of these, a damaged file, or a run
-    that is there twice.
+    that is there twice. With `with_damaged`, a run that cannot be read is a record in the state `unreadable` instead,
+    with its reason in `unreadable`.
     """
     read_back: list[Collected] = []
     places: list[_Place] = []
@@ -79,10 +82,10 @@ def collect(paths: Sequence[Path]) -> Collected:
         else:
             places += _places(path)
     refuse_twice([*(place.path for place in places), *(Path(run.path) for one in read_back for run in one.runs)])
-    parts = [_collected(place) for place in _by_hand_labelled(_named(places))]
-    return together(
-        [*(Collected(runs=(one.record,), outcomes=one.outcomes, metrics=one.metrics) for one in parts), *read_back]
-    )
+    reasons: dict[str, str] | None = {} if with_damaged else None
+    parts = [_collected(place, reasons) for place in _by_hand_labelled(_named(places), reasons)]
+    found = [Collected(runs=(one.record,), outcomes=one.outcomes, metrics=one.metrics) for one in parts]
+    return replace(together([*found, *read_back]), unreadable=reasons or {})
 
 
 def _places(path: Path) -> list[_Place]:
@@ -133,10 +136,21 @@ def _named(places: Sequence[_Place]) -> list[_Place]:
     return [place if counts[place.name] == 1 else replace(place, name=str(place.path)) for place in places]
 
 
-def _by_hand_labelled(places: Sequence[_Place]) -> list[_Place]:
-    """The same places; those without labels have those of their recipes, if they hold a run."""
-    paths = [place.path for place in places if not place.labels and is_run(place.path)]
-    labels = dict(zip(paths, labels_of([_opened(path) for path in paths]), strict=True))
+def _by_hand_labelled(places: Sequence[_Place], reasons: dict[str, str] | None) -> list[_Place]:
+    """The same places; those without labels have those of their recipes, if they hold a run that can be opened.
+
+    Why one cannot be opened is added to `reasons`. Raises RunError instead where `reasons` is None.
+    """
+    opened: dict[Path, Run] = {}
+    for place in places:
+        if not place.labels and is_run(place.path):
+            try:
+                opened[place.path] = _opened(place.path)
+            except RunError as error:
+                if reasons is None:
+                    raise
+                reasons[place.name] = str(error)
+    labels = dict(zip(opened, labels_of(list(opened.values())), strict=True))
     return [replace(place, labels=place.labels or labels.get(place.path, {})) for place in places]
 
 
@@ -152,7 +166,36 @@ def _opened(path: Path) -> Run:
         raise RunError(f"{path} cannot be collected: {type(error).__name__}: {error}") from error
 
 
-def _collected(place: _Place) -> _Part:
+def _collected(place: _Place, reasons: dict[str, str] | None) -> _Part:
+    """One run; one of which a file is damaged has its reason in `reasons`, and nothing but its name and labels.
+
+    Raises RunError, with the path of the run, instead where `reasons` is None.
+    """
+    if reasons is None:
+        return _read_whole(place)
+    try:
+        if place.name not in reasons:
+            return _read_whole(place)
+    except RunError as error:
+        reasons[place.name] = str(error)
+    return _Part(
+        record=replace(_bare(place, UNREADABLE), seed=_seed_of(place)),
+        outcomes=frame_of(OUTCOMES, []),
+        metrics=frame_of(METRICS, []),
+    )
+
+
+def _seed_of(place: _Place) -> int:
+    """The seed of a run that is damaged; -1 where its recipe is."""
+    if place.seed is not None:
+        return place.seed
+    try:
+        return Run.read(place.path).config.run.seed
+    except (CounterpointError, OSError, ValueError):
+        return -1
+
+
+def _read_whole(place: _Place) -> _Part:
     """One run. Raises RunError, with its path, if one of its files is damaged."""
     try:
         return _part(place, state_of(place.path).state)
@@ -162,8 +205,9 @@ def _collected(place: _Place) -> _Part:
         raise RunError(f"{place.path} cannot be collected: {type(error).__name__}: {error}") from error
 
 
-def _part(place: _Place, state: str) -> _Part:
-    record = RunRecord(
+def _bare(place: _Place, state: str) -> RunRecord:
+    """The record of a run into which nobody has looked."""
+    return RunRecord(
         run=place.name,
         path=str(place.path),
         labels=dict(place.labels),
@@ -173,6 +217,10 @@ def _part(place: _Place, state: str) -> _Part:
         compare=place.compare,
         margin=place.margin,
     )
+
+
+def _part(place: _Place, state: str) -> _Part:
+    record = _bare(place, state)
     if not is_run(place.path):
         return _Part(record=record, outcomes=frame_of(OUTCOMES, []), metrics=frame_of(METRICS, []))
     run = Run.read(place.path)
@@ -340,4 +388,5 @@ def together(collected: Sequence[Collected]) -> Collected:
         runs=tuple(runs),
         outcomes=pl.concat([frame_of(OUTCOMES, []), *(one.outcomes for one in collected)]),
         metrics=pl.concat([frame_of(METRICS, []), *(one.metrics for one in collected)]),
+        unreadable={run: reason for one in collected for run, reason in one.unreadable.items()},
     )

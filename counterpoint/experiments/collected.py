@@ -92,6 +92,8 @@ class Collected:
     """
     metrics: "pl.DataFrame"
     """run, step, name, value."""
+    unreadable: Mapping[str, str] = field(default_factory=dict)
+    """Run -> the reason why it could not be read; empty unless such runs were asked for (`collect`)."""
     _parts: "dict[_Part, pl.DataFrame]" = field(default_factory=dict, init=False, repr=False, compare=False)
     """The outcomes of each run, milestone and role; made at first use, as a comparison asks thousands of times."""
 

@@ -122,8 +122,8 @@ def _marks(gathered: Gathered) -> "pl.DataFrame":
 def aligned(gathered: Gathered) -> "pl.DataFrame":
     """diagnostic, offset, fell, held, falls, holds: means at each step counted from the onset, beside runs that held.
 
-    Only kinds of runs (a workflow with one sharing) of which some fell and some held count, as in `differences`. A run
-    that held is read at the same steps as each that fell, and has the mean of these.
+    Only kinds of runs (one workflow and sharing, with equal labels) of which some fell and some held count, as in
+    `differences`. A run that held is read at the same steps as each that fell, and has the mean of these.
     """
     import polars as pl
 
@@ -156,13 +156,15 @@ def before_falls(gathered: Gathered) -> list[str]:
     runs = [run for cell in _teams(gathered) for run in cell.finished]
     falls = sum(run.record.fell == "fell" for run in runs)
     if not falls:
-        return [f"none of {counted(len(runs), 'finished run')} fell: nothing is known of what comes before a fall"]
+        unknown = sum(run.record.fell == "cannot tell" for run in runs)
+        fallen = f" is known to have fallen (of {unknown} it cannot be told)" if unknown else " fell"
+        return [f"none of {counted(len(runs), 'finished run')}{fallen}: nothing is known of what comes before a fall"]
     found = differences(gathered)
     if not found:
         them = "it" if falls == 1 else "them"
         return [
-            f"{counted(falls, 'run')} fell, but none of the same workflow and sharing held: there is nothing to compare"
-            f" {them} with"
+            f"{counted(falls, 'run')} fell, but none of the same workflow, sharing and labels held: there is nothing to"
+            f" compare {them} with"
         ]
     told = [_sentence(one) for one in found if one.verdict != "cannot tell"]
     open_ = [one.diagnostic for one in found if one.verdict == "cannot tell"]
@@ -182,7 +184,7 @@ def _sentence(one: Difference) -> str:
     unit = " times that at the start" if DIAGNOSTICS[one.diagnostic].relative else ""
     return (
         f"before falls, {one.diagnostic} was {one.verdict}: {found.fell:.2f}{unit} against {found.held:.2f} in runs of"
-        f" the same workflow and sharing that held, at the same steps; difference {found.value:+.2f}"
+        f" the same workflow, sharing and labels that held, at the same steps; difference {found.value:+.2f}"
         f" [{found.low:+.2f}, {found.high:+.2f}] over runs ({counted(found.falls, 'fall')},"
         f" {counted(found.holds, 'run')} that held, {_p(one.p_value)} after Holm)"
     )
@@ -193,7 +195,7 @@ def _p(value: float | None) -> str:
 
 
 class _Kinds(NamedTuple):
-    """The runs of each workflow and sharing that fell, and that held."""
+    """The runs of each workflow, sharing and set of labels that fell, and that held."""
 
     fell: Mapping[tuple[str, ...], Sequence[Seen]]
     held: Mapping[tuple[str, ...], Sequence[Seen]]
@@ -216,7 +218,8 @@ def _kinds(gathered: Gathered) -> _Kinds:
     sides: tuple[dict[tuple[str, ...], list[Seen]], ...] = ({}, {})
     for cell in _teams(gathered):
         for run in cell.finished:
-            kind = (run.record.workflow, run.record.sharing, *run.roles)
+            labels = (f"{axis}={label}" for axis, label in run.record.labels.items())
+            kind = (run.record.workflow, run.record.sharing, *run.roles, *labels)
             if run.record.fell == "fell" and run.record.onset is not None:
                 sides[0].setdefault(kind, []).append(run)
             elif run.record.fell == "held" and not run.record.stopped:

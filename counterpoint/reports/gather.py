@@ -10,7 +10,7 @@ from counterpoint.analysis.history import history_from
 from counterpoint.analysis.signatures.base import Finding
 from counterpoint.errors import ConfigError, CounterpointError, RunError, counted
 from counterpoint.experiments.cells import Cell, Study
-from counterpoint.experiments.collect import collect, found_in, metrics_frame, refuse_twice, together
+from counterpoint.experiments.collect import UNREADABLE, collect, found_in, metrics_frame, refuse_twice, together
 from counterpoint.experiments.collected import Collected, RunRecord
 from counterpoint.experiments.collected_files import METRICS, OUTCOMES, frame_of, is_collected
 from counterpoint.experiments.compare import compare_runs
@@ -45,22 +45,26 @@ def gather(paths: Sequence[Path]) -> Gathered:
 
     A path is a study's folder, a folder of collected files, a run directory, or a folder of these, as `runs` is.
     Collected files of a study are used if no run has changed since; else its runs are collected, and nothing is
-    written. Runs of every state are there.
-    Raises RunError, of one line, for a path that is none of these, a damaged file, or a run that is there twice.
+    written. Runs of every state are there, and one that cannot be read, with its reason in `collected.unreadable`.
+    Raises RunError, of one line, for a path that is none of these, a run that is there twice, or if no run can be read.
     """
     paths = [one for path in paths for one in _within(path)]
     studies = [_study(path) for path in paths if (path / CELLS).is_file()]
     others = [path for path in paths if not (path / CELLS).is_file()]
-    parts = [fresh(one.folder, one.study) or collect([one.folder]) for one in studies]
-    parts += [collect(others)] if others else []
+    parts = [fresh(one.folder, one.study) or collect([one.folder], with_damaged=True) for one in studies]
+    parts += [collect(others, with_damaged=True)] if others else []
     collected = together(parts)
+    if collected.runs and len(collected.unreadable) == len(collected.runs):
+        raise RunError(next(iter(collected.unreadable.values())))
     refuse_twice([Path(run.path) for run in collected.runs])
     compared, reasons = _compared(collected)
+    unreadable = dict(collected.unreadable)
+    cells = _cells(collected, studies, unreadable)
     return Gathered(
         title=_title(studies, collected, len(others)),
         about=studies[0].study.about if len(studies) == 1 and not others else "",
-        cells=_cells(collected, studies),
-        collected=collected,
+        cells=cells,
+        collected=replace(collected, unreadable=unreadable),
         compared=compared,
         reasons=reasons,
         excluded=_excluded(studies),
@@ -121,7 +125,10 @@ def _excluded(studies: Sequence[_Study]) -> dict[str, str]:
 
 
 def _compared(collected: Collected) -> tuple[Compared | None, list[str]]:
-    """The comparison, or the reasons why there is none."""
+    """The comparison, or the reasons why there is none; runs of which not even the recipe can be read are not in it."""
+    if any(run.labels for run in collected.runs):
+        known = [run for run in collected.runs if run.labels or run.run not in collected.unreadable]
+        collected = replace(collected, runs=tuple(known))
     runs = [run for run in collected.runs if not run.control]
     finished = [run for run in runs if has_outcomes(run)]
     if not finished:
@@ -142,8 +149,11 @@ def _compared(collected: Collected) -> tuple[Compared | None, list[str]]:
         return None, [str(error)]
 
 
-def _cells(collected: Collected, studies: Sequence[_Study]) -> list[CellSeen]:
-    """The runs by cell, the controls last; the seeds of a cell in their order."""
+def _cells(collected: Collected, studies: Sequence[_Study], unreadable: dict[str, str]) -> list[CellSeen]:
+    """The runs by cell, the controls last; the seeds of a cell in their order.
+
+    Why one that is not finished cannot be read is added to `unreadable`.
+    """
     cells = {name: cell for study in studies for name, cell in study.cells.items()}
     whose = {name: study.study.name for study in studies for name in study.cells} if len(studies) > 1 else {}
     metrics, outcomes = _by_run(collected.metrics), _by_run(collected.outcomes)
@@ -156,7 +166,7 @@ def _cells(collected: Collected, studies: Sequence[_Study]) -> list[CellSeen]:
         CellSeen(
             name=names[key],
             labels=dict(runs[0].labels),
-            runs=[_seen(run, metrics, outcomes) for run in sorted(runs, key=lambda run: run.seed)],
+            runs=[_told(run, metrics, outcomes, unreadable) for run in sorted(runs, key=lambda run: run.seed)],
             control=runs[0].control,
         )
         for key, runs in groups.items()
@@ -188,8 +198,22 @@ def _names(groups: Mapping[tuple[str, ...], Sequence[RunRecord]]) -> dict[tuple[
     return {key: name if counts[name] == 1 else f"{name} ({groups[key][0].run})" for key, name in names.items()}
 
 
+def _told(
+    run: RunRecord,
+    metrics: "Mapping[str, pl.DataFrame]",
+    outcomes: "Mapping[str, pl.DataFrame]",
+    unreadable: dict[str, str],
+) -> Seen:
+    """The run; nothing but its record where it cannot be read, for the reason that is added to `unreadable`."""
+    try:
+        return _seen(run, metrics, outcomes)
+    except RunError as error:
+        unreadable[run.run] = str(error)
+        return _seen(replace(run, state=UNREADABLE), metrics, outcomes)
+
+
 def _seen(run: RunRecord, metrics: "Mapping[str, pl.DataFrame]", outcomes: "Mapping[str, pl.DataFrame]") -> Seen:
-    folder = Path(run.path) if is_run(Path(run.path)) else None
+    folder = Path(run.path) if run.state != UNREADABLE and is_run(Path(run.path)) else None
     found = metrics.get(run.run)
     if folder is not None and not has_outcomes(run):
         found, findings = _until_now(run.run, folder)

@@ -12,7 +12,7 @@ from counterpoint.analysis.comparison import Level
 from counterpoint.analysis.falls import Rate, fate_of, rate_of
 from counterpoint.analysis.signatures import build_signatures
 from counterpoint.analysis.verdict import control_sentences, fate_in_words, points, verdict_on
-from counterpoint.errors import counted
+from counterpoint.errors import RunError, counted
 from counterpoint.experiments.against_controls import AGAINST, against_controls
 from counterpoint.experiments.collected import RunRecord
 from counterpoint.experiments.compared import TEAM, Compared, Difference, GroupLevel
@@ -93,12 +93,13 @@ def facts(gathered: Gathered) -> dict[str, str]:
     finished = [run for run in every if has_outcomes(run)]
     states = Counter(run.state for run in runs)
     teams = [cell for cell in gathered.cells if not cell.control]
+    tasks = [run.outcomes["task"].n_unique() for cell in teams for run in cell.finished]
     found = {
         "compared": what_of([run for run in runs if has_outcomes(run)]) or what_of(runs),
         "runs": f"{counted(len(teams), 'cell')}, {_seeds(gathered)}: "
         + ", ".join(f"{count} {state}" for state, count in states.most_common()),
         "controls": ", ".join(f"{name} ({counted(count, 'run')})" for name, count in _control_counts(every).items()),
-        "test tasks": _span([run.outcomes["task"].n_unique() for cell in teams for run in cell.finished]),
+        "test tasks": _span(tasks) if tasks else "",
         "versions": _listed(sorted({run.version for run in every if run.version})),
         "commits": _listed(sorted({run.commit[:12] for run in every if run.commit})),
         "training": _hours("wall-clock time of the steps", [run.seconds for run in finished]),
@@ -115,7 +116,8 @@ def cannot_show(gathered: Gathered) -> list[str]:
     records = [run.record for run in runs]
     finished = [run for run in runs if has_outcomes(run.record)]
     if not finished:
-        return ["No run is finished: nothing can be concluded yet."]
+        none = "No run is finished and evaluated after its base: nothing can be concluded yet."
+        return [none, *map(printable, _unreadable(gathered))]
     found = [
         *_few_seeds(gathered),
         *_few_tasks(finished),
@@ -123,6 +125,8 @@ def cannot_show(gathered: Gathered) -> list[str]:
         *_few_evaluations(finished),
         *_short(finished),
         *_lost(records),
+        *_unreadable(gathered),
+        *_without_directories(gathered),
         *_smallest(gathered.compared),
     ]
     if gathered.excluded:
@@ -142,7 +146,11 @@ def _state(record: RunRecord) -> str:
 
 
 def _summary(run: Seen) -> "Summary | None":
-    return None if run.folder is None else Run.read(run.folder).summary
+    """Raises RunError if the file is damaged."""
+    try:
+        return None if run.folder is None else Run.read(run.folder).summary
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise RunError(f"{run.folder}/summary.json is damaged: {error}") from error
 
 
 def _fate(run: Seen) -> str:
@@ -284,6 +292,25 @@ def _lost(records: Sequence[RunRecord]) -> Iterator[str]:
     stopped = sum(bool(run.stopped) for run in records)
     if stopped:
         yield f"{counted(stopped, 'run')} stopped early: what they would have become at the end is not known."
+
+
+def _unreadable(gathered: Gathered) -> Iterator[str]:
+    """The reasons of runs that could not be read."""
+    for run, reason in gathered.collected.unreadable.items():
+        yield f"{run} cannot be read: {reason}"
+
+
+def _without_directories(gathered: Gathered) -> Iterator[str]:
+    """The finished runs of which collected files are all there is."""
+    finished = [run for cell in gathered.cells for run in cell.finished]
+    alone = [run for run in finished if run.folder is None]
+    if alone:
+        no_evidence = any(run.record.signatures and not run.findings for run in alone)
+        evidence = ", and signatures are named without their evidence" if no_evidence else ""
+        yield (
+            f"The directories of {len(alone)} of {counted(len(finished), 'finished run')} are not there: the numbers"
+            f" are from collected files, without episodes{evidence}."
+        )
 
 
 def _smallest(found: Compared | None) -> Iterator[str]:

@@ -67,7 +67,7 @@ def fall_marks(gathered: Gathered) -> Figure | None:
 def fall_diagnostics(gathered: Gathered) -> Figure | None:
     """The mean of each diagnostic at each step from the onset, beside runs that held at the same steps.
 
-    None where no fall can be compared with a run of the same workflow and sharing that held.
+    None where no fall can be compared with a run of the same workflow, sharing and labels that held.
     """
     found = aligned(gathered)
     if found.is_empty():
@@ -100,7 +100,7 @@ def _name(run: str, fell: str | None) -> str:
 
 def _counts(found: pl.DataFrame) -> str:
     falls, holds = (int(found[name].max() or 0) for name in ("falls", "holds"))  # type: ignore[arg-type]
-    return f"up to {counted(falls, 'run')} that fell and {holds} that held, of the same workflow and sharing"
+    return f"up to {counted(falls, 'run')} that fell and {holds} that held, of the same workflow, sharing and labels"
 
 
 def _different(before: Sequence[Difference]) -> str:
@@ -149,7 +149,12 @@ def _strips(order: Sequence[str], kinds: set[str]) -> dict[str, Any]:
             "x": {**x, "field": "step"},
             "x2": {"field": "until"},
             "yOffset": {"field": "kind", "type": "nominal", "scale": {"domain": list(SPANS)}},
-            "color": {"field": "kind", "type": "nominal", "scale": hue, "legend": {**legend, "values": spans}},
+            "color": {
+                "field": "kind",
+                "type": "nominal",
+                "scale": hue,
+                "legend": {**legend, "columns": 1, "values": spans},
+            },
             **tells,
         },
     }
@@ -160,7 +165,12 @@ def _strips(order: Sequence[str], kinds: set[str]) -> dict[str, Any]:
         "mark": point,
         "encoding": {
             "x": {**x, "field": "step"},
-            "shape": {"field": "kind", "type": "nominal", "scale": shapes, "legend": {**legend, "values": moments}},
+            "shape": {
+                "field": "kind",
+                "type": "nominal",
+                "scale": shapes,
+                "legend": {**legend, "columns": 2, "values": moments},
+            },
             **tells,
         },
     }

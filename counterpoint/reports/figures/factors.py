@@ -147,7 +147,7 @@ def _bars(order: Sequence[str]) -> dict[str, Any]:
     x = {
         "field": "share",
         "type": "quantitative",
-        "title": "share of the differences (omega squared)",
+        "title": "omega squared",
         "axis": {"format": "%", "tickCount": 5},
         "scale": {"domain": [0, 1]},
     }

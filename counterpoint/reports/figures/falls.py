@@ -113,7 +113,7 @@ def _sum(rates: Sequence[Rate]) -> Rate:
 def _row(cell: str, group: str, one: Rate) -> dict[str, Any]:
     """The rate is that of the runs of which it can be told; without one there is none."""
     value = one.fell / one.told if one.told else None
-    count = f"{one.fell}/{one.told}" if one.told else "cannot tell" if one.runs else "no run"
+    count = f"{one.fell}/{one.told}" if one.runs else "no run"
     return {"cell": cell, "group": group, "rate": value, "low": one.low, "high": one.high, "count": count}
 
 

@@ -187,7 +187,7 @@ def _layers(
         known = {"filter": "isValid(datum.visible)"}
         yield {**rows, "transform": [known, calculated], "mark": mark, "encoding": {"x": at("edge"), **place}}
     shapes = {"domain": list(amounts), "range": list(amounts.values())}
-    legend = {"orient": "top", "title": None} if len(amounts) > 1 else None
+    legend = {"orient": "top", "title": None, "columns": 1} if len(amounts) > 1 else None
     shape = {"field": "amount", "type": "nominal", "scale": shapes, "legend": legend}
     mark = {"type": "point", "filled": True, "opacity": 1}
     point = {"x": at("value"), **place, "shape": shape}

@@ -1,8 +1,10 @@
 """The example episodes of a report: of every cell, and for the signatures that its runs show."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
-from counterpoint.errors import CounterpointError
+from counterpoint.errors import CounterpointError, counted
+from counterpoint.experiments.groups import printable
 from counterpoint.reports.episodes.examples import Example as Chosen
 from counterpoint.reports.episodes.examples import examples_of, examples_of_finding, within_budget
 from counterpoint.reports.markup import environment
@@ -13,10 +15,20 @@ from counterpoint.run import Run
 _KINDS = {"helped": "The team helped", "hurt": "The team hurt", "unanimous": "All agreed on a wrong answer"}
 
 
-def chosen_examples(cells: Sequence[CellSeen]) -> Mapping[str, list[Example]]:
-    """Cell -> its episodes, as far as all together take no more room than a page has for them."""
-    of = [(cell.name, one) for cell in cells for one in _of_cell(cell)]
-    kept, _ = within_budget([one for _, one in of], _size)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChosenExamples:
+    """The episodes on a page, and those that are not on it."""
+
+    by_cell: Mapping[str, Sequence[Example]]
+    missing: Sequence[str] = ()
+    """Sentences: the runs whose episodes cannot be read, and the number of episodes that have no room."""
+
+
+def chosen_examples(cells: Sequence[CellSeen]) -> ChosenExamples:
+    """The episodes of each cell, as far as all together take no more room than a page has for them."""
+    unreadable: dict[str, str] = {}
+    of = [(cell.name, one) for cell in cells for one in _of_cell(cell, unreadable)]
+    kept, cut = within_budget([one for _, one in of], _size)
     ids = {id(one) for one in kept}
     found: dict[str, list[Example]] = {}
     for name, one in of:
@@ -24,23 +36,27 @@ def chosen_examples(cells: Sequence[CellSeen]) -> Mapping[str, list[Example]]:
             found.setdefault(name, []).append(
                 Example(title=f"{_KINDS.get(one.kind, one.kind)}: {one.why}", view=one.view)
             )
-    return found
+    missing = [f"The episodes of {run} cannot be read: {reason}" for run, reason in unreadable.items()]
+    if cut:
+        some = counted(cut, "example episode")
+        missing.append(f"{some} had no room on this page: they are in the directories of the runs.")
+    return ChosenExamples(by_cell=found, missing=[printable(one) for one in missing])
 
 
-def _of_cell(cell: CellSeen) -> Iterator[Chosen]:
+def _of_cell(cell: CellSeen, unreadable: dict[str, str]) -> Iterator[Chosen]:
     """Episodes of its first readable finished run, and for each signature those of the run that first shows it."""
     for run in cell.finished[:1]:
-        yield from _read(run, "")
+        yield from _read(run, "", unreadable)
     told: set[str] = set()
     for run in cell.runs:
         for finding in run.findings:
             if finding.signature not in told:
                 told.add(finding.signature)
-                yield from _read(run, finding.signature)
+                yield from _read(run, finding.signature, unreadable)
 
 
-def _read(run: Seen, signature: str) -> list[Chosen]:
-    """The episodes of a run; none where its directory cannot be read any more."""
+def _read(run: Seen, signature: str, unreadable: dict[str, str]) -> list[Chosen]:
+    """The episodes of a run; none where they cannot be read, for the reason that is added to `unreadable`."""
     if run.folder is None:
         return []
     try:
@@ -49,7 +65,8 @@ def _read(run: Seen, signature: str) -> list[Chosen]:
             return examples_of(there)
         finding = next(one for one in run.findings if one.signature == signature)
         return examples_of_finding(there, finding)
-    except (CounterpointError, OSError):
+    except (CounterpointError, OSError, ValueError, KeyError, TypeError) as error:
+        unreadable[run.record.run] = str(error) if isinstance(error, CounterpointError) else repr(error)
         return []
 
 

@@ -78,12 +78,16 @@ def page(
     named = list(zip(anchors, gathered.cells, strict=True))
     cells = list(_cells(named, gathered, content, specs, tell))
     tell("writing the page")
+    told = facts(gathered)
+    compared, amount = told.pop("compared", ""), told.pop("runs", "")
+    many = f"; {amount}" if len(rows) > 1 else ""
     report = Report(
         title=title or gathered.title,
         about=gathered.about,
+        compared=f"{compared[:1].upper()}{compared[1:]}{many}." if compared else "",
         findings=content.findings,
         limits=content.limits,
-        facts=list(facts(gathered).items()),
+        facts=list(told.items()),
         sections=list(_sections(gathered, content)),
         cells=cells,
         is_packed=any(cell.packed for cell in cells),

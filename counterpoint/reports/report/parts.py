@@ -154,6 +154,8 @@ class Report:
 
     title: str
     about: str
+    compared: str
+    """The methods, tasks, models and steps, in a line."""
     findings: Sequence[str]
     limits: Sequence[str]
     facts: Sequence[tuple[str, str]]

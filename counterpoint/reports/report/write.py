@@ -36,10 +36,10 @@ def write_report(
     examples = chosen_examples(gathered.cells)
     content = Content(
         findings=sentences(gathered),
-        limits=cannot_show(gathered),
+        limits=[*cannot_show(gathered), *examples.missing],
         figures=figures_of(gathered),
         cell_figures=lambda cell: figures_of_cell(cell, roles),
-        examples=lambda cell: examples.get(cell.name, []),
+        examples=lambda cell: examples.by_cell.get(cell.name, []),
         downloads=downloads(gathered),
     )
     write_page(gathered, content, out, places=places, title=title, tell=tell)
