@@ -21,6 +21,7 @@ from counterpoint.files import lock
 from counterpoint.reports import gather as gathering
 from counterpoint.reports.gather import gather, seen_of
 from counterpoint.reports.report import write as writing
+from counterpoint.reports.report.chosen import ChosenExamples
 from counterpoint.reports.story import cannot_show
 from counterpoint.run import Run
 
@@ -419,7 +420,7 @@ def test_a_folder_of_runs_and_studies_stands_for_what_is_in_it(study, tmp_path):
 def test_the_episodes_that_were_chosen_for_a_cell_are_given_to_its_page(study, tmp_path, monkeypatch):
     found = gather([study[0]])
     name, pages = found.cells[0].name, []
-    monkeypatch.setattr(writing, "chosen_examples", lambda cells: {name: ["chosen"]})
+    monkeypatch.setattr(writing, "chosen_examples", lambda cells: ChosenExamples(by_cell={name: ["chosen"]}))
     monkeypatch.setattr(writing, "figures_of", lambda gathered: {})
     monkeypatch.setattr(writing, "downloads", lambda gathered: [])
     monkeypatch.setattr(writing, "write_page", lambda gathered, content, *rest, **more: pages.append(content))
