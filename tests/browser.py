@@ -1,6 +1,7 @@
 """A browser for tests of pages: Chromium without a network, which notes every error and every request."""
 
 import shutil
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -34,9 +35,9 @@ class Seen:
     """Addresses that are neither the page itself nor data."""
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator["Browser"]:
-    """One browser for all tests of a process."""
+    """One browser for the tests of a file; while it is there, this thread can run no event loop."""
     from playwright.sync_api import sync_playwright
 
     path = next(filter(None, map(shutil.which, NAMES)), None)
@@ -77,6 +78,15 @@ def overflow(page: "Page") -> int:
     """The pixels by which the page is wider than its window."""
     found: int = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
     return found
+
+
+def settle(page: "Page", seconds: float = 10.0) -> None:
+    """Figures are as wide as their places: after a change of the window they are soon drawn again."""
+    until = time.monotonic() + seconds
+    wide = "[...document.querySelectorAll('.drawing')].filter(one => one.scrollWidth > one.clientWidth).length"
+    while page.evaluate(wide):
+        assert time.monotonic() < until, "figures stay wider than their places"
+        page.wait_for_timeout(50)
 
 
 def violations(page: "Page") -> list[str]:

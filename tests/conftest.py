@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from browser import browser as browser
 from filelock import FileLock
 
 import counterpoint

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 import pytest
-from browser import WIDTHS, browser, opened, overflow, violations
+from browser import WIDTHS, opened, overflow, violations
 from facts import make_call, make_episode, user, vote
 
 from counterpoint.episode import Answer, Unreadable
@@ -14,7 +14,6 @@ from counterpoint.reports.episodes.view import episode_view
 from counterpoint.reports.episodes.words import chip_of_value
 from counterpoint.reports.markup import environment
 
-__all__ = ["browser"]
 pytestmark = pytest.mark.slow
 PAGE = """{% extends "base.html" %}
 {% from "_episode.html" import episode %}{% from "_pair.html" import pair %}

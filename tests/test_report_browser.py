@@ -5,11 +5,10 @@ import re
 import pytest
 
 from counterpoint import report
-from tests.browser import WIDTHS, browser, draw_everything, opened, overflow, violations
+from tests.browser import WIDTHS, draw_everything, opened, overflow, violations
 from tests.synthetic_study import HOSTILE, Shape, write_study
 
 pytestmark = pytest.mark.slow
-__all__ = ["browser"]
 FIRST_PAINT, ANSWER = 1.0, 1.0
 """Seconds, on a processor that is slowed down four times."""
 

@@ -15,8 +15,7 @@ import pytest
 from counterpoint.cli.main import main
 from counterpoint.files import append_row, lock, write_whole
 from counterpoint.reports.viewer.bundle import write_bundle
-from tests.browser import WIDTHS, draw_everything, opened, overflow, violations
-from tests.browser import browser as browser
+from tests.browser import WIDTHS, draw_everything, opened, overflow, settle, violations
 from tests.synthetic_study import Shape, write_study
 
 pytestmark = pytest.mark.slow
@@ -263,6 +262,7 @@ def test_every_page_can_be_used_by_everybody_at_every_width(address, growing, br
             for width in WIDTHS:
                 page.set_viewport_size({"width": width, "height": 900})
                 assert overflow(page) <= 0, (path, width)
+                settle(page)
             assert violations(page) == [], path
         assert [one for one in seen.errors if "404" not in one] == []
 
