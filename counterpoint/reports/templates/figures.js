@@ -3,6 +3,7 @@
   "use strict";
   const NARROW = 640;
   const ROOMY = 1000;
+  const STEP = 100; // Pixels by which a wide place must change for its figure to be drawn again.
   const LEAST_SCALE = 0.8;
   const MOST_ROWS = 2000;
   const own = document.currentScript;
@@ -81,7 +82,7 @@
     const text = textOf(figure);
     const room = place.clientWidth;
     if (!room) return;
-    const key = `${window.counterpoint.theme()} ${room < NARROW ? room : "wide"} ${text.length} ${text}`;
+    const key = `${window.counterpoint.theme()} ${room < NARROW ? room : Math.floor(room / STEP) * STEP} ${text.length} ${text}`;
     if (drawn.get(figure)?.key === key) return;
     const given = JSON.parse(text);
     const spec = typeof given.spec === "string" ? specs()[given.spec] : given.spec;
@@ -233,7 +234,10 @@
   let resized = 0;
   window.addEventListener("resize", () => {
     clearTimeout(resized);
-    resized = setTimeout(() => visible.forEach(want), 150);
+    resized = setTimeout(() => {
+      visible.forEach(want);
+      for (const place of document.querySelectorAll(".drawing:has(> .drawn)")) want(place.parentElement);
+    }, 150);
   });
 
   // Paper is light: a picture that was drawn for a dark page changes its colours until the page is printed.
