@@ -13,8 +13,8 @@ from counterpoint.reports.drawing import slim
 from counterpoint.reports.figure import Figure
 from counterpoint.reports.looks import config
 
-_WIDTH = 720
-"""Pixels of a panel that is as wide as its page."""
+WIDE, HALF = 720, 400
+"""Pixels of a panel that is as wide as its page, and of one beside another: drawn larger, its text would shrink."""
 _NARROW, _BESIDE, _LEAST = 336, 90, 180
 """Pixels of a phone's page, of what is beside a panel, and of the narrowest panel; as in `figures.js`."""
 _COLOUR = re.compile(r'(fill|stroke)="(#[0-9a-fA-F]{6})"')
@@ -23,12 +23,13 @@ PAD = 16
 _OWN_ID = re.compile(r'( id="|url\(#|href="#)')
 
 
-def static_svg(figure: Figure) -> Markup:
+def static_svg(figure: Figure, width: int = WIDE) -> Markup:
     """The figure as SVG whose colours are the variables of the page, and whose names are its own.
 
     Where it does not fit a phone there is a second one that does; the style sheet of the page shows one of them.
     """
-    wide = {**figure.whole()}
+    whole = figure.whole()
+    wide = {**whole, "width": width} if whole.get("width") == "container" else whole
     narrow = fitted(wide, _NARROW)
     if narrow == wide:
         return _drawn(figure, wide, "wide")
@@ -57,8 +58,7 @@ def fitted(spec: Mapping[str, Any], room: int) -> dict[str, Any]:
 
 def _drawn(figure: Figure, spec: Mapping[str, Any], which: str) -> Markup:
     look = {**config("light"), "aria": False}
-    whole = {**spec, "config": look, **({"width": _WIDTH} if spec.get("width") == "container" else {})}
-    text = _COLOUR.sub(_variable, slim(str(vl_convert.vegalite_to_svg(whole))))
+    text = _COLOUR.sub(_variable, slim(str(vl_convert.vegalite_to_svg({**spec, "config": look}))))
     text = _OWN_ID.sub(rf"\1{figure.name}-{which}-", text)
     return Markup(_SIZE.sub(_padded, text, count=1))
 

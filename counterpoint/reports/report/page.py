@@ -18,7 +18,7 @@ from counterpoint.reports.report.reproduce import reproduction
 from counterpoint.reports.report.runs import columns, table_row
 from counterpoint.reports.report.signatures import signature_table
 from counterpoint.reports.seen import CellSeen, Gathered
-from counterpoint.reports.static import static_svg
+from counterpoint.reports.static import HALF, static_svg
 from counterpoint.reports.story import facts
 
 STYLES = ("episode.css", "report.css")
@@ -84,7 +84,7 @@ def page(
     report = Report(
         title=title or gathered.title,
         about=gathered.about,
-        compared=f"{compared[:1].upper()}{compared[1:]}{many}." if compared else "",
+        compared=f"Trained: {compared}{many}." if compared else "",
         findings=content.findings,
         limits=content.limits,
         facts=list(told.items()),
@@ -116,7 +116,7 @@ def _cells(
     for place, (anchor, cell) in enumerate(named, start=1):
         tell(f"cell {place} of {len(named)}: {cell.name}")
         figures = [_renamed(figure, anchor) for figure in content.cell_figures(cell)]
-        shown = [Shown(figure=one, static=None if is_packed else static_svg(one)) for one in figures]
+        shown = [Shown(figure=one, static=None if is_packed else static_svg(one, HALF)) for one in figures]
         yield cell_of(cell, anchor, shown, content.examples(cell), found, specs, is_packed=is_packed)
 
 
