@@ -238,6 +238,13 @@ def test_marks_and_diagnostics_before_falls_are_those_of_the_runs(collected, fou
     assert values.filter(side="held")["value"].to_list() == pytest.approx(
         [0.402] * values.filter(side="held").height, abs=0.002
     )
+    assert "None can be told to differ" in diagnostics.says  # one run of each kind fell: their spread is unknown
+
+
+def test_a_diagnostic_that_was_higher_before_falls_of_one_kind_is_named():
+    again, four = {"fell": "fell", "onset": 25}, study(seeds=4)
+    runs = [replace(run, **again) if run.labels["rate"] == "x3" and run.seed == 1 else run for run in four.runs]
+    _, diagnostics = figures_of(gathered(replace(four, runs=tuple(runs))))["before_falls"]
     assert "amplification per call (higher)" in diagnostics.says
 
 
