@@ -14,7 +14,7 @@ demo: setup
 	$(BIN)/counterpoint report $(OUT) --out $(OUT).html
 	@echo
 	@echo "Open $(OUT).html in a browser: what happened, figure by figure, with episodes to read."
-	@echo "Or look at every run, also while one trains:  $(BIN)/counterpoint view runs"
+	@echo "Or look at every run, also while one trains:  $(BIN)/counterpoint view $(dir $(OUT))"
 
 test: setup .venv/smollm2
 	scripts/check
