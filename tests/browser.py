@@ -80,7 +80,7 @@ def overflow(page: "Page") -> int:
     return found
 
 
-def settle(page: "Page", seconds: float = 10.0) -> None:
+def settle(page: "Page", seconds: float = 60.0) -> None:
     """Figures are as wide as their places: after a change of the window they are soon drawn again."""
     until = time.monotonic() + seconds
     wide = "[...document.querySelectorAll('.drawing')].filter(one => one.scrollWidth > one.clientWidth).length"

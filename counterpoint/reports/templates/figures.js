@@ -77,14 +77,22 @@
     return copy;
   }
 
-  async function draw(figure) {
-    const place = figure.querySelector(":scope > .drawing");
+  const placeOf = (figure) => figure.querySelector(":scope > .drawing");
+
+  // What a drawing depends on: the theme, the room that there is for it, and what is to be drawn.
+  function keyOf(figure) {
+    const room = placeOf(figure).clientWidth;
     const text = textOf(figure);
+    return `${window.counterpoint.theme()} ${room < NARROW ? room : Math.floor(room / STEP) * STEP} ${text.length} ${text}`;
+  }
+
+  async function draw(figure) {
+    const place = placeOf(figure);
     const room = place.clientWidth;
     if (!room) return;
-    const key = `${window.counterpoint.theme()} ${room < NARROW ? room : Math.floor(room / STEP) * STEP} ${text.length} ${text}`;
-    if (drawn.get(figure)?.key === key) return;
-    const given = JSON.parse(text);
+    const key = keyOf(figure);
+    if (drawn.get(figure)?.key === key) return scaled(place);
+    const given = JSON.parse(textOf(figure));
     const spec = typeof given.spec === "string" ? specs()[given.spec] : given.spec;
     const datasets = Object.fromEntries(Object.entries(given.data).map(([name, columns]) => [name, rowsOf(columns)]));
     const embed = await vega();
@@ -106,6 +114,7 @@
       place.replaceChildren(fresh);
       fresh.className = "drawn";
       scaled(place);
+      if (keyOf(figure) !== key) want(figure); // The page changed while this was drawn.
     } finally {
       if (fresh.className === "fresh") fresh.remove();
     }
@@ -128,7 +137,7 @@
     const note = document.createElement("p");
     note.className = "failed";
     note.textContent = `This figure could not be drawn: ${error.message}. Its numbers are below.`;
-    figure.querySelector(":scope > .drawing").replaceChildren(note);
+    placeOf(figure).replaceChildren(note);
     console.error(error);
   }
 
@@ -236,7 +245,10 @@
     clearTimeout(resized);
     resized = setTimeout(() => {
       visible.forEach(want);
-      for (const place of document.querySelectorAll(".drawing:has(> .drawn)")) want(place.parentElement);
+      for (const svg of document.querySelectorAll(".drawing > .drawn svg")) {
+        svg.style.minWidth = "0"; // It is no wider than its place until it is drawn again, which takes its time.
+        want(svg.closest("[data-figure]"));
+      }
     }, 150);
   });
 
