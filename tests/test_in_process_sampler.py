@@ -9,7 +9,8 @@ from torch_build import ISOLATED, ROUTING, adapter_of, ask, fresh_model, new_lea
 from counterpoint.algorithms.aggregation import token
 from counterpoint.algorithms.loss import Loss, reinforce
 from counterpoint.errors import SamplerError
-from counterpoint.samplers._engine import Engine, _pick
+from counterpoint.samplers._engine import Engine
+from counterpoint.samplers._picking import _pick
 from counterpoint.samplers.base import Request
 from counterpoint.samplers.in_process import InProcess
 from counterpoint.testing.reference import plain_logprobs
