@@ -20,11 +20,11 @@ class Kernels(Protocol):
     name: str
 
     def normed(self, x_NE: Tensor, weight_E: Tensor, epsilon: float) -> Tensor:
-        """weight * x / sqrt(mean(x^2) + epsilon), the root in float32."""
+        """The norm: weight * x / sqrt(mean(x^2) + epsilon), the root in float32."""
         ...
 
     def added_and_normed(self, x_NE: Tensor, y_NE: Tensor, weight_E: Tensor, epsilon: float) -> tuple[Tensor, Tensor]:
-        """x + y, and its norm."""
+        """The sum x + y, and its norm."""
         ...
 
     def turned(self, x_NHD: Tensor, weight_D: Tensor | None, epsilon: float, cos_ND: Tensor, sin_ND: Tensor) -> Tensor:
