@@ -24,6 +24,31 @@ WAIT = 3_000
 """Milliseconds in which what a run writes is on the page."""
 
 
+SLOWLY = """
+  let embed;
+  Object.defineProperty(window, "vegaEmbed", {
+    get: () => embed,
+    set: (given) => {
+      embed = async (place, ...rest) => {
+        const isWide = innerWidth > 1000;
+        const drawing = place.parentElement;
+        drawing.dataset.times = Number(drawing.dataset.times ?? 0) + 1;
+        const result = await given(place, ...rest);
+        if (isWide) await new Promise((done) => setTimeout(done, 2000));
+        return result;
+      };
+    },
+  });
+"""
+"""Drawing on a wide page takes longer than the page waits after a change of its width; it is counted."""
+BELOW = """() => {
+  const below = (one) => one.getBoundingClientRect().top > innerHeight + 200;
+  window.watched = [...document.querySelectorAll(".drawing:has(> .fresh)")].find(below);
+  return Boolean(window.watched);
+}"""
+"""A figure that nobody sees is being drawn; it is watched from now on."""
+
+
 @contextmanager
 def viewing(folder, *options):
     """The address of a viewer in a process of its own, and the process."""
@@ -265,6 +290,25 @@ def test_every_page_can_be_used_by_everybody_at_every_width(address, growing, br
                 settle(page)
             assert violations(page) == [], path
         assert [one for one in seen.errors if "404" not in one] == []
+
+
+def until(page, holds, seconds=20.0):
+    """Waits until an expression is true on a page whose policy refuses Playwright's own way to wait for one."""
+    limit = time.monotonic() + seconds
+    while not page.evaluate(holds):
+        assert time.monotonic() < limit, holds
+        page.wait_for_timeout(20)
+
+
+def test_a_figure_whose_page_changes_while_it_is_drawn_is_drawn_again(address, growing, browser):
+    with opened(browser, "about:blank") as (page, seen):
+        page.add_init_script(SLOWLY)
+        page.goto(f"{address}/run/mine")
+        until(page, BELOW)
+        page.set_viewport_size({"width": 360, "height": 900})
+        until(page, "Number(window.watched.dataset.times) > 1")
+        settle(page)
+        assert seen.errors == []
 
 
 def test_a_bundle_works_from_a_disk(growing, tmp_path, browser):
