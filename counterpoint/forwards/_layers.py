@@ -22,7 +22,8 @@ from torch import Tensor
 from counterpoint.errors import ModelError
 from counterpoint.forwards._attention import Layout, layout_of
 from counterpoint.forwards._forest import forest_of
-from counterpoint.forwards._kernels import Kernels, kernels_of
+from counterpoint.forwards._choice import kernels_of
+from counterpoint.forwards._kernels import Kernels
 
 _KERNELS = "counterpoint_kernels"
 """The attribute of a decoder that is computed here: the kernels that compute it."""

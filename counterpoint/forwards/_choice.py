@@ -1,0 +1,27 @@
+"""Which kernels compute a model."""
+
+import logging
+from functools import cache
+
+import torch
+
+from counterpoint.forwards._eager import Eager
+from counterpoint.forwards._fused import Fused
+from counterpoint.forwards._kernels import Kernels
+
+_LOG = logging.getLogger(__name__)
+
+
+def kernels_of(device: torch.device, dtype: torch.dtype) -> Kernels:
+    """The fastest kernels for models on that device and of that data type."""
+    return _on_a_gpu() if device.type == "cuda" else Fused(Eager())
+
+
+@cache
+def _on_a_gpu() -> Kernels:
+    try:
+        from counterpoint.forwards._triton import Triton
+    except ImportError as error:
+        _LOG.warning("Triton cannot be imported, so norms, rotations and gates take longer: %s", error)
+        return Fused(Eager())
+    return Fused(Triton())
