@@ -3,11 +3,14 @@
 import os
 from importlib.util import find_spec
 
+import numpy as np
 import pytest
 import torch
 
+from counterpoint.forwards import _gather as gather_part
 from counterpoint.forwards._eager import Eager
 from counterpoint.forwards._fused import Fused
+from counterpoint.forwards._gather import gathered, places_of
 from counterpoint.forwards._kernels import Plain
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
@@ -111,9 +114,7 @@ def test_inputs_whose_values_are_not_side_by_side(kernels, number):
     agree(lambda x: kernels.normed(x, weight, 1e-5), lambda x: norm64(x, weight, 1e-5), [x], number)
     agree(kernels.gated, lambda gate, up: gate * torch.sigmoid(gate) * up, [x, x], number)
     heads = normal(2, 40, 8, number=number).transpose(0, 1)
-    agree(
-        lambda x: kernels.turned(x, None, 0.0, cos, cos + 1), lambda x: turn64(x, cos, cos + 1), [heads], number
-    )
+    agree(lambda x: kernels.turned(x, None, 0.0, cos, cos + 1), lambda x: turn64(x, cos, cos + 1), [heads], number)
 
 
 @kernels
@@ -133,3 +134,27 @@ def test_chosen_log_probabilities_and_their_slopes(kernels, number, rows, vocabu
     assert torch.allclose(found.double(), logprobs, rtol=1e-5, atol=1e-5)
     if rows:
         assert float((pull.double() - slopes).norm() / slopes.norm()) < WITHIN[number]
+
+
+@pytest.fixture(params=["torch", "triton"])
+def passes(request, monkeypatch):
+    if request.param not in IMPLEMENTATIONS:
+        pytest.skip("Triton needs a GPU, or to be interpreted")
+    found = IMPLEMENTATIONS[request.param]._passes
+    monkeypatch.setattr(gather_part, "passes_of", lambda device: found)
+    return found
+
+
+@number
+@pytest.mark.parametrize(("rows", "taken", "shape"), [(1, 1, (3,)), (9, 40, (2, 8)), (30, 200, (700,)), (5, 0, (4,))])
+def test_gathered_rows_have_the_sum_of_their_gradients(passes, number, rows, taken, shape):
+    places = np.random.default_rng(0).integers(0, max(1, rows - 2), taken)
+    x, pull = normal(rows, *shape, number=number), normal(taken, *shape, number=number)
+    x.requires_grad_()
+    found = gathered(x, places_of(places, rows, x.device))
+    assert torch.equal(found, x[torch.from_numpy(places).to(DEVICE)])
+    (slope,) = torch.autograd.grad(found, [x], pull)
+    wanted = torch.zeros(rows, *shape, dtype=torch.float64, device=DEVICE)
+    wanted.index_add_(0, torch.from_numpy(places).to(DEVICE), pull.double())
+    assert slope.dtype == number
+    assert float((slope.double() - wanted).norm()) <= WITHIN[number] * float(wanted.norm())

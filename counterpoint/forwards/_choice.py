@@ -6,7 +6,7 @@ from functools import cache
 import torch
 
 from counterpoint.forwards._eager import Eager
-from counterpoint.forwards._fused import Fused
+from counterpoint.forwards._fused import Fused, Passes
 from counterpoint.forwards._kernels import Kernels
 
 _LOG = logging.getLogger(__name__)
@@ -14,14 +14,19 @@ _LOG = logging.getLogger(__name__)
 
 def kernels_of(device: torch.device, dtype: torch.dtype) -> Kernels:
     """The fastest kernels for models on that device and of that data type."""
-    return _on_a_gpu() if device.type == "cuda" else Fused(Eager())
+    return Fused(passes_of(device))
+
+
+def passes_of(device: torch.device) -> Passes:
+    """The fastest passes on that device."""
+    return _on_a_gpu() if device.type == "cuda" else Eager()
 
 
 @cache
-def _on_a_gpu() -> Kernels:
+def _on_a_gpu() -> Passes:
     try:
         from counterpoint.forwards._triton import Triton
     except ImportError as error:
         _LOG.warning("Triton cannot be imported, so norms, rotations and gates take longer: %s", error)
-        return Fused(Eager())
-    return Fused(Triton())
+        return Eager()
+    return Triton()

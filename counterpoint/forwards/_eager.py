@@ -64,6 +64,14 @@ class Eager:
     def chosen(self, logits_mV: Tensor, targets_m: Tensor, temperatures_m: Tensor) -> tuple[Tensor, Tensor]:
         return Plain().chosen(logits_mV, targets_m, temperatures_m)
 
+    def taken(self, x_NX: Tensor, places_M: Tensor) -> Tensor:
+        return x_NX.index_select(0, places_M)
+
+    def summed(self, slope_MX: Tensor, order_M: Tensor, ends_L: Tensor) -> Tensor:
+        ordered_MX = slope_MX.index_select(0, order_M).float()
+        found: Tensor = torch.segment_reduce(ordered_MX, "sum", lengths=ends_L.diff(), unsafe=True, initial=0)
+        return found.to(slope_MX.dtype)
+
 
 def _root(x: Tensor, epsilon: float) -> Tensor:
     return torch.rsqrt(x.square().mean(dim=-1, keepdim=True) + epsilon)

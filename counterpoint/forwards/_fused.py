@@ -52,6 +52,14 @@ class Passes(Protocol):
 
     def chosen(self, logits_mV: Tensor, targets_m: Tensor, temperatures_m: Tensor) -> tuple[Tensor, Tensor]: ...
 
+    def taken(self, x_NX: Tensor, places_M: Tensor) -> Tensor:
+        """The rows (M, X) of `x_NX` at `places_M`."""
+        ...
+
+    def summed(self, slope_MX: Tensor, order_M: Tensor, ends_L: Tensor) -> Tensor:
+        """For each n the sum (N, X) of the rows at `order_M[ends_L[n]:ends_L[n + 1]]`, in this order; L = N + 1."""
+        ...
+
 
 class Fused:
     """Kernels that differentiate some passes."""

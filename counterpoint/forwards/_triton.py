@@ -14,6 +14,9 @@ from torch import Tensor
 _AT_ONCE = 4096
 """Values of an element-wise kernel, and logits of a row, that one program holds at once."""
 
+_TALL, _WIDE = 8, 512
+"""Rows and columns of a sum over rows that one program holds at once."""
+
 
 class Triton:
     """Each pass is one kernel, with sums in float32."""
@@ -38,9 +41,7 @@ class Triton:
         slope_NE, x_NE = slope_NE.contiguous(), x_NE.contiguous()
         more_NE = slope_NE if beside_NE is None else beside_NE.contiguous()
         found_NE = torch.empty_like(x_NE)
-        _over_rows(
-            _norm_back, x_NE, slope_NE, x_NE, weight_E, more_NE, found_NE, epsilon, BESIDE=beside_NE is not None
-        )
+        _over_rows(_norm_back, x_NE, slope_NE, x_NE, weight_E, more_NE, found_NE, epsilon, BESIDE=beside_NE is not None)
         return found_NE
 
     def turned(self, x_NHD: Tensor, weight_D: Tensor | None, epsilon: float, cos_ND: Tensor, sin_ND: Tensor) -> Tensor:
@@ -87,8 +88,32 @@ class Triton:
                 _choose[(len(logits_mV),)](*given, VOCABULARY=vocabulary, BLOCK=block, num_warps=8)
         return found_m, logits_mV
 
+    def taken(self, x_NX: Tensor, places_M: Tensor) -> Tensor:
+        x_NX = x_NX.contiguous()
+        rows, width = len(places_M), x_NX.shape[1]
+        found_MX = x_NX.new_empty(rows, width)
+        if rows:
+            block = min(_AT_ONCE, triton.next_power_of_2(width))
+            with torch.cuda.device_of(x_NX):
+                _take[(rows, triton.cdiv(width, block))](
+                    x_NX, places_M, found_MX, WIDTH=width, BLOCK=block, num_warps=_warps(block)
+                )
+        return found_MX
 
-def _over_rows(kernel, like_NE, *given, **constants) -> None:  # type: ignore[no-untyped-def]
+    def summed(self, slope_MX: Tensor, order_M: Tensor, ends_L: Tensor) -> Tensor:
+        slope_MX = slope_MX.contiguous()
+        rows, width = len(ends_L) - 1, slope_MX.shape[1]
+        found_NX = slope_MX.new_empty(rows, width)
+        if rows:
+            block = min(_WIDE, triton.next_power_of_2(width))
+            with torch.cuda.device_of(slope_MX):
+                _sum_segments[(rows, triton.cdiv(width, block))](
+                    slope_MX, order_M, ends_L, found_NX, WIDTH=width, ROWS=_TALL, BLOCK=block, num_warps=4
+                )
+        return found_NX
+
+
+def _over_rows(kernel, like_NE, *given, **constants) -> None:
     """One program for each row of E values."""
     rows, columns = like_NE.shape
     if rows:
@@ -97,7 +122,7 @@ def _over_rows(kernel, like_NE, *given, **constants) -> None:  # type: ignore[no
             kernel[(rows,)](*given, COLUMNS=columns, BLOCK=block, num_warps=_warps(block), **constants)
 
 
-def _over_heads(kernel, like_NHD, weight_D, cos_ND, sin_ND, given, found_NHD, epsilon) -> None:  # type: ignore[no-untyped-def]
+def _over_heads(kernel, like_NHD, weight_D, cos_ND, sin_ND, given, found_NHD, epsilon) -> None:
     """One program for each token, which turns all of its heads."""
     tokens, heads, width = like_NHD.shape
     if tokens:
@@ -120,7 +145,7 @@ def _over_heads(kernel, like_NHD, weight_D, cos_ND, sin_ND, given, found_NHD, ep
             )
 
 
-def _over_values(kernel, *tensors) -> None:  # type: ignore[no-untyped-def]
+def _over_values(kernel, *tensors) -> None:
     """One program for every `_AT_ONCE` values."""
     count = tensors[0].numel()
     if count:
@@ -133,9 +158,7 @@ def _warps(values: int) -> int:
 
 
 @triton.jit
-def _norm(
-    x, y, weight, total, normed, epsilon, COLUMNS: tl.constexpr, BLOCK: tl.constexpr, ADDED: tl.constexpr
-):
+def _norm(x, y, weight, total, normed, epsilon, COLUMNS: tl.constexpr, BLOCK: tl.constexpr, ADDED: tl.constexpr):
     at = tl.arange(0, BLOCK)
     inside = at < COLUMNS
     place = tl.program_id(0).to(tl.int64) * COLUMNS + at
@@ -282,7 +305,7 @@ def _choose(logits, targets, temperatures, found, VOCABULARY: tl.constexpr, BLOC
     total = tl.zeros([BLOCK], tl.float32)
     for start in range(0, VOCABULARY, BLOCK):
         at = start + tl.arange(0, BLOCK)
-        value = tl.load(base + at, mask=at < VOCABULARY, other=float("-inf")).to(tl.float32) / temperature
+        value = tl.load(base + at, mask=at < VOCABULARY, other=-float("inf")).to(tl.float32) / temperature
         higher = tl.maximum(most, value)
         total = total * tl.exp(most - higher) + tl.exp(value - higher)
         most = higher
@@ -296,3 +319,28 @@ def _choose(logits, targets, temperatures, found, VOCABULARY: tl.constexpr, BLOC
         share = tl.exp(value - highest) / weight
         pull = (tl.where(at == target, 1.0, 0.0) - share) / temperature
         tl.store(base + at, pull.to(logits.dtype.element_ty), mask=inside)
+
+
+@triton.jit
+def _take(x, places, found, WIDTH: tl.constexpr, BLOCK: tl.constexpr):
+    row = tl.program_id(0).to(tl.int64)
+    column = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
+    place = tl.load(places + row).to(tl.int64)
+    value = tl.load(x + place * WIDTH + column, mask=column < WIDTH)
+    tl.store(found + row * WIDTH + column, value, mask=column < WIDTH)
+
+
+@triton.jit
+def _sum_segments(values, order, ends, found, WIDTH: tl.constexpr, ROWS: tl.constexpr, BLOCK: tl.constexpr):
+    segment = tl.program_id(0).to(tl.int64)
+    column = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
+    first = tl.load(ends + segment)
+    last = tl.load(ends + segment + 1)
+    total = tl.zeros([BLOCK], tl.float32)
+    for start in range(first, last, ROWS):
+        at = start + tl.arange(0, ROWS)
+        place = tl.load(order + at, mask=at < last, other=0).to(tl.int64)
+        inside = (at < last)[:, None] & (column < WIDTH)[None, :]
+        part = tl.load(values + place[:, None] * WIDTH + column[None, :], mask=inside, other=0.0)
+        total += tl.sum(part.to(tl.float32), 0)
+    tl.store(found + segment * WIDTH + column, total.to(found.dtype.element_ty), mask=column < WIDTH)
