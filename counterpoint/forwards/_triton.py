@@ -6,6 +6,9 @@ kernel, so that one is compiled for each data type and width, whatever is comput
 Shapes: N tokens, E hidden values, F values of the MLP, H heads, D values per head; m rows of logits, V vocabulary.
 """
 
+# Kernels are no Python functions: their types are those of Triton.
+# mypy: allow-untyped-defs, allow-incomplete-defs, allow-untyped-decorators, allow-untyped-calls
+
 import torch
 import triton
 import triton.language as tl
