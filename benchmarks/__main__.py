@@ -14,7 +14,7 @@ import torch
 from rich.console import Console
 from transformers.utils import logging as transformers_logging
 
-from benchmarks import _machine, _table
+from benchmarks import _machine, _table, history
 from benchmarks._models import SHAPES
 from benchmarks.base import Figure, Missing, Row, Setting
 
@@ -48,6 +48,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         _measure(console, name, setting, rows[name])
         if given.json is not None:
             _table.write(given.json, setting, machine, loads, rows)
+    if given.history:
+        print(history.write(history.entry_of(_table.plain(setting, machine, loads, rows))))
     tiny = "TINY SIZES, NOTHING TO QUOTE; " if setting.tiny else "QUICK, LITTLE WORK; " if setting.quick else ""
     where = f"{machine['processor']}, {machine['cores']} cores, {setting.threads} threads, {setting.device}"
     console.print()
@@ -85,6 +87,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--repeats", type=int, help=f"{REPEATS}, or {QUICK_REPEATS} with --quick")
     parser.add_argument("--threads", type=int, default=1, help="of torch on the CPU, on both sides")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write everything there, after each row")
+    parser.add_argument("--history", action="store_true", help="also keep the figures in benchmarks/history/")
     parser.add_argument("--device", default="cpu", help="for the rows sampling, learning and floor")
     parser.add_argument(
         "--model",
@@ -94,6 +97,8 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true", help="what needs no peer, in three minutes: less work")
     parser.add_argument("--tiny", action="store_true", help="sizes that take seconds, to see whether the rows work")
     given = parser.parse_args(arguments)
+    if given.history and (given.quick or given.tiny):
+        parser.error("a quick or tiny run is not kept in the history: its work is too small to be compared")
     for name in given.rows:
         if name not in ROWS:
             parser.error(f"no row is called {name!r}; there are: {', '.join(ROWS)}")

@@ -4,6 +4,7 @@ import os
 import platform
 import resource
 import subprocess
+from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from time import perf_counter, sleep
@@ -25,6 +26,7 @@ _MATRIX = 8192
 def facts() -> dict[str, Any]:
     """What it is, and what runs on it."""
     found = {
+        "date": datetime.now(UTC).date().isoformat(),
         "cores": len(os.sched_getaffinity(0)),
         "processor": _processor(),
         "system": platform.platform(),

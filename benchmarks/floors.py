@@ -1,0 +1,215 @@
+"""The floor model: the least operations, bytes and launches of learning and sampling, and the time that they bound.
+
+    python -m benchmarks.floors --shape qwen3-0.6b-shape --rate 792e12 --copy 4.2e12 --bytes 2
+
+Pure arithmetic on a model's shape and on the work; docs/design/floors.md has the formulas. Whatever a program does, a
+step takes at least the longest of three times: operations at the rate of a large matrix product, bytes at the rate of a
+large copy, and launches at the rate at which kernels can follow each other.
+"""
+
+import argparse
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from benchmarks._models import SHAPES
+
+MICRO_MEDIUM = {
+    "vocab_size": 525,
+    "hidden_size": 128,
+    "num_hidden_layers": 4,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "head_dim": 32,
+    "intermediate_size": 384,
+}
+DECODING_KERNELS, LEARNING_KERNELS = 9, 24
+"""Per layer, if everything between two products is one kernel. Decoding: norm, query-key-value, turn and store,
+attention, output, sum and norm, gate-up, gated, down. Learning: the same forward, and 15 in the backward pass."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shape:
+    """The numbers of a model of the usual kind that decide what it costs."""
+
+    layers: int
+    hidden: int
+    heads: int
+    key_heads: int
+    head: int
+    """Values per head."""
+    inner: int
+    """Values of the MLP."""
+    vocabulary: int
+    rank: int = 0
+    """Of the adapter on every linear layer; 0 without one."""
+
+    @property
+    def linear(self) -> int:
+        """Weights of all layers' products."""
+        queries, keys = self.heads * self.head, self.key_heads * self.head
+        return self.layers * self.hidden * (2 * queries + 2 * keys + 3 * self.inner)
+
+    @property
+    def adapter(self) -> int:
+        """Weights of the adapter."""
+        queries, keys = self.heads * self.head, self.key_heads * self.head
+        ends = (self.hidden + queries) + 2 * (self.hidden + keys) + (queries + self.hidden)
+        return self.layers * self.rank * (ends + 3 * (self.hidden + self.inner))
+
+    @property
+    def unembedding(self) -> int:
+        return self.vocabulary * self.hidden
+
+    @property
+    def seen(self) -> int:
+        """Operations for each pair of a token and one that it attends to, in all layers."""
+        return 4 * self.layers * self.heads * self.head
+
+    @property
+    def cached(self) -> int:
+        """Numbers kept per token: its keys and values in all layers."""
+        return 2 * self.layers * self.key_heads * self.head
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Machine:
+    """What bounds a program on it."""
+
+    operations: float
+    """Per second, in a large matrix product."""
+    bytes: float
+    """Per second, read and written in a large copy."""
+    launch: float
+    """Seconds from one kernel or operator to the next, if both do nothing."""
+    number: int
+    """Bytes of a number."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Need:
+    """What some work needs at least."""
+
+    operations: float
+    bytes: float
+    launches: float
+
+    def times(self, machine: Machine) -> dict[str, float]:
+        """Seconds that each of the three takes alone."""
+        return {
+            "operations": self.operations / machine.operations,
+            "bytes": self.bytes / machine.bytes,
+            "launches": self.launches * machine.launch,
+        }
+
+    def bound(self, machine: Machine) -> tuple[str, float]:
+        """The one that takes longest, and its seconds: no program is faster."""
+        return max(self.times(machine).items(), key=lambda pair: pair[1])
+
+
+def shape_of(config: Mapping[str, int], *, rank: int = 0) -> Shape:
+    """The shape of a model by the names of its config.json."""
+    return Shape(
+        layers=config["num_hidden_layers"],
+        hidden=config["hidden_size"],
+        heads=config["num_attention_heads"],
+        key_heads=config["num_key_value_heads"],
+        head=config["head_dim"],
+        inner=config["intermediate_size"],
+        vocabulary=config["vocab_size"],
+        rank=rank,
+    )
+
+
+def learner(shape: Shape, number: int, *, tokens: int, predicted: int, pairs: int, batch: int) -> Need:
+    """A pass forward and back over `tokens` packed tokens, in micro-batches of `batch`.
+
+    `predicted` of them predict a token, and `pairs` are pairs of a token and one that it attends to. No gradient is
+    needed for frozen weights. `number` is the bytes of a number.
+    """
+    forward = 2 * (shape.linear + shape.adapter) * tokens + 2 * shape.unembedding * predicted + shape.seen * pairs
+    batches = -(-tokens // batch)
+    weights = (2 * shape.linear + 2 * shape.unembedding) * number + 8 * shape.adapter * 2
+    streams = 2 * shape.layers * _passed(shape) * number * tokens
+    logits = 4 * shape.vocabulary * number * predicted
+    return Need(
+        operations=2 * forward + 2 * shape.adapter * tokens,
+        bytes=batches * weights + streams + logits,
+        launches=batches * (shape.layers * LEARNING_KERNELS + 4),
+    )
+
+
+def sampler(shape: Shape, number: int, *, rows: int, prompts: int, prompt: int, said: int) -> Need:
+    """`rows` replies of `said` tokens to `prompts` distinct prompts of `prompt` tokens, all in one wave.
+
+    Weights are read once per step, and so are the keys and values of every row; those of a prompt once for all rows
+    that share it.
+    """
+    once = prompts * (prompt - 1)
+    pairs = prompts * (prompt - 1) * prompt // 2 + rows * (said * (prompt - 1) + said * (said + 1) // 2)
+    tokens = once + rows * said
+    products = 2 * (shape.linear + shape.adapter) * tokens + 2 * shape.unembedding * rows * said
+    weights = (shape.linear + shape.adapter + shape.unembedding) * number * (said + 1)
+    looked_at = prompts * said * prompt + rows * said * (said + 1) // 2
+    logits = 2 * shape.vocabulary * number * rows * said
+    return Need(
+        operations=products + shape.seen * pairs,
+        bytes=weights + shape.cached * number * looked_at + logits,
+        launches=(said + 1) * (shape.layers * DECODING_KERNELS + 4),
+    )
+
+
+def _passed(shape: Shape) -> int:
+    """Numbers per token and layer that are read or written forward, if all between two products is one pass.
+
+    Each product reads its input and writes its output: query-key-value, attention, output, gate and up, gated, down, and
+    the sum with its norm, twice.
+    """
+    queries, keys = shape.heads * shape.head, shape.key_heads * shape.head
+    attention = (shape.hidden + queries + 2 * keys) + 2 * (queries + 2 * keys) + (2 * queries + 2 * keys)
+    projected = (queries + shape.hidden) + 2 * 4 * shape.hidden
+    inner = (shape.hidden + 2 * shape.inner) + 3 * shape.inner + (shape.inner + shape.hidden)
+    return attention + projected + inner
+
+
+def line(what: str, need: Need, machine: Machine, units: float) -> str:
+    """One line of the table."""
+    times = need.times(machine)
+    bound, seconds = need.bound(machine)
+    shown = " | ".join(f"{times[name] * 1e3:.3g}" for name in ("operations", "bytes", "launches"))
+    return f"| {what} | {shown} | {bound} | {units / seconds:,.0f} |"
+
+
+def main(arguments: Any = None) -> None:
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.floors", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    shapes = {"micro-medium": MICRO_MEDIUM, **SHAPES}
+    parser.add_argument("--shape", choices=shapes, default="qwen3-0.6b-shape")
+    parser.add_argument("--rate", type=float, default=792e12, help="operations per second of a matrix product")
+    parser.add_argument("--copy", type=float, default=4.2e12, help="bytes per second, read and written")
+    parser.add_argument("--launch", type=float, default=2e-6, help="seconds from one kernel to the next")
+    parser.add_argument("--bytes", type=int, default=2, help="of a number")
+    parser.add_argument("--rows", type=int, nargs="+", default=[64, 256, 1024])
+    parser.add_argument("--prompt", type=int, default=256)
+    parser.add_argument("--said", type=int, default=256)
+    parser.add_argument("--batch", type=int, default=40_960)
+    given = parser.parse_args(arguments)
+    shape = shape_of(shapes[given.shape], rank=16)
+    machine = Machine(operations=given.rate, bytes=given.copy, launch=given.launch, number=given.bytes)
+    print("| work | operations, ms | bytes, ms | launches, ms | bound | tokens/s |\n|---|---|---|---|---|---|")
+    length = given.prompt + given.said
+    calls = max(1, given.batch // length)
+    pairs = calls * length * (length + 1) // 2
+    need = learner(
+        shape, given.bytes, tokens=calls * length, predicted=calls * given.said, pairs=pairs, batch=given.batch
+    )
+    print(line(f"learner, {calls * length:,} tokens", need, machine, calls * length))
+    for rows in given.rows:
+        prompts = max(1, rows // 8)
+        need = sampler(shape, given.bytes, rows=rows, prompts=prompts, prompt=given.prompt, said=given.said)
+        print(line(f"sampler, {rows} rows", need, machine, rows * given.said))
+
+
+if __name__ == "__main__":
+    main()
