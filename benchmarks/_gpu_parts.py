@@ -111,6 +111,7 @@ def learning(bench: Bench, setting: Setting, shape: str, *, tasks: int) -> Itera
             "calls": len(samples),
             "packed_tokens": packed,
             "looked_at": looked_at,
+            "predicted": sum(one.tokens for one in samples),
             "micro_batch": ours.config.learner.max_tokens_per_micro_batch,
         },
     )
@@ -155,7 +156,13 @@ def sampling(bench: Bench, setting: Setting, shape: str) -> Iterator[Figure]:
         values=[tokens / one for one in seconds["one"]],
         target=TOKENS_PER_SECOND,
         parts={"ours, s": seconds["one"], "peak, GiB": [taken / 2**30]},
-        facts={"tokens": tokens},
+        facts={
+            "tokens": tokens,
+            "rows": len(requests),
+            "prompts": len({request.prompt_ids for request in requests}),
+            "prompt": round(fmean(len(request.prompt_ids) for request in requests)),
+            "said": requests[0].max_tokens,
+        },
     )
     yield Figure(
         name=f"{len(requests)} rows: two policies / one, s",

@@ -8,8 +8,11 @@ large copy, and launches at the rate at which kernels can follow each other.
 """
 
 import argparse
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
 from typing import Any
 
 from benchmarks._models import SHAPES
@@ -26,6 +29,8 @@ MICRO_MEDIUM = {
 DECODING_KERNELS, LEARNING_KERNELS = 9, 24
 """Per layer, if everything between two products is one kernel. Decoding: norm, query-key-value, turn and store,
 attention, output, sum and norm, gate-up, gated, down. Learning: the same forward, and 15 in the backward pass."""
+_FLOAT32 = 4
+"""Bytes of a number of an adapter while learning."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,7 +134,7 @@ def learner(shape: Shape, number: int, *, tokens: int, predicted: int, pairs: in
     """
     forward = 2 * (shape.linear + shape.adapter) * tokens + 2 * shape.unembedding * predicted + shape.seen * pairs
     batches = -(-tokens // batch)
-    weights = (2 * shape.linear + 2 * shape.unembedding) * number + 8 * shape.adapter * 2
+    weights = 2 * (shape.linear + shape.unembedding) * number + 3 * _FLOAT32 * shape.adapter
     streams = 2 * shape.layers * _passed(shape) * number * tokens
     logits = 4 * shape.vocabulary * number * predicted
     return Need(
@@ -162,14 +167,38 @@ def sampler(shape: Shape, number: int, *, rows: int, prompts: int, prompt: int, 
 def _passed(shape: Shape) -> int:
     """Numbers per token and layer that are read or written forward, if all between two products is one pass.
 
-    Each product reads its input and writes its output: query-key-value, attention, output, gate and up, gated, down, and
-    the sum with its norm, twice.
+    Each reads its input and writes its output: the products, turning, attention, the gate, and twice a sum with its
+    norm.
     """
     queries, keys = shape.heads * shape.head, shape.key_heads * shape.head
     attention = (shape.hidden + queries + 2 * keys) + 2 * (queries + 2 * keys) + (2 * queries + 2 * keys)
     projected = (queries + shape.hidden) + 2 * 4 * shape.hidden
     inner = (shape.hidden + 2 * shape.inner) + 3 * shape.inner + (shape.inner + shape.hidden)
     return attention + projected + inner
+
+
+def beside(found: Mapping[str, Any], shapes: Mapping[str, Shape], machine: Machine) -> list[str]:
+    """Seconds reached, by the JSON of `benchmarks.gpu`, over the seconds of the bound; a line for each figure."""
+    lines = []
+    for figure in (one for figures in found["rows"].values() for one in figures if "value" in one):
+        facts, name = figure["facts"], figure["name"]
+        if "packed_tokens" in facts:
+            need = learner(
+                shapes[name.partition(":")[0]],
+                machine.number,
+                tokens=facts["packed_tokens"],
+                predicted=facts["predicted"],
+                pairs=facts["looked_at"],
+                batch=facts["micro_batch"],
+            )
+        elif "said" in facts:
+            work = {key: facts[key] for key in ("rows", "prompts", "prompt", "said")}
+            need = sampler(shapes[found["setting"]["model"]], machine.number, **work)
+        else:
+            continue
+        reached, (bound, least) = median(figure["parts"]["ours, s"]), need.bound(machine)
+        lines.append(f"| {name} | {reached:.3g} | {least:.3g} | {bound} | {reached / least:.1f} |")
+    return lines
 
 
 def line(what: str, need: Need, machine: Machine, units: float) -> str:
@@ -188,15 +217,22 @@ def main(arguments: Any = None) -> None:
     parser.add_argument("--shape", choices=shapes, default="qwen3-0.6b-shape")
     parser.add_argument("--rate", type=float, default=792e12, help="operations per second of a matrix product")
     parser.add_argument("--copy", type=float, default=4.2e12, help="bytes per second, read and written")
-    parser.add_argument("--launch", type=float, default=2e-6, help="seconds from one kernel to the next")
+    parser.add_argument("--launch", type=float, default=1.3e-6, help="seconds from one kernel to the next")
     parser.add_argument("--bytes", type=int, default=2, help="of a number")
     parser.add_argument("--rows", type=int, nargs="+", default=[64, 256, 1024])
     parser.add_argument("--prompt", type=int, default=256)
     parser.add_argument("--said", type=int, default=256)
     parser.add_argument("--batch", type=int, default=40_960)
+    parser.add_argument("--beside", type=Path, metavar="FILE", help="what python -m benchmarks.gpu has written")
     given = parser.parse_args(arguments)
     shape = shape_of(shapes[given.shape], rank=16)
     machine = Machine(operations=given.rate, bytes=given.copy, launch=given.launch, number=given.bytes)
+    if given.beside is not None:
+        found = json.loads(given.beside.read_text(encoding="utf-8"))
+        print("| figure | reached, s | bound, s | by | reached / bound |\n|---|---|---|---|---|")
+        lines = beside(found, {name: shape_of(one, rank=16) for name, one in shapes.items()}, machine)
+        print("\n".join(lines))
+        return
     print("| work | operations, ms | bytes, ms | launches, ms | bound | tokens/s |\n|---|---|---|---|---|---|")
     length = given.prompt + given.said
     calls = max(1, given.batch // length)

@@ -1,8 +1,8 @@
-"""What was measured at each commit: `python -m benchmarks.history [--add FILE.json ...] [--out PAGE.html] [--svg FILE]`.
+"""What was measured at each commit: `python -m benchmarks.history [--add FILE] [--out PAGE]`.
 
-`--add` puts results of `python -m benchmarks --json` or `python -m benchmarks.gpu --out` into `benchmarks/history/`; the
-option `--history` of `python -m benchmarks` does so at once. `--out` draws a page of all of them, `--svg` a picture of the
-figures that have a target.
+`--add` puts results of `python -m benchmarks --json` or `python -m benchmarks.gpu --out` into `benchmarks/history/`;
+the option `--history` of `python -m benchmarks` does so at once. `--out` draws a page of all of them, `--svg` a picture
+of the figures that have a target.
 """
 
 import argparse
