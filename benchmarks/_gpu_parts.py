@@ -21,10 +21,10 @@ from benchmarks._sides import Ours
 from benchmarks._timing import in_turns, side
 from benchmarks.base import Figure, Setting, Target
 from benchmarks.floor import Cost, cost_of, operations
+from benchmarks.floors import learner, shape_of
 from benchmarks.learning import SAME, difference
 from counterpoint.config import ModelConfig
 from counterpoint.episode import Call, CallKey
-from counterpoint.forwards.footprint import packed_tokens
 from counterpoint.learners.footprint import footprint
 from counterpoint.learners.footprint import learning as learning_bytes
 from counterpoint.samplers.base import Completion, Request
@@ -89,7 +89,15 @@ def learning(bench: Bench, setting: Setting, shape: str, *, tasks: int) -> Itera
     (adapter,) = ours.learner.adapters()
     whole = replace(cost, adapter=sum(tensor.numel() for tensor in adapter.tensors.values()))
     needed = operations([(one.call.prompt_ids, one.tokens) for one in samples], whole.learn)
-    packed, looked_at = packed_tokens([one.call for one in samples])
+    packed, pairs = _work.packed(samples)
+    least = learner(
+        shape_of(SHAPES[shape], rank=ours.config.policies.rank),
+        torch.finfo(getattr(torch, setting.dtype)).bits // 8,
+        tokens=packed,
+        predicted=sum(one.tokens for one in samples),
+        pairs=pairs,
+        batch=ours.config.learner.max_tokens_per_micro_batch,
+    )
     _forget_the_peak(setting)
     first = side(partial(ours.backward, samples))()
     seconds = in_turns({"ours": side(partial(ours.backward, samples))}, setting.repeats, warm=0)["ours"]
@@ -103,6 +111,7 @@ def learning(bench: Bench, setting: Setting, shape: str, *, tasks: int) -> Itera
             "first, s": [first],
             "packed tokens/s": [packed / one for one in seconds],
             "completion tokens/s": [sum(one.tokens for one in samples) / one for one in seconds],
+            "part of the peak, each beginning once": [least.operations / one / rate for one in seconds],
             "TFLOP/s": [needed / one / 1e12 for one in seconds],
             "peak, TFLOP/s": [rate / 1e12],
         },
@@ -110,7 +119,7 @@ def learning(bench: Bench, setting: Setting, shape: str, *, tasks: int) -> Itera
             "operations": needed,
             "calls": len(samples),
             "packed_tokens": packed,
-            "looked_at": looked_at,
+            "pairs": pairs,
             "predicted": sum(one.tokens for one in samples),
             "micro_batch": ours.config.learner.max_tokens_per_micro_batch,
         },

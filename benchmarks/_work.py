@@ -12,6 +12,8 @@ from typing import Literal
 from counterpoint.algorithms.base import Sample
 from counterpoint.config import Config
 from counterpoint.episode import Call, CallKey
+from counterpoint.forwards._forest import forest_of
+from counterpoint.forwards.packed import inputs_of
 from counterpoint.recipe import config_from
 from counterpoint.samplers.base import Request
 
@@ -143,6 +145,12 @@ SHAPES: dict[str, Callable[[Size, int], list[Sample]]] = {
     "evaluator_optimizer": evaluator_optimizer,
     "orchestrator_workers": orchestrator_workers,
 }
+
+
+def packed(samples: Sequence[Sample]) -> tuple[int, int]:
+    """The tokens that go through the model if each beginning is computed once, and the tokens that they attend to."""
+    forest = forest_of([inputs_of(sample.call) for sample in samples])
+    return len(forest.ids), int((forest.positions + 1).sum())
 
 
 class _Words:

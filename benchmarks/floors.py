@@ -188,7 +188,7 @@ def beside(found: Mapping[str, Any], shapes: Mapping[str, Shape], machine: Machi
                 machine.number,
                 tokens=facts["packed_tokens"],
                 predicted=facts["predicted"],
-                pairs=facts["looked_at"],
+                pairs=facts["pairs"],
                 batch=facts["micro_batch"],
             )
         elif "said" in facts:
