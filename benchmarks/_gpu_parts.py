@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from benchmarks import _work
+from benchmarks import _work, floors
 from benchmarks._machine import peak_memory, peak_rate
 from benchmarks._models import SHAPES, config_of, random_model
 from benchmarks._plain import PlainLearner
@@ -21,8 +21,8 @@ from benchmarks._sides import Ours
 from benchmarks._timing import in_turns, side
 from benchmarks.base import Figure, Setting, Target
 from benchmarks.floor import Cost, cost_of, operations
-from benchmarks.floors import learner, shape_of
 from benchmarks.learning import SAME, difference
+from counterpoint.algorithms.base import Sample
 from counterpoint.config import ModelConfig
 from counterpoint.episode import Call, CallKey
 from counterpoint.learners.footprint import footprint
@@ -89,49 +89,47 @@ def learning(bench: Bench, setting: Setting, shape: str, *, tasks: int) -> Itera
     (adapter,) = ours.learner.adapters()
     whole = replace(cost, adapter=sum(tensor.numel() for tensor in adapter.tensors.values()))
     needed = operations([(one.call.prompt_ids, one.tokens) for one in samples], whole.learn)
-    packed, pairs = _work.packed(samples)
-    least = learner(
-        shape_of(SHAPES[shape], rank=ours.config.policies.rank),
-        torch.finfo(getattr(torch, setting.dtype)).bits // 8,
-        tokens=packed,
-        predicted=sum(one.tokens for one in samples),
-        pairs=pairs,
-        batch=ours.config.learner.max_tokens_per_micro_batch,
-    )
+    facts = facts_of(samples, ours)
+    least = floors.learner_of(floors.shape_of(SHAPES[shape], rank=ours.config.policies.rank), 2, facts).operations
     _forget_the_peak(setting)
-    first = side(partial(ours.backward, samples))()
-    seconds = in_turns({"ours": side(partial(ours.backward, samples))}, setting.repeats, warm=0)["ours"]
-    taken_bytes = peak_memory()
+    work = side(partial(ours.backward, samples))
+    first = work()
+    seconds = in_turns({"ours": work}, setting.repeats, warm=0)["ours"]
+    taken = peak_memory()
     yield Figure(
         name=f"{name}: part of the peak",
         values=[needed / one / rate for one in seconds],
         target=PART_OF_THE_PEAK[name],
         parts={
+            "each beginning once": [least / one / rate for one in seconds],
             "ours, s": seconds,
             "first, s": [first],
-            "packed tokens/s": [packed / one for one in seconds],
-            "completion tokens/s": [sum(one.tokens for one in samples) / one for one in seconds],
-            "part of the peak, each beginning once": [least.operations / one / rate for one in seconds],
+            "packed tokens/s": [facts["packed_tokens"] / one for one in seconds],
+            "completion tokens/s": [facts["predicted"] / one for one in seconds],
             "TFLOP/s": [needed / one / 1e12 for one in seconds],
             "peak, TFLOP/s": [rate / 1e12],
         },
-        facts={
-            "operations": needed,
-            "calls": len(samples),
-            "packed_tokens": packed,
-            "pairs": pairs,
-            "predicted": sum(one.tokens for one in samples),
-            "micro_batch": ours.config.learner.max_tokens_per_micro_batch,
-        },
+        facts={"operations": needed, **facts},
     )
     promised = promised_bytes(shape, setting, [one.call for one in samples], ours)
-    kept = {"promised, GiB": [promised / 2**30], "taken, GiB": [taken_bytes / 2**30]}
     yield Figure(
         name=f"{name}: memory promised / taken",
-        values=[promised / taken_bytes],
-        target=PROMISED["least" if promised < taken_bytes else "most"],
-        parts=kept,
+        values=[promised / taken],
+        target=PROMISED["least" if promised < taken else "most"],
+        parts={"promised, GiB": [promised / 2**30], "taken, GiB": [taken / 2**30]},
     )
+
+
+def facts_of(samples: Sequence[Sample], ours: Ours) -> dict[str, int]:
+    """What the floor model needs to know of some samples."""
+    tokens, pairs = _work.packed(samples)
+    return {
+        "calls": len(samples),
+        "packed_tokens": tokens,
+        "pairs": pairs,
+        "predicted": sum(one.tokens for one in samples),
+        "micro_batch": ours.config.learner.max_tokens_per_micro_batch,
+    }
 
 
 def promised_bytes(shape: str, setting: Setting, calls: Sequence[Call], ours: Ours) -> int:

@@ -144,6 +144,12 @@ def learner(shape: Shape, number: int, *, tokens: int, predicted: int, pairs: in
     )
 
 
+def learner_of(shape: Shape, number: int, facts: Mapping[str, int]) -> Need:
+    """The need of samples by the facts that `benchmarks.gpu` writes of them."""
+    tokens, predicted, pairs, batch = (facts[name] for name in ("packed_tokens", "predicted", "pairs", "micro_batch"))
+    return learner(shape, number, tokens=tokens, predicted=predicted, pairs=pairs, batch=batch)
+
+
 def sampler(shape: Shape, number: int, *, rows: int, prompts: int, prompt: int, said: int) -> Need:
     """`rows` replies of `said` tokens to `prompts` distinct prompts of `prompt` tokens, all in one wave.
 
@@ -183,14 +189,7 @@ def beside(found: Mapping[str, Any], shapes: Mapping[str, Shape], machine: Machi
     for figure in (one for figures in found["rows"].values() for one in figures if "value" in one):
         facts, name = figure["facts"], figure["name"]
         if "packed_tokens" in facts:
-            need = learner(
-                shapes[name.partition(":")[0]],
-                machine.number,
-                tokens=facts["packed_tokens"],
-                predicted=facts["predicted"],
-                pairs=facts["pairs"],
-                batch=facts["micro_batch"],
-            )
+            need = learner_of(shapes[name.partition(":")[0]], machine.number, facts)
         elif "said" in facts:
             work = {key: facts[key] for key in ("rows", "prompts", "prompt", "said")}
             need = sampler(shapes[found["setting"]["model"]], machine.number, **work)
