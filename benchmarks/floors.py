@@ -9,7 +9,7 @@ large copy, and launches at the rate at which kernels can follow each other.
 
 import argparse
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -112,6 +112,40 @@ class Need:
         return max(self.times(machine).items(), key=lambda pair: pair[1])
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Work:
+    """Calls that are sampled and learned from."""
+
+    rows: int
+    """Calls."""
+    group: int
+    """Calls with the same prompt."""
+    prompt: int
+    """Tokens."""
+    said: int
+    """Tokens."""
+
+    @property
+    def prompts(self) -> int:
+        """Distinct ones."""
+        return -(-self.rows // self.group)
+
+    def sampling(self, shape: Shape, number: int) -> Need:
+        return sampler(shape, number, rows=self.rows, prompts=self.prompts, prompt=self.prompt, said=self.said)
+
+    def learning(self, shape: Shape, number: int, batch: int) -> Need:
+        """Each distinct prompt goes through the model once."""
+        looks = self.said * self.prompt + self.said * (self.said + 1) // 2
+        return learner(
+            shape,
+            number,
+            tokens=self.prompts * self.prompt + self.rows * self.said,
+            predicted=self.rows * self.said,
+            pairs=self.prompts * self.prompt * (self.prompt + 1) // 2 + self.rows * looks,
+            batch=batch,
+        )
+
+
 def shape_of(config: Mapping[str, int], *, rank: int = 0) -> Shape:
     """The shape of a model by the names of its config.json."""
     return Shape(
@@ -200,50 +234,59 @@ def beside(found: Mapping[str, Any], shapes: Mapping[str, Shape], machine: Machi
     return lines
 
 
-def line(what: str, need: Need, machine: Machine, units: float) -> str:
-    """One line of the table."""
+def table(shape: Shape, machine: Machine, works: Sequence[Work], batch: int) -> list[str]:
+    """Lines for a step of each work: its sampling, its learning, and both after each other."""
+    lines = ["| work | operations, ms | bytes, ms | launches, ms | bound | tokens/s |", "|---|---|---|---|---|---|"]
+    for work in works:
+        sampling, learning = work.sampling(shape, machine.number), work.learning(shape, machine.number, batch)
+        calls = f"{work.rows:,} calls of {work.prompt} + {work.said}"
+        lines += [_line(f"sampler, {calls}", sampling, machine, work), _line("learner", learning, machine, work)]
+        seconds = sampling.bound(machine)[1] + learning.bound(machine)[1]
+        lines.append(f"| step | | | | {_three(1e3 * seconds)} ms | {_three(work.rows * work.said / seconds)} |")
+    return lines
+
+
+def _line(what: str, need: Need, machine: Machine, work: Work) -> str:
     times = need.times(machine)
     bound, seconds = need.bound(machine)
-    shown = " | ".join(f"{times[name] * 1e3:.3g}" for name in ("operations", "bytes", "launches"))
-    return f"| {what} | {shown} | {bound} | {units / seconds:,.0f} |"
+    shown = " | ".join(_three(1e3 * times[name]) for name in ("operations", "bytes", "launches"))
+    return f"| {what} | {shown} | {bound} | {_three(work.rows * work.said / seconds)} |"
 
 
-def main(arguments: Any = None) -> None:
+def _three(value: float) -> str:
+    """With three significant digits."""
+    return f"{float(f'{value:.3g}'):,.10g}"
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    shapes = {"micro-medium": MICRO_MEDIUM, **SHAPES}
+    given = _parse(arguments, shapes)
+    machine = Machine(operations=given.rate, bytes=given.copy, launch=given.launch, number=given.bytes)
+    if given.beside is not None:
+        found = json.loads(given.beside.read_text(encoding="utf-8"))
+        print("| figure | reached, s | bound, s | by | reached / bound |\n|---|---|---|---|---|")
+        print("\n".join(beside(found, {name: shape_of(one, rank=16) for name, one in shapes.items()}, machine)))
+        return
+    works = [Work(rows=rows, group=given.group, prompt=given.prompt, said=given.said) for rows in given.rows]
+    print("\n".join(table(shape_of(shapes[given.shape], rank=16), machine, works, given.batch)))
+
+
+def _parse(arguments: Sequence[str] | None, shapes: Mapping[str, Any]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.floors", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    shapes = {"micro-medium": MICRO_MEDIUM, **SHAPES}
     parser.add_argument("--shape", choices=shapes, default="qwen3-0.6b-shape")
     parser.add_argument("--rate", type=float, default=792e12, help="operations per second of a matrix product")
     parser.add_argument("--copy", type=float, default=4.2e12, help="bytes per second, read and written")
     parser.add_argument("--launch", type=float, default=1.3e-6, help="seconds from one kernel to the next")
     parser.add_argument("--bytes", type=int, default=2, help="of a number")
-    parser.add_argument("--rows", type=int, nargs="+", default=[64, 256, 1024])
-    parser.add_argument("--prompt", type=int, default=256)
-    parser.add_argument("--said", type=int, default=256)
-    parser.add_argument("--batch", type=int, default=40_960)
+    parser.add_argument("--rows", type=int, nargs="+", default=[64, 256, 1024], help="calls")
+    parser.add_argument("--group", type=int, default=8, help="calls with the same prompt")
+    parser.add_argument("--prompt", type=int, default=256, help="tokens")
+    parser.add_argument("--said", type=int, default=256, help="tokens")
+    parser.add_argument("--batch", type=int, default=40_960, help="tokens of a micro-batch")
     parser.add_argument("--beside", type=Path, metavar="FILE", help="what python -m benchmarks.gpu has written")
-    given = parser.parse_args(arguments)
-    shape = shape_of(shapes[given.shape], rank=16)
-    machine = Machine(operations=given.rate, bytes=given.copy, launch=given.launch, number=given.bytes)
-    if given.beside is not None:
-        found = json.loads(given.beside.read_text(encoding="utf-8"))
-        print("| figure | reached, s | bound, s | by | reached / bound |\n|---|---|---|---|---|")
-        lines = beside(found, {name: shape_of(one, rank=16) for name, one in shapes.items()}, machine)
-        print("\n".join(lines))
-        return
-    print("| work | operations, ms | bytes, ms | launches, ms | bound | tokens/s |\n|---|---|---|---|---|---|")
-    length = given.prompt + given.said
-    calls = max(1, given.batch // length)
-    pairs = calls * length * (length + 1) // 2
-    need = learner(
-        shape, given.bytes, tokens=calls * length, predicted=calls * given.said, pairs=pairs, batch=given.batch
-    )
-    print(line(f"learner, {calls * length:,} tokens", need, machine, calls * length))
-    for rows in given.rows:
-        prompts = max(1, rows // 8)
-        need = sampler(shape, given.bytes, rows=rows, prompts=prompts, prompt=given.prompt, said=given.said)
-        print(line(f"sampler, {rows} rows", need, machine, rows * given.said))
+    return parser.parse_args(arguments)
 
 
 if __name__ == "__main__":
