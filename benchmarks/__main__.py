@@ -14,18 +14,26 @@ import torch
 from rich.console import Console
 from transformers.utils import logging as transformers_logging
 
-from benchmarks import _machine, _table
+from benchmarks import _machine, _table, history
 from benchmarks._models import SHAPES
 from benchmarks.base import Figure, Missing, Row, Setting
 
-ROWS = ("step", "sampling", "learning", "isolated", "diagnostics", "growth", "floor")
+ROWS = ("step", "sampling", "learning", "isolated", "diagnostics", "growth", "floor", "scales")
 """Each a function in the file of that name."""
+WITHOUT_A_PEER = ROWS[1:]
+"""What a quick run measures; of `sampling` what needs none."""
+QUICK_REPEATS, REPEATS = 2, 5
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     given = _parse(arguments)
     setting = Setting(
-        repeats=given.repeats, threads=given.threads, device=given.device, model=given.model, tiny=given.tiny
+        repeats=given.repeats or (QUICK_REPEATS if given.quick else REPEATS),
+        threads=given.threads,
+        device=given.device,
+        model=given.model,
+        tiny=given.tiny,
+        quick=given.quick,
     )
     torch.set_num_threads(setting.threads)
     transformers_logging.disable_progress_bar()
@@ -33,14 +41,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
     machine = _machine.facts()
     rows: dict[str, list[Figure | Missing]] = {}
     loads: dict[str, dict[str, float]] = {}
-    for name in given.rows or ROWS:
+    for name in given.rows or (WITHOUT_A_PEER if given.quick else ROWS):
         loads[name] = _machine.load()
         rows[name] = []
         _announce(console, name, loads[name])
         _measure(console, name, setting, rows[name])
         if given.json is not None:
             _table.write(given.json, setting, machine, loads, rows)
-    tiny = "TINY SIZES, NOTHING TO QUOTE; " if setting.tiny else ""
+    if given.history:
+        print(history.write(history.entry_of(_table.plain(setting, machine, loads, rows))))
+    tiny = "TINY SIZES, NOTHING TO QUOTE; " if setting.tiny else "QUICK, LITTLE WORK; " if setting.quick else ""
     where = f"{machine['processor']}, {machine['cores']} cores, {setting.threads} threads, {setting.device}"
     console.print()
     console.print(_table.table(rows, f"{tiny}{setting.repeats} repeats; {where}"))
@@ -74,17 +84,21 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         prog="python -m benchmarks", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("rows", nargs="*", metavar="ROW", help=f"of: {', '.join(ROWS)}; all if none is named")
-    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--repeats", type=int, help=f"{REPEATS}, or {QUICK_REPEATS} with --quick")
     parser.add_argument("--threads", type=int, default=1, help="of torch on the CPU, on both sides")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write everything there, after each row")
+    parser.add_argument("--history", action="store_true", help="also keep the figures in benchmarks/history/")
     parser.add_argument("--device", default="cpu", help="for the rows sampling, learning and floor")
     parser.add_argument(
         "--model",
         default="micro-medium",
         help=f"for the same rows: a shipped model, a folder, or random weights in a shape: {', '.join(SHAPES)}",
     )
+    parser.add_argument("--quick", action="store_true", help="what needs no peer, in three minutes: less work")
     parser.add_argument("--tiny", action="store_true", help="sizes that take seconds, to see whether the rows work")
     given = parser.parse_args(arguments)
+    if given.history and (given.quick or given.tiny):
+        parser.error("a quick or tiny run is not kept in the history: its work is too small to be compared")
     for name in given.rows:
         if name not in ROWS:
             parser.error(f"no row is called {name!r}; there are: {', '.join(ROWS)}")

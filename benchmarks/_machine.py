@@ -4,7 +4,8 @@ import os
 import platform
 import resource
 import subprocess
-from importlib.metadata import version
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from time import perf_counter, sleep
 from typing import Any
@@ -19,16 +20,17 @@ BUSY_FROM = 0.15
 """Cores at work for others from which figures are not to be trusted."""
 _LOOK = 0.5
 """Seconds."""
-_MATRIX = 4096
+_MATRIX = 8192
 
 
 def facts() -> dict[str, Any]:
     """What it is, and what runs on it."""
     found = {
+        "date": datetime.now(UTC).date().isoformat(),
         "cores": len(os.sched_getaffinity(0)),
         "processor": _processor(),
         "system": platform.platform(),
-        "versions": {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}},
+        "versions": {"python": platform.python_version(), **{name: _version(name) for name in PACKAGES}},
         "commit": _commit(),
     }
     return found | ({"gpu": torch.cuda.get_device_name()} if torch.cuda.is_available() else {})
@@ -72,6 +74,13 @@ def _busy_seconds() -> float:
     fields = [int(field) for field in Path("/proc/stat").read_text(encoding="utf-8").splitlines()[0].split()[1:]]
     idle_and_waiting = fields[3] + fields[4]
     return (sum(fields[:8]) - idle_and_waiting) / os.sysconf("SC_CLK_TCK")
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:  # it is imported from a folder
+        return "unknown"
 
 
 def _processor() -> str:

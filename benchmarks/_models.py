@@ -32,6 +32,24 @@ SHAPES: dict[str, dict[str, int]] = {
         "head_dim": 128,
         "intermediate_size": 3072,
     },
+    "qwen3-1.7b-shape": {
+        "vocab_size": 151_936,
+        "hidden_size": 2048,
+        "num_hidden_layers": 28,
+        "num_attention_heads": 16,
+        "num_key_value_heads": 8,
+        "head_dim": 128,
+        "intermediate_size": 6144,
+    },
+    "qwen3-4b-shape": {
+        "vocab_size": 151_936,
+        "hidden_size": 2560,
+        "num_hidden_layers": 36,
+        "num_attention_heads": 32,
+        "num_key_value_heads": 8,
+        "head_dim": 128,
+        "intermediate_size": 9728,
+    },
 }
 
 
@@ -42,9 +60,9 @@ def model_of(setting: Setting) -> Any:
     return load_base_model(ModelConfig(path=setting.model, device=setting.device, dtype=setting.dtype)).model
 
 
-def random_model(shape: dict[str, int], device: str = "cpu", dtype: str = "float32") -> Any:
-    """A Qwen3 of this shape, its head tied to its embeddings; random weights, always the same."""
-    config = Qwen3Config(
+def config_of(shape: dict[str, int], dtype: str = "float32") -> Qwen3Config:
+    """A Qwen3 of this shape, its head tied to its embeddings."""
+    return Qwen3Config(
         **shape,
         max_position_embeddings=32_768,
         tie_word_embeddings=True,
@@ -53,19 +71,23 @@ def random_model(shape: dict[str, int], device: str = "cpu", dtype: str = "float
         bos_token_id=None,
         dtype=getattr(torch, dtype),
     )
-    with torch.random.fork_rng(devices=[]):
+
+
+def random_model(shape: dict[str, int], device: str = "cpu", dtype: str = "float32") -> Any:
+    """A Qwen3 of this shape with random weights: on a device always the same."""
+    with torch.random.fork_rng(devices=[] if device == "cpu" else None), torch.device(device):
         torch.manual_seed(0)
-        model = Qwen3ForCausalLM(config)
+        model = Qwen3ForCausalLM(config_of(shape, dtype))
     model.name_or_path = "random"
     return model.to(device=device, dtype=getattr(torch, dtype)).eval().requires_grad_(False)
 
 
-def folder_of(shape: str, folder: Path, dtype: str = "float32") -> Path:
+def folder_of(shape: str, folder: Path, dtype: str = "float32", device: str = "cpu") -> Path:
     """`folder` holds random weights of a shape, and the tokenizer of a micro model."""
     source = _shipped("micro-medium")
     words = json.loads((source / "config.json").read_text(encoding="utf-8"))["vocab_size"]
     wide = {**SHAPES[shape], "vocab_size": max(words, SHAPES[shape]["vocab_size"])}
-    random_model(wide, dtype=dtype).save_pretrained(folder)
+    random_model(wide, device, dtype).save_pretrained(folder)
     for name in ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja"):
         shutil.copy(source / name, folder)
     _change(
@@ -81,7 +103,7 @@ def endless(setting: Setting, folder: Path) -> Path:
     So every reply is as long as it may be, on both sides of a comparison.
     """
     if setting.model in SHAPES:
-        folder_of(setting.model, folder, setting.dtype)
+        folder_of(setting.model, folder, setting.dtype, setting.device)
     else:
         shutil.copytree(_shipped(setting.model), folder)
     never = json.loads((folder / "config.json").read_text(encoding="utf-8"))["pad_token_id"]

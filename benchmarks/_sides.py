@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from benchmarks._work import POLICY, config_for
+from benchmarks._work import ON_A_GPU, POLICY, config_for
 from benchmarks.base import Setting
 from counterpoint.algorithms.base import Sample
 from counterpoint.algorithms.build import build_loss
@@ -17,9 +17,12 @@ from counterpoint.samplers.base import Request
 class Ours:
     """An engine and a learner on one base, with one adapter that has moved away from it."""
 
-    def __init__(self, model: Any, setting: Setting, warm: Sequence[Sample]) -> None:
-        """`warm` is learned from once, so that both matrices of the adapter have a gradient."""
-        self.config = config_for(model.name_or_path, setting.device, setting.dtype)
+    def __init__(self, model: Any, setting: Setting, warm: Sequence[Sample], *, batch: int = ON_A_GPU) -> None:
+        """`warm` is learned from once, so that both matrices of the adapter have a gradient.
+
+        On a GPU a micro-batch has `batch` tokens.
+        """
+        self.config = config_for(model.name_or_path, setting.device, setting.dtype, batch=batch)
         self._loss = build_loss(self.config)
         self.engine = Engine(model, frozenset())
         self.learner = Peft(model, [Policy(name=POLICY, roles=())], self.config)

@@ -47,13 +47,17 @@ def spread(values: Sequence[float]) -> str:
 
 def write(path: Path, setting: Setting, machine: Mapping[str, Any], loads: Mapping[str, Any], rows: Rows) -> None:
     """`path` holds everything that was measured, every repeat of it."""
-    found = {
+    path.write_text(json.dumps(plain(setting, machine, loads, rows), indent=2) + "\n", encoding="utf-8")
+
+
+def plain(setting: Setting, machine: Mapping[str, Any], loads: Mapping[str, Any], rows: Rows) -> dict[str, Any]:
+    """Everything that was measured, as JSON has it."""
+    return {
         "machine": machine,
         "setting": asdict(setting),
         "load": loads,
         "rows": {row: [_plain(one) for one in figures] for row, figures in rows.items()},
     }
-    path.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
 
 
 def _plain(found: Figure | Missing) -> dict[str, Any]:

@@ -12,6 +12,8 @@ from typing import Literal
 from counterpoint.algorithms.base import Sample
 from counterpoint.config import Config
 from counterpoint.episode import Call, CallKey
+from counterpoint.forwards._forest import forest_of
+from counterpoint.forwards.packed import inputs_of
 from counterpoint.recipe import config_from
 from counterpoint.samplers.base import Request
 
@@ -39,17 +41,29 @@ MICRO = Size(tasks=16, group=8, prompt=36, completion=22)
 """As in the recipe voting_arithmetic, whose generators' prompts have 35 tokens and whose replies have 22."""
 LARGE = Size(tasks=8, group=8, prompt=256, completion=256)
 ON_A_GPU = 8192
-"""Tokens of a micro-batch: more, and the logits of the plain way do not fit beside all that it keeps."""
+"""Tokens of a micro-batch beside the plain way: with more, its logits do not fit beside all that it keeps."""
+ALONE_ON_A_GPU = 40_960
+"""Tokens of a micro-batch as in the presets."""
 TINY = Size(tasks=2, group=2, prompt=8, completion=4)
 
 
-def config_for(model: str, device: str, dtype: Literal["float32", "bfloat16"], *, rank: int = 16) -> Config:
-    """A recipe for a learner of one policy; `model` is what its base is called, which is given apart from it."""
+def config_for(
+    model: str,
+    device: str,
+    dtype: Literal["float32", "bfloat16"],
+    *,
+    rank: int = 16,
+    batch: int = ON_A_GPU,
+) -> Config:
+    """A recipe for a learner of one policy; `model` is what its base is called, which is given apart from it.
+
+    On a GPU a micro-batch has `batch` tokens.
+    """
     return config_from(
         {
             "model": {"path": model, "device": device, "dtype": dtype},
             "policies": {"sharing": "shared", "rank": rank, "alpha": 2.0 * rank, "learning_rate": 1e-4},
-            "learner": {} if device == "cpu" else {"max_tokens_per_micro_batch": ON_A_GPU},
+            "learner": {} if device == "cpu" else {"max_tokens_per_micro_batch": batch},
         }
     )
 
@@ -131,6 +145,12 @@ SHAPES: dict[str, Callable[[Size, int], list[Sample]]] = {
     "evaluator_optimizer": evaluator_optimizer,
     "orchestrator_workers": orchestrator_workers,
 }
+
+
+def packed(samples: Sequence[Sample]) -> tuple[int, int]:
+    """The tokens that go through the model if each beginning is computed once, and the tokens that they attend to."""
+    forest = forest_of([inputs_of(sample.call) for sample in samples])
+    return len(forest.ids), int((forest.positions + 1).sum())
 
 
 class _Words:

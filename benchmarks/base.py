@@ -66,14 +66,18 @@ class Setting:
     and `floor` use it."""
     tiny: bool = False
     """Sizes at which a row takes seconds: whether it works can be seen, its figures mean nothing."""
+    quick: bool = False
+    """A part of the work, so that every row that needs no peer is measured in three minutes."""
 
     @property
     def dtype(self) -> Literal["float32", "bfloat16"]:
         return "float32" if self.device == "cpu" else "bfloat16"
 
-    def size(self, full: T, tiny: T) -> T:
-        """One of the two."""
-        return tiny if self.tiny else full
+    def size(self, full: T, tiny: T, quick: T | None = None) -> T:
+        """One of the three; `full` where there is no smaller one for a quick run."""
+        if self.tiny:
+            return tiny
+        return quick if self.quick and quick is not None else full
 
 
 Row = Callable[[Setting], Iterator[Figure | Missing]]

@@ -15,13 +15,13 @@ from benchmarks._training import NEVER, Training, stepwise
 from benchmarks.base import Figure, Setting, Target
 from counterpoint.config import Config
 
-TARGET = Target("<=", 1.03)
+TARGET = Target("<=", 1.02)
 CLOSER = 5
 """Steps from one close look to the next, by default."""
 
 
 def diagnostics(setting: Setting) -> Iterator[Figure]:
-    tasks, group = setting.size((16, 8), (2, 2))
+    tasks, group = setting.size((16, 8), (2, 2), (4, 8))
     kinds = {"none": [], "all": _looks(NEVER), "all, closer": _looks(1)}
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
         runs = {

@@ -41,10 +41,14 @@ class Axis:
 
 
 def axes(setting: Setting) -> list[Axis]:
-    base = setting.size(Size(tasks=8, group=8, prompt=64, completion=32), _work.TINY)
+    base = setting.size(
+        Size(tasks=8, group=8, prompt=64, completion=32),
+        _work.TINY,
+        Size(tasks=2, group=8, prompt=64, completion=32),
+    )
     long = replace(base, prompt=4 * base.prompt)
-    steps = setting.size((1, 2, 4, 8), (1, 2))
-    widths = setting.size((1, 2, 4), (1, 2))
+    steps = setting.size((1, 2, 4, 8), (1, 2), (1, 2, 4))
+    widths = setting.size((1, 2, 4), (1, 2), (1, 2))
     tasks = [replace(base, tasks=step * base.tasks) for step in steps]
     prompts = [replace(base, prompt=step * base.prompt) for step in steps]
     groups = [replace(long, tasks=base.tasks // 2, group=2 * step) for step in steps]

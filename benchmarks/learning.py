@@ -7,6 +7,7 @@ figure too.
 
 import copy
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 
 import torch
@@ -54,7 +55,8 @@ def learning(setting: Setting) -> Iterator[Figure]:
 
 def size_of(setting: Setting) -> _work.Size:
     """How much is learned from: large models get large work."""
-    return setting.size(_work.LARGE if setting.device != "cpu" else _work.MICRO, _work.TINY)
+    full = _work.LARGE if setting.device != "cpu" else _work.MICRO
+    return setting.size(full, _work.TINY, replace(full, tasks=max(1, full.tasks // 8)))
 
 
 def difference(ours: Ours, plain: PlainLearner, samples: Sequence[Sample]) -> float:

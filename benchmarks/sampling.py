@@ -6,6 +6,7 @@ timed, warm; each side answers all calls at once. Ours speaks with an adapter, t
 
 import copy
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 
 from benchmarks import _work
@@ -47,14 +48,15 @@ def sampling(setting: Setting) -> Iterator[Figure | Missing]:
 
 def size_of(setting: Setting) -> _work.Size:
     """How much is sampled: large models get large work."""
-    return setting.size(_work.LARGE if setting.device != "cpu" else ROWS, _work.TINY)
+    full = _work.LARGE if setting.device != "cpu" else ROWS
+    return setting.size(full, _work.TINY, replace(full, tasks=full.tasks // 4))
 
 
 def _vllm(setting: Setting, requests: Sequence[Request]) -> Peer:
     if setting.model in SHAPES:
         raise PeerError(f"{setting.model} has random weights and no folder that vLLM could read")
-    if setting.tiny:
-        raise PeerError("it takes a minute to start, too long for tiny sizes")
+    if setting.tiny or setting.quick:
+        raise PeerError("it takes a minute to start, too long for a small run")
     work = {
         "model": str(micro_model(setting.model) or setting.model),
         "device": setting.device,

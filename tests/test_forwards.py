@@ -231,12 +231,12 @@ def test_gradients_of_the_two_ways_are_the_same():
 def test_every_shared_prefix_goes_through_the_model_once(monkeypatch):
     model, calls = packed_model(), transcripts(5, 4)
     seen = []
-    forward = model.model.forward
-    monkeypatch.setattr(model.model, "forward", lambda **k: seen.append(k["input_ids"].shape) or forward(**k))
+    embed = model.model.embed_tokens.forward
+    monkeypatch.setattr(model.model.embed_tokens, "forward", lambda ids: seen.append(len(ids)) or embed(ids))
     Packed().score(model, calls)
     rows = [(*call.prompt_ids, *call.completion_ids[:-1]) for call in calls]
-    assert seen == [(1, len(forest_of(rows).ids))]
-    assert seen[0][1] < 0.5 * sum(map(len, rows))
+    assert seen == [len(forest_of(rows).ids)]
+    assert seen[0] < 0.5 * sum(map(len, rows))
 
 
 # Going on
@@ -375,8 +375,8 @@ def test_what_cannot_be_recorded_is_computed_as_it_is_and_logged(recorders, capl
 def test_each_distinct_prompt_is_read_once(monkeypatch):
     model = packed_model()
     seen = []
-    forward = model.model.forward
-    monkeypatch.setattr(model.model, "forward", lambda **k: seen.append(k["input_ids"].shape[1]) or forward(**k))
+    embed = model.model.embed_tokens.forward
+    monkeypatch.setattr(model.model.embed_tokens, "forward", lambda ids: seen.append(len(ids)) or embed(ids))
     prompts = tiny_prompts(BASE.chat, 3)
     Packed().start(model, prompts, [0, 1, 2] * 20, 8)
     assert seen == [len(forest_of([prompt[:-1] for prompt in prompts]).ids)]

@@ -142,7 +142,7 @@ def test_checkpointed_layers_are_computed_twice_and_give_the_same_gradient():
         learner = trained(new_learner(ROUTING, {"learner": {"gradient_checkpointing": checkpointing}}), ROUTING)
         count = layers[checkpointing] = []
         for module in learner._adapters.model.model.layers:
-            module.self_attn.register_forward_hook(lambda *_, count=count: count.append(1))
+            module.self_attn.q_proj.register_forward_hook(lambda *_, count=count: count.append(1))
         found[checkpointing] = joint_of(learner.backward(samples(ROUTING), LOSS), "shared")
     assert relative_error(found[True], found[False]) < 1e-6
     assert len(layers[True]) == 2 * len(layers[False])

@@ -1,5 +1,6 @@
 """Forward implementations of a base model. `forward_of` is the only place where one is chosen."""
 
+import logging
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, Literal
@@ -8,6 +9,7 @@ import torch
 
 from counterpoint.errors import ModelError
 from counterpoint.forwards._attention import ATTENTION
+from counterpoint.forwards._layers import fuse_layers, unfuse_layers
 from counterpoint.forwards._norm import fuse_norms
 from counterpoint.forwards._rehearsal import Rehearsal, rehearsal_of
 from counterpoint.forwards._time_steps import limit_time_steps
@@ -16,6 +18,8 @@ from counterpoint.forwards.packed import Packed
 from counterpoint.forwards.plain import Plain
 from counterpoint.forwards.positions import Bounded, pin
 from counterpoint.forwards.whole import Whole
+
+_LOG = logging.getLogger(__name__)
 
 Choice = Literal["auto", "packed", "plain", "whole"]
 
@@ -41,7 +45,6 @@ def _chosen(model: Any, choice: Choice, longest: int | None) -> Forward:
     if choice in ("auto", "packed"):
         reason = _why_not_packed(model, rehearsal) if by_head else "its logits are not the output of its head alone"
         if not reason:
-            fuse_norms(model)
             return Packed()
         model.set_attn_implementation(own)
     for made in _others(by_head=by_head):
@@ -68,7 +71,17 @@ def _why_not_packed(model: Any, rehearsal: Rehearsal) -> str:
     except (ModelError, ValueError, TypeError, AttributeError, RuntimeError) as error:
         return str(error).strip().split("\n")[0]
     # First the scores alone: a model that does not call the packed attention can decode nothing.
-    return rehearsal.why_not(Packed(), model, decoding=False) or rehearsal.why_not(Packed(), model)
+    reason = rehearsal.why_not(Packed(), model, decoding=False)
+    if reason:
+        return reason
+    if fuse_layers(model):
+        wrong = rehearsal.why_not(Packed(), model)
+        if not wrong:
+            return ""
+        _LOG.warning("layers are computed as transformers computes them, which takes longer: %s", wrong)
+        unfuse_layers(model)
+    fuse_norms(model)
+    return rehearsal.why_not(Packed(), model)
 
 
 def _reads_hidden_states(model: Any) -> bool:

@@ -17,6 +17,7 @@ from counterpoint.forwards._attention import ATTENTION
 from counterpoint.forwards._forest import forest_of
 from counterpoint.forwards._head import rows_at_once
 from counterpoint.forwards._hidden import hidden_states
+from counterpoint.forwards._layers import fuse_layers
 from counterpoint.forwards.packed import inputs_of
 
 FLOAT32 = 4
@@ -41,6 +42,7 @@ def set_up(model: Any) -> None:
     except ValueError as error:
         raise ModelError(f"it cannot be packed: {error}") from error
     model.config.get_text_config().pad_token_id = None  # for which some models look at the tokens
+    fuse_layers(model)
 
 
 def rehearse(model: Any) -> Rehearsal:

@@ -1,20 +1,17 @@
 """The packed forward: no padding, and every prefix that calls share is computed once, in forward and backward pass.
 
-Shapes: N packed tokens, M completion tokens, E hidden values.
+Shapes: M completion tokens, E hidden values.
 """
 
 from collections.abc import Sequence
 from typing import Any
-
-import numpy as np
-import torch
 
 from counterpoint.episode import Call
 from counterpoint.forwards._attention import layout_of
 from counterpoint.forwards._decoding import PackedDecoding
 from counterpoint.forwards._forest import forest_of, new_tokens
 from counterpoint.forwards._head import scored
-from counterpoint.forwards._hidden import of_forest
+from counterpoint.forwards._hidden import at_places
 from counterpoint.forwards.base import Decoding, Scored
 
 
@@ -25,10 +22,9 @@ class Packed:
 
     def score(self, model: Any, calls: Sequence[Call]) -> Scored:
         forest = forest_of([inputs_of(call) for call in calls])
-        hidden_NE = of_forest(model, forest, layout_of(forest, model))
         # Each hidden state predicts the next token: those from the prompt's last token on predict the completion.
         asked = [places[len(call.prompt_ids) - 1 :] for call, places in zip(calls, forest.paths, strict=True)]
-        hidden_ME = hidden_NE.index_select(0, torch.from_numpy(np.concatenate(asked)).to(model.device))
+        hidden_ME = at_places(model, forest, layout_of(forest, model), asked)
         return scored(hidden_ME, model.get_output_embeddings(), calls)
 
     def fits(self, ordered: Sequence[Call], max_tokens: int) -> int:
