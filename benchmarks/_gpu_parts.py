@@ -101,7 +101,7 @@ def learning(bench: Bench, setting: Setting, shape: str, *, tasks: int) -> Itera
         values=[needed / one / rate for one in seconds],
         target=PART_OF_THE_PEAK[name],
         parts={
-            "each beginning once": [least / one / rate for one in seconds],
+            "each prefix once": [least / one / rate for one in seconds],
             "ours, s": seconds,
             "first, s": [first],
             "packed tokens/s": [facts["packed_tokens"] / one for one in seconds],

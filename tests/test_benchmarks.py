@@ -5,13 +5,14 @@ import os
 import re
 import sys
 import time
+from dataclasses import fields
 from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
 from benchmarks import _peers, _table, _timing, _work, floors, gpu, growth, history
-from benchmarks.__main__ import ROWS, WITHOUT_A_PEER, main
+from benchmarks.__main__ import ROWS, WITHOUT_A_PEER, _parse, main
 from benchmarks._models import SHAPES, endless, random_model
 from benchmarks._peers import Peer, PeerError
 from benchmarks._sides import Ours
@@ -21,6 +22,7 @@ from counterpoint.base_model import load_chat
 from counterpoint.config import ModelConfig
 
 TINY = Setting(tiny=True, repeats=1)
+BENCHMARKS = (Path(__file__).parent.parent / "docs" / "benchmarks.md").read_text()
 
 
 @pytest.fixture
@@ -182,8 +184,8 @@ def test_the_rows_about_whole_steps_run(measured):
 
 
 def test_every_row_is_told_on_the_page():
-    page = (Path(__file__).parent.parent / "docs" / "benchmarks.md").read_text()
-    assert re.findall(r"^\| `(\w+)` \|", page, flags=re.MULTILINE) == list(ROWS)
+    rows = BENCHMARKS.split("## The rows")[1].split("\n## ")[0]
+    assert re.findall(r"^\| `(\w+)` \|", rows, flags=re.MULTILINE) == list(ROWS)
 
 
 def test_a_step_beside_its_peer_gives_a_ratio(measured, monkeypatch, tmp_path):
@@ -251,6 +253,7 @@ def test_a_quick_run_is_of_every_row_that_needs_no_peer_with_less_work():
     assert Setting().size(8, 2, 4) == 8
 
 
+@pytest.mark.slow
 def test_a_quick_run_says_that_it_is_quick(tmp_path, no_peers, capsys):
     path = tmp_path / "found.json"
     main(["floor", "--quick", "--model", "tiny-shape", "--repeats", "1", "--json", str(path)])
@@ -429,3 +432,39 @@ def test_an_unknown_row_is_refused_with_the_known_ones(capsys):
     with pytest.raises(SystemExit):
         main(["spead"])
     assert ", ".join(ROWS) in capsys.readouterr().err
+
+
+FLOORS = (Path(__file__).parent.parent / "docs" / "design" / "floors.md").read_text()
+
+
+def commands(page, module):
+    """The arguments of each command of a page that runs a module, without what is said of it."""
+    found = re.findall(rf"^python -m {re.escape(module)}((?: [^\n#]*)?)(?:#.*)?$", page, flags=re.MULTILINE)
+    return [arguments.split() for arguments in found]
+
+
+def test_the_tables_of_the_floors_are_what_the_commands_of_their_page_print(capsys):
+    told = commands(FLOORS, "benchmarks.floors")
+    assert len(told) == 4
+    for arguments in told:
+        floors.main(arguments)
+        assert capsys.readouterr().out.strip() in FLOORS
+
+
+def test_every_command_of_the_page_is_one_that_can_be_given():
+    assert [gpu._parse(arguments).out.name for arguments in commands(BENCHMARKS, "benchmarks.gpu")] == [
+        "gpu.json",
+        "gpu.json",
+        "tiny.json",
+    ]
+    assert len([_parse(arguments) for arguments in commands(BENCHMARKS, "benchmarks")]) == 5
+
+
+def test_every_part_of_the_gpu_run_is_told_on_the_page():
+    _, parts = BENCHMARKS.split("## On a GPU")
+    assert re.findall(r"^\| `([\w.-]+)` \|", parts, flags=re.MULTILINE) == [part.name for part in gpu.PARTS]
+
+
+def test_every_key_of_the_history_is_told_on_the_page():
+    named = re.findall(r"`(\w+)`", BENCHMARKS.split("| key | content |")[1].split("\n\n")[0])
+    assert set(named) >= {one.name for kind in (history.Entry, history.Measured) for one in fields(kind)}
