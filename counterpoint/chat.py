@@ -201,9 +201,9 @@ _LONGEST_REASON = 200
 _Key = tuple[tuple[str, str], ...]
 """The role and the content of each message."""
 _MOST_CHARACTERS = 2**24
-"""Of the last prompts that are kept."""
+"""The most characters of rendered prompts that are kept."""
 _MOST_IDS = 2**20
-"""Of the last pieces of prompts that are kept."""
+"""The most ids of encoded pieces of prompts that are kept."""
 K = TypeVar("K")
 V = TypeVar("V")
 
