@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Generic, Protocol, TypeVar
 
 from counterpoint.config import Thinking
 from counterpoint.episode import Message
@@ -47,12 +47,21 @@ class Chat:
     """The date that the template is told (YYYY-MM-DD); empty if it tells none."""
     _marks: Marks = field(init=False, repr=False, compare=False)
     _control_ids: frozenset[int] = field(init=False, repr=False, compare=False)
-    _rendered: "_Rendered" = field(default_factory=lambda: _Rendered(), init=False, repr=False, compare=False)
+    _reasoning_end_id: int | None = field(init=False, repr=False, compare=False)
+    """The first id of `reasoning_end`; None if it is no control token."""
+    _rendered: "_Recent[_Key, str]" = field(
+        default_factory=lambda: _Recent(_MOST_CHARACTERS, len), init=False, repr=False, compare=False
+    )
+    _encoded: "_Recent[str, tuple[int, ...]]" = field(
+        default_factory=lambda: _Recent(_MOST_IDS, len), init=False, repr=False, compare=False
+    )
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "_marks", Marks(self.control, self.normalized))
         ids = _control_ids(self.tokenizer, self.control - {self.reasoning_end})
         object.__setattr__(self, "_control_ids", ids)
+        end = self._encoded_text(self.reasoning_end)[0] if self.reasoning_end in self.control else None
+        object.__setattr__(self, "_reasoning_end_id", end)
 
     def prompt(self, messages: Sequence[Message], replies: Sequence[Sampled] = ()) -> tuple[int, ...]:
         """The ids of the prompt that asks for a reply to `messages`.
@@ -72,14 +81,15 @@ class Chat:
                 continue
             before = self._render(messages[:place])
             if whole.startswith(before + self._inert(message["content"])):
-                ids += [*self._encode(whole[end : len(before)], ids), *sampled]
+                ids += (*self._encode(whole[end : len(before)], ids), *sampled)
                 end = len(before) + len(self._inert(message["content"]))
-        return (*ids, *self._encode(whole[end:], ids))
+        last = self._encode(whole[end:], ids)
+        return (*ids, *last) if ids else last
 
     def text(self, completion_ids: Sequence[int]) -> str:
         """The text of a completion with its reasoning, without special tokens except the end of the reasoning."""
-        end = self.tokenizer.encode(self.reasoning_end, add_special_tokens=False)
-        pieces = _split(completion_ids, end[0]) if self.reasoning_end in self.control else [list(completion_ids)]
+        end = self._reasoning_end_id
+        pieces = [list(completion_ids)] if end is None else _split(completion_ids, end)
         return self.reasoning_end.join(self._decode(piece) for piece in pieces)
 
     def parted(self, text: str) -> tuple[str, str]:
@@ -99,10 +109,14 @@ class Chat:
     def _decode(self, ids: list[int]) -> str:
         return str(self.tokenizer.decode(ids, skip_special_tokens=True))
 
-    def _encode(self, text: str, before: Sequence[int]) -> list[int]:
+    def _encode(self, text: str, before: Sequence[int]) -> tuple[int, ...]:
         """The ids of a piece of a prompt, without its end mark where the reply before it already ends with it."""
-        ids = self.tokenizer.encode(text, add_special_tokens=False)
+        # Every rollout of a task begins with the same prompt.
+        ids = self._encoded.get(text, self._encoded_text)
         return ids[1:] if ids and before and before[-1] in self.stop_ids and ids[0] == before[-1] else ids
+
+    def _encoded_text(self, text: str) -> tuple[int, ...]:
+        return tuple(self.tokenizer.encode(text, add_special_tokens=False))
 
     def _render(self, messages: Sequence[Message]) -> str:
         """The prompt for a reply to `messages`, as text.
@@ -187,25 +201,32 @@ _LONGEST_REASON = 200
 _Key = tuple[tuple[str, str], ...]
 """The role and the content of each message."""
 _MOST_CHARACTERS = 2**24
+"""The most characters of rendered prompts that are kept."""
+_MOST_IDS = 2**20
+"""The most ids of encoded pieces of prompts that are kept."""
+K = TypeVar("K")
+V = TypeVar("V")
 
 
-class _Rendered:
-    """The last prompts that were rendered, of `_MOST_CHARACTERS` in total."""
+class _Recent(Generic[K, V]):
+    """The last values that were made, of a limited size in total."""
 
-    def __init__(self) -> None:
-        self._texts: dict[_Key, str] = {}
-        self._characters = 0
+    def __init__(self, most: int, size: Callable[[V], int]) -> None:
+        self._most = most
+        self._size = size
+        self._values: dict[K, V] = {}
+        self._total = 0
 
-    def get(self, key: _Key, render: Callable[[_Key], str]) -> str:
-        """The text that `render(key)` returns, rendered only if it is not among the last."""
-        text = self._texts.pop(key, None)
-        if text is None:
-            text = render(key)
-            self._characters += len(text)
-        self._texts[key] = text
-        while self._characters > _MOST_CHARACTERS:
-            self._characters -= len(self._texts.pop(next(iter(self._texts))))
-        return text
+    def get(self, key: K, make: Callable[[K], V]) -> V:
+        """The value that `make(key)` returns, made only if it is not among the last."""
+        value = self._values.pop(key, None)
+        if value is None:
+            value = make(key)
+            self._total += self._size(value)
+        self._values[key] = value
+        while self._total > self._most:
+            self._total -= self._size(self._values.pop(next(iter(self._values))))
+        return value
 
 
 def without_middle(ids: tuple[int, ...], count: int) -> tuple[int, ...]:

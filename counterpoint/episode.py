@@ -7,6 +7,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypedDict
 
+from counterpoint.columns import frame_of
 from counterpoint.errors import RunError
 from counterpoint.task import Score
 
@@ -252,8 +253,6 @@ def _call_type(version: int) -> "pl.Struct":
 
 def write_episodes(path: Path, step: int, groups: Iterable[Group], split: str = TRAIN) -> None:
     """Write one row per episode, with its calls nested. `path` is replaced at once, so it is whole or absent."""
-    import polars as pl
-
     rows = [
         {"step": step, "split": split, "solo": solo, **_episode_row(episode)}
         for group in groups
@@ -261,7 +260,7 @@ def write_episodes(path: Path, step: int, groups: Iterable[Group], split: str = 
         for episode in episodes
     ]
     partial = path.with_name(f".{path.name}.partial")
-    frame = pl.DataFrame(rows, schema=_schema(SCHEMA_VERSION))
+    frame = frame_of(rows, _schema(SCHEMA_VERSION))
     # Of a large file, a reader of one episode then decodes the row group that holds it, and not the whole file.
     fitting = frame.height * _ROW_GROUP_BYTES // max(int(frame.estimated_size()), 1)
     frame.write_parquet(partial, compression="zstd", row_group_size=max(fitting, 1))

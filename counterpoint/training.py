@@ -15,6 +15,7 @@ from counterpoint.errors import EndpointError
 from counterpoint.evaluation import evaluate
 from counterpoint.event_loop import orderly, undisturbed
 from counterpoint.final import evaluate_again
+from counterpoint.garbage import old_objects_skipped
 from counterpoint.interventions.base import Update
 from counterpoint.interventions.build import build_interventions
 from counterpoint.keep import Keeper, regular_checkpoints
@@ -50,7 +51,7 @@ async def train(run: Run, watch: Watch = lambda step, numbers: None, setup: Setu
     loss = interventions.loss(build_loss(config))
     run.pin({"tasks": tasks.fingerprints(), "routing": dict(routes.policy_of), **_positions(setup)})
 
-    async with tasks.judging, open_runtime(config, routes) as runtime, orderly():
+    async with tasks.judging, open_runtime(config, routes) as runtime, orderly(), old_objects_skipped():
         run.note({**tasks.notes, **tasks.judging.facts()})
         sampler, learner = runtime.sampler, runtime.learner
         stage = Stage(workflow=workflow, routing=routes, sampler=sampler, chats=runtime.chats)

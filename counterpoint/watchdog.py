@@ -6,6 +6,7 @@ through a signal, which also ends a blocking call and a regular expression. In a
 notebook, a second thread ends it; a call that never returns to Python cannot be ended there.
 """
 
+import _signal  # type: ignore[import-not-found]
 import asyncio
 import ctypes
 import inspect
@@ -31,6 +32,11 @@ _LONG = 0.05
 
 _CANCELLING = ("asyncio.runners", "uvicorn.server")
 """The modules whose handlers of SIGINT and SIGTERM end the work of the event loop, once it gets control back."""
+
+
+_handler: Callable[[int], Any] = _signal.getsignal
+"""The handler of a signal, which is asked for twice at every step of every episode. `signal.getsignal` first tries to
+make it a member of an enumeration, which takes 30 times as long."""
 
 
 class Allowance(Protocol):
@@ -200,7 +206,7 @@ class Watchdog:
 
     def _set_timer(self) -> None:
         """The timer ends at the next thing to do. Not if somebody else has taken the signal meanwhile."""
-        if signal.getsignal(signal.SIGALRM) is self._alarm:
+        if _handler(signal.SIGALRM) is self._alarm:
             due = min(math.inf if self.until is None else self.until, self.stop_at, self._others_at)
             signal.setitimer(signal.ITIMER_REAL, max(due - monotonic(), 1e-4) if due < math.inf else 0)
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 from facts import END, MERGED, OTHER_END, assistant, ids_of, make_chat, user
 
-from counterpoint.chat import _MOST_CHARACTERS, Chat, Sampled, _Rendered
+from counterpoint.chat import Chat, Sampled, _Recent
 
 FIRST = [user("What is 3 * 4?")]
 FIRST_IDS = ids_of("<|im_start|>user\nWhat is 3 * 4?<|im_end|>\n<|im_start|>assistant\n")
@@ -141,8 +141,8 @@ def test_a_conversation_of_n_turns_renders_n_prompts():
 
 
 def test_prompts_that_were_rendered_long_ago_are_forgotten():
-    rendered = _Rendered()
-    half = "x" * (_MOST_CHARACTERS // 2)
+    rendered = _Recent(100, len)
+    half = "x" * 50
     calls = []
 
     def render(key):
@@ -153,6 +153,23 @@ def test_prompts_that_were_rendered_long_ago_are_forgotten():
     for key in (one, two, one, three, one, two):
         assert rendered.get(key, render) == half
     assert calls == [one, two, three, two], "the least recently used goes first"
+
+
+def test_the_same_prompt_is_encoded_once_and_a_continued_one_from_where_it_goes_on():
+    chat = make_chat()
+    first = chat.prompt(FIRST)
+    encoded, encode = [], type(chat.tokenizer).encode
+
+    def counted(text, **options):
+        encoded.append(text)
+        return encode(chat.tokenizer, text, **options)
+
+    chat.tokenizer.encode = counted
+    assert chat.prompt(FIRST) is first
+    assert not encoded
+    other = [*FIRST[:-1], {"role": "user", "content": "something else"}]
+    assert chat.prompt(other) == make_chat().prompt(other)
+    assert len(encoded) == 1
 
 
 def test_a_chat_with_other_options_renders_for_itself():

@@ -104,12 +104,13 @@ class Algorithm:
         Raises WorkflowError if the advantage rule does not apply to the workflow, and ConfigError if a member
         that the user wrote returns something else than its family requires.
         """
-        credits = [
-            replace(credit, reward=credit.reward - self.overlong.penalty(credit.call))
-            for credit in self.credit(groups)
-            if credit.call.policy in self.trainable
+        credits = [self._penalized(credit) for credit in self.credit(groups) if credit.call.policy in self.trainable]
+        samples = self.advantage(credits)
+        counted = [self._in_loss(sample) for sample in samples]
+        return [
+            sample if sample.in_loss == counts else replace(sample, in_loss=counts)
+            for sample, counts in zip(samples, counted, strict=True)
         ]
-        return [replace(sample, in_loss=self._in_loss(sample)) for sample in self.advantage(credits)]
 
     def without_signal(self, groups: Sequence[Group]) -> set[str]:
         """The tasks none of whose calls has signal. Not for a rule with baselines, which this would move."""
@@ -124,6 +125,10 @@ class Algorithm:
         """Replaces the baselines by those saved in `folder`."""
         self.baselines.clear()
         self.baselines.update(json.loads((folder / BASELINES_FILE).read_text(encoding="utf-8")))
+
+    def _penalized(self, credit: Credit) -> Credit:
+        penalty = self.overlong.penalty(credit.call)
+        return replace(credit, reward=credit.reward - penalty) if penalty else credit
 
     def _in_loss(self, sample: Sample) -> bool:
         return (sample.signal or self.keeps_without_signal) and not self.overlong.masks(sample.call)

@@ -6,7 +6,7 @@ Shapes: R rank, I inputs and O outputs of an adapted linear layer.
 import json
 import warnings
 from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from copy import copy, deepcopy
 from pathlib import Path
 from typing import Any
@@ -43,6 +43,7 @@ class Adapters:
         self._peft = _with_adapters(model, settings, seed)
         self.model = self._peft.get_base_model().eval()
         fuse_adapters(self.model)
+        self._layers = [module for module in self.model.modules() if isinstance(module, LoraLayer)]
         self.parameters: dict[str, Parameters] = {name: _parameters_of(self.model, name) for name in settings}
         for name, own in settings.items():
             if own.adapter:
@@ -52,12 +53,20 @@ class Adapters:
         """The model computes with the weights of `policy` from here on. Raises LearnerError if there is no such one."""
         if policy not in self.parameters:
             raise LearnerError(unknown("policy", policy, self.parameters))
-        self._peft.set_adapter(policy)
+        for layer in self._layers:
+            layer.set_adapter(policy)
 
-    def left_out(self) -> AbstractContextManager[None]:
+    @contextmanager
+    def left_out(self) -> Iterator[None]:
         """While it is open the model computes as its base. Call `use` afterwards, before anything is differentiated."""
-        without: AbstractContextManager[None] = self._peft.disable_adapter()
-        return without
+        # As PEFT's `disable_adapter`, which walks through all modules, several times, to find the layers.
+        for layer in self._layers:
+            layer.enable_adapters(False)
+        try:
+            yield
+        finally:
+            for layer in self._layers:
+                layer.enable_adapters(True)
 
     @contextmanager
     def lent(self, adapter: Adapter) -> Iterator[None]:

@@ -184,12 +184,12 @@ async def _judged(task: Task, index: int, played: _Played, judge: TaskJudge) -> 
     else:
         owner = _OWNERS.get(played.error_kind or "workflow", "the workflow")
         judged = Judged(not_judged(f"{owner} failed: {played.error}"))
-    calls = [replace(one.call, claim=one.reply.claim) for one in played.exchanges]
+    calls, claims = [one.call for one in played.exchanges], [one.reply.claim for one in played.exchanges]
     return Episode(
         task=task.problem.id,
         rollout=index,
         problem=task.problem.text,
-        calls=await scored(calls, judge),
+        calls=await scored(calls, claims, judge),
         answer=played.answer,
         score=judged.score,
         error=played.error,

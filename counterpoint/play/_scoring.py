@@ -56,10 +56,15 @@ class TaskJudge:
         return Judged(score)
 
 
-async def scored(calls: Sequence[Call], judge: TaskJudge) -> tuple[Call, ...]:
-    """The calls of an episode with the score of each claim."""
-    claims = {call.key: call.claim for call in calls}
-    return tuple([replace(call, score=await _score_of(call.claim, claims, judge)) for call in calls])
+async def scored(calls: Sequence[Call], claims: Sequence[Claim | None], judge: TaskJudge) -> tuple[Call, ...]:
+    """The calls of an episode, each with its claim and the score of it."""
+    known = {call.key: claim for call, claim in zip(calls, claims, strict=True)}
+    return tuple(
+        [
+            replace(call, claim=claim, score=await _score_of(claim, known, judge))
+            for call, claim in zip(calls, claims, strict=True)
+        ]
+    )
 
 
 async def _score_of(claim: Claim | None, claims: Mapping[CallKey, Claim | None], judge: TaskJudge) -> float | None:

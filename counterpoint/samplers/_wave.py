@@ -24,6 +24,8 @@ class Wave:
         self._patience = patience
         self._open: dict[int, int] = {}
         """Session -> the number of requests that it waits for."""
+        self._busy = 0
+        """The number of open sessions that wait for no request."""
         self._opened = 0
         self._requests: list[tuple[int, Request, asyncio.Future[Completion]]] = []
         self._events = 0
@@ -35,11 +37,12 @@ class Wave:
         number = self._opened
         self._opened += 1
         self._open[number] = 0
+        self._busy += 1
         self._events += 1
         try:
             yield WaveSession(self, number)
         finally:
-            del self._open[number]
+            self._busy -= not self._open.pop(number)
             for asker, _, future in self._requests:
                 if asker == number:
                     future.cancel()
@@ -51,7 +54,7 @@ class Wave:
         loop = asyncio.get_running_loop()
         future: asyncio.Future[Completion] = loop.create_future()
         self._requests.append((session, request, future))
-        self._open[session] += 1
+        self._wait_for(session, 1)
         self._changed()
         late = None if self._patience is None else loop.call_later(self._patience, self._flush)
         try:
@@ -60,8 +63,13 @@ class Wave:
             if late is not None:
                 late.cancel()
             if session in self._open:
-                self._open[session] -= 1
+                self._wait_for(session, -1)
             self._changed()
+
+    def _wait_for(self, session: int, more: int) -> None:
+        before = self._open[session]
+        self._open[session] = before + more
+        self._busy += (not self._open[session]) - (not before)
 
     def _changed(self) -> None:
         self._events += 1
@@ -70,7 +78,7 @@ class Wave:
             asyncio.get_running_loop().call_soon(self._settle, self._events, _QUIET_PASSES)
 
     def _complete(self) -> bool:
-        return bool(self._requests) and all(self._open.values())
+        return bool(self._requests) and not self._busy
 
     def _settle(self, events: int, passes: int) -> None:
         if not self._complete():
