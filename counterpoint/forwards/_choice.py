@@ -19,14 +19,19 @@ def kernels_of(device: torch.device, dtype: torch.dtype) -> Kernels:
 
 def passes_of(device: torch.device) -> Passes:
     """The fastest passes on that device."""
-    return _on_a_gpu() if device.type == "cuda" else Eager()
+    return _on_a_gpu(device) if device.type == "cuda" else Eager()
 
 
 @cache
-def _on_a_gpu() -> Passes:
+def _on_a_gpu(device: torch.device) -> Passes:
+    """Those of Triton if they can be compiled, which needs a C compiler too; else those of torch."""
     try:
         from counterpoint.forwards._triton import Triton
-    except ImportError as error:
-        _LOG.warning("Triton cannot be imported, so norms, rotations and gates take longer: %s", error)
+
+        given = torch.ones(2, 8, device=device)
+        Triton().gated(given, given)
+    except Exception as error:  # whatever the reason is: what a toolchain lacks is told in many ways
+        reason = str(error).strip().split("\n")[0]
+        _LOG.warning("Triton cannot be used, so norms, rotations and gates take longer: %s", reason)
         return Eager()
     return Triton()
