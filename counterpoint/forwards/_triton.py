@@ -340,10 +340,12 @@ def _sum_segments(values, order, ends, found, WIDTH: tl.constexpr, ROWS: tl.cons
     first = tl.load(ends + segment)
     last = tl.load(ends + segment + 1)
     total = tl.zeros([BLOCK], tl.float32)
-    for start in range(first, last, ROWS):
+    start = first
+    while start < last:
         at = start + tl.arange(0, ROWS)
         place = tl.load(order + at, mask=at < last, other=0).to(tl.int64)
         inside = (at < last)[:, None] & (column < WIDTH)[None, :]
         part = tl.load(values + place[:, None] * WIDTH + column[None, :], mask=inside, other=0.0)
         total += tl.sum(part.to(tl.float32), 0)
+        start += ROWS
     tl.store(found + segment * WIDTH + column, total.to(found.dtype.element_ty), mask=column < WIDTH)
