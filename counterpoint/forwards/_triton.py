@@ -1,7 +1,7 @@
 """The passes of `Fused` as Triton kernels: each reads and writes its values once.
 
-Nothing is chosen by timing, so that every process computes the same bits. No number of tokens is a constant of a
-kernel, so that one is compiled for each data type and width, whatever is computed later.
+Nothing is chosen by timing, so that every process computes the same bits. Widths are constants of a kernel and numbers
+of tokens are not, so that no length of a call makes another kernel.
 
 Shapes: N tokens, E hidden values, F values of the MLP, H heads, D values per head; m rows of logits, V vocabulary.
 """
@@ -275,7 +275,7 @@ def _turn_back(
     tl.store(found + place + HALF, pull_2.to(found.dtype.element_ty), mask=inside)
 
 
-@triton.jit(do_not_specialize=["count"])
+@triton.jit
 def _gate(gate, up, found, count, BLOCK: tl.constexpr):
     place = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
     inside = place < count
@@ -284,7 +284,7 @@ def _gate(gate, up, found, count, BLOCK: tl.constexpr):
     tl.store(found + place, (g * tl.sigmoid(g) * u).to(found.dtype.element_ty), mask=inside)
 
 
-@triton.jit(do_not_specialize=["count"])
+@triton.jit
 def _gate_back(slope, gate, up, of_gate, of_up, count, BLOCK: tl.constexpr):
     place = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
     inside = place < count
