@@ -4,8 +4,7 @@ import copy
 
 import pytest
 import torch
-from architectures import tiny_model
-from transformers import Qwen3Config, Qwen3ForCausalLM
+from architectures import tiny_model, tiny_shape
 
 from counterpoint.forwards import _layers as layers_part
 from counterpoint.forwards import forward_of
@@ -14,6 +13,7 @@ from counterpoint.forwards._forest import forest_of
 from counterpoint.forwards._hidden import at_places, of_forest
 from counterpoint.forwards._kernels import Plain
 from counterpoint.forwards._layers import fuse_layers, is_fused, unfuse_layers
+from counterpoint.forwards.footprint import rehearse, set_up
 
 USUAL = ["llama", "mistral", "qwen2", "qwen3"]
 OTHERS = ["phi3", "gemma2", "olmo2", "granite", "qwen3_moe", "mixtral", "cohere", "stablelm", "gpt2", "smollm3"]
@@ -118,9 +118,20 @@ def test_the_last_layer_is_computed_only_where_it_is_asked_for(monkeypatch):
     assert seen[0] < len(forest.ids)
 
 
-def test_a_model_without_values_is_recognised_by_its_modules():
-    with torch.device("meta"):
-        model = Qwen3ForCausalLM(
-            Qwen3Config(vocab_size=9, hidden_size=16, num_hidden_layers=2, num_attention_heads=2, head_dim=8)
-        )
-    assert fuse_layers(model)
+@pytest.mark.parametrize(
+    ("kind", "is_usual"), [("qwen3", True), ("llama", True), ("mistral", False), ("gemma2", False)]
+)
+def test_a_model_without_values_is_recognised_by_its_modules(kind, is_usual):
+    model = tiny_shape(kind)
+    set_up(model)
+    assert is_fused(model.get_decoder()) == is_usual
+
+
+def test_less_is_kept_for_the_backward_pass():
+    model = tiny_shape("qwen3")
+    set_up(model)
+    fused = rehearse(model)
+    unfuse_layers(model)
+    usual = rehearse(model)
+    assert fused.kept < 0.75 * usual.kept
+    assert fused.cached == usual.cached

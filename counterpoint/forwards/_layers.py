@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from counterpoint.errors import ModelError
 from counterpoint.forwards._attention import Layout, layout_of
 from counterpoint.forwards._choice import kernels_of
 from counterpoint.forwards._forest import forest_of
@@ -45,7 +46,7 @@ def fuse_layers(model: Any) -> bool:
     if not _is_usual(decoder):
         return False
     kernels = kernels_of(model.device, model.dtype)
-    if model.device.type != "meta" and not _agrees(model, decoder, kernels):
+    if not (_can_be_called(model, decoder) if model.device.type == "meta" else _agrees(model, decoder, kernels)):
         return False
     setattr(decoder, _KERNELS, kernels)
     return True
@@ -229,6 +230,26 @@ def _agrees(model: Any, decoder: Any, kernels: Kernels) -> bool:
     except Exception as error:
         reason = str(error).strip().split("\n")[0] or type(error).__name__
         _LOG.warning("layers are computed as transformers computes them, which takes longer: %s", reason)
+        return False
+
+
+class _Nothing:
+    """A layout for tensors without values."""
+
+    def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor, scale: float) -> Tensor:
+        return torch.empty_like(query)
+
+
+@torch.no_grad()
+def _can_be_called(model: Any, decoder: Any) -> bool:
+    """True if no layer asks for an attention that no layout provides."""
+    x_1NE = torch.empty(1, 2, decoder.embed_tokens.embedding_dim, device=model.device, dtype=model.dtype)
+    positions_1N = torch.arange(2, device=model.device)[None]
+    try:
+        embeddings = decoder.rotary_emb(x_1NE, positions_1N)
+        options = {"position_ids": positions_1N, "position_embeddings": embeddings, "layout": _Nothing()}
+        return all(layer(x_1NE, attention_mask=None, **options).shape == x_1NE.shape for layer in decoder.layers)
+    except (ModelError, ValueError, TypeError, AttributeError, RuntimeError):
         return False
 
 
