@@ -47,6 +47,7 @@ def fuse_layers(model: Any) -> bool:
         return False
     kernels = kernels_of(model.device, model.dtype)
     if not (_can_be_called(model, decoder) if model.device.type == "meta" else _agrees(model, decoder, kernels)):
+        _LOG.info("layers are computed as transformers computes them: they do more than their modules show")
         return False
     setattr(decoder, _KERNELS, kernels)
     return True
@@ -77,7 +78,7 @@ def decoded(decoder: Any, ids_N: Tensor, positions_N: Tensor, layout: Layout, as
 
 @dataclass(frozen=True, slots=True)
 class _Surroundings:
-    """What a layer needs beside hidden states."""
+    """The inputs of a layer beside hidden states."""
 
     kernels: Kernels
     layout: Layout
@@ -263,7 +264,7 @@ def _is_same(layer: Any, surroundings: _Surroundings, options: Mapping[str, Any]
 
 @torch.enable_grad()
 def _value_and_slope(layer: Any, x_1NE: Tensor, slope_1NE: Tensor) -> tuple[Tensor, Tensor]:
-    """What the layer gives, and the gradient of its input."""
+    """The output of the layer, and the gradient of its input."""
     given_1NE = x_1NE.detach().requires_grad_()
     found_1NE = layer(given_1NE)
     return found_1NE.detach(), torch.autograd.grad(found_1NE, given_1NE, slope_1NE)[0]

@@ -38,7 +38,7 @@ def why_not(passes: Passes, device: torch.device, dtype: torch.dtype) -> str:
 
 
 def _compared(passes: Passes, device: torch.device, dtype: torch.dtype) -> Iterator[tuple[str, Tensor, Tensor]]:
-    """What was computed, with `passes` and plainly."""
+    """Each result by name, of `passes` and of plain ones."""
     for what, trial in _trials(device, dtype).items():
         for found, wanted in zip(_of(trial, Fused(passes)), _of(trial, Plain()), strict=True):
             yield what, found, wanted
