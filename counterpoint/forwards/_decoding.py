@@ -9,7 +9,7 @@ head, E hidden values, V vocabulary.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -17,9 +17,10 @@ import torch
 from torch import Tensor
 
 from counterpoint.forwards._attention import Layout, layout_of
-from counterpoint.forwards._forest import forest_of
+from counterpoint.forwards._forest import Forest, forest_of
 from counterpoint.forwards._hidden import hidden_states, of_forest
 from counterpoint.forwards._replay import Replay
+from counterpoint.forwards.base import Owners
 
 _CAPACITY = 32
 """Initial capacity of the reply cache, in tokens per call; it doubles as needed, up to the longest reply allowed."""
@@ -35,12 +36,21 @@ class PackedDecoding:
     the same from step to step, and it can be replayed as a CUDA graph.
     """
 
-    def __init__(self, model: Any, prompts: Sequence[Sequence[int]], rows: Sequence[int], most: int) -> None:
+    def __init__(
+        self,
+        model: Any,
+        prompts: Sequence[Sequence[int]],
+        rows: Sequence[int],
+        most: int,
+        owners: Owners | None = None,
+    ) -> None:
         self._model = model
         self._most = _places(model, most)
         self._whole = _on_a_gpu(model)
-        self._prompts = _prefill(model, prompts)
+        self._owners = owners
+        self._prompts = _prefill(model, prompts, owners)
         self._lengths_P = np.array([len(prompt) - 1 for prompt in prompts])
+        self._owner_P = np.asarray(owners.of_prompts if owners else [0] * len(prompts))
         self._prompt_of = np.asarray(rows)
         capacity = min(self._most, _CAPACITY_ON_A_GPU if self._whole else _CAPACITY)
         self._own = {
@@ -63,7 +73,7 @@ class PackedDecoding:
         for layer, replies in self._own.items():  # layer by layer: all at once would double the memory
             self._own[layer] = replies.taken(rows)
         prompts, self._prompt_of = np.unique(self._prompt_of[rows.cpu().numpy()], return_inverse=True)
-        self._lengths_P = self._lengths_P[prompts]
+        self._lengths_P, self._owner_P = self._lengths_P[prompts], self._owner_P[prompts]
         left, width = torch.from_numpy(prompts).to(rows.device), _places(self._model, int(self._lengths_P.max()))
         self._prompts = {layer: cache.taken(left).first(width) for layer, cache in self._prompts.items()}
         self._group()
@@ -131,6 +141,8 @@ class PackedDecoding:
         self._ragged = bool(unseen_PL.any())
         self._unseen_PL = torch.from_numpy(unseen_PL).to(device)
         self._lengths_A = torch.from_numpy(self._lengths_P[self._prompt_of]).to(device)
+        if self._owners:
+            self._owners.tell(self._owner_P[self._prompt_of])
         self._replay.forget()
 
     def _together(self, of_calls: Tensor) -> Tensor:
@@ -210,14 +222,24 @@ class _Recording:
         return self._layout.attend(layer, query, key, value, scale)
 
 
-def _prefill(model: Any, prompts: Sequence[Sequence[int]]) -> dict[int, _PromptCache]:
+def _prefill(model: Any, prompts: Sequence[Sequence[int]], owners: Owners | None) -> dict[int, _PromptCache]:
     """Layer -> cache of the prompts without their last token. Prefixes that prompts share are computed once."""
-    forest = forest_of([prompt[:-1] for prompt in prompts])
+    inputs = [prompt[:-1] for prompt in prompts]
+    forest = _forest_apart(inputs, owners) if owners else forest_of(inputs)
     width = _places(model, max(len(places) for places in forest.paths))
     padded = np.stack([np.pad(places, (0, width - len(places))) for places in forest.paths])
     layout = _Recording(layout_of(forest, model), torch.from_numpy(padded).to(model.device))
     of_forest(model, forest, layout)
     return layout.caches
+
+
+def _forest_apart(inputs: Sequence[Sequence[int]], owners: Owners) -> Forest:
+    """The forest in which inputs of different policies share nothing; `owners` is told whose its tokens are."""
+    words = 1 + max(map(max, inputs))
+    marked = [[one + owner * words for one in row] for row, owner in zip(inputs, owners.of_prompts, strict=True)]
+    forest = forest_of(marked)
+    owners.tell(forest.ids // words)
+    return replace(forest, ids=forest.ids % words)
 
 
 def _places(model: Any, tokens: int) -> int:

@@ -3,9 +3,11 @@
 Shapes: C calls, A active calls (still generating), T tokens of the longest completion, V vocabulary.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -19,6 +21,16 @@ class Scored(NamedTuple):
     """0 where there is padding."""
     mask_CT: Tensor
     """1 where there is a token, 0 where there is padding; float."""
+
+
+@dataclass(frozen=True, slots=True)
+class Owners:
+    """Whose the prompts are, for a model that computes each row of its inputs with the weights of its policy."""
+
+    of_prompts: Sequence[int]
+    """The number of the policy that each prompt belongs to."""
+    tell: Callable[[np.ndarray], None]
+    """Takes the policy of every row of the inputs. They count until it is called again."""
 
 
 class Decoding(Protocol):
@@ -37,6 +49,8 @@ class Forward(Protocol):
     """A forward implementation; `model` is always the model that it was chosen for."""
 
     name: str
+    takes_owners: bool
+    """True if `start` can begin calls of several policies together."""
 
     def score(self, model: Any, calls: Sequence[Call]) -> Scored:
         """Log-probability of every completion token at its call's temperature; gradients flow where enabled."""
@@ -46,11 +60,19 @@ class Forward(Protocol):
         """The number of first calls that together feed the model at most `max_tokens` tokens; at least 1."""
         ...
 
-    def start(self, model: Any, prompts: Sequence[Sequence[int]], rows: Sequence[int], most: int) -> Decoding:
+    def start(
+        self,
+        model: Any,
+        prompts: Sequence[Sequence[int]],
+        rows: Sequence[int],
+        most: int,
+        owners: Owners | None = None,
+    ) -> Decoding:
         """Begin to generate at most `most` tokens for each call c, from the prompt `prompts[rows[c]]`.
 
         The prompts are computed up to their last token, which is the first input of `Decoding.logits`. Every prompt
-        must have at least two tokens; each distinct one is computed once.
+        must have at least two tokens; each distinct one is computed once. With `owners`, where it takes them, prompts
+        of different policies share nothing, and `owners` is told whose rows the model is given, now and in every step.
         """
         ...
 
