@@ -1,5 +1,6 @@
 """The memory of a training step: the sum of what sampler and learner say that they need, counted without weights."""
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
@@ -9,7 +10,7 @@ from counterpoint.config import Config, ModelConfig, PolicySettings
 from counterpoint.episode import Call
 from counterpoint.family import is_own
 from counterpoint.learners.footprint import Footprint, footprint, learning
-from counterpoint.samplers.footprint import generation
+from counterpoint.samplers.footprint import copies, generation
 
 _ENOUGH = 3
 """Micro-batches among which the largest is looked for."""
@@ -63,8 +64,10 @@ def memory_of(
     again = config.learner.gradient_checkpointing
     of = {policy: look(own.model, own.rank, again) for policy, own in settings.items()}
     sizes = {own.model.model_dump_json(): (own.model, of[policy].weights) for policy, own in settings.items()}
+    policies = Counter(own.model.model_dump_json() for own in settings.values())
     bases = sum(size for _, size in sizes.values())
-    copies = sum(size for model, size in sizes.values() if model.dtype == "float32")  # half precision is shared
+    # In half precision sampler and learner share the weights.
+    merged = sum(copies(policies[name], size) for name, (model, size) in sizes.items() if model.dtype == "float32")
     roles: dict[tuple[str, str], list[Turn]] = {}
     for turn in turns:
         if turn.call.policy in settings:
@@ -85,7 +88,7 @@ def memory_of(
     if is_own(config.sampler.name):
         weights = {"bases, for the learner; your own sampler is not counted": bases}
     else:
-        weights = {"bases, for learner and sampler": bases + copies}
+        weights = {"bases, for learner and sampler": bases + merged}
         sampling = [_sampling(of[policy], said, config, most_tasks) for (policy, _), said in roles.items()]
         passing = {"sampling: caches and logits": max(sampling, default=0), **passing}
     return Memory(

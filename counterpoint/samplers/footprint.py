@@ -4,7 +4,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from counterpoint.samplers._engine import generating_bytes
+from counterpoint.samplers._weights import MERGED_BYTES
 from counterpoint.samplers.base import MAX_CACHE_TOKENS, MAX_ROWS
+
+
+def copies(policies: int, weights: int) -> int:
+    """Bytes of merged weights, at most, for so many policies on a base whose weights (float32) take `weights` bytes."""
+    return weights + (min(policies * weights, MERGED_BYTES) if policies > 1 else 0)
 
 
 def generation(
