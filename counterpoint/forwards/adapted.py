@@ -42,7 +42,7 @@ def is_half(dtype: torch.dtype) -> bool:
 
 
 class Computed(Protocol):
-    """What an adapted layer computes."""
+    """The computation of an adapted layer."""
 
     def __call__(self, x_NI: Tensor, weight_OI: Tensor, bias_O: Tensor | None) -> Tensor:
         """The output (N, O) for these inputs; `weight_OI` and `bias_O` are the layer's own."""

@@ -18,7 +18,7 @@ from counterpoint.samplers._weights import Layers, put_beside
 from counterpoint.targets import sizes_of
 
 _TOLERANCE = {torch.float32: 1e-3}
-"""How much policies may differ from what they are alone, by the type of their base, as a part of what tells them apart.
+"""The difference allowed to policies side by side, by the type of their base, as a part of the difference between them.
 
 A policy that is given another's rows differs by all of it.
 """

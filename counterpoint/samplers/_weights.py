@@ -116,7 +116,7 @@ class _Kept:
         }
         self.layers = layers
         self._adapters: dict[str, Adapter] = {}
-        """Of each policy the adapter that is merged, in the order of their places."""
+        """Policy -> its merged adapter, in the order of their places."""
         self._weights_PIO = {path: weight.new_empty(0, *weight.shape) for path, weight in self._base_IO.items()}
 
     def has_room(self, adapters: Sequence[Adapter]) -> bool:
