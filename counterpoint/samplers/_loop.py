@@ -3,7 +3,7 @@
 Shapes: C calls, A calls that are not finished yet, T completion tokens, V vocabulary.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -15,11 +15,17 @@ from counterpoint.samplers.base import Request
 _KEEP_BELOW = 0.75
 """Finished rows are dropped once less than this fraction of the rows is unfinished."""
 
+Changed = Callable[[Tensor], None]
+"""Told which requests the active rows belong to, row by row (indices, A), before a step is computed with them."""
+
 
 def spoken(
-    decoding: Decoding, requests: Sequence[Request], stops: Tensor
+    decoding: Decoding, requests: Sequence[Request], stops: Tensor, changed: Changed | None = None
 ) -> tuple[list[list[int]], list[list[float]], list[int]]:
-    """Token ids and their log-probabilities (C, T), and how many of each row are its completion."""
+    """Token ids and their log-probabilities (C, T), and how many of each row are its completion.
+
+    `changed` is called before the first step and whenever the active rows have changed.
+    """
     device = stops.device
     limits_C = torch.tensor([request.max_tokens for request in requests], device=device)
     temperatures_C = torch.tensor([request.temperature for request in requests], device=device)
@@ -32,6 +38,8 @@ def spoken(
     rows_A = torch.arange(len(requests), device=device)
     last_A = torch.tensor([request.prompt_ids[-1] for request in requests], device=device)
     going_A = torch.ones_like(rows_A, dtype=torch.bool)
+    if changed:
+        changed(rows_A)
     # A finished row goes on being computed until enough others are finished too, since dropping rows copies the
     # caches of those that stay; `going_A` keeps what it would say out of the results.
     for step in range(width):
@@ -49,4 +57,6 @@ def spoken(
             decoding.keep(going_A.nonzero()[:, 0])
             rows_A, last_A = rows_A[going_A], last_A[going_A]
             going_A = going_A[going_A]
+            if changed:
+                changed(rows_A)
     return ids_CT.tolist(), logprobs_CT.tolist(), lengths_C.tolist()
