@@ -3,8 +3,8 @@
 Shapes: C calls, A active calls (still generating), T tokens of the longest completion, V vocabulary.
 """
 
-from collections.abc import Sequence
-from typing import Any, NamedTuple, Protocol
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -33,6 +33,23 @@ class Decoding(Protocol):
         ...
 
 
+@runtime_checkable
+class Flowing(Decoding, Protocol):
+    """A decoding that calls can join while others go on. On a GPU its steps are recorded and replayed."""
+
+    def admit(self, rows: Sequence[int]) -> None:
+        """Begin calls from these of the prompts that it was started with. They follow the calls that there are."""
+        ...
+
+    def advance(self, last_A: Tensor, then: Callable[[Tensor], None]) -> None:
+        """`then(logits(last_A))`, in one recorded step.
+
+        `then` must do all that it does on tensors of the device, and `last_A` and what `then` writes into must be the
+        same tensors for as long as the calls are the same.
+        """
+        ...
+
+
 class Forward(Protocol):
     """A forward implementation; `model` is always the model that it was chosen for."""
 
@@ -50,9 +67,15 @@ class Forward(Protocol):
         """Begin to generate at most `most` tokens for each call c, from the prompt `prompts[rows[c]]`.
 
         The prompts are computed up to their last token, which is the first input of `Decoding.logits`. Every prompt
-        must have at least two tokens; each distinct one is computed once.
+        must have at least two tokens; each distinct one is computed once, and none that no call has.
         """
         ...
+
+
+def asked(prompts: Sequence[Sequence[int]], rows: Sequence[int]) -> tuple[list[Sequence[int]], list[int]]:
+    """The prompts that some row has, and for each row its index among them."""
+    places = {prompt: place for place, prompt in enumerate(dict.fromkeys(rows))}
+    return [prompts[prompt] for prompt in places], [places[row] for row in rows]
 
 
 def padded_rows_within(ordered: Sequence[Call], max_tokens: int) -> int:

@@ -13,7 +13,7 @@ from torch import Tensor
 from transformers.cache_utils import DynamicCache
 
 from counterpoint.episode import Call
-from counterpoint.forwards.base import Decoding, Scored, pad, padded_rows_within
+from counterpoint.forwards.base import Decoding, Scored, asked, pad, padded_rows_within
 
 
 class Plain:
@@ -40,7 +40,7 @@ class Plain:
         return padded_rows_within(ordered, max_tokens)
 
     def start(self, model: Any, prompts: Sequence[Sequence[int]], rows: Sequence[int], most: int) -> Decoding:
-        return _Decoding(model, prefill(model, prompts, rows))
+        return _Decoding(model, prefill(model, *asked(prompts, rows)))
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,7 @@ from transformers.cache_utils import DynamicCache
 from counterpoint.episode import Call
 from counterpoint.errors import ModelError
 from counterpoint.forwards._head import scored
-from counterpoint.forwards.base import Decoding, Scored, pad, padded_rows_within
+from counterpoint.forwards.base import Decoding, Scored, asked, pad, padded_rows_within
 
 _LOG = logging.getLogger(__name__)
 _CACHES = ("cache", "past_key_values", "cache_params")
@@ -57,7 +57,7 @@ class Whole:
         return padded_rows_within(ordered, max_tokens)
 
     def start(self, model: Any, prompts: Sequence[Sequence[int]], rows: Sequence[int], most: int) -> Decoding:
-        return _Stepwise(model, prompts, rows) if self.cached else _Recomputed(model, prompts, rows)
+        return (_Stepwise if self.cached else _Recomputed)(model, *asked(prompts, rows))
 
 
 def _hidden_states(model: Any, rows: Sequence[Sequence[int]], calls: Sequence[Call]) -> Tensor:

@@ -3,7 +3,8 @@
 Shapes: C calls, T completion tokens.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from transformers import PreTrainedModel
@@ -12,8 +13,10 @@ from counterpoint.adapter import Adapter
 from counterpoint.episode import Call
 from counterpoint.errors import SamplerError, unknown
 from counterpoint.forwards import Choice, forward_of
+from counterpoint.forwards.base import Decoding, Flowing, Forward
 from counterpoint.samplers._loop import spoken
 from counterpoint.samplers._picking import PROBABILITIES_AT_ONCE
+from counterpoint.samplers._room import Room
 from counterpoint.samplers._weights import Weights, lossless
 from counterpoint.samplers.base import MAX_CACHE_TOKENS, MAX_ROWS, Completion, Request
 
@@ -40,8 +43,7 @@ class Engine:
         self._model = self._weights.model
         self._forward = forward_of(self._model, forward)
         self._stops = torch.tensor(sorted(stop_ids), device=model.device)
-        self._max_rows = max_rows
-        self._max_cache_tokens = max_cache_tokens
+        self._room = Room(max_rows, max_cache_tokens)
         self._adapters: dict[str, Adapter] = {}
         self._in_use: tuple[str, int] | None = None
         """The policy, and the version of it, with whose weights the model computes."""
@@ -60,9 +62,8 @@ class Engine:
         completions: dict[int, Completion] = {}
         for policy in sorted({request.policy for request in requests}):
             mine = [index for index, request in enumerate(requests) if request.policy == policy]
-            for chunk in self._chunks([requests[index] for index in mine]):
-                found = self._generate(policy, [requests[mine[place]] for place in chunk])
-                completions |= {mine[place]: one for place, one in zip(chunk, found, strict=True)}
+            found = self._generate(policy, [requests[index] for index in mine])
+            completions |= dict(zip(mine, found, strict=True))
         return [completions[index] for index in range(len(requests))]
 
     @torch.no_grad()
@@ -78,44 +79,26 @@ class Engine:
                 self._in_use = None
                 self._weights.use(Adapter.base(policy))
             while mine:
-                count = self._forward.fits([calls[index] for index in mine], self._max_cache_tokens)
+                count = self._forward.fits([calls[index] for index in mine], self._room.tokens)
                 part, mine = mine[:count], mine[count:]
                 rows = self._forward.score(self._model, [calls[index] for index in part]).logprobs_CT.tolist()
                 found |= {at: row[: len(calls[at].completion_ids)] for at, row in zip(part, rows, strict=True)}
         return [found[index] for index in range(len(calls))]
 
-    def _chunks(self, requests: Sequence[Request]) -> Iterator[range]:
-        """Consecutive requests, as many at a time as there is room for, each distinct prompt counted once."""
-        first, tokens, prompts = 0, 0, set[tuple[int, ...]]()
-        for place, request in enumerate(requests):
-            needed = request.max_tokens + (0 if request.prompt_ids in prompts else len(request.prompt_ids))
-            if place > first and (place - first == self._max_rows or tokens + needed > self._max_cache_tokens):
-                yield range(first, place)
-                first, tokens, prompts = place, 0, set()
-                needed = request.max_tokens + len(request.prompt_ids)
-            tokens += needed
-            prompts.add(request.prompt_ids)
-        yield range(first, len(requests))
-
     @torch.no_grad()
     def _generate(self, policy: str, requests: Sequence[Request]) -> list[Completion]:
         version = self._use(policy)
-        prompts = list(dict.fromkeys(request.prompt_ids for request in requests))
-        if min(map(len, prompts)) < 2:
+        if min(len(request.prompt_ids) for request in requests) < 2:
             raise SamplerError(f"policy {policy!r}: a prompt needs at least two tokens")
-        place = {prompt: index for index, prompt in enumerate(prompts)}
-        rows, most = [place[request.prompt_ids] for request in requests], max(one.max_tokens for one in requests)
-        decoding = self._forward.start(self._model, prompts, rows, most)
-        ids_CT, logprobs_CT, lengths = spoken(decoding, requests, self._stops)
         stops = set(self._stops.tolist())
         return [
             Completion(
-                ids=tuple(ids_CT[row][:length]),
-                logprobs=tuple(logprobs_CT[row][:length]),
-                finish="stop" if ids_CT[row][length - 1] in stops else "length",
+                ids=said.ids,
+                logprobs=said.logprobs,
+                finish="stop" if said.ids[-1] in stops else "length",
                 version=version,
             )
-            for row, length in enumerate(lengths)
+            for said in spoken(_Asked(self._model, self._forward, requests), requests, self._stops, self._room)
         ]
 
     def _use(self, policy: str) -> int:
@@ -128,6 +111,26 @@ class Engine:
             self._weights.use(adapter)
             self._in_use = (policy, adapter.version)
         return adapter.version
+
+
+class _Asked:
+    """Requests of one policy, with whose weights the model computes."""
+
+    def __init__(self, model: Any, forward: Forward, requests: Sequence[Request]) -> None:
+        self._model, self._forward = model, forward
+        places: dict[tuple[int, ...], int] = {}
+        self._rows = [places.setdefault(request.prompt_ids, len(places)) for request in requests]
+        self._prompts = list(places)
+        self._most = max(request.max_tokens for request in requests)
+
+    def start(self, calls: Sequence[int]) -> Decoding:
+        return self._forward.start(self._model, self._prompts, [self._rows[call] for call in calls], self._most)
+
+    def admit(self, decoding: Flowing, calls: Sequence[int]) -> None:
+        decoding.admit([self._rows[call] for call in calls])
+
+    def changed(self, calls_A: Sequence[int]) -> None:
+        pass
 
 
 def generating_bytes(
@@ -145,5 +148,5 @@ def generating_bytes(
     of keys and values, `in_hand` bytes while it goes through a layer, and `logit` bytes of float32 logits.
     """
     caches = cached * (prompts + rows * said)
-    choosing = 2 * rows * logit + 4 * min(rows * logit, 4 * PROBABILITIES_AT_ONCE)
+    choosing = 2 * rows * logit + min(rows * logit, 4 * PROBABILITIES_AT_ONCE)
     return caches + max(choosing, prompts * in_hand)
