@@ -1,6 +1,6 @@
 """The keys and values that decoding keeps: of prompts and of replies.
 
-Shapes: A active calls, P distinct prompts, L prompt tokens, S places of the reply cache, k key heads, D values per head.
+Shapes: A active calls, P distinct prompts, L prompt tokens, S places of the reply cache, k key heads, D values of one.
 """
 
 from collections.abc import Sequence
