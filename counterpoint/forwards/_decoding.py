@@ -7,8 +7,8 @@ Calls may come and go. In a step all write into the same place of the reply cach
 each from what lies before its beginning. The places are reused in turn once there are as many as the longest reply has
 tokens, so that no reply is overwritten while it is read.
 
-Shapes: A active calls, P distinct prompts, G calls of the prompt that has most, L prompt tokens, S reply tokens that are
-seen, X = L + S, k key heads, H = k x R query heads, D values per head, E hidden values, V vocabulary.
+Shapes: A active calls, P distinct prompts, G calls of the prompt that has most, L prompt tokens, S reply tokens that
+are seen, X = L + S, k key heads, H = k x R query heads, D values per head, E hidden values, V vocabulary.
 """
 
 from collections.abc import Callable, Sequence
