@@ -9,6 +9,7 @@ Shapes: A active calls, that have not been dropped yet.
 from collections.abc import Sequence
 from typing import Protocol
 
+import torch
 from torch import Tensor
 
 from counterpoint.forwards.base import Decoding, Flowing
@@ -82,7 +83,7 @@ def _until_none_goes_on(
 def _steps(decoding: Decoding, seats: Seats) -> int:
     """Steps until rows are worth dropping; returns how many go on."""
     left, going = seats.most_left(), len(seats.calls)
-    look = _LOOK_ON_A_GPU if seats.last_A.device.type == "cuda" else 1
+    look = _steps_unseen(seats.last_A.device)
     while left and going >= _KEEP_BELOW * len(seats.calls):
         for _ in range(min(look, left)):
             if isinstance(decoding, Flowing):
@@ -92,3 +93,8 @@ def _steps(decoding: Decoding, seats: Seats) -> int:
         left -= min(look, left)
         going = int(seats.going_A.sum())
     return going
+
+
+def _steps_unseen(device: torch.device) -> int:
+    """Steps after which the loop looks which rows have ended."""
+    return _LOOK_ON_A_GPU if device.type == "cuda" else 1
