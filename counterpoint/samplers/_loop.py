@@ -1,7 +1,7 @@
 """The loop in which calls are generated, one token per step.
 
-Calls that wait begin as soon as enough others have ended. Which begins when follows from the requests and from what was
-said, never from time, so that equal runs are equal.
+Calls that wait begin as soon as enough others have ended. Which begins when follows from the requests and from the
+generated tokens, never from time, so that equal runs are equal.
 
 Shapes: A active calls, that have not been dropped yet.
 """

@@ -1,4 +1,4 @@
-"""How many calls can be generated at once."""
+"""The number of calls that can be generated at once."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ class Room:
     """
 
     def fits(self, waiting: Sequence[Request], beside: Sequence[Request] = ()) -> int:
-        """How many of the first waiting calls fit beside those; a call that has nothing beside it always does."""
+        """The number of first waiting calls that fit beside those; a call that has nothing beside it always does."""
         prompts = {(one.policy, one.prompt_ids) for one in beside}
         held, widest = sum(len(ids) for _, ids in prompts), max((one.max_tokens for one in beside), default=0)
         for count, request in enumerate(waiting):

@@ -1,4 +1,4 @@
-"""What is known of the calls that are being generated, row by row.
+"""The state of the calls that are being generated, row by row.
 
 Shapes: A active calls, T tokens of the longest completion and one more, V vocabulary, S stop tokens.
 """
@@ -40,7 +40,7 @@ class Seats:
     """True if all temperatures are 1."""
     uniforms_AT: Tensor
     ids_AT: Tensor
-    """Beyond its tokens a row has any values: what follows the end of a completion is written there."""
+    """Behind its completion a row has any values: what follows the end is written there."""
     logprobs_AT: Tensor
 
     @classmethod
