@@ -10,13 +10,17 @@ import torch
 from test_in_process_sampler import BASE, new_sampler, requests
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
-from torch_build import sampled
+from torch_build import sampled, tiny_folder
 
+from counterpoint.config import ModelConfig
 from counterpoint.forwards import _decoding as decoding_part
 from counterpoint.forwards import _replay as replay_part
+from counterpoint.forwards._caches import token_bytes
+from counterpoint.learners.footprint import footprint
 from counterpoint.samplers import _loop as loop_part
+from counterpoint.samplers import _room as room_part
 from counterpoint.samplers._loop import spoken
-from counterpoint.samplers._room import Room
+from counterpoint.samplers._room import Room, room_of
 from counterpoint.samplers._seats import Seats
 from counterpoint.samplers.base import Request
 
@@ -232,6 +236,24 @@ def test_what_fits_is_counted_with_each_prompt_once_and_each_reply_as_the_longes
     assert Room(99, 25).fits([call(50, 5)] * 9) == 1, "alone it has to be generated in any case"
     assert Room(99, 25).fits([call(50, 5)] * 9, [call(5, 5)]) == 0
     assert Room(99, 25).fits([]) == 0
+
+
+def test_a_gpu_has_room_by_all_its_memory_and_the_recipe_has_the_last_word(monkeypatch):
+    assert room_of(None, None, device="cuda", cached=0, logit=1) == Room(1024, 2**17)
+    assert room_of(None, None, device="cpu", cached=114_688, logit=607_744) == Room(1024, 2**17)
+    monkeypatch.setattr(room_part, "total_memory", lambda device: 139 * 2**30)
+    assert room_of(None, None, device="cuda", cached=114_688, logit=607_744) == Room(4096, 2**18)
+    assert room_of(None, None, device="cuda", cached=0, logit=607_744) == Room(1024, 2**17), "not packed"
+    assert room_of(5, None, device="cuda", cached=114_688, logit=607_744) == Room(5, 2**18)
+    assert room_of(None, 7, device="cuda", cached=114_688, logit=607_744) == Room(4096, 7)
+    monkeypatch.setattr(room_part, "total_memory", lambda device: 1)
+    assert room_of(None, None, device="cuda", cached=114_688, logit=607_744) == Room(1, 1)
+
+
+def test_the_keys_and_values_of_a_token_are_as_many_as_the_plan_says():
+    model = new_sampler()._default._model
+    size = footprint(ModelConfig(path=str(tiny_folder())), 4, checkpointing=False)
+    assert token_bytes(model) == size.cached
 
 
 def test_seats_hold_what_was_said_by_each_call():

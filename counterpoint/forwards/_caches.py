@@ -104,3 +104,9 @@ def prefill(model: Any, prompts: Sequence[Sequence[int]], aligned: int) -> dict[
 def multiple(tokens: int, aligned: int) -> int:
     """The smallest multiple of `aligned` that is at least `tokens`."""
     return -(-tokens // aligned) * aligned
+
+
+def token_bytes(model: Any) -> int:
+    """Bytes of the keys and values of one token in all layers; the model is set up for packed attention."""
+    caches = prefill(model, [(1, 2)], 1).values()
+    return sum(one.numel() * one.element_size() for cache in caches for one in (cache.keys, cache.values))

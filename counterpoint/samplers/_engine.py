@@ -3,6 +3,7 @@
 Shapes: C calls, T completion tokens.
 """
 
+import logging
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -13,12 +14,15 @@ from counterpoint.adapter import Adapter
 from counterpoint.episode import Call
 from counterpoint.errors import SamplerError, unknown
 from counterpoint.forwards import Choice, forward_of
+from counterpoint.forwards._caches import token_bytes
 from counterpoint.forwards.base import Decoding, Flowing, Forward
 from counterpoint.samplers._loop import spoken
 from counterpoint.samplers._picking import PROBABILITIES_AT_ONCE
-from counterpoint.samplers._room import Room
+from counterpoint.samplers._room import Room, room_of, total_memory
 from counterpoint.samplers._weights import Weights, lossless
-from counterpoint.samplers.base import MAX_CACHE_TOKENS, MAX_ROWS, Completion, Request
+from counterpoint.samplers.base import Completion, Request
+
+_LOG = logging.getLogger(__name__)
 
 
 class Engine:
@@ -30,20 +34,20 @@ class Engine:
         stop_ids: frozenset[int],
         *,
         forward: Choice = "auto",
-        max_rows: int = MAX_ROWS,
-        max_cache_tokens: int = MAX_CACHE_TOKENS,
+        max_rows: int | None = None,
+        max_cache_tokens: int | None = None,
         weights: Callable[[PreTrainedModel], Weights] = lossless,
     ) -> None:
         """`model` is the frozen base; its weights are read, never written. `weights` says where adapters go.
 
         At most `max_rows` calls are generated at once, and no more than have `max_cache_tokens` tokens of prompts and
-        replies.
+        replies, or without these as many as `room_of` says.
         """
         self._weights = weights(model)
         self._model = self._weights.model
         self._forward = forward_of(self._model, forward)
         self._stops = torch.tensor(sorted(stop_ids), device=model.device)
-        self._room = Room(max_rows, max_cache_tokens)
+        self._room = self._room_of(max_rows, max_cache_tokens)
         self._adapters: dict[str, Adapter] = {}
         self._in_use: tuple[str, int] | None = None
         """The policy, and the version of it, with whose weights the model computes."""
@@ -84,6 +88,17 @@ class Engine:
                 rows = self._forward.score(self._model, [calls[index] for index in part]).logprobs_CT.tolist()
                 found |= {at: row[: len(calls[at].completion_ids)] for at, row in zip(part, rows, strict=True)}
         return [found[index] for index in range(len(calls))]
+
+    @torch.no_grad()
+    def _room_of(self, max_rows: int | None, max_cache_tokens: int | None) -> Room:
+        """Those of the recipe; what it leaves open depends on the GPU, and is logged."""
+        device, config = self._model.device, self._model.config.get_text_config()
+        auto = total_memory(device) is not None and not (max_rows and max_cache_tokens)
+        cached = token_bytes(self._model) if auto and self._forward.name == "packed" else 0
+        room = room_of(max_rows, max_cache_tokens, device=device, cached=cached, logit=4 * config.vocab_size)
+        if auto:
+            _LOG.info("sampling %s, by the memory of the GPU", room)
+        return room
 
     @torch.no_grad()
     def _generate(self, policy: str, requests: Sequence[Request]) -> list[Completion]:
