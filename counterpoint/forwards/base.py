@@ -4,8 +4,8 @@ Shapes: C calls, A active calls (still generating), T tokens of the longest comp
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -32,6 +32,10 @@ class Owners:
     tell: Callable[[np.ndarray], None]
     """Takes the policy of every row of the inputs. They count until it is called again."""
 
+    def of(self, prompts: Sequence[int]) -> "Owners":
+        """Those of these prompts."""
+        return replace(self, of_prompts=[self.of_prompts[prompt] for prompt in prompts])
+
 
 class Decoding(Protocol):
     """A batch of calls being generated, one token per step."""
@@ -42,6 +46,23 @@ class Decoding(Protocol):
 
     def keep(self, rows: Tensor) -> None:
         """Keep only the calls with these indices among the active calls."""
+        ...
+
+
+@runtime_checkable
+class Flowing(Decoding, Protocol):
+    """A decoding that calls can join while others go on. On a GPU its steps are recorded and replayed."""
+
+    def admit(self, rows: Sequence[int]) -> None:
+        """Begin calls from these of the prompts that it was started with. They follow the calls that there are."""
+        ...
+
+    def advance(self, last_A: Tensor, then: Callable[[Tensor], None]) -> None:
+        """`then(logits(last_A))`, in one recorded step.
+
+        `then` must do all that it does on tensors of the device, and `last_A` and what `then` writes into must be the
+        same tensors for as long as the calls are the same.
+        """
         ...
 
 
@@ -71,10 +92,17 @@ class Forward(Protocol):
         """Begin to generate at most `most` tokens for each call c, from the prompt `prompts[rows[c]]`.
 
         The prompts are computed up to their last token, which is the first input of `Decoding.logits`. Every prompt
-        must have at least two tokens; each distinct one is computed once. With `owners`, where it takes them, prompts
-        of different policies share nothing, and `owners` is told whose rows the model is given, now and in every step.
+        must have at least two tokens; each distinct one is computed once, and none that no call has. With `owners`,
+        where it takes them, prompts of different policies share nothing, and `owners` is told whose rows the model is
+        given, now and in every step.
         """
         ...
+
+
+def asked(prompts: Sequence[Sequence[int]], rows: Sequence[int]) -> tuple[list[Sequence[int]], list[int]]:
+    """The prompts that some row has, and for each row its index among them."""
+    places = {prompt: place for place, prompt in enumerate(dict.fromkeys(rows))}
+    return [prompts[prompt] for prompt in places], [places[row] for row in rows]
 
 
 def padded_rows_within(ordered: Sequence[Call], max_tokens: int) -> int:

@@ -13,7 +13,7 @@ from torch import Tensor
 from transformers.cache_utils import DynamicCache
 
 from counterpoint.episode import Call
-from counterpoint.forwards.base import Decoding, Owners, Scored, pad, padded_rows_within
+from counterpoint.forwards.base import Decoding, Owners, Scored, asked, pad, padded_rows_within
 
 
 class Plain:
@@ -48,7 +48,7 @@ class Plain:
         most: int,
         owners: Owners | None = None,
     ) -> Decoding:
-        return _Decoding(model, prefill(model, prompts, rows))
+        return _Decoding(model, prefill(model, *asked(prompts, rows)))
 
 
 @dataclass(frozen=True, slots=True)

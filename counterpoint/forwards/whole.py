@@ -20,7 +20,7 @@ from transformers.cache_utils import DynamicCache
 from counterpoint.episode import Call
 from counterpoint.errors import ModelError
 from counterpoint.forwards._head import scored
-from counterpoint.forwards.base import Decoding, Owners, Scored, pad, padded_rows_within
+from counterpoint.forwards.base import Decoding, Owners, Scored, asked, pad, padded_rows_within
 
 _LOG = logging.getLogger(__name__)
 _CACHES = ("cache", "past_key_values", "cache_params")
@@ -65,7 +65,7 @@ class Whole:
         most: int,
         owners: Owners | None = None,
     ) -> Decoding:
-        return _Stepwise(model, prompts, rows) if self.cached else _Recomputed(model, prompts, rows)
+        return (_Stepwise if self.cached else _Recomputed)(model, *asked(prompts, rows))
 
 
 def _hidden_states(model: Any, rows: Sequence[Sequence[int]], calls: Sequence[Call]) -> Tensor:

@@ -10,7 +10,8 @@ from counterpoint.config import Config, ModelConfig, PolicySettings
 from counterpoint.episode import Call
 from counterpoint.family import is_own
 from counterpoint.learners.footprint import Footprint, footprint, learning
-from counterpoint.samplers.footprint import copies, generation
+from counterpoint.samplers._room import Room
+from counterpoint.samplers.footprint import copies, generation, room
 
 _ENOUGH = 3
 """Micro-batches among which the largest is looked for."""
@@ -89,8 +90,12 @@ def memory_of(
         weights = {"bases, for the learner; your own sampler is not counted": bases}
     else:
         weights = {"bases, for learner and sampler": bases + merged}
-        sampling = [_sampling(of[policy], said, config, most_tasks) for (policy, _), said in roles.items()]
-        passing = {"sampling: caches and logits": max(sampling, default=0), **passing}
+        rooms = {policy: _room(config, own.model, of[policy]) for policy, own in settings.items()}
+        sampling = [
+            _sampling(of[policy], said, config, most_tasks, rooms[policy]) for (policy, _), said in roles.items()
+        ]
+        limits = " or ".join(dict.fromkeys(map(str, rooms.values())))
+        passing = {f"sampling: caches and logits{limits and f' of {limits}'}": max(sampling, default=0), **passing}
     return Memory(
         lasting={
             **weights,
@@ -102,7 +107,11 @@ def memory_of(
     )
 
 
-def _sampling(size: Footprint, turns: Sequence[Turn], config: Config, most_tasks: int) -> int:
+def _room(config: Config, model: ModelConfig, size: Footprint) -> Room:
+    return room(config.sampler.options, model.device, cached=size.cached, logit=size.logit)
+
+
+def _sampling(size: Footprint, turns: Sequence[Turn], config: Config, most_tasks: int, limits: Room) -> int:
     """Bytes of the calls of a role that are generated at once."""
     longest = max(turns, key=lambda turn: len(turn.call.prompt_ids))
     beside, rollouts = len({turn.call.key.slot for turn in turns}), config.rollout
@@ -116,7 +125,7 @@ def _sampling(size: Footprint, turns: Sequence[Turn], config: Config, most_tasks
         cached=size.cached,
         logit=size.logit,
         in_hand=size.in_hand,
-        options=config.sampler.options,
+        room=limits,
     )
 
 
