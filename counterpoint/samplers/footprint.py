@@ -9,7 +9,7 @@ from counterpoint.samplers.base import MAX_CACHE_TOKENS, MAX_ROWS
 
 
 def copies(policies: int, weights: int) -> int:
-    """Bytes of merged weights, at most, for that many policies on a base whose weights (float32) take `weights` bytes."""
+    """Bytes of merged weights, at most, for that many policies on a base of `weights` bytes in float32."""
     return weights + (min(policies * weights, MERGED_BYTES) if policies > 1 else 0)
 
 
