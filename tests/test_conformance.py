@@ -26,8 +26,8 @@ class ForgetsTemperature(Engine):
 
 
 class SpeaksAsTheFirst(Engine):
-    def _use(self, policy):
-        return super()._use("one" if policy == "two" else policy)
+    def _adapters_of(self, policies):
+        return super()._adapters_of(["one" if policy == "two" else policy for policy in policies])
 
 
 class SeedsByPlace(Engine):
@@ -63,12 +63,9 @@ class KeepsItsVersion(Engine):
 class KeepsItsWeights(Engine):
     """Takes the merged weights of a policy that was loaded again for the new ones."""
 
-    def _use(self, policy):
-        first = self.__dict__.setdefault("first", {}).setdefault(policy, self._adapters[policy])
-        current, self._adapters[policy] = self._adapters[policy], first
-        super()._use(policy)
-        self._adapters[policy] = current
-        return current.version
+    def _use(self, adapters):
+        known = self.__dict__.setdefault("first", {})
+        super()._use([known.setdefault(adapter.policy, adapter) for adapter in adapters])
 
 
 class NamesNothing(Engine):
@@ -77,8 +74,8 @@ class NamesNothing(Engine):
 
 
 class LetsTheBaseSpeak(Engine):
-    def _use(self, policy):
-        return super()._use(policy) if policy in self._adapters else 0
+    def _adapters_of(self, policies):
+        return [self._adapters.get(policy) or Adapter.base(policy) for policy in policies]
 
 
 class ScoresTheBase(Engine):
@@ -96,7 +93,7 @@ class StaysAsItScored(Engine):
 
     def logprobs(self, calls, *, base=False):
         found = super().logprobs(calls, base=base)
-        self._use = lambda policy: self._weights.use(Adapter.base(policy)) or self._adapters[policy].version
+        self._use = lambda adapters: Engine._use(self, [Adapter.base(adapter.policy) for adapter in adapters])
         return found if base else super().logprobs(calls)
 
 

@@ -281,6 +281,42 @@ def goes_on_as_whole_sequences_do(way):
     assert len(going) < len(rows)
 
 
+@pytest.mark.parametrize("way", ["on a CPU", "on a GPU"])
+@torch.no_grad()
+def test_calls_that_join_predict_what_whole_sequences_predict(way, monkeypatch, request):
+    """The places of the reply cache are used several times over, since no rows are dropped for long."""
+    if way == "on a GPU":
+        request.getfixturevalue("decoding_as_on_a_gpu")
+    monkeypatch.setattr(decoding_part, "_CAPACITY", 4)
+    monkeypatch.setattr(decoding_part, "_CAPACITY_ON_A_GPU", 8)
+    model, most, source = packed_model(), 12, random.Random(1)
+    prompts = [*tiny_prompts(BASE.chat, 3), tuple(range(5, 8)), (9, 4)]
+    joining = {0: [1, 0, 1], 5: [3], 9: [1, 1, 4], 14: [2], 20: [0, 2], 31: [4, 3], 40: [1]}
+    dropping = {23: lambda place: place > 3, 33: lambda place: place % 2, 41: lambda place: place}
+    decoding = None
+    calls: list[list[int]] = []
+    began: list[int] = []
+    for step in range(45):
+        if step in dropping:
+            kept = [place for place in range(len(calls)) if dropping[step](place)]
+            decoding.keep(torch.tensor(kept))
+            calls, began = [calls[place] for place in kept], [began[place] for place in kept]
+        if step in joining:
+            calls += [list(prompts[prompt]) for prompt in joining[step]]
+            began += [step for _ in joining[step]]
+            if decoding is None:
+                decoding = Packed().start(model, prompts, joining[0], most)
+            else:
+                decoding.admit(joining[step])
+        logits = decoding.logits(torch.tensor([call[-1] for call in calls]))
+        for place, call in enumerate(calls):
+            if step - began[place] < most:
+                assert torch.allclose(
+                    logits[place], BASE.model(input_ids=torch.tensor([call])).logits[0, -1], atol=1e-4
+                )
+            call.append(source.randrange(3, 250))
+
+
 @torch.no_grad()
 def test_what_calls_remember_is_gone_with_them(monkeypatch):
     """Without waiting for the garbage collector: it may hold gigabytes."""
@@ -333,39 +369,49 @@ def recorders(monkeypatch):
 
 
 def test_a_step_is_computed_as_it_is_then_recorded_then_replayed(recorders):
-    seen = []
+    device, given, found, seen = torch.device("cpu"), torch.zeros(2), torch.zeros(2), []
 
-    def doubled(given):
-        seen.append(given)
+    def doubled():
+        seen.append(len(recorders))
         if recorders and not hasattr(recorders[-1], "again"):
-            found = 2 * given
             recorders[-1].again = lambda: torch.mul(given, 2, out=found)
-            return found
-        return 2 * given
+        else:
+            torch.mul(given, 2, out=found)
 
     replay = Replay()
     for number in range(5):
-        assert replay(doubled, torch.tensor([number])).tolist() == [2 * number]
-    assert len(recorders) == 1
-    assert len(seen) == 2  # as it is, and to be recorded
+        given.fill_(number)
+        replay(doubled, device)
+        assert found.tolist() == [2 * number] * 2
+    assert seen == [0, 1]  # as it is, and to be recorded
     assert recorders[0].replayed == 4
     assert gc.isenabled()
     replay.forget()
+    seen.clear()
     for number in range(3):
-        assert replay(doubled, torch.tensor([number, 7])).tolist() == [2 * number, 14]
-    assert len(recorders) == 2
+        given.fill_(number)
+        if number == 0:
+            del recorders[:]
+        replay(doubled, device)
+        assert found.tolist() == [2 * number] * 2
+    assert seen == [0, 1]
 
 
 def test_what_cannot_be_recorded_is_computed_as_it_is_and_logged(recorders, caplog):
-    def reads(given):
+    device, counted = torch.device("cpu"), torch.zeros(1)
+
+    def reads():
         if not gc.isenabled():
             raise RuntimeError("operation not permitted when stream is capturing")
-        return given + 1
+        counted.add_(1)
 
     replay = Replay()
-    assert [replay(reads, torch.tensor([number])).item() for number in range(4)] == [1, 2, 3, 4]
+    for _ in range(4):
+        replay(reads, device)
     replay.forget()
-    assert [replay(reads, torch.tensor([number])).item() for number in range(4)] == [1, 2, 3, 4]
+    for _ in range(4):
+        replay(reads, device)
+    assert counted.item() == 8
     assert len(recorders) == 1
     assert caplog.text.count("cannot be recorded") == 1
     assert gc.isenabled()

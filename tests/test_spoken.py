@@ -324,7 +324,7 @@ class Ignores(InProcess):
 
     def __init__(self, engine, *rest):
         super().__init__(engine, *rest)
-        engine._weights.use = lambda adapter: type(engine._weights).use(engine._weights, Adapter.base(adapter.policy))
+        engine._use = lambda adapters: Engine._use(engine, [Adapter.base(adapter.policy) for adapter in adapters])
 
 
 class Halves(InProcess):

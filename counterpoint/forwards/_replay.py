@@ -10,13 +10,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import torch
-from torch import Tensor
 
 _WARM_UP = 1
 """Steps computed normally before one is recorded: lazy initialisation must not happen during the recording."""
 _LOG = logging.getLogger(__name__)
 
-Compute = Callable[[Tensor], Tensor]
+Compute = Callable[[], None]
+"""A computation that reads and writes the same tensors every time."""
 
 
 class Replay:
@@ -30,18 +30,16 @@ class Replay:
         self._normal_left: float = _WARM_UP
         self._graph: torch.cuda.CUDAGraph | None = None
 
-    def __call__(self, compute: Compute, given: Tensor) -> Tensor:
-        """`compute(given)`. The result is overwritten by the next call."""
+    def __call__(self, compute: Compute, device: torch.device) -> None:
+        """Run `compute` on `device`."""
         if self._normal_left:
             self._normal_left -= 1
-            return compute(given)
-        if self._graph is None and not self._record(compute, given):
+            return compute()
+        if self._graph is None and not self._record(compute, device):
             self._normal_left = math.inf
-            return compute(given)
+            return compute()
         assert self._graph is not None
-        self._given.copy_(given)
         self._graph.replay()
-        return self._found
 
     def forget(self) -> None:
         """Discard the graph, since shapes change. A computation that could not be recorded is not tried again."""
@@ -49,17 +47,16 @@ class Replay:
         if self._normal_left != math.inf:
             self._normal_left = _WARM_UP
 
-    def _record(self, compute: Compute, given: Tensor) -> bool:
+    def _record(self, compute: Compute, device: torch.device) -> bool:
         """Record `compute`; True on success. It is not stored: the reference cycle would keep tensors alive."""
-        # A graph reads and writes fixed addresses: each call copies its input into `_given`; `_found` is the output.
-        graph, self._given = torch.cuda.CUDAGraph(), given.clone()
+        graph = torch.cuda.CUDAGraph()
         try:
             with (
                 _no_garbage_collection(),
-                torch.cuda.device(given.device),
+                torch.cuda.device(device),
                 torch.cuda.graph(graph, capture_error_mode="thread_local"),
             ):
-                self._found = compute(self._given)
+                compute()
         except RuntimeError as error:
             _LOG.warning(
                 "decoding steps cannot be recorded as a CUDA graph and take longer: %s", str(error).split("\n")[0]

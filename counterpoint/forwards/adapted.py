@@ -5,7 +5,8 @@ Sampler and learner compute their adapted layers with the same function, so that
 Shapes: N tokens, I input values, O output values, R the rank.
 """
 
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -40,30 +41,47 @@ def is_half(dtype: torch.dtype) -> bool:
     return dtype.is_floating_point and dtype.itemsize < torch.float32.itemsize
 
 
+class Computed(Protocol):
+    """The computation of an adapted layer."""
+
+    def __call__(self, x_NI: Tensor, weight_OI: Tensor, bias_O: Tensor | None) -> Tensor:
+        """The output (N, O) for these inputs; `weight_OI` and `bias_O` are the layer's own."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class OneAdapter:
+    """The same adapter for every row."""
+
+    a_RI: Tensor
+    b_OR: Tensor
+    scale: float
+
+    def __call__(self, x_NI: Tensor, weight_OI: Tensor, bias_O: Tensor | None) -> Tensor:
+        return adapted_linear(x_NI, weight_OI, bias_O, self.a_RI, self.b_OR, self.scale)[0]
+
+
 class AdaptedLinear(torch.nn.Linear):
     """A linear layer whose adapter can be exchanged; without one it is an ordinary layer. For inference only."""
 
-    adapter: tuple[Tensor, Tensor, float] | None
-    """A, B and the scale."""
+    adapter: Computed | None
 
     def forward(self, x: Tensor) -> Tensor:
         if self.adapter is None:
             return super().forward(x)
-        y_NO, _ = adapted_linear(x.reshape(-1, x.shape[-1]), self.weight, self.bias, *self.adapter)
-        return y_NO.view(*x.shape[:-1], -1)
+        return self.adapter(x.reshape(-1, x.shape[-1]), self.weight, self.bias).view(*x.shape[:-1], -1)
 
 
 class AdaptedConv1D(Conv1D):  # type: ignore[misc]  # transformers has no types here
     """The same for the layers of GPT-2, which store their weight transposed: x W + bias."""
 
-    adapter: tuple[Tensor, Tensor, float] | None
+    adapter: Computed | None
 
     def forward(self, x: Tensor) -> Tensor:
         if self.adapter is None:
             usual: Tensor = super().forward(x)
             return usual
-        y_NO, _ = adapted_linear(x.reshape(-1, x.shape[-1]), self.weight.T, self.bias, *self.adapter)
-        return y_NO.view(*x.shape[:-1], -1)
+        return self.adapter(x.reshape(-1, x.shape[-1]), self.weight.T, self.bias).view(*x.shape[:-1], -1)
 
 
 def make_adaptable(model: Any) -> dict[str, AdaptedLinear | AdaptedConv1D]:

@@ -12,13 +12,14 @@ from counterpoint.forwards._decoding import PackedDecoding
 from counterpoint.forwards._forest import forest_of, new_tokens
 from counterpoint.forwards._head import scored
 from counterpoint.forwards._hidden import at_places
-from counterpoint.forwards.base import Decoding, Scored
+from counterpoint.forwards.base import Decoding, Owners, Scored
 
 
 class Packed:
     """For models in which every layer has causal attention and calls it through the interface of transformers."""
 
     name = "packed"
+    takes_owners = True
 
     def score(self, model: Any, calls: Sequence[Call]) -> Scored:
         forest = forest_of([inputs_of(call) for call in calls])
@@ -35,8 +36,15 @@ class Packed:
                 return count
         return len(ordered)
 
-    def start(self, model: Any, prompts: Sequence[Sequence[int]], rows: Sequence[int], most: int) -> Decoding:
-        return PackedDecoding(model, prompts, rows, most)
+    def start(
+        self,
+        model: Any,
+        prompts: Sequence[Sequence[int]],
+        rows: Sequence[int],
+        most: int,
+        owners: Owners | None = None,
+    ) -> Decoding:
+        return PackedDecoding(model, prompts, rows, most, owners)
 
 
 def inputs_of(call: Call) -> tuple[int, ...]:

@@ -13,13 +13,14 @@ from torch import Tensor
 from transformers.cache_utils import DynamicCache
 
 from counterpoint.episode import Call
-from counterpoint.forwards.base import Decoding, Scored, pad, padded_rows_within
+from counterpoint.forwards.base import Decoding, Owners, Scored, asked, pad, padded_rows_within
 
 
 class Plain:
     """One padded row per call; each distinct prompt is computed once and its cache copied to its calls."""
 
     name = "plain"
+    takes_owners = False
 
     def __init__(self, why: str = "") -> None:
         self.why = why
@@ -39,8 +40,15 @@ class Plain:
     def fits(self, ordered: Sequence[Call], max_tokens: int) -> int:
         return padded_rows_within(ordered, max_tokens)
 
-    def start(self, model: Any, prompts: Sequence[Sequence[int]], rows: Sequence[int], most: int) -> Decoding:
-        return _Decoding(model, prefill(model, prompts, rows))
+    def start(
+        self,
+        model: Any,
+        prompts: Sequence[Sequence[int]],
+        rows: Sequence[int],
+        most: int,
+        owners: Owners | None = None,
+    ) -> Decoding:
+        return _Decoding(model, prefill(model, *asked(prompts, rows)))
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from counterpoint.episode import Call
 from counterpoint.errors import ModelError
-from counterpoint.forwards.base import Decoding, Forward, Scored
+from counterpoint.forwards.base import Decoding, Forward, Owners, Scored
 
 _PINNED = "counterpoint_longest_call"
 """The attribute of a module whose frequencies are pinned: the length that they are pinned to."""
@@ -64,6 +64,7 @@ class Bounded:
         self._forward = forward
         self._longest = longest
         self.name = forward.name
+        self.takes_owners = forward.takes_owners
 
     def score(self, model: Any, calls: Sequence[Call]) -> Scored:
         self._check(max(len(call.prompt_ids) + len(call.completion_ids) for call in calls))
@@ -72,9 +73,16 @@ class Bounded:
     def fits(self, ordered: Sequence[Call], max_tokens: int) -> int:
         return self._forward.fits(ordered, max_tokens)
 
-    def start(self, model: Any, prompts: Sequence[Sequence[int]], rows: Sequence[int], most: int) -> Decoding:
+    def start(
+        self,
+        model: Any,
+        prompts: Sequence[Sequence[int]],
+        rows: Sequence[int],
+        most: int,
+        owners: Owners | None = None,
+    ) -> Decoding:
         self._check(max(map(len, prompts)) + most)
-        return self._forward.start(model, prompts, rows, most)
+        return self._forward.start(model, prompts, rows, most, owners)
 
     def _check(self, tokens: int) -> None:
         if tokens > self._longest:

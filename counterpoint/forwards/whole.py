@@ -20,7 +20,7 @@ from transformers.cache_utils import DynamicCache
 from counterpoint.episode import Call
 from counterpoint.errors import ModelError
 from counterpoint.forwards._head import scored
-from counterpoint.forwards.base import Decoding, Scored, pad, padded_rows_within
+from counterpoint.forwards.base import Decoding, Owners, Scored, asked, pad, padded_rows_within
 
 _LOG = logging.getLogger(__name__)
 _CACHES = ("cache", "past_key_values", "cache_params")
@@ -35,6 +35,7 @@ class Whole:
     """
 
     name = "whole"
+    takes_owners = False
 
     def __init__(self, why: str = "", *, by_head: bool = False, cached: bool = True) -> None:
         self.why = why
@@ -56,8 +57,15 @@ class Whole:
     def fits(self, ordered: Sequence[Call], max_tokens: int) -> int:
         return padded_rows_within(ordered, max_tokens)
 
-    def start(self, model: Any, prompts: Sequence[Sequence[int]], rows: Sequence[int], most: int) -> Decoding:
-        return _Stepwise(model, prompts, rows) if self.cached else _Recomputed(model, prompts, rows)
+    def start(
+        self,
+        model: Any,
+        prompts: Sequence[Sequence[int]],
+        rows: Sequence[int],
+        most: int,
+        owners: Owners | None = None,
+    ) -> Decoding:
+        return (_Stepwise if self.cached else _Recomputed)(model, *asked(prompts, rows))
 
 
 def _hidden_states(model: Any, rows: Sequence[Sequence[int]], calls: Sequence[Call]) -> Tensor:

@@ -1,5 +1,6 @@
 """The memory of a training step: the sum of what sampler and learner say that they need, counted without weights."""
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
@@ -9,7 +10,8 @@ from counterpoint.config import Config, ModelConfig, PolicySettings
 from counterpoint.episode import Call
 from counterpoint.family import is_own
 from counterpoint.learners.footprint import Footprint, footprint, learning
-from counterpoint.samplers.footprint import generation
+from counterpoint.samplers._room import Room
+from counterpoint.samplers.footprint import copies, generation, room
 
 _ENOUGH = 3
 """Micro-batches among which the largest is looked for."""
@@ -63,8 +65,10 @@ def memory_of(
     again = config.learner.gradient_checkpointing
     of = {policy: look(own.model, own.rank, again) for policy, own in settings.items()}
     sizes = {own.model.model_dump_json(): (own.model, of[policy].weights) for policy, own in settings.items()}
+    policies = Counter(own.model.model_dump_json() for own in settings.values())
     bases = sum(size for _, size in sizes.values())
-    copies = sum(size for model, size in sizes.values() if model.dtype == "float32")  # half precision is shared
+    # In half precision sampler and learner share the weights.
+    merged = sum(copies(policies[name], size) for name, (model, size) in sizes.items() if model.dtype == "float32")
     roles: dict[tuple[str, str], list[Turn]] = {}
     for turn in turns:
         if turn.call.policy in settings:
@@ -85,9 +89,13 @@ def memory_of(
     if is_own(config.sampler.name):
         weights = {"bases, for the learner; your own sampler is not counted": bases}
     else:
-        weights = {"bases, for learner and sampler": bases + copies}
-        sampling = [_sampling(of[policy], said, config, most_tasks) for (policy, _), said in roles.items()]
-        passing = {"sampling: caches and logits": max(sampling, default=0), **passing}
+        weights = {"bases, for learner and sampler": bases + merged}
+        rooms = {policy: _room(config, own.model, of[policy]) for policy, own in settings.items()}
+        sampling = [
+            _sampling(of[policy], said, config, most_tasks, rooms[policy]) for (policy, _), said in roles.items()
+        ]
+        limits = " or ".join(dict.fromkeys(map(str, rooms.values())))
+        passing = {f"sampling: caches and logits{limits and f' of {limits}'}": max(sampling, default=0), **passing}
     return Memory(
         lasting={
             **weights,
@@ -99,7 +107,11 @@ def memory_of(
     )
 
 
-def _sampling(size: Footprint, turns: Sequence[Turn], config: Config, most_tasks: int) -> int:
+def _room(config: Config, model: ModelConfig, size: Footprint) -> Room:
+    return room(config.sampler.options, model.device, cached=size.cached, logit=size.logit)
+
+
+def _sampling(size: Footprint, turns: Sequence[Turn], config: Config, most_tasks: int, limits: Room) -> int:
     """Bytes of the calls of a role that are generated at once."""
     longest = max(turns, key=lambda turn: len(turn.call.prompt_ids))
     beside, rollouts = len({turn.call.key.slot for turn in turns}), config.rollout
@@ -113,7 +125,7 @@ def _sampling(size: Footprint, turns: Sequence[Turn], config: Config, most_tasks
         cached=size.cached,
         logit=size.logit,
         in_hand=size.in_hand,
-        options=config.sampler.options,
+        room=limits,
     )
 
 

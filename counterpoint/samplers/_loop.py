@@ -1,52 +1,100 @@
 """The loop in which calls are generated, one token per step.
 
-Shapes: C calls, A calls that are not finished yet, T completion tokens, V vocabulary.
+Calls that wait begin as soon as enough others have ended. Which begins when follows from the requests and from the
+generated tokens, never from time, so that equal runs are equal.
+
+Shapes: A active calls, that have not been dropped yet.
 """
 
 from collections.abc import Sequence
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
-from counterpoint.forwards.base import Decoding
-from counterpoint.samplers._picking import picked, uniforms
+from counterpoint.forwards.base import Decoding, Flowing
+from counterpoint.samplers._room import Room
+from counterpoint.samplers._seats import Said, Seats
 from counterpoint.samplers.base import Request
 
 _KEEP_BELOW = 0.75
-"""Finished rows are dropped once less than this fraction of the rows is unfinished."""
+"""Rows that have ended are dropped once less than this fraction of the rows goes on, and others begin then.
+
+Until then they are computed on: dropping rows copies the caches of those that stay.
+"""
+_LOOK_ON_A_GPU = 4
+"""On a GPU the loop looks after so many steps which rows have ended: looking waits for all that was started there."""
 
 
-def spoken(
-    decoding: Decoding, requests: Sequence[Request], stops: Tensor
-) -> tuple[list[list[int]], list[list[float]], list[int]]:
-    """Token ids and their log-probabilities (C, T), and how many of each row are its completion."""
-    device = stops.device
-    limits_C = torch.tensor([request.max_tokens for request in requests], device=device)
-    temperatures_C = torch.tensor([request.temperature for request in requests], device=device)
-    width = int(limits_C.max())
-    uniforms_CT = torch.from_numpy(uniforms(requests, width)).to(device)
-    ids_CT = torch.zeros(len(requests), width, dtype=torch.long, device=device)
-    logprobs_CT = torch.zeros(len(requests), width, device=device)
-    lengths_C = limits_C.clone()
+class Source(Protocol):
+    """Where calls come from; they are told by their indices among the requests."""
 
-    rows_A = torch.arange(len(requests), device=device)
-    last_A = torch.tensor([request.prompt_ids[-1] for request in requests], device=device)
-    going_A = torch.ones_like(rows_A, dtype=torch.bool)
-    # A finished row goes on being computed until enough others are finished too, since dropping rows copies the
-    # caches of those that stay; `going_A` keeps what it would say out of the results.
-    for step in range(width):
-        logits_AV = decoding.logits(last_A)
-        last_A, picked_A = picked(logits_AV, temperatures_C[rows_A], uniforms_CT[rows_A, step])
-        ids_CT[rows_A, step] = torch.where(going_A, last_A, ids_CT[rows_A, step])
-        logprobs_CT[rows_A, step] = torch.where(going_A, picked_A, logprobs_CT[rows_A, step])
-        ended_A = going_A & (torch.isin(last_A, stops) | (step + 1 >= limits_C[rows_A]))
-        lengths_C[rows_A[ended_A]] = step + 1
-        going_A = going_A & ~ended_A
-        count = int(going_A.sum())
-        if count == 0:
-            break
-        if count < _KEEP_BELOW * len(rows_A):
-            decoding.keep(going_A.nonzero()[:, 0])
-            rows_A, last_A = rows_A[going_A], last_A[going_A]
-            going_A = going_A[going_A]
-    return ids_CT.tolist(), logprobs_CT.tolist(), lengths_C.tolist()
+    def start(self, calls: Sequence[int]) -> Decoding:
+        """A decoding of these calls."""
+        ...
+
+    def admit(self, decoding: Flowing, calls: Sequence[int]) -> None:
+        """These calls join the decoding, as its last rows."""
+        ...
+
+    def changed(self, calls_A: Sequence[int]) -> None:
+        """Told the call of every row before a step is computed with other rows than the step before."""
+        ...
+
+
+def spoken(source: Source, requests: Sequence[Request], stops_S: Tensor, room: Room) -> list[Said]:
+    """One completion per request, in their order. They begin in this order, as many as there is room for."""
+    said: dict[int, Said] = {}
+    waiting = list(range(len(requests)))
+    while waiting:
+        said |= _until_none_goes_on(source, requests, waiting, stops_S, room)
+    return [said[call] for call in range(len(requests))]
+
+
+def _until_none_goes_on(
+    source: Source, requests: Sequence[Request], waiting: list[int], stops_S: Tensor, room: Room
+) -> dict[int, Said]:
+    """Generates the first calls that wait, and those that find room while others go on; they wait no longer."""
+    width = max(request.max_tokens for request in requests)
+
+    def next_calls(beside: Sequence[int]) -> list[int]:
+        count = room.fits([requests[call] for call in waiting], [requests[call] for call in beside])
+        found = waiting[:count]
+        del waiting[:count]
+        return found
+
+    said: dict[int, Said] = {}
+    seats = Seats.of(next_calls([]), requests, width, stops_S)
+    decoding = source.start(seats.calls)
+    while True:
+        source.changed(seats.calls)
+        going = _steps(decoding, seats)
+        said |= seats.ended()
+        if not going:
+            return said
+        stay = seats.going_A.nonzero()[:, 0]
+        decoding.keep(stay)
+        seats = seats.taken(stay)
+        if isinstance(decoding, Flowing) and (more := next_calls(seats.calls)):
+            source.admit(decoding, more)
+            seats = seats.beside(Seats.of(more, requests, width, stops_S))
+
+
+def _steps(decoding: Decoding, seats: Seats) -> int:
+    """Steps until rows are worth dropping; returns how many go on."""
+    left, going = seats.most_left(), len(seats.calls)
+    look = _steps_unseen(seats.last_A.device)
+    while left and going >= _KEEP_BELOW * len(seats.calls):
+        for _ in range(min(look, left)):
+            if isinstance(decoding, Flowing):
+                decoding.advance(seats.last_A, seats.say)
+            else:
+                seats.say(decoding.logits(seats.last_A))
+        left -= min(look, left)
+        going = int(seats.going_A.sum())
+    return going
+
+
+def _steps_unseen(device: torch.device) -> int:
+    """Steps after which the loop looks which rows have ended."""
+    return _LOOK_ON_A_GPU if device.type == "cuda" else 1

@@ -13,7 +13,7 @@ from torch.nn.functional import pad
 
 from counterpoint.samplers.base import Request
 
-PROBABILITIES_AT_ONCE = 2**24
+PROBABILITIES_AT_ONCE = 2**26
 """Probabilities that are computed at once while tokens are chosen, at most."""
 
 
@@ -27,11 +27,18 @@ def uniforms(requests: Sequence[Request], width: int) -> np.ndarray:
     return np.stack(rows)
 
 
-def picked(logits_AV: Tensor, temperatures_A: Tensor, uniforms_A: Tensor) -> tuple[Tensor, Tensor]:
-    """The result of `_pick`, computed some rows at a time, so that little more than the logits is ever in memory."""
+def picked(logits_AV: Tensor, temperatures_A: Tensor | None, uniforms_A: Tensor) -> tuple[Tensor, Tensor]:
+    """The result of `_pick` at these temperatures, or at 1; `logits_AV` may be overwritten.
+
+    It is computed some rows at a time, so that little more than the logits is ever in memory.
+    """
+    if temperatures_A is not None:
+        logits_AV /= temperatures_A[:, None]
     rows = max(1, PROBABILITIES_AT_ONCE // logits_AV.shape[1])
-    parts = zip(*(torch.split(one, rows) for one in (logits_AV, temperatures_A, uniforms_A)), strict=True)
-    found = [_pick(logits / warmth[:, None], uniforms) for logits, warmth, uniforms in parts]
+    if len(logits_AV) <= rows:
+        return _pick(logits_AV, uniforms_A)
+    parts = zip(torch.split(logits_AV, rows), torch.split(uniforms_A, rows), strict=True)
+    found = [_pick(logits, uniforms) for logits, uniforms in parts]
     return torch.cat([ids for ids, _ in found]), torch.cat([logprobs for _, logprobs in found])
 
 
@@ -44,16 +51,30 @@ def _pick(logits_AV: Tensor, uniforms_A: Tensor) -> tuple[Tensor, Tensor]:
     """
     chances_AV = torch.softmax(logits_AV, dim=-1)
     size = math.isqrt(logits_AV.shape[1]) + 1
-    blocks_AbB = torch.unflatten(pad(chances_AV, (0, -logits_AV.shape[1] % size)), 1, (-1, size))
-    sums_Ab = blocks_AbB.sum(dim=2).double().cumsum(dim=1)
+    sums_Ab = _block_sums(chances_AV, size).double().cumsum(dim=1)
     # A fraction of the sum as it was computed: probabilities in float32 do not sum to exactly 1, and a target above
     # their sum would have no token. In float64, since a float32 sum could not tell unlikely tokens apart.
     target_A = uniforms_A * sums_Ab[:, -1]
     block_A = _first_above(sums_Ab, target_A)
     before_A = pad(sums_Ab, (1, 0)).gather(1, block_A[:, None])[:, 0]
-    within_AB = blocks_AbB[torch.arange(len(block_A), device=block_A.device), block_A].double().cumsum(dim=1)
+    within_AB = _block(chances_AV, block_A, size).double().cumsum(dim=1)
     ids_A = block_A * size + _first_above(within_AB, target_A - before_A)
     return ids_A, chances_AV.gather(1, ids_A[:, None])[:, 0].log()
+
+
+def _block_sums(chances_AV: Tensor, size: int) -> Tensor:
+    """The sum of every block (A, b), of which the last may be shorter."""
+    whole = chances_AV.shape[1] // size * size
+    sums_Ab = torch.unflatten(chances_AV[:, :whole], 1, (-1, size)).sum(dim=2)
+    rest_AB = chances_AV[:, whole:]
+    return torch.cat([sums_Ab, rest_AB.sum(dim=1, keepdim=True)], dim=1) if rest_AB.shape[1] else sums_Ab
+
+
+def _block(chances_AV: Tensor, block_A: Tensor, size: int) -> Tensor:
+    """The probabilities (A, B) of one block per row, 0 where there is no token."""
+    last = chances_AV.shape[1] - 1
+    places_AB = block_A[:, None] * size + torch.arange(size, device=block_A.device)
+    return chances_AV.gather(1, places_AB.clamp(max=last)).masked_fill_(places_AB > last, 0.0)
 
 
 def _first_above(sums_AX: Tensor, target_A: Tensor) -> Tensor:

@@ -4,7 +4,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from counterpoint.samplers._engine import generating_bytes
-from counterpoint.samplers.base import MAX_CACHE_TOKENS, MAX_ROWS
+from counterpoint.samplers._room import Room, room_of
+from counterpoint.samplers._weights import MERGED_BYTES
+
+
+def copies(policies: int, weights: int) -> int:
+    """Bytes of merged weights, at most, for that many policies on a base of `weights` bytes in float32."""
+    return weights + (min(policies * weights, MERGED_BYTES) if policies > 1 else 0)
 
 
 def generation(
@@ -16,16 +22,19 @@ def generation(
     cached: int,
     logit: int,
     in_hand: int,
-    options: Mapping[str, Any],
+    room: Room,
 ) -> int:
     """Bytes of caches, logits and what is in hand, for the calls that are generated at once.
 
     There are `calls` of `prompt` and `said` tokens in a wave, of which `sharing` have the same prompt. A token takes
     `cached` bytes of keys and values, `in_hand` bytes while it goes through a layer, and `logit` bytes of logits.
-    `options` are the sampler's.
     """
-    room = int(options.get("max_cache_tokens", MAX_CACHE_TOKENS))
-    most = int(options.get("max_rows", MAX_ROWS))
-    rows = int(max(1, min(calls, most, room // (said + prompt / sharing))))
+    rows = int(max(1, min(calls, room.rows, room.tokens // (said + prompt / sharing))))
     prompts = prompt * -(-rows // sharing)
     return generating_bytes(prompts=prompts, rows=rows, said=said, cached=cached, logit=logit, in_hand=in_hand)
+
+
+def room(options: Mapping[str, Any], device: str, *, cached: int, logit: int) -> Room:
+    """The limits of the in-process sampler with these options, for a model on this device."""
+    most = (options.get(name) for name in ("max_rows", "max_cache_tokens"))
+    return room_of(*most, device=device, cached=cached, logit=logit)

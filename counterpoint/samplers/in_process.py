@@ -13,7 +13,7 @@ from counterpoint.adapter import Adapter
 from counterpoint.clock import timed
 from counterpoint.episode import Call
 from counterpoint.samplers._wave import Wave, WaveSession
-from counterpoint.samplers.base import MAX_CACHE_TOKENS, MAX_ROWS, Base, Completion, Request
+from counterpoint.samplers.base import Base, Completion, Request
 
 if TYPE_CHECKING:
     from counterpoint.samplers._engine import Engine
@@ -24,18 +24,19 @@ NO_ENGINES: Mapping[str, Engine] = MappingProxyType({})
 def in_process(
     bases: Sequence[Base],
     *,
-    max_rows: Annotated[int, Field(ge=1)] = MAX_ROWS,
-    max_cache_tokens: Annotated[int, Field(ge=1)] = MAX_CACHE_TOKENS,
+    max_rows: Annotated[int, Field(ge=1)] | None = None,
+    max_cache_tokens: Annotated[int, Field(ge=1)] | None = None,
     patience: Annotated[float, Field(gt=0)] | None = None,
 ) -> InProcess:
     """Generates with transformers, in this process.
 
     At most `max_rows` calls are generated at once, and no more than have `max_cache_tokens` tokens of prompts and
-    replies. Beside a learner, adapters are merged into a copy of each base in float32; in half precision, and without a
-    learner, they are computed beside the base itself, which takes half the memory. Calls are generated once every open
-    episode waits for one, which makes results reproducible; with `patience` after that many seconds at the latest, so
-    that an episode that waits for something else does not hold up the others. Raises ModelError if a base cannot be
-    loaded.
+    replies: 1,024 calls and 131,072 tokens if nothing is said, or on a GPU as many as a sixteenth of its memory has
+    logits for, and a quarter of it keys and values. Calls beyond that begin as others end. Beside a learner, adapters
+    are merged into a copy of each base in float32; in half precision, and without a learner, they are computed beside
+    the base itself, which takes half the memory. Calls are generated once every open episode waits for one, which makes
+    results reproducible; with `patience` after that many seconds at the latest, so that an episode that waits for
+    something else does not hold up the others. Raises ModelError if a base cannot be loaded.
     """
     from counterpoint.samplers._engine import Engine  # not above: its options are checked without torch
     from counterpoint.samplers._weights import Beside, lossless
