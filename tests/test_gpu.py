@@ -85,6 +85,21 @@ def test_recorded_steps_say_what_steps_as_they_are_say(monkeypatch, stops, weigh
         assert len({len(one.ids) for one in said[0]}) > 3
 
 
+@pytest.mark.parametrize("stops", [frozenset(), frozenset(range(0, 259, 30))])
+def test_calls_that_wait_begin_between_recorded_steps_and_say_what_they_say_alone(monkeypatch, stops):
+    asked = [replace(one, max_tokens=(150, 9, 20)[number % 3]) for number, one in enumerate(requests(40))]
+    said = []
+    for as_it_is, rows in ((10**9, 8), (1, 8), (1, 1)):
+        monkeypatch.setattr(replay_part, "_WARM_UP", as_it_is)
+        engine = Engine(fresh_model().to("cuda"), stops, max_rows=rows)
+        engine.load([there(one) for one in tiny_adapters(fresh_model(), ["p"])])
+        said.append(engine.compute(asked))
+    assert said[0] == said[1]
+    assert [one.ids for one in said[1]] == [one.ids for one in said[2]]
+    for one, other in zip(said[1], said[2], strict=True):
+        assert one.logprobs == pytest.approx(other.logprobs, abs=1e-4)
+
+
 @pytest.mark.parametrize("dtype", ["bfloat16", "float32"])
 def test_recorded_steps_never_go_on_with_an_adapter_that_was_exchanged(monkeypatch, dtype):
     model = middling() if dtype == "bfloat16" else fresh_model().to("cuda")

@@ -22,7 +22,7 @@ from counterpoint.config import ModelConfig
 from counterpoint.episode import Call, Message
 
 MAX_ROWS = 1024
-"""Calls that are generated at once in this process, at most, unless the recipe or the memory of a GPU says otherwise."""
+"""Calls generated at once in this process, at most, unless the recipe or the memory of a GPU says otherwise."""
 MAX_CACHE_TOKENS = 2**17
 """Tokens whose keys and values are held at once in this process, at most, with the same exceptions."""
 

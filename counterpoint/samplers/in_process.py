@@ -31,12 +31,12 @@ def in_process(
     """Generates with transformers, in this process.
 
     At most `max_rows` calls are generated at once, and no more than have `max_cache_tokens` tokens of prompts and
-    replies: 1,024 calls and 131,072 tokens if nothing is said, or on a GPU as many as a sixteenth of its memory has
-    logits for, and a quarter of it keys and values. Calls beyond that begin as others end. Beside a learner, adapters
-    are merged into a copy of each base in float32; in half precision, and without a learner, they are computed beside
-    the base itself, which takes half the memory. Calls are generated once every open episode waits for one, which makes
-    results reproducible; with `patience` after that many seconds at the latest, so that an episode that waits for
-    something else does not hold up the others. Raises ModelError if a base cannot be loaded.
+    replies: by default 1,024 calls and 131,072 tokens, or on a GPU as many as a sixteenth of its memory has logits for,
+    and a quarter of it keys and values. Calls beyond that begin as others end. Beside a learner, adapters are merged
+    into a copy of each base in float32; in half precision, and without a learner, they are computed beside the base
+    itself, which takes half the memory. Calls are generated once every open episode waits for one, which makes results
+    reproducible; with `patience` after that many seconds at the latest, so that an episode that waits for something
+    else does not hold up the others. Raises ModelError if a base cannot be loaded.
     """
     from counterpoint.samplers._engine import Engine  # not above: its options are checked without torch
     from counterpoint.samplers._weights import Beside, lossless
