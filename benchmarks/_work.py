@@ -148,7 +148,7 @@ SHAPES: dict[str, Callable[[Size, int], list[Sample]]] = {
 
 
 def packed(samples: Sequence[Sample]) -> tuple[int, int]:
-    """The tokens that go through the model if each shared prefix is computed once, and the tokens that they attend to."""
+    """The tokens that go through the model, each shared prefix computed once, and the tokens that they attend to."""
     forest = forest_of([inputs_of(sample.call) for sample in samples])
     return len(forest.ids), int((forest.positions + 1).sum())
 

@@ -155,9 +155,6 @@ class Scripted:
     def admit(self, decoding, calls):
         decoding.admit(calls)
 
-    def changed(self, calls_A):
-        assert list(calls_A) == self.rows
-
     def _admit(self, calls):
         self.rows += calls
         held = [self.requests[call] for call in self.rows]

@@ -178,9 +178,6 @@ class _Asked:
     def admit(self, decoding: Flowing, calls: Sequence[int]) -> None:
         decoding.admit([self._rows[call] for call in calls])
 
-    def changed(self, calls_A: Sequence[int]) -> None:
-        pass
-
 
 def generating_bytes(
     *,

@@ -37,10 +37,6 @@ class Source(Protocol):
         """These calls join the decoding, as its last rows."""
         ...
 
-    def changed(self, calls_A: Sequence[int]) -> None:
-        """Told the call of every row before a step is computed with other rows than the step before."""
-        ...
-
 
 def spoken(source: Source, requests: Sequence[Request], stops_S: Tensor, room: Room) -> list[Said]:
     """One completion per request, in their order. They begin in this order, as many as there is room for."""
@@ -67,7 +63,6 @@ def _until_none_goes_on(
     seats = Seats.of(next_calls([]), requests, width, stops_S)
     decoding = source.start(seats.calls)
     while True:
-        source.changed(seats.calls)
         going = _steps(decoding, seats)
         said |= seats.ended()
         if not going:
