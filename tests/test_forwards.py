@@ -375,8 +375,8 @@ def test_what_cannot_be_recorded_is_computed_as_it_is_and_logged(recorders, capl
 def test_each_distinct_prompt_is_read_once(monkeypatch):
     model = packed_model()
     seen = []
-    forward = model.model.forward
-    monkeypatch.setattr(model.model, "forward", lambda **k: seen.append(k["input_ids"].shape[1]) or forward(**k))
+    embed = model.model.embed_tokens.forward
+    monkeypatch.setattr(model.model.embed_tokens, "forward", lambda ids: seen.append(len(ids)) or embed(ids))
     prompts = tiny_prompts(BASE.chat, 3)
     Packed().start(model, prompts, [0, 1, 2] * 20, 8)
     assert seen == [len(forest_of([prompt[:-1] for prompt in prompts]).ids)]

@@ -20,6 +20,7 @@ from transformers import AttentionInterface
 
 from counterpoint.errors import ModelError
 from counterpoint.forwards._forest import Branch, Forest
+from counterpoint.forwards._gather import gathered, places_of
 
 ATTENTION = "counterpoint_packed"
 _HARMLESS = ("position_ids", "use_cache", "cache_position", "output_attentions", "output_hidden_states", "is_causal")
@@ -100,7 +101,7 @@ class FlashLayout:
 
     def __init__(self, forest: Forest, device: torch.device) -> None:
         paths = [branch.path for branch in forest.branches]
-        self._keys = torch.from_numpy(np.concatenate(paths)).to(device)
+        self._keys = places_of(np.concatenate(paths), len(forest.ids), device)
         self._queries_end, self._most_queries = _ends([len(branch.places) for branch in forest.branches], device)
         self._keys_end, self._most_keys = _ends([len(path) for path in paths], device)
 
@@ -109,8 +110,8 @@ class FlashLayout:
         # tokens of its keys, and flash attention aligns the causal diagonal with the last key: exactly a branch's mask.
         found = varlen_attn(
             query,
-            key.index_select(0, self._keys),
-            value.index_select(0, self._keys),
+            gathered(key, self._keys),
+            gathered(value, self._keys),
             self._queries_end,
             self._keys_end,
             self._most_queries,

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from counterpoint.episode import Call
+from counterpoint.forwards._choice import kernels_of
 from counterpoint.forwards.base import Scored
 
 
@@ -60,16 +61,14 @@ class _Chosen(torch.autograd.Function):
     def forward(
         ctx: Any, hidden_ME: Tensor, head: torch.nn.Linear, targets_M: Tensor, temperatures_M: Tensor, rows: int
     ) -> Tensor:
+        kernels = kernels_of(hidden_ME.device, head.weight.dtype)
         slope_ME = torch.empty_like(hidden_ME)
         values = []
         for start in range(0, len(hidden_ME), rows):
             piece = slice(start, start + rows)
-            logprobs_mV = _logprobs(hidden_ME[piece], head, temperatures_M[piece])
-            values.append(_gathered(logprobs_mV, targets_M[piece]))
-            pull_mV = logprobs_mV.exp_().neg_()
-            pull_mV.scatter_add_(1, targets_M[piece, None], torch.ones_like(pull_mV[:, :1]))
-            pull_mV /= temperatures_M[piece, None]
-            slope_ME[piece] = pull_mV.to(head.weight.dtype) @ head.weight
+            found_m, pull_mV = kernels.chosen(head(hidden_ME[piece]), targets_M[piece], temperatures_M[piece])
+            values.append(found_m)
+            slope_ME[piece] = pull_mV @ head.weight
         ctx.save_for_backward(slope_ME)
         return torch.cat(values)
 

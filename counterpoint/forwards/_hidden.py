@@ -12,6 +12,7 @@ from torch import Tensor
 
 from counterpoint.forwards._attention import Layout
 from counterpoint.forwards._forest import Forest, Ids
+from counterpoint.forwards._gather import gathered, places_of
 from counterpoint.forwards._layers import decoded, is_fused
 
 
@@ -37,12 +38,12 @@ def at_places(model: Any, forest: Forest, layout: Layout, places: Sequence[Ids])
     """
     decoder = model.get_decoder()
     asked, place_of = np.unique(np.concatenate(places), return_inverse=True)
-    asked_U, place_of_M = (torch.from_numpy(one).to(model.device) for one in (asked, place_of))
+    asked_U = torch.from_numpy(asked).to(model.device)
     if is_fused(decoder):
         hidden_UE = decoded(decoder, *_given(model, forest), layout, asked_U)
     else:
         hidden_UE = of_forest(model, forest, layout).index_select(0, asked_U)
-    return hidden_UE.index_select(0, place_of_M)
+    return gathered(hidden_UE, places_of(place_of, len(asked), model.device))
 
 
 def _given(model: Any, forest: Forest) -> tuple[Tensor, Tensor]:

@@ -21,8 +21,9 @@ from torch import Tensor
 
 from counterpoint.errors import ModelError
 from counterpoint.forwards._attention import Layout, layout_of
+from counterpoint.forwards._choice import kernels_of
 from counterpoint.forwards._forest import forest_of
-from counterpoint.forwards._kernels import Kernels, kernels_of
+from counterpoint.forwards._kernels import Kernels
 
 _KERNELS = "counterpoint_kernels"
 """The attribute of a decoder that is computed here: the kernels that compute it."""
@@ -174,7 +175,7 @@ def _is_usual_attention(module: Any) -> bool:
     norms = _parts(module) - _PROJECTIONS
     head_dim = getattr(module, "head_dim", None)
     return (
-        _PROJECTIONS <= _parts(module)
+        _parts(module) >= _PROJECTIONS
         and norms in (set(), {"q_norm", "k_norm"})
         and isinstance(head_dim, int)
         and isinstance(getattr(module, "scaling", None), float)
