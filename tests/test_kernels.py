@@ -8,13 +8,14 @@ import pytest
 import torch
 
 from counterpoint.forwards import _gather as gather_part
+from counterpoint.forwards._cpu import Cpu
 from counterpoint.forwards._eager import Eager
 from counterpoint.forwards._fused import Fused
 from counterpoint.forwards._gather import gathered, places_of
 from counterpoint.forwards._kernels import Plain
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
-IMPLEMENTATIONS = {"plain": Plain(), "torch": Fused(Eager())}
+IMPLEMENTATIONS = {"plain": Plain(), "torch": Fused(Eager()), "cpu": Fused(Cpu())}
 if find_spec("triton") and (DEVICE == "cuda" or os.environ.get("TRITON_INTERPRET")):
     from counterpoint.forwards._triton import Triton
 

@@ -5,6 +5,7 @@ from functools import cache
 
 import torch
 
+from counterpoint.forwards._cpu import Cpu
 from counterpoint.forwards._eager import Eager
 from counterpoint.forwards._fused import Fused, Passes
 from counterpoint.forwards._kernels import Kernels
@@ -19,7 +20,9 @@ def kernels_of(device: torch.device, dtype: torch.dtype) -> Kernels:
 
 def passes_of(device: torch.device) -> Passes:
     """The fastest passes on that device."""
-    return _on_a_gpu() if device.type == "cuda" else Eager()
+    if device.type == "cuda":
+        return _on_a_gpu()
+    return Cpu() if device.type == "cpu" else Eager()
 
 
 @cache
