@@ -84,7 +84,7 @@ def _minus_first(sin_ND: Tensor) -> Tensor:
 
 
 def _turned(x_NHD: Tensor, own_ND: Tensor, other_ND: Tensor) -> Tensor:
-    """x * own + (second half, first half) * other."""
+    """Each value times its own factor, and that of the other half times the other factor."""
     half = x_NHD.shape[-1] // 2
     own_N1D, other_N1D = own_ND[:, None], other_ND[:, None]
     turned_NHD = x_NHD * own_N1D

@@ -8,6 +8,7 @@ per head; in a tile B rows, T queries, S keys.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -17,8 +18,8 @@ from torch.autograd.function import once_differentiable
 
 from counterpoint.forwards._forest import Branch, Forest
 
-_AREA = 2**15
-"""Queries times keys of a tile: its scores fill about half of a core's cache with four heads."""
+_SCORES = 2**17
+"""Queries times keys times heads of a tile: its scores fill half of a core's cache."""
 _SMALL = 2**12
 """A tile up to this area may be mostly padding: another tile would cost more."""
 _WASTE = 1.25
@@ -139,29 +140,39 @@ def _in_order(parts: Sequence[Tensor], tiles: _Tiles) -> Tensor:
 
 
 def _pieces(branch: Branch) -> Iterator[Branch]:
-    count = -(-len(branch.places) // _QUERIES)
-    shared = len(branch.path) - len(branch.places)
-    for places in np.array_split(np.arange(len(branch.places)), count):
-        yield Branch(branch.places[places], branch.path[: shared + places[-1] + 1])
+    own, shared = len(branch.places), len(branch.path) - len(branch.places)
+    count = -(-own // _QUERIES)
+    ends = [own * number // count for number in range(count + 1)]
+    for start, end in pairwise(ends):
+        yield Branch(branch.places[start:end], branch.path[: shared + end])
 
 
 def _tiles(pieces: Sequence[Branch], tokens: int, heads: int, key_heads: int, width: int, looked_at: int) -> _Tiles:
     """For so many heads of so many values. Weights are kept where keys and values, once a branch, would take more."""
-    groups = _grouped(pieces)
+    groups = _grouped(pieces, _SCORES // heads)
     tiles = [_tile(group, key_heads, heads // key_heads) for group in groups]
     area = sum(tile.hidden_B11TS.numel() for tile in tiles)
-    order_NH, start = np.zeros((tokens, heads), dtype=np.int64), 0
-    for group, tile in zip(groups, tiles, strict=True):
-        queries = tile.shape[2]
-        for row, piece in enumerate(group):
-            first_H = start + (row * heads + np.arange(heads)) * queries
-            order_NH[piece.places] = first_H + np.arange(len(piece.places))[:, None]
-        start += len(tile.queries)
-    return _Tiles(tiles, torch.from_numpy(order_NH.reshape(-1)), heads * area <= 2 * key_heads * width * looked_at)
+    kept = heads * area <= 2 * key_heads * width * looked_at
+    return _Tiles(tiles, _order(tiles, tokens * heads), kept)
 
 
-def _grouped(pieces: Sequence[Branch]) -> list[list[Branch]]:
-    """The pieces grouped greedily, in order of their numbers of queries and keys."""
+def _order(tiles: Sequence[_Tile], rows: int) -> Tensor:
+    """Where in the queries of all tiles each row of packed tokens is."""
+    order, start = torch.empty(rows, dtype=torch.int64), 0
+    for tile in tiles:
+        at = torch.arange(start, start + len(tile.queries))
+        real = slice(None) if tile.real_B11T1 is None else _each(tile.real_B11T1[..., 0].bool(), tile)
+        order[tile.queries[real]] = at[real]
+        start += len(at)
+    return order
+
+
+def _each(real_B11T: Tensor, tile: _Tile) -> Tensor:
+    return real_B11T.expand(-1, *tile.shape[:3]).reshape(-1)
+
+
+def _grouped(pieces: Sequence[Branch], most: int) -> list[list[Branch]]:
+    """The pieces grouped greedily to tiles of at most that area, in order of their numbers of queries and keys."""
     groups: list[list[Branch]] = []
     area = longest = 0
     for piece in sorted(pieces, key=lambda one: (len(one.places), len(one.path))):
@@ -169,7 +180,7 @@ def _grouped(pieces: Sequence[Branch]) -> list[list[Branch]]:
         if groups:
             longest = max(longest, len(piece.path))
             padded = (len(groups[-1]) + 1) * len(piece.places) * longest
-            if padded <= min(_AREA, max(_SMALL, _WASTE * (area + own))):
+            if padded <= min(most, max(_SMALL, _WASTE * (area + own))):
                 groups[-1].append(piece)
                 area += own
                 continue
@@ -180,20 +191,21 @@ def _grouped(pieces: Sequence[Branch]) -> list[list[Branch]]:
 
 def _tile(pieces: Sequence[Branch], key_heads: int, groups: int) -> _Tile:
     """Padding queries and keys are token 0."""
-    owns, lengths = (np.array([len(one) for one in rows]) for rows in zip(*((p.places, p.path) for p in pieces)))
-    queries_BT, keys_BS = _padded([one.places for one in pieces]), _padded([one.path for one in pieces])
-    heads = np.arange(key_heads)
-    queries = (queries_BT * key_heads * groups)[:, None, None] + (heads[:, None] * groups + np.arange(groups))[None, :, :, None]
-    keys = (keys_BS * key_heads)[:, None] + heads[None, :, None]
+    owns = np.array([len(piece.places) for piece in pieces])
+    lengths = np.array([len(piece.path) for piece in pieces])
+    queries_BT, keys_BS = _padded([piece.places for piece in pieces]), _padded([piece.path for piece in pieces])
+    heads_KG = np.arange(key_heads * groups).reshape(key_heads, groups)
+    queries_BKGT = queries_BT[:, None, None] * (key_heads * groups) + heads_KG[:, :, None]
+    keys_BKS = keys_BS[:, None] * key_heads + np.arange(key_heads)[:, None]
     # A padding query attends to all keys of its row: the softmax of an empty row is NaN.
     last_BT = np.minimum((lengths - owns)[:, None] + np.arange(queries_BT.shape[1]), lengths[:, None] - 1)
-    hidden_BTS = np.where(np.arange(keys_BS.shape[1]) <= last_BT[:, :, None], np.float32(0), np.float32(-np.inf))
+    seen_BTS = np.arange(keys_BS.shape[1]) <= last_BT[:, :, None]
     real_BT = np.arange(queries_BT.shape[1]) < owns[:, None]
     return _Tile(
         (key_heads, groups, queries_BT.shape[1], keys_BS.shape[1]),
-        torch.from_numpy(queries.reshape(-1)),
-        torch.from_numpy(keys.reshape(-1)),
-        torch.from_numpy(hidden_BTS)[:, None, None],
+        torch.from_numpy(queries_BKGT.reshape(-1)),
+        torch.from_numpy(keys_BKS.reshape(-1)),
+        torch.from_numpy(np.where(seen_BTS, np.float32(0), np.float32(-np.inf)))[:, None, None],
         None if real_BT.all() else torch.from_numpy(real_BT.astype(np.float32))[:, None, None, :, None],
     )
 
