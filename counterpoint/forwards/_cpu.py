@@ -53,7 +53,7 @@ class Cpu(Eager):
     def gated_back(self, slope_NF: Tensor, gate_NF: Tensor, up_NF: Tensor) -> tuple[Tensor, Tensor]:
         gate, up, slope = gate_NF.float(), up_NF.float(), slope_NF.float()
         of_up = silu(gate).mul_(slope)
-        of_gate = torch.ops.aten.silu_backward(slope * up, gate)
+        of_gate: Tensor = torch.ops.aten.silu_backward(slope * up, gate)
         return of_gate.to(gate_NF.dtype), of_up.to(up_NF.dtype)
 
 

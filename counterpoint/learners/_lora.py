@@ -11,9 +11,9 @@ import torch
 from peft.tuners.lora import Linear
 from torch import Tensor
 from torch.autograd.function import once_differentiable
-from torch.nn.functional import linear
 from transformers.pytorch_utils import Conv1D
 
+from counterpoint.forwards._linear import multiplied
 from counterpoint.forwards.adapted import adapted_linear
 from counterpoint.targets import is_adaptable
 
@@ -75,7 +75,7 @@ class _Merged(torch.autograd.Function):
     ) -> Tensor:
         ctx.save_for_backward(x_NI, weight_OI, a_RI, b_OR)
         ctx.scale = scale
-        return linear(x_NI, torch.addmm(weight_OI, b_OR, a_RI, alpha=scale), bias_O)
+        return multiplied(x_NI, torch.addmm(weight_OI, b_OR, a_RI, alpha=scale), bias_O)
 
     @staticmethod
     @once_differentiable
@@ -84,12 +84,12 @@ class _Merged(torch.autograd.Function):
         of_x, _, _, of_a, of_b, _ = ctx.needs_input_grad
         found_x = found_RI = found_OR = None
         if of_x:
-            found_x = gradient_NO @ torch.addmm(weight_OI, b_OR, a_RI, alpha=ctx.scale)
+            found_x = multiplied(gradient_NO, torch.addmm(weight_OI, b_OR, a_RI, alpha=ctx.scale).T)
         if of_a:
-            found_RI = ((gradient_NO @ b_OR).T @ x_NI).mul_(ctx.scale)
+            found_RI = (multiplied(gradient_NO, b_OR.T).T @ x_NI).mul_(ctx.scale)
         if of_b:
             # Transposed, because a product with few rows is faster than one with few columns.
-            found_OR = ((x_NI @ a_RI.T).T @ gradient_NO).T.mul(ctx.scale)
+            found_OR = (multiplied(x_NI, a_RI).T @ gradient_NO).T.mul(ctx.scale)
         return found_x, None, None, found_RI, found_OR, None
 
 
