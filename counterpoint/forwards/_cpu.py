@@ -58,7 +58,7 @@ class Cpu(Eager):
 
 
 def _root(x: Tensor, epsilon: float) -> Tensor:
-    lengths = torch.linalg.vector_norm(x, dim=-1, keepdim=True)
+    lengths: Tensor = torch.linalg.vector_norm(x, dim=-1, keepdim=True)
     return lengths.square_().div_(x.shape[-1]).add_(epsilon).rsqrt_()
 
 
