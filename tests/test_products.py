@@ -65,6 +65,19 @@ def test_values_and_gradients_are_those_of_a_dense_softmax(monkeypatch, heads, k
         assert float((mine[name].double() - right[name]).norm()) < limit, name
 
 
+def test_values_may_be_wider_or_narrower_than_keys():
+    forest = forest_of(sequences(12, 40))
+    for width in (3, 11):
+        query, key, *_ = given(forest, 4, 2, 8)
+        _, _, value, pull = given(forest, 4, 2, width)
+        layout = ProductLayout(forest)
+        mine = found(lambda *of, layout=layout: layout.attend(0, *of, 0.3), [query, key, value], pull)
+        wide = [one.double() for one in (query, key, value)]
+        right = found(lambda *of: dense(forest, *of, 0.3), wide, pull.double())
+        for name in NAMES:
+            assert torch.allclose(mine[name].double(), right[name], atol=1e-5), name
+
+
 def test_heads_that_are_not_side_by_side_give_the_same():
     forest = forest_of(sequences(12, 20))
     *tensors, pull = given(forest, 4, 2, 8)

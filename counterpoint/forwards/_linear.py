@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn.functional import linear
 
 _NOTHING: tuple[str, list[float], str] = ("none", [], "")
-"""What is computed on the outputs of a product: nothing."""
+"""oneDNN could compute an activation on the outputs of a product."""
 
 
 def multiplied(x_NI: Tensor, weight_OI: Tensor, bias_O: Tensor | None = None) -> Tensor:

@@ -66,7 +66,7 @@ class _Tiles:
     order_NH: Tensor
     """Where in the tiles' queries, one tile after the other, each packed token's heads are."""
     kept: bool
-    """Whether the backward pass is given the weights of the attention, or computes them again."""
+    """True if the weights of the attention are kept for the backward pass; otherwise it computes them again."""
 
 
 class _Attention(torch.autograd.Function):
@@ -79,12 +79,12 @@ class _Attention(torch.autograd.Function):
         for tile in tiles.tiles:
             query_, key_, value_ = _gathered(tile, *rows, scale)
             weights_bRS = _weights(tile, query_, key_)
-            found.append(torch.bmm(weights_bRS, value_).view(-1, query.shape[2]))
+            found.append(torch.bmm(weights_bRS, value_).view(-1, value.shape[2]))
             if tiles.kept:
                 weights.append(weights_bRS)
         ctx.save_for_backward(*rows, *weights)
-        ctx.tiles, ctx.scale, ctx.shapes = tiles, scale, (query.shape, key.shape)
-        return _in_order(found, tiles).view(query.shape)
+        ctx.tiles, ctx.scale, ctx.shapes = tiles, scale, (query.shape, key.shape, value.shape)
+        return _in_order(found, tiles).view(*query.shape[:2], -1)
 
     @staticmethod
     @once_differentiable
@@ -95,14 +95,14 @@ class _Attention(torch.autograd.Function):
         for place, tile in enumerate(ctx.tiles.tiles):
             query_, key_, value_ = _gathered(tile, query, key, value, ctx.scale)
             weights_bRS = weights[place] if weights else _weights(tile, query_, key_)
-            pull = _real(tile, pulls.index_select(0, tile.queries)).view(query_.shape)
+            pull = _real(tile, pulls.index_select(0, tile.queries)).view(*query_.shape[:2], -1)
             of_value.index_add_(0, tile.keys, torch.bmm(weights_bRS.transpose(1, 2), pull).view(-1, value.shape[1]))
             slope_bRS = torch.bmm(pull, value_.transpose(1, 2))
             slope_bRS = torch._softmax_backward_data(slope_bRS, weights_bRS, -1, slope_bRS.dtype)
             of_query.append(torch.bmm(slope_bRS, key_).mul_(ctx.scale).view(-1, query.shape[1]))
             of_key.index_add_(0, tile.keys, torch.bmm(slope_bRS.transpose(1, 2), query_).view(-1, key.shape[1]))
-        of_query_NHD = _in_order(of_query, ctx.tiles).view(ctx.shapes[0])
-        return of_query_NHD, of_key.view(ctx.shapes[1]), of_value.view(ctx.shapes[1]), None, None
+        found = (_in_order(of_query, ctx.tiles), of_key, of_value)
+        return *(one.view(shape) for one, shape in zip(found, ctx.shapes, strict=True)), None, None
 
 
 def _rows(x_NHD: Tensor) -> Tensor:
