@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from conftest import micro_run
@@ -15,8 +16,12 @@ from benchmarks.base import Setting
 from counterpoint.errors import ProofError
 from counterpoint.forwards import _replay as replay_part
 from counterpoint.forwards import forward_of
-from counterpoint.forwards._attention import FlashLayout, ForestLayout
+from counterpoint.forwards._attention import ATTENTION, FlashLayout, ForestLayout, layout_of
+from counterpoint.forwards._choice import kernels_of
 from counterpoint.forwards._forest import forest_of
+from counterpoint.forwards._gather import gathered, places_of
+from counterpoint.forwards._hidden import of_forest
+from counterpoint.forwards._layers import fuse_layers, is_fused
 from counterpoint.forwards.adapted import adapted_linear
 from counterpoint.learners.peft import Peft
 from counterpoint.policy import Policy
@@ -201,13 +206,37 @@ def test_in_half_precision_sampler_and_learner_agree_nearly():
     assert sum(apart) / len(apart) < 0.02
 
 
-def test_a_norm_is_one_kernel_and_gives_the_same():
-    plain = middling()
-    given = torch.randn(50, 256, device="cuda", dtype=torch.bfloat16)
-    wanted = plain.model.norm(given)
-    assert forward_of(plain).name == "packed"
-    assert "forward" in vars(plain.model.norm)
-    assert torch.allclose(plain.model.norm(given), wanted, rtol=2e-2, atol=2e-2)
+@pytest.mark.parametrize("number", [torch.float32, torch.bfloat16])
+def test_layers_are_computed_by_kernels_of_triton(number):
+    model = middling().to(number)
+    assert forward_of(model).name == "packed"
+    assert is_fused(model.get_decoder())
+    assert kernels_of(torch.device("cuda"), number).name == "triton"
+
+
+def test_layers_by_kernels_are_as_near_to_float32_as_those_of_transformers():
+    torch.manual_seed(0)
+    forest = forest_of([torch.randint(3, 500, (60,)).tolist() for _ in range(6)] + [[7] * 90, [7] * 40])
+    found = {}
+    for way in ("float32", "transformers", "kernels"):
+        model = middling().to(torch.float32 if way == "float32" else torch.bfloat16)
+        model.set_attn_implementation(ATTENTION)
+        assert way != "kernels" or fuse_layers(model)
+        weights = [one.requires_grad_() for name, one in model.named_parameters() if "proj" in name]
+        hidden = of_forest(model, forest, layout_of(forest, model))
+        pull = torch.randn(hidden.shape, generator=torch.Generator().manual_seed(1)).to(hidden)
+        slopes = torch.autograd.grad(hidden, weights, pull)
+        found[way] = torch.cat([one.detach().float().flatten() for one in (hidden, *slopes)])
+    apart = {way: float((one - found["float32"]).norm()) for way, one in found.items()}
+    assert apart["kernels"] < 1.1 * apart["transformers"]
+
+
+def test_gradients_of_gathered_rows_are_the_same_bits_every_time():
+    places = places_of(np.random.default_rng(0).integers(0, 50, 5000), 60, torch.device("cuda"))
+    rows = torch.randn(60, 2, 64, device="cuda", dtype=torch.bfloat16, requires_grad=True)
+    pull = torch.randn(5000, 2, 64, device="cuda", dtype=torch.bfloat16)
+    found = [torch.autograd.grad(gathered(rows, places), rows, pull)[0] for _ in range(20)]
+    assert all(torch.equal(one, found[0]) for one in found)
 
 
 def test_a_micro_model_is_trained_on_a_gpu_with_the_proofs_of_the_cpu(tmp_path):

@@ -1,19 +1,29 @@
-"""Every implementation of a layer's kernels gives what float64 gives, and its gradients."""
+"""Every implementation of a layer's kernels gives what float64 gives, and its gradients.
+
+Triton's kernels are tested on a GPU, and where Triton is installed also without one, interpreted, by a test in the slow
+lane, or by `TRITON_INTERPRET=1 python -m pytest tests/test_kernels.py`.
+"""
 
 import os
+import subprocess
+import sys
 from importlib.util import find_spec
 
 import numpy as np
 import pytest
 import torch
+from torch.utils._pytree import tree_map
 
 from counterpoint.forwards import _gather as gather_part
+from counterpoint.forwards._choice import tried
 from counterpoint.forwards._cpu import Cpu
 from counterpoint.forwards._eager import Eager
 from counterpoint.forwards._fused import Fused
 from counterpoint.forwards._gather import gathered, places_of
 from counterpoint.forwards._kernels import Plain
+from counterpoint.forwards._trial import why_not
 
+NO_TRITON = "Triton is not installed, or there is no GPU and TRITON_INTERPRET is not set"
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 IMPLEMENTATIONS = {"plain": Plain(), "torch": Fused(Eager()), "cpu": Fused(Cpu())}
 if find_spec("triton") and (DEVICE == "cuda" or os.environ.get("TRITON_INTERPRET")):
@@ -140,9 +150,9 @@ def test_chosen_log_probabilities_and_their_slopes(kernels, number, rows, vocabu
 @pytest.fixture(params=["torch", "triton"])
 def passes(request, monkeypatch):
     if request.param not in IMPLEMENTATIONS:
-        pytest.skip("Triton needs a GPU, or to be interpreted")
+        pytest.skip(NO_TRITON)
     found = IMPLEMENTATIONS[request.param]._passes
-    monkeypatch.setattr(gather_part, "passes_of", lambda device: found)
+    monkeypatch.setattr(gather_part, "passes_of", lambda device, dtype: found)
     return found
 
 
@@ -159,3 +169,72 @@ def test_gathered_rows_have_the_sum_of_their_gradients(passes, number, rows, tak
     wanted.index_add_(0, torch.from_numpy(places).to(DEVICE), pull.double())
     assert slope.dtype == number
     assert float((slope.double() - wanted).norm()) <= WITHIN[number] * float(wanted.norm())
+
+
+# Tried before they are used
+
+
+class Lying(Eager):
+    """Wrong in one function, and right in all others."""
+
+    def __init__(self, name):
+        self._wrong = name
+
+    def __getattribute__(self, name):
+        found = super().__getattribute__(name)
+        if name == "_wrong" or name != self._wrong:
+            return found
+        return lambda *given: tree_map(lambda one: one * 1.1, found(*given))
+
+
+class Raising(Eager):
+    def gated_back(self, *given):
+        raise SystemError("no compiler\nwas found")
+
+
+FUNCTIONS = [name for name, one in vars(Eager).items() if callable(one)]
+
+
+def test_right_passes_are_used():
+    for dtype in WITHIN:
+        passes = Eager()
+        assert tried(passes, torch.device(DEVICE), dtype) is passes
+
+
+@pytest.mark.skipif(
+    "triton" not in IMPLEMENTATIONS,
+    reason="Triton is not installed, or there is no GPU and TRITON_INTERPRET is not set",
+)
+@number
+def test_triton_is_used_where_it_is(number):
+    assert why_not(Triton(), torch.device(DEVICE), number) == ""
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_passes_that_are_wrong_are_not_used_and_it_is_said(name, caplog):
+    for dtype in WITHIN:
+        assert type(tried(Lying(name), torch.device(DEVICE), dtype)) is Eager
+    assert "is wrong on this machine" in caplog.text
+    assert len(caplog.records) == 2
+
+
+def test_passes_that_raise_are_not_used_and_it_is_said(caplog):
+    assert type(tried(Raising(), torch.device(DEVICE), torch.float32)) is Eager
+    assert caplog.messages == ["norms, rotations and gates take longer, since Triton cannot be used: no compiler"]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(DEVICE == "cuda", reason="Triton's kernels are tested on the GPU")
+def test_interpreted_kernels_of_triton():
+    if not find_spec("triton"):
+        pytest.skip("Triton is not installed: `pip install --no-deps triton` (640 MB) is enough")
+    # Triton reads the variable when it is imported, which transformers may have done here.
+    found = subprocess.run(
+        [sys.executable, "-m", "pytest", __file__, "-q", "-k", "triton", "-m", "not slow", "-p", "no:xdist"],
+        env={**os.environ, "TRITON_INTERPRET": "1"},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert found.returncode == 0, found.stdout
+    assert "skipped" not in found.stdout

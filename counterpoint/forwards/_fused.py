@@ -62,25 +62,33 @@ class Passes(Protocol):
 
 
 class Fused:
-    """Kernels that differentiate some passes."""
+    """Kernels that differentiate some passes. Where nothing is differentiated they are the passes themselves."""
 
     def __init__(self, passes: Passes) -> None:
         self._passes = passes
         self.name = passes.name
 
     def normed(self, x_NE: Tensor, weight_E: Tensor, epsilon: float) -> Tensor:
+        if not torch.is_grad_enabled():
+            return self._passes.normed(x_NE, weight_E, epsilon)
         found: Tensor = _Normed.apply(x_NE, weight_E, epsilon, self._passes)  # type: ignore[no-untyped-call]
         return found
 
     def added_and_normed(self, x_NE: Tensor, y_NE: Tensor, weight_E: Tensor, epsilon: float) -> tuple[Tensor, Tensor]:
+        if not torch.is_grad_enabled():
+            return self._passes.added_and_normed(x_NE, y_NE, weight_E, epsilon)
         sum_NE, normed_NE = _AddedAndNormed.apply(x_NE, y_NE, weight_E, epsilon, self._passes)  # type: ignore[no-untyped-call]
         return sum_NE, normed_NE
 
     def turned(self, x_NHD: Tensor, weight_D: Tensor | None, epsilon: float, cos_ND: Tensor, sin_ND: Tensor) -> Tensor:
+        if not torch.is_grad_enabled():
+            return self._passes.turned(x_NHD, weight_D, epsilon, cos_ND, sin_ND)
         found: Tensor = _Turned.apply(x_NHD, weight_D, epsilon, cos_ND, sin_ND, self._passes)  # type: ignore[no-untyped-call]
         return found
 
     def gated(self, gate_NF: Tensor, up_NF: Tensor) -> Tensor:
+        if not torch.is_grad_enabled():
+            return self._passes.gated(gate_NF, up_NF)
         found: Tensor = _Gated.apply(gate_NF, up_NF, self._passes)  # type: ignore[no-untyped-call]
         return found
 

@@ -46,10 +46,10 @@ class _Gathered(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x_NX: Tensor, places: Places) -> Tensor:
         ctx.places = places
-        return passes_of(x_NX.device).taken(x_NX, places.places_M)
+        return passes_of(x_NX.device, x_NX.dtype).taken(x_NX, places.places_M)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, slope_MX: Tensor) -> tuple[Tensor, None]:
-        passes = passes_of(slope_MX.device)
+        passes = passes_of(slope_MX.device, slope_MX.dtype)
         return passes.summed(slope_MX, ctx.places.order_M, ctx.places.ends_L), None

@@ -11,7 +11,8 @@ as they are, adapters within them too: they are called, and their weights are no
 Shapes: N packed tokens, U of them that are asked for, E hidden values, H heads, D values per head.
 """
 
-from collections.abc import Iterator
+import logging
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, NamedTuple
@@ -25,6 +26,7 @@ from counterpoint.forwards._choice import kernels_of
 from counterpoint.forwards._forest import forest_of
 from counterpoint.forwards._kernels import Kernels
 
+_LOG = logging.getLogger(__name__)
 _KERNELS = "counterpoint_kernels"
 """The attribute of a decoder that is computed here: the kernels that compute it."""
 _PROJECTIONS = {"q_proj", "k_proj", "v_proj", "o_proj"}
@@ -44,7 +46,8 @@ def fuse_layers(model: Any) -> bool:
     if not _is_usual(decoder):
         return False
     kernels = kernels_of(model.device, model.dtype)
-    if model.device.type != "meta" and not _agrees(model, decoder, kernels):
+    if not (_can_be_called(model, decoder) if model.device.type == "meta" else _agrees(model, decoder, kernels)):
+        _LOG.info("layers are computed as transformers computes them: they do more than their modules show")
         return False
     setattr(decoder, _KERNELS, kernels)
     return True
@@ -75,7 +78,7 @@ def decoded(decoder: Any, ids_N: Tensor, positions_N: Tensor, layout: Layout, as
 
 @dataclass(frozen=True, slots=True)
 class _Surroundings:
-    """What a layer needs beside hidden states."""
+    """The inputs of a layer beside hidden states."""
 
     kernels: Kernels
     layout: Layout
@@ -211,9 +214,11 @@ def _named_parts(module: Any) -> Iterator[tuple[str, Any]]:
 # Compared by numbers
 
 
-@torch.no_grad()
 def _agrees(model: Any, decoder: Any, kernels: Kernels) -> bool:
-    """True if every layer gives the same here as in transformers, on random hidden states."""
+    """True if every layer gives the same here as in transformers, on random hidden states, and gradients too.
+
+    Whatever it raises is a reason against it: an unusual model can raise anything, and so can a compiler of kernels.
+    """
     forest = forest_of(_TESTED)
     x_1NE = _random(len(forest.ids), decoder.embed_tokens.embedding_dim).to(model.device, model.dtype)[None]
     positions_1N = torch.from_numpy(forest.positions).to(model.device)[None]
@@ -222,25 +227,56 @@ def _agrees(model: Any, decoder: Any, kernels: Kernels) -> bool:
         cos_1ND, sin_1ND = decoder.rotary_emb(x_1NE, positions_1N)
         surroundings = _Surroundings(kernels, layout, cos_1ND[0], sin_1ND[0])
         options = {"position_ids": positions_1N, "position_embeddings": (cos_1ND, sin_1ND), "layout": layout}
-        return all(
-            _is_close(
-                _layer(layer, surroundings, x_1NE[0]).whole(), layer(x_1NE, attention_mask=None, **options), x_1NE
-            )
-            for layer in decoder.layers
-        )
-    except (ModelError, ValueError, TypeError, AttributeError, RuntimeError, IndexError):
+        return all(_is_same(layer, surroundings, options, x_1NE) for layer in decoder.layers)
+    except Exception as error:
+        reason = str(error).strip().split("\n")[0] or type(error).__name__
+        _LOG.warning("layers are computed as transformers computes them, which takes longer: %s", reason)
         return False
 
 
-def _is_close(found_NE: Tensor, wanted_1NE: Any, given_1NE: Tensor) -> bool:
-    if not isinstance(wanted_1NE, Tensor) or wanted_1NE.shape != given_1NE.shape:
+class _Nothing:
+    """A layout for tensors without values."""
+
+    def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor, scale: float) -> Tensor:
+        return torch.empty_like(query)
+
+
+@torch.no_grad()
+def _can_be_called(model: Any, decoder: Any) -> bool:
+    """True if no layer asks for an attention that no layout provides."""
+    x_1NE = torch.empty(1, 2, decoder.embed_tokens.embedding_dim, device=model.device, dtype=model.dtype)
+    positions_1N = torch.arange(2, device=model.device)[None]
+    try:
+        embeddings = decoder.rotary_emb(x_1NE, positions_1N)
+        options = {"position_ids": positions_1N, "position_embeddings": embeddings, "layout": _Nothing()}
+        return all(layer(x_1NE, attention_mask=None, **options).shape == x_1NE.shape for layer in decoder.layers)
+    except (ModelError, ValueError, TypeError, AttributeError, RuntimeError):
         return False
-    found, wanted, given = (one.double().reshape(found_NE.shape) for one in (found_NE, wanted_1NE, given_1NE))
-    of_change, of_all = _TOLERANCE.get(found_NE.dtype, (0.0, 0.0))
-    allowed = of_change * (wanted - given).norm() + of_all * wanted.norm()
-    return bool((found - wanted).norm() <= allowed)
 
 
-def _random(tokens: int, width: int) -> Tensor:
+def _is_same(layer: Any, surroundings: _Surroundings, options: Mapping[str, Any], x_1NE: Tensor) -> bool:
+    """True if the layer gives the same here as in transformers, and its input has the same gradient."""
+    slope_1NE = _random(*x_1NE.shape[1:], seed=1).to(x_1NE)[None]
+    found = _value_and_slope(lambda x_1NE: _layer(layer, surroundings, x_1NE[0]).whole()[None], x_1NE, slope_1NE)
+    wanted = _value_and_slope(partial(layer, attention_mask=None, **options), x_1NE, slope_1NE)
+    return all(map(_is_close, found, wanted, (x_1NE, slope_1NE)))
+
+
+@torch.enable_grad()
+def _value_and_slope(layer: Any, x_1NE: Tensor, slope_1NE: Tensor) -> tuple[Tensor, Tensor]:
+    """The output of the layer, and the gradient of its input."""
+    given_1NE = x_1NE.detach().requires_grad_()
+    found_1NE = layer(given_1NE)
+    return found_1NE.detach(), torch.autograd.grad(found_1NE, given_1NE, slope_1NE)[0]
+
+
+def _is_close(found: Tensor, wanted: Tensor, given: Tensor) -> bool:
+    """True if two results for `given`, to which a layer adds something, differ by rounding alone."""
+    of_change, of_all = _TOLERANCE.get(found.dtype, (0.0, 0.0))
+    found, wanted, given = found.double(), wanted.double(), given.double()
+    return bool((found - wanted).norm() <= of_change * (wanted - given).norm() + of_all * wanted.norm())
+
+
+def _random(tokens: int, width: int, *, seed: int = 0) -> Tensor:
     """Normal hidden states, always the same."""
-    return torch.randn(tokens, width, generator=torch.Generator().manual_seed(tokens))
+    return torch.randn(tokens, width, generator=torch.Generator().manual_seed(seed))

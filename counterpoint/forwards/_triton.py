@@ -1,7 +1,7 @@
 """The passes of `Fused` as Triton kernels: each reads and writes its values once.
 
-Nothing is chosen by timing, so that every process computes the same bits. No number of tokens is a constant of a
-kernel, so that one is compiled for each data type and width, whatever is computed later.
+Nothing is chosen by timing, so that every process computes the same bits. Widths are constants of a kernel and numbers
+of tokens are not, so that no length of a call makes another kernel.
 
 Shapes: N tokens, E hidden values, F values of the MLP, H heads, D values per head; m rows of logits, V vocabulary.
 """
@@ -275,7 +275,7 @@ def _turn_back(
     tl.store(found + place + HALF, pull_2.to(found.dtype.element_ty), mask=inside)
 
 
-@triton.jit(do_not_specialize=["count"])
+@triton.jit
 def _gate(gate, up, found, count, BLOCK: tl.constexpr):
     place = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
     inside = place < count
@@ -284,7 +284,7 @@ def _gate(gate, up, found, count, BLOCK: tl.constexpr):
     tl.store(found + place, (g * tl.sigmoid(g) * u).to(found.dtype.element_ty), mask=inside)
 
 
-@triton.jit(do_not_specialize=["count"])
+@triton.jit
 def _gate_back(slope, gate, up, of_gate, of_up, count, BLOCK: tl.constexpr):
     place = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
     inside = place < count
@@ -340,10 +340,12 @@ def _sum_segments(values, order, ends, found, WIDTH: tl.constexpr, ROWS: tl.cons
     first = tl.load(ends + segment)
     last = tl.load(ends + segment + 1)
     total = tl.zeros([BLOCK], tl.float32)
-    for start in range(first, last, ROWS):
+    start = first
+    while start < last:
         at = start + tl.arange(0, ROWS)
         place = tl.load(order + at, mask=at < last, other=0).to(tl.int64)
         inside = (at < last)[:, None] & (column < WIDTH)[None, :]
         part = tl.load(values + place[:, None] * WIDTH + column[None, :], mask=inside, other=0.0)
         total += tl.sum(part.to(tl.float32), 0)
+        start += ROWS
     tl.store(found + segment * WIDTH + column, total.to(found.dtype.element_ty), mask=column < WIDTH)
