@@ -16,6 +16,7 @@ from torch.utils._pytree import tree_map
 
 from counterpoint.forwards import _gather as gather_part
 from counterpoint.forwards._choice import tried
+from counterpoint.forwards._cpu import Cpu
 from counterpoint.forwards._eager import Eager
 from counterpoint.forwards._fused import Fused
 from counterpoint.forwards._gather import gathered, places_of
@@ -24,7 +25,7 @@ from counterpoint.forwards._trial import why_not
 
 NO_TRITON = "Triton is not installed, or there is no GPU and TRITON_INTERPRET is not set"
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
-IMPLEMENTATIONS = {"plain": Plain(), "torch": Fused(Eager())}
+IMPLEMENTATIONS = {"plain": Plain(), "torch": Fused(Eager()), "cpu": Fused(Cpu())}
 if find_spec("triton") and (DEVICE == "cuda" or os.environ.get("TRITON_INTERPRET")):
     from counterpoint.forwards._triton import Triton
 

@@ -66,13 +66,36 @@ def errors(one, other):
     }
 
 
-@pytest.mark.parametrize("shape", [(24,), (7, 24), (3, 17, 24), (2, 3, 5, 24)])
+@pytest.mark.parametrize("shape", [(24,), (7, 24), (3, 17, 24), (2, 3, 5, 24), (5, 16, 24)])
 def test_outputs_and_gradients_equal_pefts(shape):
     usual, fused = adapted()
     x = values(shape=shape).requires_grad_()
     expected = found(usual, x)
     assert len(expected) == 6
     assert max(errors(found(fused, x), expected).values()) < 1e-6
+
+
+@pytest.mark.parametrize("number", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("rows", [51, 63, 80])
+def test_many_tokens_are_computed_with_a_merged_weight_but_never_in_half_precision(monkeypatch, number, rows):
+    merged = []
+    monkeypatch.setattr(
+        torch, "addmm", lambda *given, real=torch.addmm, **more: merged.append(given) or real(*given, **more)
+    )
+    _, fused = adapted(number)
+    found(fused, values(number, shape=(rows, 24)).requires_grad_())
+    layers = (rows >= 24 + 40) + (rows >= 40 + 12)
+    assert len(merged) == (2 * layers if number == torch.float32 else 0)  # in the forward and in the backward pass
+
+
+def test_a_merged_weight_is_as_near_to_the_truth_as_peft():
+    usual, fused = adapted()
+    true = copy.deepcopy(usual).double()
+    x = values(shape=(300, 24)).requires_grad_()
+    expected = found(true, x.detach().double().requires_grad_())
+    mine, theirs = errors(found(fused, x), expected), errors(found(usual, x), expected)
+    assert max(mine.values()) < 1e-6
+    assert max(mine.values()) < 3 * max(theirs.values())
 
 
 def test_values_laid_out_otherwise_are_computed_too():

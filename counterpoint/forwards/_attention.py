@@ -21,6 +21,7 @@ from transformers import AttentionInterface
 from counterpoint.errors import ModelError
 from counterpoint.forwards._forest import Branch, Forest
 from counterpoint.forwards._gather import gathered, places_of
+from counterpoint.forwards._products import ProductLayout
 
 ATTENTION = "counterpoint_packed"
 _HARMLESS = ("position_ids", "use_cache", "cache_position", "output_attentions", "output_hidden_states", "is_causal")
@@ -130,8 +131,12 @@ def _ends(lengths: Sequence[int], device: torch.device) -> tuple[Tensor, int]:
 
 def layout_of(forest: Forest, model: Any) -> Layout:
     """The fastest layout that the model's device and dtype allow."""
-    fits = model.device.type == "cuda" and model.dtype in (torch.bfloat16, torch.float16)
-    return (FlashLayout if fits else ForestLayout)(forest, model.device)
+    device, number = model.device, model.dtype
+    if device.type == "cuda" and number in (torch.bfloat16, torch.float16):
+        return FlashLayout(forest, device)
+    if device.type == "cpu" and number == torch.float32:
+        return ProductLayout(forest)
+    return ForestLayout(forest, device)
 
 
 def _attend(tile: _Tile, query: Tensor, key: Tensor, value: Tensor, scale: float) -> Tensor:

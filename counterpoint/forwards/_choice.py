@@ -5,6 +5,7 @@ from functools import cache
 
 import torch
 
+from counterpoint.forwards._cpu import Cpu
 from counterpoint.forwards._eager import Eager
 from counterpoint.forwards._fused import Fused, Passes
 from counterpoint.forwards._kernels import Kernels
@@ -20,7 +21,9 @@ def kernels_of(device: torch.device, dtype: torch.dtype) -> Kernels:
 
 def passes_of(device: torch.device, dtype: torch.dtype) -> Passes:
     """The fastest passes that are right on that device and for numbers of that type."""
-    return _on_a_gpu(device, dtype) if device.type == "cuda" else Eager()
+    if device.type == "cuda":
+        return _on_a_gpu(device, dtype)
+    return Cpu() if device.type == "cpu" else Eager()
 
 
 @cache

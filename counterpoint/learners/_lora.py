@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from transformers.pytorch_utils import Conv1D
 
+from counterpoint.forwards._linear import multiplied
 from counterpoint.forwards.adapted import adapted_linear
 from counterpoint.targets import is_adaptable
 
@@ -35,9 +36,10 @@ class _FusedLinear(Linear):  # type: ignore[misc]  # PEFT has no types
         base, a_RI, b_OR = self.get_base_layer(), self.lora_A[name].weight, self.lora_B[name].weight
         x_NI = x.reshape(-1, x.shape[-1])
         weight_OI = base.weight.T if isinstance(base, Conv1D) else base.weight
+        function = _Merged if _merges(x_NI, weight_OI) else _Adapted
         # Its shape is restored out here: some models write into what a layer returns, which autograd forbids for a view
         # that was made inside a function.
-        found: Tensor = _Adapted.apply(x_NI, weight_OI, base.bias, a_RI, b_OR, self.scaling[name])  # type: ignore[no-untyped-call]
+        found: Tensor = function.apply(x_NI, weight_OI, base.bias, a_RI, b_OR, self.scaling[name])  # type: ignore[no-untyped-call]
         return found.view(*x.shape[:-1], -1)
 
 
@@ -50,6 +52,45 @@ def _alone(layer: Any) -> str | None:
     plain = isinstance(layer.lora_dropout[name], torch.nn.Identity) and name not in layer.lora_variant
     frozen = not any(parameter.requires_grad for parameter in layer.get_base_layer().parameters())
     return name if plain and frozen and not layer.lora_bias[name] else None
+
+
+def _merges(x_NI: Tensor, weight_OI: Tensor) -> bool:
+    """True where it takes less time to merge the adapter into the weights than to multiply every token with it.
+
+    That is on a CPU, in float32, with more tokens than the layer has values in and out. A half-precision weight would
+    lose small updates.
+    """
+    return x_NI.device.type == "cpu" and x_NI.dtype == torch.float32 and len(x_NI) >= sum(weight_OI.shape)
+
+
+class _Merged(torch.autograd.Function):
+    """y = x (W + scale * B A)^T + bias. For the backward pass x and the weights are kept, and W + scale * B A is not.
+
+    With g = dl/dy: dl/dx = g (W + scale * B A), dl/dA = scale * (g B)^T x, dl/dB = scale * g^T (x A^T).
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, x_NI: Tensor, weight_OI: Tensor, bias_O: Tensor | None, a_RI: Tensor, b_OR: Tensor, scale: float
+    ) -> Tensor:
+        ctx.save_for_backward(x_NI, weight_OI, a_RI, b_OR)
+        ctx.scale = scale
+        return multiplied(x_NI, torch.addmm(weight_OI, b_OR, a_RI, alpha=scale), bias_O)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient_NO: Tensor) -> tuple[Tensor | None, ...]:
+        x_NI, weight_OI, a_RI, b_OR = ctx.saved_tensors
+        of_x, _, _, of_a, of_b, _ = ctx.needs_input_grad
+        found_x = found_RI = found_OR = None
+        if of_x:
+            found_x = multiplied(gradient_NO, torch.addmm(weight_OI, b_OR, a_RI, alpha=ctx.scale).T)
+        if of_a:
+            found_RI = (multiplied(gradient_NO, b_OR.T).T @ x_NI).mul_(ctx.scale)
+        if of_b:
+            # Transposed, because a product with few rows is faster than one with few columns.
+            found_OR = (multiplied(x_NI, a_RI).T @ gradient_NO).T.mul(ctx.scale)
+        return found_x, None, None, found_RI, found_OR, None
 
 
 class _Adapted(torch.autograd.Function):
