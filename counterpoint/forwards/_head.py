@@ -34,8 +34,10 @@ def chosen_logprobs(hidden_ME: Tensor, head: torch.nn.Linear, targets_M: Tensor,
     if hidden_ME.requires_grad and torch.is_grad_enabled():
         found: Tensor = _Chosen.apply(hidden_ME, head, targets_M, temperatures_M, rows)  # type: ignore[no-untyped-call]
         return found
+    # By the same kernel as above, whose slopes are not needed here, so that both give the same bits.
+    kernels = kernels_of(hidden_ME.device, head.weight.dtype)
     parts = zip(*(torch.split(one, rows) for one in (hidden_ME, targets_M, temperatures_M)), strict=True)
-    return torch.cat([_gathered(_logprobs(hidden, head, warmth), targets) for hidden, targets, warmth in parts])
+    return torch.cat([kernels.chosen(head(hidden), targets, warmth)[0] for hidden, targets, warmth in parts])
 
 
 def scored(hidden_ME: Tensor, head: torch.nn.Linear, calls: Sequence[Call]) -> Scored:
@@ -76,11 +78,3 @@ class _Chosen(torch.autograd.Function):
     def backward(ctx: Any, gradient_M: Tensor) -> tuple[Tensor, None, None, None, None]:
         (slope_ME,) = ctx.saved_tensors
         return (gradient_M[:, None] * slope_ME).to(slope_ME.dtype), None, None, None, None
-
-
-def _logprobs(hidden_mE: Tensor, head: torch.nn.Linear, temperatures_m: Tensor) -> Tensor:
-    return torch.log_softmax(head(hidden_mE).float() / temperatures_m[:, None], dim=-1)
-
-
-def _gathered(logprobs_mV: Tensor, targets_m: Tensor) -> Tensor:
-    return logprobs_mV.gather(1, targets_m[:, None])[:, 0]
