@@ -21,7 +21,7 @@ ROWS = [[3, 1, 4, 1, 5, 9, 2, 6, 5], [3, 1, 4, 1, 8, 8], [2, 7, 1, 8], [3, 1]]
 
 
 def usual(kind, number=torch.float32):
-    more = {"sliding_window": None} if kind == "mistral" else {}
+    more = {"sliding_window": None} if kind in ("mistral", "ministral3") else {}
     model = tiny_model(kind, **more).to(number)
     model.set_attn_implementation(ATTENTION)
     return model
@@ -135,3 +135,21 @@ def test_less_is_kept_for_the_backward_pass():
     usual = rehearse(model)
     assert fused.kept < 0.75 * usual.kept
     assert fused.cached == usual.cached
+
+
+def test_a_layer_that_scales_what_is_far_away_is_not_recognised():
+    model = usual("ministral3")
+    assert not fuse_layers(model)
+    empty = tiny_shape("ministral3")
+    set_up(empty)
+    assert not is_fused(empty.get_decoder())
+
+
+@pytest.mark.parametrize("part", ["model", "model.layers.1", "model.layers.0.mlp", "model.norm"])
+def test_a_decoder_with_hooks_is_left_as_it_is(part):
+    model = usual("qwen3")
+    hook = model.get_submodule(part).register_forward_hook(lambda *_: None)
+    assert not fuse_layers(model)
+    hook.remove()
+    model.model.layers[0].mlp.down_proj.register_forward_hook(lambda *_: None)
+    assert fuse_layers(model)

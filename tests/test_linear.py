@@ -39,6 +39,8 @@ def test_other_numbers_and_other_builds_of_torch_are_multiplied_as_ever(monkeypa
     assert torch.equal(multiplied(x, weight), linear(x, weight))
 
 
-def test_without_onednn_nothing_is_tried(monkeypatch):
+def test_without_onednn_nothing_is_tried_and_it_is_said(monkeypatch, caplog):
     monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: False)
+    caplog.set_level("INFO", "counterpoint")
     assert not has_onednn.__wrapped__()
+    assert "oneDNN" in caplog.text

@@ -8,6 +8,7 @@ from peft import LoraConfig, get_peft_model
 from peft.tuners.lora import Linear
 from torch import nn
 from torch_build import ISOLATED, ROUTING, fresh_model, new_learner, tiny_base, tiny_folder
+from transformers.pytorch_utils import Conv1D
 
 from counterpoint.algorithms.aggregation import token
 from counterpoint.algorithms.loss import Loss, clip
@@ -158,6 +159,20 @@ def test_disabled_adapters_are_exactly_the_base():
     with fused.disable_adapter():
         assert torch.equal(fused(values()), base(values()))
     assert not torch.allclose(fused(values()), base(values()))
+
+
+@pytest.mark.parametrize("kind", [nn.Linear, Conv1D])
+def test_an_adapter_that_adds_nothing_is_bit_for_bit_its_base_however_many_tokens_there_are(kind):
+    """A KL to the base would be rounding otherwise, which an optimizer makes a step of full length of."""
+    inputs, outputs = 700, 60
+    model = nn.ModuleDict({"first": kind(outputs, inputs) if kind is Conv1D else kind(inputs, outputs)})
+    fan = {"fan_in_fan_out": kind is Conv1D}
+    fused = get_peft_model(model, LoraConfig(r=5, target_modules=["first"], init_lora_weights=True, **fan))
+    fuse_adapters(fused)
+    layer, x = fused.base_model.model["first"], values(shape=(900, inputs))
+    found = layer(x).detach()
+    with fused.disable_adapter(), torch.no_grad():
+        assert torch.equal(layer(x), found)
 
 
 def test_merged_adapters_are_not_added_again():

@@ -120,3 +120,11 @@ def test_weights_are_kept_only_where_they_take_less_than_keys_and_values():
         *tensors, _ = given(forest, 4, 2, 64)
         layout.attend(0, *tensors, 0.3)
         assert layout._by_heads[4, 2].kept == kept
+
+
+def test_masks_are_kept_for_the_last_keys_alone():
+    layout = ProductLayout(forest_of([range(2000)]))
+    *tensors, _ = given(forest_of([range(2000)]), 4, 2, 8)
+    layout.attend(0, *tensors, 0.3)
+    masks = [tile.hidden_B11TL for tile in layout._by_heads[4, 2].tiles]
+    assert sum(mask.numel() for mask in masks) <= 2 * products._QUERIES * 2000

@@ -30,6 +30,10 @@ _LOG = logging.getLogger(__name__)
 _KERNELS = "counterpoint_kernels"
 """The attribute of a decoder that is computed here: the kernels that compute it."""
 _PROJECTIONS = {"q_proj", "k_proj", "v_proj", "o_proj"}
+_CALLED = (torch.nn.Embedding, torch.nn.Linear)
+"""Modules that are called here too, so that their hooks are."""
+_FAR = 1 << 30
+"""A position that no text has: some models scale what is far away."""
 _TESTED = ([3, 1, 4, 1, 5, 9, 2, 6], [3, 1, 4, 1, 8, 7, 7], [2, 7])
 """Sequences with shared beginnings, with whose forest layers are compared."""
 _TOLERANCE = {torch.float32: (1e-4, 2e-6), torch.bfloat16: (5e-2, 2**-8), torch.float16: (1e-2, 2**-11)}
@@ -39,7 +43,8 @@ _TOLERANCE = {torch.float32: (1e-4, 2e-6), torch.bfloat16: (5e-2, 2**-8), torch.
 def fuse_layers(model: Any) -> bool:
     """True if the decoder of `model`, which is set to packed attention, is of the usual kind: it is computed here then.
 
-    If the tensors of the model have no values, nothing is compared.
+    If the tensors of the model have no values, nothing is compared. Hooks that are registered afterwards on what is
+    computed here, which is the decoder, its layers, attentions, MLPs and norms, are not called.
     """
     decoder = model.get_decoder()
     unfuse_layers(model)
@@ -159,6 +164,7 @@ def _is_usual(decoder: Any) -> bool:
         and len(layers) == decoder.config.num_hidden_layers > 0
         and _is_norm(decoder.norm, width)
         and all(_is_usual_layer(layer, width) for layer in layers)
+        and not any(_has_hooks(module) for module in decoder.modules() if not isinstance(module, _CALLED))
     )
 
 
@@ -201,6 +207,12 @@ def _is_silu(module: Any) -> bool:
     return isinstance(module, torch.nn.SiLU) or type(module).__name__ == "SiLUActivation"
 
 
+def _has_hooks(module: Any) -> bool:
+    """True if somebody waits for the module to be called."""
+    hooks = (module._forward_hooks, module._forward_pre_hooks, module._backward_hooks, module._backward_pre_hooks)
+    return any(hooks)
+
+
 def _parts(module: Any) -> set[str]:
     """The names of a module's own modules and parameters."""
     return {name for name, _ in _named_parts(module)}
@@ -226,7 +238,7 @@ def _agrees(model: Any, decoder: Any, kernels: Kernels) -> bool:
     try:
         cos_1ND, sin_1ND = decoder.rotary_emb(x_1NE, positions_1N)
         surroundings = _Surroundings(kernels, layout, cos_1ND[0], sin_1ND[0])
-        options = {"position_ids": positions_1N, "position_embeddings": (cos_1ND, sin_1ND), "layout": layout}
+        options = {"position_ids": positions_1N + _FAR, "position_embeddings": (cos_1ND, sin_1ND), "layout": layout}
         return all(_is_same(layer, surroundings, options, x_1NE) for layer in decoder.layers)
     except Exception as error:
         reason = str(error).strip().split("\n")[0] or type(error).__name__
@@ -243,12 +255,12 @@ class _Nothing:
 
 @torch.no_grad()
 def _can_be_called(model: Any, decoder: Any) -> bool:
-    """True if no layer asks for an attention that no layout provides."""
+    """True if no layer asks for positions, or for an attention that no layout provides."""
     x_1NE = torch.empty(1, 2, decoder.embed_tokens.embedding_dim, device=model.device, dtype=model.dtype)
     positions_1N = torch.arange(2, device=model.device)[None]
     try:
         embeddings = decoder.rotary_emb(x_1NE, positions_1N)
-        options = {"position_ids": positions_1N, "position_embeddings": embeddings, "layout": _Nothing()}
+        options = {"position_ids": None, "position_embeddings": embeddings, "layout": _Nothing()}
         return all(layer(x_1NE, attention_mask=None, **options).shape == x_1NE.shape for layer in decoder.layers)
     except (ModelError, ValueError, TypeError, AttributeError, RuntimeError):
         return False

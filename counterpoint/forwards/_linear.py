@@ -6,12 +6,14 @@ at the sizes of small models on processors by AMD, and as fast elsewhere.
 Shapes: N rows, I values in, O values out.
 """
 
+import logging
 from functools import cache
 
 import torch
 from torch import Tensor
 from torch.nn.functional import linear
 
+_LOG = logging.getLogger(__name__)
 _NOTHING: tuple[str, list[float], str] = ("none", [], "")
 """oneDNN could compute an activation on the outputs of a product."""
 
@@ -26,9 +28,17 @@ def multiplied(x_NI: Tensor, weight_OI: Tensor, bias_O: Tensor | None = None) ->
 
 @cache
 def has_onednn() -> bool:
-    """True if this build of torch has oneDNN's product of float32 matrices, and it gives what MKL's gives."""
-    if not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
-        return False
+    """True if this build of torch has oneDNN's product of float32 matrices, and it gives what MKL's gives.
+
+    Otherwise that is logged, once for each process.
+    """
+    found = torch.backends.mkldnn.is_available() and _is_right()  # type: ignore[no-untyped-call]
+    if not found:
+        _LOG.info("products of merged adapters take longer: this build of torch has no product of oneDNN for them")
+    return found
+
+
+def _is_right() -> bool:
     x_NI, weight_OI = torch.linspace(-1, 1, 15).view(5, 3), torch.linspace(-2, 1, 12).view(3, 4).T
     try:
         found_NO = torch.ops.mkldnn._linear_pointwise(x_NI, weight_OI, None, *_NOTHING)

@@ -38,8 +38,8 @@ class _Tile:
     """(B * Hk * G * T)"""
     keys: Tensor
     """(B * Hk * S)"""
-    hidden_B11TS: Tensor
-    """-inf where a query does not attend to a key, 0 where it does."""
+    hidden_B11TL: Tensor
+    """-inf where a query does not attend to one of the last L keys, 0 where it does; all attend to those before."""
     real_B11T1: Tensor | None
     """0 for a query that is padding, 1 for one that is not; None if none is."""
 
@@ -120,7 +120,8 @@ def _gathered(tile: _Tile, query: Tensor, key: Tensor, value: Tensor, scale: flo
 def _weights(tile: _Tile, query: Tensor, key: Tensor) -> Tensor:
     """(B * Hk, G * T, S), each row of which adds up to 1."""
     scores_bRS = torch.bmm(query, key.transpose(1, 2))
-    scores_bRS.view(-1, *tile.shape).add_(tile.hidden_B11TS)
+    last = tile.hidden_B11TL.shape[-1]
+    scores_bRS.view(-1, *tile.shape)[..., tile.shape[-1] - last :].add_(tile.hidden_B11TL)
     return torch.softmax(scores_bRS, dim=-1)
 
 
@@ -151,8 +152,8 @@ def _tiles(pieces: Sequence[Branch], tokens: int, heads: int, key_heads: int, wi
     """For so many heads of so many values. Weights are kept where keys and values, once a branch, would take more."""
     groups = _grouped(pieces, _SCORES // heads)
     tiles = [_tile(group, key_heads, heads // key_heads) for group in groups]
-    area = sum(tile.hidden_B11TS.numel() for tile in tiles)
-    kept = heads * area <= 2 * key_heads * width * looked_at
+    weights = sum(len(tile.queries) * tile.shape[-1] for tile in tiles)
+    kept = weights <= 2 * key_heads * width * looked_at
     return _Tiles(tiles, _order(tiles, tokens * heads), kept)
 
 
@@ -199,13 +200,15 @@ def _tile(pieces: Sequence[Branch], key_heads: int, groups: int) -> _Tile:
     keys_BKS = keys_BS[:, None] * key_heads + np.arange(key_heads)[:, None]
     # A padding query attends to all keys of its row: the softmax of an empty row is NaN.
     last_BT = np.minimum((lengths - owns)[:, None] + np.arange(queries_BT.shape[1]), lengths[:, None] - 1)
-    seen_BTS = np.arange(keys_BS.shape[1]) <= last_BT[:, :, None]
+    # Every query attends to the keys that its row had before, which are most keys of a long row.
+    first = min(lengths - owns) + 1
+    seen_BTL = np.arange(first, keys_BS.shape[1]) <= last_BT[:, :, None]
     real_BT = np.arange(queries_BT.shape[1]) < owns[:, None]
     return _Tile(
         (key_heads, groups, queries_BT.shape[1], keys_BS.shape[1]),
         torch.from_numpy(queries_BKGT.reshape(-1)),
         torch.from_numpy(keys_BKS.reshape(-1)),
-        torch.from_numpy(np.where(seen_BTS, np.float32(0), np.float32(-np.inf)))[:, None, None],
+        torch.from_numpy(np.where(seen_BTL, np.float32(0), np.float32(-np.inf)))[:, None, None],
         None if real_BT.all() else torch.from_numpy(real_BT.astype(np.float32))[:, None, None, :, None],
     )
 

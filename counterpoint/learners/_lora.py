@@ -29,13 +29,16 @@ class _FusedLinear(Linear):  # type: ignore[misc]  # PEFT has no types
     """PEFT's layer, which leaves everything but a single plain adapter on a frozen base to PEFT's own forward pass."""
 
     def forward(self, x: Tensor, *args: Any, **options: Any) -> Tensor:
-        name = None if args or options else _alone(self)
-        if name is None:
-            usual: Tensor = super().forward(x, *args, **options)
-            return usual
-        base, a_RI, b_OR = self.get_base_layer(), self.lora_A[name].weight, self.lora_B[name].weight
+        base, name = self.get_base_layer(), None if args or options else _alone(self)
         x_NI = x.reshape(-1, x.shape[-1])
         weight_OI = base.weight.T if isinstance(base, Conv1D) else base.weight
+        if name is None:
+            if not (args or options) and _is_left_out(self) and _merges(x_NI, weight_OI):
+                # By the same library as with an adapter, so that one that adds nothing is bit for bit its base.
+                return multiplied(x_NI, weight_OI, base.bias).view(*x.shape[:-1], -1)
+            usual: Tensor = super().forward(x, *args, **options)
+            return usual
+        a_RI, b_OR = self.lora_A[name].weight, self.lora_B[name].weight
         function = _Merged if _merges(x_NI, weight_OI) else _Adapted
         # Its shape is restored out here: some models write into what a layer returns, which autograd forbids for a view
         # that was made inside a function.
@@ -52,6 +55,11 @@ def _alone(layer: Any) -> str | None:
     plain = isinstance(layer.lora_dropout[name], torch.nn.Identity) and name not in layer.lora_variant
     frozen = not any(parameter.requires_grad for parameter in layer.get_base_layer().parameters())
     return name if plain and frozen and not layer.lora_bias[name] else None
+
+
+def _is_left_out(layer: Any) -> bool:
+    """True if the layer computes its base alone, and nothing is differentiated."""
+    return layer.disable_adapters and not layer.merged and not torch.is_grad_enabled()
 
 
 def _merges(x_NI: Tensor, weight_OI: Tensor) -> bool:
