@@ -205,6 +205,51 @@ def test_an_engine_that_has_generated_before_says_what_a_fresh_one_says_bit_for_
     assert changed == {"alto"}
 
 
+def test_which_policies_came_before_does_not_decide_whether_they_are_merged(monkeypatch):
+    """A run that is resumed between two waves would else round the second differently."""
+    model, requests = fresh_model(), asked({"bass": 5, "tenor": 3})
+    used, fresh = engine_of(model), engine_of(model)
+    layers = sum(layer.weight.nbytes for layer in used._weights.layers.values())
+    monkeypatch.setattr(_weights, "MERGED_BYTES", 2 * layers)
+    used.compute(asked({"alto": 2, "bass": 2}))
+    assert used.compute(requests) == fresh.compute(requests)
+    kept = used._weights._kept
+    assert sum(stack.nbytes for stack in kept._weights_PIO.values()) == 2 * layers
+    assert list(kept._adapters) == ["bass", "tenor"]
+
+
+def interrupted_at(count, monkeypatch):
+    """torch.addmm, which is interrupted before it is computed for the time `count`."""
+    left, addmm = [count], torch.addmm
+
+    def product(*given, **options):
+        left[0] -= 1
+        if not left[0]:
+            raise KeyboardInterrupt
+        return addmm(*given, **options)
+
+    monkeypatch.setattr(torch, "addmm", product)
+
+
+@pytest.mark.parametrize("first", [False, True], ids=["other weights", "the first ones"])
+def test_an_interrupt_while_adapters_are_merged_leaves_nothing_half_merged(monkeypatch, first):
+    model, requests = fresh_model(), asked(dict.fromkeys(NAMES, 3))
+    engine, wanted = engine_of(model), engine_of(model).compute(requests)
+    before = differing(model)
+    engine.load(before)
+    if not first:
+        engine.compute(requests)
+        engine.load(tiny_adapters(model, ["alto"], version=3, seed=9))
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        interrupted_at(3, patch)
+        engine._side_by_side()
+        engine.compute(requests)
+    engine.load(before)
+    some = [place for place, one in enumerate(requests) if one.policy != "alto"]
+    assert_alike(engine.compute([requests[place] for place in some]), [wanted[place] for place in some])
+    assert engine.compute(requests) == wanted
+
+
 def test_policies_share_no_prompt_and_calls_of_one_policy_do(monkeypatch):
     model, requests, seen = fresh_model(), asked(dict.fromkeys(NAMES[:2], 6)), []
     engine = engine_of(model)
