@@ -14,7 +14,7 @@ from counterpoint.errors import ModelError, SamplerError
 from counterpoint.forwards._forest import forest_of
 from counterpoint.forwards.adapted import adapted_linear
 from counterpoint.forwards.several import OwnWeights, Rows, shared_weight
-from counterpoint.samplers import _weights
+from counterpoint.samplers import _weights, footprint
 from counterpoint.samplers._engine import Engine
 from counterpoint.samplers._weights import Beside, Merged
 from counterpoint.samplers.base import Request
@@ -248,6 +248,36 @@ def test_an_interrupt_while_adapters_are_merged_leaves_nothing_half_merged(monke
     some = [place for place, one in enumerate(requests) if one.policy != "alto"]
     assert_alike(engine.compute([requests[place] for place in some]), [wanted[place] for place in some])
     assert engine.compute(requests) == wanted
+
+
+def test_the_plan_counts_all_that_is_merged(monkeypatch):
+    model = fresh_model()
+    engine = engine_of(model)
+    layers = engine._weights.layers
+    for part in (_weights, footprint):
+        monkeypatch.setattr(part, "MERGED_BYTES", 3 * sum(layer.weight.nbytes for layer in layers.values()))
+    engine.compute(asked(dict.fromkeys(NAMES, 1)))
+    engine.compute(asked({"alto": 1, "tenor": 1}))
+    stacks = [*engine._weights._kept._weights_PIO.values(), *(layer.adapter.weights_PIO for layer in layers.values())]
+    held = {one.untyped_storage().data_ptr(): one.untyped_storage().nbytes() for one in stacks}
+    base = sum(one.nbytes for one in model.parameters())
+    assert sum(held.values()) <= footprint.copies(3, base) - base
+
+
+def test_a_weight_that_an_interrupt_left_changed_is_restored():
+    class Interrupted(set):
+        def add(self, name):
+            raise KeyboardInterrupt
+
+    model = fresh_model()
+    merged, (alto, *_) = Merged(model), differing(model)
+    merged._changed = Interrupted()
+    with pytest.raises(KeyboardInterrupt):
+        merged.use(alto)
+    merged._changed = set(merged._changed)
+    merged.use(Adapter.base("tenor"))
+    base = dict(model.named_parameters())
+    assert all(torch.equal(one, base[name]) for name, one in merged.model.named_parameters())
 
 
 def test_policies_share_no_prompt_and_calls_of_one_policy_do(monkeypatch):
