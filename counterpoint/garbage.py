@@ -9,7 +9,8 @@ from contextlib import asynccontextmanager
 async def old_objects_skipped() -> AsyncIterator[None]:
     """While it is open, a search for garbage does not go through the objects that were there before.
 
-    A full search of them takes a quarter of a second, and is made every few steps of a small model.
+    Old objects that are garbage already, or become it meanwhile, stay until it is closed, and with it all others that
+    are open. A full search of them takes a quarter of a second, and is made every few steps of a small model.
     """
     gc.collect(1)
     gc.freeze()
