@@ -29,7 +29,10 @@ def _column(name: str, values: Sequence[Any], kind: Any) -> "pl.Series":
     if isinstance(kind, pl.List):
         inner = _column(name, list(chain.from_iterable(values)), kind.inner)
         return _cut(inner, [len(one) for one in values])
-    return pl.Series(name, values, dtype=kind, strict=kind != pl.String())
+    made = pl.Series(name, values, dtype=kind, strict=kind != pl.String())
+    if made.null_count() != sum(one is None for one in values):  # as bytes would be, in a column of text
+        raise TypeError(f"column {name!r}: a value is not {kind}")
+    return made
 
 
 def _cut(values: "pl.Series", lengths: Sequence[int]) -> "pl.Series":

@@ -38,7 +38,8 @@ def test_the_frame_is_the_one_that_polars_makes_row_by_row_and_so_is_its_file(co
     assert (tmp_path / "mine").read_bytes() == (tmp_path / "theirs").read_bytes()
 
 
-def test_a_value_of_another_type_raises_and_is_not_left_out():
-    row = {"number": 2**70, "value": None, "text": None, "calls": []}
+@pytest.mark.parametrize("wrong", [{"number": 2**70}, {"text": b"bytes"}])
+def test_a_value_of_another_type_raises_and_is_not_left_out(wrong):
+    row = {"number": 1, "value": None, "text": None, "calls": []} | wrong
     with pytest.raises((TypeError, OverflowError, pl.exceptions.PolarsError)):
         frame_of([row], SCHEMA)

@@ -1,6 +1,8 @@
 import asyncio
+import gc
 from collections import Counter
 from dataclasses import replace
+from weakref import ref
 
 import pytest
 import torch
@@ -242,3 +244,29 @@ def test_a_policy_that_adapts_fewer_layers_does_not_inherit_anothers():
     asyncio.run(after.load([one, empty]))
     after._compute([replace(request, policy="one") for request in wanted])
     assert after._compute([replace(request, policy="two") for request in wanted]) == alone
+
+
+def test_a_sampler_that_is_no_longer_used_takes_no_memory():
+    sampler = new_sampler()
+    sampled(sampler, requests(3))
+    engine = ref(sampler._default)
+    gc.disable()
+    try:
+        del sampler
+        assert engine() is None, "it waits for a search for garbage"
+    finally:
+        gc.enable()
+
+
+def test_an_open_session_keeps_its_sampler():
+    async def said():
+        with new_sampler_loaded().session() as session:
+            return await session.sample(request)
+
+    def new_sampler_loaded():
+        sampler = InProcess(Engine(BASE.model, BASE.chat.stop_ids))
+        sampler._default.load(tiny_adapters(BASE.model, ("one",)))
+        return sampler
+
+    (request,) = requests(1)
+    assert asyncio.run(said()).ids

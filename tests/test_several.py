@@ -14,7 +14,7 @@ from counterpoint.errors import ModelError, SamplerError
 from counterpoint.forwards._forest import forest_of
 from counterpoint.forwards.adapted import adapted_linear
 from counterpoint.forwards.several import OwnWeights, Rows, shared_weight
-from counterpoint.samplers import _weights
+from counterpoint.samplers import _weights, footprint
 from counterpoint.samplers._engine import Engine
 from counterpoint.samplers._weights import Beside, Merged
 from counterpoint.samplers.base import Request
@@ -203,6 +203,81 @@ def test_an_engine_that_has_generated_before_says_what_a_fresh_one_says_bit_for_
     assert after == fresh.compute(requests)
     changed = {one.policy for one, was, now in zip(requests, before, after, strict=True) if was.ids != now.ids}
     assert changed == {"alto"}
+
+
+def test_which_policies_came_before_does_not_decide_whether_they_are_merged(monkeypatch):
+    """A run that is resumed between two waves would else round the second differently."""
+    model, requests = fresh_model(), asked({"bass": 5, "tenor": 3})
+    used, fresh = engine_of(model), engine_of(model)
+    layers = sum(layer.weight.nbytes for layer in used._weights.layers.values())
+    monkeypatch.setattr(_weights, "MERGED_BYTES", 2 * layers)
+    used.compute(asked({"alto": 2, "bass": 2}))
+    assert used.compute(requests) == fresh.compute(requests)
+    kept = used._weights._kept
+    assert sum(stack.nbytes for stack in kept._weights_PIO.values()) == 2 * layers
+    assert list(kept._adapters) == ["bass", "tenor"]
+
+
+def interrupted_at(count, monkeypatch):
+    """torch.addmm, which is interrupted before it is computed for the time `count`."""
+    left, addmm = [count], torch.addmm
+
+    def product(*given, **options):
+        left[0] -= 1
+        if not left[0]:
+            raise KeyboardInterrupt
+        return addmm(*given, **options)
+
+    monkeypatch.setattr(torch, "addmm", product)
+
+
+@pytest.mark.parametrize("first", [False, True], ids=["other weights", "the first ones"])
+def test_an_interrupt_while_adapters_are_merged_leaves_nothing_half_merged(monkeypatch, first):
+    model, requests = fresh_model(), asked(dict.fromkeys(NAMES, 3))
+    engine, wanted = engine_of(model), engine_of(model).compute(requests)
+    before = differing(model)
+    engine.load(before)
+    if not first:
+        engine.compute(requests)
+        engine.load(tiny_adapters(model, ["alto"], version=3, seed=9))
+    with monkeypatch.context() as patch:
+        interrupted_at(3, patch)
+        with pytest.raises(KeyboardInterrupt):
+            engine.compute(requests)
+    engine.load(before)
+    some = [place for place, one in enumerate(requests) if one.policy != "alto"]
+    assert_alike(engine.compute([requests[place] for place in some]), [wanted[place] for place in some])
+    assert engine.compute(requests) == wanted
+
+
+def test_the_plan_counts_all_that_is_merged(monkeypatch):
+    model = fresh_model()
+    engine = engine_of(model)
+    layers = engine._weights.layers
+    for part in (_weights, footprint):
+        monkeypatch.setattr(part, "MERGED_BYTES", 3 * sum(layer.weight.nbytes for layer in layers.values()))
+    engine.compute(asked(dict.fromkeys(NAMES, 1)))
+    engine.compute(asked({"alto": 1, "tenor": 1}))
+    stacks = [*engine._weights._kept._weights_PIO.values(), *(layer.adapter.weights_PIO for layer in layers.values())]
+    held = {one.untyped_storage().data_ptr(): one.untyped_storage().nbytes() for one in stacks}
+    base = sum(one.nbytes for one in model.parameters())
+    assert sum(held.values()) <= footprint.copies(3, base) - base
+
+
+def test_a_weight_that_an_interrupt_left_changed_is_restored():
+    class Interrupted(set):
+        def add(self, name):
+            raise KeyboardInterrupt
+
+    model = fresh_model()
+    merged, (alto, *_) = Merged(model), differing(model)
+    merged._changed = Interrupted()
+    with pytest.raises(KeyboardInterrupt):
+        merged.use(alto)
+    merged._changed = set(merged._changed)
+    merged.use(Adapter.base("tenor"))
+    base = dict(model.named_parameters())
+    assert all(torch.equal(one, base[name]) for name, one in merged.model.named_parameters())
 
 
 def test_policies_share_no_prompt_and_calls_of_one_policy_do(monkeypatch):

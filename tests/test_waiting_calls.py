@@ -225,14 +225,30 @@ def test_what_fits_is_counted_with_each_prompt_once_and_each_reply_as_the_longes
     def call(prompt, most):
         return Request(policy="p", prompt_ids=(7,) * prompt, max_tokens=most, temperature=1.0, seed=0)
 
-    assert Room(3, 10**6).fits([call(5, 5)] * 9) == 3
-    assert Room(99, 25).fits([call(5, 5)] * 9) == 4
-    assert Room(99, 25).fits([call(5, 5), call(6, 5), call(7, 5)]) == 2
-    assert Room(99, 25).fits([call(5, 5), call(5, 10), call(5, 10)]) == 2
-    assert Room(99, 25).fits([call(5, 5)] * 9, [call(5, 5), call(5, 5)]) == 2
-    assert Room(99, 25).fits([call(50, 5)] * 9) == 1, "alone it has to be generated in any case"
-    assert Room(99, 25).fits([call(50, 5)] * 9, [call(5, 5)]) == 0
-    assert Room(99, 25).fits([]) == 0
+    five = [call(5, 5)] * 9
+    assert Room(3, 10**6).fits(five, [], 5) == 3
+    assert Room(99, 25).fits(five, [], 5) == 4
+    assert Room(99, 25).fits([call(5, 5), call(6, 5), call(7, 5)], [], 5) == 2
+    assert Room(99, 25).fits([call(5, 5), call(5, 10), call(5, 10)], [], 10) == 2
+    assert Room(99, 25).fits(five, [], 10) == 2, "a longer one may come, and there is one capacity for all"
+    assert Room(99, 25).fits(five, [call(5, 5), call(5, 5)], 5) == 2
+    assert Room(99, 25).fits([call(50, 5)] * 9, [], 5) == 1, "alone it has to be generated in any case"
+    assert Room(99, 25).fits([call(50, 5)] * 9, [call(5, 5)], 5) == 0
+    assert Room(99, 25).fits([], [], 5) == 0
+
+
+def test_the_caches_are_within_the_limit_while_longer_replies_wait(monkeypatch):
+    held, advance = [], decoding_part.PackedDecoding.advance
+
+    def seen(self, last_A, then):
+        advance(self, last_A, then)
+        held.append(next(iter(self._own.values())).capacity * len(last_A))
+
+    monkeypatch.setattr(decoding_part.PackedDecoding, "advance", seen)
+    short, long = requests(64), requests(1)
+    asked = [replace(one, max_tokens=6 + 2 * (number % 2)) for number, one in enumerate(short)]
+    sampled(new_sampler(max_cache_tokens=1000), [*asked, replace(long[0], max_tokens=120)])
+    assert max(held) <= 1000
 
 
 def test_a_gpu_has_room_by_all_its_memory_and_the_recipe_has_the_last_word(monkeypatch):

@@ -54,7 +54,7 @@ def _until_none_goes_on(
     width = max(request.max_tokens for request in requests)
 
     def next_calls(beside: Sequence[int]) -> list[int]:
-        count = room.fits([requests[call] for call in waiting], [requests[call] for call in beside])
+        count = room.fits([requests[call] for call in waiting], [requests[call] for call in beside], width)
         found = waiting[:count]
         del waiting[:count]
         return found

@@ -22,22 +22,25 @@ class Room:
     tokens: int
     """Tokens of prompts and replies, each distinct prompt once.
 
-    Every reply counts as many as the longest of those beside it may have: their caches are one rectangle.
+    Every reply counts as many as the longest that is asked for: their caches are one rectangle.
     """
 
     def __str__(self) -> str:
         return f"at most {self.rows:,} calls and {self.tokens:,} tokens at once"
 
-    def fits(self, waiting: Sequence[Request], beside: Sequence[Request] = ()) -> int:
-        """The number of first waiting calls that fit beside those; a call that has nothing beside it always does."""
+    def fits(self, waiting: Sequence[Request], beside: Sequence[Request], width: int) -> int:
+        """The number of first waiting calls that fit beside those; a call that has nothing beside it always does.
+
+        No reply that is asked for, now or later, has more than `width` tokens.
+        """
         prompts = {(one.policy, one.prompt_ids) for one in beside}
-        held, widest = sum(len(ids) for _, ids in prompts), max((one.max_tokens for one in beside), default=0)
+        held = sum(len(ids) for _, ids in prompts)
         for count, request in enumerate(waiting):
             prompt = (request.policy, request.prompt_ids)
             held += 0 if prompt in prompts else len(request.prompt_ids)
             prompts.add(prompt)
-            widest, rows = max(widest, request.max_tokens), len(beside) + count + 1
-            if rows > 1 and (rows > self.rows or held + rows * widest > self.tokens):
+            rows = len(beside) + count + 1
+            if rows > 1 and (rows > self.rows or held + rows * width > self.tokens):
                 return count
         return len(waiting)
 

@@ -58,8 +58,8 @@ def lossless(model: PreTrainedModel) -> Weights:
 class Merged:
     """A copy of the base whose weights are W + scale * B A: as fast as the base, for twice its memory.
 
-    Policies side by side have merged weights of their own, which are kept until their adapters change, as long as
-    `MERGED_BYTES` are enough for all of them; otherwise their adapters are beside the base.
+    Policies side by side have merged weights of their own if `MERGED_BYTES` are enough for them; otherwise their
+    adapters are beside the base. Merged weights are kept until their adapters change, or until others need the room.
     """
 
     def __init__(self, model: PreTrainedModel) -> None:
@@ -84,8 +84,8 @@ class Merged:
             name = f"{module}.weight"
             change_OI = adapter.scale * (b_OR.float() @ a_RI.float())
             change = change_OI.T if isinstance(self.model.get_submodule(module), Conv1D) else change_OI
+            self._changed.add(name)  # first, since an interrupt may end the next line
             self._weights[name].data.copy_(self._base[name].float() + change)
-            self._changed.add(name)
 
     def use_together(self, adapters: Sequence[Adapter]) -> None:
         self._restore()
@@ -115,18 +115,20 @@ class _Kept:
             path: weight if isinstance(layers[path], Conv1D) else weight.T for path, weight in base.items()
         }
         self.layers = layers
-        self._adapters: dict[str, Adapter] = {}
-        """Policy -> its merged adapter, in the order of their places."""
-        self._weights_PIO = {path: weight.new_empty(0, *weight.shape) for path, weight in self._base_IO.items()}
+        self._forget()
 
     def has_room(self, adapters: Sequence[Adapter]) -> bool:
-        """True if the policies of these adapters may have weights here."""
-        policies = len(self._adapters.keys() | {adapter.policy for adapter in adapters})
-        return policies * sum(weight.nbytes for weight in self._base_IO.values()) <= MERGED_BYTES
+        """True if the policies of these adapters may have weights here, whichever have some now.
+
+        Policies round differently here than beside the base, so a run that is resumed must decide as it did before.
+        """
+        return self._fit(len(adapters))
 
     def put(self, adapters: Sequence[Adapter], rows: Rows) -> None:
         """The layers compute with these adapters."""
         _check_fit(self.layers, adapters)
+        if not self._fit(len(self._adapters.keys() | {adapter.policy for adapter in adapters})):
+            self._forget()
         for adapter in adapters:
             if self._adapters.get(adapter.policy) is not adapter:
                 self._merge(adapter)
@@ -135,13 +137,22 @@ class _Kept:
         for path, layer in self.layers.items():
             layer.adapter = OwnWeights(_at(self._weights_PIO[path], places), rows)
 
+    def _fit(self, policies: int) -> bool:
+        return policies * sum(weight.nbytes for weight in self._base_IO.values()) <= MERGED_BYTES
+
+    def _forget(self) -> None:
+        self._adapters: dict[str, Adapter | None] = {}
+        """Policy -> its adapter, in the order of their places; None until all of it is merged."""
+        self._weights_PIO = {path: weight.new_empty(0, *weight.shape) for path, weight in self._base_IO.items()}
+
     def _merge(self, adapter: Adapter) -> None:
         own = {module: (a_RI, b_OR) for module, a_RI, b_OR in adapter.layers()}
-        is_new = adapter.policy not in self._adapters
-        place = list(self._adapters).index(adapter.policy) if not is_new else len(self._adapters)
+        self._adapters[adapter.policy] = None  # an interrupt may end what follows
+        place = list(self._adapters).index(adapter.policy)
         for path, base_IO in self._base_IO.items():
-            if is_new:
-                room_PIO = base_IO.new_empty(1, *base_IO.shape)
+            missing = place + 1 - len(self._weights_PIO[path])
+            if missing > 0:
+                room_PIO = base_IO.new_empty(missing, *base_IO.shape)
                 self._weights_PIO[path] = torch.cat([self._weights_PIO[path], room_PIO])
             merged_IO = self._weights_PIO[path][place]
             if path in own:

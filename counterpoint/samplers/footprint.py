@@ -10,7 +10,9 @@ from counterpoint.samplers._weights import MERGED_BYTES
 
 def copies(policies: int, weights: int) -> int:
     """Bytes of merged weights, at most, for that many policies on a base of `weights` bytes in float32."""
-    return weights + (min(policies * weights, MERGED_BYTES) if policies > 1 else 0)
+    kept = min(policies * weights, MERGED_BYTES) if policies > 1 else 0
+    # Of three or more, those of a wave may not be neighbours: then they are copied.
+    return weights + kept + (min((policies - 1) * weights, MERGED_BYTES) if policies > 2 else 0)
 
 
 def generation(

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Annotated
+from weakref import WeakMethod
 
 from pydantic import Field
 
@@ -64,10 +65,21 @@ class InProcess:
         """`engine` generates for the policies that are not in `engine_of`."""
         self._default = engine
         self._engine_of = dict(engine_of)
-        self._wave = Wave(self._compute, patience)
+        # Weak, so that no cycle of references keeps the weights of a run that has ended: they would stay for all of the
+        # next run of the process, during which old objects are not searched for garbage.
+        mine = WeakMethod(self._compute)
 
-    def session(self) -> AbstractContextManager[WaveSession]:
-        return self._wave.session()
+        def compute(requests: Sequence[Request]) -> list[Completion]:
+            found = mine()
+            assert found is not None
+            return found(requests)
+
+        self._wave = Wave(compute, patience)
+
+    @contextmanager
+    def session(self) -> Iterator[WaveSession]:
+        with self._wave.session() as session:
+            yield session  # the sampler is there for as long as one is open
 
     async def load(self, adapters: Sequence[Adapter]) -> None:
         for engine in self._engines():
