@@ -3,7 +3,8 @@
 The operations are counted by hand, and the rate is that of a large matrix product in this run, with the same threads.
 Nothing that could be left out is counted: each distinct prompt once, the head only where a token is predicted, no
 gradient of frozen weights. Only the learner's adapter is counted as if it were never merged into the weights, which is
-a fourteenth of the operations of `micro-medium`. Small matrices never reach that rate, so even perfect code stays above 1.
+a fourteenth of the operations of `micro-medium`. Small matrices never reach that rate, so even perfect code stays
+above 1.
 """
 
 from collections.abc import Iterator, Sequence

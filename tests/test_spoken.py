@@ -214,7 +214,9 @@ def test_beside_a_learner_the_base_is_in_memory_once_and_stays_as_it_is():
 
 def test_a_dry_run_counts_a_base_of_half_precision_once():
     weights = {
-        dtype: plan(load_config("voting_arithmetic", [f"model.dtype={dtype!r}"])).memory().lasting
+        dtype: plan(load_config("voting_arithmetic", ["policies.sharing=shared", f"model.dtype={dtype!r}"]))
+        .memory()
+        .lasting
         for dtype in ("float32", "bfloat16")
     }
     name = "bases, for learner and sampler"
