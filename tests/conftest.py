@@ -84,7 +84,7 @@ SEEN, UNSEEN = pytest.StashKey[set[str]](), pytest.StashKey[list[str]]()
 PROGRAMS = {"__main__", "worker"}
 """Files that are run in processes of their own, and imported by none."""
 WITHOUT_TRITON = set() if find_spec("triton") else {"counterpoint.forwards._triton"}
-"""Modules that cannot be imported where Triton is not installed; tests/test_kernels.py says how to test them on a CPU."""
+"""Modules that cannot be imported where it is missing; tests/test_kernels.py says how to test them on a CPU."""
 
 
 def _modules():
