@@ -58,7 +58,8 @@ def attend(
         if name not in _HARMLESS and value_of not in (None, 0.0):
             raise ModelError(f"packed attention does not support the option {name} = {value_of!r}")
     rows = (one[0].transpose(0, 1) for one in (query, key, value))
-    return layout.attend(module.layer_idx, *rows, scaling)[None], None
+    # Some models take a view of it.
+    return layout.attend(module.layer_idx, *rows, scaling).contiguous()[None], None
 
 
 AttentionInterface.register(ATTENTION, attend)
