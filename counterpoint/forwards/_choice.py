@@ -30,7 +30,7 @@ def passes_of(device: torch.device, dtype: torch.dtype) -> Passes:
 def _on_a_gpu(device: torch.device, dtype: torch.dtype) -> Passes:
     try:
         from counterpoint.forwards._triton import Triton
-    except ImportError as error:
+    except (ImportError, OSError, RuntimeError) as error:  # it loads a driver when it is imported
         return _told(str(error))
     return tried(Triton(), device, dtype)
 
