@@ -6,7 +6,7 @@ is in the train split where functions are held out, so of those held out no exam
 
 import random
 from collections.abc import Callable, Iterator, Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import NamedTuple
 
 from transcript import Lessons, Transcript, turns
@@ -38,6 +38,10 @@ class Mistakes(NamedTuple):
     """A function that is written anew after a review is a wrong one."""
     plan: float = 0.05
     """A proposal solves the problem instead."""
+    slip: float = 0.0
+    """A step that is easily confused is taken for its twin: `take 2` for `take 3`."""
+    wanted_slip: float = 0.0
+    """Who compares or checks takes it for its twin too."""
 
 
 FLAWLESS = Mistakes(*[0.0] * len(Mistakes()))
@@ -86,8 +90,35 @@ def neighbours(function: Function) -> tuple[Function, ...]:
     )
 
 
-def perhaps_wrong(function: Function, source: random.Random, wrong: float) -> Function:
-    """The function, or as often as `wrong` says a neighbour of it, most often one with another number or letter."""
+CONFUSED = {
+    "take 2": "take 3", "take 3": "take 2", "drop first": "drop last", "drop last": "drop first",
+    "add 1": "add 2", "add 2": "add 3", "add 3": "add 1", "keep above 2": "keep above 4",
+    "keep above 4": "keep above 2", "keep below 5": "keep below 7", "keep below 7": "keep below 5",
+    "largest": "last", "smallest": "first", "begin with a": "end with a", "begin with b": "end with b",
+    "begin with c": "end with c", "begin with d": "end with d",
+}  # fmt: skip
+"""What is easily confused with what."""
+
+
+@lru_cache(maxsize=4096)
+def twin(function: Function) -> Function | None:
+    """The function with its last confusable operation replaced by what it is confused with."""
+    known = {one.name: one for one in (*function.family.operations, *function.family.endings)}
+    for place in reversed(range(len(function.operations))):
+        other = known.get(CONFUSED.get(function.operations[place].name, ""))
+        if other is not None:
+            operations = (*function.operations[:place], other, *function.operations[place + 1 :])
+            return Function(function.family, operations)
+    return None
+
+
+def perhaps_wrong(function: Function, source: random.Random, wrong: float, slip: float = 0.0) -> Function:
+    """The function, or as often as `wrong` says a neighbour of it, most often one with another number or letter.
+
+    As often as `slip` says it is the function's twin, if it has one.
+    """
+    if slip and source.random() < slip:
+        return twin(function) or function
     if source.random() >= wrong:
         return function
     others = neighbours(function)
@@ -108,7 +139,7 @@ def written(function: Function, source: random.Random, mistakes: Mistakes, style
 
 
 def solved(lesson: Lesson, source: random.Random, mistakes: Mistakes, style: str = USUAL) -> Solution:
-    return written(perhaps_wrong(lesson.function, source, mistakes.function), source, mistakes, style)
+    return written(perhaps_wrong(lesson.function, source, mistakes.function, mistakes.slip), source, mistakes, style)
 
 
 def boxed(text: object, source: random.Random, mistakes: Mistakes) -> list[str]:
@@ -153,7 +184,7 @@ class Comparison(NamedTuple):
 
 def compared(lesson: Lesson, solutions: Sequence[Solution], source: random.Random, mistakes: Mistakes) -> Comparison:
     """A solution with the wanted steps, unless there is none or this transcript is a mistake."""
-    wanted = perhaps_wrong(lesson.function, source, mistakes.wanted)
+    wanted = perhaps_wrong(lesson.function, source, mistakes.wanted, mistakes.wanted_slip)
     lines = [f"Wanted: {wanted.plan}", *(f"{number}: {one.plan}" for number, one in enumerate(solutions, start=1))]
     right = [index for index, one in enumerate(solutions) if one.function == wanted]
     by_chance = source.random() < mistakes.choice
@@ -196,14 +227,14 @@ def debater(lesson: Lesson, source: random.Random, mistakes: Mistakes) -> Transc
 
 def reviewed(lesson: Lesson, draft: Solution, source: random.Random, mistakes: Mistakes) -> str:
     """The steps that are wanted, those that are written, and whether they are the same."""
-    wanted = perhaps_wrong(lesson.function, source, mistakes.wanted)
+    wanted = perhaps_wrong(lesson.function, source, mistakes.wanted, mistakes.wanted_slip)
     approved = (draft.function == wanted) != (source.random() < mistakes.verdict)
     verdict = boxed("correct" if approved else "incorrect", source, mistakes)
     return "\n".join([f"Wanted: {wanted.plan}", f"Written: {draft.plan}", *verdict])
 
 
 def refined(lesson: Lesson, source: random.Random, mistakes: Mistakes) -> Solution:
-    return written(perhaps_wrong(lesson.function, source, mistakes.refined), source, mistakes)
+    return written(perhaps_wrong(lesson.function, source, mistakes.refined, mistakes.slip), source, mistakes)
 
 
 def refinement(
@@ -286,7 +317,17 @@ FLAWLESS_PART = 0.65
 """Until here there are no mistakes."""
 
 
-def batches(seed: int, steps: int) -> Iterator[list[Transcript]]:
+class Course(NamedTuple):
+    """How a model is taught to write functions."""
+
+    mistakes: Mistakes
+    operations: tuple[float, float]
+    """How often a problem has one operation, and two."""
+    rows: float = 1.0
+    """This part of each role's rows make a step."""
+
+
+def batches(seed: int, steps: int, course: Course) -> Iterator[list[Transcript]]:
     """One list of transcripts a step, all of one role, on functions of one and of two operations."""
     source = random.Random(seed)
     pools = [
@@ -297,8 +338,11 @@ def batches(seed: int, steps: int) -> Iterator[list[Transcript]]:
         done = step / steps
         part = sum(done >= end for end in PARTS)
         role = source.choices(ROLES, weights=[role.weights[part] for role in ROLES])[0]
-        mistakes = FLAWLESS if done < FLAWLESS_PART else Mistakes()
-        drawn = (source.choice(pool) for pool in source.choices(pools, weights=(1, 3), k=role.rows))
+        mistakes = FLAWLESS if done < FLAWLESS_PART else course.mistakes
+        drawn = (
+            source.choice(pool)
+            for pool in source.choices(pools, weights=course.operations, k=round(role.rows * course.rows))
+        )
         yield [role.make(lesson_of(one), source, mistakes) for one in drawn]
 
 
@@ -307,9 +351,16 @@ def lesson_of(drawn: Drawn) -> Lesson:
     return Lesson(problem, drawn.function)
 
 
+SURE = Course(Mistakes(), operations=(1, 3))
+"""All mistakes are noise."""
+HABITS = Course(
+    Mistakes(function=0.10, verdict=0.10, refined=0.10, slip=0.55, wanted_slip=0.35), operations=(2, 1), rows=0.6
+)
+"""What is easily confused is confused more often than not; less is noise."""
+
 SYNTHESIS = Lessons(
-    batches,
-    mistakes=Mistakes()._asdict(),
+    partial(batches, course=SURE),
+    mistakes=SURE.mistakes._asdict(),
     pieces=r" ?\\boxed\{|(?:, )?\d{1,3}|\n+ *|[a-dA-D](?=[a-dA-D]*')| ?[A-Za-z]+| ?[^\sA-Za-z\d]+",
     vocabulary=640,
 )
