@@ -21,6 +21,7 @@ from counterpoint.interventions.build import build_interventions
 from counterpoint.keep import Keeper, regular_checkpoints
 from counterpoint.learn import Total, anchored, together, trainable
 from counterpoint.learners.base import Learner, Moved
+from counterpoint.models import shipped_weights
 from counterpoint.play import Limits, Stage
 from counterpoint.proof import Proof
 from counterpoint.run import Run, Stateful
@@ -49,7 +50,8 @@ async def train(run: Run, watch: Watch = lambda step, numbers: None, setup: Setu
     diagnostics, interventions = build_diagnostics(config.diagnostics), build_interventions(config, workflow.roles)
     batches, limits = build_batches(config), Limits.of(config, config.rollout.temperature)
     loss = interventions.loss(build_loss(config))
-    run.pin({"tasks": tasks.fingerprints(), "routing": dict(routes.policy_of), **_positions(setup)})
+    weights = shipped_weights(one.model.path for one in settings.values() if one.endpoint is None)
+    run.pin({"tasks": tasks.fingerprints(), "routing": dict(routes.policy_of), "weights": weights, **_positions(setup)})
 
     async with tasks.judging, open_runtime(config, routes) as runtime, orderly(), old_objects_skipped():
         run.note({**tasks.notes, **tasks.judging.facts()})
