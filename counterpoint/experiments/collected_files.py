@@ -70,7 +70,7 @@ def write(collected: Collected, folder: Path) -> None:
             lines = "".join(json.dumps(row, separators=(",", ":")) + "\n" for row in rows)
             partial_of(folder / name).write_text(lines, encoding="utf-8")
         for name, table in tables.items():
-            table.write_parquet(partial_of(folder / name), compression="zstd", compression_level=12)
+            table.rechunk().write_parquet(partial_of(folder / name), compression="zstd", compression_level=12)
         for name in _FILES:
             sync(partial_of(folder / name))
         partial_of(folder / RUNS).replace(_complete(folder))
