@@ -22,6 +22,8 @@ METRICS = "metrics.parquet"
 RECIPES = "recipes.jsonl"
 _FILES = (RECIPES, OUTCOMES, METRICS, RUNS)
 _ROUNDING = 1e-9
+_ROWS = 100_000
+"""Rows of a group, each of which is compressed alone: a run that is added leaves those before it as they were."""
 _CONTROL = "control/"
 """The beginning of the milestone, in the file, of an outcome of a control."""
 
@@ -70,7 +72,9 @@ def write(collected: Collected, folder: Path) -> None:
             lines = "".join(json.dumps(row, separators=(",", ":")) + "\n" for row in rows)
             partial_of(folder / name).write_text(lines, encoding="utf-8")
         for name, table in tables.items():
-            table.rechunk().write_parquet(partial_of(folder / name), compression="zstd", compression_level=12)
+            table.rechunk().write_parquet(  # bytes must depend neither on chunks nor, before a run, on later runs
+                partial_of(folder / name), compression="zstd", compression_level=12, row_group_size=_ROWS
+            )
         for name in _FILES:
             sync(partial_of(folder / name))
         partial_of(folder / RUNS).replace(_complete(folder))
