@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from counterpoint.errors import ConfigError, RunError, counted
-from counterpoint.experiments.calibrated import FILE, calibrated
+from counterpoint.experiments.calibrated import FILE, PUBLISHED, calibrated
 from counterpoint.experiments.cells import Study
 from counterpoint.experiments.collect import collect_cells, together
 from counterpoint.experiments.collected import Collected, RunRecord
@@ -64,7 +64,7 @@ def publish(study: Study, folder: Path, place: Path) -> Published:
         if not _same(before, found):
             write(found, place)
         if any(not record.control for record in now.values()):
-            calibrated(found, study.name).write(place / FILE)
+            _calibrate(found, study, place)
     return Published(
         added=tuple(name for name in now if name not in known),
         changed=tuple(name for name in now if name in known and known[name] != now[name]),
@@ -72,6 +72,17 @@ def publish(study: Study, folder: Path, place: Path) -> Published:
         failed=tuple(one.run for one in found.runs if one.state == "failed"),
         absent=tuple(one.run for one in found.runs if one.state == "absent"),
     )
+
+
+def _calibrate(found: Collected, study: Study, place: Path) -> None:
+    """The calibration is in the folder and, if the study's file is in the current directory or below, beside that file.
+
+    Beside a study that ships it is a part of the package, which `advise` reads.
+    """
+    calibration = calibrated(found, study.name)
+    calibration.write(place / FILE)
+    if study.file is not None and study.file.resolve().is_relative_to(Path.cwd()):
+        calibration.write(study.file.with_name(f"{study.name}{PUBLISHED}"))
 
 
 def seeds_at(place: Path) -> tuple[int, ...]:
