@@ -4,6 +4,7 @@ import fcntl
 import json
 import os
 import shutil
+from contextlib import chdir
 from pathlib import Path
 
 import pytest
@@ -17,8 +18,12 @@ from counterpoint.experiments.collect import collect, read
 from counterpoint.experiments.collected_files import is_collected
 from counterpoint.experiments.comparing import compare_paths
 from counterpoint.experiments.done import left_of
+from counterpoint.experiments.evidence import calibrations
+from counterpoint.experiments.folder import write_cells
 from counterpoint.experiments.publish import publish
+from counterpoint.experiments.results import write_results
 from counterpoint.experiments.study import load_study
+from counterpoint.experiments.study_file import find_study
 from counterpoint.files import read_rows
 from counterpoint.models import shipped_weights
 from counterpoint.recipe import load_config
@@ -431,3 +436,52 @@ def test_the_commands(study):
     shutil.rmtree("runs")
     assert "1 finished, 5 absent" not in command_line("study", "mine.toml", "--status").stdout
     assert "1 finished, 5 absent" in command_line("study", "mine.toml", "--status", "--done", "kept").stdout
+
+
+def test_the_calibration_is_beside_the_study_too_if_that_is_here(study, tmp_path):
+    make(study, "all")
+    publish(study, Path("all"), KEPT)
+    beside = Path("mine.calibration.json").read_bytes()
+    assert beside == (KEPT / "calibration.json").read_bytes()
+    Path("mine.calibration.json").unlink()
+    Path("below").mkdir()
+    with chdir("below"):
+        publish(load_study("../mine.toml"), tmp_path / "all", tmp_path / KEPT)
+    assert not Path("mine.calibration.json").exists()
+
+
+def test_published_calibrations_are_found_once_for_each_study(study, monkeypatch):
+    make(study, "runs/mine")
+    (Path("studies")).mkdir()
+    Path("mine.toml").rename("studies/mine.toml")
+    write_results_of("mine")
+    assert [one.runs for one in calibrations() if one.study == "mine"] == [4]
+    publish(load_study("mine"), Path("runs/mine"), KEPT)
+    assert Path("studies/mine.calibration.json").is_file()
+    assert [one.runs for one in calibrations() if one.study == "mine"] == [4]
+
+
+def write_results_of(name):
+    folder = Path("runs") / name
+    write_cells(load_study(name), folder)
+    write_results(folder, name)
+
+
+PAGES = Path(__file__).parents[1] / "docs" / "studies"
+COMMITTED = sorted(one.parent for one in PAGES.glob("*/runs.jsonl"))
+
+
+@pytest.mark.parametrize("place", COMMITTED, ids=[one.name for one in COMMITTED])
+def test_a_committed_study_has_the_calibration_of_its_runs_and_ships_it(place):
+    text = (place / "calibration.json").read_text(encoding="utf-8")
+    beside = find_study(place.name).with_name(f"{place.name}.calibration.json")
+    assert text == beside.read_text(encoding="utf-8")
+    assert text == calibrated(read(place), place.name).model_dump_json(indent=1) + "\n"
+
+
+@pytest.mark.parametrize("place", COMMITTED, ids=[one.name for one in COMMITTED])
+def test_a_committed_study_has_no_path_of_a_machine_and_the_order_of_its_study(place):
+    runs = read(place).runs
+    study = load_study(place.name, seeds=tuple(dict.fromkeys(run.seed for run in runs)))
+    assert [run.run for run in runs] == [cell.name for cell in study.cells]
+    assert {run.path for run in runs} == {f"runs/{place.name}/{run.run}" for run in runs}

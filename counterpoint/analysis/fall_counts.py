@@ -81,12 +81,15 @@ def _count(fates: Sequence[Fate], axis: str = "", label: str = "") -> FallCount:
 
 
 def in_words(counts: Iterable[FallCount], workflow: str, sharing: str) -> str:
-    """`4 of 11 runs fell [15 %, 65 %] (rate x1: 0 of 5 ..., x3: ...)` for one workflow and sharing; empty without any."""
+    """`runs that fell: 4 of 11 [...] (rate: x1 0 of 5 ..., x3 ...)` of a workflow and a sharing; empty without any.
+
+    The labels are told apart only if a run fell.
+    """
     own = [one for one in counts if (one.workflow, one.sharing) == (workflow, sharing)]
     if not own:
         return ""
     parts: dict[str, list[str]] = {}
-    for one in own[1:]:
+    for one in own[1:] if own[0].fell else []:
         parts.setdefault(one.axis, []).append(f"{one.label} {one.words}")
     told = "; ".join(f"{axis}: {', '.join(labels)}" for axis, labels in parts.items())
     return f"runs that fell: {own[0].words}" + (f" ({told})" if told else "")
