@@ -13,11 +13,11 @@ from counterpoint.analysis.calibration import (
     Calibration,
     Case,
     calibrate,
-    left_out_auc,
     numbers_of,
     read_calibration,
 )
 from counterpoint.analysis.early import DIAGNOSTICS, Measured, measured, slots_of
+from counterpoint.analysis.left_out import left_out_auc
 from counterpoint.errors import ConfigError, RunError
 from counterpoint.experiments.calibrated import calibrated
 from counterpoint.experiments.collected import Collected, RunRecord

@@ -13,12 +13,12 @@ from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
-import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from counterpoint.analysis.early import DIAGNOSTICS, Measured, Numbers, measured
 from counterpoint.analysis.fall_counts import Count, FallCount, Fate, fall_counts, in_words
 from counterpoint.analysis.falls import Fell, bracket, rate
+from counterpoint.analysis.left_out import left_out_auc
 from counterpoint.errors import ConfigError, counted
 from counterpoint.files import write_whole
 from counterpoint.options import explain
@@ -322,30 +322,6 @@ def numbers_of(metrics: "pl.DataFrame") -> dict[str, Numbers]:
     for run, step, name, value in wanted.select("run", "step", "name", "value").iter_rows():
         found[run].setdefault(name, {})[step] = value
     return dict(found)
-
-
-def left_out_auc(values: Sequence[float], fell: Sequence[bool], cells: Sequence[str]) -> float | None:
-    """The chance that a run that fell later is told from one that held, with their cells left out; None if unknown.
-
-    For every pair of a run that fell and one that held, the runs of all other cells say if higher or lower values fall
-    more often; the pair counts 1 if that is true of it, 1/2 for equal values, 0 else. Pairs are left out for which the
-    other cells cannot say. Where all cells agree on the direction, it is the AUC of Mann and Whitney (1947).
-    """
-    found, is_fall = np.asarray(values, dtype=float), np.asarray(fell, dtype=bool)
-    names, of = np.unique(np.asarray(cells, dtype=str), return_inverse=True)
-    wins, pairs = np.zeros((len(names), len(names))), np.zeros((len(names), len(names)))
-    higher = (np.sign(found[is_fall][:, None] - found[~is_fall][None, :]) + 1) / 2
-    where = np.broadcast_arrays(of[is_fall][:, None], of[~is_fall][None, :])
-    np.add.at(wins, (where[0], where[1]), higher)
-    np.add.at(pairs, (where[0], where[1]), 1.0)
-    right = counted = 0.0
-    for one, other in zip(*np.nonzero(pairs), strict=True):
-        kept = [place for place in range(len(names)) if place not in (one, other)]
-        ahead = float((2 * wins - pairs)[np.ix_(kept, kept)].sum())
-        if ahead:
-            right += wins[one, other] if ahead > 0 else pairs[one, other] - wins[one, other]
-            counted += pairs[one, other]
-    return float(right / counted) if counted else None
 
 
 def _entries(cases: Sequence[Case], step: int) -> list[Entry]:

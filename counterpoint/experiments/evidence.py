@@ -14,6 +14,7 @@ from counterpoint.analysis.signatures import examine
 from counterpoint.config import Config
 from counterpoint.errors import CounterpointError
 from counterpoint.experiments.calibrated import FILE, PUBLISHED
+from counterpoint.experiments.collected import RunRecord
 from counterpoint.experiments.raced import Raced
 from counterpoint.experiments.results import COLLECTED
 from counterpoint.experiments.study_file import STUDY_FOLDERS
@@ -70,7 +71,7 @@ def reasons_of(config: Config, runs: Sequence[Raced]) -> Reasons:
     return Reasons(
         signatures=signatures_of(shown),
         seen=(*dynamics_of(shown), *roles_that_fell(runs)),
-        rates=recorded_rates(config.workflow.name, shown, model=config.model.path, task=config.task.name),
+        rates=recorded_rates(config, shown),
     )
 
 
@@ -118,21 +119,65 @@ def dynamics_of(arms: Mapping[str, Sequence[History]]) -> tuple[str, ...]:
     )
 
 
-def recorded_rates(
-    workflow: str, arms: Mapping[str, Sequence[History]], *, model: str = "", task: str = ""
-) -> tuple[str, ...]:
+def recorded_rates(config: Config, arms: Mapping[str, Sequence[History]]) -> tuple[str, ...]:
     """The recorded rates of falls that the runs of every arm are read against; that there are none, if so.
 
-    They are counts of finished studies, and no forecast; runs with another `model` or `task` are told so.
+    They are counts of finished studies, and no forecast; that the recipe has another model or task is said.
     """
     known = calibrations()
     if not known:
         return ("there are none yet: no study of this package has been read for early warnings",)
-    told = [line for one in known for line in _rates_of(one, workflow, arms, _MOST_RATES)]
-    about = [one.about + (f"; {unlike}" if (unlike := one.unlike(model, task)) else "") for one in known]
-    if told:
-        return (*told, *(f"counts, and no forecast, of {line}" for line in about))
-    return tuple(f"none for {workflow}: {line}" for line in about)
+    lines: list[str] = []
+    for one in known:
+        told = list(_rates_of(one, config.workflow.name, arms, _MOST_RATES))
+        lines += [*told, _origin(one, config)] if told else []
+    return tuple(lines or (f"none for {config.workflow.name}: it is in none of {_listed(known)}",))
+
+
+def _listed(known: Sequence[Calibration]) -> str:
+    """The studies with their workflows."""
+    return "; ".join(
+        f"{one.study} ({', '.join(sorted({count.workflow for count in one.falls})) or 'no workflow'})" for one in known
+    )
+
+
+def rates_like(config: Config, history: History) -> list[str]:
+    """The recorded rates that one run is read against; none where no study has its workflow and sharing.
+
+    Raises ConfigError for a calibration that is damaged.
+    """
+    workflow, sharing = config.workflow.name, config.policies.sharing
+    if not isinstance(sharing, str):
+        return []
+    lines = []
+    for one in calibrations():
+        told = list(_rates_of(one, workflow, {sharing: [history]}, _MOST_RATES))
+        lines += [*told, _origin(one, config)] if told else []
+    return lines
+
+
+def counts_like(runs: Sequence[RunRecord], study: str) -> list[str]:
+    """How many runs of recorded studies, other than this one, fell in the workflows and sharings of these runs.
+
+    Raises ConfigError for a calibration that is damaged.
+    """
+    lines = []
+    kinds = dict.fromkeys((run.workflow, run.sharing) for run in runs)
+    for one in calibrations():
+        told = [
+            f"{workflow}, {sharing}: {falls}"
+            for workflow, sharing in (kinds if one.study != study else ())
+            if (falls := one.falls_of(workflow, sharing))
+        ]
+        unlike = dict.fromkeys(one.unlike(run.model, run.task) for run in runs)
+        lines += [*told, "; ".join(["counts, and no forecast, of " + one.about, *filter(None, unlike)])] if told else []
+    return lines
+
+
+def _origin(calibration: Calibration, config: Config) -> str:
+    """The runs that were counted, and that they are not the user's."""
+    unlike = calibration.unlike(config.model.path, config.task.name)
+    return f"counts, and no forecast, of {calibration.about}" + (f"; {unlike}" if unlike else "")
 
 
 def calibrations() -> list[Calibration]:
