@@ -156,17 +156,18 @@ def rates_like(config: Config, history: History) -> list[str]:
     return lines
 
 
-def counts_like(runs: Sequence[RunRecord], study: str) -> list[str]:
-    """How many runs of recorded studies, other than this one, fell in the workflows and sharings of these runs.
+def counts_like(runs: Sequence[RunRecord]) -> list[str]:
+    """How many runs of recorded studies, other than that of these runs, fell in the same workflows and sharings.
 
     Raises ConfigError for a calibration that is damaged.
     """
     lines = []
     kinds = dict.fromkeys((run.workflow, run.sharing) for run in runs)
+    own = {Path(run.path).parent.name for run in runs}
     for one in calibrations():
         told = [
             f"{workflow}, {sharing}: {falls}"
-            for workflow, sharing in (kinds if one.study != study else ())
+            for workflow, sharing in (() if one.study in own else kinds)
             if (falls := one.falls_of(workflow, sharing))
         ]
         unlike = dict.fromkeys(one.unlike(run.model, run.task) for run in runs)

@@ -114,6 +114,9 @@ def _cell_of(path: Path) -> Cell | None:
 def _title(studies: Sequence[_Study], collected: Collected, others: int) -> str:
     if studies and not others:
         return " and ".join(one.study.name for one in studies)
+    named = {Path(run.path).parent.name if run.compare else "" for run in collected.runs}
+    if len(named) == 1 and "" not in named and not studies:
+        return named.pop()
     return collected.runs[0].run if len(collected.runs) == 1 else counted(len(collected.runs), "run")
 
 

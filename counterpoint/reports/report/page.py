@@ -93,7 +93,7 @@ def page(
         cells=cells,
         is_packed=any(cell.packed for cell in cells),
         signatures=signature_table(named),
-        rates=counts_like([run.record for cell in gathered.cells for run in cell.runs], gathered.title),
+        rates=counts_like([run.record for cell in gathered.cells for run in cell.runs]),
         run_columns=columns(rows),
         runs=[table_row(row, columns(rows)) for row in rows],
         downloads=content.downloads,
