@@ -32,7 +32,7 @@ STEPS = (10, 20)
 FLOOR = 8
 """Least number of runs of which a rate is quoted: below, its interval spans most of what is possible."""
 LEAST_FALLS = 3
-"""Least number of later falls from which anything is said about what comes before them."""
+"""Least number of later falls from which a diagnostic is quoted."""
 LEAST_AUC = 0.65
 """Least left-out AUC of a diagnostic whose rates are quoted; at 0.5 it says nothing."""
 
@@ -196,7 +196,7 @@ class Calibration(_Data):
         )
 
     def falls_of(self, workflow: str, sharing: str) -> str:
-        """How many runs of this workflow and sharing fell, in words; empty if there are none."""
+        """The number of runs of this workflow and sharing that fell, in words; empty if there are none."""
         return in_words(self.falls, workflow, sharing)
 
     def unlike(self, model: str, task: str) -> str:

@@ -1,4 +1,4 @@
-"""How many runs of a study fell, by workflow, sharing and every other label: counts, and no forecast."""
+"""The runs of a study that fell, counted by workflow, sharing and every other label: no forecast."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Annotated, NamedTuple

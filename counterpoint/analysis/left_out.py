@@ -1,4 +1,4 @@
-"""How well a number tells runs that fell later from others, in cells that had no say in its direction."""
+"""The AUC of a number that tells runs that fell later from others, in cells that had no part in its direction."""
 
 from collections.abc import Sequence
 

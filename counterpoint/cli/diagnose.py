@@ -54,7 +54,7 @@ def _recorded(history: History) -> list[str]:
 
 
 def _rates(run: Run, history: History) -> list[str]:
-    """How many runs of recorded studies with the same workflow and sharing fell, of those like this run; or nothing."""
+    """The falls that studies recorded of the same workflow and sharing, and of runs like this one; none if none did."""
     from counterpoint.experiments.evidence import rates_like
 
     try:

@@ -1,4 +1,4 @@
-"""What of a study is left to do where its earlier runs are known by their collected files alone."""
+"""The part of a study that is left to do where its earlier runs are known by their collected files alone."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -28,7 +28,7 @@ class Left:
     place: Path | None = None
 
     def lines(self) -> list[str]:
-        """What is done already, and what cannot be made here, each in a line."""
+        """The amount that is done already, and the evaluations that cannot be made here, each in a line."""
         lines = []
         if self.place is not None:
             evaluations = sum("/" in name for name in self.done)

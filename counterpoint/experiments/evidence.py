@@ -157,7 +157,7 @@ def rates_like(config: Config, history: History) -> list[str]:
 
 
 def counts_like(runs: Sequence[RunRecord]) -> list[str]:
-    """How many runs of recorded studies, other than that of these runs, fell in the same workflows and sharings.
+    """The falls that studies, other than that of these runs, recorded of the same workflows and sharings, in lines.
 
     Raises ConfigError for a calibration that is damaged.
     """
