@@ -122,7 +122,7 @@ def dynamics_of(arms: Mapping[str, Sequence[History]]) -> tuple[str, ...]:
 def recorded_rates(config: Config, arms: Mapping[str, Sequence[History]]) -> tuple[str, ...]:
     """The recorded rates of falls that the runs of every arm are read against; that there are none, if so.
 
-    They are counts of finished studies, and no forecast; that the recipe has another model or task is said.
+    They are counts of finished studies, and no forecast; a recipe with another model or task is told apart.
     """
     known = calibrations()
     if not known:
