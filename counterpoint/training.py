@@ -128,7 +128,7 @@ async def train(run: Run, watch: Watch = lambda step, numbers: None, setup: Setu
 
 
 def _bases(setup: Setup) -> dict[str, Mapping[str, str]]:
-    """The facts that must not change half-way: weights of shipped bases, and the scaling of positions, if there is one."""
+    """The facts that must not change half-way: weights of shipped bases, and how positions are scaled, if they are."""
     config = setup.config
     weights = shipped_weights(one.model.path for one in setup.settings.values() if one.endpoint is None)
     if config.runtime.name != "local":
