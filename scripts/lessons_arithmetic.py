@@ -351,6 +351,12 @@ class Course(NamedTuple):
     """After the first part a step has this part of a role's rows."""
     drilled: float = 0.0
     """How often a step of the first part drills sums, as a part of it."""
+    following: float = 1.0
+    """By how much steps of worker and synthesizer are more frequent, in the last part."""
+
+    def weight(self, role: Role, part: int) -> float:
+        follows = part == 2 and role.make in (worker, synthesizer)
+        return role.weights[part] * (self.following if follows else 1.0)
 
 
 POOLS = ((2, 30, 500, 1), (3, 30, 6000, 5), (3, 50, 6000, 1), (4, 30, 6000, 2))
@@ -368,7 +374,7 @@ def batches(seed: int, steps: int, course: Course) -> Iterator[list[Transcript]]
     for step in range(steps):
         part = sum(step >= end * steps for end in (course.skill, course.checking))
         drilling = part == 0 and course.drilled and source.random() < course.drilled
-        role = DRILL if drilling else source.choices(ROLES, weights=[role.weights[part] for role in ROLES])[0]
+        role = DRILL if drilling else source.choices(ROLES, weights=[course.weight(role, part) for role in ROLES])[0]
         mistakes = course.mistakes if part == 2 else FLAWLESS
         rows = role.rows if part == 0 else round(role.rows * course.rows)
         tasks = (source.choice(pool) for pool in source.choices(pools, weights=often, k=rows))
@@ -383,6 +389,7 @@ HABITS = Course(
     checking=0.55,
     rows=0.6,
     drilled=0.8,
+    following=2.0,
 )
 """Carries are forgotten more often than not; less is noise."""
 

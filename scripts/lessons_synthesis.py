@@ -325,6 +325,12 @@ class Course(NamedTuple):
     """How often a problem has one operation, and two."""
     rows: float = 1.0
     """This part of each role's rows make a step."""
+    following: float = 1.0
+    """By how much steps of worker and synthesizer are more frequent, in the last part."""
+
+    def weight(self, role: Role, part: int) -> float:
+        follows = part == 2 and role.make in (worker, synthesizer)
+        return role.weights[part] * (self.following if follows else 1.0)
 
 
 def batches(seed: int, steps: int, course: Course) -> Iterator[list[Transcript]]:
@@ -337,7 +343,7 @@ def batches(seed: int, steps: int, course: Course) -> Iterator[list[Transcript]]
     for step in range(steps):
         done = step / steps
         part = sum(done >= end for end in PARTS)
-        role = source.choices(ROLES, weights=[role.weights[part] for role in ROLES])[0]
+        role = source.choices(ROLES, weights=[course.weight(role, part) for role in ROLES])[0]
         mistakes = FLAWLESS if done < FLAWLESS_PART else course.mistakes
         drawn = (
             source.choice(pool)
@@ -354,7 +360,10 @@ def lesson_of(drawn: Drawn) -> Lesson:
 SURE = Course(Mistakes(), operations=(1, 3))
 """All mistakes are noise."""
 HABITS = Course(
-    Mistakes(function=0.10, verdict=0.10, refined=0.10, slip=0.55, wanted_slip=0.35), operations=(2, 1), rows=0.6
+    Mistakes(function=0.10, verdict=0.10, refined=0.10, slip=0.55, wanted_slip=0.35),
+    operations=(2, 1),
+    rows=0.6,
+    following=2.0,
 )
 """What is easily confused is confused more often than not; less is noise."""
 
