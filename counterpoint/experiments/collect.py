@@ -16,6 +16,7 @@ from counterpoint.analysis.milestones import MilestoneRows, Row, milestones_of, 
 from counterpoint.analysis.signatures import examine
 from counterpoint.analysis.signatures.base import Finding
 from counterpoint.errors import CounterpointError, RunError
+from counterpoint.experiments.bases import base_digest
 from counterpoint.experiments.collected import Collected, RunRecord
 from counterpoint.experiments.collected_files import (
     METRICS,
@@ -270,6 +271,7 @@ def _described(record: RunRecord, run: Run, metrics: Sequence[Row]) -> RunRecord
         model=config.model.path,
         planned=config.run.steps,
         routing=dict(facts.get("routing", {})),
+        base_sha256=_base_digest(run),
     )
 
 
@@ -295,6 +297,12 @@ def _finished(record: RunRecord, run: Run, history: History, found: MilestoneRow
         cpu_seconds=run.facts.get("cpu_seconds"),
         seconds=sum(times) if times else None,
     )
+
+
+def _base_digest(run: Run) -> str:
+    routes = run.facts.get("routing")
+    sources = {module: str(told.get("sha256", "")) for module, told in run.facts.get("sources", {}).items()}
+    return base_digest(run.config, routes, sources) if routes else ""
 
 
 def _method_digest(table: Mapping[str, Any]) -> str:
