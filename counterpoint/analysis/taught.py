@@ -7,32 +7,15 @@ problem was sorted, the base has 0 % on what it never solved by construction, an
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
 
 import numpy as np
 
 from counterpoint.analysis.comparison import Level, level
 from counterpoint.analysis.contrast import Outcomes
 from counterpoint.analysis.intervals import Interval, interval
-from counterpoint.analysis.passes import Attempts, pass_at
+from counterpoint.analysis.passes import pass_at
+from counterpoint.analysis.tries import KINDS, MOST, Kind, Tried, Tries, kind_of
 from counterpoint.errors import counted
-
-Kind = Literal["never", "sometimes", "always"]
-KINDS: tuple[Kind, ...] = ("never", "sometimes", "always")
-"""How often the base solves a problem, in the tries by which problems are sorted."""
-MOST = 8
-"""The k of pass@k, where there are as many tries."""
-
-
-class Tries(NamedTuple):
-    """The tries at one problem."""
-
-    right: int
-    tries: int
-
-
-Tried = Mapping[str, Tries]
-"""Problem -> the tries at it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,31 +97,6 @@ class Lesson:
     @property
     def _left_out(self) -> str:
         return f"; {counted(self.left_out, 'problem')} left out for lack of tries" if self.left_out else ""
-
-
-def tried(attempts: Attempts) -> dict[str, Tries]:
-    """Problem -> how many of its attempts are right, and how many there are."""
-    return {problem: Tries(sum(one.right for one in made), len(made)) for problem, made in attempts.items()}
-
-
-def kind_of(found: Tries) -> Kind:
-    """How often a problem was solved: in none of its tries, in some, or in all. Raises ValueError without a try."""
-    if found.tries < 1 or not 0 <= found.right <= found.tries:
-        raise ValueError(f"{found.right} of {found.tries} tries cannot be right")
-    return "never" if found.right == 0 else "always" if found.right == found.tries else "sometimes"
-
-
-def still_possible(tries: int) -> float:
-    """The largest probability per try with which a problem is never solved in 1 of 20 cases: 1 - 0.05^(1/n).
-
-    It is the exact upper bound at 95 % (Clopper and Pearson 1934), about 3 / n: 4.6 % after 64 tries.
-    """
-    return float(1.0 - 0.05 ** (1.0 / tries))
-
-
-def missed(probability: float, tries: int) -> float:
-    """The probability that a problem which is solved with this probability per try is never solved: (1 - p)^n."""
-    return float((1.0 - probability) ** tries)
 
 
 def lessons(methods: Sequence[Trained], k: int = MOST) -> tuple[Lesson, ...]:

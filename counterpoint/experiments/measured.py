@@ -16,9 +16,7 @@ _RIGHT = "right"
 TAUGHT = "taught"
 """The control that counts how many tries at each task are right, after training and before."""
 TRAINED = _AS_IT_IS
-BEFORE = "before training"
-SORTING = "before training, to sort the tasks"
-"""Its evaluations: the run, the base, and the base in the tries by which tasks are sorted."""
+"""Its evaluation of the run itself; those of the base are `BEFORE` and `SORTING` of `analysis/tries.py`."""
 
 
 def controls_of(run: Path) -> dict[str, dict[str, Any]]:

@@ -3,12 +3,13 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from counterpoint.analysis.taught import MOST, Base, Lesson, Trained, Tried, Tries, lessons
+from counterpoint.analysis.taught import Base, Lesson, Trained, lessons
+from counterpoint.analysis.tries import BEFORE, MOST, SORTING, Tried, Tries
 from counterpoint.errors import counted
 from counterpoint.experiments.collected import Collected, RunRecord
 from counterpoint.experiments.groups import printable
 from counterpoint.experiments.matrices import has_outcomes
-from counterpoint.experiments.measured import BEFORE, SORTING, TAUGHT, TEAM, TRAINED
+from counterpoint.experiments.measured import TAUGHT, TEAM, TRAINED
 
 _Key = tuple[str, str]
 
