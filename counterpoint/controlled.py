@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from counterpoint.analysis.taught import Lesson
 
 AS_IT_IS = "run"
-_AT_ONCE = 2048
+_AT_ONCE = 512
 """Episodes that the base plays at the same time: with 64 tries at every task all of them would be too many."""
 SPLITS = ("train", "validation", "test")
 

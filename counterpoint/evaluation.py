@@ -82,8 +82,8 @@ async def play(
 ) -> list[Group]:
     """The episodes of an evaluation, one group per task.
 
-    They depend on the seed, the split, the task and their number within the group, and not on other tasks or on
-    `samples`. Raises as `rollout` does.
+    Their random numbers depend on the seed, the split, the task and their place in the group, and on neither the other
+    tasks nor `samples`. Raises as `rollout` does.
     """
     return await rollout(stage, tasks, limits, size=samples, seed=f"{seed}/evaluate/{split}")
 

@@ -6,6 +6,12 @@ from hashlib import sha256
 from typing import Any
 
 from counterpoint.config import Config
+from counterpoint.experiments.cells import Cell
+from counterpoint.experiments.resolved import in_its_folder
+from counterpoint.pins import own_names
+from counterpoint.policy import routing
+from counterpoint.recipe import find_recipe
+from counterpoint.workflows import load_workflow
 
 _PARTS = ("workflow", "task", "sandbox", "judge")
 _LIMITS = ("max_tokens", "max_prompt_tokens", "long_prompts", "max_calls", "timeout", "judge_timeout")
@@ -28,6 +34,14 @@ def base_digest(config: Config, routes: Mapping[str, str | Sequence[str]], sourc
         "sources": dict(sources),
     }
     return sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+def base_of(cell: Cell, config: Config) -> str:
+    """Equal for cells of a study with the same base; modules of another folder are others."""
+    where = str(find_recipe(cell.recipe).parent.resolve()) if own_names(config) else ""
+    with in_its_folder(cell):
+        routes = routing(config.policies.sharing, load_workflow(config.workflow).slots)
+    return f"{base_digest(config, routes.policy_of, {})} {where}"
 
 
 def _speakers(config: Config, found: str | Sequence[str]) -> list[dict[str, Any]]:
