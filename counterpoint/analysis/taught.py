@@ -7,6 +7,7 @@ problem was sorted, the base has 0 % on what it never solved by construction, an
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from statistics import fmean
 
 import numpy as np
 
@@ -156,9 +157,9 @@ def _tries(tried: Tried, problem: str) -> int:
 
 def _change(where: Mapping[str, Sequence[Trained]], seeds: Sequence[int], k: int) -> Change:
     """pass@k of each problem, the mean over the methods for which it is of the kind; pass@1 is the accuracy."""
-    before = np.array([np.mean([_pass(one.base.measured[name], k) for one in own]) for name, own in where.items()])
+    before = np.array([fmean(_pass(one.base.measured[name], k) for one in own) for name, own in where.items()])
     after: Outcomes = np.array(
-        [[np.mean([_pass(one.seeds[seed][name], k) for one in own]) for name, own in where.items()] for seed in seeds]
+        [[fmean(_pass(one.seeds[seed][name], k) for one in own) for name, own in where.items()] for seed in seeds]
     )
     return Change(
         before=interval([float(value) for value in before]),

@@ -80,7 +80,7 @@ def _check_tables(study: Study, tables: Sequence[ControlTable]) -> None:
 def _check_trained(study: Study, table: ControlTable) -> None:
     where = f"control {table.name!r}"
     check_label("the name of control", table.name)
-    _refuse(table, where, of="peak", by="", roles=[], samples=None)
+    _refuse(table, where, of="peak", by="", roles=[], samples=None, tries=TRIES)
     known = {label for labels in study.axes.values() for label in labels}
     for label in table.calls:
         if label not in known:
