@@ -18,7 +18,6 @@ from counterpoint.progress import percent
 from counterpoint.task import RIGHT_FROM
 
 if TYPE_CHECKING:
-    from counterpoint.analysis.comparison import Level
     from counterpoint.analysis.taught import Lesson
 
 
@@ -158,15 +157,13 @@ def _amount(name: str, value: float | None) -> str:
 
 
 def print_lessons(console: Console, found: "Sequence[Lesson]") -> None:
-    """Print what training taught, one row per kind of task, and a sentence for each."""
-    title = f"accuracy before and after training, %, on tasks sorted by {found[0].sorting} other tries of the base"
+    """Print what training taught, one row per kind of task, and a sentence for each; pass@k is in the sentence."""
+    title = f"accuracy, %, on tasks sorted by {found[0].sorting} other tries of the base"
     table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
-    columns = ("the base solves it", "tasks", "before", "after", "difference")
-    k = found[0].k
-    for column in (*columns, *((f"pass@{k} before", f"pass@{k} after") if k > 1 else ())):
-        table.add_column(column, justify="left" if column == columns[0] else "right", no_wrap=True)
+    for column in ("base solves", "tasks", "before", "after", "difference"):
+        table.add_column(column, justify="left" if column == "base solves" else "right", no_wrap=True)
     for one in found:
-        table.add_row(one.kind, str(one.problems), *_lesson_cells(one))
+        table.add_row(one.kind, str(one.problems), *_before_and_after(one))
     console.print()
     console.print(table)
     for one in found:
@@ -174,17 +171,14 @@ def print_lessons(console: Console, found: "Sequence[Lesson]") -> None:
             console.print(one.sentence, markup=False, soft_wrap=True)
 
 
-def _lesson_cells(one: "Lesson") -> list[str]:
-    accuracy, any_right = one.accuracy, one.any_right
-    if accuracy is None or any_right is None:
-        return []
-    found = [with_interval(accuracy.before), _of_level(accuracy.after), _of_level(accuracy.gain, "+")]
-    return [*found, with_interval(any_right.before), _of_level(any_right.after)] if one.k > 1 else found
-
-
-def _of_level(found: "Level", sign: str = "") -> str:
-    value, low, high = (100 * part for part in found.shown)
-    return f"{value:{sign}.1f} [{low:.1f}, {high:.1f}]"
+def _before_and_after(one: "Lesson") -> list[str]:
+    if one.accuracy is None:
+        return ["-", "-", "-"]
+    told = []
+    for found, sign in ((one.accuracy.after, ""), (one.accuracy.gain, "+")):
+        value, low, high = (100 * part for part in found.shown)
+        told.append(f"{value:{sign}.1f} [{low:.1f}, {high:.1f}]")
+    return [f"{100 * one.accuracy.before.value:.1f}", *told]
 
 
 def with_interval(interval: Interval | None, sign: str = "") -> str:
