@@ -106,7 +106,7 @@ class Evaluations:
 
     @property
     def lessons(self) -> "tuple[Lesson, ...]":
-        """What training taught on tasks that the base never, sometimes and always solves; empty without `taught`."""
+        """The gains of training on tasks that the base never, sometimes and always solves; empty without `taught`."""
         from counterpoint.analysis.taught import Base, Trained, lessons  # not above: it takes the memory of scipy
 
         found = {row.name: tried(row.evaluation.attempts) for row in self.rows}

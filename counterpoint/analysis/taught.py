@@ -1,4 +1,4 @@
-"""What training taught, on the problems that the base never, sometimes or always solves.
+"""The gains of training, on the problems that the base never, sometimes or always solves.
 
 The problems are sorted by tries of the base, and the base's own numbers come from *other* tries: of those by which a
 problem was sorted, the base has 0 % on what it never solved by construction, and would gain there without any training.
@@ -43,7 +43,7 @@ class Change:
     """A number before training, after it, and the difference; fractions from 0 to 1."""
 
     before: Interval
-    """Of the base, over problems alone: it is the same for every seed."""
+    """The number of the base, over problems alone: it is the same for every seed."""
     after: Level
     gain: Level
     """After minus before, problem by problem."""
@@ -51,7 +51,7 @@ class Change:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lesson:
-    """What training changed on the problems of one kind."""
+    """The changes by training on the problems of one kind."""
 
     kind: Kind
     sorting: int
@@ -71,7 +71,7 @@ class Lesson:
 
     @property
     def sentence(self) -> str:
-        """What changed, in a sentence without a full stop, with the numbers of the base that it must be compared with.
+        """The change, in a sentence without a full stop, with the numbers of the base that it must be compared with.
 
         The share before training is of further tries, and not of those by which the problems were sorted.
         """

@@ -7,7 +7,7 @@ from counterpoint.analysis.passes import Attempts
 
 Kind = Literal["never", "sometimes", "always"]
 KINDS: tuple[Kind, ...] = ("never", "sometimes", "always")
-"""How often the base solves a problem, in the tries by which problems are sorted."""
+"""The classes of problems by how often the base solves them, in the tries by which problems are sorted."""
 BEFORE = "before training"
 SORTING = "before training, to sort the tasks"
 """The evaluations of the base: in as many tries as the trained policies, and in those by which problems are sorted."""
@@ -34,7 +34,7 @@ def tried(attempts: Attempts) -> dict[str, Tries]:
 
 
 def kind_of(found: Tries) -> Kind:
-    """How often a problem was solved: in none of its tries, in some, or in all. Raises ValueError without a try."""
+    """The kind of a problem, by how often it was solved: in none of its tries, in some, or in all. Raises ValueError without a try."""
     if found.tries < 1 or not 0 <= found.right <= found.tries:
         raise ValueError(f"{found.right} of {found.tries} tries cannot be right")
     return "never" if found.right == 0 else "always" if found.right == found.tries else "sometimes"

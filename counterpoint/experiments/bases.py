@@ -45,7 +45,7 @@ def base_of(cell: Cell, config: Config) -> str:
 
 
 def _speakers(config: Config, found: str | Sequence[str]) -> list[dict[str, Any]]:
-    """What speaks in each slot of a role; one entry if it is the same in all."""
+    """The speakers in each slot of a role; one entry if it is the same in all."""
     told = [_speaker(config, policy) for policy in ([found] if isinstance(found, str) else found)]
     return told[:1] if all(one == told[0] for one in told) else told
 

@@ -1,4 +1,4 @@
-"""What training taught, from collected runs: their tries after training, and those of the base that they share."""
+"""The gains of training, from collected runs: their tries after training, and those of the base that they share."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ _Key = tuple[str, str]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Taught:
-    """What training taught in some of the runs."""
+    """The gains of training in some of the runs."""
 
     labels: Mapping[str, str]
     """Axis -> label, of the axes that were kept apart; empty if all runs are pooled."""
@@ -42,7 +42,7 @@ class Taught:
 def taught(
     collected: Collected, by: Sequence[str] | None = None, *, role: str | None = None, k: int = MOST
 ) -> list[Taught]:
-    """What training taught the team, or a role, for every combination of the labels of the axes `by`.
+    """The gains of training, of the team, or of a role, for every combination of the labels of the axes `by`.
 
     Without `by` every cell is one; with `by = ()` all runs are pooled. In a pool a problem counts once, with the mean
     over the cells, and the seeds are those that all its cells have. Runs that a study trained as controls are not part

@@ -222,7 +222,7 @@ def _controls(gathered: Gathered) -> Iterator[str]:
 
 
 def _taught(gathered: Gathered) -> Iterator[str]:
-    """What training taught, over all runs, on tasks that the base never solves, and on those that it sometimes does."""
+    """The gains of training over all runs, on tasks that the base never solves, and on those that it sometimes does."""
     for own in taught(gathered.collected, ()):
         yield from (one.sentence for one in own.lessons if one.kind != "always" and one.problems)
 
