@@ -34,7 +34,7 @@ def tried(attempts: Attempts) -> dict[str, Tries]:
 
 
 def kind_of(found: Tries) -> Kind:
-    """The kind of a problem, by how often it was solved: in none of its tries, in some, or in all. Raises ValueError without a try."""
+    """The kind of a problem that was solved in none of its tries, in some, or in all. Raises ValueError."""
     if found.tries < 1 or not 0 <= found.right <= found.tries:
         raise ValueError(f"{found.right} of {found.tries} tries cannot be right")
     return "never" if found.right == 0 else "always" if found.right == found.tries else "sometimes"

@@ -44,7 +44,7 @@ def taught(
 ) -> list[Taught]:
     """The gains of training, of the team, or of a role, for every combination of the labels of the axes `by`.
 
-    Without `by` every cell is one; with `by = ()` all runs are pooled. In a pool a problem counts once, with the mean
+    Without `by` every cell is one; with `by = ()` all runs are pooled. Pooled, every problem counts once, with the mean
     over the cells, and the seeds are those that all its cells have. Runs that a study trained as controls are not part
     of it. Empty if no run was evaluated for it: see the control `taught` in `docs/studies.md`.
     """
