@@ -161,13 +161,15 @@ def evaluate(
     solo: bool = False,
     transfer: Target | None = None,
     against: Target | None = None,
+    taught: int | None = None,
     **objects: Unpack[Objects],
 ) -> Evaluations:
     """Every task of a split played `samples` times, with the policies of a checkpoint or with a base model.
 
     A control, at most one, is played too and compared with the run task by task: two roles `swap`ped, a role `ablate`d
-    to its base, each role `solo`, the policies in another run's workflow (`transfer`), or `against` another run.
-    Raises CounterpointError.
+    to its base, each role `solo`, the policies in another run's workflow (`transfer`), `against` another run, or the
+    base, which makes `taught` further tries at each task to tell what it never, sometimes and always solves (`lessons`
+    of the result). Raises CounterpointError.
     """
     control = Control(
         swap=swap,
@@ -175,6 +177,7 @@ def evaluate(
         solo=solo,
         transfer=None if transfer is None else Run.read(_path(transfer)),
         against=None if against is None else Run.read(_path(against)),
+        taught=taught,
     )
     rows = evaluation_rows(target, overrides, Ask(split, samples, step), control, **objects)
     return Evaluations(rows=tuple(run_to_end(_gathered(rows))))

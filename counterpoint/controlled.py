@@ -11,9 +11,11 @@ from counterpoint.adapter import Sources
 from counterpoint.analysis.intervals import Interval, interval
 from counterpoint.analysis.paired import Comparison, compare
 from counterpoint.analysis.recorded import tokens_per_episode
+from counterpoint.analysis.tries import BEFORE, SORTING, tried
 from counterpoint.config import Config, ModelConfig
+from counterpoint.episode import Group
 from counterpoint.errors import ConfigError, ModelError, RunError, unknown
-from counterpoint.evaluation import Evaluation, Outcomes, evaluate
+from counterpoint.evaluation import Evaluation, Outcomes, count, evaluate, play
 from counterpoint.locate import locate
 from counterpoint.pins import executed
 from counterpoint.recipe import config_from, override_table
@@ -24,7 +26,11 @@ from counterpoint.tasks import load_tasks
 if TYPE_CHECKING:
     import polars as pl
 
+    from counterpoint.analysis.taught import Lesson
+
 AS_IT_IS = "run"
+_AT_ONCE = 512
+"""Episodes that the base plays at the same time: with 64 tries at every task all of them would be too many."""
 SPLITS = ("train", "validation", "test")
 
 
@@ -51,6 +57,14 @@ class Control(NamedTuple):
     """Another run, whose workflow and tasks are played; the control uses the base in every role."""
     against: Run | None = None
     """Another run on the same tasks."""
+    taught: int | None = None
+    """The tries of the base by which tasks are sorted; with 0 the run alone is played, for a base that another run
+    with the same one has played."""
+
+    @property
+    def asked(self) -> int:
+        """The number of controls that are asked for."""
+        return sum(one not in (None, False) for one in self[:-1]) + (self.taught is not None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,6 +103,17 @@ class Evaluations:
     def accuracy(self) -> Interval:
         """The team's accuracy with its 95 % interval over tasks."""
         return over_tasks(self.run.outcomes)
+
+    @property
+    def lessons(self) -> "tuple[Lesson, ...]":
+        """The gains of training on tasks that the base never, sometimes and always solves; empty without `taught`."""
+        from counterpoint.analysis.taught import Base, Trained, lessons  # not above: it takes the memory of scipy
+
+        found = {row.name: tried(row.evaluation.attempts) for row in self.rows}
+        if SORTING not in found:
+            return ()
+        base = Base(sorting=found[SORTING], measured=found[BEFORE])
+        return lessons([Trained(base=base, seeds={0: found[AS_IT_IS]})])
 
     @property
     def roles(self) -> dict[str, Interval]:
@@ -143,9 +168,31 @@ async def evaluations_of(
 
     for name, (changed, sources, at) in others.items():
         yield _compared(name, step if at is None else at, await _played(changed, sources, ask), own)
+    if control.taught:
+        async for name, found in _before_training(config, ask, control.taught):
+            yield _compared(name, 0, found, own)
     if control.solo:
         async for name, found in _alone(config, checkpoint, ask, own):
             yield _compared(name, step, found, own)
+
+
+async def _before_training(config: Config, ask: Ask, tries: int) -> AsyncIterator[tuple[str, Evaluation]]:
+    """The policies from which training starts: as many episodes per task as the run, then those that sort the tasks.
+
+    The first have the random numbers of the run's episodes, so that the two are paired. The others have none in common
+    with either: luck in the tries that sort a task says nothing about the rest.
+    """
+    setup = set_up(config)
+    async with open_stage(setup, {}) as stage:
+        tasks = setup.tasks.named()[ask.split]
+        samples, groups = ask.samples + tries, list[Group]()
+        some = max(1, _AT_ONCE // samples)
+        for place in range(0, len(tasks), some):
+            part = tasks[place : place + some]
+            groups += await play(stage, part, stage.limits, split=ask.split, samples=samples, seed=config.run.seed)
+    for name, own in ((BEFORE, slice(ask.samples)), (SORTING, slice(ask.samples, None))):
+        told = [replace(group, episodes=group.episodes[own]) for group in groups]
+        yield name, count(told, ask.split, setup.workflow.roles)
 
 
 async def _alone(config: Config, checkpoint: Path, ask: Ask, own: Evaluation) -> AsyncIterator[tuple[str, Evaluation]]:
@@ -210,8 +257,10 @@ def check_asked(run: Run, config: Config, ask: Ask, control: Control, overrides:
     RunError if a run has no such checkpoint. Imports no engine.
     """
     check_split(ask.split)
-    if sum(map(bool, control)) > 1:
-        raise ConfigError("at most one control is allowed: swap, ablate, solo, transfer or against")
+    if control.asked > 1:
+        raise ConfigError("at most one control is allowed: swap, ablate, solo, transfer, against or taught")
+    if control.taught is not None and control.taught < 0:
+        raise ConfigError(f"taught = {control.taught}: the tries of the base are at least 0")
     checkpoint = run.checkpoint_path(run.saved_step(ask.step))
     as_it_is = (config, controls.kept(config, checkpoint))
     if control.transfer is not None:
@@ -229,7 +278,7 @@ def check_model_asked(target: str, ask: Ask, control: Control) -> None:
     except ModelError as error:
         reason = str(error).removeprefix(f"model.path = {target!r}").lstrip(": ")
         raise ConfigError(f"{target!r} is neither a run nor a model: {reason}") from error
-    if ask.step is not None or any(control):
+    if ask.step is not None or control.asked:
         raise ConfigError(f"a step and controls need a run directory; {target!r} is a model")
 
 

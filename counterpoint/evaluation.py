@@ -74,8 +74,18 @@ async def evaluate(
     A role that was not called in any episode has 0 calls and no accuracy. Raises EndpointError if no episode could be
     judged because an endpoint failed, and WorkflowError if none could be judged for another reason.
     """
-    groups = await rollout(stage, tasks, limits, size=samples, seed=f"{seed}/evaluate/{split}")
-    return count(groups, split, stage.workflow.roles)
+    return count(await play(stage, tasks, limits, split=split, samples=samples, seed=seed), split, stage.workflow.roles)
+
+
+async def play(
+    stage: Stage, tasks: Sequence[Task], limits: Limits, *, split: str, samples: int, seed: int
+) -> list[Group]:
+    """The episodes of an evaluation, one group per task.
+
+    Their random numbers depend on the seed, the split, the task and their place in the group, and on neither the other
+    tasks nor `samples`. Raises as `rollout` does.
+    """
+    return await rollout(stage, tasks, limits, size=samples, seed=f"{seed}/evaluate/{split}")
 
 
 def count(groups: Sequence[Group], split: str, roles: Sequence[str] = ()) -> Evaluation:

@@ -305,8 +305,12 @@ def test_the_controls_of_a_run_are_read_and_kept(tmp_path):
     found = collect([path])
     controls = found.runs[0].controls
     assert list(controls) == ["majority", "solo: run", "solo: x alone", "solo: y alone", "swap: run", "swap"]
-    assert controls["swap"]["team"] == {"accuracy": 0.75, "outcomes": {"a": 0.5, "b": 1.0}}
-    assert controls["majority"]["generator"] == {"accuracy": 0.0, "outcomes": {"a": 0.0}}
+    assert controls["swap"]["team"] == {
+        "accuracy": 0.75,
+        "outcomes": {"a": 0.5, "b": 1.0},
+        "samples": {"a": 2, "b": 2},
+    }
+    assert controls["majority"]["generator"] == {"accuracy": 0.0, "outcomes": {"a": 0.0}, "samples": {"a": 1}}
     write(found, tmp_path / "kept")
     again = read(tmp_path / "kept")
     assert again.runs == found.runs

@@ -7,7 +7,8 @@ import pytest
 from command_line import command_line
 from conftest import micro_run
 
-from counterpoint import controls
+from counterpoint import controls, evaluate
+from counterpoint.analysis.tries import BEFORE, SORTING
 from counterpoint.controlled import Ask, Control, Evaluations, affordable, evaluations_of
 from counterpoint.errors import ConfigError
 from counterpoint.evaluation import Evaluation
@@ -157,6 +158,35 @@ def test_with_the_base_as_one_role_the_other_speaks_as_before(trained, tmp_path)
     assert run["numbers"]["role/aggregator/entropy"] != ablated["numbers"]["role/aggregator/entropy"]
 
 
+def test_tasks_are_sorted_by_tries_of_the_base_that_are_not_its_numbers(trained, tmp_path):
+    printed, found = evaluated(trained, tmp_path, "--step", "0", "--taught", "--tries", "5", "--samples", "2")
+    assert list(found) == ["run", BEFORE, SORTING]
+    run, base, sorting = found.values()
+    assert run["outcomes"] == base["outcomes"]  # at the base, with the same random numbers
+    assert run["right"]["team"] == {task: [sum(one == 1 for one in own), 2] for task, own in run["outcomes"].items()}
+    assert all(len(own) == 5 for own in sorting["outcomes"].values())
+    assert "answers" not in run
+    assert sum(map(sum, sorting["outcomes"].values())) > 0
+    assert any(sorting["outcomes"][task][:2] != own for task, own in base["outcomes"].items())
+    assert "on tasks sorted by 5 other tries of the base" in printed
+    assert "problems that the base sometimes solved in 5 tries" in printed
+
+
+def test_a_base_that_was_played_elsewhere_is_not_played_again(trained, tmp_path):
+    printed, found = evaluated(trained, tmp_path, "--taught", "--tries", "0", "--samples", "2")
+    assert list(found) == ["run"]
+    assert all(count == 2 for _, count in found["run"]["right"]["team"].values())
+    assert "sorted by" not in printed
+
+
+def test_what_training_taught_in_python(trained):
+    found = evaluate(trained, samples=2, taught=4)
+    assert [one.kind for one in found.lessons] == ["never", "sometimes", "always"]
+    assert sum(one.problems for one in found.lessons) == 24
+    assert {one.sorting for one in found.lessons} == {4}
+    assert evaluate(trained).lessons == ()
+
+
 def test_how_often_a_role_may_answer_follows_from_what_its_answers_cost():
     def spent(**roles):
         calls = {f"role/{role}/calls": calls for role, (calls, _) in roles.items()}
@@ -221,6 +251,8 @@ def test_policies_play_another_runs_workflow(trained, refining_run, tmp_path):
         (("--swap", "generator,aggregator", "--solo"), "at most one control is allowed"),
         (("--ablate", "judge"), "unknown role 'judge'"),
         (("--step", "9", "--solo"), "no checkpoint of step 9; there are: 0, 2"),
+        (("--solo", "--taught", "--tries", "0"), "at most one control is allowed"),
+        (("--tries", "3"), "--tries goes with --taught"),
     ],
 )
 def test_a_control_that_cannot_be_is_refused_in_a_line(trained, options, message):

@@ -14,13 +14,15 @@ from counterpoint.analysis.paired import Comparison
 from counterpoint.analysis.passes import Passes, passes
 from counterpoint.analysis.recorded import against_the_team, tokens_per_episode
 from counterpoint.analysis.summary import BEHAVIOUR
+from counterpoint.analysis.tries import BEFORE, SORTING, tried
 from counterpoint.api import check_evaluation, evaluation_rows
 from counterpoint.cli.engine import import_without_scipy
 from counterpoint.cli.evaluated import check_episodes, keep_episodes, print_first_failure, tell_episodes
 from counterpoint.cli.out import Terminal, announce, check_out, keep_until_then, write_out
-from counterpoint.cli.tables import partial_rewards, print_controls, role_lines, with_interval
-from counterpoint.controlled import AS_IT_IS, Ask, Control, Row
+from counterpoint.cli.tables import partial_rewards, print_controls, print_lessons, role_lines, with_interval
+from counterpoint.controlled import AS_IT_IS, Ask, Control, Evaluations, Row
 from counterpoint.errors import counted
+from counterpoint.evaluation import Evaluation
 from counterpoint.event_loop import run_to_end
 from counterpoint.progress import percent
 
@@ -66,9 +68,12 @@ async def _shown(
     written: dict[str, dict[str, Any]] = {}
     async for row in evaluation_rows(target, overrides, ask, control):
         rows.append(row)
-        written[row.name] = _written(row, ask)
+        written[row.name] = _written(row, ask, control)
         keep_until_then(out, written)
         keep_episodes(row, episodes)
+        if row.name == SORTING:
+            print_lessons(console, Evaluations(rows=tuple(rows)).lessons)
+            continue
         if row.difference is not None:
             console.print(f"\n{row.name}", markup=False, soft_wrap=True)
         _print(console, row, ask)
@@ -78,7 +83,7 @@ async def _shown(
             console.print(what, markup=False, soft_wrap=True)
             console.print(_differences(row.differences))
 
-    write_out(out, written if any(control) else written[AS_IT_IS])
+    write_out(out, written if control.asked else written[AS_IT_IS])
     return rows
 
 
@@ -94,17 +99,23 @@ def _differences(differences: Mapping[str, Comparison]) -> Table:
 
 def other(name: str) -> str:
     """A control as the second part of a difference: `against B` is `B`, `with X` is `the one with X`."""
+    if name in (BEFORE, SORTING):
+        return f"the base {name}"
     if name.startswith("with "):
         return f"the one {name}"
     return name.removeprefix("against ")
 
 
-def _written(row: Row, ask: Ask) -> dict[str, Any]:
-    """An evaluation with its answers, pass@k and majority@k, and the run minus it, for the team and each role."""
+def _written(row: Row, ask: Ask, control: Control) -> dict[str, Any]:
+    """An evaluation with its answers, pass@k and majority@k, and the run minus it, for the team and each role.
+
+    Of `--taught` the tries that are right, and how many there are, take the place of the answers.
+    """
     found = row.evaluation
     worth = {who: passes(made, ask.samples).as_dict() for who, made in found.role_attempts.items()}
     team = passes(found.attempts, ask.samples).as_dict()
-    written = {**found.row(row.step), "answers": found.answers(), "passes": {"team": team, "roles": worth}}
+    answers = {"answers": found.answers()} if control.taught is None else {"right": _right(found)}
+    written = {**found.row(row.step), **answers, "passes": {"team": team, "roles": worth}}
     if row.difference is None:
         return written
     roles = {role: both.as_dict() for role, both in row.role_differences.items()}
@@ -112,6 +123,11 @@ def _written(row: Row, ask: Ask) -> dict[str, Any]:
         **written,
         "difference": {**row.difference.as_dict(), "of": f"this run minus {other(row.name)}", "roles": roles},
     }
+
+
+def _right(found: Evaluation) -> dict[str, Any]:
+    """Task -> the tries that are right, and all tries, of the team and of each role."""
+    return {"team": tried(found.attempts), "roles": {who: tried(made) for who, made in found.role_attempts.items()}}
 
 
 def _print(console: Console, row: Row, ask: Ask) -> None:

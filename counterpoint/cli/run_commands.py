@@ -79,7 +79,7 @@ def evaluate(
     target: Annotated[str, typer.Argument(metavar="RUN|MODEL", help="A run directory, or a base model.")],
     overrides: Overrides = None,
     split: Annotated[str, typer.Option(help="train, validation or test.")] = "test",
-    samples: Annotated[int, typer.Option(min=1, help="Episodes per task.")] = 1,
+    samples: Annotated[int | None, typer.Option(min=1, help="Episodes per task; 1, or 8 with --taught.")] = None,
     step: Checkpoint = None,
     out: Annotated[Path | None, typer.Option(help="Also write everything to this JSON file.")] = None,
     episodes: Annotated[
@@ -101,23 +101,47 @@ def evaluate(
         Path | None,
         typer.Option(metavar="RUN", help="Compare with another run, on the same tasks: this run minus the other."),
     ] = None,
+    taught: Annotated[
+        bool,
+        typer.Option("--taught", help="Compare with the base on the tasks that it never, sometimes or always solves."),
+    ] = False,
+    tries: Annotated[
+        int | None,
+        typer.Option(min=0, help="With --taught: the base's tries that sort the tasks; 64 if not given, 0: run alone."),
+    ] = None,
 ) -> None:
     """Measure accuracy, for the team and for each role; compare a run with a control."""
+    from counterpoint.analysis.tries import MOST
     from counterpoint.cli.evaluate import measure
     from counterpoint.controlled import Ask, Control
     from counterpoint.run import Run
 
-    one, comma, other = (swap or "").partition(",")
-    if swap and not comma:
-        raise ConfigError(f"--swap {swap!r} must name two roles: ROLE,ROLE")
     control = Control(
-        swap=(one, other) if swap else None,
+        swap=_two_roles(swap) if swap else None,
         ablate=ablate,
         solo=solo,
         transfer=Run.read(transfer) if transfer else None,
         against=Run.read(against) if against else None,
+        taught=_tries(tries, taught=taught),
     )
-    measure(target, overrides or [], Ask(split, samples, step_of(step)), control, out, episodes)
+    asked = Ask(split, samples or (MOST if taught else 1), step_of(step))
+    measure(target, overrides or [], asked, control, out, episodes)
+
+
+def _two_roles(swap: str) -> tuple[str, str]:
+    one, comma, other = swap.partition(",")
+    if not comma:
+        raise ConfigError(f"--swap {swap!r} must name two roles: ROLE,ROLE")
+    return one, other
+
+
+def _tries(given: int | None, *, taught: bool) -> int | None:
+    """The tries of the base that sort the tasks; None without `--taught`."""
+    from counterpoint.analysis.tries import TRIES
+
+    if given is not None and not taught:
+        raise ConfigError("--tries goes with --taught")
+    return (TRIES if given is None else given) if taught else None
 
 
 @app.command(epilog="Example: counterpoint show runs/first --outcome wrong --limit 1")

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich import box
 from rich.console import Console
@@ -15,6 +16,9 @@ from counterpoint.errors import counted
 from counterpoint.files import command
 from counterpoint.progress import percent
 from counterpoint.task import RIGHT_FROM
+
+if TYPE_CHECKING:
+    from counterpoint.analysis.taught import Lesson
 
 
 def print_outcome(console: Console, outcome: Summary) -> None:
@@ -150,6 +154,31 @@ def _amount(name: str, value: float | None) -> str:
     if value is not None and name.endswith(("/calls", "/tokens")):
         return f"{value:.1f}"
     return percent(value)
+
+
+def print_lessons(console: Console, found: "Sequence[Lesson]") -> None:
+    """Print what training taught, one row per kind of task, and a sentence for each; pass@k is in the sentence."""
+    title = f"accuracy, %, on tasks sorted by {found[0].sorting} other tries of the base"
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    for column in ("base solves", "tasks", "before", "after", "difference"):
+        table.add_column(column, justify="left" if column == "base solves" else "right", no_wrap=True)
+    for one in found:
+        table.add_row(one.kind, str(one.problems), *_before_and_after(one))
+    console.print()
+    console.print(table)
+    for one in found:
+        if one.problems:
+            console.print(one.sentence, markup=False, soft_wrap=True)
+
+
+def _before_and_after(one: "Lesson") -> list[str]:
+    if one.accuracy is None:
+        return ["-", "-", "-"]
+    told = []
+    for found, sign in ((one.accuracy.after, ""), (one.accuracy.gain, "+")):
+        value, low, high = (100 * part for part in found.shown)
+        told.append(f"{value:{sign}.1f} [{low:.1f}, {high:.1f}]")
+    return [f"{100 * one.accuracy.before.value:.1f}", *told]
 
 
 def with_interval(interval: Interval | None, sign: str = "") -> str:

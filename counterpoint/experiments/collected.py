@@ -57,7 +57,8 @@ class RunRecord:
     findings: tuple[Finding, ...] = ()
     """The same, with the steps and the evidence; empty in files of versions that did not collect them."""
     controls: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    """Control -> `{role or "team": {"accuracy": ..., "outcomes": {task: mean}}}` of the evaluations made for it."""
+    """Control -> `{role or "team": {"accuracy": ..., "outcomes": {task: mean}, "samples": {task: count}}}` of the
+    evaluations made for it. Files of versions that did not count the samples say 1."""
     tokens: float = 0.0
     """Tokens generated in training episodes."""
     cpu_seconds: float | None = None
@@ -84,6 +85,9 @@ class RunRecord:
     """The training steps that its recipe asks for."""
     routing: Mapping[str, Any] = field(default_factory=dict)
     """Role -> its policy, or the list of the policies of its slots; empty before the run has begun."""
+    base_sha256: str = ""
+    """A digest of what decides how the base plays the test tasks: equal for runs that differ in their training alone.
+    Empty before the run has begun, and in files of versions that did not collect it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -144,23 +144,30 @@ def _control_rows(runs: Sequence[RunRecord]) -> Iterator[tuple[Any, ...]]:
     for run in runs:
         for control, parts in run.controls.items():
             for part, found in parts.items():
+                counts = found.get("samples", {})
                 for task, value in found["outcomes"].items():
-                    yield run.run, f"{_CONTROL}{control}", None if part == TEAM else part, task, value, 1
+                    who = None if part == TEAM else part
+                    yield run.run, f"{_CONTROL}{control}", who, task, value, counts.get(task, 1)
 
 
 def _with_outcomes(run: RunRecord, outcomes: "pl.DataFrame") -> RunRecord:
     if not run.controls:
         return run
-    found: dict[tuple[str, str], dict[str, float]] = {}
-    for milestone, role, task, value in outcomes.filter(run=run.run)["milestone", "role", "task", "value"].iter_rows():
-        found.setdefault((milestone.removeprefix(_CONTROL), role or TEAM), {})[task] = value
-    return replace(
-        run,
-        controls={
-            control: {part: {**own, "outcomes": found.get((control, part), {})} for part, own in parts.items()}
-            for control, parts in run.controls.items()
-        },
-    )
+    values: dict[tuple[str, str], dict[str, float]] = {}
+    counts: dict[tuple[str, str], dict[str, int]] = {}
+    columns = ("milestone", "role", "task", "value", "samples")
+    for milestone, role, task, value, samples in outcomes.filter(run=run.run)[columns].iter_rows():
+        of = (milestone.removeprefix(_CONTROL), role or TEAM)
+        values.setdefault(of, {})[task] = value
+        counts.setdefault(of, {})[task] = samples
+    told = {
+        control: {
+            part: {**own, "outcomes": values.get((control, part), {}), "samples": counts.get((control, part), {})}
+            for part, own in parts.items()
+        }
+        for control, parts in run.controls.items()
+    }
+    return replace(run, controls=told)
 
 
 @cache

@@ -4,10 +4,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from itertools import combinations
 
+from counterpoint.analysis.tries import MOST, TRIES
 from counterpoint.config import Config
 from counterpoint.controls import policies_of
 from counterpoint.errors import ConfigError, unknown
+from counterpoint.experiments.bases import base_of
 from counterpoint.experiments.cells import Cell, Measure, Study
+from counterpoint.experiments.measured import TAUGHT
 from counterpoint.experiments.names import check_label, check_names, joined
 from counterpoint.experiments.overrides import text_of
 from counterpoint.experiments.resolved import some_of
@@ -17,6 +20,7 @@ from counterpoint.options import Spec
 
 _FROM_ALONE = ("transfer", "majority")
 _OF_ROLES = ("swap", "ablate")
+_TRIES = "--tries"
 _SAMPLES = 4
 """Episodes per task of an evaluation, where neither control nor recipe says how many."""
 
@@ -54,8 +58,10 @@ def _of_seed(cells: Iterable[Cell], agents: Iterable[Alone], seed: int) -> list[
 
 def _measure_of_seed(measure: Measure, first: int, seed: int) -> Measure:
     """The evaluation of the runs with another seed than the first."""
+    if seed == first:
+        return measure
     cell = f"{measure.cell.removesuffix(f'-s{first}')}-s{seed}"
-    arguments = tuple(one.replace(f"{{{measure.cell}}}", f"{{{cell}}}") for one in measure.arguments)
+    arguments = tuple(one.replace(f"{{{measure.cell}}}", f"{{{cell}}}") for one in _without_base(measure.arguments))
     return replace(measure, cell=cell, needs=(cell,), arguments=arguments)
 
 
@@ -74,7 +80,7 @@ def _check_tables(study: Study, tables: Sequence[ControlTable]) -> None:
 def _check_trained(study: Study, table: ControlTable) -> None:
     where = f"control {table.name!r}"
     check_label("the name of control", table.name)
-    _refuse(table, where, of="peak", by="", roles=[], samples=None)
+    _refuse(table, where, of="peak", by="", roles=[], samples=None, tries=TRIES)
     known = {label for labels in study.axes.values() for label in labels}
     for label in table.calls:
         if label not in known:
@@ -86,6 +92,8 @@ def _check_evaluated(table: ControlTable, trained: Sequence[str]) -> None:
     if table.name not in EVALUATED:
         raise ConfigError(f"{where}: " + unknown("control of kind 'evaluate'", table.name, EVALUATED))
     _refuse(table, where, match="calls", calls={}, set={})
+    if table.name != TAUGHT:
+        _refuse(table, where, tries=TRIES)
     if table.name not in _OF_ROLES:
         _refuse(table, where, roles=[])
     elif table.name == "swap" and len(table.roles) == 1:
@@ -113,6 +121,8 @@ def _evaluations(
     if table.name in _FROM_ALONE:
         agents = alone[table.by] if table.by else next(iter(alone.values()))
         return [one for agent in agents for one in _of_agent(table, agent, among)], []
+    if table.name == TAUGHT:
+        return _taught(table, among), []
     found, without = list[Measure](), list[str]()
     for group, cell in among.cells.items():
         of_cell = _of_cell(table, cell, among.configs[group])
@@ -150,6 +160,27 @@ def _of_agent(table: ControlTable, agent: Alone, among: Compared) -> list[Measur
     return measures
 
 
+def _taught(table: ControlTable, among: Compared) -> list[Measure]:
+    """The evaluation of every cell; the base is played with the first run of those that have the same.
+
+    It is the same for every seed, too: those of the other seeds are played without it.
+    """
+    found, bases = list[Measure](), set[str]()
+    for group, cell in among.cells.items():
+        config = among.configs[group]
+        base = base_of(cell, config)
+        changes = ("--taught", _TRIES, str(table.tries))
+        found.append(_measure(table, TAUGHT, cell, config, _without_base(changes) if base in bases else changes))
+        bases.add(base)
+    return found
+
+
+def _without_base(arguments: Sequence[str]) -> tuple[str, ...]:
+    """The arguments of an evaluation that does not play the base, because that of another run has."""
+    before = ("", *arguments)
+    return tuple("0" if last == _TRIES else one for last, one in zip(before, arguments, strict=False))
+
+
 def _of_cell(table: ControlTable, cell: Cell, config: Config) -> list[Measure]:
     """The evaluations of a cell's own run."""
     if table.name == "solo":
@@ -166,7 +197,7 @@ def _of_cell(table: ControlTable, cell: Cell, config: Config) -> list[Measure]:
 
 
 def _measure(table: ControlTable, name: str, cell: Cell, config: Config, changes: Sequence[str]) -> Measure:
-    samples = table.samples or config.evaluation.final_samples or _SAMPLES
+    samples = table.samples or (MOST if table.name == TAUGHT else config.evaluation.final_samples) or _SAMPLES
     asked = ("--step", table.of, "--samples", str(samples))
     return Measure(
         name=name,

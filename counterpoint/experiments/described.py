@@ -13,6 +13,7 @@ from counterpoint.analysis.milestones import MilestoneRows, Row
 from counterpoint.analysis.signatures import examine
 from counterpoint.analysis.signatures.base import Finding
 from counterpoint.config import Config
+from counterpoint.experiments.bases import base_digest
 from counterpoint.experiments.collected import RunRecord
 from counterpoint.experiments.measured import controls_of
 from counterpoint.run import Run
@@ -39,6 +40,7 @@ def described(record: RunRecord, run: Run, metrics: Sequence[Row]) -> RunRecord:
         weights=dict(facts.get("weights", {})),
         planned=config.run.steps,
         routing=dict(facts.get("routing", {})),
+        base_sha256=_base_digest(run),
     )
 
 
@@ -64,6 +66,12 @@ def finished(record: RunRecord, run: Run, history: History, found: MilestoneRows
         cpu_seconds=run.facts.get("cpu_seconds"),
         seconds=sum(times) if times else None,
     )
+
+
+def _base_digest(run: Run) -> str:
+    routes = run.facts.get("routing")
+    sources = {module: str(told.get("sha256", "")) for module, told in run.facts.get("sources", {}).items()}
+    return base_digest(run.config, routes, sources) if routes else ""
 
 
 def recipe_of(config: Config) -> dict[str, Any]:

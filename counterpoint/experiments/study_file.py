@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field, ValidationError, create_model
 
+from counterpoint.analysis.tries import TRIES
 from counterpoint.errors import ConfigError, unknown
 from counterpoint.files import decoded, near
 from counterpoint.options import Section, explain
@@ -15,7 +16,7 @@ STUDY_FOLDERS = (Path("studies"), _PACKAGE / "studies", _PACKAGE.parent / "studi
 LEAST_EVALUATIONS = 6
 """With fewer the terminal accuracy, a mean over three evaluations, contains the base or the peak."""
 Labels = dict[str, str | list[str]]
-EVALUATED = ("transfer", "majority", "swap", "ablate", "solo")
+EVALUATED = ("transfer", "majority", "swap", "ablate", "solo", "taught")
 """The controls that are evaluations."""
 
 
@@ -41,7 +42,8 @@ class ControlTable(Section):
     """A control: runs of their own, or evaluations of the study's runs."""
 
     name: Annotated[str, Field(min_length=1)]
-    """A name of your own for kind "train"; transfer, majority, swap, ablate or solo for kind "evaluate"."""
+    """A name of your own for kind "train"; transfer, majority, swap, ablate, solo or taught for kind
+    "evaluate"."""
     kind: Literal["train", "evaluate"]
     """"train": a single agent is trained. "evaluate": finished runs are evaluated."""
     match: Literal["calls", "none"] = "calls"
@@ -59,7 +61,10 @@ class ControlTable(Section):
     roles: list[str] = []
     """The roles of swap and ablate; all of them if it is empty."""
     samples: Annotated[int, Field(ge=1)] | None = None
-    """Episodes per task, of kind "evaluate"; as many as `evaluation.final_samples` if it is left out."""
+    """Episodes per task, of kind "evaluate"; as many as `evaluation.final_samples` if it is left out, and 8 of
+    taught."""
+    tries: Annotated[int, Field(ge=1)] = TRIES
+    """The tries of the base by which taught sorts the tasks: never, sometimes or always right."""
 
 
 class _StudyFile(Section):

@@ -18,6 +18,8 @@ from counterpoint.experiments.collected import RunRecord
 from counterpoint.experiments.compared import TEAM, Compared, Difference, GroupLevel
 from counterpoint.experiments.groups import printable
 from counterpoint.experiments.matrices import has_outcomes
+from counterpoint.experiments.measured import TAUGHT
+from counterpoint.experiments.taught import taught
 from counterpoint.experiments.what import what_of
 from counterpoint.reports.before_falls import before_falls
 from counterpoint.reports.seen import Gathered, Seen
@@ -39,17 +41,18 @@ _SHOWN = 3
 def sentences(gathered: Gathered) -> list[str]:
     """The findings, the most important first; of one run, its verdict.
 
-    Verdicts of the comparison, falls, the highest peak, teams against single agents, what came before falls, and the
-    signatures that occur most.
+    Verdicts of the comparison, falls, the highest peak, teams against single agents, what training taught, what came
+    before falls, and the signatures that occur most.
     """
     runs = _teams(gathered)
     if len(runs) == 1:
-        return of_one_run(runs[0])
+        return [*of_one_run(runs[0]), *map(printable, _taught(gathered))]
     found = list(gathered.compared.sentences) if gathered.compared else list(gathered.reasons)
     if any(has_outcomes(run.record) for run in runs):
         found += _falls(gathered)
         found += _best(gathered.compared) if gathered.compared else []
         found += _controls(gathered)
+        found += _taught(gathered)
         found += before_falls(gathered)
         found += _signatures(runs)
     return [printable(one) for one in found]
@@ -218,6 +221,12 @@ def _controls(gathered: Gathered) -> Iterator[str]:
             yield f"{'at the peak' if amount == 'peak' else 'at the end'}, teams against single agents: {_counts(own)}"
 
 
+def _taught(gathered: Gathered) -> Iterator[str]:
+    """The gains of training over all runs, on tasks that the base never solves, and on those that it sometimes does."""
+    for own in taught(gathered.collected, ()):
+        yield from (one.sentence for one in own.lessons if one.kind != "always" and one.problems)
+
+
 def _counts(found: Sequence[Difference]) -> str:
     team = sum(one.found.leader == one.found.one and one.found.verdict == "ahead" for one in found)
     agent = sum(one.found.verdict == "ahead" for one in found) - team
@@ -325,7 +334,9 @@ def _smallest(found: Compared | None) -> Iterator[str]:
 
 def _control_counts(runs: Sequence[RunRecord]) -> Counter[str]:
     trained = Counter(run.control for run in runs if run.control)
-    return trained + Counter(name for run in runs for name in run.controls if not name.endswith(_AS_IT_IS))
+    taught = Counter(TAUGHT for run in runs if f"{TAUGHT}{_AS_IT_IS}" in run.controls)
+    names = [name for run in runs for name in run.controls if not name.startswith(f"{TAUGHT}: ")]
+    return trained + Counter(name for name in names if not name.endswith(_AS_IT_IS)) + taught
 
 
 def _seeds(gathered: Gathered) -> str:

@@ -15,6 +15,7 @@ from counterpoint.experiments.collected import Collected, RunRecord
 from counterpoint.experiments.compared import TEAM, Difference
 from counterpoint.experiments.groups import printable
 from counterpoint.experiments.matrices import PerTask, has_outcomes
+from counterpoint.experiments.measured import TAUGHT
 from counterpoint.reports.compared_table import base_of, verdict_of
 from counterpoint.reports.figure import Figure
 from counterpoint.reports.figures.forest import band, domain_of, frame, spec
@@ -22,6 +23,8 @@ from counterpoint.reports.figures.groups import labels
 
 _SELF = ": run"
 """The end of the name of the evaluation of the run as it is, beside a control."""
+_TAUGHT = f"{TAUGHT}: "
+"""The beginning of the names of evaluations of the base, which have a figure of their own."""
 _OF_AGENTS = ("transfer", "majority")
 _TRAINED = {"peak": "at the peak", "terminal": "at the end"}
 _EVALUATED = "as evaluated"
@@ -120,7 +123,7 @@ def _of_trained(one: Difference) -> ControlDifference:
 def _own(run: RunRecord, peak: PerTask) -> Iterator[tuple[str, PerTask, PerTask]]:
     """The evaluations of a run: each with that of the run as it is, where it has one, or else with its peak."""
     for name, parts in run.controls.items():
-        if not name.endswith(_SELF) and TEAM in parts:
+        if not name.endswith(_SELF) and not name.startswith(_TAUGHT) and TEAM in parts:
             itself = run.controls.get(f"{name.split(': ', 1)[0]}{_SELF}", {}).get(TEAM, {}).get("outcomes", peak)
             yield name, itself, parts[TEAM]["outcomes"]
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+from counterpoint.experiments.taught import taught
 from counterpoint.reports.figure import Figure
 from counterpoint.reports.figures.before_falls import fall_diagnostics, fall_marks
 from counterpoint.reports.figures.controls import controls
@@ -10,11 +11,12 @@ from counterpoint.reports.figures.falls import fall_rates, survival
 from counterpoint.reports.figures.forest import forest
 from counterpoint.reports.figures.map import map_of
 from counterpoint.reports.figures.signatures import signatures
+from counterpoint.reports.figures.taught import taught_figure
 from counterpoint.reports.seen import Gathered
 
 
 def figures_of(gathered: Gathered) -> Mapping[str, list[Figure]]:
-    """map, differences, factors, falls, before_falls, signatures, controls -> their figures; empty without data."""
+    """map, differences, factors, falls, before_falls, signatures, taught, controls -> their figures, if any."""
     return gathered.once("figures", _drawn)
 
 
@@ -28,6 +30,7 @@ def _drawn(gathered: Gathered) -> Mapping[str, list[Figure]]:
         "falls": [fall_rates(found), survival(found)] if found else [],
         "before_falls": [fall_marks(gathered), fall_diagnostics(gathered)],
         "signatures": [signatures(cells)],
+        "taught": [taught_figure(taught(collected))],
         "controls": [controls(collected, found.margin) if found else controls(collected)],
     }
     return {name: [one for one in figures if one is not None] for name, figures in drawn.items()}

@@ -144,6 +144,8 @@ def _sections(gathered: Gathered, content: Content) -> Iterator[Section]:
     if figures := shown("before_falls"):
         yield Section(anchor="before-falls", title="What came first", figures=figures)
     yield Section(anchor="signatures", title="Failure signatures", template="_signatures.html")
+    if figures := shown("taught"):
+        yield Section(anchor="taught", title="What training taught", figures=figures)
     if figures := shown("controls"):
         yield Section(anchor="controls", title="Controls", figures=figures)
     yield Section(anchor="runs", title="All runs", template="_runs.html")
