@@ -55,12 +55,13 @@ def _recorded(history: History) -> list[str]:
 
 def _found(diagnosis: Diagnosis) -> list[str]:
     lines = []
-    for finding in diagnosis.findings:
+    for place, finding in enumerate(diagnosis.findings):
         signature = diagnosis.signatures[finding.signature]
         first, last = finding.steps
         lines += ["", f"{finding.signature}: {finding.where} (steps {first} to {last})"]
         lines += [f"  evidence: {text}" for text in finding.evidence]
-        lines += [f"  meaning:  {signature.meaning}", f"  to try:   {signature.advice}"]
+        if finding.signature not in {later.signature for later in diagnosis.findings[place + 1 :]}:
+            lines += [f"  meaning:  {signature.meaning}", f"  to try:   {signature.advice}"]
     known = {*diagnosis.errors, *diagnosis.lacking, *(finding.signature for finding in diagnosis.findings)}
     others = [name for name in diagnosis.signatures if name not in known]
     shown = {finding.signature for finding in diagnosis.findings}

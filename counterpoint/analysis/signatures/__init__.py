@@ -27,6 +27,7 @@ SIGNATURES: Family[Signature] = Family(
             "constant reward": "constant_reward",
             "silent role": "silent_role",
             "cliff": "cliff",
+            "fallen role": "fallen_role",
             "capture": "capture",
             "amplified drift": "amplified_drift",
             "length takeover": "length_takeover",
