@@ -1,43 +1,53 @@
 """The fall of a run, explained from what was recorded: the roles that fell, in their order, and what changed in each.
 
-A role fell by the rule that holds for the team (`falls.fell`), applied to its own claims at the team's peak. A change
-says what was unusual, not that it was the cause.
+A role fell by the rule that holds for the team (`falls.fell`), applied to its own claims and its own peak, which
+validation chooses as it chooses the team's. A change says what was unusual, not that it was the cause.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
 from counterpoint.analysis.falls import Onset, fate_of, fell, onset
 from counterpoint.analysis.history import History
 from counterpoint.analysis.intervals import Interval, difference, interval
-from counterpoint.analysis.milestones import MilestoneRows, Row, milestones_of, outcomes_of
+from counterpoint.analysis.milestones import MilestoneRows, Row, milestones_of, outcomes_of, peak_of_accuracy
 from counterpoint.analysis.recorded import BEST
-from counterpoint.analysis.stood_out import Change, changes_of, names_of_policy, names_of_role
+from counterpoint.analysis.stood_out import (
+    Change,
+    Number,
+    changes_of,
+    names_of_policy,
+    names_of_role,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RoleFall:
-    """A role whose own accuracy fell."""
+    """A role whose own accuracy fell, by the rule for the team."""
 
     role: str
+    peak_step: int
+    """The evaluation with its best smoothed validation accuracy; 0 if it was never better than at the base."""
     peak: Interval
-    """Its accuracy at the team's peak."""
+    """Its accuracy there, on the test split."""
     drop: Interval
     """That minus its accuracy over the last evaluations, paired by task."""
     onset: Onset
-    """The first evaluation from which all of its accuracies lie below its interval at the peak."""
+    """The first evaluation from which all of its accuracies lie below the interval of its peak."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Changed:
-    """The numbers of a role, or of a policy of several roles, that left their usual range after the peak."""
+    """The numbers of a role, or of a policy of several roles, that left their usual range, the largest changes first."""
 
     where: str
+    earlier: tuple[Change, ...]
+    """Of a role that fell before the team's peak: at that peak, against the range up to the role's own peak."""
     before: tuple[Change, ...]
-    """At the team's onset or before, the largest first."""
+    """Those that stood out at the team's onset or before, against the range up to the team's peak."""
     later: tuple[Change, ...]
-    """After the team's onset and until the end, without the metrics in `before`."""
+    """The same, after the onset and until the end, without the metrics in `before`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,61 +77,98 @@ class Explained:
     @property
     def earliest(self) -> tuple[str, Change] | None:
         """The role or policy with the change that stood out first, of equal ones the largest; None without a change."""
-        every = [(one.where, change) for one in self.changed for change in (*one.before, *one.later)]
+        every = [(one.where, change) for one in self.changed for change in (*one.earlier, *one.before, *one.later)]
         return min(every, key=lambda pair: (pair[1].step, -pair[1].size), default=None)
 
 
 def explain(history: History) -> Explained | None:
     """The fall of the run, explained; None if it did not fall, or it cannot be told whether it did."""
     fate = fate_of(history.evaluations, history.final)
-    trained = [row for row in history.evaluations if not row.get("rolled_back")]
-    found = milestones_of(trained, history.final)
+    found = _milestones(history)
     if fate is None or found is None or fate.onset is None:
         return None
-    roles = sorted(_fallen(history, found), key=lambda one: (one.onset.step, -one.drop.value))
+    roles = role_falls(history)
     span = (fate.peak_step, fate.onset.step, fate.last)
     return Explained(
         peak_step=fate.peak_step,
         onset=fate.onset,
         last=fate.last,
         drop=fate.drop,
-        roles=tuple(roles),
-        changed=_changed(history, [one.role for one in roles], *span),
+        roles=roles,
+        changed=_changed(history, roles, *span),
         lost_answers=_lost_answers(found),
     )
 
 
-def _fallen(history: History, found: MilestoneRows) -> list[RoleFall]:
-    every = (_fall_of(found, role) for role in history.roles)
-    return [one for one in every if one is not None]
+def role_falls(history: History) -> tuple[RoleFall, ...]:
+    """The roles whose own accuracy fell, whether the team fell or not, in the order of their onsets.
+
+    A role without a judged claim in each of the last evaluations is left out.
+    """
+    found = _milestones(history)
+    every = [] if found is None else [_fall_of(history, found, role) for role in history.roles]
+    return tuple(sorted((one for one in every if one), key=lambda one: (one.onset.step, -one.drop.value)))
 
 
-def _fall_of(found: MilestoneRows, role: str) -> RoleFall | None:
-    """None if the role did not fall, or has no judged claim at the peak and in each of the last evaluations."""
-    peak, terminal = outcomes_of([found.peak], role), outcomes_of(found.last, role)
-    last = [outcomes_of([row], role) for row in found.last]
+def _milestones(history: History) -> MilestoneRows | None:
+    """Those of the weights that the run trained, as a fate is judged by them."""
+    return milestones_of([row for row in history.evaluations if not row.get("rolled_back")], history.final)
+
+
+def _fall_of(history: History, found: MilestoneRows, role: str) -> RoleFall | None:
+    """None if the role did not fall, or has no judged claim at a peak and in each of the last evaluations."""
+    own = _with_own_peak(history, found, role)
+    if own is None:
+        return None
+    peak, terminal = outcomes_of([own.peak], role), outcomes_of(own.last, role)
+    last = [outcomes_of([row], role) for row in own.last]
     if not peak.keys() & terminal.keys() or not all(last):
         return None
     at_peak, drop = interval(list(peak.values())), difference(peak, terminal)
-    begun = onset(found, role)
-    if begun is None or fell(drop, [fmean(own.values()) for own in last], at_peak) != "fell":
+    if fell(drop, [fmean(one.values()) for one in last], at_peak) != "fell":
         return None
-    return RoleFall(role=role, peak=at_peak, drop=drop, onset=begun)
+    begun = onset(own, role)
+    if begun is None:
+        return None
+    return RoleFall(role=role, peak_step=own.peak["step"], peak=at_peak, drop=drop, onset=begun)
 
 
-def _changed(history: History, fallen: list[str], peak: int, begun: int, last: int) -> tuple[Changed, ...]:
-    roles = [*fallen, *(role for role in history.roles if role not in fallen)]
+def _with_own_peak(history: History, found: MilestoneRows, role: str) -> MilestoneRows | None:
+    """The milestones with the role's peak in place of the team's; None if it has no judged claim in validation."""
+    validation = [row for row in history.evaluations if row["split"] == "validation" and not row.get("rolled_back")]
+    accuracy = {row["step"]: fmean(own.values()) for row in validation if (own := outcomes_of([row], role))}
+    test = {row["step"]: row for row in found.test if outcomes_of([row], role)}
+    if not accuracy.keys() & test.keys():
+        return None
+    return found._replace(peak=test[peak_of_accuracy(accuracy, test.keys())])
+
+
+def _changed(history: History, fallen: Sequence[RoleFall], peak: int, begun: int, last: int) -> tuple[Changed, ...]:
+    roles = dict.fromkeys((*(one.role for one in fallen), *history.roles))
     looked = {role: names_of_role(history, role) for role in roles}
     looked |= {one: names_of_policy(one) for one in history.policies if len(history.roles_of(one)) > 1}
-    found = []
-    for where, names in looked.items():
-        before = changes_of(history, names, peak, begun)
-        known = {one.number for one in before}
-        until = [one for one in changes_of(history, names, peak, last) if one.number not in known]
-        early = [one for one in until if one.step <= begun]
-        later = [one for one in until if one.step > begun]
-        found.append(Changed(where=where, before=(*before, *early), later=tuple(later)))
-    return tuple(found)
+    early = {one.role: one.peak_step for one in fallen if one.onset.step <= peak}
+    return tuple(
+        Changed(
+            where=where,
+            earlier=tuple(changes_of(history, names, early[where], peak)) if where in early else (),
+            **_around(history, names, peak, begun, last),
+        )
+        for where, names in looked.items()
+    )
+
+
+def _around(
+    history: History, names: Mapping[str, Number], peak: int, begun: int, last: int
+) -> dict[str, tuple[Change, ...]]:
+    """The changes by the onset, and those after it."""
+    until = changes_of(history, names, peak, last)
+    before = changes_of(history, names, peak, begun)
+    known = {one.number for one in before}
+    before += [one for one in until if one.step <= begun and one.number not in known]
+    known = {one.number for one in before}
+    later = (one for one in until if one.number not in known)
+    return {"before": tuple(sorted(before, key=lambda one: (-one.size, one.metric))), "later": tuple(later)}
 
 
 def _lost_answers(found: MilestoneRows) -> Interval | None:

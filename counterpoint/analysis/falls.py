@@ -106,9 +106,7 @@ def fate_of(evaluations: Sequence[Row], final: Sequence[Row] = (), stopped: str 
     )
 
 
-def onset(
-    found: MilestoneRows, role: str | None = None, *, draws: int = DRAWS, seed: int = 0
-) -> Onset | None:
+def onset(found: MilestoneRows, role: str | None = None, *, draws: int = DRAWS, seed: int = 0) -> Onset | None:
     """The onset of the fall of the team, or of a role, after the team's peak.
 
     None if the last evaluation is not below the peak's interval, or the role has no outcome at the peak or after it.

@@ -70,7 +70,10 @@ OF_GRADIENTS: Mapping[str, Number] = {
     "coherence": Number(least=0.15),
 }
 """Numbers `gradient/<policy>/<role>/<name>`; coherence is amplification per parallel call."""
-OF_POLICIES: Mapping[str, Number] = {"gradient_norm": Number(least=2.0, floor=1e-6), "change": Number(least=1.5, floor=1e-6)}
+OF_POLICIES: Mapping[str, Number] = {
+    "gradient_norm": Number(least=2.0, floor=1e-6),
+    "change": Number(least=1.5, floor=1e-6),
+}
 """Numbers `policy/<policy>/<name>`."""
 
 
@@ -108,8 +111,8 @@ def changes_of(history: History, names: Mapping[str, Number], peak: int, end: in
     reference = reference_of(peak)
     found: dict[str, Change] = {}
     for name, number in names.items():
-        for metric, series in ((name, history.series(name)), (f"{TEST}{name}", history.evaluated(name))):
-            one = _change(metric, series, number, reference, end)
+        for metric, series, row in ((name, history.series(name), 2), (f"{TEST}{name}", history.evaluated(name), 1)):
+            one = _change(metric, series, number, reference, end, row)
             if one is not None and (name not in found or one.size > found[name].size):
                 found[name] = one
     return sorted(found.values(), key=lambda one: (-one.size, one.metric))
@@ -146,7 +149,8 @@ def names_of_policy(policy: str) -> dict[str, Number]:
     return {f"policy/{policy}/{name}": number for name, number in OF_POLICIES.items()}
 
 
-def _change(name: str, series: Series, number: Number, reference: tuple[int, int], end: int) -> Change | None:
+def _change(name: str, series: Series, number: Number, reference: tuple[int, int], end: int, row: int) -> Change | None:
+    """The change of a series; None unless its last `row` values stand out."""
     usual = _finite(series.between(*reference))
     after = _finite(series.between(reference[1] + 1, end))
     if len(usual.values) < FEWEST or not after.values:
@@ -157,7 +161,7 @@ def _change(name: str, series: Series, number: Number, reference: tuple[int, int
     levels = [median(after.between(step - SMOOTH + 1, step).values) for step in after.steps]
     sizes = [(number.scaled(level) - centre) / least for level in levels]
     begun = _stays(sizes)
-    if begun is None:
+    if begun is None or len(sizes) - begun < row:
         return None
     return Change(
         metric=name, before=median(usual.values), after=levels[-1], step=after.steps[begun], size=abs(sizes[-1])

@@ -16,28 +16,31 @@ def find(history: History, limits: Thresholds) -> list[Finding]:
     found = explain(history)
     if found is None:
         return []
-    fallen = [one.role for one in found.roles]
-    others = [one for one in found.changed if one.where not in fallen]
+    fallen = {one.role for one in found.roles}
+    beside = [line for one in found.changed if one.where not in fallen for line in _lines(found, one)]
     if not found.roles:
-        return [_finding(found, "team", ["no role's own accuracy fell by the rule for the team", *_all(found, others)])]
-    findings = []
-    for place, role in enumerate(found.roles):
-        own = next(one for one in found.changed if one.where == role.role)
-        choices = [_choices(found)] if _chose(found, history, role.role) else []
-        lines = [_fell(role), _order(found, role), *choices, *_lines(found, own)]
-        findings.append(_finding(found, role.role, [*lines, *([] if place else _all(found, others))]))
-    return findings
+        return [_finding(found, "team", ["no role's own accuracy fell by the rule for the team", *beside])]
+    own = [_of_role(history, found, role) for role in found.roles]
+    own[0] += beside
+    return [_finding(found, role.role, lines) for role, lines in zip(found.roles, own, strict=True)]
 
 
 def _finding(found: Explained, where: str, evidence: Sequence[str]) -> Finding:
     return Finding(signature="fallen role", where=where, steps=(found.peak_step, found.last), evidence=tuple(evidence))
 
 
+def _of_role(history: History, found: Explained, role: RoleFall) -> list[str]:
+    """The evidence about a role that fell."""
+    changed = next(one for one in found.changed if one.where == role.role)
+    choices = [_choices(found)] if _chose(found, history, role.role) else []
+    return [_fell(role), _order(found, role), *choices, *_lines(found, changed)]
+
+
 def _fell(role: RoleFall) -> str:
-    drop = role.drop
+    drop, peak = role.drop, f"its own peak at step {role.peak_step}" if role.peak_step else "the base"
     return (
-        f"its own accuracy fell from {role.peak.value:.3f} at the peak by {drop.value:.3f} [{drop.low:.3f},"
-        f" {drop.high:.3f}], paired over tasks; below the peak's interval {begun(role.onset)}"
+        f"its own accuracy fell from {role.peak.value:.3f} at {peak} by {drop.value:.3f} [{drop.low:.3f},"
+        f" {drop.high:.3f}], paired over tasks; each evaluation {begun(role.onset)} is below its interval"
     )
 
 
@@ -45,7 +48,7 @@ def _order(found: Explained, role: RoleFall) -> str:
     """The place of a role among those that fell."""
     others = [one for one in found.first if one != role.role]
     if role.role not in found.first:
-        return f"after {', '.join(found.first)}"
+        return f"it fell after {', '.join(found.first)}"
     if others:
         return f"at the same evaluation as {', '.join(others)}: it cannot be told who fell first"
     return "it fell first" if len(found.roles) > 1 else "no other role's own accuracy fell"
@@ -65,16 +68,13 @@ def _choices(found: Explained) -> str:
     )
 
 
-def _all(found: Explained, changed: Sequence[Changed]) -> list[str]:
-    """The changes of roles that did not fall, and of shared policies."""
-    return [line for one in changed if one.before or one.later for line in _lines(found, one)]
-
-
 def _lines(found: Explained, changed: Changed) -> Iterator[str]:
-    step = found.onset.step
+    """The changes of a role or a policy: by the team's peak, from there to its onset, and then."""
+    yield from (f"by the team's peak: {_words(one)}" for one in _shown(changed.earlier))
+    yield from (f"by the onset: {_words(one)}" for one in _shown(changed.before))
     if not changed.before:
-        yield f"nothing that is measured of {changed.where} left its usual range by the onset at step {step}"
-    yield from (f"before: {_words(one)}" for one in _shown(changed.before))
+        span = f"from step {found.peak_step} to {found.onset.step}"
+        yield f"by the onset: nothing that is measured of {changed.where} left its usual range {span}"
     yield from (f"later: {_words(one)}" for one in _shown(changed.later))
 
 
