@@ -39,7 +39,7 @@ class RoleFall:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Changed:
-    """The numbers of a role, or of a policy of several roles, that left their usual range, the largest changes first."""
+    """The numbers of a role, or of a policy of several roles, that left their usual range; the largest come first."""
 
     where: str
     earlier: tuple[Change, ...]

@@ -10,6 +10,7 @@ from pathlib import Path
 from statistics import median_low
 from typing import TYPE_CHECKING, Any
 
+from counterpoint.analysis.fallen import explain
 from counterpoint.analysis.falls import fate_of
 from counterpoint.analysis.history import History, history_from
 from counterpoint.analysis.milestones import MilestoneRows, Row, milestones_of, outcomes_of
@@ -290,6 +291,7 @@ def _finished(record: RunRecord, run: Run, history: History, found: MilestoneRow
         onset=None if fate is None or fate.onset is None else fate.onset.step,
         signatures=tuple(f"{one.signature}: {one.where}" for one in findings),
         findings=findings,
+        explained=explain(history),
         controls=controls_of(run.path),
         tokens=sum(_tokens(row, run.config.rollout.group_size) for row in history.metrics),
         cpu_seconds=run.facts.get("cpu_seconds"),

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
+from counterpoint.analysis.fallen import Explained
 from counterpoint.analysis.falls import Fell as Fell
 from counterpoint.analysis.intervals import Interval
 from counterpoint.analysis.signatures.base import Finding
@@ -55,6 +56,8 @@ class RunRecord:
     """`name: where`, for every failure signature that was found."""
     findings: tuple[Finding, ...] = ()
     """The same, with the steps and the evidence; empty in files of versions that did not collect them."""
+    explained: Explained | None = None
+    """Of a run that fell, the roles that fell and what changed; None in files of versions that did not collect it."""
     controls: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """Control -> `{role or "team": {"accuracy": ..., "outcomes": {task: mean}}}` of the evaluations made for it."""
     tokens: float = 0.0

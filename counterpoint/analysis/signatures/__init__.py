@@ -28,6 +28,8 @@ SIGNATURES: Family[Signature] = Family(
             "silent role": "silent_role",
             "cliff": "cliff",
             "fallen role": "fallen_role",
+            "certain and wrong": "certain_and_wrong",
+            "grown random": "grown_random",
             "capture": "capture",
             "amplified drift": "amplified_drift",
             "length takeover": "length_takeover",

@@ -64,7 +64,7 @@ def _choices(found: Explained) -> str:
     assert lost is not None
     return (
         f"of the team's drop of {found.drop.value:.3f}, {lost.value:.3f} [{lost.low:.3f}, {lost.high:.3f}] is that no"
-        " answer was right any more; the rest, that a right one was not chosen"
+        " answer was right any more, the rest that a right one was not chosen"
     )
 
 
