@@ -4,7 +4,7 @@ A role fell by the rule that holds for the team (`falls.fell`), applied to its o
 validation chooses as it chooses the team's. A change says what was unusual, not that it was the cause.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
@@ -148,27 +148,27 @@ def _changed(history: History, fallen: Sequence[RoleFall], peak: int, begun: int
     looked = {role: names_of_role(history, role) for role in roles}
     looked |= {one: names_of_policy(one) for one in history.policies if len(history.roles_of(one)) > 1}
     early = {one.role: one.peak_step for one in fallen if one.onset.step <= peak}
-    return tuple(
-        Changed(
-            where=where,
-            earlier=tuple(changes_of(history, names, early[where], peak)) if where in early else (),
-            **_around(history, names, peak, begun, last),
-        )
-        for where, names in looked.items()
-    )
+    found = []
+    for where, names in looked.items():
+        earlier = changes_of(history, names, early[where], peak) if where in early else []
+        before, later = _around(history, names, (peak, begun, last), {one.number for one in earlier})
+        found.append(Changed(where=where, earlier=tuple(earlier), before=before, later=later))
+    return tuple(found)
 
 
 def _around(
-    history: History, names: Mapping[str, Number], peak: int, begun: int, last: int
-) -> dict[str, tuple[Change, ...]]:
-    """The changes by the onset, and those after it."""
+    history: History, names: Mapping[str, Number], span: tuple[int, int, int], earlier: Collection[str]
+) -> tuple[tuple[Change, ...], tuple[Change, ...]]:
+    """The changes by the onset, and those after it; without those in `earlier` that go on from the peak."""
+    peak, begun, last = span
     until = changes_of(history, names, peak, last)
     before = changes_of(history, names, peak, begun)
     known = {one.number for one in before}
     before += [one for one in until if one.step <= begun and one.number not in known]
     known = {one.number for one in before}
+    new = (one for one in before if one.number not in earlier or one.step > peak + 1)
     later = (one for one in until if one.number not in known)
-    return {"before": tuple(sorted(before, key=lambda one: (-one.size, one.metric))), "later": tuple(later)}
+    return tuple(sorted(new, key=lambda one: (-one.size, one.metric))), tuple(later)
 
 
 def _lost_answers(found: MilestoneRows) -> Interval | None:

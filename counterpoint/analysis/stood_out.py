@@ -1,10 +1,10 @@
 """Numbers of a role or a policy that left their usual range between a run's peak and the onset of its fall.
 
-The usual range is that of the last `REFERENCE` steps up to the peak, or of the first steps if the peak is too early for
-it. A number stands out at a step if its median over the last `SMOOTH` steps, none of them before the peak, is further
-from the median m of the usual range than both `ERRORS` robust standard deviations (1.4826 times the median of |x - m|)
-and its least size, and if it stays so to the end of the span. Lengths, entropy, distances and norms are compared as
-logarithms. Numbers of the episodes are looked at in training steps and in test evaluations.
+The usual range is that of the last `REFERENCE` training steps up to the peak, or of the first ones if the peak is too
+early for it; in test evaluations, that of the last `EVALUATIONS` up to the peak. A number stands out at a step if its
+median over the last `SMOOTH` steps, none of them before the peak, is further from the median m of the usual range than
+both `ERRORS` robust standard deviations (1.4826 times the median of |x - m|) and its least size, and if it stays so to
+the end of the span. Lengths, entropy, distances and norms are compared as logarithms.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,6 +16,8 @@ from counterpoint.analysis.history import History, Series
 
 REFERENCE = 20
 """Steps up to the peak over which a number's usual range is taken."""
+EVALUATIONS = 4
+"""Evaluations up to the peak, without that of the base, over which it is taken."""
 FEWEST = 3
 """Values that a usual range needs; some numbers are measured every fifth step."""
 SMOOTH = 5
@@ -111,8 +113,14 @@ def changes_of(history: History, names: Mapping[str, Number], peak: int, end: in
     reference = reference_of(peak)
     found: dict[str, Change] = {}
     for name, number in names.items():
-        for metric, series, row in ((name, history.series(name), 2), (f"{TEST}{name}", history.evaluated(name), 1)):
-            one = _change(metric, series, number, reference, end, row)
+        steps, evaluations = history.series(name), history.evaluated(name)
+        usual = {name: steps.between(*reference), f"{TEST}{name}": _last(evaluations.between(1, reference[1]))}
+        after = {
+            name: steps.between(reference[1] + 1, end),
+            f"{TEST}{name}": evaluations.between(reference[1] + 1, end),
+        }
+        for metric, row in ((name, 2), (f"{TEST}{name}", 1)):
+            one = _change(metric, usual[metric], after[metric], number, row)
             if one is not None and (name not in found or one.size > found[name].size):
                 found[name] = one
     return sorted(found.values(), key=lambda one: (-one.size, one.metric))
@@ -149,10 +157,9 @@ def names_of_policy(policy: str) -> dict[str, Number]:
     return {f"policy/{policy}/{name}": number for name, number in OF_POLICIES.items()}
 
 
-def _change(name: str, series: Series, number: Number, reference: tuple[int, int], end: int, row: int) -> Change | None:
-    """The change of a series; None unless its last `row` values stand out."""
-    usual = _finite(series.between(*reference))
-    after = _finite(series.between(reference[1] + 1, end))
+def _change(name: str, usual: Series, after: Series, number: Number, row: int) -> Change | None:
+    """The change from the usual values to those after; None unless the last `row` of these stand out."""
+    usual, after = _finite(usual), _finite(after)
     if len(usual.values) < FEWEST or not after.values:
         return None
     centre = median(map(number.scaled, usual.values))
@@ -166,6 +173,10 @@ def _change(name: str, series: Series, number: Number, reference: tuple[int, int
     return Change(
         metric=name, before=median(usual.values), after=levels[-1], step=after.steps[begun], size=abs(sizes[-1])
     )
+
+
+def _last(series: Series) -> Series:
+    return Series(series.steps[-EVALUATIONS:], series.values[-EVALUATIONS:])
 
 
 def _finite(series: Series) -> Series:
