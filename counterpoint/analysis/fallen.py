@@ -43,7 +43,7 @@ class Changed:
 
     where: str
     earlier: tuple[Change, ...]
-    """Of a role that fell before the team's peak: at that peak, against the range up to the role's own peak."""
+    """The changes by the team's peak against the range up to the role's own, if the role fell before the team's peak."""
     before: tuple[Change, ...]
     """Those that stood out at the team's onset or before, against the range up to the team's peak."""
     later: tuple[Change, ...]
@@ -52,14 +52,14 @@ class Changed:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Explained:
-    """What was recorded about the fall of a run."""
+    """The fall of a run, as far as its records explain it."""
 
     peak_step: int
     onset: Onset
-    """Of the team."""
+    """That of the team."""
     last: int
     drop: Interval
-    """Of the team, paired by task."""
+    """That of the team, paired by task."""
     roles: tuple[RoleFall, ...]
     """The roles that fell, in the order of their onsets; empty if none did."""
     changed: tuple[Changed, ...]

@@ -1,4 +1,4 @@
-"""How often each failure signature shows in runs that fell, and how often in runs that held.
+"""The rates of failure signatures in runs that fell, and in runs that held.
 
 A signature says what a run looked like at its end. Its rate in runs that fell tells how many falls it goes with; its
 rate in runs that held is its false alarms. Runs of which it cannot be told are in neither, and are counted.

@@ -1,4 +1,4 @@
-"""How certain a role that fell was at its peak, and how certain it is at the end."""
+"""The certainty of a role that fell, at its peak and at the end."""
 
 from typing import NamedTuple
 
