@@ -43,7 +43,7 @@ class Changed:
 
     where: str
     earlier: tuple[Change, ...]
-    """The changes by the team's peak against the range up to the role's own, if the role fell before the team's peak."""
+    """Those by the team's peak against the range up to the role's own, if the role fell before the team's peak."""
     before: tuple[Change, ...]
     """Those that stood out at the team's onset or before, against the range up to the team's peak."""
     later: tuple[Change, ...]

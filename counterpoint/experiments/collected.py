@@ -57,7 +57,7 @@ class RunRecord:
     findings: tuple[Finding, ...] = ()
     """The same, with the steps and the evidence; empty in files of versions that did not collect them."""
     explained: Explained | None = None
-    """The roles that fell and what changed; None unless the run fell, and in files of versions that did not collect it."""
+    """The roles that fell and what changed; None unless the run fell, and in files of earlier versions."""
     controls: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """Control -> `{role or "team": {"accuracy": ..., "outcomes": {task: mean}}}` of the evaluations made for it."""
     tokens: float = 0.0

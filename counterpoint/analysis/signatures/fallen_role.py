@@ -59,7 +59,7 @@ def _chose(found: Explained, history: History, role: str) -> bool:
 
 
 def _choices(found: Explained) -> str:
-    """Whether right answers were no longer there, or no longer chosen."""
+    """The part of the team's drop that no choice could have prevented."""
     lost = found.lost_answers
     assert lost is not None
     return (
