@@ -49,7 +49,8 @@ def test_a_run_of_two_steps_shows_nothing_and_says_so(tiny_run, tmp_path):
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
     assert lines[0] == "read 2 training steps and 3 evaluations"
-    assert lines[3].startswith("not looked for, too little was recorded: cliff, selection blindness (4 evaluations); ")
+    assert lines[3].startswith("not looked for, too little was recorded: cliff, fallen role, ")
+    assert "grown random, selection blindness (4 evaluations); " in lines[3]
     assert "length takeover, echo, rubber stamp" in lines[3]
     assert lines[-1] == f"none found of: {', '.join([*EARLY[:-1], 'amplified drift', 'no signal'])}"
     found = json.loads((tmp_path / "found.json").read_text())
@@ -66,6 +67,28 @@ def test_a_run_that_fell_says_so_and_from_which_step_on(tiny_run, tmp_path, caps
     lines = capsys.readouterr().out.splitlines()
     assert lines[2].startswith("fell: 46.7 points [36.1, 55.4] below its peak at step 20, from step 30 on (between 30")
     assert any(line.endswith("; so are all from step 30 on (between 30 and 40)") for line in lines)
+    assert "fallen role: team (steps 20 to 60)" in lines
+    assert any(line == "  evidence: no role's own accuracy fell by the rule for the team" for line in lines)
+    meanings = [line for line in lines if line.startswith("  meaning:  The team fell")]
+    assert len(meanings) == 1
+
+
+def test_rates_are_counted_over_several_runs_and_written(tiny_run, tmp_path):
+    done = diagnose(tiny_run.path, "--rates", "--out", str(tmp_path / "rates.json"))
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert lines[0].split("  ")[0] == "signature"
+    assert any(line.startswith("0 runs fell, 0 held, of 1 it cannot be told") for line in lines)
+    rates = json.loads((tmp_path / "rates.json").read_text(encoding="utf-8"))["rates"]
+    names = [one["signature"] for one in rates]
+    assert "echo" in names
+    assert "cliff" not in names, "a run that held cannot show it"
+
+
+def test_more_than_one_run_goes_with_rates(tiny_run):
+    done = diagnose(tiny_run.path, tiny_run.path)
+    assert done.returncode != 0
+    assert "diagnose reads one run; --rates counts signatures over several" in done.stderr
 
 
 @pytest.mark.parametrize("command", ["diagnose", "evaluate"])

@@ -90,11 +90,18 @@ def history(metrics=None, test=TEST, oracle=0.95, *, routing=SHARED, claims=CLAI
     ]
     oracles = oracle if isinstance(oracle, list) else [oracle] * len(test)
     evaluations = [
-        evaluation(5 * place, split, accuracy, oracles[place], source, told.get("evaluated", {}))
+        evaluation(5 * place, split, accuracy, oracles[place], source, at(place, told))
         for place, accuracy in enumerate(test)
         for split in ("validation", "test")
     ]
     return History(metrics=rows, evaluations=evaluations, routing=routing, claims=claims)
+
+
+def at(place, told):
+    """The numbers of one evaluation; `claimed` has the accuracies of roles, which are no numbers of it."""
+    series = {name: values[place] for name, values in told.get("each", {}).items()}
+    claimed = {role: values[place] for role, values in told.get("claimed", {}).items()}
+    return {**told.get("evaluated", {}), **series, "claimed": claimed}
 
 
 def noisy(value, source, noise):
@@ -105,7 +112,11 @@ def evaluation(step, split, accuracy, oracle, source, told):
     outcomes = {str(task): [float(source.random() < accuracy)] for task in range(TASKS)}
     found = sum(values[0] for values in outcomes.values()) / TASKS
     numbers = {**EVALUATED, "episode/oracle": max(oracle, found), **told}
-    return {"step": step, "split": split, "accuracy": found, "outcomes": outcomes, "roles": {}, "numbers": numbers}
+    roles = {
+        role: {str(task): [float(task < TASKS * share)] for task in range(TASKS)}
+        for role, share in numbers.pop("claimed").items()
+    }
+    return {"step": step, "split": split, "accuracy": found, "outcomes": outcomes, "roles": roles, "numbers": numbers}
 
 
 def names(found):
@@ -130,8 +141,17 @@ EARLY_PHENOMENA = {
     "silent role": {"metrics": {"role/judge/calls": [0.0] * STEPS}, "evaluated": {"role/judge/calls": 0.0}},
     "no signal": {"metrics": {f"role/{role}/without_signal": [1.0] * STEPS for role in CLAIMS}},
 }
+TEAM_FALL = {"test": FALL, "oracle": [accuracy + 0.05 for accuracy in FALL]}
+LOSING = [0.5, 0.6, 0.7, 0.8, 0.8, 0.7, 0.6, 0.55, 0.5]
+"""A role that gets worse, whatever the team does."""
+SURE = [0.4, 0.2, 0.1, 0.1, 0.1, 0.1, 0.1, 0.1, 0.1]
+"""Its entropy in evaluations: it stays certain."""
+UNSURE = [0.4, 0.3, 0.2, 0.2, 0.3, 0.5, 0.6, 0.7, 0.8]
 PHENOMENA = {
-    "cliff": {"test": FALL, "oracle": [accuracy + 0.05 for accuracy in FALL]},
+    "cliff": TEAM_FALL,
+    "fallen role": {**TEAM_FALL, "claimed": {"judge": FALL}},
+    "certain and wrong": {"claimed": {"voter": LOSING}, "each": {"role/voter/entropy": SURE}},
+    "grown random": {"claimed": {"judge": LOSING}, "each": {"role/judge/entropy": UNSURE}},
     "capture": {"metrics": {**DOMINATED, "role/judge/accuracy": rising(0.7, 0.3)}},
     "amplified drift": {"metrics": DRIFTING, "test": [0.45, 0.6, 0.8, 0.85, 0.86, 0.7, 0.6, 0.85, 0.7], "seed": 2},
     "length takeover": {"metrics": {"role/judge/tokens": rising(10.0, 60.0)}},
@@ -145,6 +165,8 @@ PHENOMENA = {
     "no signal": {"metrics": {f"role/{role}/without_signal": [0.97] * STEPS for role in CLAIMS}},
     "silent no-op": {"metrics": {"policy/all/change": [0.0] * STEPS}},
 }
+TOGETHER = {name: ["cliff", "fallen role"] for name in ("cliff", "fallen role")}
+"""A team's fall is told by both."""
 LATE = {name: made for name, made in PHENOMENA.items() if name != "no signal"}
 PHENOMENA = {**EARLY_PHENOMENA, **PHENOMENA}
 
@@ -165,10 +187,29 @@ def test_every_signature_is_made_here():
 @pytest.mark.parametrize("name", PHENOMENA)
 def test_what_was_made_is_named_and_nothing_else(name):
     found = diagnose(history(**PHENOMENA[name]))
-    assert names(found) == [name]
-    (finding,) = found
-    assert finding.evidence
-    assert 0 <= finding.steps[0] <= finding.steps[1] <= STEPS
+    assert names(found) == TOGETHER.get(name, [name])
+    for finding in found:
+        assert finding.evidence
+        assert 0 <= finding.steps[0] <= finding.steps[1] <= STEPS
+
+
+@pytest.mark.parametrize(
+    ("role", "entropy"),
+    [
+        ("voter", [0.4, 0.2, 0.1, 0.1, 0.1, 0.12, 0.14, 0.14, 0.14]),  # less certain than at its peak
+        ("voter", [0.4, 0.4, 0.3, 0.3, 0.3, 0.3, 0.3, 0.3, 0.3]),  # never certain
+        ("voter", [0.4, 0.2, 0.2, 0.2, 0.2, 0.5, 0.5, 0.5, 0.5]),  # random, not much more than the base
+        ("judge", SURE),  # it only chooses among what others answer
+    ],
+)
+def test_a_role_that_falls_otherwise_is_neither_certain_nor_random(role, entropy):
+    assert diagnose(history(claimed={role: LOSING}, each={f"role/{role}/entropy": entropy})) == []
+
+
+@pytest.mark.parametrize("entropy", [SURE, UNSURE])
+def test_a_role_that_does_not_fall_is_neither_certain_and_wrong_nor_grown_random(entropy):
+    for accuracy in (TEST, [0.5] * 9, [*FALL[:-3], 0.85, 0.85, 0.85]):
+        assert diagnose(history(claimed={"voter": accuracy}, each={"role/voter/entropy": entropy})) == []
 
 
 def begun(whole, steps, evaluations=2):

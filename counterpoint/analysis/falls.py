@@ -6,6 +6,7 @@ cannot be told is counted apart, never among those that held. When runs fell is 
 
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from statistics import fmean
 from typing import Literal, NamedTuple, TypeVar
 
 import numpy as np
@@ -105,25 +106,29 @@ def fate_of(evaluations: Sequence[Row], final: Sequence[Row] = (), stopped: str 
     )
 
 
-def onset(found: MilestoneRows, *, draws: int = DRAWS, seed: int = 0) -> Onset | None:
-    """The onset of a fall after the peak; None if the last evaluation is not below the peak's interval.
+def onset(found: MilestoneRows, role: str | None = None, *, draws: int = DRAWS, seed: int = 0) -> Onset | None:
+    """The onset of the fall of the team, or of a role, after the team's peak.
 
+    None if the last evaluation is not below the peak's interval, or the role has no outcome at the peak or after it.
     Its range is a percentile bootstrap over the tasks that every evaluation from the peak on has: each resample has its
     own interval of the peak. The step of the peak stays, as validation chose it. Equal seeds give equal ranges.
     """
     rows = [found.peak, *(row for row in found.test if row["step"] > found.peak["step"])]
-    steps = [row["step"] for row in rows[1:]]
-    begun = _first_of_all_below([row["accuracy"] for row in rows[1:]], _interval(found.peak).low)
+    given = [(row["step"], own) for row in rows if (own := outcomes_of([row], role))]
+    if not given or given[0][0] != found.peak["step"]:
+        return None
+    steps, outcomes = [step for step, _ in given[1:]], [own for _, own in given]
+    level = interval(list(outcomes[0].values())).low
+    begun = _first_of_all_below([fmean(own.values()) for own in outcomes[1:]], level)
     if begun is None:
         return None
-    outcomes = [outcomes_of([row]) for row in rows]
     tasks = [task for task in outcomes[0] if all(task in one for one in outcomes)]
     if not tasks:
         return Onset(steps[begun], steps[0], steps[-1], 1.0)
     values = np.array([[one[task] for task in tasks] for one in outcomes])
     drawn = np.random.default_rng(seed).integers(len(tasks), size=(draws, len(tasks)))
-    level = _lows(values[0][drawn])
-    places = _firsts_of_all_below(np.array([row[drawn].mean(axis=1) < level for row in values[1:]]))
+    levels = _lows(values[0][drawn])
+    places = _firsts_of_all_below(np.array([row[drawn].mean(axis=1) < levels for row in values[1:]]))
     kept = np.sort(places[places < len(steps)]).tolist()
     if not kept:
         return Onset(steps[begun], steps[0], steps[-1], 1.0)

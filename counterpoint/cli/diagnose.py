@@ -1,11 +1,13 @@
 """`counterpoint diagnose`."""
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
 from counterpoint.analysis.falls import fate_of
 from counterpoint.analysis.history import History, history_of
 from counterpoint.analysis.milestones import LAST
+from counterpoint.analysis.signature_rates import COLUMNS, SignatureRate
 from counterpoint.analysis.signatures import Diagnosis, examine
 from counterpoint.analysis.signatures.base import Thresholds
 from counterpoint.analysis.summary import summarize
@@ -37,6 +39,38 @@ def report(path: Path, out: Path | None) -> None:
     diagnosis.check()
 
 
+def report_rates(paths: Sequence[Path], out: Path | None) -> None:
+    """Print how often each signature shows in the runs at `paths` that fell and that held; write it to `out` if given.
+
+    A path is a run, a study's folder, or a folder of collected files. Raises RunError as `collect`.
+    """
+    from counterpoint.experiments.collect import collect
+    from counterpoint.experiments.signed import rates_of
+
+    check_out(out)
+    rates = [rate for rate in rates_of(collect(paths)) if not rate.is_by_definition]
+    console = Terminal()
+    for line in _rate_lines(rates):
+        console.print(line, markup=False, soft_wrap=True)
+    write_out(out, {"rates": [asdict(rate) for rate in rates]})
+
+
+def _rate_lines(rates: Sequence[SignatureRate]) -> list[str]:
+    """A table without those signatures that no run shows, which are named below it."""
+    shown = [rate for rate in rates if rate.fell.shown or rate.held.shown or rate.cannot_tell.shown]
+    rows = [COLUMNS, *(rate.cells for rate in shown)]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
+    never = [rate.signature for rate in rates if rate not in shown]
+    first = rates[0]
+    counts = (
+        f"{counted(first.fell.among, 'run')} fell, {first.held.among} held, of {first.cannot_tell.among} it cannot be"
+        " told; without single agents that were trained as controls; exact 95 % intervals over runs"
+    )
+    absent = f"in no run: {', '.join(never)}"
+    return [*lines, "", counts, *([absent] if never else [])]
+
+
 def _recorded(history: History) -> list[str]:
     """The number of recorded steps, and the accuracy."""
     evaluations = len({row["step"] for row in history.evaluations})
@@ -66,12 +100,13 @@ def _rates(run: Run, history: History) -> list[str]:
 
 def _found(diagnosis: Diagnosis) -> list[str]:
     lines = []
-    for finding in diagnosis.findings:
+    for place, finding in enumerate(diagnosis.findings):
         signature = diagnosis.signatures[finding.signature]
         first, last = finding.steps
         lines += ["", f"{finding.signature}: {finding.where} (steps {first} to {last})"]
         lines += [f"  evidence: {text}" for text in finding.evidence]
-        lines += [f"  meaning:  {signature.meaning}", f"  to try:   {signature.advice}"]
+        if finding.signature not in {later.signature for later in diagnosis.findings[place + 1 :]}:
+            lines += [f"  meaning:  {signature.meaning}", f"  to try:   {signature.advice}"]
     shown = {finding.signature for finding in diagnosis.findings}
     lacking = {name: missing for name, missing in diagnosis.lacking.items() if name not in shown}
     if lacking:

@@ -224,10 +224,20 @@ def serve(
 
 @app.command(epilog="Example: counterpoint diagnose runs/first")
 def diagnose(
-    run: RunPath,
+    runs: Annotated[
+        list[Path], typer.Argument(metavar="RUN...", help="A run directory; with --rates, runs, studies or collected.")
+    ],
     out: Annotated[Path | None, typer.Option(help="Also write everything to this JSON file.")] = None,
+    rates: Annotated[
+        bool, typer.Option("--rates", help="How often each signature shows in runs that fell, and in runs that held.")
+    ] = False,
 ) -> None:
     """Name the failure signatures that a run shows: evidence, meaning, what to try."""
-    from counterpoint.cli.diagnose import report
+    from counterpoint.cli.diagnose import report, report_rates
 
-    report(run, out)
+    if rates:
+        report_rates(runs, out)
+        return
+    if len(runs) > 1:
+        raise ConfigError("diagnose reads one run; --rates counts signatures over several")
+    report(runs[0], out)

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
+from counterpoint.analysis.fallen import Explained
 from counterpoint.analysis.falls import Fell as Fell
 from counterpoint.analysis.intervals import Interval
 from counterpoint.analysis.signatures.base import Finding
@@ -56,6 +57,8 @@ class RunRecord:
     """`name: where`, for every failure signature that was found."""
     findings: tuple[Finding, ...] = ()
     """The same, with the steps and the evidence; empty in files of versions that did not collect them."""
+    explained: Explained | None = None
+    """The roles that fell and what changed; None unless the run fell, and in files of earlier versions."""
     controls: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """Control -> `{role or "team": {"accuracy": ..., "outcomes": {task: mean}, "samples": {task: count}}}` of the
     evaluations made for it. Files of versions that did not count the samples say 1."""

@@ -7,6 +7,7 @@ from hashlib import sha256
 from statistics import median_low
 from typing import Any
 
+from counterpoint.analysis.fallen import explain
 from counterpoint.analysis.falls import fate_of
 from counterpoint.analysis.history import History
 from counterpoint.analysis.milestones import MilestoneRows, Row
@@ -61,6 +62,7 @@ def finished(record: RunRecord, run: Run, history: History, found: MilestoneRows
         onset=None if fate is None or fate.onset is None else fate.onset.step,
         signatures=tuple(f"{one.signature}: {one.where}" for one in findings),
         findings=findings,
+        explained=explain(history),
         controls=controls_of(run.path),
         tokens=sum(_tokens(row, run.config.rollout.group_size) for row in history.metrics),
         cpu_seconds=run.facts.get("cpu_seconds"),

@@ -43,7 +43,7 @@ def fresh(folder: Path, study: Study) -> Collected | None:
 
 def _is_as_told(folder: Path, run: RunRecord) -> bool:
     """True if a run is in the state that was collected, with all that its record can have."""
-    if run.signatures and not run.findings:
+    if (run.signatures and not run.findings) or (run.fell == "fell" and run.explained is None):
         return False
     path = folder / run.run
     return is_finished(path) if run.state == "finished" else state_of(path).state == run.state != "running"

@@ -44,6 +44,12 @@ class Thresholds:
     """Nats per token, below which entropy has collapsed."""
     entropy_part: float = 0.1
     """Fraction of the entropy at the start, below which it has collapsed."""
+    certain: float = 0.5
+    """Fraction of the entropy at the base, up to which a role is certain."""
+    as_certain: float = 1.25
+    """Fraction of the entropy at its peak, up to which a role is as certain as it was then."""
+    random: float = 1.5
+    """Fraction of the entropy both at the base and at its peak, from which on a role has grown random."""
     solved: float = 0.95
     """Accuracy above which little is left to learn: low entropy and few groups with a signal are then no failure."""
     idle: float = 0.01

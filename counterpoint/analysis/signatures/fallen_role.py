@@ -1,0 +1,106 @@
+"""The roles that fell with the team, who fell first, and what changed in them before and after."""
+
+from collections.abc import Iterator, Sequence
+
+from counterpoint.analysis.fallen import Changed, Explained, RoleFall, explain
+from counterpoint.analysis.history import History
+from counterpoint.analysis.signatures.base import Finding, Signature, Thresholds, lacks_evaluations
+from counterpoint.analysis.stood_out import Change
+from counterpoint.analysis.verdict import begun
+
+MOST = 5
+"""Changes that are named before the onset, and after it."""
+
+
+def find(history: History, limits: Thresholds) -> list[Finding]:
+    found = explain(history)
+    if found is None:
+        return []
+    fallen = {one.role for one in found.roles}
+    beside = [line for one in found.changed if one.where not in fallen for line in _lines(found, one)]
+    if not found.roles:
+        return [_finding(found, "team", ["no role's own accuracy fell by the rule for the team", *beside])]
+    own = [_of_role(history, found, role) for role in found.roles]
+    own[0] += beside
+    return [_finding(found, role.role, lines) for role, lines in zip(found.roles, own, strict=True)]
+
+
+def _finding(found: Explained, where: str, evidence: Sequence[str]) -> Finding:
+    return Finding(signature="fallen role", where=where, steps=(found.peak_step, found.last), evidence=tuple(evidence))
+
+
+def _of_role(history: History, found: Explained, role: RoleFall) -> list[str]:
+    """The evidence about a role that fell."""
+    changed = next(one for one in found.changed if one.where == role.role)
+    choices = [_choices(found)] if _chose(found, history, role.role) else []
+    return [_fell(role), _order(found, role), *choices, *_lines(found, changed)]
+
+
+def _fell(role: RoleFall) -> str:
+    drop, peak = role.drop, f"its own peak at step {role.peak_step}" if role.peak_step else "the base"
+    return (
+        f"its own accuracy fell from {role.peak.value:.3f} at {peak} by {drop.value:.3f} [{drop.low:.3f},"
+        f" {drop.high:.3f}], paired over tasks; each evaluation {begun(role.onset)} is below its interval"
+    )
+
+
+def _order(found: Explained, role: RoleFall) -> str:
+    """The place of a role among those that fell."""
+    others = [one for one in found.first if one != role.role]
+    if role.role not in found.first:
+        return f"it fell after {', '.join(found.first)}"
+    if others:
+        return f"at the same evaluation as {', '.join(others)}: it cannot be told who fell first"
+    return "it fell first" if len(found.roles) > 1 else "no other role's own accuracy fell"
+
+
+def _chose(found: Explained, history: History, role: str) -> bool:
+    return found.lost_answers is not None and "choice" in history.claims.get(role, ())
+
+
+def _choices(found: Explained) -> str:
+    """The part of the team's drop that no choice could have prevented."""
+    lost = found.lost_answers
+    assert lost is not None
+    return (
+        f"of the team's drop of {found.drop.value:.3f}, {lost.value:.3f} [{lost.low:.3f}, {lost.high:.3f}] is that no"
+        " answer was right any more, the rest that a right one was not chosen"
+    )
+
+
+def _lines(found: Explained, changed: Changed) -> Iterator[str]:
+    """The changes of a role or a policy: by the team's peak, from there to its onset, and then."""
+    yield from (f"by the team's peak: {_words(one)}" for one in _shown(changed.earlier))
+    yield from (f"by the onset: {_words(one)}" for one in _shown(changed.before))
+    if not changed.before:
+        span = f"from step {found.peak_step} to {found.onset.step}"
+        yield f"by the onset: nothing that is measured of {changed.where} left its usual range {span}"
+    yield from (f"later: {_words(one)}" for one in _shown(changed.later))
+
+
+def _shown(changes: Sequence[Change]) -> list[Change]:
+    """The largest changes, in the order of their steps."""
+    return sorted(changes[:MOST], key=lambda one: (one.step, -one.size))
+
+
+def _words(one: Change) -> str:
+    return (
+        f"{one.metric} went from {one.before:.3g} to {one.after:.3g} from step {one.step} on, {one.size:.1f} times the"
+        " least that counts"
+    )
+
+
+FALLEN_ROLE = Signature(
+    name="fallen role",
+    find=find,
+    meaning=(
+        "The team fell, and this role's own accuracy with it. The changes are those of its numbers that left the range"
+        " of the steps before the peak and had not come back; they say what was unusual, not what was the cause."
+    ),
+    advice=(
+        "Begin with the role that fell first and the change that came first: read its replies before and after that"
+        " step (`counterpoint show RUN --evaluation --step N --role ROLE`). Use the checkpoint of the peak, or hold the"
+        " role near the base from there on (the intervention `anchor_roles`)."
+    ),
+    lacks=lacks_evaluations(4),
+)
