@@ -1,6 +1,5 @@
 """Every cell in a row: accuracies, falls, time and tokens."""
 
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from statistics import fmean
 
@@ -39,7 +38,8 @@ def accuracies(gathered: Gathered) -> Part:
     statements += [improved] if improved else []
     about = (
         "Accuracy of the team on test tasks in %, gain (peak minus base) and drop (peak minus terminal) in points, with"
-        " 95 % intervals over seeds and tasks; fell: runs, of those of which it can be told"
+        " 95 % intervals over seeds and tasks; fell: runs, of those of which it can be told; open: those of which it"
+        " cannot be told yet"
     )
     columns = ("cell", "seeds", "base", "peak", "terminal", "gain", "drop", "fell")
     table = Rows(columns=columns, rows=rows, about=about)
@@ -57,8 +57,8 @@ def _improved(found: Compared) -> Statement | None:
     return Statement(
         verdict=verdict,
         text=(
-            f"the team gained over its base, at the peak, in {len(better)} of {counted(count, 'cell')} with two seeds or"
-            f" more (after Holm over {count}){names}"
+            f"the team gained over its base, at the peak, in {len(better)} of {counted(count, 'cell')} of two seeds or more"
+            f" (after Holm over {count}){names}"
         ),
     )
 
@@ -72,7 +72,8 @@ def improved(found: Compared) -> tuple[list[str], list[str], int] | None:
     if not tested:
         return None
     p_values = holm([estimate.p_value for _, estimate in tested])
-    better, worse = [], []
+    better: list[str] = []
+    worse: list[str] = []
     for (one, estimate), p_value in zip(tested, p_values, strict=True):
         is_better = p_value <= 1 - CONFIDENCE and estimate.value > 0
         (better if is_better else worse).append(_name(one))
@@ -184,13 +185,23 @@ def _seeds(cells: Sequence[CellSeen]) -> Iterator[Statement]:
 
 def _unfinished(gathered: Gathered) -> Iterator[Statement]:
     """The cells with runs that are not finished, by what became of them."""
+    alike: dict[tuple[tuple[int, str], ...], list[str]] = {}
     for cell in gathered.cells:
         left = [run.record for run in cell.runs if not has_outcomes(run.record)]
         if left:
-            states = Counter("finished, not evaluated" if one.state == "finished" else one.state for one in left)
-            told = ", ".join(f"{count} {state}" for state, count in sorted(states.items()))
-            seeds = listed([f"{one.seed}" for one in left])
-            yield not_run(f"{cell.name}: seed{'' if len(left) == 1 else 's'} {seeds} ({told})")
+            alike.setdefault(tuple((one.seed, _state(one)) for one in left), []).append(cell.name)
+    for left_of, names in sorted(alike.items(), key=lambda one: -len(one[1])):
+        states = dict.fromkeys(state for _, state in left_of)
+        told = "; ".join(
+            f"seed{'' if len(own) == 1 else 's'} {listed(own)} {state}"
+            for state in states
+            if (own := [f"{seed}" for seed, one in left_of if one == state])
+        )
+        yield not_run(f"{told} in {counted(len(names), 'cell')}: {', '.join(names)}")
+
+
+def _state(run: RunRecord) -> str:
+    return "finished, not evaluated" if run.state == "finished" else run.state
 
 
 def _controls(gathered: Gathered) -> Iterator[Statement]:

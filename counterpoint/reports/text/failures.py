@@ -3,6 +3,8 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
+import numpy as np
+
 from counterpoint.analysis.contrast import CONFIDENCE
 from counterpoint.analysis.multiplicity import holm
 from counterpoint.errors import counted
@@ -33,10 +35,15 @@ class Occurs:
         return f"{self.signature}: {told}" + ("" if self.p_value is None else f" ({p_of(self.p_value)})")
 
 
-def occurring(found: Compared) -> list[Occurs]:
-    """Every signature that some finished run shows, the most frequent first."""
+def fisher(one: tuple[int, int], other: tuple[int, int]) -> float:
+    """The two-sided p-value of Fisher's exact test (1935) that events are as frequent: (with the event, all) twice."""
     from scipy.stats import fisher_exact
 
+    return float(fisher_exact(np.array([(own, every - own) for own, every in (one, other)])).pvalue)
+
+
+def occurring(found: Compared) -> list[Occurs]:
+    """Every signature that some finished run shows, the most frequent first."""
     runs: dict[str, list[set[str]]] = {}
     for block in found.blocks:
         for group in block.groups:
@@ -49,8 +56,7 @@ def occurring(found: Compared) -> list[Occurs]:
     }
     p_values: list[float | None] = [None] * len(names)
     if len(runs) == 2:
-        tables = [[(own, every - own) for own, every in counts[name].values()] for name in names]
-        p_values = [*holm([float(fisher_exact(table).pvalue) for table in tables])]
+        p_values = [*holm([fisher(*counts[name].values()) for name in names])]
     made = [
         Occurs(signature=name, counts=counts[name], p_value=p_value)
         for name, p_value in zip(names, p_values, strict=True)

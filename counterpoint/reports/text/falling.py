@@ -1,7 +1,7 @@
 """Whether one method falls more often than another, and where runs fell."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from counterpoint.analysis.contrast import CONFIDENCE
 from counterpoint.analysis.falls import Fell, McNemar, Rate, mcnemar, rate_of
@@ -55,9 +55,11 @@ class Fallen:
     @property
     def _needed(self) -> str:
         needed = seeds_to_decide(self.pairs, self.seeds)
-        if needed is None:
-            return "no number of seeds would decide it if half of the further falls are of each"
-        return f"if it stays so, about {needed} seeds per cell would decide"
+        if needed is not None:
+            return f"if pairs go on like this, about {needed} seeds per cell would decide"
+        if not self.pairs.first + self.pairs.second:
+            return "no pair differs yet, so nothing is known of the seeds that would decide"
+        return f"if pairs go on like this, {_MOST_SEEDS} seeds per cell would not decide"
 
 
 def seeds_to_decide(pairs: McNemar, seeds: int) -> int | None:
@@ -86,26 +88,22 @@ def _fallen(gathered: Gathered) -> list[Fallen]:
     names = _pair(found)
     if found is None or names is None:
         return []
-    labels = dict.fromkeys(Place(axis, label) for block in found.blocks for axis, label in block.labels.items())
-    axes = [place.axis for place in labels]
-    several = [place for place in labels if axes.count(place.axis) > 1]
-    parts = [one for place in several if (one := _in(found, names, place)) is not None]
+    parts = [one for place in _places(found) if (one := _in(found, names, place)) is not None]
     p_values = holm([one.pairs.p_value for one in parts])
     corrected = [
-        Fallen(
-            one=part.one,
-            other=part.other,
-            place=part.place,
-            rates=part.rates,
-            pairs=part.pairs,
-            p_value=p_value,
-            family=len(parts),
-            seeds=part.seeds,
-        )
-        for part, p_value in zip(parts, p_values, strict=True)
+        replace(part, p_value=p_value, family=len(parts)) for part, p_value in zip(parts, p_values, strict=True)
     ]
     whole = _in(found, names, EVERYWHERE)
     return [whole, *corrected] if whole is not None else []
+
+
+def _places(found: Compared) -> list[Place]:
+    """Every label of every axis with several of them, by axis."""
+    labels: dict[str, dict[str, None]] = {}
+    for block in found.blocks:
+        for axis, label in block.labels.items():
+            labels.setdefault(axis, {})[label] = None
+    return [Place(axis, label) for axis, own in labels.items() if len(own) > 1 for label in own]
 
 
 def _pair(found: Compared | None) -> tuple[str, str] | None:

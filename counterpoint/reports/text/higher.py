@@ -31,7 +31,7 @@ from counterpoint.reports.text.statement import (
 WORDS: Mapping[str, str] = {"peak": "at the peak", "kept": "at the end, over the base", "gain": "in the gain"}
 _TITLES = {
     "peak": "Does {one} peak higher than {other}?",
-    "kept": "Does {one} keep more of it at the end than {other}?",
+    "kept": "Does {one} keep more of its gain at the end than {other}?",
 }
 _LARGEST = {"peak": "Which {by} peaks highest?", "kept": "Which {by} keeps most at the end?"}
 
@@ -175,7 +175,8 @@ def _judged(
 def higher(gathered: Gathered, amount: Amount) -> Part:
     """Whether the compared methods differ at the peak (`peak`), or in what they kept at the end (`kept`)."""
     found = gathered.compared
-    figures = [one for one in figures_of(gathered)["differences"] if amount == "peak"] if found else []
+    drawn = figures_of(gathered) if amount == "peak" else {}
+    figures = [*drawn.get("differences", ()), *(one for one in drawn.get("factors", ()) if one.name == "factors")]
     if found is None or not found.team:
         missing = listed(gathered.reasons) or "no two methods have finished runs with the same other labels"
         return Part(title=_title(found, amount), statements=[not_run(missing)])
@@ -246,29 +247,28 @@ def _table(own: Sequence[Contrasted]) -> Iterator[Rows]:
     """The effect in all cells, and within each label."""
     if not own:
         return
-    rows = []
-    for one in own:
-        estimate = one.found.estimate
-        assert estimate is not None
-        rows.append(
-            (
-                f"{one.place.axis} = {one.place.label}" if one.place.axis else "all cells",
-                f"{one.change.to} - {one.change.others}",
-                f"{100 * estimate.value:+z.1f} [{points(estimate.low)}, {points(estimate.high)}]",
-                f"{one.p_value:.2g}",
-                one.verdict,
-                f"{points(estimate.visible)}",
-                f"{one.seeds}" if one.seeds else "-",
-                f"{len(one.found.contexts)}",
-                f"{estimate.seeds}",
-            )
-        )
     yield Rows(
         columns=("in", "difference", "points", "p", "higher?", "visible", "seeds needed", "cells", "seeds"),
-        rows=rows,
+        rows=[_row(one) for one in own],
         about=(
-            f"Differences {WORDS[own[0].amount]} in points of accuracy with 95 % intervals over seeds and tasks; p after"
-            " Holm within all cells, and within the labels; visible: the smallest true difference that is found in 80 %"
-            " of such studies; seeds needed: per cell, for the margin"
+            f"Differences {WORDS[own[0].amount]}, in points of accuracy with 95 % intervals over seeds and tasks; p after"
+            " Holm over the effects in all cells, and over those by label; visible: the smallest true difference that"
+            " is found in 80 % of such studies; seeds needed: per cell, for the margin"
         ),
+    )
+
+
+def _row(one: Contrasted) -> tuple[str, ...]:
+    estimate = one.found.estimate
+    assert estimate is not None
+    return (
+        f"{one.place.axis} = {one.place.label}" if one.place.axis else "all cells",
+        f"{one.change.to} - {one.change.others}",
+        f"{100 * estimate.value:+z.1f} [{points(estimate.low)}, {points(estimate.high)}]",
+        f"{one.p_value:.2g}",
+        one.verdict,
+        f"{points(estimate.visible)}",
+        f"{one.seeds}" if one.seeds else "-",
+        f"{len(one.found.contexts)}",
+        f"{estimate.seeds}",
     )

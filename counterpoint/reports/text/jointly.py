@@ -11,6 +11,7 @@ from counterpoint.analysis.outliers import points
 from counterpoint.errors import RunError, counted
 from counterpoint.experiments.compare import cells_of, compare_runs
 from counterpoint.experiments.compared import TEAM
+from counterpoint.reports.figure import Figure
 from counterpoint.reports.figures.study import figures_of
 from counterpoint.reports.seen import Gathered
 from counterpoint.reports.text.statement import Part, Rows, Statement, Verdict, listed, not_run, p_of, with_interval
@@ -82,7 +83,11 @@ def jointly(gathered: Gathered) -> Part:
     if left:
         statements.append(Statement(text=f"of {listed(left)} alone it cannot be told (after Holm over {len(own)})"))
     statements += list(_shares(gathered))
-    return Part(title=title, statements=statements, tables=[_table(own)], figures=figures_of(gathered)["factors"])
+    return Part(title=title, statements=statements, tables=[_table(own)], figures=_figures(gathered))
+
+
+def _figures(gathered: Gathered) -> list[Figure]:
+    return [one for one in figures_of(gathered)["factors"] if one.name == "factor-shares"]
 
 
 def _together(pairs: Sequence[Dependence], family: int) -> Statement:

@@ -1,4 +1,4 @@
-"""The claims of arXiv 2605.24202, "When Does Multi-Agent RL Improve LLM Workflows?", and what micro models say of them."""
+"""The claims of arXiv 2605.24202, and what micro models say of them."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -10,10 +10,10 @@ from counterpoint.errors import counted
 from counterpoint.experiments.compared import TEAM
 from counterpoint.reports.before_falls import Difference, differences
 from counterpoint.reports.seen import CellSeen, Gathered, Seen
-from counterpoint.reports.text.captured import RARE, capture, captors, largest, shared_cells
+from counterpoint.reports.text.captured import RARE, captors, capture, largest, shared_cells
 from counterpoint.reports.text.cells import improved
 from counterpoint.reports.text.claims import WORDS, Claim, Claims, Judged
-from counterpoint.reports.text.failures import occurring
+from counterpoint.reports.text.failures import fisher, occurring
 from counterpoint.reports.text.falling import falling
 from counterpoint.reports.text.higher import higher
 from counterpoint.reports.text.jointly import between, dependences
@@ -109,14 +109,11 @@ def has_parallel_calls(run: Seen) -> bool:
 
 def _rates(parallel: Sequence[CellSeen], others: Sequence[CellSeen]) -> tuple[str, float | None, float]:
     """The rates of falls with and without parallel calls, Fisher's test, and the difference of the rates."""
-    from scipy.stats import fisher_exact
-
     sides = [rate_of([run.record.fell for cell in cells for run in cell.finished]) for cells in (parallel, others)]
     told = f"with parallel calls {sides[0].interval}"
     if not others:
         return f"{told}; there is no finished run without", None, 0.0
-    table = [(one.fell, one.told - one.fell) for one in sides]
-    p_value = float(fisher_exact(table).pvalue)
+    p_value = fisher(*((one.fell, one.told) for one in sides))
     shares = [one.fell / one.told if one.told else 0.0 for one in sides]
     told = f"isolated runs {told}, without {sides[1].interval} ({p_of(p_value)}, Fisher's exact test)"
     return told, p_value, shares[0] - shares[1]
