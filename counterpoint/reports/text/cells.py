@@ -57,8 +57,8 @@ def _improved(found: Compared) -> Statement | None:
     return Statement(
         verdict=verdict,
         text=(
-            f"the team gained over its base, at the peak, in {len(better)} of {counted(count, 'cell')} of two seeds or more"
-            f" (after Holm over {count}){names}"
+            f"the team gained over its base, at the peak, in {len(better)} of {counted(count, 'cell')} of two seeds or"
+            f" more (after Holm over {count}){names}"
         ),
     )
 

@@ -251,7 +251,7 @@ def _table(own: Sequence[Contrasted]) -> Iterator[Rows]:
         columns=("in", "difference", "points", "p", "higher?", "visible", "seeds needed", "cells", "seeds"),
         rows=[_row(one) for one in own],
         about=(
-            f"Differences {WORDS[own[0].amount]}, in points of accuracy with 95 % intervals over seeds and tasks; p after"
+            f"Points of accuracy {WORDS[own[0].amount]}, with 95 % intervals over seeds and tasks; p after"
             " Holm over the effects in all cells, and over those by label; visible: the smallest true difference that"
             " is found in 80 % of such studies; seeds needed: per cell, for the margin"
         ),
