@@ -261,7 +261,7 @@ def test_the_page_is_the_same_each_time_and_has_no_other_figures(tmp_path):
     text = pages[0].read_text(encoding="utf-8")
     assert text.startswith("# mine: what was found\n")
     assert set(re.findall(r"\(figures/([\w-]+\.\w+)\)", text)) == {path.name for path in names if path.parent.name}
-    assert "counterpoint report collected --out mine/index.md --claims zeng2026" in text
+    assert "counterpoint report mine/collected --out mine/index.md --claims zeng2026" in text
 
 
 def test_seeds_to_decide_are_those_of_the_exact_test():

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from counterpoint.errors import ConfigError, RunError
 from counterpoint.experiments.front import Place
+from counterpoint.experiments.results import COLLECTED
 from counterpoint.files import near
 from counterpoint.run import Run
 
@@ -72,8 +73,7 @@ def _text(paths: Sequence[Path], out: Path, folder: Path | None, title: str, cla
     found = gather(paths, collected_alone=True)
     name = title_of(found, paths)
     found = replace(found, title=title or name)
-    words = ["counterpoint", "report", *(path.resolve().name if len(paths) == 1 else str(path) for path in paths)]
-    words += ["--out", f"{name}/{out.name}" if len(paths) == 1 else str(out)]
+    words = ["counterpoint", "report", *_places(paths), "--out", f"{name}/{out.name}" if len(paths) == 1 else str(out)]
     words += ["--claims", claims] if claims else []
     words += ["--title", title] if title else []
     try:
@@ -83,6 +83,14 @@ def _text(paths: Sequence[Path], out: Path, folder: Path | None, title: str, cla
     if folder is not None:
         write_figures(found, folder)
     return out
+
+
+def _places(paths: Sequence[Path]) -> list[str]:
+    """The places as a command names them; of one, the end of its path, so that its page is the same wherever it is."""
+    if len(paths) > 1:
+        return [str(path) for path in paths]
+    parts = paths[0].resolve().parts
+    return ["/".join(parts[-2:] if parts[-1] == COLLECTED else parts[-1:])]
 
 
 def check(paths: Sequence[Path], out: Path, figures: Path | None, claims: str = "") -> None:

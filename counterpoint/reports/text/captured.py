@@ -9,7 +9,6 @@ from counterpoint.analysis.aligned import Beside, beside
 from counterpoint.analysis.contrast import CONFIDENCE
 from counterpoint.analysis.falls import bracket, rate
 from counterpoint.errors import counted
-from counterpoint.reports.figures.study import figures_of
 from counterpoint.reports.seen import CellSeen, Gathered, Seen
 from counterpoint.reports.text.statement import Part, Rows, Statement, not_run, p_of, with_interval
 
@@ -53,8 +52,7 @@ def capture(gathered: Gathered) -> Part:
     statements += list(_by_whom(caught))
     statements += list(_cost(cells)) if caught else []
     shares = largest(cells)
-    figures = figures_of(gathered)["signatures"]
-    return Part(title=_TITLE, statements=statements, tables=list(_table(shares)), figures=figures)
+    return Part(title=_TITLE, statements=statements, tables=list(_table(shares)))
 
 
 def shared_cells(gathered: Gathered) -> list[CellSeen]:

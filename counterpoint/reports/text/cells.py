@@ -8,7 +8,6 @@ from counterpoint.errors import counted
 from counterpoint.experiments.collected import RunRecord
 from counterpoint.experiments.compared import TEAM, Compared, GroupLevel, shown_accuracy
 from counterpoint.experiments.matrices import has_outcomes
-from counterpoint.reports.figures.study import figures_of
 from counterpoint.reports.seen import CellSeen, Gathered
 from counterpoint.reports.text.statement import Part, Rows, Statement, Verdict, listed, not_run
 
@@ -43,7 +42,7 @@ def accuracies(gathered: Gathered) -> Part:
     )
     columns = ("cell", "seeds", "base", "peak", "terminal", "gain", "drop", "fell")
     table = Rows(columns=columns, rows=rows, about=about)
-    return Part(title=title, statements=statements, tables=[table], figures=figures_of(gathered)["map"])
+    return Part(title=title, statements=statements, tables=[table], figures=("map",))
 
 
 def _improved(found: Compared) -> Statement | None:

@@ -71,7 +71,7 @@ def failures(gathered: Gathered) -> Part:
     if found is None:
         return Part(title=title, statements=[not_run(listed(gathered.reasons))])
     every = occurring(found)
-    return Part(title=title, statements=list(_told(every, found)), tables=list(_table(every)))
+    return Part(title=title, statements=list(_told(every, found)), tables=list(_table(every)), figures=("signatures",))
 
 
 def _told(every: list[Occurs], found: Compared) -> Iterator[Statement]:

@@ -9,7 +9,6 @@ from counterpoint.analysis.multiplicity import holm
 from counterpoint.errors import counted
 from counterpoint.experiments.compared import Compared
 from counterpoint.experiments.groups import Block
-from counterpoint.reports.figures.study import figures_of
 from counterpoint.reports.seen import Gathered
 from counterpoint.reports.text.higher import EVERYWHERE, Place
 from counterpoint.reports.text.statement import Part, Rows, Statement, Verdict, listed, not_run, p_of
@@ -151,7 +150,6 @@ def _lost(blocks: Sequence[Block], name: str) -> list[None]:
 def falling(gathered: Gathered) -> Part:
     """Whether a method falls more often, and where runs fell."""
     found = gathered.compared
-    figures = figures_of(gathered)["falls"] if found else []
     own = fallen(gathered)
     names = _pair(found)
     title = f"Does {names[0]} fall more often than {names[1]}?" if names else "Which runs fell?"
@@ -164,7 +162,7 @@ def falling(gathered: Gathered) -> Part:
         left = [f"{one.place.axis} = {one.place.label}" for one in own[1:] if one.verdict == "cannot tell"]
         statements.append(Statement(text=f"it cannot be told within {listed(left)} (after Holm over {own[1].family})"))
     statements += list(_where(found))
-    return Part(title=title, statements=statements, tables=list(_table(own)), figures=figures)
+    return Part(title=title, statements=statements, tables=list(_table(own)), figures=("falls", "survival"))
 
 
 def _rates(found: Compared) -> Iterator[Statement]:

@@ -8,7 +8,6 @@ from counterpoint.analysis.calibration import FLOOR, LEAST_AUC, Calibration, Ent
 from counterpoint.errors import RunError, counted
 from counterpoint.experiments.calibrated import calibrated
 from counterpoint.reports.before_falls import before_falls, differences, marks
-from counterpoint.reports.figures.study import figures_of
 from counterpoint.reports.seen import Gathered
 from counterpoint.reports.text.statement import Part, Rows, Statement, not_run
 
@@ -46,7 +45,7 @@ def came_first(gathered: Gathered) -> Part:
                 text=f"no number by an early step has {FLOOR} runs on one side and tells runs apart that fell later"
             )
         )
-    return Part(title=title, statements=statements, tables=tables, figures=figures_of(gathered)["before_falls"])
+    return Part(title=title, statements=statements, tables=tables, figures=("fall-marks", "fall-diagnostics"))
 
 
 def _before(found: "pl.DataFrame") -> "pl.DataFrame":

@@ -13,7 +13,6 @@ from counterpoint.errors import RunError, counted
 from counterpoint.experiments.compare import cells_of
 from counterpoint.experiments.compared import PRIMARY, Compared, Difference
 from counterpoint.experiments.matrices import Amount
-from counterpoint.reports.figures.study import figures_of
 from counterpoint.reports.seen import Gathered
 from counterpoint.reports.text.statement import (
     Part,
@@ -175,8 +174,7 @@ def _judged(
 def higher(gathered: Gathered, amount: Amount) -> Part:
     """Whether the compared methods differ at the peak (`peak`), or in what they kept at the end (`kept`)."""
     found = gathered.compared
-    drawn = figures_of(gathered) if amount == "peak" else {}
-    figures = [*drawn.get("differences", ()), *(one for one in drawn.get("factors", ()) if one.name == "factors")]
+    figures = ("differences", "factors") if amount == "peak" else ()
     if found is None or not found.team:
         missing = listed(gathered.reasons) or "no two methods have finished runs with the same other labels"
         return Part(title=_title(found, amount), statements=[not_run(missing)])

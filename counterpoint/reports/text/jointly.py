@@ -11,8 +11,6 @@ from counterpoint.analysis.outliers import points
 from counterpoint.errors import RunError, counted
 from counterpoint.experiments.compare import cells_of, compare_runs
 from counterpoint.experiments.compared import TEAM
-from counterpoint.reports.figure import Figure
-from counterpoint.reports.figures.study import figures_of
 from counterpoint.reports.seen import Gathered
 from counterpoint.reports.text.statement import Part, Rows, Statement, Verdict, listed, not_run, p_of, with_interval
 
@@ -83,11 +81,7 @@ def jointly(gathered: Gathered) -> Part:
     if left:
         statements.append(Statement(text=f"of {listed(left)} alone it cannot be told (after Holm over {len(own)})"))
     statements += list(_shares(gathered))
-    return Part(title=title, statements=statements, tables=[_table(own)], figures=_figures(gathered))
-
-
-def _figures(gathered: Gathered) -> list[Figure]:
-    return [one for one in figures_of(gathered)["factors"] if one.name == "factor-shares"]
+    return Part(title=title, statements=statements, tables=[_table(own)], figures=("factor-shares",))
 
 
 def _together(pairs: Sequence[Dependence], family: int) -> Statement:

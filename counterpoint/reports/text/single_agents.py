@@ -7,7 +7,6 @@ from counterpoint.errors import counted
 from counterpoint.experiments.against_controls import AGAINST, against_controls
 from counterpoint.experiments.compared import Difference
 from counterpoint.experiments.matrices import has_outcomes
-from counterpoint.reports.figures.study import figures_of
 from counterpoint.reports.seen import Gathered
 from counterpoint.reports.text.statement import Part, Statement, Verdict, not_run
 
@@ -19,12 +18,12 @@ def single_agents(gathered: Gathered) -> Part:
     """Every team against every single agent with the same labels."""
     if not any(run.control and has_outcomes(run) for run in gathered.collected.runs):
         missing = "no single agent was trained to its end"
-        return Part(title=_TITLE, statements=[not_run(missing)], figures=figures_of(gathered)["controls"])
+        return Part(title=_TITLE, statements=[not_run(missing)], figures=("controls",))
     found = against_controls(gathered.collected, gathered.compared.margin if gathered.compared else MARGIN)
     statements = [one for amount in AGAINST for one in _told([own for own in found if own.amount == amount])]
     if not statements:
         statements = [not_run("no team and single agent with the same labels and test tasks are both finished")]
-    return Part(title=_TITLE, statements=statements, figures=figures_of(gathered)["controls"])
+    return Part(title=_TITLE, statements=statements, figures=("controls",))
 
 
 def _told(found: Sequence[Difference]) -> Iterator[Statement]:

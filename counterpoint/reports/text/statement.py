@@ -7,7 +7,6 @@ from typing import Literal
 from counterpoint.analysis.comparison import in_points
 from counterpoint.analysis.contrast import CONFIDENCE
 from counterpoint.analysis.outliers import points
-from counterpoint.reports.figure import Figure
 
 Verdict = Literal["yes", "no", "cannot tell", "not run yet"]
 OPEN: tuple[Verdict, ...] = ("cannot tell", "not run yet")
@@ -39,7 +38,8 @@ class Part:
     title: str
     statements: Sequence[Statement]
     tables: Sequence[Rows] = ()
-    figures: Sequence[Figure] = ()
+    figures: Sequence[str] = ()
+    """Names of figures of the study; those that it does not have are not shown."""
 
     @property
     def answer(self) -> Statement | None:

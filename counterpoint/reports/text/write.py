@@ -1,7 +1,7 @@
 """The page as Markdown, with its figures as SVG and their numbers as CSV in a folder beside it."""
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from importlib.metadata import version
 from math import isfinite
 from pathlib import Path
@@ -9,8 +9,10 @@ from typing import Any
 
 from counterpoint.errors import counted
 from counterpoint.experiments.groups import printable
+from counterpoint.experiments.results import COLLECTED
 from counterpoint.reports.drawing import svg
 from counterpoint.reports.figure import Figure
+from counterpoint.reports.figures.study import figures_of
 from counterpoint.reports.front import TEXT_MARK
 from counterpoint.reports.seen import Gathered
 from counterpoint.reports.story import cannot_show, facts
@@ -73,20 +75,27 @@ def write_text(gathered: Gathered, out: Path, *, command: str, claims: Claims | 
     questions = parts_of(gathered, claims)
     folder = out.parent / FIGURES
     out.parent.mkdir(parents=True, exist_ok=True)
-    written = list(_write_figures([one for part in (*questions, *tables) for one in part.figures], folder))
+    figures = {one.name: one for own in figures_of(gathered).values() for one in own}
+    shown = [figures[name] for part in (*questions, *tables) for name in part.figures if name in figures]
+    written = list(_write_figures(shown, folder))
     for stale in sorted({*folder.glob("*.svg"), *folder.glob("*.csv")} - {*written}):
         if _is_ours(stale):
             stale.unlink()
-    out.write_text("\n\n".join(_page(gathered, questions, tables, claims, command)) + "\n", encoding="utf-8")
+    out.write_text("\n\n".join(_page(gathered, questions, tables, figures, claims, command)) + "\n", encoding="utf-8")
     return [out, *written]
 
 
 def _page(
-    gathered: Gathered, questions: Sequence[Part], tables: Sequence[Part], claims: Claims | None, command: str
+    gathered: Gathered,
+    questions: Sequence[Part],
+    tables: Sequence[Part],
+    figures: Mapping[str, Figure],
+    claims: Claims | None,
+    command: str,
 ) -> Iterator[str]:
     yield f"# {_text(gathered.title)}: what was found"
     yield f"{TEXT_MARK} wrote this page; changes to it are lost. -->"
-    yield "This page was written from the collected files alone. This command writes it again:"
+    yield "This page was written from collected files alone. This command, where they are, writes it again:"
     yield f"```bash\n{command}\n```"
     yield from _listing([f"{name}: {text}" for name, text in facts(gathered).items()])
     yield from _warned(gathered)
@@ -97,7 +106,7 @@ def _page(
     yield "## How to read this page"
     yield from _HOW_TO_READ
     for part in (*questions, *tables):
-        yield from _part(part)
+        yield from _part(part, figures)
     yield "## What these runs cannot say"
     yield from _listing([*cannot_show(gathered, directories=False), *(claims.limits if claims else ())])
 
@@ -128,10 +137,10 @@ def _judged(gathered: Gathered, claims: Claims) -> Iterator[str]:
     yield markdown_table(("the study says", "these runs", "because"), rows)
 
 
-def _part(part: Part) -> Iterator[str]:
+def _part(part: Part, figures: Mapping[str, Figure]) -> Iterator[str]:
     yield f"## {_text(part.title)}"
     yield from _listing([f"**{one.verdict}**: {one.text}" if one.verdict else one.text for one in part.statements])
-    for figure in part.figures:
+    for figure in (figures[name] for name in part.figures if name in figures):
         yield f"![{_text(figure.title)}]({FIGURES}/{figure.name}.svg)"
         yield f"*{_text(figure.title)}.* {_text(figure.says)} [The numbers]({FIGURES}/{figure.name}.csv)."
     for table in part.tables:
@@ -192,4 +201,4 @@ def title_of(gathered: Gathered, places: Sequence[Path]) -> str:
     if len(places) != 1 or gathered.title not in (counted(len(gathered.collected.runs), "run"), "1 run"):
         return gathered.title
     place = places[0].resolve()
-    return place.parent.name if place.name == "collected" else place.name
+    return place.parent.name if place.name == COLLECTED else place.name
