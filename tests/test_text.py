@@ -7,6 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from collected_by_chance import AXES, study
+from scipy.stats import t as student
+from studies_by_chance import answers, contrasts, difficulties
 
 from counterpoint.analysis.factors import CellOutcomes, Change, seeds_for
 from counterpoint.analysis.falls import McNemar
@@ -282,6 +284,19 @@ def test_seeds_for_an_effect_of_one_pair_of_cells_are_those_of_the_paired_compar
     assert seeds_for(cells, [change], 0.03, paired="x", confidence=0.99) > found
     one = [replace(cell, seeds=(0,), values=cell.values[:1]) for cell in cells]
     assert seeds_for(one, [change], 0.03, paired="x") is None
+
+
+def test_two_seeds_of_one_cell_err_more_often_than_they_say_and_of_six_cells_do_not():
+    source = np.random.default_rng(0)
+    difficulty = difficulties(source, 400)
+
+    def null(cells):
+        sides = [[answers(source, 400, 2, 0.3, difficulty, samples=4) for _ in "ab"] for _ in range(cells)]
+        value, error, freedom = contrasts([(1 / cells, one - other) for one, other in sides])
+        return float(np.mean(np.abs(value) > student.ppf(0.975, freedom) * error))
+
+    assert 0.07 < null(1) < 0.17
+    assert null(6) < 0.05
 
 
 def test_a_verdict_needs_the_corrected_test_or_the_margin():
