@@ -2,10 +2,10 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-
-import numpy as np
+from typing import cast
 
 from counterpoint.analysis.contrast import CONFIDENCE
+from counterpoint.analysis.falls import Fell, mcnemar
 from counterpoint.analysis.multiplicity import holm
 from counterpoint.errors import counted
 from counterpoint.experiments.compared import Compared
@@ -21,7 +21,8 @@ class Occurs:
     counts: Mapping[str, tuple[int, int]]
     """Method -> the runs that show it, and all finished runs."""
     p_value: float | None
-    """Fisher's exact test of two methods, corrected for the signatures; None with more methods or with one."""
+    """The exact McNemar test of two methods over pairs of runs with equal seeds, corrected for the signatures; None with
+    more methods or with one."""
 
     @property
     def differs(self) -> bool:
@@ -35,33 +36,35 @@ class Occurs:
         return f"{self.signature}: {told}" + ("" if self.p_value is None else f" ({p_of(self.p_value)})")
 
 
-def fisher(one: tuple[int, int], other: tuple[int, int]) -> float:
-    """The two-sided p-value of Fisher's exact test (1935) that events are as frequent: (with the event, all) twice."""
-    from scipy.stats import fisher_exact
-
-    return float(fisher_exact(np.array([(own, every - own) for own, every in (one, other)])).pvalue)
-
-
 def occurring(found: Compared) -> list[Occurs]:
     """Every signature that some finished run shows, the most frequent first."""
-    runs: dict[str, list[set[str]]] = {}
+    runs: dict[str, dict[tuple[str, int], set[str]]] = {}
     for block in found.blocks:
         for group in block.groups:
-            own = [{text.partition(": ")[0] for text in run.signatures} for run in group.runs]
-            runs.setdefault(group.name, []).extend(own)
+            shown = {(block.name, run.seed): {one.partition(": ")[0] for one in run.signatures} for run in group.runs}
+            runs.setdefault(group.name, {}).update(shown)
     runs = {name: own for name, own in runs.items() if own}
-    names = sorted({name for own in runs.values() for one in own for name in one})
-    counts = {
-        name: {method: (sum(name in one for one in own), len(own)) for method, own in runs.items()} for name in names
-    }
+    names = sorted({name for own in runs.values() for one in own.values() for name in one})
     p_values: list[float | None] = [None] * len(names)
     if len(runs) == 2:
-        p_values = [*holm([fisher(*counts[name].values()) for name in names])]
+        p_values = [*holm([_paired(name, *runs.values()) for name in names])]
     made = [
-        Occurs(signature=name, counts=counts[name], p_value=p_value)
+        Occurs(
+            signature=name,
+            counts={method: (sum(name in one for one in own.values()), len(own)) for method, own in runs.items()},
+            p_value=p_value,
+        )
         for name, p_value in zip(names, p_values, strict=True)
     ]
     return sorted(made, key=lambda one: (-sum(own for own, _ in one.counts.values()), one.signature))
+
+
+def _paired(signature: str, *sides: Mapping[tuple[str, int], set[str]]) -> float:
+    """The p-value of the exact McNemar test over pairs of runs with the same cell and seed."""
+    one, other = (
+        {key: cast(Fell, "fell" if signature in shown else "held") for key, shown in side.items()} for side in sides
+    )
+    return mcnemar(one, other).p_value
 
 
 def failures(gathered: Gathered) -> Part:
@@ -80,7 +83,7 @@ def _told(every: list[Occurs], found: Compared) -> Iterator[Statement]:
         yield Statement(verdict="no", text=f"none of {counted(runs, 'finished run')} shows a failure signature")
         return
     differ = [one for one in every if one.differs]
-    family = f"after Holm over {counted(len(every), 'signature')}, Fisher's exact test over runs of all cells"
+    family = f"after Holm over {counted(len(every), 'signature')}, exact McNemar test over pairs of runs"
     if differ:
         yield Statement(verdict="yes", text=f"{'; '.join(one.sentence for one in differ)} ({family})")
     elif every[0].p_value is not None:
@@ -107,5 +110,5 @@ def _table(every: list[Occurs]) -> Iterator[Rows]:
     yield Rows(
         columns=("failure signature", *names, "p"),
         rows=rows,
-        about="Finished runs that show a signature, of all cells; p of Fisher's exact test after Holm",
+        about="Finished runs that show a signature, of all cells; p of the exact McNemar test over pairs of runs after Holm",
     )

@@ -13,6 +13,10 @@ from counterpoint.reports.seen import Gathered
 from counterpoint.reports.text.higher import EVERYWHERE, Place
 from counterpoint.reports.text.statement import Part, Rows, Statement, Verdict, listed, not_run, p_of
 
+_FEW_PAIRS = 2
+"""Pairs that differ, below which nothing is said of how many seeds would decide."""
+_SAMPLES = 4
+"""Episodes per test task with which most fates can be told (`docs/statistics.md`)."""
 _MOST_SEEDS = 200
 """Seeds per cell up to which a number that would decide is looked for."""
 
@@ -53,11 +57,12 @@ class Fallen:
 
     @property
     def _needed(self) -> str:
-        needed = seeds_to_decide(self.pairs, self.seeds)
+        differ = self.pairs.first + self.pairs.second
+        needed = seeds_to_decide(self.pairs, self.seeds) if differ >= _FEW_PAIRS else None
         if needed is not None:
             return f"if pairs go on like this, about {needed} seeds per cell would decide"
-        if not self.pairs.first + self.pairs.second:
-            return "no pair differs yet, so nothing is known of the seeds that would decide"
+        if differ < _FEW_PAIRS:
+            return "so few pairs differ yet that nothing is known of the seeds that would decide"
         return f"if pairs go on like this, {_MOST_SEEDS} seeds per cell would not decide"
 
 
@@ -161,7 +166,7 @@ def falling(gathered: Gathered) -> Part:
     if own[1:] and len(decided) < len(own) - 1:
         left = [f"{one.place.axis} = {one.place.label}" for one in own[1:] if one.verdict == "cannot tell"]
         statements.append(Statement(text=f"it cannot be told within {listed(left)} (after Holm over {own[1].family})"))
-    statements += list(_where(found))
+    statements += [*_where(found), *_unclear(found)]
     return Part(title=title, statements=statements, tables=list(_table(own)), figures=("falls", "survival"))
 
 
@@ -188,6 +193,19 @@ def _where(found: Compared) -> Iterator[Statement]:
         f"{f'{one.block}, ' if one.block else ''}{one.group} {one.rate.fell} of {one.rate.told}" for one in ranked
     ]
     yield Statement(text=f"falls are in {len(cells)} of {counted(len(found.falls), 'cell')}: {'; '.join(told_cells)}")
+
+
+def _unclear(found: Compared) -> Iterator[Statement]:
+    """That of most runs it cannot be told, where more episodes per test task would tell."""
+    runs = [run for block in found.blocks for group in block.groups for run in group.runs]
+    unclear = [run for run in runs if run.fell == "cannot tell" and not run.stopped]
+    if unclear and 4 * len(unclear) >= len(runs) and (fewest := min(run.samples for run in unclear)) < _SAMPLES:
+        yield Statement(
+            text=(
+                f"of {len(unclear)} of {counted(len(runs), 'run')} it cannot be told whether they fell: the final"
+                f" evaluation has {counted(fewest, 'episode')} per test task, and {_SAMPLES} would tell most of them"
+            )
+        )
 
 
 def _table(own: Sequence[Fallen]) -> Iterator[Rows]:

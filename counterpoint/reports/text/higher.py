@@ -206,7 +206,8 @@ def _alone(one: Difference) -> Statement:
     if one.found.verdict != "cannot tell":
         verdict = "yes" if one.found.leader == one.found.one else "no"
     where = f"{one.block}, " if one.block else ""
-    return Statement(verdict=verdict, text=f"{where}{WORDS[one.amount]}: {one.found.sentence}")
+    sentence = one.found.sentence.removeprefix("cannot tell: ")
+    return Statement(verdict=verdict, text=f"{where}{WORDS[one.amount]}: {sentence}")
 
 
 def _by_cell(team: Sequence[Difference]) -> Iterator[Statement]:

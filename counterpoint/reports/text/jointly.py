@@ -69,11 +69,11 @@ def jointly(gathered: Gathered) -> Part:
     title = "What do gains depend on?"
     found = gathered.compared
     own = dependences(gathered)
-    if found is None or not own:
-        reason = "two labels of an axis, each with two finished seeds and the same test tasks"
-        return Part(title=title, statements=[not_run(f"it needs {reason}")])
     pairs = [one for one in own if len(one.axes) == 2]
-    statements = [_together(pairs, len(own))] if pairs else []
+    if found is None or not pairs:
+        reason = "cells that differ in two axes, each with two finished seeds and the same test tasks"
+        return Part(title=title, statements=[not_run(f"it needs {reason}")])
+    statements = [_together(pairs, len(own))]
     mains = [one for one in own if len(one.axes) == 1]
     there = [one for one in mains if one.is_there]
     statements += [Statement(text=_sentence(one)) for one in _largest(there)]

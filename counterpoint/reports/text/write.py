@@ -35,6 +35,7 @@ FEWEST_SEEDS = 3
 """Seeds of a cell from which on a test of it errs about as often as it says (`docs/statistics.md`)."""
 _DIGITS = 6
 """Significant digits of the numbers of a figure: more differ between machines."""
+_OWN = re.compile(r' id="(([a-z_-]+)[0-9]+)"')
 _HOW_TO_READ = (
     "Every answer begins with **yes**, **no**, **cannot tell** or **not run yet**. Yes and no hold after Holm's"
     " correction for all comparisons of their family, at 5 % together; no also stands for a difference that is within"
@@ -172,8 +173,14 @@ def _write_figures(figures: Sequence[Figure], folder: Path) -> Iterator[Path]:
 
 def drawn(figure: Figure) -> str:
     """The figure as SVG with coordinates of two decimals, which differ between machines beyond, and its program."""
-    picture = re.sub(r"(-?[0-9]+\.[0-9]{2})[0-9]+", r"\1", svg(figure))
+    picture = _renumbered(re.sub(r"(-?[0-9]+\.[0-9]{2})[0-9]+", r"\1", svg(figure)))
     return f"{picture.rstrip()}\n<!-- vl-convert {version('vl-convert-python')} -->\n"
+
+
+def _renumbered(picture: str) -> str:
+    """The picture with its own names counted from 0: the program counts on from one picture to the next."""
+    names = {name: f"{kind}{place}" for place, (name, kind) in enumerate(dict.fromkeys(_OWN.findall(picture)))}
+    return re.sub("|".join(rf"\b{name}\b" for name in names) or "(?!)", lambda found: names[found[0]], picture)
 
 
 def numbers(figure: Figure) -> str:

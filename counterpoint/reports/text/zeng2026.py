@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
+import numpy as np
+
 from counterpoint.analysis.comparison import MARGIN
 from counterpoint.analysis.contrast import CONFIDENCE
 from counterpoint.analysis.falls import rate, rate_of
@@ -13,13 +15,15 @@ from counterpoint.reports.seen import CellSeen, Gathered, Seen
 from counterpoint.reports.text.captured import RARE, captors, capture, largest, shared_cells
 from counterpoint.reports.text.cells import improved
 from counterpoint.reports.text.claims import WORDS, Claim, Claims, Judged
-from counterpoint.reports.text.failures import fisher, occurring
+from counterpoint.reports.text.failures import occurring
 from counterpoint.reports.text.falling import falling
 from counterpoint.reports.text.higher import higher
 from counterpoint.reports.text.jointly import between, dependences
 from counterpoint.reports.text.statement import Part, listed, p_of
 
 ISOLATED, SHARED, AXIS = "isolated", "shared", "sharing"
+CLIFF = "cliff"
+"""The signature that the claim about cliffs is about."""
 _AMPLIFIED = "amplification per call"
 _NOT_COMPARED = "the runs are not compared by sharing, with shared and isolated policies"
 
@@ -110,13 +114,20 @@ def has_parallel_calls(run: Seen) -> bool:
 def _rates(parallel: Sequence[CellSeen], others: Sequence[CellSeen]) -> tuple[str, float | None, float]:
     """The rates of falls with and without parallel calls, Fisher's test, and the difference of the rates."""
     sides = [rate_of([run.record.fell for cell in cells for run in cell.finished]) for cells in (parallel, others)]
-    told = f"with parallel calls {sides[0].interval}"
+    told = f"isolated runs with parallel calls: {sides[0].interval}"
     if not others:
-        return f"{told}; there is no finished run without", None, 0.0
+        return f"{told}; there is no finished run without them", None, 0.0
     p_value = fisher(*((one.fell, one.told) for one in sides))
     shares = [one.fell / one.told if one.told else 0.0 for one in sides]
-    told = f"isolated runs {told}, without {sides[1].interval} ({p_of(p_value)}, Fisher's exact test)"
+    told = f"{told}, without: {sides[1].interval} ({p_of(p_value)}, Fisher's exact test)"
     return told, p_value, shares[0] - shares[1]
+
+
+def fisher(one: tuple[int, int], other: tuple[int, int]) -> float:
+    """The two-sided p-value of Fisher's exact test (1935) that events are as frequent: (with the event, all) twice."""
+    from scipy.stats import fisher_exact
+
+    return float(fisher_exact(np.array([(own, every - own) for own, every in (one, other)])).pvalue)
 
 
 def _of(one: Difference) -> str:
@@ -158,11 +169,11 @@ def _captures(gathered: Gathered) -> Judged:
 def _redistributes(gathered: Gathered) -> Judged:
     if not _is_compared(gathered) or gathered.compared is None:
         return Judged(judgement="not run yet", because=_NOT_COMPARED)
-    every = occurring(gathered.compared)
+    every = [one for one in occurring(gathered.compared) if one.signature != CLIFF]
     differ = [one for one in every if one.differs]
     if differ:
         return Judged(judgement="agrees", because="; ".join(one.sentence for one in differ))
-    told = "; ".join(one.sentence for one in every[:4]) or "no finished run shows a failure signature"
+    told = "; ".join(one.sentence for one in every[:4]) or "no finished run shows a failure signature beside cliffs"
     return Judged(judgement="cannot tell", because=f"no signature is more frequent with one of them: {told}")
 
 
