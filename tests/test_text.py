@@ -165,7 +165,7 @@ def test_the_cost_of_capture_is_not_told_where_all_runs_of_a_cell_are_captured(t
 def test_signatures_of_one_side_are_another_way_to_fail(planted):
     assert failures(planted).answer.verdict == "yes"
     assert "cliff: shared 0 of 30, isolated 12 of 30 (p < 0.001)" in failures(planted).answer.text
-    assert claim(planted, "other ways").judgement == "cannot tell"  # capture in 6 pairs: p = 0.06 after Holm
+    assert claim(planted, "other ways").judgement == "cannot tell"
     assert zeng2026.fisher((0, 5), (5, 5)) == pytest.approx(2 / 252)
 
 

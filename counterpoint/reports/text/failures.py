@@ -21,8 +21,8 @@ class Occurs:
     counts: Mapping[str, tuple[int, int]]
     """Method -> the runs that show it, and all finished runs."""
     p_value: float | None
-    """The exact McNemar test of two methods over pairs of runs with equal seeds, corrected for the signatures; None with
-    more methods or with one."""
+    """Of the exact McNemar test of two methods over pairs of runs, corrected for the signatures; None with one method,
+    or with more."""
 
     @property
     def differs(self) -> bool:
@@ -110,5 +110,8 @@ def _table(every: list[Occurs]) -> Iterator[Rows]:
     yield Rows(
         columns=("failure signature", *names, "p"),
         rows=rows,
-        about="Finished runs that show a signature, of all cells; p of the exact McNemar test over pairs of runs after Holm",
+        about=(
+            "Finished runs that show a signature, of all cells; p of the exact McNemar test over pairs of runs with the"
+            " same cell and seed, after Holm"
+        ),
     )

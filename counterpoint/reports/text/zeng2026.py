@@ -22,8 +22,8 @@ from counterpoint.reports.text.jointly import between, dependences
 from counterpoint.reports.text.statement import Part, listed, p_of
 
 ISOLATED, SHARED, AXIS = "isolated", "shared", "sharing"
-CLIFF = "cliff"
-"""The signature that the claim about cliffs is about."""
+JUDGED = ("cliff", "capture")
+"""Signatures that claims of their own are about; capture is one of shared policies by definition."""
 _AMPLIFIED = "amplification per call"
 _NOT_COMPARED = "the runs are not compared by sharing, with shared and isolated policies"
 
@@ -169,12 +169,15 @@ def _captures(gathered: Gathered) -> Judged:
 def _redistributes(gathered: Gathered) -> Judged:
     if not _is_compared(gathered) or gathered.compared is None:
         return Judged(judgement="not run yet", because=_NOT_COMPARED)
-    every = [one for one in occurring(gathered.compared) if one.signature != CLIFF]
+    every = [one for one in occurring(gathered.compared) if one.signature not in JUDGED]
     differ = [one for one in every if one.differs]
     if differ:
         return Judged(judgement="agrees", because="; ".join(one.sentence for one in differ))
-    told = "; ".join(one.sentence for one in every[:4]) or "no finished run shows a failure signature beside cliffs"
-    return Judged(judgement="cannot tell", because=f"no signature is more frequent with one of them: {told}")
+    told = "; ".join(one.sentence for one in every[:4]) or "no finished run shows another failure signature"
+    return Judged(
+        judgement="cannot tell",
+        because=f"besides cliffs and capture, no signature is more frequent with one of them: {told}",
+    )
 
 
 def _settings(gathered: Gathered) -> Part:
