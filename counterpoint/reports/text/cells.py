@@ -212,5 +212,24 @@ def _controls(gathered: Gathered) -> Iterator[Statement]:
         yield not_run("no run was evaluated with controls (transfer, majority, swap)")
 
 
+def confounded(gathered: Gathered) -> list[str]:
+    """The axes whose labels were trained for different numbers of steps, in whole sentences."""
+    planned: dict[str, dict[str, set[int]]] = {}
+    for run in gathered.collected.runs:
+        for axis, label in run.labels.items() if not run.control and run.planned else ():
+            planned.setdefault(axis, {}).setdefault(label, set()).add(run.planned)
+    found = []
+    for axis, labels in planned.items():
+        if len({frozenset(steps) for steps in labels.values()}) > 1 and all(
+            len(steps) == 1 for steps in labels.values()
+        ):
+            told = listed([f"{label} {min(steps)}" for label, steps in labels.items()])
+            found.append(
+                f"Runs differ in their length with {axis}: {told} steps. What differs between them, falls above all, may"
+                " be due to the steps."
+            )
+    return found
+
+
 def _span(counts: Sequence[int]) -> str:
     return f"{min(counts)}" if min(counts) == max(counts) else f"{min(counts)} to {max(counts)}"

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import cast
 
 from counterpoint.analysis.contrast import CONFIDENCE
 from counterpoint.analysis.falls import Fell, mcnemar
@@ -59,11 +58,14 @@ def occurring(found: Compared) -> list[Occurs]:
     return sorted(made, key=lambda one: (-sum(own for own, _ in one.counts.values()), one.signature))
 
 
+def _shown(is_there: bool) -> Fell:
+    """The event of the test, in the words of falls."""
+    return "fell" if is_there else "held"
+
+
 def _paired(signature: str, *sides: Mapping[tuple[str, int], set[str]]) -> float:
     """The p-value of the exact McNemar test over pairs of runs with the same cell and seed."""
-    one, other = (
-        {key: cast(Fell, "fell" if signature in shown else "held") for key, shown in side.items()} for side in sides
-    )
+    one, other = ({key: _shown(signature in shown) for key, shown in side.items()} for side in sides)
     return mcnemar(one, other).p_value
 
 

@@ -1,5 +1,6 @@
 """Whether teams are better than single agents that were trained with as many tokens."""
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from counterpoint.analysis.comparison import MARGIN
@@ -7,6 +8,7 @@ from counterpoint.errors import counted
 from counterpoint.experiments.against_controls import AGAINST, against_controls
 from counterpoint.experiments.compared import Difference
 from counterpoint.experiments.matrices import has_outcomes
+from counterpoint.reports.figures.controls import EVALUATED, control_differences
 from counterpoint.reports.seen import Gathered
 from counterpoint.reports.text.statement import Part, Statement, Verdict, not_run
 
@@ -23,7 +25,25 @@ def single_agents(gathered: Gathered) -> Part:
     statements = [one for amount in AGAINST for one in _told([own for own in found if own.amount == amount])]
     if not statements:
         statements = [not_run("no team and single agent with the same labels and test tasks are both finished")]
-    return Part(title=_TITLE, statements=statements, figures=("controls",))
+    return Part(title=_TITLE, statements=[*statements, *evaluated(gathered)], figures=("controls",))
+
+
+def evaluated(gathered: Gathered) -> Iterator[Statement]:
+    """Beside each evaluation that serves as a control, the cells in which the team is ahead and behind."""
+    margin = gathered.compared.margin if gathered.compared else MARGIN
+    verdicts: dict[str, Counter[str]] = {}
+    for one in control_differences(gathered.collected, margin):
+        if one.amount == EVALUATED:
+            verdicts.setdefault(one.control, Counter())[one.verdict] += 1
+    for control, counts in verdicts.items():
+        told = ", ".join(f"{verdict} in {counts[verdict]}" for verdict in ("ahead", "behind") if counts[verdict])
+        left = f"{counts['cannot tell']} cannot be told" if counts["cannot tell"] else ""
+        yield Statement(
+            text=(
+                f"beside the control {control}, of {counted(counts.total(), 'cell')} the team is"
+                f" {' and '.join(filter(None, (told, left)))} (not corrected for their number)"
+            )
+        )
 
 
 def _told(found: Sequence[Difference]) -> Iterator[Statement]:

@@ -19,7 +19,7 @@ from counterpoint.reports.story import cannot_show, facts
 from counterpoint.reports.table import markdown_table, markdown_text
 from counterpoint.reports.tables import FORMATS, Table
 from counterpoint.reports.text.captured import capture
-from counterpoint.reports.text.cells import accuracies, cost, missing
+from counterpoint.reports.text.cells import accuracies, confounded, cost, missing
 from counterpoint.reports.text.claims import Claims, Judged
 from counterpoint.reports.text.failures import failures
 from counterpoint.reports.text.falling import falling
@@ -109,7 +109,9 @@ def _page(
     for part in (*questions, *tables):
         yield from _part(part, figures)
     yield "## What these runs cannot say"
-    yield from _listing([*cannot_show(gathered, directories=False), *(claims.limits if claims else ())])
+    yield from _listing(
+        [*cannot_show(gathered, directories=False), *confounded(gathered), *(claims.limits if claims else ())]
+    )
 
 
 def _warned(gathered: Gathered) -> Iterator[str]:

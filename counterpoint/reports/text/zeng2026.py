@@ -79,7 +79,7 @@ def _depends_jointly(gathered: Gathered) -> Judged:
     smallest = min(one.p_value for one in pairs)
     if there:
         told = f"the gain depends jointly on {listed(names)}, of {listed(looked)} ({p_of(smallest)} at the least"
-        return Judged(judgement="agrees", because=f"{told}, after Holm over all effects)")
+        return Judged(judgement="agrees", because=f"{told}, after Holm over all interactions)")
     told = f"no interaction of {listed(looked)} is there ({p_of(smallest)} at the least, after Holm)"
     return Judged(judgement="cannot tell", because=told)
 
