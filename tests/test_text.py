@@ -20,7 +20,7 @@ from counterpoint.reports.front import report
 from counterpoint.reports.gather import gather
 from counterpoint.reports.text import zeng2026
 from counterpoint.reports.text.captured import capture, cost, shared_cells
-from counterpoint.reports.text.cells import accuracies, missing
+from counterpoint.reports.text.cells import accuracies, confounded, missing
 from counterpoint.reports.text.cells import cost as costs
 from counterpoint.reports.text.claims import claims_of
 from counterpoint.reports.text.failures import failures
@@ -228,6 +228,15 @@ def test_every_cell_has_its_accuracies(planted):
     assert len(part.tables[0].rows) == 15
     assert part.answer.verdict == "yes"
     assert part.answer.text.startswith("the team gained over its base, at the peak, in 12 of 12 cells")
+
+
+def test_axes_along_which_runs_have_different_lengths_are_named(planted):
+    runs = [replace(run, planned=80 if run.labels.get("scale") == "large" else 40) for run in planted.collected.runs]
+    found = replace(planted, collected=replace(planted.collected, runs=tuple(runs)))
+    assert [text[:61] for text in confounded(found)] == [
+        "Runs differ in length with scale: small 40 and large 80 steps"
+    ]
+    assert confounded(planted) == []
 
 
 def test_a_study_of_one_axis_and_one_of_none_are_read_too(tmp_path):

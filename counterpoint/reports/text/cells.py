@@ -225,8 +225,8 @@ def confounded(gathered: Gathered) -> list[str]:
         ):
             told = listed([f"{label} {min(steps)}" for label, steps in labels.items()])
             found.append(
-                f"Runs differ in their length with {axis}: {told} steps. What differs between them, falls above all, may"
-                " be due to the steps."
+                f"Runs differ in length with {axis}: {told} steps. What differs between them, falls above all, may be"
+                " due to the steps."
             )
     return found
 
