@@ -1,4 +1,4 @@
-"""Whether a policy that several roles share is captured by one of them, by which, and what that costs."""
+"""Capture of a policy that several roles share: how often, by which role, and what it costs."""
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -77,7 +77,7 @@ def _by_whom(caught: Sequence[Seen]) -> Iterator[Statement]:
 
 
 def _cost(cells: Sequence[CellSeen]) -> Iterator[Statement]:
-    """What captured runs kept over their base, beside runs of the same cell that were not captured."""
+    """The accuracy that captured runs kept over their base, beside runs of the same cell that were not captured."""
     found = cost(cells)
     if found is None:
         yield Statement(

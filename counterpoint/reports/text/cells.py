@@ -157,7 +157,7 @@ def _costs(runs: Sequence[RunRecord], *, sums: bool = False) -> tuple[str, str, 
 
 
 def missing(gathered: Gathered) -> Part:
-    """What a study asks for and is not there: seeds of cells, cells, controls."""
+    """The parts that a study asks for and that are not there: seeds of cells, cells, controls."""
     cells = [cell for cell in gathered.cells if not cell.control]
     statements = [*_seeds(cells), *_unfinished(gathered), *_controls(gathered)]
     done = Statement(text="all runs that the study asks for are finished")

@@ -19,7 +19,7 @@ WORDS: Mapping[Verdict, Judgement] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Judged:
-    """What the runs say of a claim."""
+    """The judgement on a claim by the runs."""
 
     judgement: Judgement
     because: str
@@ -41,12 +41,12 @@ class Claims:
     name: str
     """The publication, such as `arXiv 2605.24202`."""
     about: str
-    """What it did, in a sentence or two."""
+    """Its experiments, in a sentence or two."""
     claims: Sequence[Claim]
     parts: Sequence[Callable[[Gathered], Part]]
     """Further questions that its settings raise."""
     limits: Sequence[str]
-    """What the runs here cannot say about it, in whole sentences."""
+    """The limits of the runs here, in whole sentences."""
 
 
 def claims_of(name: str) -> Claims | None:

@@ -20,7 +20,7 @@ class Occurs:
     counts: Mapping[str, tuple[int, int]]
     """Method -> the runs that show it, and all finished runs."""
     p_value: float | None
-    """Of the exact McNemar test of two methods over pairs of runs, corrected for the signatures; None with one method,
+    """That of the exact McNemar test of two methods over pairs of runs, corrected for the signatures; None with one,
     or with more."""
 
     @property
@@ -70,7 +70,7 @@ def _paired(signature: str, *sides: Mapping[tuple[str, int], set[str]]) -> float
 
 
 def failures(gathered: Gathered) -> Part:
-    """Whether the compared methods fail in different ways."""
+    """The failure signatures of the compared methods, and whether one shows them more often."""
     title = "Do they fail in different ways?"
     found = gathered.compared
     if found is None:

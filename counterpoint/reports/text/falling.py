@@ -1,4 +1,4 @@
-"""Whether one method falls more often than another, and where runs fell."""
+"""The falls of two methods compared, and the cells in which runs fell."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -41,7 +41,7 @@ class Fallen:
 
     @property
     def verdict(self) -> Verdict:
-        """Whether `one` falls more often; "cannot tell" unless the test says so."""
+        """Yes if `one` falls more often, no if the other does; "cannot tell" unless the test says so."""
         if self.p_value > 1 - CONFIDENCE:
             return "cannot tell"
         return "yes" if self.pairs.second > self.pairs.first else "no"
@@ -153,7 +153,7 @@ def _lost(blocks: Sequence[Block], name: str) -> list[None]:
 
 
 def falling(gathered: Gathered) -> Part:
-    """Whether a method falls more often, and where runs fell."""
+    """The answer to whether a method falls more often, and the cells in which runs fell."""
     found = gathered.compared
     own = fallen(gathered)
     names = _pair(found)

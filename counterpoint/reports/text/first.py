@@ -1,4 +1,4 @@
-"""What came before falls: diagnostics beside runs that held, the order of marks, and rates by a step."""
+"""The time before falls: diagnostics beside runs that held, the order of marks, and rates by a step."""
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -20,7 +20,7 @@ _MOST = 12
 
 
 def came_first(gathered: Gathered) -> Part:
-    """What differed before falls, from runs that held, and in which order things happened in the runs that fell."""
+    """The numbers that differed before falls from runs that held, and the order of marks in the runs that fell."""
     title = "What came first before the falls?"
     if not any(cell.finished for cell in gathered.cells if not cell.control):
         return Part(title=title, statements=[not_run("no run is finished and evaluated after its base")])
@@ -71,7 +71,7 @@ def _order(found: "pl.DataFrame") -> Iterator[Statement]:
 
 
 def _marked(found: "pl.DataFrame") -> Rows:
-    """How many runs have a mark: before the fall began, or at any step of a run that held."""
+    """The number of runs with each mark: before the fall began, or at any step of a run that held."""
     import polars as pl
 
     falls, holds = (found.filter(fell=fate)["run"].n_unique() for fate in ("fell", "held"))

@@ -5,7 +5,7 @@ from counterpoint.reports.text.statement import Part, not_run
 
 
 def taught(gathered: Gathered) -> Part:
-    """Whether training taught something new, or made certain what was known."""
+    """The answer to whether training taught something new, or made certain what was known."""
     return Part(
         title="Did training teach something new?",
         statements=[not_run("the problems that the base never solves were not looked for in these runs")],

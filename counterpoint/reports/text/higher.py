@@ -1,4 +1,4 @@
-"""Whether one method is better than another: at the peak, and in what is left at the end."""
+"""Two methods compared over a study: at the peak, and in what is left at the end."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -172,7 +172,7 @@ def _judged(
 
 
 def higher(gathered: Gathered, amount: Amount) -> Part:
-    """Whether the compared methods differ at the peak (`peak`), or in what they kept at the end (`kept`)."""
+    """The compared methods at the peak (`peak`), or by what they kept at the end (`kept`)."""
     found = gathered.compared
     figures = ("differences", "factors") if amount == "peak" else ()
     if found is None or not found.team:

@@ -1,4 +1,4 @@
-"""What gains depend on: every axis of a study, and every two together."""
+"""The axes of a study that gains depend on, by themselves and two together."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -167,7 +167,7 @@ def _table(own: Sequence[Dependence]) -> Rows:
 
 
 def between(gathered: Gathered, axis: str, title: str, missing: str) -> Part:
-    """What differs between the labels of a further axis, in cells that are equal otherwise."""
+    """The differences between the labels of a further axis, in cells that are equal otherwise."""
     labels = {run.labels[axis] for run in gathered.collected.runs if axis in run.labels and not run.control}
     if len(labels) < 2:
         return Part(title=title, statements=[not_run(missing)])

@@ -1,4 +1,4 @@
-"""Whether teams are better than single agents that were trained with as many tokens."""
+"""Teams beside single agents that were trained with as many tokens."""
 
 from collections import Counter
 from collections.abc import Iterator, Sequence

@@ -28,7 +28,7 @@ class Rows:
     columns: Sequence[str]
     rows: Sequence[Sequence[str]]
     about: str
-    """What its numbers and intervals are, in a sentence."""
+    """The meaning of its numbers and intervals, in a sentence."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,7 +48,7 @@ class Part:
 
 
 def not_run(text: str) -> Statement:
-    """What is missing."""
+    """A statement that names what is missing."""
     return Statement(verdict="not run yet", text=text)
 
 

@@ -85,7 +85,7 @@ def _depends_jointly(gathered: Gathered) -> Judged:
 
 
 def _amplifies(gathered: Gathered) -> Judged:
-    """Whether parallel calls of isolated policies pushed more alike before falls, and whether their workflows fell."""
+    """Parallel calls of isolated policies: if they pushed more alike before falls, and if their workflows fell more."""
     isolated = [cell for cell in gathered.cells if not cell.control and cell.labels.get(AXIS) == ISOLATED]
     parallel = [cell for cell in isolated if any(has_parallel_calls(run) for run in cell.finished)]
     others = [cell for cell in isolated if cell.finished and cell not in parallel]
