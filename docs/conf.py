@@ -34,7 +34,7 @@ autodoc_default_options = {"members": True, "undoc-members": True}
 add_module_names = False
 python_use_unqualified_type_names = True
 maximum_signature_line_length = 88
-suppress_warnings = ["autodoc.mocked_object", "toc.empty_glob"]  # a study is listed once its page is committed
+suppress_warnings = ["autodoc.mocked_object"]
 
 html_theme = "furo"
 html_title = f"Counterpoint {release}"

@@ -384,6 +384,12 @@ def test_the_page_of_every_published_study_is_written_again_with_its_figures(fol
             assert new == old, f"write it again: counterpoint report {folder} --out {folder}/index.md"
 
 
+@pytest.mark.parametrize("folder", PUBLISHED, ids=lambda path: path.name)
+def test_every_published_study_has_a_page_that_the_site_lists(folder):
+    assert (folder / "index.md").is_file(), f"counterpoint report {folder} --out {folder}/index.md"
+    assert f"\nstudies/{folder.name}/index\n" in (ROOT / "docs" / "index.md").read_text(encoding="utf-8")
+
+
 @pytest.mark.usefixtures("drawing")
 def test_figures_are_drawn_with_their_program_named(tmp_path):
     write(study(axes=SMALL, seeds=2), tmp_path / "collected")
