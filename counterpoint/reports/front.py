@@ -68,7 +68,7 @@ def _text(paths: Sequence[Path], out: Path, folder: Path | None, title: str, cla
     from counterpoint.reports.figures.files import write_figures
     from counterpoint.reports.gather import gather
     from counterpoint.reports.text.claims import claims_of
-    from counterpoint.reports.text.write import title_of, write_text
+    from counterpoint.reports.text.write import title_of, write_page
 
     found = gather(paths, collected_alone=True)
     name = title_of(found, paths)
@@ -77,7 +77,7 @@ def _text(paths: Sequence[Path], out: Path, folder: Path | None, title: str, cla
     words += ["--claims", claims] if claims else []
     words += ["--title", title] if title else []
     try:
-        write_text(found, out, command=shlex.join(words), claims=claims_of(claims))
+        write_page(found, out, command=shlex.join(words), claims=claims_of(claims))
     except OSError as error:
         raise RunError(f"{out} cannot be written: {error.strerror or error}") from error
     if folder is not None:

@@ -66,7 +66,7 @@ def parts_of(gathered: Gathered, claims: Claims | None = None) -> list[Part]:
     ]
 
 
-def write_text(gathered: Gathered, out: Path, *, command: str, claims: Claims | None = None) -> list[Path]:
+def write_page(gathered: Gathered, out: Path, *, command: str, claims: Claims | None = None) -> list[Path]:
     """The files that were written: the page, and its figures as SVG and CSV in `figures/` beside it.
 
     Equal runs give equal bytes, except that figures may differ between versions of the program that draws them, which
