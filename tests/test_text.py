@@ -395,6 +395,6 @@ def test_figures_are_drawn_with_their_program_named(tmp_path):
     write(study(axes=SMALL, seeds=2), tmp_path / "collected")
     report(tmp_path / "collected", out=tmp_path / "index.md")
     drawn = {path.name: path.read_text(encoding="utf-8") for path in (tmp_path / "figures").glob("*.svg")}
-    assert "map.svg" in drawn
+    assert re.match(r'<svg [^>]*viewBox="-16 0 [0-9.]+ [0-9.]+"><rect x="-16" width="[0-9.]+"', drawn["map.svg"])
     assert all(text.startswith("<svg") and "<!-- vl-convert 1" in text for text in drawn.values())
     assert not any(re.search(r"[0-9]\.[0-9]{3}", text) for text in drawn.values())
