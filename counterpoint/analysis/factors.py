@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from counterpoint.analysis.comparison import Side, paired_seeds
 from counterpoint.analysis.contrast import CONFIDENCE, Estimate, Outcomes, Part, contrast, terms, weighted_sum
+from counterpoint.analysis.power import components, seeds_together
 from counterpoint.errors import RunError
 
 
@@ -159,9 +160,44 @@ def effect(
     of cells that differ in the axis `paired` alone are paired by seed. Raises RunError for an axis or a label that no
     cell has.
     """
-    inside = [cell for cell in cells if all(cell.labels.get(axis) == label for axis, label in (where or {}).items())]
+    complete, names = _complete(cells, changes, where or {})
+    estimate = None
+    if complete:
+        estimate = weigh(*_averaged(complete), paired=paired, confidence=confidence)
+    return Effect(changes=tuple(changes), estimate=estimate, contexts=tuple(names[True]), left_out=tuple(names[False]))
+
+
+def seeds_for(
+    cells: Sequence[CellOutcomes],
+    changes: Sequence[Change],
+    size: float,
+    *,
+    paired: str = "",
+    where: Mapping[str, str] | None = None,
+    confidence: float = CONFIDENCE,
+) -> int | None:
+    """The seeds per cell that find the `effect` of these arguments, if it has this size, in 80 % of studies.
+
+    None if no number of seeds is enough with these tasks, or if it is unknown: cells have different numbers of seeds,
+    or one has fewer than two. Raises as `effect` does, and ValueError for a size of 0.
+    """
+    complete, _ = _complete(cells, changes, where or {})
+    if not complete:
+        return None
+    try:
+        sets = [(components(parts), parts[0][1].shape[1]) for parts in _families(*_averaged(complete), paired)]
+    except ValueError:
+        return None
+    return seeds_together(sets, size, confidence)
+
+
+def _complete(
+    cells: Sequence[CellOutcomes], changes: Sequence[Change], where: Mapping[str, str]
+) -> tuple[list[_Sums], dict[bool, list[str]]]:
+    """The contexts with all cells of an effect, and the names of those that have them (True) or not (False)."""
+    inside = [cell for cell in cells if all(cell.labels.get(axis) == label for axis, label in where.items())]
     _check_labels(cells, [*((change.axis, level) for change in changes for level in change.weights())])
-    _check_labels(cells, list((where or {}).items()))
+    _check_labels(cells, list(where.items()))
     complete: list[_Sums] = []
     names: dict[bool, list[str]] = {True: [], False: []}
     for context, found in _contexts(inside, [change.axis for change in changes]).items():
@@ -170,12 +206,13 @@ def effect(
         names[whole].append("-".join(context))
         if sums is not None and whole:
             complete.append(sums)
-    estimate = None
-    if complete:
-        together = [cell for sums in complete for cell in sums.cells]
-        weights = [weight / len(complete) for sums in complete for weight in sums.weights]
-        estimate = weigh(together, weights, paired=paired, confidence=confidence)
-    return Effect(changes=tuple(changes), estimate=estimate, contexts=tuple(names[True]), left_out=tuple(names[False]))
+    return complete, names
+
+
+def _averaged(complete: Sequence[_Sums]) -> tuple[list[CellOutcomes], list[float]]:
+    """The cells of all contexts with their weights, each context counting alike."""
+    together = [cell for sums in complete for cell in sums.cells]
+    return together, [weight / len(complete) for sums in complete for weight in sums.weights]
 
 
 def by_context(
@@ -203,17 +240,19 @@ def weigh(
     that differ in the axis `paired` alone are one part, summed seed by seed, if their seeds are equal (or nearly, as
     `compare_methods` has it); all others are parts of their own.
     """
+    found = [contrast(parts, confidence) for parts in _families(cells, weights, paired)]
+    return found[0] if len(found) == 1 else weighted_sum(found, confidence=confidence)
+
+
+def _families(cells: Sequence[CellOutcomes], weights: Sequence[float], paired: str) -> list[list[Part]]:
+    """The parts of the contrast of each set of tasks."""
     families: dict[str, dict[tuple[str, ...], _Sums]] = {}
     for cell, weight in zip(cells, weights, strict=True):
         key = tuple(label for axis, label in cell.labels.items() if axis != paired)
         sums = families.setdefault(cell.tasks, {}).setdefault(key, _Sums())
         sums.cells.append(cell)
         sums.weights.append(weight)
-    found = [
-        contrast([part for sums in blocks.values() for part in _block(sums)], confidence)
-        for blocks in families.values()
-    ]
-    return found[0] if len(found) == 1 else weighted_sum(found, confidence=confidence)
+    return [[part for sums in blocks.values() for part in _block(sums)] for blocks in families.values()]
 
 
 def shares(cells: Sequence[CellOutcomes]) -> list[Share]:

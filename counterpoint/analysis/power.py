@@ -119,6 +119,29 @@ def needed(
     return Needed(seeds=None, tasks=more)
 
 
+def seeds_together(
+    sets: Sequence[tuple[Components, int]], effect: float, confidence: float = CONFIDENCE, wanted: float = POWER
+) -> int | None:
+    """The smallest number of seeds that finds the sum of independent contrasts with the probability `wanted`.
+
+    `sets` has the components and the number of tasks of each, such as those on different test tasks. Variances add up,
+    and the degrees of freedom are Welch's. None if no number of seeds is enough. Raises ValueError as `needed` does.
+    """
+    if not effect or not np.isfinite(effect):
+        raise ValueError(f"the effect to be found must be a number other than 0, not {effect}")
+    _check_wanted(confidence, wanted)
+
+    def is_enough(seeds: int) -> bool:
+        errors = [(error**2, freedom) for error, freedom in (error_of(one, seeds, tasks) for one, tasks in sets)]
+        variance = sum(own for own, _ in errors)
+        if variance == 0.0:
+            return True
+        freedom = variance**2 / sum(own**2 / freedom for own, freedom in errors)
+        return _power(abs(effect) / variance**0.5, freedom, confidence) >= wanted
+
+    return _smallest(is_enough, MOST_SEEDS)
+
+
 def _check_wanted(confidence: float, wanted: float) -> None:
     if not 1.0 - confidence < wanted <= MOST_POWER:
         raise ValueError(f"the probability of finding it is above {1.0 - confidence:g} and at most 0.999, not {wanted}")

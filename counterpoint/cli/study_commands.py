@@ -144,19 +144,23 @@ def report(
             metavar="STUDY|RUN...", help="Run directories, folders of studies or of runs, or collected files."
         ),
     ],
-    out: Annotated[Path, typer.Option(metavar="FILE", help="The page; an older report is replaced.")] = Path(
-        "report.html"
-    ),
+    out: Annotated[
+        Path,
+        typer.Option(metavar="FILE", help="The page, or a text (FILE.md) with figures; an older report is replaced."),
+    ] = Path("report.html"),
     figures: Annotated[
         Path | None,
         typer.Option(metavar="DIR", help="Also write its figures (SVG, PDF, PNG) and tables (CSV, Markdown, LaTeX)."),
     ] = None,
     title: Annotated[str, typer.Option(help="The title of the page; the study's or the run's name if not given.")] = "",
+    claims: Annotated[
+        str, typer.Option(metavar="NAME", help="In a text: also how far it agrees with a publication; zeng2026.")
+    ] = "",
 ) -> None:
     """Write a report: one HTML page about runs or a study, which needs no network."""
     from counterpoint.cli.report import write
 
-    write(places, out, figures, title)
+    write(places, out, figures, title, claims)
 
 
 @app.command()

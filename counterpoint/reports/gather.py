@@ -41,13 +41,15 @@ class _Study:
     cells: Mapping[str, Cell]
 
 
-def gather(paths: Sequence[Path]) -> Gathered:
+def gather(paths: Sequence[Path], *, collected_alone: bool = False) -> Gathered:
     """The runs at `paths`, as cells, compared where they can be.
 
     A path is a study's folder, a folder of collected files, a run directory, or a folder of these, as `runs` is.
     Collected files of a study are used if no run has changed since; else its runs are collected, and nothing is
     written. Runs of every state are there, and one that cannot be read, with its reason in `collected.unreadable`.
-    Raises RunError, of one line, for a path that is none of these, a run that is there twice, or if no run can be read.
+    With `collected_alone`, run directories are not looked into beyond that: equal files give equal results wherever
+    they are. Raises RunError, of one line, for a path that is none of these, a run that is there twice, or if no run
+    can be read.
     """
     paths = [one for path in paths for one in _within(path)]
     studies = [_study(path) for path in paths if (path / CELLS).is_file()]
@@ -60,7 +62,7 @@ def gather(paths: Sequence[Path]) -> Gathered:
     refuse_twice([Path(run.path) for run in collected.runs])
     compared, reasons = _compared(collected)
     unreadable = dict(collected.unreadable)
-    cells = _cells(collected, studies, unreadable)
+    cells = _cells(collected, studies, None if collected_alone else unreadable)
     return Gathered(
         title=_title(studies, collected, len(others)),
         about=studies[0].study.about if len(studies) == 1 and not others else "",
@@ -79,7 +81,7 @@ def seen_of(run: Run) -> Seen:
     if a file is damaged, or the run is gone.
     """
     found = collect([run.path])
-    seen = _seen(found.runs[0], _by_run(found.metrics), _by_run(found.outcomes))
+    seen = _seen(found.runs[0], _by_run(found.metrics), _by_run(found.outcomes), _folder(found.runs[0]))
     cell = _cell_of(run.path)
     if cell is None:
         return seen
@@ -153,10 +155,10 @@ def _compared(collected: Collected) -> tuple[Compared | None, list[str]]:
         return None, [str(error)]
 
 
-def _cells(collected: Collected, studies: Sequence[_Study], unreadable: dict[str, str]) -> list[CellSeen]:
+def _cells(collected: Collected, studies: Sequence[_Study], unreadable: dict[str, str] | None) -> list[CellSeen]:
     """The runs by cell, the controls last; the seeds of a cell in their order.
 
-    Why one that is not finished cannot be read is added to `unreadable`.
+    Why one that is not finished cannot be read is added to `unreadable`; with None no directory is looked into.
     """
     cells = {name: cell for study in studies for name, cell in study.cells.items()}
     whose = {name: study.study.name for study in studies for name in study.cells} if len(studies) > 1 else {}
@@ -206,18 +208,29 @@ def _told(
     run: RunRecord,
     metrics: "Mapping[str, pl.DataFrame]",
     outcomes: "Mapping[str, pl.DataFrame]",
-    unreadable: dict[str, str],
+    unreadable: dict[str, str] | None,
 ) -> Seen:
     """The run; nothing but its record where it cannot be read, for the reason that is added to `unreadable`."""
+    if unreadable is None:
+        return _seen(run, metrics, outcomes, None)
     try:
-        return _seen(run, metrics, outcomes)
+        return _seen(run, metrics, outcomes, _folder(run))
     except RunError as error:
         unreadable[run.run] = str(error)
-        return _seen(replace(run, state=UNREADABLE), metrics, outcomes)
+        return _seen(replace(run, state=UNREADABLE), metrics, outcomes, None)
 
 
-def _seen(run: RunRecord, metrics: "Mapping[str, pl.DataFrame]", outcomes: "Mapping[str, pl.DataFrame]") -> Seen:
-    folder = Path(run.path) if run.state != UNREADABLE and is_run(Path(run.path)) else None
+def _folder(run: RunRecord) -> Path | None:
+    """Its directory, if it can be read."""
+    return Path(run.path) if run.state != UNREADABLE and is_run(Path(run.path)) else None
+
+
+def _seen(
+    run: RunRecord,
+    metrics: "Mapping[str, pl.DataFrame]",
+    outcomes: "Mapping[str, pl.DataFrame]",
+    folder: Path | None,
+) -> Seen:
     found = metrics.get(run.run)
     if folder is not None and not has_outcomes(run):
         found, findings = _until_now(run.run, folder)

@@ -113,8 +113,11 @@ def facts(gathered: Gathered) -> dict[str, str]:
     return {name: printable(text) for name, text in found.items() if text}
 
 
-def cannot_show(gathered: Gathered) -> list[str]:
-    """The limits of these runs: seeds, tasks, models, steps, evaluations, and runs that are missing or were stopped."""
+def cannot_show(gathered: Gathered, *, directories: bool = True) -> list[str]:
+    """The limits of these runs: seeds, tasks, models, steps, evaluations, and runs that are missing or were stopped.
+
+    With `directories`, also what is not there where collected files are all there is.
+    """
     runs = _teams(gathered)
     records = [run.record for run in runs]
     finished = [run for run in runs if has_outcomes(run.record)]
@@ -129,7 +132,7 @@ def cannot_show(gathered: Gathered) -> list[str]:
         *_short(finished),
         *_lost(records),
         *_unreadable(gathered),
-        *_without_directories(gathered),
+        *(_without_directories(gathered) if directories else ()),
         *_smallest(gathered.compared),
     ]
     if gathered.excluded:

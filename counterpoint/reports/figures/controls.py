@@ -21,14 +21,16 @@ from counterpoint.reports.figure import Figure
 from counterpoint.reports.figures.forest import band, domain_of, frame, spec
 from counterpoint.reports.figures.groups import labels
 
+MOST = 60
+"""Comparisons of one figure; of more, those with trained single agents, and then the largest differences."""
 _SELF = ": run"
 """The end of the name of the evaluation of the run as it is, beside a control."""
 _TAUGHT = f"{TAUGHT}: "
 """The beginning of the names of evaluations of the base, which have a figure of their own."""
 _OF_AGENTS = ("transfer", "majority")
 _TRAINED = {"peak": "at the peak", "terminal": "at the end"}
-_EVALUATED = "as evaluated"
-_MARKS = {"at the peak": "triangle-up", "at the end": "square", _EVALUATED: "diamond"}
+EVALUATED = "as evaluated"
+_MARKS = {"at the peak": "triangle-up", "at the end": "square", EVALUATED: "diamond"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,17 +55,25 @@ def controls(collected: Collected, margin: float = MARGIN) -> Figure | None:
     found = control_differences(collected, margin)
     if not found:
         return None
-    names = labels(map(_name, found))
-    rows = [_row(one, names[_name(one)]) for one in found]
-    marks = {amount: mark for amount, mark in _MARKS.items() if amount in {one.amount for one in found}}
+    drawn = _largest(found)
+    names = labels(map(_name, drawn))
+    rows = [_row(one, names[_name(one)]) for one in drawn]
+    marks = {amount: mark for amount, mark in _MARKS.items() if amount in {one.amount for one in drawn}}
     return Figure(
         name="controls",
         title="The team minus its controls",
-        says=_says(found),
+        says=_says(found, len(found) - len(drawn)),
         spec=spec(list(names.values()), domain_of(rows, 100 * margin), "points", 100 * margin, marks),
         data={"rows": frame(rows), "band": band(100 * margin)},
         table=pl.DataFrame([_told(one) for one in found], infer_schema_length=None),
     )
+
+
+def _largest(found: Sequence[ControlDifference]) -> list[ControlDifference]:
+    """As many as one figure holds: those from trained single agents before evaluations, then the largest."""
+    ranked = sorted(found, key=lambda one: (one.amount == EVALUATED, -abs(one.shown[0])))
+    kept = {id(one) for one in ranked[:MOST]}
+    return [one for one in found if id(one) in kept]
 
 
 def control_differences(collected: Collected, margin: float = MARGIN) -> list[ControlDifference]:
@@ -89,21 +99,22 @@ def control_differences(collected: Collected, margin: float = MARGIN) -> list[Co
     return sorted([*trained, *evaluated], key=lambda one: (one.control, one.cell))
 
 
-def _says(found: Sequence[ControlDifference]) -> str:
+def _says(found: Sequence[ControlDifference], left_out: int) -> str:
     verdicts = Counter(one.verdict for one in found)
     told = ", ".join(f"{count} {verdict}" for verdict, count in verdicts.most_common())
     base = base_of([(one.seeds, one.tasks, one.over_seeds) for one in found])
     cells = counted(len({one.cell for one in found}), "cell")
     kinds = {one.amount for one in found}
-    trained = " Verdicts against trained single agents are corrected (Holm)." if kinds - {_EVALUATED} else ""
+    trained = " Verdicts against trained single agents are corrected (Holm)." if kinds - {EVALUATED} else ""
     evaluated = (
         " Evaluations of finished runs are compared with the run as it was evaluated beside them or, without one, with"
         " its peak; they are not corrected for their number."
     )
+    rest = f" {counted(left_out, 'further comparison')} are in the table." if left_out else ""
     return (
         f"Accuracy of the team minus that of a control on the same test tasks, in points: {base}. Of"
         f" {counted(len(found), 'comparison')} in {cells} the team is: {told}; marks of what cannot be told are"
-        f" hollow.{trained}{evaluated if _EVALUATED in kinds else ''}"
+        f" hollow.{trained}{evaluated if EVALUATED in kinds else ''}{rest}"
     )
 
 
@@ -150,7 +161,7 @@ def _difference(cell: str, control: str, pairs: Sequence[tuple[PerTask, PerTask]
     return ControlDifference(
         cell=cell,
         control=control,
-        amount=_EVALUATED,
+        amount=EVALUATED,
         shown=(value, low, high),
         over_seeds=found.over_seeds,
         seeds=found.seeds,
