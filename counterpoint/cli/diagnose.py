@@ -14,6 +14,7 @@ from counterpoint.cli.out import Terminal, check_out, write_out
 from counterpoint.cli.signs import listed
 from counterpoint.cli.tables import partial_rewards
 from counterpoint.errors import counted
+from counterpoint.experiments.known_effects import known_for
 from counterpoint.pins import executed
 from counterpoint.run import Run
 
@@ -29,7 +30,8 @@ def report(path: Path, out: Path | None) -> None:
     history = history_of(run)
     diagnosis = examine(history)
     console = Terminal()
-    for line in (*_recorded(history), *_found(diagnosis)):
+    shown = {finding.signature for finding in diagnosis.findings}
+    for line in (*_recorded(history), *_found(diagnosis), *known_for(run.config, shown)):
         console.print(line, markup=False, soft_wrap=True)
     findings = [asdict(finding) for finding in diagnosis.findings]
     found = {"last_step": history.last, "thresholds": asdict(Thresholds()), "findings": findings}

@@ -46,6 +46,12 @@ class Prevention:
     """The runs of the label that an intervention ended: they end where they were stopped or rolled back to."""
     runs: int
     """The finished runs of the label."""
+    runs_without: int
+    """Those of the reference, in the same cells."""
+    workflows: tuple[str, ...]
+    sharings: tuple[str, ...]
+    signatures: Mapping[str, tuple[int, int]]
+    """Failure signature -> the finished runs that show it, with the label and with the reference."""
 
     @property
     def outcome(self) -> Outcome:
@@ -57,8 +63,8 @@ class Prevention:
         """Its figures in words: end, peak and falls."""
         return (
             f"{in_figures(self.kept)} at the end, {in_figures(self.peak)} at the peak; without it"
-            f" {self.falls_without.interval}, with it {self.falls.interval} (p = {self.pairs.p_value:.2g}, exact McNemar"
-            " test)"
+            f" {self.falls_without.interval}, with it {self.falls.interval} (p = {self.pairs.p_value:.2g}, exact"
+            " McNemar test)"
         )
 
     def as_dict(self) -> dict[str, Any]:
@@ -75,6 +81,8 @@ class Prevention:
             "pairs": asdict(self.pairs),
             "stopped": self.stopped,
             "runs": self.runs,
+            "runs_without": self.runs_without,
+            "signatures": {name: list(counts) for name, counts in self.signatures.items()},
         }
 
 

@@ -116,11 +116,12 @@ def _prevention(collected: Collected, pairs: Sequence[Pair], where: str, margin:
         )
         for amount in reversed(PRIMARY)
     )
+    ones, references = [(pair.cell, pair.one) for pair in pairs], [(pair.cell, pair.reference) for pair in pairs]
     fates, without = (
         {(cell, seed): fell for cell, group in groups for seed, fell in _fates(group).items()}
-        for groups in ([(pair.cell, pair.one) for pair in pairs], [(pair.cell, pair.reference) for pair in pairs])
+        for groups in (ones, references)
     )
-    runs = [run for pair in pairs for run in pair.one.runs]
+    runs, before = ([run for _, group in groups for run in group.runs] for groups in (ones, references))
     return Prevention(
         where=where,
         cells=tuple(pair.cell for pair in pairs),
@@ -132,7 +133,21 @@ def _prevention(collected: Collected, pairs: Sequence[Pair], where: str, margin:
         pairs=mcnemar(without, fates),
         stopped=sum(bool(run.stopped) for run in runs),
         runs=len(runs),
+        runs_without=len(before),
+        workflows=tuple(dict.fromkeys(run.workflow for run in runs)),
+        sharings=tuple(dict.fromkeys(run.sharing for run in runs)),
+        signatures=_signatures(runs, before),
     )
+
+
+def _signatures(runs: Sequence[RunRecord], without: Sequence[RunRecord]) -> dict[str, tuple[int, int]]:
+    """Signature -> the runs of either side that show it, wherever they do; the most frequent without it first."""
+    shown, before = ([{one.partition(":")[0] for one in run.signatures} for run in own] for own in (runs, without))
+    counts = {
+        name: (sum(name in own for own in shown), sum(name in own for own in before))
+        for name in sorted(set().union(*shown, *before))
+    }
+    return dict(sorted(counts.items(), key=lambda item: -item[1][1]))
 
 
 def _compared(collected: Collected, pairs: Sequence[Pair], amount: Amount, margin: float) -> MethodComparison:
