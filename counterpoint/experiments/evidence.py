@@ -13,6 +13,7 @@ from counterpoint.analysis.history import History, history_of
 from counterpoint.analysis.signatures import examine
 from counterpoint.errors import CounterpointError
 from counterpoint.experiments.calibrated import FILE
+from counterpoint.experiments.known_effects import known_after
 from counterpoint.experiments.raced import Raced
 from counterpoint.experiments.results import COLLECTED
 from counterpoint.pins import executed
@@ -57,6 +58,7 @@ class Reasons(TypedDict):
     signatures: tuple[Seen, ...]
     seen: tuple[str, ...]
     rates: tuple[str, ...]
+    measured: tuple[str, ...]
 
 
 def reasons_of(workflow: str, runs: Sequence[Raced]) -> Reasons:
@@ -66,6 +68,7 @@ def reasons_of(workflow: str, runs: Sequence[Raced]) -> Reasons:
         signatures=signatures_of(shown),
         seen=(*dynamics_of(shown), *roles_that_fell(runs)),
         rates=recorded_rates(workflow, shown),
+        measured=known_after(workflow, [run.arm for run in runs if run.fate and run.fate.fell == "fell"]),
     )
 
 

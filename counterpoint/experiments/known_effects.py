@@ -80,6 +80,13 @@ def known_for(config: Config, signatures: Collection[str]) -> list[str]:
     return known_lines(config.workflow.name, sharing if isinstance(sharing, str) else "other", signatures)
 
 
+def known_after(workflow: str, fell: Sequence[str]) -> tuple[str, ...]:
+    """`known_lines` of a fall for every sharing among those of the runs that fell, with its name before each."""
+    return tuple(
+        f"{sharing}: {line}" for sharing in dict.fromkeys(fell) for line in known_lines(workflow, sharing, [FALL])
+    )
+
+
 def known_lines(
     workflow: str, sharing: str, signatures: Collection[str], known: Sequence[Known] | None = None
 ) -> list[str]:
