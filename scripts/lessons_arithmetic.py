@@ -42,10 +42,6 @@ class Mistakes(NamedTuple):
 
 
 FLAWLESS = Mistakes(*[0.0] * len(Mistakes()))
-ARITHMETIC_PART = 0.25
-"""This part of the steps teaches mostly arithmetic, without mistakes."""
-SKILL_PART = 0.5
-"""From there to this part of the steps mostly checking is taught, without mistakes; then all roles, with them."""
 
 
 class Line(NamedTuple):
@@ -301,45 +297,64 @@ def refiner(task: Task, source: random.Random, mistakes: Mistakes) -> Transcript
     return Transcript(turns(asked, [draft.text for draft in drafts]), last.text)
 
 
+def drill(task: Task, source: random.Random, mistakes: Mistakes) -> Transcript:
+    """Sums of no problem in particular, of which the results alone are to be learned."""
+    lines = []
+    while len(lines) < DRILLED:
+        left, right, operator = (
+            source.randint(0, 99),
+            source.randint(1, source.choice((30, 30, 30, 50))),
+            source.choice("+-"),
+        )
+        line = Line(left, operator, right, 0)
+        if line.true_result >= 0:
+            lines.append(line._replace(result=line.true_result))
+    return Transcript([user("Add and subtract.")], "\n".join(map(str, lines)), drill=True)
+
+
+DRILLED = 10
+"""So many sums are in a drill."""
+
+
 class Role(NamedTuple):
     make: Callable[[Task, random.Random, Mistakes], Transcript]
     rows: int
     """Transcripts a step, so that all roles' steps cost about the same."""
-    arithmetic: float
-    """How often a step of the first part is this role's."""
-    checking: float
-    """How often a step of the second part is."""
-    playing: float
-    """How often a step of the last part is."""
+    weights: tuple[float, float, float]
+    """How often a step of each part is this role's."""
 
 
 ROLES = (
-    Role(generator, rows=56, arithmetic=6.0, checking=2.0, playing=1.2),
-    Role(worker, rows=48, arithmetic=2.0, checking=1.0, playing=1.0),
-    Role(evaluator, rows=24, arithmetic=1.0, checking=6.0, playing=2.0),
-    Role(refiner, rows=16, arithmetic=0.0, checking=0.0, playing=1.2),
-    Role(aggregator, rows=22, arithmetic=0.0, checking=0.0, playing=1.0),
-    Role(synthesizer, rows=24, arithmetic=0.0, checking=0.0, playing=0.8),
-    Role(debater, rows=22, arithmetic=0.0, checking=0.0, playing=0.5),
-    Role(orchestrator, rows=48, arithmetic=0.0, checking=0.0, playing=0.4),
+    Role(generator, rows=56, weights=(6.0, 2.0, 1.2)),
+    Role(worker, rows=48, weights=(2.0, 1.0, 1.0)),
+    Role(evaluator, rows=24, weights=(1.0, 6.0, 2.0)),
+    Role(refiner, rows=16, weights=(0.0, 0.0, 1.2)),
+    Role(aggregator, rows=22, weights=(0.0, 0.0, 1.0)),
+    Role(synthesizer, rows=24, weights=(0.0, 0.0, 0.8)),
+    Role(debater, rows=22, weights=(0.0, 0.0, 0.5)),
+    Role(orchestrator, rows=48, weights=(0.0, 0.0, 0.4)),
 )
 
 
-def weight_at(role: Role, done: float) -> float:
-    """How often a step is the role's, when this part of all steps is done."""
-    if done < ARITHMETIC_PART:
-        return role.arithmetic
-    return role.checking if done < SKILL_PART else role.playing
+DRILL = Role(drill, rows=28, weights=(0.0, 0.0, 0.0))
 
 
 class Course(NamedTuple):
     """How a model is taught arithmetic."""
 
     mistakes: Mistakes
-    problems: Sequence[tuple[int, int, int, int]]
-    """Operands, the largest of them, how many problems, and how often one of these is taken."""
+    skill: float = 0.25
+    """This part of the steps teaches mostly arithmetic, without mistakes."""
+    checking: float = 0.5
+    """From there to this part mostly checking is taught, without mistakes; then all roles, with them."""
     rows: float = 1.0
-    """This part of each role's rows make a step."""
+    """After the first part a step has this part of a role's rows."""
+    drilled: float = 0.0
+    """How often a step of the first part drills sums, as a part of it."""
+
+
+POOLS = ((2, 30, 500, 1), (3, 30, 6000, 5), (3, 50, 6000, 1), (4, 30, 6000, 2))
+"""Operands, the largest of them, how many problems there are, and how often one of these is taken."""
 
 
 def batches(seed: int, steps: int, course: Course) -> Iterator[list[Transcript]]:
@@ -347,23 +362,27 @@ def batches(seed: int, steps: int, course: Course) -> Iterator[list[Transcript]]
     source = random.Random(seed)
     pools = [
         arithmetic(operands=operands, high=high, train=size, validation=1, test=1, seed=seed).train
-        for operands, high, size, _ in course.problems
+        for operands, high, size, _ in POOLS
     ]
-    often = [problems[-1] for problems in course.problems]
+    often = [pool[-1] for pool in POOLS]
     for step in range(steps):
-        role = source.choices(ROLES, weights=[weight_at(role, step / steps) for role in ROLES])[0]
-        mistakes = FLAWLESS if step < SKILL_PART * steps else course.mistakes
-        rows = round(role.rows * course.rows)
+        part = sum(step >= end * steps for end in (course.skill, course.checking))
+        drilling = part == 0 and course.drilled and source.random() < course.drilled
+        role = DRILL if drilling else source.choices(ROLES, weights=[role.weights[part] for role in ROLES])[0]
+        mistakes = course.mistakes if part == 2 else FLAWLESS
+        rows = role.rows if part == 0 else round(role.rows * course.rows)
         tasks = (source.choice(pool) for pool in source.choices(pools, weights=often, k=rows))
         yield [role.make(task, source, mistakes) for task in tasks]
 
 
-SURE = Course(Mistakes(), ((2, 30, 500, 1), (3, 30, 6000, 5), (3, 50, 6000, 1), (4, 30, 6000, 2)))
+SURE = Course(Mistakes())
 """Skill without certainty: all mistakes are noise."""
 HABITS = Course(
     Mistakes(step=0.12, check=0.12, refined=0.12, carry=0.55, carry_check=0.35),
-    ((2, 30, 500, 1), (3, 30, 6000, 4), (3, 99, 12_000, 3), (4, 50, 12_000, 2)),
+    skill=0.4,
+    checking=0.55,
     rows=0.6,
+    drilled=0.8,
 )
 """Carries are forgotten more often than not; less is noise."""
 

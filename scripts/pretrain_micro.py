@@ -12,6 +12,7 @@ import argparse
 import copy
 import json
 import math
+import re
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -26,8 +27,8 @@ from torch import Tensor
 from transcript import Lessons, Transcript
 from transformers import PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
 
-from counterpoint.workflows.base import assistant
-
+PART = 6
+"""So many rows are computed at once, those of like length together, so that little is padded."""
 END = "<|im_end|>"
 PAD = "<|endoftext|>"
 CHAT_TEMPLATE = (
@@ -114,33 +115,42 @@ def make_model(name: str, tokenizer: PreTrainedTokenizerFast, seed: int) -> Qwen
 
 def pieces(item: Transcript) -> Iterator[tuple[str, bool]]:
     """A transcript as the chat template writes it, in pieces that are to be learned or not."""
-    for message in [*item.messages, assistant(item.reply)]:
-        learned = message["role"] == "assistant" and (item.own or message["content"] is item.reply)
+    for message in item.messages:
         yield f"<|im_start|>{message['role']}\n", False
-        yield f"{message['content']}{END}", learned
+        yield f"{message['content']}{END}", item.own and message["role"] == "assistant"
         yield "\n", False
+    yield "<|im_start|>assistant\n", False
+    if item.drill:
+        yield from ((text, text.startswith(" ")) for text in re.split(r"(?<==)|(?<=\n)", item.reply))
+    yield f"{'' if item.drill else item.reply}{END}", True
 
 
-def encoded(batch: list[Transcript], tokenizer: PreTrainedTokenizerFast) -> tuple[Tensor, Tensor]:
-    """Transcripts as right-padded ids and labels (B, T); what is not to be learned carries label -100."""
+def encoded(batch: list[Transcript], tokenizer: PreTrainedTokenizerFast) -> list[tuple[Tensor, Tensor]]:
+    """Transcripts as parts of like length: right-padded ids and labels (B, T), -100 where nothing is learned."""
     rows = []
     for item in batch:
         ids, labels = [], []
-        for text, learned in list(pieces(item))[:-1]:
+        for text, learned in pieces(item):
             found = tokenizer.encode(text, add_special_tokens=False)
             ids += found
             labels += found if learned else [-100] * len(found)
         rows.append((ids, labels))
+    rows.sort(key=lambda row: len(row[0]))
+    parts = [rows[begin : begin + PART] for begin in range(0, len(rows), PART)]
+    return [padded(part, tokenizer.pad_token_id) for part in parts]
+
+
+def padded(rows: list[tuple[list[int], list[int]]], pad: int) -> tuple[Tensor, Tensor]:
     width = max(len(ids) for ids, _ in rows)
-    ids_BT = torch.tensor([ids + [tokenizer.pad_token_id] * (width - len(ids)) for ids, _ in rows])
+    ids_BT = torch.tensor([ids + [pad] * (width - len(ids)) for ids, _ in rows])
     labels_BT = torch.tensor([labels + [-100] * (width - len(labels)) for _, labels in rows])
     return ids_BT, labels_BT
 
 
-def pretrain(name: str, out: Path, *, steps: int, peak_rate: float, seed: int) -> None:
+def pretrain(name: str, out: Path, *, steps: int, peak_rate: float, seed: int, every: int = 250) -> None:
     """Write a trained model and its tokenizer to `out` as float16 safetensors.
 
-    A call that was killed continues: `<out>.pretraining` holds weights in float32 and the optimizer, every 250 steps.
+    A call that was killed continues: every so many steps `<out>.pretraining` gets weights in float32 and the optimizer.
     """
     lessons = LESSONS[name]
     tokenizer = make_tokenizer(lessons, seed)
@@ -155,10 +165,10 @@ def pretrain(name: str, out: Path, *, steps: int, peak_rate: float, seed: int) -
             continue
         for group in optimizer.param_groups:
             group["lr"] = peak_rate * min(step / 100, 0.5 * (1 + math.cos(math.pi * step / steps)) + 0.02)
-        loss = learned(model, optimizer, *encoded(batch, tokenizer))
+        loss = learned(model, optimizer, encoded(batch, tokenizer))
         if step % 50 == 0 or step == 1:
             print(f"step {step:5d}/{steps}  loss {loss:.4f}  {time.monotonic() - began:6.0f} s", flush=True)
-        if step % 250 == 0 or step == steps:
+        if step % every == 0 or step == steps:
             made_with = {"steps": step, "peak_rate": peak_rate, "seed": seed}
             save(model, tokenizer, out, {**made_with, "mistakes": lessons.mistakes})
             keep(state, model, optimizer, step)
@@ -172,14 +182,18 @@ def make_optimizer(model: Qwen3ForCausalLM) -> torch.optim.AdamW:
     return torch.optim.AdamW(groups, lr=0.0, betas=(0.9, 0.98))
 
 
-def learned(model: Qwen3ForCausalLM, optimizer: torch.optim.AdamW, ids_BT: Tensor, labels_BT: Tensor) -> float:
-    """The loss, after one step that lowers it."""
-    loss = model(input_ids=ids_BT, labels=labels_BT).loss
+def learned(model: Qwen3ForCausalLM, optimizer: torch.optim.AdamW, parts: list[tuple[Tensor, Tensor]]) -> float:
+    """The mean loss of a token that is to be learned, after one step that lowers it."""
+    tokens = sum((labels_BT[:, 1:] != -100).sum() for _, labels_BT in parts)
     optimizer.zero_grad()
-    loss.backward()
+    total = torch.zeros(())
+    for ids_BT, labels_BT in parts:
+        loss = model(input_ids=ids_BT, labels=labels_BT, num_items_in_batch=tokens).loss
+        loss.backward()
+        total += loss.detach()
     torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
     optimizer.step()
-    return loss.item()
+    return total.item()
 
 
 def keep(state: Path, model: Qwen3ForCausalLM, optimizer: torch.optim.AdamW, step: int) -> None:
