@@ -70,6 +70,14 @@ def test_an_intervention_that_prevents_falls_is_found_and_nothing_else(found):
     assert best.signatures == {"cliff": (0, 8)}
 
 
+def test_all_ends_and_peaks_are_one_family_and_those_of_the_cells_another(found):
+    for which, size in ((found.pooled, 10), (found.cells, 20)):
+        family = [difference for one in which for difference in (one.kept, one.peak)]
+        assert len(family) == size
+        assert [one.p_value for one in family] == holm([one.found.estimate.p_value for one in family])
+        assert all(one.p_value <= 0.05 for one in family if one.found.verdict == "ahead")
+
+
 def test_one_that_ends_higher_at_the_cost_of_the_peak_is_not_recommended():
     found = prevention(
         study_of({"nothing": Effect(fall=2.5, falls=5), "slow": Effect(peak=-0.6, falls=0)}, cells=CELLS)
