@@ -1,4 +1,4 @@
-"""What interventions are known to do: the measured effects that ship with the package, quoted with their figures."""
+"""The measured effects of interventions, which ship with the package and are quoted with their figures."""
 
 import json
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -90,7 +90,7 @@ def known_after(workflow: str, fell: Sequence[str]) -> tuple[str, ...]:
 def known_lines(
     workflow: str, sharing: str, signatures: Collection[str], known: Sequence[Known] | None = None
 ) -> list[str]:
-    """What was measured for runs of this workflow and sharing that show these signatures, in lines; first what helped.
+    """The effects measured on runs of this workflow and sharing that show these signatures, in lines; what helped first.
 
     Nothing without a fall, or a signature that runs without an intervention showed there. If the fall was measured
     nowhere for this workflow and sharing, one line says so. `known` are the shipped effects unless given.

@@ -1,4 +1,4 @@
-"""What interventions did: falls, peaks and ends of every label of an axis against one of them, in words and tables."""
+"""The effects of interventions: falls, peaks and ends of every label of an axis against one, in words and tables."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
