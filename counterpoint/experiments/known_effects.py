@@ -90,7 +90,7 @@ def known_after(workflow: str, fell: Sequence[str]) -> tuple[str, ...]:
 def known_lines(
     workflow: str, sharing: str, signatures: Collection[str], known: Sequence[Known] | None = None
 ) -> list[str]:
-    """The effects measured on runs of this workflow and sharing that show these signatures, in lines; what helped first.
+    """The effects measured on runs of this workflow and sharing, if they show these signatures; what helped first.
 
     Nothing without a fall, or a signature that runs without an intervention showed there. If the fall was measured
     nowhere for this workflow and sharing, one line says so. `known` are the shipped effects unless given.
