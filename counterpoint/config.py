@@ -69,7 +69,7 @@ class AlgorithmConfig(Section):
     reinforce_pp, gspo, cispo, sapo, dr_mas, at_grpo, spiral, study, or your own `module:name`. Empty: every key that is
     left out has the default given here."""
     credit: Named = Spec(name="outcome")
-    """The credit assignment, which gives each call its reward: outcome, own, mix, help_hurt, or your own
+    """The credit assignment, which gives each call its reward: outcome, own, mix, help_hurt, added, or your own
     `module:name`."""
     advantage: Named = Spec(name="grpo")
     """The advantage, which compares the rewards of calls: grpo, dr_grpo, rloo, reinforce_pp, role, role_slot,

@@ -44,6 +44,7 @@ FAMILIES = {
 }
 REQUIRED = {
     "help_hurt": {"solo": "generator", "roles": ["critic"]},
+    "added": {"roles": ["critic"]},
     "grouped": {"by": ["task", "role"]},
     "k1": {"weight": 0.1},
     "k2": {"weight": 0.1},
@@ -505,6 +506,7 @@ BAD_OPTIONS = [
     ({"credit": named("help_hurt", weight=0)}, r"algorithm\.credit\.weight = 0: .*greater than 0"),
     ({"credit": named("help_hurt", solo="generatr")}, r"algorithm\.credit: unknown role 'generatr'; .*'generator'\?"),
     ({"credit": named("help_hurt", roles=["critic", "cook"])}, r"algorithm\.credit: unknown role 'cook'; .*allowed: c"),
+    ({"credit": named("added", roles=["cook"])}, r"algorithm\.credit: unknown role 'cook'; .*allowed: c"),
     ({"advantage": "grouped"}, r"algorithm\.advantage\.by is required"),
     ({"advantage": {"name": "grouped", "by": []}}, r"algorithm\.advantage\.by = \[\]: .*at least 1"),
     ({"advantage": {"name": "grouped", "by": ["rol"]}}, r"'rol': input should be 'task', 'role', 'slot'.*'proposal'"),

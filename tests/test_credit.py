@@ -7,8 +7,8 @@ from itertools import product
 import pytest
 from facts import make_call, make_episode, make_group
 
-from counterpoint.algorithms.credit import help_hurt, mix, outcome, own
-from counterpoint.episode import Answer, CallKey, Proposal, Unreadable
+from counterpoint.algorithms.credit import added, help_hurt, mix, outcome, own
+from counterpoint.episode import NO_ANSWER, Answer, CallKey, Choice, Proposal, Unreadable
 
 ANSWER = Answer("2")
 
@@ -86,6 +86,18 @@ def slow_help_hurt(call, team, alone):
     return None if team is None else team + bonus
 
 
+def slow_added(call, episode):
+    if call.key.role != "judge":
+        return episode.score.reward
+    if call.score is None:
+        return None
+    total, count = 0.0, 0
+    for other in episode.calls:
+        if other.key.role != "judge" and isinstance(other.claim, Answer) and other.score is not None:
+            total, count = total + other.score, count + 1
+    return call.score - (total / count if count else 0.0)
+
+
 SLOW = {
     "outcome": (outcome, lambda call, team, alone: team),
     "own": (own, lambda call, team, alone: call.score),
@@ -95,6 +107,38 @@ SLOW = {
         slow_help_hurt,
     ),
 }
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_what_a_role_added_agrees_with_a_slow_reference(seed):
+    groups = random_groups(seed)
+    found = [credit.reward for credit in added(groups, roles=["judge"])]
+    every = [slow_added(call, episode) for group in groups for episode in group.episodes for call in episode.calls]
+    assert found == pytest.approx([reward for reward in every if reward is not None])
+
+
+def test_a_choice_is_worth_what_it_adds_to_a_blind_one_by_hand():
+    def team(*drafts, chosen, claim=None):
+        calls = [make_call(slot=slot, claim=ANSWER, score=score) for slot, score in enumerate(drafts)]
+        last = make_call("aggregator", turn=1, claim=claim or Choice((), 0), score=chosen)
+        return make_episode(*calls, last, reward=chosen)
+
+    episodes = [
+        team(1.0, 0.0, 0.0, chosen=1.0),  # 1 - 1/3
+        team(1.0, 0.0, 0.0, chosen=0.0),  # 0 - 1/3
+        team(1.0, 1.0, 1.0, chosen=1.0),  # nothing to choose
+        team(0.0, 0.0, 0.0, chosen=0.0),
+        team(1.0, 1.0, 0.0, chosen=0.0, claim=Unreadable("no choice")),  # as bad as a wrong choice
+    ]
+    found = [one.reward for one in added([make_group(*episodes)], roles=["aggregator"]) if one.call.key.turn]
+    assert found == pytest.approx([2 / 3, -1 / 3, 0.0, 0.0, -2 / 3])
+
+
+def test_an_unreadable_draft_is_a_draft_that_is_worth_nothing():
+    drafts = [make_call(slot=0, claim=ANSWER, score=1.0), make_call(slot=1, claim=Unreadable(NO_ANSWER), score=0.0)]
+    last = make_call("aggregator", turn=1, claim=Choice((), 0), score=1.0)
+    found = added([make_group(make_episode(*drafts, last, reward=1.0))], roles=["aggregator"])
+    assert rewards(found) == [1.0, 1.0, 0.5]
 
 
 @pytest.mark.parametrize("seed", range(5))

@@ -72,6 +72,7 @@ def test_an_unknown_intervention_option_or_role_is_refused():
         Spec(name="role_rates", rates={"votre": 0.5}),
         Spec(name="anchor_roles", weights={"votre": 0.5}),
         Spec(name="phases", frozen=["votre"]),
+        Spec(name="length_penalty", weights={"votre": 0.5}),
         Spec(name="phases", roles={"votre": {"period": 2}}),
         Spec(name="balance", shares={"votre": 1.0}),
     ):
@@ -91,6 +92,7 @@ NOTHING = [
     ("phases", {}),
     ("role_rates", {"rates": {"voter": 1.0}}),
     ("entropy_floor", {"weight": 0.0}),
+    ("length_penalty", {"weights": {"voter": 0.0}}),
 ]
 
 
@@ -127,7 +129,11 @@ def trained(specs, sharing=None, steps=3):
 
 
 def test_without_weight_the_weights_are_those_without_it():
-    tables = {"anchor_roles": {"weights": {"writer": 0.0}}, "role_rates": {"rates": {"writer": 1.0}}}
+    tables = {
+        "length_penalty": {"weights": {"writer": 0.0}},
+        "anchor_roles": {"weights": {"writer": 0.0}},
+        "role_rates": {"rates": {"writer": 1.0}},
+    }
     specs = [Spec(name=name, **tables.get(name, options)) for name, options in NOTHING]
     assert trained(specs)[0] == trained([])[0]
 
@@ -390,6 +396,48 @@ def test_the_entropy_floor_pays_for_surprise_by_hand():
     # voter: h = 0.2 and 0, mean 0.1 < 0.5; judge: 2 is above the floor.
     assert [one.advantage for one in changed] == pytest.approx([0.2, -0.2, 0.0])
     assert list(built("entropy_floor", floor=0.1, weight=2.0).samples(calls, 1)) == calls
+
+
+def long(tokens, role="voter", **fields):
+    return sample(role=role, logprobs=(-0.1,) * tokens, **fields)
+
+
+def test_longer_replies_than_at_the_start_pay_by_hand():
+    penalty = built("length_penalty", weights={"voter": 2.0}, most=1.5, steps=2)
+    first, second = [long(2), long(4), long(9, "judge")], [long(6), long(9, "judge")]
+    assert list(penalty.samples(first, 1)) == first
+    assert list(penalty.samples(second, 2)) == second  # the mean is (2 + 4 + 6) / 3 = 4, so 6 tokens are free
+    later = [long(6, advantage=1.0), long(12, advantage=1.0), long(15), long(30, in_loss=False), long(90, "judge")]
+    # e = 0, 1 and 1.5; their mean is 5/6. What is not in the loss and other roles pay nothing.
+    expected = [1.0 + 2 * 5 / 6, 1.0 - 2 * 1 / 6, -2 * 4 / 6, 0.0, 0.0]
+    assert [one.advantage for one in penalty.samples(later, 3)] == pytest.approx(expected)
+
+
+def test_replies_no_longer_than_at_the_start_pay_nothing():
+    penalty = built("length_penalty", weights={"voter": 2.0}, steps=1)
+    penalty.samples([long(4), long(4)], 1)
+    later = [long(1), long(6)]
+    assert [one.advantage for one in penalty.samples(later, 2)] == [0.0, 0.0]
+
+
+def test_a_role_that_was_not_called_at_the_start_pays_nothing():
+    penalty = built("length_penalty", weights={"voter": 2.0}, steps=1)
+    assert list(penalty.samples([long(4, "judge")], 1)) == [long(4, "judge")]
+    assert [one.advantage for one in penalty.samples([long(40), long(4)], 2)] == [0.0, 0.0]
+
+
+def test_the_length_at_the_start_is_saved_within_the_first_steps(tmp_path):
+    whole, first = (built("length_penalty", weights={"voter": 1.0}, steps=2) for _ in range(2))
+    for member in (whole, first):
+        member.samples([long(2)], 1)
+    first.save(tmp_path)
+    resumed = built("length_penalty", weights={"voter": 1.0}, steps=2)
+    resumed.load(tmp_path)
+    for member in (whole, resumed):
+        member.samples([long(6)], 2)
+    later = [long(6), long(18)]
+    assert list(resumed.samples(later, 3)) == list(whole.samples(later, 3))
+    assert [one.advantage for one in resumed.samples(later, 3)] == pytest.approx([1.0, -1.0])
 
 
 def test_an_anchor_holds_the_roles_it_names_and_no_other():

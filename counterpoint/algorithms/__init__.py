@@ -21,7 +21,7 @@ def _from(file: str, *names: str, **renamed: str) -> dict[str, str]:
     }
 
 
-CREDITS: Family[Any] = Family("credit", _from("credit", "outcome", "own", "mix", "help_hurt"))
+CREDITS: Family[Any] = Family("credit", _from("credit", "outcome", "own", "mix", "help_hurt", "added"))
 ADVANTAGES: Family[Any] = Family("advantage", _from("advantage", *OVER_EPISODES, *OVER_CALLS))
 LOSSES: Family[Any] = Family("loss", _from("loss", "reinforce", "clip", "gspo", "cispo", "sapo"))
 AGGREGATIONS: Family[Any] = Family("aggregation", _from("aggregation", "token", "call", "constant"))

@@ -35,7 +35,8 @@ def build_algorithm(config: Config, roles: Collection[str], trainable: Collectio
     algorithm = config.algorithm
     baselines: Baselines = {}
     credit = _member("credit", algorithm.credit, CREDITS)
-    solo = _solo(credit, roles) if algorithm.credit.name == "help_hurt" else None
+    _refuse_unknown_roles(algorithm.credit, roles)
+    solo = str(algorithm.credit.options["solo"]) if algorithm.credit.name == "help_hurt" else None
     too_long = _member("overlong", algorithm.overlong, OVERLONG, max_tokens=config.rollout.max_tokens)
     advantage = _member("advantage", algorithm.advantage, ADVANTAGES, baselines=baselines)
     _refuse_contradictions(config)
@@ -82,13 +83,14 @@ def _member(key: str, spec: Spec, family: Family[Any], **context: Any) -> Callab
     return family.bind(spec, f"algorithm.{key}", **context)
 
 
-def _solo(credit: Callable[..., Any], roles: Collection[str]) -> str:
-    """The role that plays alone. Raises ConfigError if it, or one that advises, does not exist."""
-    options = credit.keywords if isinstance(credit, partial) else {}
-    for role in (options["solo"], *options["roles"]):
-        if role not in roles:
-            raise ConfigError("algorithm.credit: " + unknown("role", role, roles))
-    return str(options["solo"])
+def _refuse_unknown_roles(credit: Spec, roles: Collection[str]) -> None:
+    """Raises ConfigError if a shipped credit names a role that does not exist."""
+    named = {"help_hurt": ("solo", "roles"), "added": ("roles",)}.get(credit.name, ())
+    for option in named:
+        value = credit.options[option]
+        for role in [value] if isinstance(value, str) else value:
+            if role not in roles:
+                raise ConfigError("algorithm.credit: " + unknown("role", role, roles))
 
 
 def _refuse_contradictions(config: Config) -> None:

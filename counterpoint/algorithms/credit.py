@@ -4,12 +4,13 @@ Symbols: R_i the reward of episode i, lambda, alpha, beta, gamma weights, [x] 1 
 """
 
 from collections.abc import Sequence
+from statistics import fmean
 from typing import Annotated
 
 from pydantic import Field
 
 from counterpoint.algorithms.base import Credit
-from counterpoint.episode import Call, Episode, Group, Unreadable, calls_of
+from counterpoint.episode import NO_ANSWER, Answer, Call, Episode, Group, Unreadable, calls_of
 from counterpoint.task import RIGHT_FROM
 
 
@@ -75,7 +76,7 @@ def help_hurt(
     (CCPO, arXiv 2603.21563). Where that one could not be judged, nothing is added. Raises ValueError if a group has not
     as many episodes of one alone as of the whole workflow.
     """
-    added = {
+    bonuses = {
         (group.task, episode.rollout): weight * _helped(episode, alone)
         for group in groups
         for episode, alone in zip(group.episodes, group.solos, strict=True)
@@ -84,11 +85,40 @@ def help_hurt(
         Credit(
             episode=episode,
             call=call,
-            reward=episode.score.reward + (added[episode.task, episode.rollout] if call.key.role in roles else 0.0),
+            reward=episode.score.reward + (bonuses[episode.task, episode.rollout] if call.key.role in roles else 0.0),
         )
         for episode, call in calls_of(groups)
         if episode.score.reward is not None
     ]
+
+
+def added(groups: Sequence[Group], *, roles: Annotated[list[str], Field(min_length=1)]) -> list[Credit]:
+    """The score of a call's claim minus the mean score of the answers of other roles, for the `roles`; R_i for others.
+
+    What a role that chooses or combines adds to what it was given: of a choice, the mean is what a blind one would be
+    worth, so that neither luck nor failure of those before it counts for it (a counterfactual baseline as in COMA,
+    arXiv 1705.08926). An unreadable answer has the score 0; without any answer of others the mean is 0. A call of the
+    `roles` whose claim could not be judged, or that has none, gets no credit.
+    """
+    return [
+        Credit(episode=episode, call=call, reward=reward)
+        for episode, call in calls_of(groups)
+        if (reward := _added(episode, call, roles)) is not None
+    ]
+
+
+def _added(episode: Episode, call: Call, roles: Sequence[str]) -> float | None:
+    if call.key.role not in roles:
+        return episode.score.reward
+    given = [other.score for other in episode.calls if other.key.role not in roles and _answers(other)]
+    scores = [score for score in given if score is not None]
+    return None if call.score is None else call.score - (fmean(scores) if scores else 0.0)
+
+
+def _answers(call: Call) -> bool:
+    """True if the reply answered, or should have."""
+    claim = call.claim
+    return isinstance(claim, Answer) or (isinstance(claim, Unreadable) and claim.reason == NO_ANSWER)
 
 
 def _readable(call: Call) -> float:

@@ -16,6 +16,7 @@ from counterpoint.cli.out import Terminal, check_out, write_out
 from counterpoint.cli.signs import listed
 from counterpoint.cli.tables import partial_rewards
 from counterpoint.errors import ConfigError, counted
+from counterpoint.experiments.known_effects import known_for
 from counterpoint.pins import executed
 from counterpoint.run import Run
 
@@ -31,7 +32,9 @@ def report(path: Path, out: Path | None) -> None:
     history = history_of(run)
     diagnosis = examine(history)
     console = Terminal()
-    for line in (*_recorded(history), *_found(diagnosis), *_rates(run, history), *_not_found(diagnosis)):
+    shown = {finding.signature for finding in diagnosis.findings}
+    told = (*_found(diagnosis), *known_for(run.config, shown), *_rates(run, history), *_not_found(diagnosis))
+    for line in (*_recorded(history), *told):
         console.print(line, markup=False, soft_wrap=True)
     findings = [asdict(finding) for finding in diagnosis.findings]
     found = {"last_step": history.last, "thresholds": asdict(Thresholds()), "findings": findings}

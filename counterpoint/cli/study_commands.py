@@ -82,6 +82,13 @@ def compare(
     by: Annotated[
         str, typer.Option(metavar="AXIS", help="What to compare, such as sharing; all else is kept apart.")
     ] = "",
+    reference: Annotated[
+        str,
+        typer.Option(
+            metavar="LABEL",
+            help="Compare every label of the axis with this one, falls included: which intervention prevents them?",
+        ),
+    ] = "",
     margin: Annotated[
         float | None, typer.Option(help="Points within which differences count as alike; 3, or the study's own.")
     ] = None,
@@ -94,7 +101,7 @@ def compare(
     """Compare methods over seeds and tasks: which is ahead, or alike, or that it cannot be told."""
     from counterpoint.cli.compare import compare as print_comparison
 
-    print_comparison(runs, against or [], by, margin, out, json_file, form)
+    print_comparison(runs, against or [], by, margin, out, json_file, form, reference)
 
 
 @app.command(cls=SeveralValues, epilog="Example: counterpoint advise voting_arithmetic --minutes 60")

@@ -59,6 +59,8 @@ class Advice:
     """Arm -> the words of the command that trains it."""
     go_on: tuple[str, ...]
     """The words of the command that continues the race; empty if there is none."""
+    measured: tuple[str, ...] = ()
+    """The interventions that were measured where runs of an arm fell, with their figures, or that none was."""
     without_cliff_stop: bool = False
     """True if the runs were not stopped at a cliff, as those that `--from` names."""
 
@@ -169,6 +171,7 @@ class Advice:
             "why, as far as seen:" + ("" if found else " no failure signature was found"),
             *(f"  {line}" for line in found),
             *(f"  recorded rates: {line}" for line in self.rates),
+            *(f"  {line}" for line in self.measured),
         ]
 
     def _copy(self) -> Iterator[str]:

@@ -15,6 +15,7 @@ from counterpoint.config import Config
 from counterpoint.errors import CounterpointError
 from counterpoint.experiments.calibrated import FILE, PUBLISHED
 from counterpoint.experiments.collected import RunRecord
+from counterpoint.experiments.known_effects import known_after
 from counterpoint.experiments.raced import Raced
 from counterpoint.experiments.results import COLLECTED
 from counterpoint.experiments.study_file import STUDY_FOLDERS
@@ -63,6 +64,7 @@ class Reasons(TypedDict):
     signatures: tuple[Seen, ...]
     seen: tuple[str, ...]
     rates: tuple[str, ...]
+    measured: tuple[str, ...]
 
 
 def reasons_of(config: Config, runs: Sequence[Raced]) -> Reasons:
@@ -72,6 +74,7 @@ def reasons_of(config: Config, runs: Sequence[Raced]) -> Reasons:
         signatures=signatures_of(shown),
         seen=(*dynamics_of(shown), *roles_that_fell(runs)),
         rates=recorded_rates(config, shown),
+        measured=known_after(config.workflow.name, [one.arm for one in runs if one.fate and one.fate.fell == "fell"]),
     )
 
 

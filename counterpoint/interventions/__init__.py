@@ -14,6 +14,7 @@ INTERVENTIONS: Family[Intervention] = Family(
         "equal_calls": "counterpoint.interventions.equal_calls:EqualCalls",
         "phases": "counterpoint.interventions.phases:Phases",
         "stop_at_cliff": "counterpoint.interventions.stop_at_cliff:StopAtCliff",
+        "length_penalty": "counterpoint.interventions.length_penalty:LengthPenalty",
         "role_rates": "counterpoint.interventions.role_rates:RoleRates",
         "entropy_floor": "counterpoint.interventions.entropy_floor:EntropyFloor",
     },
