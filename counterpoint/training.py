@@ -21,6 +21,7 @@ from counterpoint.interventions.build import build_interventions
 from counterpoint.keep import Keeper, regular_checkpoints
 from counterpoint.learn import Total, anchored, together, trainable
 from counterpoint.learners.base import Learner, Moved
+from counterpoint.models import shipped_weights
 from counterpoint.play import Limits, Stage
 from counterpoint.proof import Proof
 from counterpoint.run import Run, Stateful
@@ -49,7 +50,7 @@ async def train(run: Run, watch: Watch = lambda step, numbers: None, setup: Setu
     diagnostics, interventions = build_diagnostics(config.diagnostics), build_interventions(config, workflow.roles)
     batches, limits = build_batches(config), Limits.of(config, config.rollout.temperature)
     loss = interventions.loss(build_loss(config))
-    run.pin({"tasks": tasks.fingerprints(), "routing": dict(routes.policy_of), **_positions(setup)})
+    run.pin({"tasks": tasks.fingerprints(), "routing": dict(routes.policy_of), **_bases(setup)})
 
     async with tasks.judging, open_runtime(config, routes) as runtime, orderly(), old_objects_skipped():
         run.note({**tasks.notes, **tasks.judging.facts()})
@@ -126,13 +127,14 @@ async def train(run: Run, watch: Watch = lambda step, numbers: None, setup: Setu
     return found
 
 
-def _positions(setup: Setup) -> dict[str, Mapping[str, str]]:
-    """The scaling of positions by the length of calls, for bases that have one; a run must not change it half-way."""
+def _bases(setup: Setup) -> dict[str, Mapping[str, str]]:
+    """The facts that must not change half-way: weights of shipped bases, and how positions are scaled, if they are."""
     config = setup.config
+    weights = shipped_weights(one.model.path for one in setup.settings.values() if one.endpoint is None)
     if config.runtime.name != "local":
-        return {}
+        return {"weights": weights}
     found = position_scaling(setup.settings, longest_call(config.rollout))
-    return {"positions": found} if found else {}
+    return {"weights": weights, **({"positions": found} if found else {})}
 
 
 def peak_of(run: Run) -> int:

@@ -297,6 +297,25 @@ def refiner(task: Task, source: random.Random, mistakes: Mistakes) -> Transcript
     return Transcript(turns(asked, [draft.text for draft in drafts]), last.text)
 
 
+def drill(task: Task, source: random.Random, mistakes: Mistakes) -> Transcript:
+    """Sums of no problem in particular, of which the results alone are to be learned."""
+    lines = []
+    while len(lines) < DRILLED:
+        left, right, operator = (
+            source.randint(0, 99),
+            source.randint(1, source.choice((30, 30, 30, 50))),
+            source.choice("+-"),
+        )
+        line = Line(left, operator, right, 0)
+        if line.true_result >= 0:
+            lines.append(line._replace(result=line.true_result))
+    return Transcript([user("Add and subtract.")], "\n".join(map(str, lines)), drill=True)
+
+
+DRILLED = 10
+"""So many sums are in a drill."""
+
+
 class Role(NamedTuple):
     make: Callable[[Task, random.Random, Mistakes], Transcript]
     rows: int
@@ -317,6 +336,9 @@ ROLES = (
 )
 
 
+DRILL = Role(drill, rows=28, weights=(0.0, 0.0, 0.0))
+
+
 class Course(NamedTuple):
     """How a model is taught arithmetic."""
 
@@ -327,6 +349,8 @@ class Course(NamedTuple):
     """From there to this part mostly checking is taught, without mistakes; then all roles, with them."""
     rows: float = 1.0
     """After the first part a step has this part of a role's rows."""
+    drilled: float = 0.0
+    """How often a step of the first part drills sums, as a part of it."""
 
 
 POOLS = ((2, 30, 500, 1), (3, 30, 6000, 5), (3, 50, 6000, 1), (4, 30, 6000, 2))
@@ -343,7 +367,8 @@ def batches(seed: int, steps: int, course: Course) -> Iterator[list[Transcript]]
     often = [pool[-1] for pool in POOLS]
     for step in range(steps):
         part = sum(step >= end * steps for end in (course.skill, course.checking))
-        role = source.choices(ROLES, weights=[role.weights[part] for role in ROLES])[0]
+        drilling = part == 0 and course.drilled and source.random() < course.drilled
+        role = DRILL if drilling else source.choices(ROLES, weights=[role.weights[part] for role in ROLES])[0]
         mistakes = course.mistakes if part == 2 else FLAWLESS
         rows = role.rows if part == 0 else round(role.rows * course.rows)
         tasks = (source.choice(pool) for pool in source.choices(pools, weights=often, k=rows))
@@ -353,7 +378,11 @@ def batches(seed: int, steps: int, course: Course) -> Iterator[list[Transcript]]
 SURE = Course(Mistakes())
 """Skill without certainty: all mistakes are noise."""
 HABITS = Course(
-    Mistakes(step=0.12, check=0.12, refined=0.12, carry=0.55, carry_check=0.35), skill=0.35, checking=0.55, rows=0.6
+    Mistakes(step=0.12, check=0.12, refined=0.12, carry=0.55, carry_check=0.35),
+    skill=0.4,
+    checking=0.55,
+    rows=0.6,
+    drilled=0.8,
 )
 """Carries are forgotten more often than not; less is noise."""
 

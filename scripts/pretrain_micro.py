@@ -12,6 +12,7 @@ import argparse
 import copy
 import json
 import math
+import re
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -25,8 +26,6 @@ from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, train
 from torch import Tensor
 from transcript import Lessons, Transcript
 from transformers import PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
-
-from counterpoint.workflows.base import assistant
 
 PART = 6
 """So many rows are computed at once, those of like length together, so that little is padded."""
@@ -116,11 +115,14 @@ def make_model(name: str, tokenizer: PreTrainedTokenizerFast, seed: int) -> Qwen
 
 def pieces(item: Transcript) -> Iterator[tuple[str, bool]]:
     """A transcript as the chat template writes it, in pieces that are to be learned or not."""
-    for message in [*item.messages, assistant(item.reply)]:
-        learned = message["role"] == "assistant" and (item.own or message["content"] is item.reply)
+    for message in item.messages:
         yield f"<|im_start|>{message['role']}\n", False
-        yield f"{message['content']}{END}", learned
+        yield f"{message['content']}{END}", item.own and message["role"] == "assistant"
         yield "\n", False
+    yield "<|im_start|>assistant\n", False
+    if item.drill:
+        yield from ((text, text.startswith(" ")) for text in re.split(r"(?<==)|(?<=\n)", item.reply))
+    yield f"{'' if item.drill else item.reply}{END}", True
 
 
 def encoded(batch: list[Transcript], tokenizer: PreTrainedTokenizerFast) -> list[tuple[Tensor, Tensor]]:
@@ -128,7 +130,7 @@ def encoded(batch: list[Transcript], tokenizer: PreTrainedTokenizerFast) -> list
     rows = []
     for item in batch:
         ids, labels = [], []
-        for text, learned in list(pieces(item))[:-1]:
+        for text, learned in pieces(item):
             found = tokenizer.encode(text, add_special_tokens=False)
             ids += found
             labels += found if learned else [-100] * len(found)

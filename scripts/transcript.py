@@ -13,6 +13,8 @@ class Transcript(NamedTuple):
     reply: str
     own: bool = False
     """Whether the assistant's earlier words are to be learned too."""
+    drill: bool = False
+    """Whether only what follows an equals sign is to be learned, to the end of its line."""
 
 
 class Lessons(NamedTuple):

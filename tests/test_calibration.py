@@ -13,11 +13,11 @@ from counterpoint.analysis.calibration import (
     Calibration,
     Case,
     calibrate,
-    left_out_auc,
     numbers_of,
     read_calibration,
 )
 from counterpoint.analysis.early import DIAGNOSTICS, Measured, measured, slots_of
+from counterpoint.analysis.left_out import left_out_auc
 from counterpoint.errors import ConfigError, RunError
 from counterpoint.experiments.calibrated import calibrated
 from counterpoint.experiments.collected import Collected, RunRecord
@@ -370,11 +370,15 @@ def collected(runs):
     return Collected(runs=records, outcomes=pl.DataFrame(), metrics=metrics)
 
 
+def labelled():
+    return [replace(one, labels={"task": one.cell, "workflow": one.workflow}) for one in study()]
+
+
 def test_a_collected_study_is_calibrated_without_its_controls():
     found = collected([*study(), case("failed", 2.7, None), case("control", 2.7, "fell")])
     *runs, control = found.runs
     marked = replace(found, runs=(*runs, replace(control, control="single")))
-    assert calibrated(marked, "s", [10, 20]) == calibrate("s", study(), [10, 20])
+    assert calibrated(marked, "s", [10, 20]) == calibrate("s", labelled(), [10, 20])
     assert calibrated(collected([]), "s").entries == ()
 
 
@@ -382,10 +386,87 @@ def test_a_cell_that_never_ran_and_has_no_labels_of_its_workflow_is_left_out():
     found = collected([*study(), case("absent", 2.7, None)])
     *runs, absent = found.runs
     absent = replace(absent, labels={}, sharing="", state="absent")
-    assert calibrated(replace(found, runs=(*runs, absent)), "s", [10]) == calibrate("s", study(), [10])
+    assert calibrated(replace(found, runs=(*runs, absent)), "s", [10]) == calibrate("s", labelled(), [10])
 
 
 def test_a_collected_run_of_an_unknown_workflow_is_named():
     found = collected([case("mine", 2.5)])
     with pytest.raises(RunError, match="mine: neither its record nor its labels say which workflow it has"):
         calibrated(replace(found, runs=(replace(found.runs[0], labels={}),)), "s")
+
+
+def slow_auc(values, fell, cells):
+    """The definition, pair by pair: the other cells vote, and each pair of a run that fell and one that held counts."""
+    later, held = ([at for at, one in enumerate(fell) if one == wanted] for wanted in (True, False))
+    points = []
+    for one in later:
+        for other in held:
+            out = {cells[one], cells[other]}
+            votes = [np.sign(values[a] - values[b]) for a in later for b in held if not out & {cells[a], cells[b]}]
+            if direction := np.sign(sum(votes)):
+                points.append((1 + direction * np.sign(values[one] - values[other])) / 2)
+    return sum(points) / len(points) if points else None
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_the_left_out_auc_is_the_one_counted_pair_by_pair(seed):
+    source = np.random.default_rng(seed)
+    runs = int(source.integers(2, 25))
+    fell = source.random(runs) < source.uniform(0.1, 0.9)
+    cells = [f"c{one}" for one in source.integers(0, source.integers(1, 7), runs)]
+    values = source.integers(0, 5, runs) + 0.8 * fell
+    expected = slow_auc(values, fell, cells)
+    assert left_out_auc(values, fell, cells) == (None if expected is None else pytest.approx(expected))
+
+
+@pytest.mark.parametrize("falls", [1, 2])
+def test_nothing_is_said_from_one_fall_or_two(falls):
+    runs = [case(f"r{at}", 2.9 if at < falls else 1.5 + at / 100, "fell" if at < falls else "held", cell="abc"[at % 3])
+            for at in range(40)]  # fmt: skip
+    reading = calibrate("s", runs, [10]).read_against("voting", "isolated", amplified(2.9))
+    assert reading.sentences == ()
+    assert reading.reason.endswith("of the study s with these roles and policies fell later: too few")
+
+
+def test_a_number_of_a_step_after_which_the_fall_may_have_begun_is_no_warning():
+    runs = [case("late", 2.6, "fell", onset=15), case("early", 2.6, "fell", onset=15), case("held", 1.6)]
+    runs[0], runs[1] = replace(runs[0], held_until=10), replace(runs[1], held_until=8)
+    (entry,) = calibrate("s", runs, [10]).entries
+    assert (entry.above.fell, entry.above.told, entry.below.told) == (1, 1, 1)
+
+
+def test_the_evaluation_before_the_onset_is_read_from_the_metrics():
+    found = collected([case("fell", 2.6, "fell", onset=15), case("held", 1.6), case("later", 2.7, "fell", onset=20)])
+    evaluated = [(run, step, "eval/test/accuracy", 0.5) for run in ("fell", "held", "later") for step in (0, 8, 15, 20)]
+    rows = pl.DataFrame(evaluated, schema=found.metrics.schema, orient="row")
+    made = calibrated(replace(found, metrics=pl.concat([found.metrics, rows])), "s", [10])
+    assert [(one.above.fell, one.above.told) for one in made.entries] == [(1, 1)]
+
+
+def test_a_study_says_how_many_runs_fell_and_where():
+    runs = [
+        replace(
+            case(f"{rate}{at}", 2.0, "fell" if at < falls else "held"), labels={"rate": rate, "sharing": "isolated"}
+        )
+        for rate, falls in (("x1", 0), ("x3", 4))
+        for at in range(5)
+    ]
+    unclear = replace(case("u", 2.0, "cannot tell"), labels={"rate": "x1", "sharing": "isolated"})
+    made = calibrate("s", [*runs, unclear, case("other", 2.0, sharing="shared")], [10])
+    assert made.falls_of("voting", "isolated") == (
+        "runs that fell: 4 of 10 and 1 that cannot be told [15 %, 72 %]"
+        " (rate: x1 0 of 5 and 1 that cannot be told [0 %, 56 %], x3 4 of 5 [38 %, 96 %])"
+    )
+    assert made.falls_of("voting", "shared") == "runs that fell: 0 of 1 [0 %, 79 %]"
+    assert made.falls_of("debate", "shared") == ""
+
+
+def test_the_models_and_tasks_of_a_study_are_named_and_others_are_said_to_be_others():
+    runs = [replace(one, model="lab-small", task="arithmetic") for one in study()]
+    made = calibrate("s", runs, [10])
+    assert made.about == "the study s: 30 runs with lab-small on arithmetic of up to 60 steps, 6 fell"
+    assert made.unlike("lab-small", "arithmetic") == ""
+    assert made.unlike("Qwen/Qwen3-0.6B", "functions") == (
+        "none of these runs has the model Qwen/Qwen3-0.6B or the task functions, whose rates may be others"
+    )
+    assert calibrate("s", study(), [10]).unlike("any", "any") == ""

@@ -61,6 +61,13 @@ def test_a_measure_starts_when_its_run_is_finished_and_is_whole(tmp_path):
     assert len(starts(folder)) == 3
 
 
+def test_a_measure_starts_before_the_runs_that_wait(tmp_path):
+    run(study(groups=("a", "b"), seeds=(0, 1), measures=(swap("b-s1"), swap("a-s0"))), tmp_path)
+    assert [name.partition("/")[0] for _, name in starts(tmp_path / "study")] == [
+        "a-s0", "a-s0", "b-s0", "a-s1", "b-s1", "b-s1"
+    ]  # fmt: skip
+
+
 def test_a_measure_of_a_run_that_failed_is_left_and_says_so(tmp_path):
     fake = study(seeds=(0,), measures=(swap("shared-s0"),))
     outcome = run(fake, tmp_path, {"shared-s0": "fails"})

@@ -7,18 +7,19 @@ before any study, or else the median of the study's values. A run that is read a
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import product
 from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
-import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from counterpoint.analysis.early import DIAGNOSTICS, Measured, Numbers, measured
+from counterpoint.analysis.fall_counts import Count, FallCount, Fate, fall_counts, in_words
 from counterpoint.analysis.falls import Fell, bracket, rate
-from counterpoint.errors import ConfigError
+from counterpoint.analysis.left_out import left_out_auc
+from counterpoint.errors import ConfigError, counted
 from counterpoint.files import write_whole
 from counterpoint.options import explain
 
@@ -30,10 +31,11 @@ STEPS = (10, 20)
 """Steps at which runs are looked at, unless others are given."""
 FLOOR = 8
 """Least number of runs of which a rate is quoted: below, its interval spans most of what is possible."""
+LEAST_FALLS = 3
+"""Least number of later falls from which a diagnostic is quoted."""
 LEAST_AUC = 0.65
 """Least left-out AUC of a diagnostic whose rates are quoted; at 0.5 it says nothing."""
 
-Count = Annotated[int, Field(ge=0)]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 
 
@@ -53,6 +55,16 @@ class Case:
     last: int
     """Its last training step."""
     numbers: Numbers
+    held_until: int | None = None
+    """The last evaluation before the onset, after which the fall may have begun; the step before it if not given."""
+    labels: Mapping[str, str] = field(default_factory=dict)
+    model: str = ""
+    task: str = ""
+
+    def goes_on_at(self, step: int) -> bool:
+        """True if the run had not begun to fall by then, and went on."""
+        until = self.last if self.onset is None else self.onset - 1 if self.held_until is None else self.held_until
+        return self.last > step and (self.onset is None or until >= step)
 
 
 class _Data(BaseModel):
@@ -157,6 +169,10 @@ class Calibration(_Data):
     last: Count
     """The last step of the longest run: "later" means up to here."""
     entries: tuple[Entry, ...]
+    falls: tuple[FallCount, ...] = ()
+    models: tuple[str, ...] = ()
+    """The base models of these runs."""
+    tasks: tuple[str, ...] = ()
 
     @model_validator(mode="after")
     def _is_consistent(self) -> "Calibration":
@@ -172,7 +188,25 @@ class Calibration(_Data):
     def about(self) -> str:
         """The origin of the rates, in a sentence without a full stop."""
         unclear = f", and of {self.cannot_tell} it cannot be told" if self.cannot_tell else ""
-        return f"the study {self.study}: {self.runs} runs of up to {self.last} steps, {self.fell} fell{unclear}"
+        trained = f" with {', '.join(self.models)}" if self.models else ""
+        asked = f" on {', '.join(self.tasks)}" if self.tasks else ""
+        return (
+            f"the study {self.study}: {self.runs} runs{trained}{asked} of up to {self.last} steps,"
+            f" {self.fell} fell{unclear}"
+        )
+
+    def falls_of(self, workflow: str, sharing: str) -> str:
+        """The number of runs of this workflow and sharing that fell, in words; empty if there are none."""
+        return in_words(self.falls, workflow, sharing)
+
+    def unlike(self, model: str, task: str) -> str:
+        """The respects in which a run is none of the study's, in words; empty if there are none, or it is not known."""
+        found = [
+            f"{name} {own}"
+            for name, own, known in (("model", model, self.models), ("task", task, self.tasks))
+            if own and known and own not in known
+        ]
+        return f"none of these runs has the {' or the '.join(found)}, whose rates may be others" if found else ""
 
     def write(self, path: Path) -> None:
         """`path` holds the calibration as JSON: the same bytes for the same calibration."""
@@ -204,6 +238,12 @@ class Calibration(_Data):
         if not any(side.fell for side in sides):
             return Reading(
                 (), f"no run of the study {self.study} with these roles and policies is known to have fallen later"
+            )
+        most = max(entry.above.fell + entry.below.fell for entry, _ in there)
+        if most < LEAST_FALLS:
+            return Reading(
+                (),
+                f"{counted(most, 'run')} of the study {self.study} with these roles and policies fell later: too few",
             )
         if all(side.fell == side.told for side in sides):
             return Reading(
@@ -248,6 +288,9 @@ def calibrate(study: str, cases: Sequence[Case], steps: Iterable[int] = STEPS) -
         cannot_tell=sum(case.fell == "cannot tell" for case in finished),
         last=max((case.last for case in finished), default=0),
         entries=tuple(entries),
+        falls=fall_counts(Fate(one.workflow, one.sharing, one.labels, one.fell) for one in finished if one.fell),
+        models=tuple(sorted({case.model for case in finished if case.model})),
+        tasks=tuple(sorted({case.task for case in finished if case.task})),
     )
 
 
@@ -281,33 +324,9 @@ def numbers_of(metrics: "pl.DataFrame") -> dict[str, Numbers]:
     return dict(found)
 
 
-def left_out_auc(values: Sequence[float], fell: Sequence[bool], cells: Sequence[str]) -> float | None:
-    """The chance that a run that fell later is told from one that held, with their cells left out; None if unknown.
-
-    For every pair of a run that fell and one that held, the runs of all other cells say if higher or lower values fall
-    more often; the pair counts 1 if that is true of it, 1/2 for equal values, 0 else. Pairs are left out for which the
-    other cells cannot say. Where all cells agree on the direction, it is the AUC of Mann and Whitney (1947).
-    """
-    found, is_fall = np.asarray(values, dtype=float), np.asarray(fell, dtype=bool)
-    names, of = np.unique(np.asarray(cells, dtype=str), return_inverse=True)
-    wins, pairs = np.zeros((len(names), len(names))), np.zeros((len(names), len(names)))
-    higher = (np.sign(found[is_fall][:, None] - found[~is_fall][None, :]) + 1) / 2
-    where = np.broadcast_arrays(of[is_fall][:, None], of[~is_fall][None, :])
-    np.add.at(wins, (where[0], where[1]), higher)
-    np.add.at(pairs, (where[0], where[1]), 1.0)
-    right = counted = 0.0
-    for one, other in zip(*np.nonzero(pairs), strict=True):
-        kept = [place for place in range(len(names)) if place not in (one, other)]
-        ahead = float((2 * wins - pairs)[np.ix_(kept, kept)].sum())
-        if ahead:
-            right += wins[one, other] if ahead > 0 else pairs[one, other] - wins[one, other]
-            counted += pairs[one, other]
-    return float(right / counted) if counted else None
-
-
 def _entries(cases: Sequence[Case], step: int) -> list[Entry]:
     """The entries of one workflow and sharing at a step."""
-    going = [case for case in cases if case.last > step and (case.onset is None or case.onset > step)]
+    going = [case for case in cases if case.goes_on_at(step)]
     found = [(case, measured(case.numbers, step)) for case in going]
     names = sorted({name for _, values in found for name in values})
     made = [_entry(name, step, [(case, values[name]) for case, values in found if name in values]) for name in names]

@@ -13,7 +13,7 @@ from counterpoint.analysis.verdict import fate_in_words
 from counterpoint.cli.out import Terminal, check_out, write_out
 from counterpoint.cli.signs import listed
 from counterpoint.cli.tables import partial_rewards
-from counterpoint.errors import counted
+from counterpoint.errors import ConfigError, counted
 from counterpoint.pins import executed
 from counterpoint.run import Run
 
@@ -29,7 +29,7 @@ def report(path: Path, out: Path | None) -> None:
     history = history_of(run)
     diagnosis = examine(history)
     console = Terminal()
-    for line in (*_recorded(history), *_found(diagnosis)):
+    for line in (*_recorded(history), *_found(diagnosis), *_rates(run, history), *_not_found(diagnosis)):
         console.print(line, markup=False, soft_wrap=True)
     findings = [asdict(finding) for finding in diagnosis.findings]
     found = {"last_step": history.last, "thresholds": asdict(Thresholds()), "findings": findings}
@@ -53,6 +53,17 @@ def _recorded(history: History) -> list[str]:
     return lines
 
 
+def _rates(run: Run, history: History) -> list[str]:
+    """The falls that studies recorded of the same workflow and sharing, and of runs like this one; none if none did."""
+    from counterpoint.experiments.evidence import rates_like
+
+    try:
+        lines = rates_like(run.config, history)
+    except ConfigError as error:
+        lines = [str(error)]
+    return ["", *(f"recorded rates: {line}" for line in lines)] if lines else []
+
+
 def _found(diagnosis: Diagnosis) -> list[str]:
     lines = []
     for finding in diagnosis.findings:
@@ -61,10 +72,14 @@ def _found(diagnosis: Diagnosis) -> list[str]:
         lines += ["", f"{finding.signature}: {finding.where} (steps {first} to {last})"]
         lines += [f"  evidence: {text}" for text in finding.evidence]
         lines += [f"  meaning:  {signature.meaning}", f"  to try:   {signature.advice}"]
-    known = {*diagnosis.errors, *diagnosis.lacking, *(finding.signature for finding in diagnosis.findings)}
-    others = [name for name in diagnosis.signatures if name not in known]
     shown = {finding.signature for finding in diagnosis.findings}
     lacking = {name: missing for name, missing in diagnosis.lacking.items() if name not in shown}
     if lacking:
         lines += ["", f"not looked for, too little was recorded: {listed(lacking)}"]
-    return [*lines, "", f"none found of: {', '.join(others)}"]
+    return lines
+
+
+def _not_found(diagnosis: Diagnosis) -> list[str]:
+    known = {*diagnosis.errors, *diagnosis.lacking, *(finding.signature for finding in diagnosis.findings)}
+    others = [name for name in diagnosis.signatures if name not in known]
+    return ["", f"none found of: {', '.join(others)}"]

@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING
 from counterpoint.cli.out import Terminal, announce, check_folder
 from counterpoint.errors import ConfigError, counted
 from counterpoint.experiments.cells import Study
+from counterpoint.experiments.done import Left, left_of
 from counterpoint.experiments.folder import refuse_foreign, refuse_other, whole_study, write_cells
 from counterpoint.experiments.launch import DEFAULTS, check_rules, launch, launch_one, survey
 from counterpoint.experiments.processes import places
+from counterpoint.experiments.publish import publish, seeds_at
 from counterpoint.experiments.runner import IN_USE, IN_USE_ELSEWHERE, Outcome, Rules
 from counterpoint.experiments.study import load_study
 from counterpoint.experiments.table import Shown, print_table, total
@@ -36,6 +38,8 @@ class Asked:
     status: bool = False
     slurm: Path | None = None
     cell: str | None = None
+    done: Path | None = None
+    publish: Path | None = None
     out: Path | None = None
 
 
@@ -48,22 +52,27 @@ def run_study(named: str, asked: Asked) -> None:
     study = load_study(named, asked.only, asked.seeds)
     folder = asked.out or RUNS / study.name
     console = Terminal(goes_on=not (asked.status or asked.dry_run))
+    if asked.publish is not None:
+        _publish(console, study, folder, asked.publish, named)
+        return
+    left = left_of(study, folder, asked.done)
     if asked.status:
         refuse_other(study, folder)
         absent = "" if folder.is_dir() else " (there is no such folder yet)"
         console.print(f"folder: {folder}{absent}", markup=False, soft_wrap=True)
-        print_table(survey(study, folder), console)
+        print_table(left.found(survey(left.study, folder), study), console)
     elif asked.cell is not None:
         _do_one(console, study, folder, asked.cell, asked.rules, named)
     elif asked.slurm is not None:
-        _submit(console, study, folder, asked.slurm, named)
+        _submit(console, left.study, folder, asked.slurm, named)
     else:
-        _do_all(console, study, folder, asked, named)
+        _do_all(console, left, study, folder, asked, named)
 
 
 def _check_options(asked: Asked) -> None:
     """Raises ConfigError for options of which only one can be meant."""
     modes = {"--dry-run": asked.dry_run, "--status": asked.status, "--slurm": asked.slurm, "--cell": asked.cell}
+    modes["--publish"] = asked.publish
     given = [name for name, value in modes.items() if value not in (None, False)]
     if len(given) > 1:
         raise ConfigError(f"{' and '.join(given)}: give one of them")
@@ -71,6 +80,9 @@ def _check_options(asked: Asked) -> None:
     strange = [name for name, value in beside.items() if value not in (None, ())]
     if given and given != ["--dry-run"] and strange:
         raise ConfigError(f"{strange[0]} means nothing with {given[0]}")
+    alone = {"--only": asked.only, "--done": asked.done} if asked.publish else {"--done": asked.cell and asked.done}
+    if senseless := [name for name, value in alone.items() if value]:
+        raise ConfigError(f"{senseless[0]} means nothing with {'--publish' if asked.publish else '--cell'}")
     check_rules(asked.rules)
 
 
@@ -114,20 +126,31 @@ def start_all(
     return outcome
 
 
-def _do_all(console: Terminal, study: Study, folder: Path, asked: Asked, named: str) -> None:
+def _do_all(console: Terminal, left: Left, study: Study, folder: Path, asked: Asked, named: str) -> None:
     from counterpoint.cli.study_plan import planned
 
     room = places(asked.jobs, asked.gpus)
     check_folder(folder)
     refuse_foreign(study, folder)
-    now = total(survey(study, folder))
-    announce(f"checking {counted(len(study.cells), 'run')} ...")
-    seconds = planned(console, study, folder, len(room), dry_run=asked.dry_run, now=now)
+    for line in left.lines():
+        console.print(line, markup=False, soft_wrap=True)
+    if not left.study.cells and not left.study.measures:
+        return
+    now = total(left.found(survey(left.study, folder), study))
+    announce(f"checking {counted(len(left.study.cells), 'run')} ...")
+    seconds = planned(console, left.study, folder, len(room), dry_run=asked.dry_run, now=now)
     if asked.dry_run:
         return
-    outcome = start_all(console, study, folder, asked, seconds, whole_study(named, study, folder))
+    outcome = start_all(console, left.study, folder, asked, seconds, whole_study(named, study, folder))
     if outcome.exit_status:
         sys.exit(outcome.exit_status)
+
+
+def _publish(console: Terminal, study: Study, folder: Path, place: Path, named: str) -> None:
+    refuse_other(study, folder)
+    whole = whole_study(named, study, folder, seeds_at(place))
+    refuse_foreign(whole, folder)
+    console.print(f"{place}: {publish(whole, folder, place).line()}", markup=False, soft_wrap=True)
 
 
 def _do_one(console: Terminal, study: Study, folder: Path, name: str, rules: Rules, named: str) -> None:

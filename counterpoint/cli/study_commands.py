@@ -38,6 +38,14 @@ def study(
     cell: Annotated[
         str | None, typer.Option(metavar="NAME", help="Create or resume this one; a task of an array does.")
     ] = None,
+    done: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Runs that were published in this folder count as finished."),
+    ] = None,
+    publish: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Add the finished runs to the collected files in this folder; start nothing."),
+    ] = None,
     out: Annotated[Path | None, typer.Option(metavar="DIR", help="The study's folder; runs/NAME if not given.")] = None,
 ) -> None:
     """Run every cell of a study, several at a time; called again, it continues where it was."""
@@ -54,6 +62,8 @@ def study(
         status=status,
         slurm=slurm,
         cell=cell,
+        done=done,
+        publish=publish,
         out=out,
     )
     run_study(study, asked)

@@ -52,7 +52,7 @@ def advise_from(paths: Sequence[Path], margin: float, recipe: str = "", override
         train={name: (*words, f"{SHARING}={text_of(sharing[name], SHARING)}") for name in arms} if words else {},
         go_on=(),
         without_cliff_stop=any(STOP not in [spec.name for spec in run.config.interventions] for run in runs),
-        **reasons_of(runs[0].config.workflow.name, kept),
+        **reasons_of(runs[0].config, kept),
     )
 
 

@@ -226,7 +226,7 @@ def advice_of(pilots: Pilots, done: Progress, ask: Ask, jobs: int) -> Advice:
         minutes=None if done.standing.decided or done.rounds >= LAST or seconds is None else seconds / 60,
         train={arm.name: _command(pilots, arm.override) for arm in pilots.arms},
         go_on=_go_on(pilots, ask),
-        **reasons_of(pilots.config.workflow.name, done.runs),
+        **reasons_of(pilots.config, done.runs),
     )
 
 

@@ -1,21 +1,16 @@
 """Collects what runs recorded into three small files; reads files only, and executes nothing that a run names."""
 
-import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from hashlib import sha256
 from math import isfinite
 from pathlib import Path
-from statistics import median_low
 from typing import TYPE_CHECKING, Any
 
-from counterpoint.analysis.falls import fate_of
-from counterpoint.analysis.history import History, history_from
+from counterpoint.analysis.history import history_from
 from counterpoint.analysis.milestones import MilestoneRows, Row, milestones_of, outcomes_of
-from counterpoint.analysis.signatures import examine
-from counterpoint.analysis.signatures.base import Finding
 from counterpoint.errors import CounterpointError, RunError
+from counterpoint.experiments.cells import Study
 from counterpoint.experiments.collected import Collected, RunRecord
 from counterpoint.experiments.collected_files import (
     METRICS,
@@ -28,20 +23,25 @@ from counterpoint.experiments.collected_files import (
 )
 from counterpoint.experiments.collected_files import read as read
 from counterpoint.experiments.collected_files import write as write
+from counterpoint.experiments.described import described, finished, recipe_of
 from counterpoint.experiments.folder import CELLS, read_cells
 from counterpoint.experiments.labels import labels_of
-from counterpoint.experiments.measured import controls_of
 from counterpoint.experiments.states import state_of
 from counterpoint.files import lacks
 from counterpoint.run import Run
 from counterpoint.run_files import EVALUATIONS, FINAL, is_run, is_unfinished
 
 if TYPE_CHECKING:
+    import numpy as np
     import polars as pl
+    from numpy.typing import NDArray
 
+    Floats = NDArray[np.float32]
+
+_TIMES = "time/"
+_BITS = 13
 UNREADABLE = "unreadable"
 """The state of a run that is there and cannot be read."""
-_BESIDE_THE_METHOD = {"run": ("seed", "threads")}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,6 +63,8 @@ class _Part:
     record: RunRecord
     outcomes: "pl.DataFrame"
     metrics: "pl.DataFrame"
+    recipe: Mapping[str, Any] | None = None
+    """Without seed and threads; None for a run that is not finished."""
 
 
 def collect(paths: Sequence[Path], *, with_damaged: bool = False) -> Collected:
@@ -83,15 +85,27 @@ def collect(paths: Sequence[Path], *, with_damaged: bool = False) -> Collected:
             places += _places(path)
     refuse_twice([*(place.path for place in places), *(Path(run.path) for one in read_back for run in one.runs)])
     reasons: dict[str, str] | None = {} if with_damaged else None
-    parts = [_collected(place, reasons) for place in _by_hand_labelled(_named(places), reasons)]
-    found = [Collected(runs=(one.record,), outcomes=one.outcomes, metrics=one.metrics) for one in parts]
-    return replace(together([*found, *read_back]), unreadable=reasons or {})
+    found = [_collected(place, reasons) for place in _by_hand_labelled(_named(places), reasons)]
+    return replace(together([*map(_as_collected, found), *read_back]), unreadable=reasons or {})
+
+
+def collect_cells(study: Study, folder: Path) -> Collected:
+    """The runs of a study's cells in its folder, in the study's order; one that is not there is a record that says so.
+
+    Raises RunError for a damaged file.
+    """
+    return together([_as_collected(_collected(place, None)) for place in _cells(study, folder)])
+
+
+def _as_collected(part: _Part) -> Collected:
+    recipes = {} if part.recipe is None else {part.record.config_sha256: part.recipe}
+    return Collected(runs=(part.record,), outcomes=part.outcomes, metrics=part.metrics, recipes=recipes)
 
 
 def _places(path: Path) -> list[_Place]:
     """The runs that a path stands for."""
     if (path / CELLS).is_file():
-        return _cells(path)
+        return _cells(read_cells(path), path)
     if is_run(path) or is_unfinished(path):
         return [_Place(path=path, name=path.resolve().name)]
     if not path.is_dir():
@@ -104,9 +118,8 @@ def _places(path: Path) -> list[_Place]:
     )
 
 
-def _cells(folder: Path) -> list[_Place]:
-    """The cells of a study, as its `cells.json` lists them."""
-    study = read_cells(folder)
+def _cells(study: Study, folder: Path) -> list[_Place]:
+    """The cells of a study, whose runs are in its folder."""
     return [
         _Place(
             path=folder / cell.name,
@@ -225,7 +238,7 @@ def _part(place: _Place, state: str) -> _Part:
         return _Part(record=record, outcomes=frame_of(OUTCOMES, []), metrics=frame_of(METRICS, []))
     run = Run.read(place.path)
     metrics = run.metric_rows()
-    record = _described(record, run, metrics)
+    record = described(record, run, metrics)
     if state != "finished":
         return _Part(record=record, outcomes=frame_of(OUTCOMES, []), metrics=frame_of(METRICS, []))
     _refuse_torn(place.path)
@@ -234,13 +247,14 @@ def _part(place: _Place, state: str) -> _Part:
         raise RunError(f"{place.path / EVALUATIONS} is damaged: the accuracy at step {wrong[0]} is not a number")
     found = milestones_of(evaluations, final)
     if found is not None:
-        record = _finished(record, run, history_from(run, metrics, evaluations, final), found)
+        record = finished(record, run, history_from(run, metrics, evaluations, final), found)
     outcomes = frame_of(OUTCOMES, [] if found is None else list(_outcome_rows(record.run, found)))
     check_outcomes(place.path / EVALUATIONS, outcomes)
     return _Part(
         record=record,
         outcomes=outcomes,
         metrics=metrics_frame(record.run, metrics, evaluations),
+        recipe=recipe_of(run.config),
     )
 
 
@@ -250,87 +264,6 @@ def _refuse_torn(path: Path) -> None:
         content = file.read_bytes() if file.is_file() else b""
         if content and not content.endswith(b"\n"):
             raise RunError(f"{file} is damaged: it ends within a line, although the run is finished")
-
-
-def _described(record: RunRecord, run: Run, metrics: Sequence[Row]) -> RunRecord:
-    """The record with what is known of a run that has begun."""
-    facts, config = run.facts, run.config
-    sharing = config.policies.sharing
-    return replace(
-        record,
-        seed=config.run.seed if record.seed < 0 else record.seed,
-        steps=max((row["step"] for row in metrics), default=0),
-        version=str(facts.get("versions", {}).get("counterpoint", "")),
-        commit=str(facts.get("commit") or ""),
-        config_sha256=_method_digest(config.model_dump(exclude_none=True)),
-        tasks_sha256=str(facts.get("tasks", {}).get("test", "")),
-        workflow=config.workflow.name,
-        sharing=sharing if isinstance(sharing, str) else json.dumps(sharing, sort_keys=True),
-        task=config.task.name,
-        model=config.model.path,
-        planned=config.run.steps,
-        routing=dict(facts.get("routing", {})),
-    )
-
-
-def _finished(record: RunRecord, run: Run, history: History, found: MilestoneRows) -> RunRecord:
-    """The record with what came out of a finished run."""
-    stopped = _stopped(run, history.evaluations)
-    fate = fate_of(history.evaluations, history.final, stopped)
-    findings = found_in(history)
-    times = [row["time/step"] for row in history.metrics if "time/step" in row]
-    return replace(
-        record,
-        peak_step=found.peak["step"],
-        terminal_steps=tuple(row["step"] for row in found.last),
-        stopped=stopped,
-        samples=median_low([len(values) for values in found.peak["outcomes"].values()] or [0]),
-        drop=None if fate is None else fate.drop,
-        fell="cannot tell" if fate is None else fate.fell,
-        onset=None if fate is None or fate.onset is None else fate.onset.step,
-        signatures=tuple(f"{one.signature}: {one.where}" for one in findings),
-        findings=findings,
-        controls=controls_of(run.path),
-        tokens=sum(_tokens(row, run.config.rollout.group_size) for row in history.metrics),
-        cpu_seconds=run.facts.get("cpu_seconds"),
-        seconds=sum(times) if times else None,
-    )
-
-
-def _method_digest(table: Mapping[str, Any]) -> str:
-    """The SHA-256 of a recipe without its seed and its number of threads."""
-    left = {
-        section: {key: value for key, value in found.items() if key not in _BESIDE_THE_METHOD.get(section, ())}
-        if isinstance(found, Mapping)
-        else found
-        for section, found in table.items()
-    }
-    return sha256(json.dumps(left, sort_keys=True).encode()).hexdigest()
-
-
-def _stopped(run: Run, evaluations: Sequence[Row]) -> str:
-    """The reason why an intervention ended the run; empty if none did."""
-    folder = run.path / "checkpoints"
-    saved = run.checkpoints() if folder.is_dir() else []
-    reason = run.checkpoint_state(saved[-1]).get("stopped") if saved else None
-    if reason is None and any(row.get("rolled_back") for row in evaluations):
-        return "rolled back to its peak"
-    return str(reason or "")
-
-
-def found_in(history: History) -> tuple[Finding, ...]:
-    """The shipped failure signatures that a run shows; the user's own are code, which is not executed here."""
-    return tuple(examine(replace(history, signatures=())).findings)
-
-
-def _tokens(row: Row, group_size: int) -> float:
-    """The tokens that the episodes of a training step generated."""
-    per_episode = sum(
-        calls * row.get(f"{name.removesuffix('/calls')}/tokens", 0.0)
-        for name, calls in row.items()
-        if name.startswith("role/") and name.endswith("/calls")
-    )
-    return float(row.get("episode/tasks", 0) * group_size * per_episode)
 
 
 def _outcome_rows(name: str, found: MilestoneRows) -> Iterator[tuple[Any, ...]]:
@@ -350,7 +283,8 @@ def _outcome_rows(name: str, found: MilestoneRows) -> Iterator[tuple[Any, ...]]:
 def metrics_frame(name: str, metrics: Sequence[Row], evaluations: Sequence[Row]) -> "pl.DataFrame":
     """run, step, name, value: the numbers of every training step and, as `eval/<split>/...`, of every evaluation.
 
-    The accuracy of a role over tasks, which tables show, is there as `eval/<split>/role/<role>/over_tasks`.
+    The accuracy of a role over tasks, which tables show, is there as `eval/<split>/role/<role>/over_tasks`. Times are
+    left out, and numbers of training steps are rounded (`rounded`), so that results are small enough to be committed.
     """
     import polars as pl
 
@@ -364,7 +298,8 @@ def metrics_frame(name: str, metrics: Sequence[Row], evaluations: Sequence[Row])
         values.extend(None if value is None else float(value) for value in numbers.values())
 
     for row in metrics:
-        add(row["step"], {number: value for number, value in row.items() if number != "step"})
+        add(row["step"], {name: value for name, value in row.items() if name != "step" and not name.startswith(_TIMES)})
+    exact = len(values)
     for made in evaluations:
         numbers = {"accuracy": made["accuracy"], **made.get("numbers", {})}
         for role, outcomes in made["roles"].items():
@@ -372,7 +307,22 @@ def metrics_frame(name: str, metrics: Sequence[Row], evaluations: Sequence[Row])
             numbers |= {f"role/{role}/over_tasks": sum(means) / len(means)} if means else {}
         add(made["step"], numbers, f"eval/{made['split']}/")
     found = pl.DataFrame({"run": name, "step": steps, "name": names, "value": values}, schema=schema_of(METRICS))
-    return found.drop_nulls("value").sort("name", "step", maintain_order=True)
+    trained = pl.Series(rounded(found["value"][:exact].to_numpy()), dtype=pl.Float32)
+    told = found.with_columns(value=pl.concat([trained, found["value"][exact:]]))
+    return told.filter(found["value"].is_not_null()).sort("name", "step", maintain_order=True)
+
+
+def rounded(values: "Floats") -> "Floats":
+    """The values with 13 bits after the first: within 1 part in 16,000, which compresses to three quarters.
+
+    Values that are not finite stay as they are.
+    """
+    import numpy as np
+
+    dropped = np.uint32(23 - _BITS)
+    bits = np.asarray(values, dtype=np.float32).view(np.uint32)
+    near = ((bits + (np.uint32(1) << (dropped - np.uint32(1)))) >> dropped << dropped).view(np.float32)
+    return np.where(np.isfinite(values) & np.isfinite(near), near, values).astype(np.float32)
 
 
 def together(collected: Sequence[Collected]) -> Collected:
@@ -389,4 +339,5 @@ def together(collected: Sequence[Collected]) -> Collected:
         outcomes=pl.concat([frame_of(OUTCOMES, []), *(one.outcomes for one in collected)]),
         metrics=pl.concat([frame_of(METRICS, []), *(one.metrics for one in collected)]),
         unreadable={run: reason for one in collected for run, reason in one.unreadable.items()},
+        recipes={digest: recipe for one in collected for digest, recipe in one.recipes.items()},
     )

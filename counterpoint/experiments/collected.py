@@ -1,6 +1,7 @@
 """Collected results of runs: all that statistics, advice and reports read.
 
 runs.jsonl          one line per run: `RunRecord`
+recipes.jsonl       one line per recipe of these runs
 outcomes.parquet    one row per (run, milestone, role, task)
 metrics.parquet     one row per (run, step, name)
 """
@@ -76,6 +77,9 @@ class RunRecord:
     """The name of its task set, as its recipe has it."""
     model: str = ""
     """The path of its base model, as its recipe has it."""
+    weights: Mapping[str, str] = field(default_factory=dict)
+    """Shipped base model -> the SHA-256 of its files: a model of the same name may be another one in another version.
+    """
     planned: int = 0
     """The training steps that its recipe asks for."""
     routing: Mapping[str, Any] = field(default_factory=dict)
@@ -94,6 +98,8 @@ class Collected:
     """run, step, name, value."""
     unreadable: Mapping[str, str] = field(default_factory=dict)
     """Run -> the reason why it could not be read; empty unless such runs were asked for (`collect`)."""
+    recipes: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """`config_sha256` -> the recipe without seed and threads; older collected files have none."""
     _parts: "dict[_Part, pl.DataFrame]" = field(default_factory=dict, init=False, repr=False, compare=False)
     """The outcomes of each run, milestone and role; made at first use, as a comparison asks thousands of times."""
 

@@ -1,7 +1,7 @@
-"""Collected results on disk: three small files, written whole and checked when they are read."""
+"""Collected results on disk: a few small files, written whole and checked when they are read."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from functools import cache
 from pathlib import Path
@@ -19,7 +19,11 @@ if TYPE_CHECKING:
 RUNS = "runs.jsonl"
 OUTCOMES = "outcomes.parquet"
 METRICS = "metrics.parquet"
+RECIPES = "recipes.jsonl"
+_FILES = (RECIPES, OUTCOMES, METRICS, RUNS)
 _ROUNDING = 1e-9
+_ROWS = 100_000
+"""Rows of a group, each of which is compressed alone: a run that is added leaves those before it as they were."""
 _CONTROL = "control/"
 """The beginning of the milestone, in the file, of an outcome of a control."""
 
@@ -44,36 +48,66 @@ def frame_of(name: str, rows: Sequence[tuple[Any, ...]]) -> "pl.DataFrame":
 
 def is_collected(folder: Path) -> bool:
     """True if a folder has one of the collected files, and is no study or run itself."""
-    return any((folder / name).is_file() for name in (RUNS, OUTCOMES))
+    return any(one.is_file() for one in (folder / RUNS, folder / OUTCOMES, _complete(folder)))
 
 
 def write(collected: Collected, folder: Path) -> None:
-    """`folder` holds the collected files; other files in it are left alone.
+    """`folder` holds the collected files; other files in it are left alone. Equal results give equal bytes.
 
-    `runs.jsonl` comes last: while it is missing nothing is collected, so a kill leaves all files or none. Raises
-    RunError if the folder cannot be written.
+    A kill leaves what was there, or a write that the next call of `settle` or `write` finishes; until then
+    `runs.jsonl` is missing and nothing can be read. Raises RunError if the folder cannot be written.
     """
     import polars as pl
 
-    rows = "".join(json.dumps(_plain(run), separators=(",", ":")) + "\n" for run in collected.runs)
     controls = frame_of(OUTCOMES, list(_control_rows(collected.runs)))
+    tables = {OUTCOMES: pl.concat([collected.outcomes, controls]), METRICS: collected.metrics}
+    texts = {
+        RECIPES: [{"config_sha256": name, "recipe": recipe} for name, recipe in sorted(collected.recipes.items())],
+        RUNS: [*map(_plain, collected.runs)],
+    }
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        partial_of(folder / RUNS).write_text(rows, encoding="utf-8")
-        tables = {OUTCOMES: pl.concat([collected.outcomes, controls]), METRICS: collected.metrics}
+        settle(folder)
+        for name, rows in texts.items():
+            lines = "".join(json.dumps(row, separators=(",", ":")) + "\n" for row in rows)
+            partial_of(folder / name).write_text(lines, encoding="utf-8")
         for name, table in tables.items():
-            table.write_parquet(partial_of(folder / name), compression="zstd", compression_level=12)
-        (folder / RUNS).unlink(missing_ok=True)
-        for name in (OUTCOMES, METRICS, RUNS):
+            table.rechunk().write_parquet(  # bytes must depend neither on chunks nor, before a run, on later runs
+                partial_of(folder / name), compression="zstd", compression_level=12, row_group_size=_ROWS
+            )
+        for name in _FILES:
             sync(partial_of(folder / name))
-            partial_of(folder / name).replace(folder / name)
-        sync(folder)
+        partial_of(folder / RUNS).replace(_complete(folder))
+        settle(folder)
     except (OSError, pl.exceptions.PolarsError) as error:
         raise RunError(f"{folder} cannot be written: {error}") from error
 
 
+def settle(folder: Path) -> None:
+    """A write that was killed is finished if all of its files had been written, and else changed nothing.
+
+    Raises OSError.
+    """
+    if not _complete(folder).is_file():
+        return
+    (folder / RUNS).unlink(missing_ok=True)
+    for name in _FILES:
+        if name != RUNS and partial_of(folder / name).is_file():
+            partial_of(folder / name).replace(folder / name)
+    sync(folder)
+    _complete(folder).replace(folder / RUNS)
+    sync(folder)
+
+
+def _complete(folder: Path) -> Path:
+    """The next `runs.jsonl`, under this name while the other files are those of the next write, or about to be."""
+    return folder / f".{RUNS}.complete"
+
+
 def read(folder: Path) -> Collected:
     """The runs that `write` wrote. Raises RunError, in one line, if a file is missing, damaged, or not one of these."""
+    if _complete(folder).is_file():
+        raise RunError(f"{folder}: its last write was killed; the same command as then finishes it")
     if not (folder / RUNS).is_file():
         raise RunError(f"{folder} is not a folder of collected files: {lacks(folder, RUNS)}")
     runs = [_record(row, f"{folder / RUNS}, line {line}") for line, row in enumerate(read_rows(folder / RUNS), start=1)]
@@ -84,7 +118,17 @@ def read(folder: Path) -> Collected:
     check_outcomes(folder / OUTCOMES, outcomes)
     is_control = outcomes["milestone"].str.starts_with(_CONTROL)
     told = [_with_outcomes(run, outcomes.filter(is_control)) for run in runs]
-    return Collected(runs=tuple(told), outcomes=outcomes.filter(~is_control), metrics=metrics)
+    return Collected(
+        runs=tuple(told), outcomes=outcomes.filter(~is_control), metrics=metrics, recipes=_recipes(folder / RECIPES)
+    )
+
+
+def _recipes(file: Path) -> dict[str, Mapping[str, Any]]:
+    """`config_sha256` -> recipe; empty without the file, which older versions did not write."""
+    try:
+        return {row["config_sha256"]: row["recipe"] for row in read_rows(file)}
+    except (KeyError, TypeError) as error:
+        raise RunError(f"{file} is damaged: {type(error).__name__}: {error}") from error
 
 
 def _plain(run: RunRecord) -> dict[str, Any]:

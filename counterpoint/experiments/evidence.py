@@ -8,18 +8,24 @@ from pathlib import Path
 from statistics import fmean
 from typing import TypedDict
 
-from counterpoint.analysis.calibration import read_calibration
+from counterpoint.analysis.calibration import Calibration, read_calibration
 from counterpoint.analysis.history import History, history_of
 from counterpoint.analysis.signatures import examine
+from counterpoint.config import Config
 from counterpoint.errors import CounterpointError
-from counterpoint.experiments.calibrated import FILE
+from counterpoint.experiments.calibrated import FILE, PUBLISHED
+from counterpoint.experiments.collected import RunRecord
 from counterpoint.experiments.raced import Raced
 from counterpoint.experiments.results import COLLECTED
+from counterpoint.experiments.study_file import STUDY_FOLDERS
 from counterpoint.pins import executed
 from counterpoint.run import Run
 
-CALIBRATIONS = ((Path(__file__).parent / "calibrations", "*.json"), (Path("runs"), f"*/{COLLECTED}/{FILE}"))
-"""Folder and pattern of calibrations: those that ship with the package, and those of studies in `runs/`."""
+CALIBRATIONS = (
+    *((folder, f"*{PUBLISHED}") for folder in STUDY_FOLDERS),
+    (Path("runs"), f"*/{COLLECTED}/{FILE}"),
+)
+"""Folder and pattern of calibrations: of published studies, those that ship included, and of studies in `runs/`."""
 _MOST_RATES = 3
 """Sentences about one arm from one study."""
 _LOST = 0.05
@@ -59,13 +65,13 @@ class Reasons(TypedDict):
     rates: tuple[str, ...]
 
 
-def reasons_of(workflow: str, runs: Sequence[Raced]) -> Reasons:
+def reasons_of(config: Config, runs: Sequence[Raced]) -> Reasons:
     """All that the finished runs of a race show of the reasons."""
     shown = histories(runs)
     return Reasons(
         signatures=signatures_of(shown),
         seen=(*dynamics_of(shown), *roles_that_fell(runs)),
-        rates=recorded_rates(workflow, shown),
+        rates=recorded_rates(config, shown),
     )
 
 
@@ -113,24 +119,94 @@ def dynamics_of(arms: Mapping[str, Sequence[History]]) -> tuple[str, ...]:
     )
 
 
-def recorded_rates(workflow: str, arms: Mapping[str, Sequence[History]]) -> tuple[str, ...]:
+def recorded_rates(config: Config, arms: Mapping[str, Sequence[History]]) -> tuple[str, ...]:
     """The recorded rates of falls that the runs of every arm are read against; that there are none, if so.
 
-    They are counts of finished studies, and no forecast.
+    They are counts of finished studies, and no forecast; a recipe with another model or task is told apart.
     """
-    known = [read_calibration(path) for folder, pattern in CALIBRATIONS for path in sorted(folder.glob(pattern))]
+    known = calibrations()
     if not known:
         return ("there are none yet: no study of this package has been read for early warnings",)
-    found, silent = [], []
-    for calibration in known:
-        for arm, shown in arms.items():
-            readings = [calibration.read_against(workflow, arm, _numbers(history)) for history in shown]
-            told = Counter(sentence for reading in readings for sentence in reading.sentences)
-            for sentence, count in told.most_common(_MOST_RATES):
-                found.append(f"{arm}, {count} of {len(shown)} runs: {sentence} ({calibration.about})")
-            if not told and readings:
-                silent.append(f"{arm}: {readings[0].reason}")
-    return tuple(found) or tuple(silent[:1])
+    lines: list[str] = []
+    for one in known:
+        told = list(_rates_of(one, config.workflow.name, arms, _MOST_RATES))
+        lines += [*told, _origin(one, config)] if told else []
+    return tuple(lines or (f"none for {config.workflow.name}: it is in none of {_listed(known)}",))
+
+
+def _listed(known: Sequence[Calibration]) -> str:
+    """The studies with their workflows."""
+    return "; ".join(
+        f"{one.study} ({', '.join(sorted({count.workflow for count in one.falls})) or 'no workflow'})" for one in known
+    )
+
+
+def rates_like(config: Config, history: History) -> list[str]:
+    """The recorded rates that one run is read against; none where no study has its workflow and sharing.
+
+    Raises ConfigError for a calibration that is damaged.
+    """
+    workflow, sharing = config.workflow.name, config.policies.sharing
+    if not isinstance(sharing, str):
+        return []
+    lines = []
+    for one in calibrations():
+        told = list(_rates_of(one, workflow, {sharing: [history]}, _MOST_RATES))
+        lines += [*told, _origin(one, config)] if told else []
+    return lines
+
+
+def counts_like(runs: Sequence[RunRecord]) -> list[str]:
+    """The falls that studies, other than that of these runs, recorded of the same workflows and sharings, in lines.
+
+    Raises ConfigError for a calibration that is damaged.
+    """
+    lines = []
+    kinds = dict.fromkeys((run.workflow, run.sharing) for run in runs)
+    own = {Path(run.path).parent.name for run in runs}
+    for one in calibrations():
+        told = [
+            f"{workflow}, {sharing}: {falls}"
+            for workflow, sharing in (() if one.study in own else kinds)
+            if (falls := one.falls_of(workflow, sharing))
+        ]
+        unlike = dict.fromkeys(one.unlike(run.model, run.task) for run in runs)
+        lines += [*told, "; ".join(["counts, and no forecast, of " + one.about, *filter(None, unlike)])] if told else []
+    return lines
+
+
+def _origin(calibration: Calibration, config: Config) -> str:
+    """The runs that were counted, and that they are not the user's."""
+    unlike = calibration.unlike(config.model.path, config.task.name)
+    return f"counts, and no forecast, of {calibration.about}" + (f"; {unlike}" if unlike else "")
+
+
+def calibrations() -> list[Calibration]:
+    """Every calibration that can be found, one for each study: the one of most runs."""
+    found: dict[str, Calibration] = {}
+    for folder, pattern in CALIBRATIONS:
+        for path in sorted(folder.glob(pattern)):
+            one = read_calibration(path)
+            if one.study not in found or one.runs > found[one.study].runs:
+                found[one.study] = one
+    return list(found.values())
+
+
+def _rates_of(
+    calibration: Calibration, workflow: str, arms: Mapping[str, Sequence[History]], most: int
+) -> Iterator[str]:
+    """The sentences about every arm from one study; none about a workflow or a sharing that it does not have."""
+    for arm, shown in arms.items():
+        falls = calibration.falls_of(workflow, arm)
+        if not falls:
+            continue
+        yield f"{arm}, {workflow} in the study {calibration.study}: {falls}"
+        readings = [calibration.read_against(workflow, arm, numbers_in(history)) for history in shown]
+        told = Counter(sentence for reading in readings for sentence in reading.sentences)
+        for sentence, count in told.most_common(most):
+            yield f"{arm}, {count} of {len(shown)} runs: {sentence}"
+        if not told and readings:
+            yield f"{arm}: {readings[0].reason}"
 
 
 def roles_that_fell(runs: Sequence[Raced]) -> tuple[str, ...]:
@@ -172,7 +248,7 @@ def _amplified(arm: str, shown: Sequence[History]) -> Iterator[str]:
                 yield f"{arm}: amplification of {role} {amplification:.2f}, by chance it would be {chance:.2f}"
 
 
-def _numbers(history: History) -> dict[str, dict[int, float]]:
+def numbers_in(history: History) -> dict[str, dict[int, float]]:
     """Number -> step -> its value, for the numbers of roles and gradients."""
     found: dict[str, dict[int, float]] = {}
     for row in history.metrics:

@@ -12,7 +12,7 @@ import errno
 import json
 import os
 import socket
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import fields, is_dataclass
 from pathlib import Path
@@ -87,13 +87,13 @@ def refuse_other(study: Study, folder: Path) -> None:
         raise RunError(f"{folder} belongs to the study {known}: choose another folder for {study.name} with --out")
 
 
-def whole_study(named: str | Path, study: Study, folder: Path) -> Study:
+def whole_study(named: str | Path, study: Study, folder: Path, known: Sequence[int] = ()) -> Study:
     """The study with all its cells, of which `study` is a part, and with the seeds that were asked for now or earlier.
 
-    Raises ConfigError and RunError.
+    `known` are further seeds of earlier runs. Raises ConfigError and RunError.
     """
     earlier = read_cells(folder).seeds if (folder / CELLS).is_file() else ()
-    seeds = dict.fromkeys([*load_study(named).seeds, *earlier, *study.seeds])
+    seeds = dict.fromkeys([*load_study(named).seeds, *sorted({*earlier, *study.seeds, *known})])
     return load_study(named, seeds=tuple(seeds))
 
 

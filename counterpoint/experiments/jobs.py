@@ -26,6 +26,8 @@ class Job(ABC):
     attempts: Attempts
     failure: Path
     """The file that says why it failed."""
+    goes_first: bool = False
+    """True if it starts before others as soon as it waits for nothing."""
 
     def found(self) -> Found:
         """Its state, with the number of attempts."""
@@ -100,7 +102,9 @@ class Training(Job):
 
 
 class Evaluation(Job):
-    """A control that is measured on finished runs."""
+    """A control that is measured on finished runs, so that a study that is cut short has those of its finished runs."""
+
+    goes_first = True
 
     def __init__(self, measure: Measure, folder: Path) -> None:
         self.measure = measure

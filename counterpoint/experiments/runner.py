@@ -194,9 +194,9 @@ class Runner:
         return [place for place in self.places if place.number not in taken][: max(0, len(self.places) - len(taken))]
 
     def _next(self) -> Job | None:
-        """The first job that waits for nothing; those that wait in vain are left."""
+        """The first job that waits for nothing, rather one that goes first; those that wait in vain are left."""
         pending = {job.name for job in [*self._waiting, *self._others]} | {one.job.name for one in self._mine}
-        for job in [*self._waiting]:
+        for job in sorted(self._waiting, key=lambda one: not one.goes_first):
             unmet = job.unmet()
             hopeless = [name for name in unmet if name not in pending]
             if hopeless:

@@ -10,11 +10,12 @@ from counterpoint.analysis.history import history_from
 from counterpoint.analysis.signatures.base import Finding
 from counterpoint.errors import ConfigError, CounterpointError, RunError, counted
 from counterpoint.experiments.cells import Cell, Study
-from counterpoint.experiments.collect import UNREADABLE, collect, found_in, metrics_frame, refuse_twice, together
+from counterpoint.experiments.collect import UNREADABLE, collect, metrics_frame, refuse_twice, together
 from counterpoint.experiments.collected import Collected, RunRecord
 from counterpoint.experiments.collected_files import METRICS, OUTCOMES, frame_of, is_collected
 from counterpoint.experiments.compare import compare_runs
 from counterpoint.experiments.compared import Compared
+from counterpoint.experiments.described import found_in
 from counterpoint.experiments.folder import CELLS, read_cells
 from counterpoint.experiments.fresh import fresh
 from counterpoint.experiments.matrices import has_outcomes
@@ -115,6 +116,9 @@ def _cell_of(path: Path) -> Cell | None:
 def _title(studies: Sequence[_Study], collected: Collected, others: int) -> str:
     if studies and not others:
         return " and ".join(one.study.name for one in studies)
+    named = {Path(run.path).parent.name if run.compare else "" for run in collected.runs}
+    if len(named) == 1 and "" not in named and not studies:
+        return named.pop()
     return collected.runs[0].run if len(collected.runs) == 1 else counted(len(collected.runs), "run")
 
 

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
+from counterpoint.experiments.evidence import counts_like
 from counterpoint.files import write_whole
 from counterpoint.reports.assets import inlined
 from counterpoint.reports.figure import Figure
@@ -92,6 +93,7 @@ def page(
         cells=cells,
         is_packed=any(cell.packed for cell in cells),
         signatures=signature_table(named),
+        rates=counts_like([run.record for cell in gathered.cells for run in cell.runs]),
         run_columns=columns(rows),
         runs=[table_row(row, columns(rows)) for row in rows],
         downloads=content.downloads,

@@ -163,6 +163,8 @@ class Report:
     cells: Sequence[Cell]
     is_packed: bool
     signatures: SignatureTable
+    rates: Sequence[str]
+    """The falls that other studies recorded of the same workflows and sharings."""
     run_columns: Sequence[Column]
     runs: Sequence[Sequence[tuple[str, float | None]]]
     downloads: Sequence[Download]
