@@ -128,6 +128,7 @@ def test_falls_of_the_other_side_are_a_no(tmp_path):
     assert claim(found, "cliff").judgement == "disagrees"
 
 
+@pytest.mark.slow
 def test_amplification_that_rises_before_falls_is_said_and_otherwise_not(planted, tmp_path):
     part = came_first(planted)
     assert part.answer.verdict == "yes"
@@ -138,7 +139,7 @@ def test_amplification_that_rises_before_falls_is_said_and_otherwise_not(planted
     )
     assert ("amplification", "12 of 12", "0 of 48") in part.tables[0].rows
     assert claim(planted, "amplify").judgement == "agrees"
-    flat = study(falls=lambda labels, seed: labels["sharing"] == "isolated" and seed < 3, amplified=False)
+    flat = study(axes=SMALL, falls=lambda labels, seed: labels["sharing"] == "isolated" and seed < 3, amplified=False)
     found = gathered(tmp_path, flat)
     assert "amplification per call was" not in words(came_first(found))
     assert claim(found, "amplify").judgement == "cannot tell"
@@ -271,6 +272,7 @@ def test_labels_with_odd_characters_stay_text(tmp_path):
         assert len({len(re.findall(r"(?<!\\)\|", line)) for line in table.splitlines()}) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("drawing")
 def test_the_page_is_the_same_each_time_and_has_no_other_figures(tmp_path):
     write(study(axes=SMALL, seeds=2, falls=lambda labels, seed: seed == 0), tmp_path / "mine" / "collected")
@@ -391,6 +393,7 @@ def test_every_published_study_has_a_page_that_the_site_lists(folder):
 
 
 @pytest.mark.usefixtures("drawing")
+@pytest.mark.slow
 def test_figures_are_drawn_with_their_program_named(tmp_path):
     write(study(axes=SMALL, seeds=2), tmp_path / "collected")
     report(tmp_path / "collected", out=tmp_path / "index.md")
