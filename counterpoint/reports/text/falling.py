@@ -14,7 +14,7 @@ from counterpoint.reports.text.higher import EVERYWHERE, Place
 from counterpoint.reports.text.statement import Part, Rows, Statement, Verdict, listed, not_run, p_of
 
 _FEW_PAIRS = 2
-"""Pairs that differ, below which nothing is said of how many seeds would decide."""
+"""Pairs that differ, below which no number of seeds is given that would decide."""
 _SAMPLES = 4
 """Episodes per test task with which most fates can be told (`docs/statistics.md`)."""
 _MOST_SEEDS = 200

@@ -142,7 +142,7 @@ def _of(one: Difference) -> str:
 
 
 _LEAST = 3
-"""Captured runs from which on it is said that capture happens."""
+"""Captured runs from which on capture counts as happening."""
 
 
 def _captures(gathered: Gathered) -> Judged:
@@ -163,7 +163,7 @@ def _captures(gathered: Gathered) -> Judged:
         return Judged(judgement="agrees" if 2 * by_top > len(roles) else "disagrees", because=f"{told}, {whose}")
     if found.at_most <= RARE:
         return Judged(judgement="disagrees", because=told)
-    return Judged(judgement="cannot tell", because=f"{told}; {_LEAST} such runs are the least from which this is said")
+    return Judged(judgement="cannot tell", because=f"{told}; {_LEAST} such runs are the least that count")
 
 
 def _redistributes(gathered: Gathered) -> Judged:
