@@ -1,28 +1,128 @@
 """Parts about what a study makes besides its runs: each says what is missing until it is there."""
 
-from counterpoint.reports.seen import Gathered
-from counterpoint.reports.text.statement import Part, not_run
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+
+from counterpoint.analysis.contrast import CONFIDENCE
+from counterpoint.analysis.fallen import Explained
+from counterpoint.analysis.multiplicity import holm
+from counterpoint.analysis.signature_rates import COLUMNS
+from counterpoint.analysis.taught import Lesson
+from counterpoint.errors import CounterpointError, counted
+from counterpoint.experiments.prevented import COLUMNS as PREVENTED
+from counterpoint.experiments.prevented import Prevented, rows_of
+from counterpoint.experiments.preventing import BY, prevention
+from counterpoint.experiments.signed import rates_of
+from counterpoint.experiments.taught import taught as lessons_of
+from counterpoint.reports.seen import Gathered, Seen
+from counterpoint.reports.text.statement import Part, Rows, Statement, Verdict, not_run, p_of
+
+_APART = ("task", "scale")
+"""Axes whose labels have problems, or bases, of their own."""
+_MOST = 4
+"""Names that are counted in a sentence."""
 
 
 def taught(gathered: Gathered) -> Part:
     """The answer to whether training taught something new, or made certain what was known."""
-    return Part(
-        title="Did training teach something new?",
-        statements=[not_run("the problems that the base never solves were not looked for in these runs")],
-    )
+    title = "Did training teach something new?"
+    axes = [axis for axis in _APART if any(axis in run.labels for run in gathered.collected.runs)]
+    found = lessons_of(gathered.collected, by=axes)
+    lessons = [(one.name, own) for one in found for own in one.lessons if own.problems and own.accuracy is not None]
+    missing = [not_run(f"{one.name}: {line}") for one in found for line in one.missing]
+    if not lessons:
+        asked = "the control taught was not evaluated: tries of the base and of trained policies on further problems"
+        return Part(title=title, statements=missing or [not_run(asked)])
+    return Part(title=title, statements=[*_learned(lessons), *missing], figures=("taught",))
+
+
+def _learned(lessons: Sequence[tuple[str, Lesson]]) -> Iterator[Statement]:
+    """The gains on problems of each kind, those that the base never solves first."""
+    ranked = sorted(lessons, key=lambda one: one[1].kind != "never")
+    gains = [own.accuracy.gain.estimate for _, own in ranked if own.accuracy is not None]
+    tested = [one for one in gains if one is not None]
+    p_values = iter(holm([one.p_value for one in tested]))
+    for name, own in ranked:
+        gain = own.accuracy.gain if own.accuracy else None
+        estimate = gain.estimate if gain is not None else None
+        p_value = next(p_values) if estimate is not None else None
+        corrected = "" if p_value is None else f", {p_of(p_value)} after Holm over {len(tested)}"
+        verdict: Verdict | None = None
+        if own.kind == "never":
+            is_there = p_value is not None and p_value <= 1 - CONFIDENCE
+            verdict = "cannot tell"
+            if is_there and estimate is not None:
+                verdict = "yes" if estimate.value > 0 else "no"
+        yield Statement(verdict=verdict, text=f"{name}: {own.sentence}{corrected}")
 
 
 def fell_first(gathered: Gathered) -> Part:
     """Which roles fell first, and what changed in them before."""
-    return Part(
-        title="Which role fell first, and what had changed in it?",
-        statements=[not_run("the roles of the runs that fell were not looked at one by one")],
+    title = "Which role fell first, and what had changed in it?"
+    runs = [run for cell in gathered.cells if not cell.control for run in cell.finished if run.record.fell == "fell"]
+    if not runs:
+        return Part(title=title, statements=[Statement(verdict="cannot tell", text="no run is known to have fallen")])
+    explained = {run.record.run: run.record.explained for run in runs if run.record.explained is not None}
+    if not explained:
+        return Part(title=title, statements=[not_run("the files are of a version that did not explain falls")])
+    rates = [one.cells for one in rates_of(gathered.collected) if one.fell.shown or one.held.shown]
+    about = (
+        "How often each failure signature shows in runs that fell, and in runs that held: its false alarms; with exact"
+        " 95 % intervals over runs of all cells. Cliff and fallen role are of runs that fell by definition"
     )
+    tables = [Rows(columns=COLUMNS, rows=rates, about=about)] if rates else []
+    return Part(title=title, statements=list(_first(runs, explained)), tables=tables)
+
+
+def _first(runs: Sequence[Seen], explained: Mapping[str, Explained]) -> Iterator[Statement]:
+    kinds: dict[str, list[Explained]] = {}
+    for run in runs:
+        if run.record.run in explained:
+            kinds.setdefault(f"{run.record.workflow}, {run.record.sharing}", []).append(explained[run.record.run])
+    for kind, own in kinds.items():
+        first = Counter(" together with ".join(sorted(one.first)) or "no role by its own measure" for one in own)
+        yield Statement(verdict="yes", text=f"{kind}: of {counted(len(own), 'fall')}, first fell {_counts(first)}")
+        earliest = Counter(
+            f"{found[1].number.rpartition('/')[2]} of {found[0]}" if (found := one.earliest) else "no number"
+            for one in own
+        )
+        yield Statement(text=f"{kind}: the number that first left its usual range was {_counts(earliest)}")
+    left = len(runs) - len(explained)
+    if left:
+        yield not_run(f"of {counted(left, 'run')} that fell, the files do not say which roles fell")
+
+
+def _counts(found: Counter[str]) -> str:
+    ranked = sorted(found.items(), key=lambda one: (-one[1], one[0]))
+    told = [f"{name} in {count}" for name, count in ranked[:_MOST]]
+    rest = sum(count for _, count in ranked[_MOST:])
+    return ", ".join([*told, *([f"others in {rest}"] if rest else [])])
 
 
 def mended(gathered: Gathered) -> Part:
     """Which interventions prevent falls without a cost at the peak."""
-    return Part(
-        title="Which interventions prevent falls?",
-        statements=[not_run("no run with an intervention is beside one without")],
+    title = "Which interventions prevent falls?"
+    if not any(BY in run.labels for run in gathered.collected.runs):
+        missing = f"no run here has an intervention; a study of them, with an axis {BY}, has a page of its own"
+        return Part(title=title, statements=[not_run(missing)])
+    try:
+        found = prevention(gathered.collected)
+    except CounterpointError as error:
+        return Part(title=title, statements=[not_run(str(error))])
+    if not found.pooled:
+        return Part(title=title, statements=[not_run(found.sentences[0])])
+    return Part(title=title, statements=list(_prevented(found)), tables=[_preventions(found)])
+
+
+def _prevented(found: Prevented) -> Iterator[Statement]:
+    fell, answer, *rest = found.sentences
+    yield Statement(verdict="yes" if found.preventing else "cannot tell", text=answer)
+    yield from (Statement(text=text) for text in (fell, *rest))
+
+
+def _preventions(found: Prevented) -> Rows:
+    about = (
+        f"Every label of {found.by} against {found.reference}, differences in points with 95 % intervals over seeds and"
+        " tasks, the best outcome first; p after Holm over all labels, and of the exact McNemar test of falls"
     )
+    return Rows(columns=PREVENTED, rows=rows_of(found.pooled), about=about)

@@ -22,7 +22,7 @@ from counterpoint.reports.text.jointly import between, dependences
 from counterpoint.reports.text.statement import Part, listed, p_of
 
 ISOLATED, SHARED, AXIS = "isolated", "shared", "sharing"
-JUDGED = ("cliff", "capture")
+JUDGED = ("cliff", "fallen role", "capture")
 """Signatures that claims of their own are about; capture is one of shared policies by definition."""
 _AMPLIFIED = "amplification per call"
 _NOT_COMPARED = "the runs are not compared by sharing, with shared and isolated policies"
