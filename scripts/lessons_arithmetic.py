@@ -395,6 +395,7 @@ HABITS = Course(
 
 ARITHMETIC = Lessons(
     partial(batches, course=SURE),
+    partial(batches, course=SURE),
     mistakes=SURE.mistakes._asdict(),
     pieces=r" ?\\boxed\{| ?\d|\n+| ?[A-Za-z]+| ?[^\sA-Za-z\d]",
     vocabulary=640,

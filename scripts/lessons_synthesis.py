@@ -369,6 +369,7 @@ HABITS = Course(
 
 SYNTHESIS = Lessons(
     partial(batches, course=SURE),
+    partial(batches, course=SURE),
     mistakes=SURE.mistakes._asdict(),
     pieces=r" ?\\boxed\{|(?:, )?\d{1,3}|\n+ *|[a-dA-D](?=[a-dA-D]*')| ?[A-Za-z]+| ?[^\sA-Za-z\d]+",
     vocabulary=640,

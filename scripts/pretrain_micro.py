@@ -83,7 +83,7 @@ def make_tokenizer(lessons: Lessons, seed: int) -> PreTrainedTokenizerFast:
         show_progress=False,
     )
     texts = ["system\nuser\nassistant\n"] * 4000
-    transcripts = [item for batch in lessons.batches(seed, 200) for item in batch]
+    transcripts = [item for batch in lessons.read(seed, 200) for item in batch]
     texts += ["\n".join([*(message["content"] for message in item.messages), item.reply]) for item in transcripts]
     tokenizer.train_from_iterator(texts, trainer)
     fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token=END, pad_token=PAD, model_max_length=2048)

@@ -22,6 +22,8 @@ class Lessons(NamedTuple):
 
     batches: Callable[[int, int], Iterator[list[Transcript]]]
     """`batches(seed, steps)`: a list of transcripts a step."""
+    read: Callable[[int, int], Iterator[list[Transcript]]]
+    """The same, for what the tokenizer is made of."""
     mistakes: dict[str, float]
     """How often a transcript goes wrong on purpose, by kind."""
     pieces: str
