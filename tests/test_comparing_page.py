@@ -39,6 +39,12 @@ def folder(tmp_path_factory):
         for rate in ("x1", "x3")
     }
     study_by_hand(runs / "zeng2026_micro", cells)
+    cells = {
+        f"shared-{label}-s{seed}": {"labels": {"sharing": "shared", "intervention": label}, "seed": seed}
+        for seed in (0, 1)
+        for label in ("nothing", "balance")
+    }
+    study_by_hand(runs / "falls_micro", cells, compare="intervention")
     return runs.parent
 
 
@@ -52,7 +58,7 @@ def words_of(command, folder):
 def test_every_command_that_compares_does(folder, command):
     done = command_line(*words_of(command, folder), folder=folder)
     assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout.startswith("at the peak: ")
+    assert done.stdout.startswith("with nothing, runs fell: " if "--reference" in command else "at the peak: ")
 
 
 def test_two_recipes_with_seeds_are_two_groups(folder):
