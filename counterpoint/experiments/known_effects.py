@@ -20,6 +20,8 @@ FILE = "known_effects.json"
 FALL = "cliff"
 """The signature of a fall."""
 Interval = tuple[float, float, float]
+HARMFUL: frozenset[Outcome] = frozenset({"ends lower", "costs the peak", "ends higher, costs the peak"})
+"""Outcomes in a cell alone against which a mean over several cells is not quoted."""
 _MOST = 3
 """Interventions that are quoted."""
 
@@ -108,7 +110,8 @@ def known_lines(
 
 
 def _told(mine: Sequence[Known], others: Sequence[str]) -> Iterator[str]:
-    helping = [one for one in mine if one.outcome == "prevents the fall"]
+    harmful = {one.label for one in mine if len(one.cells) == 1 and one.outcome in HARMFUL}
+    helping = [one for one in mine if one.outcome == "prevents the fall" and one.label not in harmful]
     best = {one.label: one for one in sorted(helping, key=_rank, reverse=True)}
     if len(best) > 1:
         yield f"measured: {len(best)} interventions prevent the fall; which of them is the best was not tested"

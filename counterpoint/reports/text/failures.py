@@ -4,11 +4,12 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from counterpoint.analysis.contrast import CONFIDENCE
-from counterpoint.analysis.falls import Fell, mcnemar
+from counterpoint.analysis.falls import Fell, mcnemar, rate
 from counterpoint.analysis.multiplicity import holm
 from counterpoint.errors import counted
 from counterpoint.experiments.compared import Compared
 from counterpoint.reports.seen import Gathered
+from counterpoint.reports.text.captured import RARE
 from counterpoint.reports.text.statement import Part, Rows, Statement, listed, not_run, p_of
 
 
@@ -82,7 +83,12 @@ def failures(gathered: Gathered) -> Part:
 def _told(every: list[Occurs], found: Compared) -> Iterator[Statement]:
     runs = sum(len(group.runs) for block in found.blocks for group in block.groups)
     if not every:
-        yield Statement(verdict="no", text=f"none of {counted(runs, 'finished run')} shows a failure signature")
+        at_most = rate(0, runs).at_most
+        yield Statement(
+            verdict="no" if at_most <= RARE else "cannot tell",
+            text=f"none of {counted(runs, 'finished run')} shows a failure signature; a rate of up to"
+            f" {100 * at_most:.0f} % is still possible",
+        )
         return
     differ = [one for one in every if one.differs]
     family = f"after Holm over {counted(len(every), 'signature')}, exact McNemar test over pairs of runs"
