@@ -11,11 +11,12 @@ from counterpoint.analysis.falls import Onset
 from counterpoint.analysis.intervals import Interval
 from counterpoint.analysis.stood_out import Change
 from counterpoint.analysis.tries import BEFORE, SORTING
+from counterpoint.experiments.compare import compare_runs
 from counterpoint.experiments.measured import TAUGHT, TRAINED
 from counterpoint.reports.text.cells import cost
 from counterpoint.reports.text.failures import failures
 from counterpoint.reports.text.further import fell_first, mended, taught
-from counterpoint.reports.text.jointly import jointly
+from counterpoint.reports.text.jointly import between, jointly
 from counterpoint.reports.text.write import write_page
 from counterpoint.reports.text.zeng2026 import ZENG2026
 
@@ -169,3 +170,19 @@ def test_figures_that_others_put_beside_the_page_stay(tmp_path, monkeypatch):
     (figures / "its.csv").write_text("b", encoding="utf-8")
     write_page(gathered(tmp_path / "runs", study(axes=SMALL, seeds=1)), tmp_path / "index.md", command="")
     assert {file.name for file in figures.iterdir()} == {"mine.csv", "its.svg", "its.csv"}
+
+
+@pytest.mark.parametrize(("alike", "verdict"), [(1, "cannot tell"), (8, "no")])
+def test_one_pair_that_is_alike_says_nothing_of_the_others(tmp_path, monkeypatch, alike, verdict):
+    def some_alike(collected, by):
+        found = compare_runs(collected, by=by)
+        verdicts = ["alike" if place < alike else "cannot tell" for place in range(len(found.differences))]
+        told = [
+            replace(one, found=replace(one.found, verdict=own))
+            for one, own in zip(found.differences, verdicts, strict=True)
+        ]
+        return replace(found, differences=tuple(told))
+
+    monkeypatch.setattr("counterpoint.reports.text.jointly.compare_runs", some_alike)
+    own = gathered(tmp_path, study(axes={**SMALL, "settings": ("study", "matched")}, seeds=1))
+    assert between(own, "settings", "What differs?", "").answer.verdict == verdict

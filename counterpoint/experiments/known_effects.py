@@ -40,6 +40,8 @@ class Known:
     """Workflow, task, model, steps and episodes per task, in words."""
     cells: tuple[str, ...]
     seeds: int
+    paired: bool
+    """True if the differences are those of runs with equal seeds."""
     tasks: int
     outcome: Outcome
     kept: Interval
@@ -59,7 +61,7 @@ class Known:
     def origin(self) -> str:
         """`in 5 paired seeds of voting on arithmetic with lab-medium, 100 steps`."""
         cells = f", mean over {' and '.join(self.cells)}" if len(self.cells) > 1 else ""
-        return f"in {counted(self.seeds, 'paired seed')} of {self.what}{cells}"
+        return f"in {counted(self.seeds, 'paired seed' if self.paired else 'seed')} of {self.what}{cells}"
 
     @property
     def figures(self) -> str:
@@ -192,6 +194,7 @@ def _measured(study: str, one: Prevention, what: str, keys: tuple[str, ...]) -> 
         what=what,
         cells=one.cells,
         seeds=min(one.kept.found.seeds),
+        paired=one.kept.found.paired,
         tasks=one.kept.found.tasks,
         outcome=one.outcome,
         kept=one.kept.found.shown,

@@ -186,8 +186,10 @@ def between(gathered: Gathered, axis: str, title: str, missing: str) -> Part:
     if not team:
         return Part(title=title, statements=[not_run(f"no cell is finished with two labels of {axis}; {missing}")])
     verdict: Verdict = "cannot tell"
-    if decided:
-        verdict = "yes" if any(one.found.leader for one in decided) else "no"
+    if any(one.found.leader for one in decided):
+        verdict = "yes"
+    elif len(decided) == len(team):
+        verdict = "no"
     sentences = [*found.sentences]
     first = Statement(verdict=verdict, text=sentences[0])
     rest = [*sentences[1:], *(one.found.sentence for one in decided)]
