@@ -14,6 +14,7 @@ from counterpoint.analysis.tries import BEFORE, SORTING
 from counterpoint.experiments.compare import compare_runs
 from counterpoint.experiments.measured import TAUGHT, TRAINED
 from counterpoint.reports.text.cells import cost
+from counterpoint.reports.text.claims import Judged
 from counterpoint.reports.text.failures import failures
 from counterpoint.reports.text.further import fell_first, mended, taught
 from counterpoint.reports.text.jointly import between, jointly
@@ -115,11 +116,11 @@ def claim(found, word):
     return next(one.judge(found) for one in ZENG2026.claims if word in one.says)
 
 
-def test_one_cell_of_many_agrees_with_no_claim_about_all(first_of_many):
+def test_one_cell_of_many_agrees_with_no_claim_about_all(first_of_many, monkeypatch):
+    ahead = Judged(judgement="agrees", because="the mean over 1 cell")
+    monkeypatch.setattr("counterpoint.reports.text.zeng2026._as_answered", lambda gathered, part: ahead)
     told = claim(first_of_many, "higher peaks")
-    assert told.judgement == "cannot tell"
-    assert told.because.endswith("; that is 1 of 4 cells")
-    assert "on average over 1 cell" in told.because
+    assert told == Judged(judgement="cannot tell", because="the mean over 1 cell; that is 1 of 4 cells")
     improves = claim(first_of_many, "usually improves")
     assert improves.judgement == "cannot tell"
     assert improves.because.endswith("; of 8 cells, 6 have fewer than two finished seeds")
