@@ -16,6 +16,7 @@ from counterpoint.experiments.measured import TAUGHT, TRAINED
 from counterpoint.reports.text.cells import cost
 from counterpoint.reports.text.claims import Judged
 from counterpoint.reports.text.failures import failures
+from counterpoint.reports.text.falling import falling
 from counterpoint.reports.text.further import fell_first, mended, taught
 from counterpoint.reports.text.jointly import between, jointly
 from counterpoint.reports.text.write import write_page
@@ -187,3 +188,12 @@ def test_one_pair_that_is_alike_says_nothing_of_the_others(tmp_path, monkeypatch
     monkeypatch.setattr("counterpoint.reports.text.jointly.compare_runs", some_alike)
     own = gathered(tmp_path, study(axes={**SMALL, "settings": ("study", "matched")}, seeds=1))
     assert between(own, "settings", "What differs?", "").answer.verdict == verdict
+
+
+@pytest.mark.parametrize(("seeds", "verdict"), [(1, "cannot tell"), (2, "yes")])
+def test_one_seed_decides_nothing_over_however_many_cells(tmp_path, seeds, verdict):
+    axes = {"workflow": SMALL["workflow"], "scale": tuple("abcd"), "sharing": SMALL["sharing"]}
+    own = gathered(tmp_path, study(axes=axes, seeds=seeds, falls=lambda labels, seed: labels["sharing"] == "isolated"))
+    assert falling(own).answer.verdict == verdict
+    assert claim(own, "cliff").judgement == {"yes": "agrees"}.get(verdict, verdict)
+    assert [one.verdict for one in failures(own).statements][:1] == ([None] if seeds == 1 else ["yes"])

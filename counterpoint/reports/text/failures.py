@@ -21,8 +21,8 @@ class Occurs:
     counts: Mapping[str, tuple[int, int]]
     """Method -> the runs that show it, and all finished runs."""
     p_value: float | None
-    """That of the exact McNemar test of two methods over pairs of runs, corrected for the signatures; None with one,
-    or with more."""
+    """That of the exact McNemar test of two methods over pairs of runs, corrected for the signatures; None with one
+    method, with more than two, or with one seed."""
 
     @property
     def differs(self) -> bool:
@@ -46,7 +46,8 @@ def occurring(found: Compared) -> list[Occurs]:
     runs = {name: own for name, own in runs.items() if own}
     names = sorted({name for own in runs.values() for one in own.values() for name in one})
     p_values: list[float | None] = [None] * len(names)
-    if len(runs) == 2:
+    seeds = {seed for own in runs.values() for _, seed in own}
+    if len(runs) == 2 and len(seeds) > 1:
         p_values = [*holm([_paired(name, *runs.values()) for name in names])]
     made = [
         Occurs(
