@@ -1,7 +1,7 @@
 """What interventions are known to do is quoted with its figures, or said not to have been measured."""
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import pytest
 from command_line import command_line
@@ -129,3 +129,20 @@ def test_diagnose_quotes_them_where_a_run_fell_and_only_there(tmp_path):
         for path in (fell, held)
     ]
     assert (len(quoted[0]) > 0, quoted[1]) == (True, [])
+
+
+def test_a_mean_over_cells_is_not_quoted_where_the_cell_itself_was_harmed(known):
+    anchors = [one for one in known if one.label == "anchor_generator"]
+    harmed = [replace(one, outcome="costs the peak") if one.cells == ("isolated",) else one for one in anchors]
+    assert len([one for one in harmed if one.outcome == "prevents the fall" and "isolated" in one.sharings]) == 1
+    assert "prevents the fall: " in known_lines("voting", "shared", ["cliff"], anchors)[0]
+    assert not [line for line in known_lines("voting", "isolated", ["cliff"], harmed) if "prevents the fall: " in line]
+
+
+def test_seeds_are_called_paired_only_where_they_are(known):
+    one = next(one for one in known if one.label == "anchor_generator")
+    assert one.origin.startswith("in 5 paired seeds of voting")
+    apart = study_of({"nothing": Effect(), "anchor_generator": Effect(falls=0)})
+    runs = [replace(run, seed=run.seed + 10 * (run.labels["intervention"] == "nothing")) for run in apart.runs]
+    found = known_of(load_study("falls_micro"), prevention(replace(apart, runs=tuple(runs))))
+    assert [one.origin.partition(" of ")[0] for one in found] == ["in 5 seeds"]

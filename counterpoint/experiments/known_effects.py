@@ -20,6 +20,8 @@ FILE = "known_effects.json"
 FALL = "cliff"
 """The signature of a fall."""
 Interval = tuple[float, float, float]
+HARMFUL: frozenset[Outcome] = frozenset({"ends lower", "costs the peak", "ends higher, costs the peak"})
+"""Outcomes in a cell alone against which a mean over several cells is not quoted."""
 _MOST = 3
 """Interventions that are quoted."""
 
@@ -38,6 +40,8 @@ class Known:
     """Workflow, task, model, steps and episodes per task, in words."""
     cells: tuple[str, ...]
     seeds: int
+    paired: bool
+    """True if the differences are those of runs with equal seeds."""
     tasks: int
     outcome: Outcome
     kept: Interval
@@ -57,7 +61,7 @@ class Known:
     def origin(self) -> str:
         """`in 5 paired seeds of voting on arithmetic with lab-medium, 100 steps`."""
         cells = f", mean over {' and '.join(self.cells)}" if len(self.cells) > 1 else ""
-        return f"in {counted(self.seeds, 'paired seed')} of {self.what}{cells}"
+        return f"in {counted(self.seeds, 'paired seed' if self.paired else 'seed')} of {self.what}{cells}"
 
     @property
     def figures(self) -> str:
@@ -108,7 +112,8 @@ def known_lines(
 
 
 def _told(mine: Sequence[Known], others: Sequence[str]) -> Iterator[str]:
-    helping = [one for one in mine if one.outcome == "prevents the fall"]
+    harmful = {one.label for one in mine if len(one.cells) == 1 and one.outcome in HARMFUL}
+    helping = [one for one in mine if one.outcome == "prevents the fall" and one.label not in harmful]
     best = {one.label: one for one in sorted(helping, key=_rank, reverse=True)}
     if len(best) > 1:
         yield f"measured: {len(best)} interventions prevent the fall; which of them is the best was not tested"
@@ -189,6 +194,7 @@ def _measured(study: str, one: Prevention, what: str, keys: tuple[str, ...]) -> 
         what=what,
         cells=one.cells,
         seeds=min(one.kept.found.seeds),
+        paired=one.kept.found.paired,
         tasks=one.kept.found.tasks,
         outcome=one.outcome,
         kept=one.kept.found.shown,

@@ -184,8 +184,8 @@ def _sentence(one: Difference) -> str:
     unit = " times that at the start" if DIAGNOSTICS[one.diagnostic].relative else ""
     return (
         f"before falls, {one.diagnostic} was {one.verdict}: {found.fell:.2f}{unit} against {found.held:.2f} in runs of"
-        f" the same workflow, sharing and labels that held, at the same steps; difference {found.value:+.2f}"
-        f" [{found.low:+.2f}, {found.high:+.2f}] over runs ({counted(found.falls, 'fall')},"
+        f" the same workflow, sharing and labels that held, at the same steps; difference {found.value:+z.2f}"
+        f" [{found.low:+z.2f}, {found.high:+z.2f}] over runs ({counted(found.falls, 'fall')},"
         f" {counted(found.holds, 'run')} that held, {_p(one.p_value)} after Holm)"
     )
 

@@ -85,7 +85,7 @@ def _cost(cells: Sequence[CellSeen]) -> Iterator[Statement]:
             text="what it costs: no cell has both runs that were captured and runs that were not",
         )
         return
-    told = f"captured runs kept {100 * found.fell:+.1f} points over their base, the others {100 * found.held:+.1f}"
+    told = f"captured runs kept {100 * found.fell:+z.1f} points over their base, the others {100 * found.held:+z.1f}"
     counts = f"{found.falls} captured and {found.holds} other runs of {counted(found.kinds, 'cell')}"
     if found.low is None or found.high is None or found.p_value is None:
         yield Statement(

@@ -150,7 +150,10 @@ def _costs(runs: Sequence[RunRecord], *, sums: bool = False) -> tuple[str, str, 
     )
     units = (3600.0, 3600.0, 1e6) if sums else (60.0, 60.0, 1e3)
     found = [
-        f"{(sum(values) if sums else fmean(values)) / unit:,.1f}" if values else "unknown"
+        f"{'at least ' if sums and len(values) < len(runs) else ''}"
+        f"{(sum(values) if sums else fmean(values)) / unit:,.1f}"
+        if values
+        else "unknown"
         for values, unit in zip(parts, units, strict=True)
     ]
     return found[0], found[1], found[2]
@@ -214,20 +217,25 @@ def _controls(gathered: Gathered) -> Iterator[Statement]:
 
 def confounded(gathered: Gathered) -> list[str]:
     """The axes whose labels were trained for different numbers of steps, in whole sentences."""
+    return [
+        f"Runs differ in length with {axis}: {told} steps. What differs between them, falls above all, may be due to"
+        " the steps."
+        for axis, told in lengths(gathered).items()
+    ]
+
+
+def lengths(gathered: Gathered) -> dict[str, str]:
+    """Axis -> its labels with their steps, of the axes whose labels were trained for different numbers of steps."""
     planned: dict[str, dict[str, set[int]]] = {}
     for run in gathered.collected.runs:
         for axis, label in run.labels.items() if not run.control and run.planned else ():
             planned.setdefault(axis, {}).setdefault(label, set()).add(run.planned)
-    found = []
+    found: dict[str, str] = {}
     for axis, labels in planned.items():
         if len({frozenset(steps) for steps in labels.values()}) > 1 and all(
             len(steps) == 1 for steps in labels.values()
         ):
-            told = listed([f"{label} {min(steps)}" for label, steps in labels.items()])
-            found.append(
-                f"Runs differ in length with {axis}: {told} steps. What differs between them, falls above all, may be"
-                " due to the steps."
-            )
+            found[axis] = listed([f"{label} {min(steps)}" for label, steps in labels.items()])
     return found
 
 

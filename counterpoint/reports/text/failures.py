@@ -4,11 +4,12 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from counterpoint.analysis.contrast import CONFIDENCE
-from counterpoint.analysis.falls import Fell, mcnemar
+from counterpoint.analysis.falls import Fell, mcnemar, rate
 from counterpoint.analysis.multiplicity import holm
 from counterpoint.errors import counted
 from counterpoint.experiments.compared import Compared
 from counterpoint.reports.seen import Gathered
+from counterpoint.reports.text.captured import RARE
 from counterpoint.reports.text.statement import Part, Rows, Statement, listed, not_run, p_of
 
 
@@ -20,8 +21,8 @@ class Occurs:
     counts: Mapping[str, tuple[int, int]]
     """Method -> the runs that show it, and all finished runs."""
     p_value: float | None
-    """That of the exact McNemar test of two methods over pairs of runs, corrected for the signatures; None with one,
-    or with more."""
+    """That of the exact McNemar test of two methods over pairs of runs, corrected for the signatures; None with one
+    method, with more than two, or with one seed."""
 
     @property
     def differs(self) -> bool:
@@ -45,7 +46,8 @@ def occurring(found: Compared) -> list[Occurs]:
     runs = {name: own for name, own in runs.items() if own}
     names = sorted({name for own in runs.values() for one in own.values() for name in one})
     p_values: list[float | None] = [None] * len(names)
-    if len(runs) == 2:
+    seeds = {seed for own in runs.values() for _, seed in own}
+    if len(runs) == 2 and len(seeds) > 1:
         p_values = [*holm([_paired(name, *runs.values()) for name in names])]
     made = [
         Occurs(
@@ -82,7 +84,12 @@ def failures(gathered: Gathered) -> Part:
 def _told(every: list[Occurs], found: Compared) -> Iterator[Statement]:
     runs = sum(len(group.runs) for block in found.blocks for group in block.groups)
     if not every:
-        yield Statement(verdict="no", text=f"none of {counted(runs, 'finished run')} shows a failure signature")
+        at_most = rate(0, runs).at_most
+        yield Statement(
+            verdict="no" if at_most <= RARE else "cannot tell",
+            text=f"none of {counted(runs, 'finished run')} shows a failure signature; a rate of up to"
+            f" {100 * at_most:.0f} % is still possible",
+        )
         return
     differ = [one for one in every if one.differs]
     family = f"after Holm over {counted(len(every), 'signature')}, exact McNemar test over pairs of runs"

@@ -41,8 +41,8 @@ class Fallen:
 
     @property
     def verdict(self) -> Verdict:
-        """Yes if `one` falls more often, no if the other does; "cannot tell" unless the test says so."""
-        if self.p_value > 1 - CONFIDENCE:
+        """Yes if `one` falls more often, no if the other does; "cannot tell" unless the test says so of two seeds."""
+        if self.p_value > 1 - CONFIDENCE or self.seeds < 2:
             return "cannot tell"
         return "yes" if self.pairs.second > self.pairs.first else "no"
 

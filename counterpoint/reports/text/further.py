@@ -81,7 +81,8 @@ def _first(runs: Sequence[Seen], explained: Mapping[str, Explained]) -> Iterator
             kinds.setdefault(f"{run.record.workflow}, {run.record.sharing}", []).append(explained[run.record.run])
     for kind, own in kinds.items():
         first = Counter(" together with ".join(sorted(one.first)) or "no role by its own measure" for one in own)
-        yield Statement(verdict="yes", text=f"{kind}: of {counted(len(own), 'fall')}, first fell {_counts(first)}")
+        verdict: Verdict = "yes" if any(one.first for one in own) else "cannot tell"
+        yield Statement(verdict=verdict, text=f"{kind}: of {counted(len(own), 'fall')}, first fell {_counts(first)}")
         earliest = Counter(
             f"{found[1].number.rpartition('/')[2]} of {found[0]}" if (found := one.earliest) else "no number"
             for one in own

@@ -12,6 +12,7 @@ from counterpoint.errors import RunError, counted
 from counterpoint.experiments.compare import cells_of, compare_runs
 from counterpoint.experiments.compared import TEAM
 from counterpoint.reports.seen import Gathered
+from counterpoint.reports.text.cells import lengths
 from counterpoint.reports.text.falling import fallen
 from counterpoint.reports.text.higher import contrasted
 from counterpoint.reports.text.statement import Part, Rows, Statement, Verdict, listed, not_run, p_of, with_interval
@@ -83,6 +84,11 @@ def jointly(gathered: Gathered) -> Part:
     mains = [one for one in own if len(one.axes) == 1]
     there = [one for one in mains if one.is_there]
     statements += [Statement(text=_sentence(one)) for one in _largest(there)]
+    statements += [
+        Statement(text=f"the effects of {axis} are also those of the length of training: {told} steps")
+        for axis, told in lengths(gathered).items()
+        if any(axis in one.axes for one in own)
+    ]
     left = list(dict.fromkeys(one.axes[0] for one in mains if one.axes[0] not in {one.axes[0] for one in there}))
     if left:
         statements.append(Statement(text=f"of {listed(left)} alone it cannot be told (after Holm over {len(mains)})"))
@@ -180,8 +186,10 @@ def between(gathered: Gathered, axis: str, title: str, missing: str) -> Part:
     if not team:
         return Part(title=title, statements=[not_run(f"no cell is finished with two labels of {axis}; {missing}")])
     verdict: Verdict = "cannot tell"
-    if decided:
-        verdict = "yes" if any(one.found.leader for one in decided) else "no"
+    if any(one.found.leader for one in decided):
+        verdict = "yes"
+    elif len(decided) == len(team):
+        verdict = "no"
     sentences = [*found.sentences]
     first = Statement(verdict=verdict, text=sentences[0])
     rest = [*sentences[1:], *(one.found.sentence for one in decided)]

@@ -80,9 +80,9 @@ def write_page(gathered: Gathered, out: Path, *, command: str, claims: Claims | 
     figures = {one.name: one for own in figures_of(gathered).values() for one in own}
     shown = [figures[name] for part in (*questions, *tables) for name in part.figures if name in figures]
     written = list(_write_figures(shown, folder))
-    for stale in sorted({*folder.glob("*.svg"), *folder.glob("*.csv")} - {*written}):
-        if _is_ours(stale):
-            stale.unlink()
+    others = sorted({*folder.glob("*.svg"), *folder.glob("*.csv")} - {*written})
+    for stale in [one for one in others if _is_ours(one)]:
+        stale.unlink()
     out.write_text("\n\n".join(_page(gathered, questions, tables, figures, claims, command)) + "\n", encoding="utf-8")
     return [out, *written]
 
@@ -213,10 +213,9 @@ def _number(cell: Any) -> str:
 
 
 def _is_ours(file: Path) -> bool:
-    """True for a drawing of ours, and for the numbers of one that is there no more."""
-    if file.suffix == ".csv":
-        return not file.with_suffix(".svg").exists()
-    return "<!-- vl-convert " in file.read_text(encoding="utf-8", errors="replace")
+    """True for a drawing of ours, and for the numbers beside it."""
+    drawing = file.with_suffix(".svg")
+    return drawing.exists() and "<!-- vl-convert " in drawing.read_text(encoding="utf-8", errors="replace")
 
 
 def title_of(gathered: Gathered, places: Sequence[Path]) -> str:

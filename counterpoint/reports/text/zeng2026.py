@@ -17,11 +17,13 @@ from counterpoint.reports.text.cells import improved
 from counterpoint.reports.text.claims import WORDS, Claim, Claims, Judged
 from counterpoint.reports.text.failures import occurring
 from counterpoint.reports.text.falling import falling
-from counterpoint.reports.text.higher import higher
+from counterpoint.reports.text.higher import contrasted, higher
 from counterpoint.reports.text.jointly import between, dependences
 from counterpoint.reports.text.statement import Part, listed, p_of
 
 ISOLATED, SHARED, AXIS = "isolated", "shared", "sharing"
+FACTORS = frozenset({"workflow", "task", "scale"})
+"""The axes that the claim about gains names; rates of learning, or settings, are not among them."""
 JUDGED = ("cliff", "fallen role", "capture")
 """Signatures that claims of their own are about; capture is one of shared policies by definition."""
 _AMPLIFIED = "amplification per call"
@@ -31,7 +33,7 @@ _NOT_COMPARED = "the runs are not compared by sharing, with shared and isolated 
 def _is_compared(gathered: Gathered) -> bool:
     found = gathered.compared
     names = {group.name for block in found.blocks for group in block.groups} if found else set()
-    return found is not None and found.by == AXIS and {ISOLATED, SHARED} <= names
+    return found is not None and found.by == AXIS and names == {ISOLATED, SHARED}
 
 
 def _as_answered(gathered: Gathered, part: Part) -> Judged:
@@ -42,6 +44,16 @@ def _as_answered(gathered: Gathered, part: Part) -> Judged:
     if answer is None or answer.verdict is None:
         return Judged(judgement="not run yet", because="no two cells are finished that differ in sharing alone")
     return Judged(judgement=WORDS[answer.verdict], because=answer.text)
+
+
+def _reaches_higher(gathered: Gathered) -> Judged:
+    """The judgement by peaks: none where the mean is over half of the cells or less."""
+    judged = _as_answered(gathered, higher(gathered, "peak"))
+    mean = next((one for one in contrasted(gathered) if one.amount == "peak" and not one.place.axis), None)
+    there, every = len(mean.found.contexts) if mean else 1, len(gathered.compared.blocks) if gathered.compared else 0
+    if 2 * there > every or judged.judgement not in ("agrees", "disagrees"):
+        return judged
+    return Judged(judgement="cannot tell", because=f"{judged.because}; that is {there} of {counted(every, 'cell')}")
 
 
 def _improves(gathered: Gathered) -> Judged:
@@ -59,6 +71,10 @@ def _improves(gathered: Gathered) -> Judged:
         f"the gain at the peak is above 0 in {len(better)} of {counted(count, 'cell')} (after Holm over {count})"
         f" and below {100 * (found.margin or MARGIN):g} points in {len(flat)}"
     )
+    every = sum(len(block.groups) for block in found.blocks)
+    if 2 * count <= every:
+        few = f"{because}; of {every} cells, {every - count} have fewer than two finished seeds"
+        return Judged(judgement="cannot tell", because=few)
     if 2 * len(better) > count:
         return Judged(judgement="agrees", because=because)
     if 2 * len(flat) > count:
@@ -67,9 +83,7 @@ def _improves(gathered: Gathered) -> Judged:
 
 
 def _depends_jointly(gathered: Gathered) -> Judged:
-    found = gathered.compared
-    own = [one for one in dependences(gathered) if found is not None and found.by not in one.axes]
-    pairs = [one for one in own if len(one.axes) == 2]
+    pairs = [one for one in dependences(gathered) if len(one.axes) == 2 and FACTORS.issuperset(one.axes)]
     if not pairs:
         missing = "it needs two of workflow, task and scale to vary, in all combinations, with two seeds each"
         return Judged(judgement="not run yet", because=missing)
@@ -136,7 +150,7 @@ def _of(one: Difference) -> str:
         return f"amplification per call before falls was {found.fell:.2f} against {found.held:.2f} in runs that held"
     return (
         f"amplification per call before falls was {found.fell:.2f} against {found.held:.2f} in runs of the same cells"
-        f" that held, difference {found.value:+.2f} [{found.low:+.2f}, {found.high:+.2f}] ({found.falls} falls,"
+        f" that held, difference {found.value:+z.2f} [{found.low:+z.2f}, {found.high:+z.2f}] ({found.falls} falls,"
         f" {found.holds} that held, {p_of(one.p_value)} after Holm)"
     )
 
@@ -201,7 +215,7 @@ ZENG2026 = Claims(
         Claim(says="Gains depend jointly on workflow, task and scale, not on sharing alone", judge=_depends_jointly),
         Claim(
             says="Isolated policies tend to reach higher peaks",
-            judge=lambda gathered: _as_answered(gathered, higher(gathered, "peak")),
+            judge=_reaches_higher,
         ),
         Claim(
             says="Isolated policies fall off a terminal accuracy cliff more often",
