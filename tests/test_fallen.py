@@ -81,6 +81,15 @@ def test_of_roles_that_fell_at_one_evaluation_neither_is_the_first():
     assert "at the same evaluation as critic: it cannot be told who fell first" in solver.evidence
 
 
+def test_who_fell_first_may_be_chance():
+    run = made(solver=FELL_LATER, critic=FELL)
+    (critic,) = [one for one in told(run) if one.where == "critic"]
+    assert "it fell first" in critic.evidence
+    noisy = made(solver=FELL_LATER, critic=[*RISE, 0.835, 0.7, 0.7, 0.7])
+    (critic,) = [one for one in told(noisy) if one.where == "critic"]
+    assert "it fell first, though by chance solver may have: the ranges overlap" in critic.evidence
+
+
 def test_a_run_that_held_is_not_explained_though_a_role_fell():
     run = made(HELD, solver=FELL, critic=HELD)
     assert explain(run) is None
@@ -117,6 +126,7 @@ def test_what_left_its_range_before_the_onset_is_told_apart_from_what_left_it_la
     assert 44 <= solver.before[0].step <= 48
     assert (critic.before, critic.later) == ((), ())
     assert explain(run).earliest == ("solver", solver.before[0])
+    assert explain(made(solver=FELL, critic=HELD, metrics={late: jump(0.02, 0.5, 65)})).earliest is None
 
 
 def test_what_a_role_lost_before_the_peak_of_the_team_is_told_too():

@@ -291,8 +291,10 @@ def test_runs_find_the_tries_of_their_base_and_say_what_is_missing(runs):
     assert second.sentences[-1] == "0.003: 1 finished run not evaluated for it yet"
     (pooled,) = taught(collect(runs), ())
     assert (pooled.name, pooled.lessons[0].seeds, pooled.lessons[0].methods) == ("all runs", (0,), 2)
+    assert (pooled.runs, pooled.missing[-1]) == (2, "1 run with a seed that not all cells have")
     assert pooled.lessons[0].accuracy.after.shown[0] == pytest.approx((3 / 8 + 2 / 8) / 2)
     assert taught(collect(runs), role="generator")[0].lessons[0].accuracy == never.accuracy
+    assert taught(collect(runs), role="critic")[0].missing == ("2 runs without an answer of critic",)
 
 
 def test_collected_files_keep_the_tries(runs, tmp_path):

@@ -76,8 +76,11 @@ class Explained:
 
     @property
     def earliest(self) -> tuple[str, Change] | None:
-        """The role or policy with the change that stood out first, of equal ones the largest; None without a change."""
-        every = [(one.where, change) for one in self.changed for change in (*one.earlier, *one.before, *one.later)]
+        """The role or policy with the change that stood out first, of equal ones the largest.
+
+        None if nothing stood out by the onset: what changes after it is no sign of the fall.
+        """
+        every = [(one.where, change) for one in self.changed for change in (*one.earlier, *one.before)]
         return min(every, key=lambda pair: (pair[1].step, -pair[1].size), default=None)
 
 

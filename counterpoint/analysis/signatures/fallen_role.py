@@ -51,7 +51,10 @@ def _order(found: Explained, role: RoleFall) -> str:
         return f"it fell after {', '.join(found.first)}"
     if others:
         return f"at the same evaluation as {', '.join(others)}: it cannot be told who fell first"
-    return "it fell first" if len(found.roles) > 1 else "no other role's own accuracy fell"
+    if len(found.roles) == 1:
+        return "no other role's own accuracy fell"
+    near = [one.role for one in found.roles[1:] if one.onset.low <= role.onset.high]
+    return "it fell first" + (f", though by chance {', '.join(near)} may have: the ranges overlap" if near else "")
 
 
 def _chose(found: Explained, history: History, role: str) -> bool:
@@ -95,7 +98,8 @@ FALLEN_ROLE = Signature(
     find=find,
     meaning=(
         "The team fell, and this role's own accuracy with it. The changes are those of its numbers that left the range"
-        " of the steps before the peak and had not come back; they say what was unusual, not what was the cause."
+        " of the steps before the peak, and stayed out of it to the onset or to the end; they say what was unusual, not"
+        " what was the cause."
     ),
     advice=(
         "Begin with the role that fell first and the change that came first: read its replies before and after that"
