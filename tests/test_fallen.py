@@ -137,6 +137,17 @@ def test_what_a_role_lost_before_the_peak_of_the_team_is_told_too():
     assert critic.before == ()
 
 
+def test_a_change_seen_in_evaluations_alone_is_not_told_twice_if_it_goes_on():
+    name = "role/critic/agreement"
+    team = [0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.9, 0.9, 0.6, 0.6, 0.6]
+    fell = [0.6, 0.7, 0.8, 0.9, 0.9, 0.9, *[0.5] * 6]
+    found = explain(made(team, critic=fell, numbers={name: [*[0.2] * 7, *[0.6] * 5]}))
+    assert (found.peak_step, found.roles[0].peak_step) == (70, 40)
+    (critic,) = found.changed
+    assert [(one.metric, one.step) for one in critic.earlier] == [(f"eval/test/{name}", 70)]
+    assert (critic.before, critic.later) == ((), ())
+
+
 def test_a_change_that_went_back_before_the_onset_is_not_named():
     def bump(step):
         return 0.8 if 41 <= step <= 43 else 0.2

@@ -121,6 +121,14 @@ def test_problems_with_too_few_tries_are_left_out_and_counted():
     assert by_kind([Trained(base=few, seeds={0: counts(a=1, b=1)})])["never"].problems == 1
 
 
+def test_problems_that_the_base_tried_too_seldom_to_sort_are_counted():
+    after = counts(a=4, b=0, c=8, d=8, e=8, f=8, g=1)
+    base = replace(BASE, sorting={**BASE.sorting, "f": Tries(0, 63)}, measured={**BASE.measured, **counts(f=0, g=0)})
+    never = by_kind([Trained(base=base, seeds={0: after})])["never"]
+    assert (never.problems, never.left_out, never.unsorted) == (2, 0, 2)
+    assert never.sentence.endswith("; 2 problems of no kind, as the base has less than 64 tries")
+
+
 def test_k_is_as_large_as_the_tries_allow():
     seeds = {0: {name: Tries(1, 4) for name in "abcde"}}
     assert {one.k for one in lessons([Trained(base=BASE, seeds=seeds)])} == {4}

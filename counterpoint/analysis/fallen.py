@@ -14,6 +14,7 @@ from counterpoint.analysis.intervals import Interval, difference, interval
 from counterpoint.analysis.milestones import MilestoneRows, Row, milestones_of, outcomes_of, peak_of_accuracy
 from counterpoint.analysis.recorded import BEST
 from counterpoint.analysis.stood_out import (
+    TEST,
     Change,
     Number,
     changes_of,
@@ -169,9 +170,16 @@ def _around(
     known = {one.number for one in before}
     before += [one for one in until if one.step <= begun and one.number not in known]
     known = {one.number for one in before}
-    new = (one for one in before if one.number not in earlier or one.step > peak + 1)
+    new = (one for one in before if one.number not in earlier or one.step > _next(history, one, peak))
     later = (one for one in until if one.number not in known)
     return tuple(sorted(new, key=lambda one: (-one.size, one.metric))), tuple(later)
+
+
+def _next(history: History, change: Change, peak: int) -> int:
+    """The first step after the peak that has the number; some are measured every fifth step, or in evaluations."""
+    read = history.evaluated if change.metric.startswith(TEST) else history.series
+    series = read(change.number)
+    return min(step for step in series.steps if step > peak)
 
 
 def _lost_answers(found: MilestoneRows) -> Interval | None:
