@@ -180,6 +180,15 @@ def test_what_was_no_longer_answered_is_told_apart_from_what_was_no_longer_chose
     assert explain(made(chooser=FELL)).lost_answers is None
 
 
+@pytest.mark.parametrize(("end", "text"), [(0.5, "in 0.400 ["), (0.9, "all of it that"), (0.95, "all of it that")])
+def test_more_lost_answers_than_the_team_lost_or_none_leave_no_rest(end, text):
+    best = [*RISE[:4], *[end] * 5]
+    (finding,) = told(made(chooser=FELL, best=best, claims={"chooser": frozenset({"choice"})}))
+    (line,) = [one for one in finding.evidence if "no answer was right any more" in one]
+    assert text in line
+    assert "the rest" not in line
+
+
 def test_a_number_stands_out_by_hand():
     """Values 1, 2, 3, 4, 5 up to the peak: the median is 3, the median distance 1, so 3 * 1.4826 away counts."""
     reach = ERRORS * NORMAL

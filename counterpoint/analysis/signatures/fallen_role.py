@@ -65,10 +65,13 @@ def _choices(found: Explained) -> str:
     """The part of the team's drop that no choice could have prevented."""
     lost = found.lost_answers
     assert lost is not None
-    return (
-        f"of the team's drop of {found.drop.value:.3f}, {lost.value:.3f} [{lost.low:.3f}, {lost.high:.3f}] is that no"
-        " answer was right any more, the rest that a right one was not chosen"
-    )
+    drop, interval = found.drop.value, f"{lost.value:.3f} [{lost.low:.3f}, {lost.high:.3f}]"
+    if lost.value > drop:
+        return f"no answer was right any more in {interval}, more than the team's drop of {drop:.3f}: it chose better"
+    rest = "the rest that a right one was not chosen"
+    if lost.value <= 0.0:
+        rest = "all of it that a right one was not chosen: right answers were as frequent as before"
+    return f"of the team's drop of {drop:.3f}, {interval} is that no answer was right any more, {rest}"
 
 
 def _lines(found: Explained, changed: Changed) -> Iterator[str]:
