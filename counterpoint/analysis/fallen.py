@@ -177,9 +177,9 @@ def _around(
 
 def _next(history: History, change: Change, peak: int) -> int:
     """The first step after the peak that has the number; some are measured every fifth step, or in evaluations."""
-    read = history.evaluated if change.metric.startswith(TEST) else history.series
-    series = read(change.number)
-    return min(step for step in series.steps if step > peak)
+    is_evaluated = change.metric.startswith(TEST)
+    steps = (history.evaluated(change.number) if is_evaluated else history.series(change.number)).steps
+    return min(step for step in steps if step > peak)
 
 
 def _lost_answers(found: MilestoneRows) -> Interval | None:
