@@ -81,6 +81,15 @@ def test_of_roles_that_fell_at_one_evaluation_neither_is_the_first():
     assert "at the same evaluation as critic: it cannot be told who fell first" in solver.evidence
 
 
+def test_who_fell_first_may_be_chance():
+    run = made(solver=FELL_LATER, critic=FELL)
+    (critic,) = [one for one in told(run) if one.where == "critic"]
+    assert "it fell first" in critic.evidence
+    noisy = made(solver=FELL_LATER, critic=[*RISE, 0.835, 0.7, 0.7, 0.7])
+    (critic,) = [one for one in told(noisy) if one.where == "critic"]
+    assert "it fell first, though by chance solver may have: the ranges overlap" in critic.evidence
+
+
 def test_a_run_that_held_is_not_explained_though_a_role_fell():
     run = made(HELD, solver=FELL, critic=HELD)
     assert explain(run) is None
@@ -117,6 +126,7 @@ def test_what_left_its_range_before_the_onset_is_told_apart_from_what_left_it_la
     assert 44 <= solver.before[0].step <= 48
     assert (critic.before, critic.later) == ((), ())
     assert explain(run).earliest == ("solver", solver.before[0])
+    assert explain(made(solver=FELL, critic=HELD, metrics={late: jump(0.02, 0.5, 65)})).earliest is None
 
 
 def test_what_a_role_lost_before_the_peak_of_the_team_is_told_too():
@@ -125,6 +135,17 @@ def test_what_a_role_lost_before_the_peak_of_the_team_is_told_too():
     (critic,) = explain(made(critic=fell, metrics={name: jump(0.1, 0.6, 25)})).changed
     assert [one.metric for one in critic.earlier] == [name]
     assert critic.before == ()
+
+
+def test_a_change_seen_in_evaluations_alone_is_not_told_twice_if_it_goes_on():
+    name = "role/critic/agreement"
+    team = [0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.9, 0.9, 0.6, 0.6, 0.6]
+    fell = [0.6, 0.7, 0.8, 0.9, 0.9, 0.9, *[0.5] * 6]
+    found = explain(made(team, critic=fell, numbers={name: [*[0.2] * 7, *[0.6] * 5]}))
+    assert (found.peak_step, found.roles[0].peak_step) == (70, 40)
+    (critic,) = found.changed
+    assert [(one.metric, one.step) for one in critic.earlier] == [(f"eval/test/{name}", 70)]
+    assert (critic.before, critic.later) == ((), ())
 
 
 def test_a_change_that_went_back_before_the_onset_is_not_named():
@@ -157,6 +178,15 @@ def test_what_was_no_longer_answered_is_told_apart_from_what_was_no_longer_chose
     (finding,) = told(run)
     assert any("0.100" in text and "no answer was right any more" in text for text in finding.evidence)
     assert explain(made(chooser=FELL)).lost_answers is None
+
+
+@pytest.mark.parametrize(("end", "text"), [(0.5, "in 0.400 ["), (0.9, "all of it that"), (0.95, "all of it that")])
+def test_more_lost_answers_than_the_team_lost_or_none_leave_no_rest(end, text):
+    best = [*RISE[:4], *[end] * 5]
+    (finding,) = told(made(chooser=FELL, best=best, claims={"chooser": frozenset({"choice"})}))
+    (line,) = [one for one in finding.evidence if "no answer was right any more" in one]
+    assert text in line
+    assert "the rest" not in line
 
 
 def test_a_number_stands_out_by_hand():

@@ -69,3 +69,5 @@ def test_unfinished_runs_and_controls_are_left_out():
     ]
     assert looked_of(runs) == [looked("held", "echo")]
     assert len(looked_of(runs, controls=True)) == 2
+    (strange,) = looked_of([run("d", state="finished", fell="held", signatures=("e\x1b[2Jcho: critic",))])
+    assert strange.signatures == {"e [2Jcho"}

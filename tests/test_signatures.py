@@ -2,6 +2,7 @@
 
 import math
 import random
+from dataclasses import replace
 from statistics import fmean
 from typing import get_args
 
@@ -522,3 +523,28 @@ def ends_in_a_cliff(validation, right, source):
 
 def test_every_kind_of_error_is_looked_for():
     assert {*failed_episodes.BUGS, *failed_episodes.LIMITS} == set(get_args(ErrorKind))
+
+
+def without(found, name, steps):
+    """The history without a number in the evaluations of these steps."""
+    rows = []
+    for row in found.evaluations:
+        kept = {key: value for key, value in row["numbers"].items() if key != name or row["step"] not in steps}
+        rows.append({**row, "numbers": kept})
+    return replace(found, evaluations=rows)
+
+
+@pytest.mark.parametrize("lacking", [range(0, 100), range(0, 40), (5, 20)])
+def test_evaluations_without_the_best_answer_are_left_out_of_the_gap(lacking):
+    run = without(history(test=[0.55] * 4 + [0.45] * 5, oracle=0.9), "episode/oracle", lacking)
+    found = [one for one in diagnose(run) if one.signature == "selection blindness"]
+    assert [one.steps for one in found] == ([(30, 40)] if len(lacking) == 2 else [])
+
+
+def test_an_evaluation_after_a_roll_back_does_not_say_how_certain_a_role_had_become():
+    entropy = [*SURE[:6], 0.14, 0.14, 0.14]
+    run = history(claimed={"voter": LOSING}, each={"role/voter/entropy": entropy})
+    (row,) = [row for row in run.evaluations if row["step"] == 20 and row["split"] == "test"]
+    back = {**row, "step": 43, "rolled_back": True, "numbers": {**row["numbers"], "role/voter/entropy": 0.01}}
+    assert diagnose(run) == []
+    assert diagnose(replace(run, evaluations=[*run.evaluations, back])) == []

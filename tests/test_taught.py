@@ -121,6 +121,14 @@ def test_problems_with_too_few_tries_are_left_out_and_counted():
     assert by_kind([Trained(base=few, seeds={0: counts(a=1, b=1)})])["never"].problems == 1
 
 
+def test_problems_that_the_base_tried_too_seldom_to_sort_are_counted():
+    after = counts(a=4, b=0, c=8, d=8, e=8, f=8, g=1)
+    base = replace(BASE, sorting={**BASE.sorting, "f": Tries(0, 63)}, measured={**BASE.measured, **counts(f=0, g=0)})
+    never = by_kind([Trained(base=base, seeds={0: after})])["never"]
+    assert (never.problems, never.left_out, never.unsorted) == (2, 0, 2)
+    assert never.sentence.endswith("; 2 problems of no kind, as the base has less than 64 tries")
+
+
 def test_k_is_as_large_as_the_tries_allow():
     seeds = {0: {name: Tries(1, 4) for name in "abcde"}}
     assert {one.k for one in lessons([Trained(base=BASE, seeds=seeds)])} == {4}
@@ -291,8 +299,10 @@ def test_runs_find_the_tries_of_their_base_and_say_what_is_missing(runs):
     assert second.sentences[-1] == "0.003: 1 finished run not evaluated for it yet"
     (pooled,) = taught(collect(runs), ())
     assert (pooled.name, pooled.lessons[0].seeds, pooled.lessons[0].methods) == ("all runs", (0,), 2)
+    assert (pooled.runs, pooled.missing[-1]) == (2, "1 run with a seed that not all cells have")
     assert pooled.lessons[0].accuracy.after.shown[0] == pytest.approx((3 / 8 + 2 / 8) / 2)
     assert taught(collect(runs), role="generator")[0].lessons[0].accuracy == never.accuracy
+    assert taught(collect(runs), role="critic")[0].missing == ("2 runs without an answer of critic",)
 
 
 def test_collected_files_keep_the_tries(runs, tmp_path):

@@ -23,7 +23,7 @@ from counterpoint.reports.text.write import write_page
 from counterpoint.reports.text.zeng2026 import ZENG2026
 
 
-def with_tries(found, after):
+def with_tries(found, after, spread=1):
     """Every run was tried 8 times on 40 problems that its base never solved in 64 tries."""
     problems = [f"p{number:02}" for number in range(40)]
 
@@ -42,7 +42,9 @@ def with_tries(found, after):
     }
     runs = [
         replace(
-            run, controls={**controls, f"{TAUGHT}: {TRAINED}": tries((after + run.seed % 2) / 8, 8)}, base_sha256="b"
+            run,
+            controls={**controls, f"{TAUGHT}: {TRAINED}": tries((after + spread * (run.seed % 2)) / 8, 8)},
+            base_sha256="b",
         )
         for run in found.runs
     ]
@@ -55,6 +57,22 @@ def test_what_the_base_never_solves_and_training_does_is_new(tmp_path):
     assert "40 problems that the base never solved in 64 tries" in part.answer.text
     part = taught(gathered(tmp_path / "none", study(axes=SMALL, seeds=2)))
     assert part.answer.verdict == "not run yet"
+
+
+def test_seeds_without_any_spread_are_no_proof(tmp_path):
+    part = taught(gathered(tmp_path, with_tries(study(axes=SMALL, seeds=2), after=1, spread=0)))
+    assert part.answer.verdict == "cannot tell"
+    assert "an interval over problems alone" in part.answer.text
+    assert "Holm" not in part.answer.text
+
+
+def test_roles_that_fell_at_one_evaluation_answer_nothing(tmp_path):
+    found = study(axes=SMALL, falls=lambda labels, seed: labels["sharing"] == "isolated")
+    one = explained("generator")
+    both = replace(one, roles=(*one.roles, replace(one.roles[0], role="voter")))
+    named = [replace(run, explained=both) if run.fell == "fell" else run for run in found.runs]
+    part = fell_first(gathered(tmp_path, replace(found, runs=tuple(named))))
+    assert part.answer.verdict == "cannot tell"
 
 
 def explained(first):

@@ -14,6 +14,7 @@ from counterpoint.analysis.intervals import Interval, difference, interval
 from counterpoint.analysis.milestones import MilestoneRows, Row, milestones_of, outcomes_of, peak_of_accuracy
 from counterpoint.analysis.recorded import BEST
 from counterpoint.analysis.stood_out import (
+    TEST,
     Change,
     Number,
     changes_of,
@@ -76,8 +77,11 @@ class Explained:
 
     @property
     def earliest(self) -> tuple[str, Change] | None:
-        """The role or policy with the change that stood out first, of equal ones the largest; None without a change."""
-        every = [(one.where, change) for one in self.changed for change in (*one.earlier, *one.before, *one.later)]
+        """The role or policy with the change that stood out first, of equal ones the largest.
+
+        None if nothing stood out by the onset: what changes after it is no sign of the fall.
+        """
+        every = [(one.where, change) for one in self.changed for change in (*one.earlier, *one.before)]
         return min(every, key=lambda pair: (pair[1].step, -pair[1].size), default=None)
 
 
@@ -166,9 +170,16 @@ def _around(
     known = {one.number for one in before}
     before += [one for one in until if one.step <= begun and one.number not in known]
     known = {one.number for one in before}
-    new = (one for one in before if one.number not in earlier or one.step > peak + 1)
+    new = (one for one in before if one.number not in earlier or one.step > _next(history, one, peak))
     later = (one for one in until if one.number not in known)
     return tuple(sorted(new, key=lambda one: (-one.size, one.metric))), tuple(later)
+
+
+def _next(history: History, change: Change, peak: int) -> int:
+    """The first step after the peak that has the number; some are measured every fifth step, or in evaluations."""
+    is_evaluated = change.metric.startswith(TEST)
+    steps = (history.evaluated(change.number) if is_evaluated else history.series(change.number)).steps
+    return min(step for step in steps if step > peak)
 
 
 def _lost_answers(found: MilestoneRows) -> Interval | None:

@@ -61,6 +61,8 @@ class Lesson:
     """Problems of this kind. One that is of this kind for several bases counts once, with the mean over them."""
     left_out: int
     """Problems of this kind that some run tried less than k times, and that are therefore not in the numbers."""
+    unsorted: int
+    """Problems of no kind, because some base tried them less than `sorting` times; the same for every kind."""
     seeds: tuple[int, ...]
     """The seeds that every method has."""
     methods: int
@@ -97,7 +99,9 @@ class Lesson:
 
     @property
     def _left_out(self) -> str:
-        return f"; {counted(self.left_out, 'problem')} left out for lack of tries" if self.left_out else ""
+        short = f"; {counted(self.left_out, 'problem')} left out for lack of tries" if self.left_out else ""
+        less = f"; {counted(self.unsorted, 'problem')} of no kind, as the base has less than {self.sorting} tries"
+        return short + (less if self.unsorted else "")
 
 
 def lessons(methods: Sequence[Trained], k: int = MOST) -> tuple[Lesson, ...]:
@@ -140,11 +144,17 @@ def _lesson(kind: Kind, methods: Sequence[Trained], seeds: Sequence[int], sortin
         k=k,
         problems=len(kept),
         left_out=len(short),
+        unsorted=len(set().union(*(_unsorted(one, sorting) for one in methods))),
         seeds=tuple(seeds),
         methods=len(methods),
         accuracy=_change(where, seeds, 1) if measurable else None,
         any_right=_change(where, seeds, k) if measurable else None,
     )
+
+
+def _unsorted(method: Trained, sorting: int) -> set[str]:
+    every = set().union(method.base.sorting, method.base.measured, *method.seeds.values())
+    return {problem for problem in every if _tries(method.base.sorting, problem) < sorting}
 
 
 def _is(kind: Kind, found: Tries, sorting: int) -> bool:

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 
 from counterpoint.analysis.signature_rates import Looked, SignatureRate, signature_rates
 from counterpoint.experiments.collected import Collected, RunRecord
+from counterpoint.experiments.groups import printable
 
 
 def rates_of(collected: Collected, *, controls: bool = False) -> tuple[SignatureRate, ...]:
@@ -18,7 +19,7 @@ def rates_of(collected: Collected, *, controls: bool = False) -> tuple[Signature
 def looked_of(runs: Iterable[RunRecord], *, controls: bool = False) -> list[Looked]:
     """The finished runs, each with its fate and the names of its signatures."""
     return [
-        Looked(fell=run.fell, signatures=frozenset(text.partition(": ")[0] for text in run.signatures))
+        Looked(fell=run.fell, signatures=frozenset(printable(text.partition(": ")[0]) for text in run.signatures))
         for run in runs
         if run.state == "finished" and run.fell is not None and (controls or not run.control)
     ]

@@ -96,16 +96,28 @@ def _pool(
     for run in usable:
         cells.setdefault((_key(run), tuple(run.labels.items())), {})[run.seed] = tries[run.run]
     methods = [Trained(base=bases[key], seeds=own) for (key, _), own in cells.items()]
+    found = lessons(methods, k) if methods else ()
+    seeds = found[0].seeds if found else ()
+    alone = [run for run in usable if run.seed not in seeds]
     return Taught(
         labels=dict(labels),
-        lessons=lessons(methods, k) if methods else (),
-        runs=len(usable),
-        missing=tuple(_missing(runs, tries, bases)),
+        lessons=found,
+        runs=len(usable) - len(alone),
+        missing=tuple(_missing(runs, tries, bases, part, len(alone))),
     )
 
 
-def _missing(runs: Sequence[RunRecord], tries: Mapping[str, Tried], bases: Mapping[_Key, Base]) -> list[str]:
-    unplayed = [run for run in runs if not tries[run.run]]
+def _missing(
+    runs: Sequence[RunRecord], tries: Mapping[str, Tried], bases: Mapping[_Key, Base], part: str, alone: int
+) -> list[str]:
+    """The reasons; `alone` runs have a seed that another cell does not have."""
+    unplayed = [run for run in runs if not tries_of(run, TRAINED)]
+    silent = [run for run in runs if not tries[run.run] and tries_of(run, TRAINED)]
     without = [run for run in runs if tries[run.run] and _key(run) not in bases]
-    found = [f"{counted(len(unplayed), 'finished run')} not evaluated for it yet"] if unplayed else []
-    return [*found, *([f"{counted(len(without), 'run')} without tries of the base"] if without else [])]
+    reasons = (
+        (len(unplayed), "finished run", "not evaluated for it yet"),
+        (len(silent), "run", f"without an answer of {part}"),
+        (len(without), "run", "without tries of the base"),
+        (alone, "run", "with a seed that not all cells have"),
+    )
+    return [f"{counted(count, what)} {why}" for count, what, why in reasons if count]

@@ -1,5 +1,6 @@
 """The certainty of a role that fell, at its peak and at the end."""
 
+from dataclasses import replace
 from typing import NamedTuple
 
 from counterpoint.analysis.fallen import RoleFall
@@ -14,7 +15,7 @@ class Certainty(NamedTuple):
     peak: float
     """The mean over the evaluation of the role's peak and the two beside it."""
     last: float
-    """The mean over the last evaluations."""
+    """The mean over the last evaluations of weights that the run trained."""
 
     def words(self, role: str) -> str:
         """The values in a line of evidence, without thresholds."""
@@ -26,7 +27,8 @@ class Certainty(NamedTuple):
 
 def certainty_of(history: History, fall: RoleFall) -> Certainty | None:
     """None if the entropy was not recorded, as of an endpoint, or is 0 at the base or the peak."""
-    steps, values = history.evaluated(f"role/{fall.role}/entropy")
+    trained = replace(history, evaluations=[row for row in history.evaluations if not row.get("rolled_back")])
+    steps, values = trained.evaluated(f"role/{fall.role}/entropy")
     if fall.peak_step not in steps or steps[0] != 0:
         return None
     place = steps.index(fall.peak_step)

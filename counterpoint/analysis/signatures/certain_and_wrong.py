@@ -28,8 +28,8 @@ CERTAIN_AND_WRONG = Signature(
     find=find,
     meaning=(
         "The role is less often right than at its peak and as certain as it was then: it gives its wrong replies as"
-        " firmly as its right ones. Parallel calls then agree on them, few groups have a contrast left, and little of"
-        " what is learned can undo them."
+        " firmly as its right ones. Where parallel calls agree on them, groups have no contrast from which it could be"
+        " learned to undo them."
     ),
     advice=(
         "Go back to the checkpoint of the peak, and train on from there with a lower learning rate or a KL penalty to"

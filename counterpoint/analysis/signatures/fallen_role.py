@@ -51,7 +51,10 @@ def _order(found: Explained, role: RoleFall) -> str:
         return f"it fell after {', '.join(found.first)}"
     if others:
         return f"at the same evaluation as {', '.join(others)}: it cannot be told who fell first"
-    return "it fell first" if len(found.roles) > 1 else "no other role's own accuracy fell"
+    if len(found.roles) == 1:
+        return "no other role's own accuracy fell"
+    near = [one.role for one in found.roles[1:] if one.onset.low <= role.onset.high]
+    return "it fell first" + (f", though by chance {', '.join(near)} may have: the ranges overlap" if near else "")
 
 
 def _chose(found: Explained, history: History, role: str) -> bool:
@@ -62,10 +65,13 @@ def _choices(found: Explained) -> str:
     """The part of the team's drop that no choice could have prevented."""
     lost = found.lost_answers
     assert lost is not None
-    return (
-        f"of the team's drop of {found.drop.value:.3f}, {lost.value:.3f} [{lost.low:.3f}, {lost.high:.3f}] is that no"
-        " answer was right any more, the rest that a right one was not chosen"
-    )
+    drop, interval = found.drop.value, f"{lost.value:.3f} [{lost.low:.3f}, {lost.high:.3f}]"
+    if lost.value > drop:
+        return f"no answer was right any more in {interval}, more than the team's drop of {drop:.3f}: it chose better"
+    rest = "the rest that a right one was not chosen"
+    if lost.value <= 0.0:
+        rest = "all of it that a right one was not chosen: right answers were as frequent as before"
+    return f"of the team's drop of {drop:.3f}, {interval} is that no answer was right any more, {rest}"
 
 
 def _lines(found: Explained, changed: Changed) -> Iterator[str]:
@@ -95,7 +101,8 @@ FALLEN_ROLE = Signature(
     find=find,
     meaning=(
         "The team fell, and this role's own accuracy with it. The changes are those of its numbers that left the range"
-        " of the steps before the peak and had not come back; they say what was unusual, not what was the cause."
+        " of the steps before the peak, and stayed out of it to the onset or to the end; they say what was unusual, not"
+        " what was the cause."
     ),
     advice=(
         "Begin with the role that fell first and the change that came first: read its replies before and after that"

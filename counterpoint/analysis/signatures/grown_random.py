@@ -26,7 +26,7 @@ GROWN_RANDOM = Signature(
     find=find,
     meaning=(
         "The role is less often right than at its peak, and its replies are more random than those of the model that it"
-        " began from: its policy has left what pre-training taught and has found nothing better."
+        " began from: it lost accuracy and certainty, and not one for the other."
     ),
     advice=(
         "Hold the role near the base with a KL penalty (the intervention `anchor_roles`), credit it for its own claims"

@@ -9,8 +9,9 @@ EVALUATIONS = 3
 
 def find(history: History, limits: Thresholds) -> list[Finding]:
     choosers = [role for role, claims in history.claims.items() if "choice" in claims]
-    team, oracle = history.evaluated("accuracy"), history.evaluated("episode/oracle")
-    gaps = [most - there for most, there in zip(oracle.values, team.values, strict=True)]
+    team, oracle = (dict(zip(*history.evaluated(name), strict=True)) for name in ("accuracy", "episode/oracle"))
+    evaluated = [step for step in team if step in oracle]
+    gaps = [oracle[step] - team[step] for step in evaluated]
     if not choosers or len(gaps) <= EVALUATIONS:
         return []
     before, after = (sum(part) / len(part) for part in (gaps[:EVALUATIONS], gaps[-EVALUATIONS:]))
@@ -21,7 +22,7 @@ def find(history: History, limits: Thresholds) -> list[Finding]:
         f" {limits.selection_gap}",
         f"it was {before:.3f} over the first {EVALUATIONS}: it does not shrink",
     )
-    steps = (team.steps[-EVALUATIONS], team.steps[-1])
+    steps = (evaluated[-EVALUATIONS], evaluated[-1])
     return [Finding(signature="selection blindness", where=", ".join(choosers), steps=steps, evidence=evidence)]
 
 

@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 
-from counterpoint.analysis.contrast import CONFIDENCE
+from counterpoint.analysis.contrast import CONFIDENCE, Estimate
 from counterpoint.analysis.fallen import Explained
 from counterpoint.analysis.multiplicity import holm
 from counterpoint.analysis.signature_rates import COLUMNS
@@ -39,12 +39,10 @@ def taught(gathered: Gathered) -> Part:
 def _learned(lessons: Sequence[tuple[str, Lesson]]) -> Iterator[Statement]:
     """The gains on problems of each kind, those that the base never solves first."""
     ranked = sorted(lessons, key=lambda one: one[1].kind != "never")
-    gains = [own.accuracy.gain.estimate for _, own in ranked if own.accuracy is not None]
-    tested = [one for one in gains if one is not None]
+    tested = [one for _, own in ranked if (one := _over_seeds(own)) is not None]
     p_values = iter(holm([one.p_value for one in tested]))
     for name, own in ranked:
-        gain = own.accuracy.gain if own.accuracy else None
-        estimate = gain.estimate if gain is not None else None
+        estimate = _over_seeds(own)
         p_value = next(p_values) if estimate is not None else None
         corrected = "" if p_value is None else f", {p_of(p_value)} after Holm over {len(tested)}"
         verdict: Verdict | None = None
@@ -54,6 +52,12 @@ def _learned(lessons: Sequence[tuple[str, Lesson]]) -> Iterator[Statement]:
             if is_there and estimate is not None:
                 verdict = "yes" if estimate.value > 0 else "no"
         yield Statement(verdict=verdict, text=f"{name}: {own.sentence}{corrected}")
+
+
+def _over_seeds(lesson: Lesson) -> Estimate | None:
+    """The gain in accuracy over seeds and problems; None with one seed, or if it has no spread at all."""
+    gain = lesson.accuracy.gain if lesson.accuracy is not None else None
+    return gain.estimate if gain is not None and gain.over_seeds else None
 
 
 def fell_first(gathered: Gathered) -> Part:
@@ -81,13 +85,15 @@ def _first(runs: Sequence[Seen], explained: Mapping[str, Explained]) -> Iterator
             kinds.setdefault(f"{run.record.workflow}, {run.record.sharing}", []).append(explained[run.record.run])
     for kind, own in kinds.items():
         first = Counter(" together with ".join(sorted(one.first)) or "no role by its own measure" for one in own)
-        verdict: Verdict = "yes" if any(one.first for one in own) else "cannot tell"
+        verdict: Verdict = "yes" if any(len(one.first) == 1 for one in own) else "cannot tell"
         yield Statement(verdict=verdict, text=f"{kind}: of {counted(len(own), 'fall')}, first fell {_counts(first)}")
         earliest = Counter(
             f"{found[1].number.rpartition('/')[2]} of {found[0]}" if (found := one.earliest) else "no number"
             for one in own
         )
-        yield Statement(text=f"{kind}: the number that first left its usual range was {_counts(earliest)}")
+        yield Statement(
+            text=f"{kind}: by the team's onset, the number that first left its usual range was {_counts(earliest)}"
+        )
     left = len(runs) - len(explained)
     if left:
         yield not_run(f"of {counted(left, 'run')} that fell, the files do not say which roles fell")
