@@ -11,6 +11,7 @@ import pytest
 from command_line import command_line
 from runs_by_hand import run_by_hand
 
+from counterpoint.analysis.tries import BEFORE, SORTING
 from counterpoint.cli.study import Asked, run_study
 from counterpoint.errors import ConfigError, RunError
 from counterpoint.experiments.calibrated import calibrated
@@ -309,6 +310,14 @@ def test_a_first_merge_that_is_killed_is_finished_by_the_next(study, killed):
     assert moment > 5
 
 
+def test_the_command_finishes_a_merge_that_was_killed(study):
+    make(study, "all", "shared-s0")
+    publish(study, Path("all"), KEPT)
+    (KEPT / "runs.jsonl").rename(KEPT / ".runs.jsonl.complete")
+    run_study("mine.toml", Asked(publish=KEPT, out=Path("all")))
+    assert states()["shared-s0"] == "finished"
+
+
 def test_a_folder_that_another_process_writes_is_left(study):
     KEPT.mkdir()
     held = os.open(KEPT, os.O_RDONLY)
@@ -342,6 +351,37 @@ def test_a_control_that_was_not_made_before_its_run_went_is_named(study):
     assert left.lines()[1] == ("isolated-s0/swap-generator-aggregator cannot be made: their runs are in kept alone")
     here = left_of(study, Path("all"), KEPT)
     assert (here.lost, here.done, len(here.study.measures)) == ((), (), 2)
+
+
+def add_taught(folder, name, *bases):
+    path = Path(folder) / name / "controls" / "taught.json"
+    path.parent.mkdir()
+    found = {"right": {"team": {"t000": [1, 4]}, "roles": {}}}
+    path.write_text(json.dumps(dict.fromkeys(("run", *bases), found)), encoding="utf-8")
+
+
+def players(left):
+    """The runs with which a base is still to be played, with the tries that sort the problems."""
+    told = {one.cell: one.arguments[one.arguments.index("--tries") + 1] for one in left.study.measures}
+    return {name: tries for name, tries in told.items() if tries != "0"}
+
+
+def test_a_base_whose_run_went_before_it_was_played_is_played_with_the_next_that_has_it(study):
+    study = changed_study('name = "swap"', 'name = "taught"')
+    assert players(left_of(study, Path("all"), None)) == {"shared-s0": "64"}
+    make(study, "all", "shared-s0", "isolated-s0")
+    add_taught("all", "isolated-s0")
+    publish(study, Path("all"), KEPT)
+    assert players(left_of(study, Path("all"), KEPT)) == {"shared-s0": "64"}
+    left = left_of(study, Path("elsewhere"), KEPT)
+    assert left.lost == ("shared-s0/taught",)
+    assert players(left) == {"shared-s1": "64"}
+    make(study, "elsewhere", "shared-s1")
+    assert players(left_of(study, Path("elsewhere"), KEPT)) == {"shared-s1": "64"}
+    add_taught("elsewhere", "shared-s1", SORTING, BEFORE)
+    assert players(left_of(study, Path("elsewhere"), KEPT)) == {}
+    publish(study, Path("elsewhere"), KEPT)
+    assert players(left_of(study, Path("gone"), KEPT)) == {}
 
 
 def test_the_state_shows_what_is_kept_in_the_order_of_the_study(study, capsys):

@@ -4,11 +4,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from counterpoint.analysis.tries import SORTING
 from counterpoint.errors import RunError, counted
+from counterpoint.experiments.bases import base_of
 from counterpoint.experiments.cells import Cell, Measure, Study
 from counterpoint.experiments.collected import Collected, RunRecord
 from counterpoint.experiments.collected_files import is_collected, read
+from counterpoint.experiments.control_cells import tries_in, with_tries
 from counterpoint.experiments.described import digest_of, recipe_of
+from counterpoint.experiments.measured import FOLDER, TAUGHT, controls_of
 from counterpoint.experiments.publish import recipe_difference
 from counterpoint.experiments.states import Found, is_finished
 from counterpoint.models import shipped_weights
@@ -76,7 +80,7 @@ def left_of(study: Study, folder: Path, place: Path | None) -> Left:
     lost = [one for one in study.measures if one not in made and gone & {one.cell, *one.needs}]
     left = [one for one in study.measures if one not in made and one not in lost]
     return Left(
-        study=replace(study, cells=cells, measures=tuple(left)),
+        study=replace(study, cells=cells, measures=tuple(_with_bases(left, study, folder, known))),
         done=(*(cell.name for cell in study.cells if cell.name in gone), *map(job_of, made)),
         lost=tuple(map(job_of, lost)),
         place=place,
@@ -86,6 +90,43 @@ def left_of(study: Study, folder: Path, place: Path | None) -> Left:
 def _is_made(measure: Measure, run: RunRecord) -> bool:
     """True if the run's record has what the evaluation found; one of `--solo` has a result for each role."""
     return any(name == measure.name or name.startswith(f"{measure.name}: ") for name in run.controls)
+
+
+def _with_bases(
+    left: Sequence[Measure], study: Study, folder: Path, known: Mapping[str, RunRecord]
+) -> Sequence[Measure]:
+    """The same evaluations; one that is left plays a base of the study that no run has played, or is about to play.
+
+    That is so where the run with which it was to be played is gone.
+    """
+    of_bases = [one for one in study.measures if one.name == TAUGHT]
+    if all(one in left for one in of_bases if tries_in(one.arguments) != "0"):
+        return left
+    bases = _bases_of(of_bases, study)
+    tries = {bases[one.cell]: found for one in of_bases if (found := tries_in(one.arguments)) != "0"}
+    played = {bases[one.cell] for one in of_bases if _has_base(one.cell, folder, known)}
+    played |= {bases[one.cell] for one in left if one.name == TAUGHT and tries_in(one.arguments) != "0"}
+    changed: dict[str, Measure] = {}
+    for one in left:
+        base = bases.get(one.cell) if one.name == TAUGHT else None
+        if base in tries.keys() - played and not (folder / one.cell / FOLDER / f"{TAUGHT}.json").is_file():
+            changed[one.cell] = replace(one, arguments=with_tries(one.arguments, tries[base]))
+            played.add(base)
+    return [changed.get(one.cell, one) if one.name == TAUGHT else one for one in left]
+
+
+def _bases_of(measures: Sequence[Measure], study: Study) -> dict[str, str]:
+    """Cell of one of these evaluations -> its base, which is equal for all its seeds."""
+    measured = {one.cell for one in measures}
+    cells = [cell for cell in study.cells if cell.name in measured]
+    of_group = {cell.group: base_of(cell, load_config(cell.recipe, cell.overrides)) for cell in _first_of_groups(cells)}
+    return {cell.name: of_group[cell.group] for cell in cells}
+
+
+def _has_base(cell: str, folder: Path, known: Mapping[str, RunRecord]) -> bool:
+    """True if the tries of the base were counted beside this run, as its record or its files say."""
+    found = known[cell].controls if cell in known else {}
+    return f"{TAUGHT}: {SORTING}" in {**found, **controls_of(folder / cell)}
 
 
 def _refuse_changed(cells: Sequence[Cell], collected: Collected, known: Mapping[str, RunRecord], place: Path) -> None:

@@ -86,8 +86,15 @@ def _calibrate(found: Collected, study: Study, place: Path) -> None:
 
 
 def seeds_at(place: Path) -> tuple[int, ...]:
-    """The seeds of the runs at `place`; none if nothing is there. Raises RunError if its files are damaged."""
-    return tuple(sorted({run.seed for run in read(place).runs})) if is_collected(place) else ()
+    """The seeds of the runs at `place`, whose last write is finished if it was killed; none if nothing is there.
+
+    Raises RunError if its files are damaged, or another process writes them.
+    """
+    if not is_collected(place):
+        return ()
+    with place_told(place), _alone(place):
+        settle(place)
+        return tuple(sorted({run.seed for run in read(place).runs}))
 
 
 def merged(there: Collected, here: Collected, study: Study, place: Path) -> Collected:
