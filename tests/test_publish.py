@@ -13,6 +13,7 @@ from runs_by_hand import run_by_hand
 
 from counterpoint.analysis.tries import BEFORE, SORTING
 from counterpoint.cli.study import Asked, run_study
+from counterpoint.controlled import Ask, Control, check_asked
 from counterpoint.errors import ConfigError, RunError
 from counterpoint.experiments.calibrated import calibrated
 from counterpoint.experiments.collect import collect, read
@@ -28,6 +29,7 @@ from counterpoint.experiments.study_file import find_study
 from counterpoint.files import read_rows
 from counterpoint.models import shipped_weights
 from counterpoint.recipe import load_config
+from counterpoint.run import Run
 
 STUDY = """
 recipe = "voting_arithmetic"
@@ -426,6 +428,13 @@ def test_a_shipped_model_with_other_weights_is_refused(study):
     publish(study, Path("all"), KEPT)
     with pytest.raises(RunError, match=f"kept has shared-s0 trained on another {MODEL} than this version ships"):
         left_of(study, Path("elsewhere"), KEPT)
+
+
+def test_a_run_whose_base_has_other_weights_now_is_not_evaluated(study):
+    make(study, "all", "shared-s0", facts={"weights": {MODEL: "0" * 64}})
+    run = Run.read(Path("all/shared-s0"))
+    with pytest.raises(RunError, match=f"trained on another {MODEL} than this version ships"):
+        check_asked(run, run.config, Ask(), Control())
 
 
 def test_recipes_that_are_not_there_are_compared_by_their_digests(study):

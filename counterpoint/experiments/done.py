@@ -108,7 +108,7 @@ def _with_bases(
     played |= {bases[one.cell] for one in left if one.name == TAUGHT and tries_in(one.arguments) != "0"}
     changed: dict[str, Measure] = {}
     for one in left:
-        base = bases.get(one.cell) if one.name == TAUGHT else None
+        base = bases[one.cell] if one.name == TAUGHT else ""
         if base in tries.keys() - played and not (folder / one.cell / FOLDER / f"{TAUGHT}.json").is_file():
             changed[one.cell] = replace(one, arguments=with_tries(one.arguments, tries[base]))
             played.add(base)
