@@ -17,7 +17,7 @@ from counterpoint.episode import Group
 from counterpoint.errors import ConfigError, ModelError, RunError, unknown
 from counterpoint.evaluation import Evaluation, Outcomes, count, evaluate, play
 from counterpoint.locate import locate
-from counterpoint.models import shipped_weights
+from counterpoint.models import other_weights
 from counterpoint.pins import executed
 from counterpoint.recipe import config_from, override_table
 from counterpoint.run import Run, Step
@@ -274,13 +274,8 @@ def check_asked(run: Run, config: Config, ask: Ask, control: Control, overrides:
 
 def _refuse_other_weights(run: Run) -> None:
     """Raises RunError if a shipped base of the run has other weights now: its adapters fit those that it had."""
-    then = run.facts.get("weights", {})
-    for model, digest in shipped_weights(then).items():
-        if digest != then[model]:
-            raise RunError(
-                f"{run.path} was trained on another {model} than this version ships ({then[model][:8]}, now"
-                f" {digest[:8]}): evaluate it with the version that trained it"
-            )
+    if other := other_weights(run.facts.get("weights", {})):
+        raise RunError(f"{run.path} was trained on {other}: evaluate it with the version that trained it")
 
 
 def check_model_asked(target: str, ask: Ask, control: Control) -> None:

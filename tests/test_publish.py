@@ -21,7 +21,7 @@ from counterpoint.experiments.collected_files import is_collected
 from counterpoint.experiments.comparing import compare_paths
 from counterpoint.experiments.done import left_of
 from counterpoint.experiments.evidence import calibrations
-from counterpoint.experiments.folder import write_cells
+from counterpoint.experiments.folder import refuse_other_weights, write_cells
 from counterpoint.experiments.publish import publish
 from counterpoint.experiments.results import write_results
 from counterpoint.experiments.study import load_study
@@ -435,6 +435,14 @@ def test_a_run_whose_base_has_other_weights_now_is_not_evaluated(study):
     run = Run.read(Path("all/shared-s0"))
     with pytest.raises(RunError, match=f"trained on another {MODEL} than this version ships"):
         check_asked(run, run.config, Ask(), Control())
+
+
+def test_a_study_does_not_go_on_beside_a_run_whose_base_had_other_weights(study):
+    make(study, "all", "shared-s0", facts={"weights": {MODEL: "0" * 64}})
+    with pytest.raises(RunError, match=f"shared-s0 was trained on another {MODEL} than this version ships"):
+        refuse_other_weights(study, Path("all"))
+    make(study, "all", "isolated-s0", "shared-s1", "isolated-s1")
+    refuse_other_weights(study, Path("all"))  # nothing is left to be trained
 
 
 def test_recipes_that_are_not_there_are_compared_by_their_digests(study):

@@ -15,7 +15,7 @@ from counterpoint.experiments.described import digest_of, recipe_of
 from counterpoint.experiments.measured import FOLDER, TAUGHT, controls_of
 from counterpoint.experiments.publish import recipe_difference
 from counterpoint.experiments.states import Found, is_finished
-from counterpoint.models import shipped_weights
+from counterpoint.models import other_weights
 from counterpoint.recipe import load_config
 
 
@@ -155,10 +155,5 @@ def _first_of_groups(cells: Sequence[Cell]) -> list[Cell]:
 
 
 def _refuse_other_weights(cell: Cell, record: RunRecord, place: Path) -> None:
-    now = shipped_weights(record.weights)
-    for model, digest in record.weights.items():
-        if now.get(model, digest) != digest:
-            raise RunError(
-                f"{place} has {cell.name} trained on another {model} than this version ships ({digest[:8]}, now"
-                f" {now[model][:8]}): publish into another folder"
-            )
+    if other := other_weights(record.weights):
+        raise RunError(f"{place} has {cell.name} trained on {other}: publish into another folder")
