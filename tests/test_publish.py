@@ -495,6 +495,15 @@ def test_the_commands(study):
     assert "1 finished, 5 absent" in command_line("study", "mine.toml", "--status", "--done", "kept").stdout
 
 
+def test_evaluations_that_are_not_made_yet_are_counted(study):
+    make(study, "all", "shared-s0", "isolated-s0")
+    told = publish(study, Path("all"), KEPT)
+    assert told.unmade == ("isolated-s0/swap-generator-aggregator",)
+    assert told.line().endswith("2 are missing; 1 evaluation of those there not made yet")
+    add_swap("all", "isolated-s0")
+    assert publish(study, Path("all"), KEPT).line().endswith("2 are missing")
+
+
 def test_the_calibration_is_beside_the_study_too_if_that_is_here(study, tmp_path):
     make(study, "all")
     publish(study, Path("all"), KEPT)

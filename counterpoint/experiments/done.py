@@ -13,7 +13,7 @@ from counterpoint.experiments.collected_files import is_collected, read
 from counterpoint.experiments.control_cells import tries_in, with_tries
 from counterpoint.experiments.described import digest_of, recipe_of
 from counterpoint.experiments.measured import FOLDER, TAUGHT, controls_of
-from counterpoint.experiments.publish import recipe_difference
+from counterpoint.experiments.publish import is_made, job_of, recipe_difference
 from counterpoint.experiments.states import Found, is_finished
 from counterpoint.models import other_weights
 from counterpoint.recipe import load_config
@@ -54,11 +54,6 @@ class Left:
         return {name: every[name] for name in order if name in every}
 
 
-def job_of(measure: Measure) -> str:
-    """The name of the job that makes an evaluation."""
-    return f"{measure.cell}/{measure.name}"
-
-
 def left_of(study: Study, folder: Path, place: Path | None) -> Left:
     """The part of a study that neither finished here, in `folder`, nor is in the collected files at `place`.
 
@@ -76,7 +71,7 @@ def left_of(study: Study, folder: Path, place: Path | None) -> Left:
     _refuse_changed([cell for cell in study.cells if cell.name in known], collected, known, place)
     gone = {name for name in known if not is_finished(folder / name)}
     cells = tuple(cell for cell in study.cells if cell.name not in gone)
-    made = [one for one in study.measures if one.cell in known and _is_made(one, known[one.cell])]
+    made = [one for one in study.measures if one.cell in known and is_made(one, known[one.cell])]
     lost = [one for one in study.measures if one not in made and gone & {one.cell, *one.needs}]
     left = [one for one in study.measures if one not in made and one not in lost]
     return Left(
@@ -85,11 +80,6 @@ def left_of(study: Study, folder: Path, place: Path | None) -> Left:
         lost=tuple(map(job_of, lost)),
         place=place,
     )
-
-
-def _is_made(measure: Measure, run: RunRecord) -> bool:
-    """True if the run's record has what the evaluation found; one of `--solo` has a result for each role."""
-    return any(name == measure.name or name.startswith(f"{measure.name}: ") for name in run.controls)
 
 
 def _with_bases(
