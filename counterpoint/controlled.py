@@ -17,6 +17,7 @@ from counterpoint.episode import Group
 from counterpoint.errors import ConfigError, ModelError, RunError, unknown
 from counterpoint.evaluation import Evaluation, Outcomes, count, evaluate, play
 from counterpoint.locate import locate
+from counterpoint.models import other_weights
 from counterpoint.pins import executed
 from counterpoint.recipe import config_from, override_table
 from counterpoint.run import Run, Step
@@ -254,9 +255,12 @@ def check_split(split: str) -> None:
 def check_asked(run: Run, config: Config, ask: Ask, control: Control, overrides: Sequence[str] = ()) -> None:
     """Raises ConfigError if more than one control is asked for, or it does not fit the workflow or the tasks.
 
-    RunError if a run has no such checkpoint. Imports no engine.
+    RunError if a run has no such checkpoint, or its shipped base has other weights now. Imports no engine.
     """
     check_split(ask.split)
+    for one in (run, control.against):
+        if one is not None:
+            _refuse_other_weights(one)
     if control.asked > 1:
         raise ConfigError("at most one control is allowed: swap, ablate, solo, transfer, against or taught")
     if control.taught is not None and control.taught < 0:
@@ -266,6 +270,12 @@ def check_asked(run: Run, config: Config, ask: Ask, control: Control, overrides:
     if control.transfer is not None:
         as_it_is = controls.transferred(config, checkpoint, _config(control.transfer, overrides))
     _controls(config, checkpoint, as_it_is, ask, control, overrides)
+
+
+def _refuse_other_weights(run: Run) -> None:
+    """Raises RunError if a shipped base of the run has other weights now: its adapters fit those that it had."""
+    if other := other_weights(run.facts.get("weights", {})):
+        raise RunError(f"{run.path} was trained on {other}: evaluate it with the version that trained it")
 
 
 def check_model_asked(target: str, ask: Ask, control: Control) -> None:

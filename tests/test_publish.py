@@ -11,7 +11,9 @@ import pytest
 from command_line import command_line
 from runs_by_hand import run_by_hand
 
+from counterpoint.analysis.tries import BEFORE, SORTING
 from counterpoint.cli.study import Asked, run_study
+from counterpoint.controlled import Ask, Control, check_asked
 from counterpoint.errors import ConfigError, RunError
 from counterpoint.experiments.calibrated import calibrated
 from counterpoint.experiments.collect import collect, read
@@ -19,7 +21,7 @@ from counterpoint.experiments.collected_files import is_collected
 from counterpoint.experiments.comparing import compare_paths
 from counterpoint.experiments.done import left_of
 from counterpoint.experiments.evidence import calibrations
-from counterpoint.experiments.folder import write_cells
+from counterpoint.experiments.folder import refuse_other_weights, write_cells
 from counterpoint.experiments.publish import publish
 from counterpoint.experiments.results import write_results
 from counterpoint.experiments.study import load_study
@@ -27,6 +29,7 @@ from counterpoint.experiments.study_file import find_study
 from counterpoint.files import read_rows
 from counterpoint.models import shipped_weights
 from counterpoint.recipe import load_config
+from counterpoint.run import Run
 
 STUDY = """
 recipe = "voting_arithmetic"
@@ -309,6 +312,14 @@ def test_a_first_merge_that_is_killed_is_finished_by_the_next(study, killed):
     assert moment > 5
 
 
+def test_the_command_finishes_a_merge_that_was_killed(study):
+    make(study, "all", "shared-s0")
+    publish(study, Path("all"), KEPT)
+    (KEPT / "runs.jsonl").rename(KEPT / ".runs.jsonl.complete")
+    run_study("mine.toml", Asked(publish=KEPT, out=Path("all")))
+    assert states()["shared-s0"] == "finished"
+
+
 def test_a_folder_that_another_process_writes_is_left(study):
     KEPT.mkdir()
     held = os.open(KEPT, os.O_RDONLY)
@@ -342,6 +353,37 @@ def test_a_control_that_was_not_made_before_its_run_went_is_named(study):
     assert left.lines()[1] == ("isolated-s0/swap-generator-aggregator cannot be made: their runs are in kept alone")
     here = left_of(study, Path("all"), KEPT)
     assert (here.lost, here.done, len(here.study.measures)) == ((), (), 2)
+
+
+def add_taught(folder, name, *bases):
+    path = Path(folder) / name / "controls" / "taught.json"
+    path.parent.mkdir()
+    found = {"right": {"team": {"t000": [1, 4]}, "roles": {}}}
+    path.write_text(json.dumps(dict.fromkeys(("run", *bases), found)), encoding="utf-8")
+
+
+def players(left):
+    """The runs with which a base is still to be played, with the tries that sort the problems."""
+    told = {one.cell: one.arguments[one.arguments.index("--tries") + 1] for one in left.study.measures}
+    return {name: tries for name, tries in told.items() if tries != "0"}
+
+
+def test_a_base_whose_run_went_before_it_was_played_is_played_with_the_next_that_has_it(study):
+    study = changed_study('name = "swap"', 'name = "taught"')
+    assert players(left_of(study, Path("all"), None)) == {"shared-s0": "64"}
+    make(study, "all", "shared-s0", "isolated-s0")
+    add_taught("all", "isolated-s0")
+    publish(study, Path("all"), KEPT)
+    assert players(left_of(study, Path("all"), KEPT)) == {"shared-s0": "64"}
+    left = left_of(study, Path("elsewhere"), KEPT)
+    assert left.lost == ("shared-s0/taught",)
+    assert players(left) == {"shared-s1": "64"}
+    make(study, "elsewhere", "shared-s1")
+    assert players(left_of(study, Path("elsewhere"), KEPT)) == {"shared-s1": "64"}
+    add_taught("elsewhere", "shared-s1", SORTING, BEFORE)
+    assert players(left_of(study, Path("elsewhere"), KEPT)) == {}
+    publish(study, Path("elsewhere"), KEPT)
+    assert players(left_of(study, Path("gone"), KEPT)) == {}
 
 
 def test_the_state_shows_what_is_kept_in_the_order_of_the_study(study, capsys):
@@ -386,6 +428,21 @@ def test_a_shipped_model_with_other_weights_is_refused(study):
     publish(study, Path("all"), KEPT)
     with pytest.raises(RunError, match=f"kept has shared-s0 trained on another {MODEL} than this version ships"):
         left_of(study, Path("elsewhere"), KEPT)
+
+
+def test_a_run_whose_base_has_other_weights_now_is_not_evaluated(study):
+    make(study, "all", "shared-s0", facts={"weights": {MODEL: "0" * 64}})
+    run = Run.read(Path("all/shared-s0"))
+    with pytest.raises(RunError, match=f"trained on another {MODEL} than this version ships"):
+        check_asked(run, run.config, Ask(), Control())
+
+
+def test_a_study_does_not_go_on_beside_a_run_whose_base_had_other_weights(study):
+    make(study, "all", "shared-s0", facts={"weights": {MODEL: "0" * 64}})
+    with pytest.raises(RunError, match=f"shared-s0 was trained on another {MODEL} than this version ships"):
+        refuse_other_weights(study, Path("all"))
+    make(study, "all", "isolated-s0", "shared-s1", "isolated-s1")
+    refuse_other_weights(study, Path("all"))  # nothing is left to be trained
 
 
 def test_recipes_that_are_not_there_are_compared_by_their_digests(study):
@@ -436,6 +493,15 @@ def test_the_commands(study):
     shutil.rmtree("runs")
     assert "1 finished, 5 absent" not in command_line("study", "mine.toml", "--status").stdout
     assert "1 finished, 5 absent" in command_line("study", "mine.toml", "--status", "--done", "kept").stdout
+
+
+def test_evaluations_that_are_not_made_yet_are_counted(study):
+    make(study, "all", "shared-s0", "isolated-s0")
+    told = publish(study, Path("all"), KEPT)
+    assert told.unmade == ("isolated-s0/swap-generator-aggregator",)
+    assert told.line().endswith("2 are missing; 1 evaluation of those there not made yet")
+    add_swap("all", "isolated-s0")
+    assert publish(study, Path("all"), KEPT).line().endswith("2 are missing")
 
 
 def test_the_calibration_is_beside_the_study_too_if_that_is_here(study, tmp_path):

@@ -13,6 +13,7 @@ from runs_by_hand import run_by_hand
 from counterpoint.analysis.passes import Attempt
 from counterpoint.analysis.taught import Base, Trained, lessons
 from counterpoint.analysis.tries import BEFORE, SORTING, Tries, kind_of, still_possible, tried
+from counterpoint.config import Config, ModelConfig
 from counterpoint.errors import ConfigError
 from counterpoint.experiments.bases import base_digest
 from counterpoint.experiments.collect import collect, read, write
@@ -202,6 +203,23 @@ def test_the_base_is_the_same_whatever_is_trained_on_it():
 def test_another_base_is_another(tables):
     assert base_digest(recipe(**tables), SHARED, {}) != base_digest(recipe(), SHARED, {})
     assert base_digest(recipe(), SHARED, {"mine": "1"}) != base_digest(recipe(), SHARED, {"mine": "2"})
+
+
+class LaterModel(ModelConfig):
+    """The settings of a model in a later version, with one key more."""
+
+    added: int = 3
+
+
+def test_a_key_that_a_later_version_adds_makes_no_other_base(monkeypatch):
+    now, settings = base_digest(recipe(), SHARED, {}), Config.policy_settings
+
+    def later(self, name):
+        own = settings(self, name)
+        return own.model_copy(update={"model": LaterModel(**own.model.model_dump())})
+
+    monkeypatch.setattr(Config, "policy_settings", later)
+    assert base_digest(recipe(), SHARED, {}) == now
 
 
 STUDY = """

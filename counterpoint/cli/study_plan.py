@@ -54,7 +54,9 @@ def head(study: Study, folder: Path) -> list[str]:
         f"folder    {folder}",
         *(f"axis      {axis}: {', '.join(labels)}" for axis, labels in study.axes.items()),
         f"seeds     {', '.join(map(str, study.seeds))}",
-        f"cells     {counted(len(groups), 'cell')} x {counted(len(study.seeds), 'seed')} = {counted(len(runs), 'run')},"
+        f"cells     {counted(len(groups), 'cell')} x {counted(len(study.seeds), 'seed')}"
+        + (" = " if len(groups) * len(study.seeds) == len(runs) else ", left: ")
+        + f"{counted(len(runs), 'run')},"
         f" {compared}; {counted(controls, 'run')} of controls; {counted(len(study.measures), 'evaluation')} afterwards",
         *([] if len(study.seeds) >= _ENOUGH else [_few(len(study.seeds))]),
     ]

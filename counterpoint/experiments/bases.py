@@ -54,5 +54,7 @@ def _speaker(config: Config, policy: str) -> dict[str, Any]:
     """The model of a policy and the adapter from which it starts, or its endpoint."""
     own = config.policy_settings(policy)
     start = {key: getattr(own, key) for key in ("adapter", "rank", "alpha")} if own.adapter else {}
-    endpoint = None if own.endpoint is None else own.endpoint.model_dump()
-    return {"model": own.model.model_dump(exclude=_NOT_WHAT_IT_SAYS), "start": start, "endpoint": endpoint}
+    # without defaults: a key that a later version adds must not make another base of that of earlier seeds
+    endpoint = None if own.endpoint is None else own.endpoint.model_dump(exclude_defaults=True)
+    model = own.model.model_dump(exclude=_NOT_WHAT_IT_SAYS, exclude_defaults=True)
+    return {"model": model, "start": start, "endpoint": endpoint}

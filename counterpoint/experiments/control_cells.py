@@ -177,8 +177,18 @@ def _taught(table: ControlTable, among: Compared) -> list[Measure]:
 
 def _without_base(arguments: Sequence[str]) -> tuple[str, ...]:
     """The arguments of an evaluation that does not play the base, because that of another run has."""
+    return with_tries(arguments, "0")
+
+
+def with_tries(arguments: Sequence[str], tries: str) -> tuple[str, ...]:
+    """The arguments of an evaluation that plays the base for so many tries; those of other controls as they are."""
     before = ("", *arguments)
-    return tuple("0" if last == _TRIES else one for last, one in zip(before, arguments, strict=False))
+    return tuple(tries if last == _TRIES else one for last, one in zip(before, arguments, strict=False))
+
+
+def tries_in(arguments: Sequence[str]) -> str:
+    """The tries of the base in the arguments of an evaluation; "0" for one that does not play it."""
+    return arguments[arguments.index(_TRIES) + 1] if _TRIES in arguments else "0"
 
 
 def _of_cell(table: ControlTable, cell: Cell, config: Config) -> list[Measure]:

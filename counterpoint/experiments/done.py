@@ -4,14 +4,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from counterpoint.analysis.tries import SORTING
 from counterpoint.errors import RunError, counted
+from counterpoint.experiments.bases import base_of
 from counterpoint.experiments.cells import Cell, Measure, Study
 from counterpoint.experiments.collected import Collected, RunRecord
 from counterpoint.experiments.collected_files import is_collected, read
+from counterpoint.experiments.control_cells import tries_in, with_tries
 from counterpoint.experiments.described import digest_of, recipe_of
-from counterpoint.experiments.publish import recipe_difference
+from counterpoint.experiments.measured import FOLDER, TAUGHT, controls_of
+from counterpoint.experiments.publish import is_made, job_of, recipe_difference
 from counterpoint.experiments.states import Found, is_finished
-from counterpoint.models import shipped_weights
+from counterpoint.models import other_weights
 from counterpoint.recipe import load_config
 
 
@@ -50,11 +54,6 @@ class Left:
         return {name: every[name] for name in order if name in every}
 
 
-def job_of(measure: Measure) -> str:
-    """The name of the job that makes an evaluation."""
-    return f"{measure.cell}/{measure.name}"
-
-
 def left_of(study: Study, folder: Path, place: Path | None) -> Left:
     """The part of a study that neither finished here, in `folder`, nor is in the collected files at `place`.
 
@@ -72,20 +71,52 @@ def left_of(study: Study, folder: Path, place: Path | None) -> Left:
     _refuse_changed([cell for cell in study.cells if cell.name in known], collected, known, place)
     gone = {name for name in known if not is_finished(folder / name)}
     cells = tuple(cell for cell in study.cells if cell.name not in gone)
-    made = [one for one in study.measures if one.cell in known and _is_made(one, known[one.cell])]
+    made = [one for one in study.measures if one.cell in known and is_made(one, known[one.cell])]
     lost = [one for one in study.measures if one not in made and gone & {one.cell, *one.needs}]
     left = [one for one in study.measures if one not in made and one not in lost]
     return Left(
-        study=replace(study, cells=cells, measures=tuple(left)),
+        study=replace(study, cells=cells, measures=tuple(_with_bases(left, study, folder, known))),
         done=(*(cell.name for cell in study.cells if cell.name in gone), *map(job_of, made)),
         lost=tuple(map(job_of, lost)),
         place=place,
     )
 
 
-def _is_made(measure: Measure, run: RunRecord) -> bool:
-    """True if the run's record has what the evaluation found; one of `--solo` has a result for each role."""
-    return any(name == measure.name or name.startswith(f"{measure.name}: ") for name in run.controls)
+def _with_bases(
+    left: Sequence[Measure], study: Study, folder: Path, known: Mapping[str, RunRecord]
+) -> Sequence[Measure]:
+    """The same evaluations; one that is left plays a base of the study that no run has played, or is about to play.
+
+    That is so where the run with which it was to be played is gone.
+    """
+    of_bases = [one for one in study.measures if one.name == TAUGHT]
+    if all(one in left for one in of_bases if tries_in(one.arguments) != "0"):
+        return left
+    bases = _bases_of(of_bases, study)
+    tries = {bases[one.cell]: found for one in of_bases if (found := tries_in(one.arguments)) != "0"}
+    played = {bases[one.cell] for one in of_bases if _has_base(one.cell, folder, known)}
+    played |= {bases[one.cell] for one in left if one.name == TAUGHT and tries_in(one.arguments) != "0"}
+    changed: dict[str, Measure] = {}
+    for one in left:
+        base = bases[one.cell] if one.name == TAUGHT else ""
+        if base in tries.keys() - played and not (folder / one.cell / FOLDER / f"{TAUGHT}.json").is_file():
+            changed[one.cell] = replace(one, arguments=with_tries(one.arguments, tries[base]))
+            played.add(base)
+    return [changed.get(one.cell, one) if one.name == TAUGHT else one for one in left]
+
+
+def _bases_of(measures: Sequence[Measure], study: Study) -> dict[str, str]:
+    """Cell of one of these evaluations -> its base, which is equal for all its seeds."""
+    measured = {one.cell for one in measures}
+    cells = [cell for cell in study.cells if cell.name in measured]
+    of_group = {cell.group: base_of(cell, load_config(cell.recipe, cell.overrides)) for cell in _first_of_groups(cells)}
+    return {cell.name: of_group[cell.group] for cell in cells}
+
+
+def _has_base(cell: str, folder: Path, known: Mapping[str, RunRecord]) -> bool:
+    """True if the tries of the base were counted beside this run, as its record or its files say."""
+    found = known[cell].controls if cell in known else {}
+    return f"{TAUGHT}: {SORTING}" in {**found, **controls_of(folder / cell)}
 
 
 def _refuse_changed(cells: Sequence[Cell], collected: Collected, known: Mapping[str, RunRecord], place: Path) -> None:
@@ -114,10 +145,5 @@ def _first_of_groups(cells: Sequence[Cell]) -> list[Cell]:
 
 
 def _refuse_other_weights(cell: Cell, record: RunRecord, place: Path) -> None:
-    now = shipped_weights(record.weights)
-    for model, digest in record.weights.items():
-        if now.get(model, digest) != digest:
-            raise RunError(
-                f"{place} has {cell.name} trained on another {model} than this version ships ({digest[:8]}, now"
-                f" {now[model][:8]}): publish into another folder"
-            )
+    if other := other_weights(record.weights):
+        raise RunError(f"{place} has {cell.name} trained on {other}: publish into another folder")

@@ -13,7 +13,7 @@ import json
 import os
 import socket
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any
@@ -21,10 +21,12 @@ from typing import Any
 from counterpoint.config import Config
 from counterpoint.errors import ConfigError, RunError, RunInUseError
 from counterpoint.experiments.cells import Cell, Excluded, Measure, Study
+from counterpoint.experiments.states import is_finished
 from counterpoint.experiments.study import load_study
 from counterpoint.files import lock, write_whole
+from counterpoint.models import other_weights
 from counterpoint.recipe import load_config, load_written
-from counterpoint.run_files import CONFIG
+from counterpoint.run_files import CONFIG, FACTS
 
 CELLS = "cells.json"
 _LOCK = "study.lock"
@@ -126,6 +128,18 @@ def refuse_foreign(study: Study, folder: Path) -> None:
                     f"{path} is another run than the study's: {key} is {there!r} there, {here!r} in the study; move it"
                     " away, or undo the change of the study"
                 )
+
+
+def refuse_other_weights(study: Study, folder: Path) -> None:
+    """Raises RunError if runs are left to do, and one here was trained on a shipped model with other weights."""
+    if all(is_finished(folder / cell.name) for cell in study.cells):
+        return
+    for cell in study.cells:
+        path = folder / cell.name
+        with suppress(OSError, ValueError):  # there is none, or it is damaged, which its state says
+            facts = json.loads((path / FACTS).read_text(encoding="utf-8"))
+            if other := other_weights(facts.get("weights", {})):
+                raise RunError(f"{path} was trained on {other}: move it away, one study has one model of a name")
 
 
 def _written(path: Path) -> Config:

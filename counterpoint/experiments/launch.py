@@ -17,6 +17,7 @@ from counterpoint.experiments.folder import (
     read_cells,
     refuse_foreign,
     refuse_other,
+    refuse_other_weights,
     taken,
     write_cells,
 )
@@ -46,13 +47,14 @@ def launch(
     At most `jobs` processes at the same time, or one on each of the `gpus`; `costs` holds the seconds of a job by its
     name, where they are known. `whole` is the study of which `study` is the part that is run now, and is what the
     folder's `cells.json` holds. SIGINT and SIGTERM end the processes in order. Raises ConfigError for options that
-    contradict each other; RunError, of one line, if another runner works on the study, the folder holds another study
-    or a run with another recipe, a disk is full or a place cannot be written to.
+    contradict each other; RunError, of one line, if another runner works on the study, the folder holds another study,
+    or a run with another recipe or another shipped model, a disk is full or a place cannot be written to.
     """
     check_rules(rules)
     room = places(jobs, gpus)
     with taken(folder):
         refuse_foreign(study, folder)
+        refuse_other_weights(study, folder)
         write_cells(whole or study, folder)
         (folder / LOGS).mkdir(exist_ok=True)
         return Runner(jobs_of(study, folder, costs), room, start, rules, watcher or Silent()).run()

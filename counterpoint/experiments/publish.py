@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from counterpoint.errors import ConfigError, RunError, counted
 from counterpoint.experiments.calibrated import FILE, PUBLISHED, calibrated
-from counterpoint.experiments.cells import Study
+from counterpoint.experiments.cells import Measure, Study
 from counterpoint.experiments.collect import collect_cells, together
 from counterpoint.experiments.collected import Collected, RunRecord
 from counterpoint.experiments.collected_files import METRICS, OUTCOMES, frame_of, is_collected, read, settle, write
@@ -38,6 +38,9 @@ class Published:
     finished: tuple[str, ...]
     failed: tuple[str, ...]
     absent: tuple[str, ...]
+    unmade: tuple[str, ...] = ()
+    """The evaluations of finished runs that are not there: they cannot be made once the directory of their run is gone.
+    """
 
     def line(self) -> str:
         """One sentence about them."""
@@ -45,8 +48,11 @@ class Published:
         return (
             f"{counted(len(self.added), 'run')} added{more}: {len(self.finished)} of"
             f" {counted(len(self.finished) + len(self.failed) + len(self.absent), 'run')} are there,"
-            f" {len(self.failed)} failed, {len(self.absent)} are missing"
+            f" {len(self.failed)} failed, {len(self.absent)} are missing{self._unmade()}"
         )
+
+    def _unmade(self) -> str:
+        return f"; {counted(len(self.unmade), 'evaluation')} of those there not made yet" if self.unmade else ""
 
 
 def publish(study: Study, folder: Path, place: Path) -> Published:
@@ -71,6 +77,7 @@ def publish(study: Study, folder: Path, place: Path) -> Published:
         finished=tuple(now),
         failed=tuple(one.run for one in found.runs if one.state == "failed"),
         absent=tuple(one.run for one in found.runs if one.state == "absent"),
+        unmade=tuple(job_of(one) for one in study.measures if one.cell in now and not is_made(one, now[one.cell])),
     )
 
 
@@ -85,9 +92,26 @@ def _calibrate(found: Collected, study: Study, place: Path) -> None:
         calibration.write(study.file.with_name(f"{study.name}{PUBLISHED}"))
 
 
+def job_of(measure: Measure) -> str:
+    """The name of the job that makes an evaluation."""
+    return f"{measure.cell}/{measure.name}"
+
+
+def is_made(measure: Measure, run: RunRecord) -> bool:
+    """True if the run's record has what the evaluation found; one of `--solo` has a result for each role."""
+    return any(name == measure.name or name.startswith(f"{measure.name}: ") for name in run.controls)
+
+
 def seeds_at(place: Path) -> tuple[int, ...]:
-    """The seeds of the runs at `place`; none if nothing is there. Raises RunError if its files are damaged."""
-    return tuple(sorted({run.seed for run in read(place).runs})) if is_collected(place) else ()
+    """The seeds of the runs at `place`, whose last write is finished if it was killed; none if nothing is there.
+
+    Raises RunError if its files are damaged, or another process writes them.
+    """
+    if not is_collected(place):
+        return ()
+    with place_told(place), _alone(place):
+        settle(place)
+        return tuple(sorted({run.seed for run in read(place).runs}))
 
 
 def merged(there: Collected, here: Collected, study: Study, place: Path) -> Collected:

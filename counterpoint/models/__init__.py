@@ -1,7 +1,7 @@
 """The micro base models that ship with the package; `CARD.md` beside this file says what each can do."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import cache
 from hashlib import sha256
 from pathlib import Path
@@ -22,6 +22,17 @@ def micro_model(name: str) -> Path | None:
 def shipped_weights(paths: Iterable[str]) -> dict[str, str]:
     """Shipped model -> the SHA-256 of its weights, tokenizer and template; other models are left out."""
     return {path: _digest(folder) for path in sorted({*paths}) if (folder := micro_model(path)) is not None}
+
+
+def other_weights(then: Mapping[str, str]) -> str:
+    """The first shipped model of which these are not the digests now, with both digests; empty if there is none.
+
+    `then` is a model's name -> its digest, as `shipped_weights` gave it.
+    """
+    for model, now in shipped_weights(then).items():
+        if now != then[model]:
+            return f"another {model} than this version ships ({then[model][:8]}, now {now[:8]})"
+    return ""
 
 
 def is_on_hub(path: str) -> bool:
