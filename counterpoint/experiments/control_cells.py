@@ -181,7 +181,7 @@ def _without_base(arguments: Sequence[str]) -> tuple[str, ...]:
 
 
 def with_tries(arguments: Sequence[str], tries: str) -> tuple[str, ...]:
-    """The arguments of an evaluation that plays the base for so many tries; those of other controls as they are."""
+    """The arguments of an evaluation that plays the base for that many tries; those of other controls as they are."""
     before = ("", *arguments)
     return tuple(tries if last == _TRIES else one for last, one in zip(before, arguments, strict=False))
 
