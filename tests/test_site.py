@@ -96,7 +96,7 @@ def test_the_command_line_has_every_command_with_its_options(reference):
     assert {"train", "resume", "evaluate", "init task"} <= set(
         re.findall(r"^## `counterpoint (.+)`$", page, flags=re.M)
     )
-    assert "| `--tries` | `64` |" in page
+    assert "| `--split` | `test` |" in page
 
 
 def test_the_exceptions_are_a_tree(reference):

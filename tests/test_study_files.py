@@ -391,7 +391,7 @@ def test_arms_that_set_the_seed_are_refused():
 def test_the_shipped_studies_have_the_cells_that_their_pages_say():
     micro, whole = shipped("zeng2026_micro"), shipped("zeng2026")
     teams = {cell.group: cell for cell in micro.cells if not cell.control}
-    assert len(teams) == 3 * 2 * 3 * 2 * 2 + 4
+    assert len(teams) == 3 * 2 * 2 * 2 * 2 + 4
     assert len([cell for cell in micro.cells if not cell.control]) == 5 * len(teams)
     assert {one.name.partition("-")[0] for one in micro.measures} == {"transfer", "majority", "swap", "taught"}
     assert len(micro.excluded) == 12

@@ -6,7 +6,7 @@ from functools import cache
 from hashlib import sha256
 from pathlib import Path
 
-MICRO_MODELS = ("micro-small", "micro-medium", "micro-coder", "lab-small", "lab-medium", "lab-large")
+MICRO_MODELS = ("micro-small", "micro-medium", "micro-coder", "lab-small", "lab-medium")
 RUNS = "runs"
 """The folder in which runs are made; a name in it is never a name on the hub."""
 _HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[\w][\w.-]*")
