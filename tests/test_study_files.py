@@ -394,7 +394,7 @@ def test_the_shipped_studies_have_the_cells_that_their_pages_say():
     assert len(teams) == 3 * 2 * 2 * 2 * 2 + 4
     assert len([cell for cell in micro.cells if not cell.control]) == 5 * len(teams)
     assert {one.name.partition("-")[0] for one in micro.measures} == {"transfer", "majority", "swap", "taught"}
-    assert len(micro.excluded) == 12
+    assert len(micro.excluded) == 10
     teams = {cell.group for cell in whole.cells if not cell.control}
     assert len(teams) == 36 + 12
     for study in (micro, whole):
