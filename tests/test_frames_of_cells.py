@@ -73,9 +73,17 @@ def test_what_is_recorded_is_in_the_tables(tmp_path):
     assert gradients.height == 8, "one row per step, and none for the policy's own numbers"
     first = gradients.row(0, named=True)
     assert (first["seed"], first["step"], first["policy"], first["role"]) == (3, 1, "p+q", "generator")
-    assert (first["share"], first["amplification"], first["norm"]) == (pytest.approx(0.7), pytest.approx(2.5), None)
+    assert (first["share"], first["amplification"], first["norm"]) == (
+        pytest.approx(0.7, rel=1e-4),
+        pytest.approx(2.5),
+        None,
+    )
     cosine = frames.cosines(cell).row(0, named=True)
-    assert (cosine["one"], cosine["other"], cosine["value"]) == ("aggregator", "generator", pytest.approx(-0.2))
+    assert (cosine["one"], cosine["other"], cosine["value"]) == (
+        "aggregator",
+        "generator",
+        pytest.approx(-0.2, rel=1e-4),
+    )
     assert set(frames.policies(cell)["number"]) == {"dominance"}
     length = frames.lengths(cell).row(0, named=True)
     assert (length["role"], length["tokens"], length["tokens_p95"]) == ("generator", 5.0, 9.0)

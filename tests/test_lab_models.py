@@ -21,6 +21,7 @@ SIZES = {
     "intermediate_size",
     "layer_types",
 }
+SETTINGS = ["run.threads=1", "evaluation.temperature=0.7"]
 TASKS = {
     "arithmetic": ["task.name=arithmetic", "rollout.max_tokens=48"],
     "functions": ["task.name=synthesis", "rollout.max_tokens=96"],
@@ -36,7 +37,7 @@ def test_the_models_of_the_laboratory_differ_in_size_alone():
     assert [{key: one[key] for key in one.keys() - SIZES} for one in configs] == [
         {key: configs[0][key] for key in configs[0].keys() - SIZES}
     ] * len(LAB)
-    assert [read(name, "pretraining.json") for name in LAB] == [read(LAB[0], "pretraining.json")] * 3
+    assert [read(name, "pretraining.json") for name in LAB] == [read(LAB[0], "pretraining.json")] * len(LAB)
     for file in ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja"):
         assert len({(micro_model(name) / file).read_bytes() for name in LAB}) == 1, file
 
@@ -53,12 +54,12 @@ def test_they_have_the_sizes_that_they_are_said_to_have_and_little_weight():
 @pytest.mark.parametrize("workflow", ["voting", "evaluator_optimizer", "orchestrator_workers"])
 def test_every_role_of_every_workflow_can_be_read_on_both_tasks(workflow, task):
     size = ["task.train=8", "task.validation=8", "task.test=32"]
-    found = cp.evaluate("lab-small", f"workflow.name={workflow}", *TASKS[task], *size, "run.threads=1")
+    found = cp.evaluate("lab-small", f"workflow.name={workflow}", *TASKS[task], *size, *SETTINGS)
     numbers = found.run.numbers
     unreadable = {name: value for name, value in numbers.items() if name.endswith("/unreadable")}
     assert unreadable
     assert max(unreadable.values()) < 0.3, unreadable
-    assert 0.05 < found.accuracy.value < 0.9
+    assert 0.02 < found.accuracy.value < 0.9
 
 
 @pytest.mark.slow

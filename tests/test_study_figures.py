@@ -40,7 +40,7 @@ from counterpoint.reports.table import latex_table, latex_text
 
 AXES = {"workflow": ("voting", "debate"), "rate": ("x1", "x3"), "sharing": ("shared", "isolated")}
 HOSTILE = "</script><b>\"x\" & 'y'\u202e$_%{}\\"
-KEYS = {"map", "differences", "factors", "falls", "before_falls", "signatures", "controls"}
+KEYS = {"map", "differences", "factors", "falls", "before_falls", "signatures", "controls", "taught"}
 
 
 def study(axes=AXES, *, seeds=3, tasks=24, by="sharing", without=(), every=None):
