@@ -91,10 +91,14 @@ def slow_added(call, episode):
         return episode.score.reward
     if call.score is None:
         return None
-    total, count = 0.0, 0
+    total, count, given = 0.0, 0, 0
     for other in episode.calls:
-        if other.key.role != "judge" and isinstance(other.claim, Answer) and other.score is not None:
-            total, count = total + other.score, count + 1
+        if other.key.role != "judge" and isinstance(other.claim, Answer):
+            given += 1
+            if other.score is not None:
+                total, count = total + other.score, count + 1
+    if given and not count:
+        return None
     return call.score - (total / count if count else 0.0)
 
 
@@ -139,6 +143,16 @@ def test_an_unreadable_draft_is_a_draft_that_is_worth_nothing():
     last = make_call("aggregator", turn=1, claim=Choice((), 0), score=1.0)
     found = added([make_group(make_episode(*drafts, last, reward=1.0))], roles=["aggregator"])
     assert rewards(found) == [1.0, 1.0, 0.5]
+
+
+def test_nothing_can_be_said_of_a_choice_among_drafts_that_were_not_judged():
+    def rewards_with(*drafts):
+        calls = [make_call(slot=slot, claim=ANSWER, score=score) for slot, score in enumerate(drafts)]
+        last = make_call("aggregator", turn=1, claim=Choice((), 0), score=1.0)
+        return rewards(added([make_group(make_episode(*calls, last, reward=1.0))], roles=["aggregator"]))
+
+    assert rewards_with(None, None) == [1.0, 1.0]
+    assert rewards_with(None, 0.0) == [1.0, 1.0, 1.0]
 
 
 @pytest.mark.parametrize("seed", range(5))

@@ -106,6 +106,20 @@ def test_what_is_kept_gives_the_comparison_and_the_calibration_of_the_runs_thems
     assert kept.recipes.keys() == {run.config_sha256 for run in kept.runs}
 
 
+def test_nothing_is_published_if_its_rates_cannot_be_counted(study, monkeypatch):
+    def refused(*_):
+        raise RunError("a run fell, and its record does not say when")
+
+    make(study, "one", study.cells[0].name)
+    publish(study, Path("one"), KEPT)
+    before = content()
+    make(study, "all")
+    monkeypatch.setattr("counterpoint.experiments.publish.calibrated", refused)
+    with pytest.raises(RunError, match="does not say when"):
+        publish(study, Path("all"), KEPT)
+    assert content() == before
+
+
 def runs_in_order(study):
     return [Path("all") / cell.name for cell in study.cells]
 

@@ -98,7 +98,8 @@ def added(groups: Sequence[Group], *, roles: Annotated[list[str], Field(min_leng
     What a role that chooses or combines adds to what it was given: of a choice, the mean is what a blind one would be
     worth, so that neither luck nor failure of those before it counts for it (a counterfactual baseline as in COMA,
     arXiv 1705.08926). An unreadable answer has the score 0; without any answer of others the mean is 0. A call of the
-    `roles` whose claim could not be judged, or that has none, gets no credit.
+    `roles` whose claim could not be judged, or that has none, gets no credit, nor does one if none of the answers of
+    others could be judged.
     """
     return [
         Credit(episode=episode, call=call, reward=reward)
@@ -112,7 +113,9 @@ def _added(episode: Episode, call: Call, roles: Sequence[str]) -> float | None:
         return episode.score.reward
     given = [other.score for other in episode.calls if other.key.role not in roles and _answers(other)]
     scores = [score for score in given if score is not None]
-    return None if call.score is None else call.score - (fmean(scores) if scores else 0.0)
+    if call.score is None or (given and not scores):
+        return None
+    return call.score - (fmean(scores) if scores else 0.0)
 
 
 def _answers(call: Call) -> bool:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from counterpoint.analysis.calibration import Calibration
 from counterpoint.errors import ConfigError, RunError, counted
 from counterpoint.experiments.calibrated import FILE, PUBLISHED, calibrated
 from counterpoint.experiments.cells import Measure, Study
@@ -67,10 +68,12 @@ def publish(study: Study, folder: Path, place: Path) -> Published:
         before = read(place) if is_collected(place) else together([])
         found = merged(before, collect_cells(study, folder), study, place)
         known, now = _finished(before), _finished(found)
+        has_rates = any(not record.control for record in now.values())
+        calibration = calibrated(found, study.name) if has_rates else None
         if not _same(before, found):
             write(found, place)
-        if any(not record.control for record in now.values()):
-            _calibrate(found, study, place)
+        if calibration is not None:
+            _keep(calibration, study, place)
     return Published(
         added=tuple(name for name in now if name not in known),
         changed=tuple(name for name in now if name in known and known[name] != now[name]),
@@ -81,12 +84,11 @@ def publish(study: Study, folder: Path, place: Path) -> Published:
     )
 
 
-def _calibrate(found: Collected, study: Study, place: Path) -> None:
+def _keep(calibration: Calibration, study: Study, place: Path) -> None:
     """The calibration is in the folder and, if the study's file is in the current directory or below, beside that file.
 
     Beside a study that ships it is a part of the package, which `advise` reads.
     """
-    calibration = calibrated(found, study.name)
     calibration.write(place / FILE)
     if study.file is not None and study.file.resolve().is_relative_to(Path.cwd()):
         calibration.write(study.file.with_name(f"{study.name}{PUBLISHED}"))
