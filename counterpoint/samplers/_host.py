@@ -30,7 +30,7 @@ class Asked(NamedTuple):
 
 
 class News(NamedTuple):
-    """What has happened since the last batch, in the order in which it is to be taken note of."""
+    """Events since the last batch, in the order in which it is to be taken note of."""
 
     opened: tuple[int, ...] = ()
     asked: tuple[Asked, ...] = ()
@@ -40,7 +40,7 @@ class News(NamedTuple):
 
 
 class Answer(NamedTuple):
-    """What became of a call: its completion, an error, or None if it was dropped."""
+    """The end of a call: its completion, an error, or None if it was dropped."""
 
     call: int
     found: Completion | Exception | None

@@ -1,7 +1,8 @@
 """Several samplers of the same policies behind one: sessions are shared out, weights go to all.
 
 All calls of a session go to one replica, chosen by its first prompt: sessions with the same prompt share a replica, and
-with it the beginnings that it keeps, as long as it has at most `_MOST_OF_MEAN` times the mean. Until it has a first
+with it the cache of that prompt, as long as it has at most `_MOST_OF_MEAN` times the mean number of sessions.
+Until it has a first
 prompt a session is open at every replica, because a sampler may wait for all open sessions before it computes.
 Nothing here knows how a replica is reached.
 """
@@ -89,7 +90,7 @@ class Replicas:
         seat = _Seat(self, self._number())
         self._seats[seat.number] = seat
         for line in self._lines:
-            line.open(seat.number)
+            line.begin(seat.number)
         self._changed()
         try:
             yield seat
@@ -322,7 +323,7 @@ class _Line:
         self._telling: asyncio.Task[None] | None = None
         self._hearing: asyncio.Task[None] | None = None
 
-    def open(self, session: int) -> None:
+    def begin(self, session: int) -> None:
         self._opened[session] = None
 
     def shut(self, session: int) -> None:
@@ -334,7 +335,7 @@ class _Line:
             self._closed.append(session)
 
     def flush(self) -> None:
-        """What is to be told is on its way, and its answers are waited for."""
+        """Send the news that has collected, and wait for its answers."""
         if self._is_news() and (self._telling is None or self._telling.done()):
             self._telling = asyncio.get_running_loop().create_task(self._tell())
 
