@@ -1,4 +1,4 @@
-"""The learner for a laptop and for one GPU: many adapters on one frozen base, with one optimizer each."""
+"""Many adapters on one frozen base, with one optimizer each: in one process, or alike in each of several."""
 
 from collections.abc import Mapping, Sequence
 from functools import reduce
@@ -20,6 +20,7 @@ from counterpoint.learners._adapters import Adapters
 from counterpoint.learners._checkpointing import checkpoint_layers
 from counterpoint.learners._optim import Optimizers
 from counterpoint.learners._passes import Passed, Passes
+from counterpoint.learners._split import Split, Whole, fingerprint
 from counterpoint.learners._terms import Terms
 from counterpoint.learners.base import NO_RATES, Contribution, Contributions, Moved, Source, added
 from counterpoint.policy import Policy
@@ -28,10 +29,14 @@ from counterpoint.policy import Policy
 class Peft:
     """LoRA on all linear layers of the base, dropout 0. A policy starts as exactly the base, or as a given adapter."""
 
-    def __init__(self, model: PreTrainedModel, policies: Sequence[Policy], config: Config) -> None:
+    def __init__(
+        self, model: PreTrainedModel, policies: Sequence[Policy], config: Config, split: Split | None = None
+    ) -> None:
         """`model` is the frozen base of all `policies`; the adapters are put into it.
 
-        Initial values depend on (seed, policy) alone. Raises LearnerError if an adapter to start from does not fit.
+        Initial values depend on (seed, policy) alone. With a `split` of several ranks every rank has such a learner,
+        and asks the same of it: each computes its part of the calls, and all have the same gradients, weights and
+        optimizers. Raises LearnerError if an adapter to start from does not fit.
         """
         self._settings = {policy.name: config.policy_settings(policy.name) for policy in policies}
         self._adapters = Adapters(model, self._settings, seed=config.run.seed)
@@ -39,7 +44,8 @@ class Peft:
         forward = forward_of(self._adapters.model, next(iter(self._settings.values())).model.forward)
         if config.learner.gradient_checkpointing:
             checkpoint_layers(self._adapters.model, forward)
-        self._passes = Passes(self._adapters, forward, config.learner.max_tokens_per_micro_batch)
+        limit = config.learner.max_tokens_per_micro_batch
+        self._passes = Passes(self._adapters, forward, limit, split or Whole())
         self._optimizers = Optimizers(self._parameters, self._settings, steps=config.run.steps)
 
     def backward(self, samples: Sequence[Sample], loss: Loss, *, slots_apart: bool = False) -> Contributions:
@@ -92,6 +98,13 @@ class Peft:
 
     def digests(self) -> dict[str, str]:
         return self._adapters.digests()
+
+    def fingerprints(self) -> dict[str, tuple[int, int]]:
+        """Policy -> the fingerprint of its weights, and that of the state of its optimizer."""
+        return {
+            policy: (fingerprint(list(parameters.values())), fingerprint(self._optimizers.state(policy)))
+            for policy, parameters in self._parameters.items()
+        }
 
     def save(self, folder: Path) -> None:
         for adapter in self.adapters():
