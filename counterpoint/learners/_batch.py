@@ -12,7 +12,7 @@ from torch import Tensor
 
 from counterpoint.episode import Call
 from counterpoint.forwards.base import Forward
-from counterpoint.learners._split import Apart
+from counterpoint.learners._split import ApartError
 
 T = TypeVar("T")
 _LOG = logging.getLogger(__name__)
@@ -57,7 +57,7 @@ class Budget:
     def _smaller(self, calls: Sequence[Call], batch: list[int]) -> list[list[int]]:
         if len(batch) == 1:
             call = calls[batch[0]]
-            raise Apart(  # on this rank alone: the others had memory
+            raise ApartError(  # on this rank alone: the others had memory
                 f"out of memory with one call of {len(call.prompt_ids)} + {len(call.completion_ids)} tokens: use a"
                 " smaller model, learner.gradient_checkpointing = true, model.dtype = 'bfloat16', or shorter replies"
             )

@@ -21,8 +21,8 @@ _PIECE = 2**20
 """The number of values whose bits are widened to 64 at once."""
 
 
-class Apart(LearnerError):
-    """The ranks are no longer in the same state, or one of them is gone: none of them can continue."""
+class ApartError(LearnerError):
+    """A rank failed, or is gone, or is not in the state that the others are in: none of them can continue."""
 
 
 class Split(Protocol):
@@ -51,7 +51,7 @@ class Split(Protocol):
         ...
 
     def agreed(self, what: bytes) -> None:
-        """Raises Apart on every rank if `what` is not the same bytes on all of them."""
+        """Raises ApartError on every rank if `what` is not the same bytes on all of them."""
         ...
 
 
@@ -78,7 +78,7 @@ class Ranks:
     """The ranks of a group of torch.distributed, the default one if no other is given."""
 
     def __init__(self, group: Any = None) -> None:
-        """The group must exist. Its collectives raise Apart when its timeout has passed, or a rank is gone."""
+        """The group must exist. Its collectives raise ApartError when its timeout has passed, or a rank is gone."""
         self._group = group
         self.rank = dist.get_rank(group)
         self.count = dist.get_world_size(group)
@@ -99,7 +99,9 @@ class Ranks:
         found = self.gathered(hashlib.sha256(what).digest())
         others = [rank for rank, one in enumerate(found) if one != found[0]]
         if others:
-            raise Apart(f"the ranks of the learner are not in the same state: rank {others[0]} differs from rank 0")
+            raise ApartError(
+                f"the ranks of the learner are not in the same state: rank {others[0]} differs from rank 0"
+            )
 
 
 def shares(calls: Sequence[Call], count: int) -> list[list[int]]:
@@ -133,7 +135,7 @@ def fingerprint(tensors: Sequence[Tensor]) -> int:
             (
                 piece.long() * (2 * torch.arange(len(piece), device=piece.device) + 2 * (begin + place * _PIECE) + 1)
             ).sum()
-            for place, piece in enumerate(bits.split(_PIECE))
+            for place, piece in enumerate(torch.split(bits, _PIECE))
         ]
         total += int(torch.stack(sums).sum()) if sums else 0
         begin += len(bits)
@@ -144,7 +146,7 @@ def _together(collective: Callable[[], Any]) -> None:
     try:
         collective()
     except RuntimeError as error:  # a rank that is gone, or the timeout
-        raise Apart(f"a rank of the learner did not take part in a collective: {_first_line(error)}") from error
+        raise ApartError(f"a rank of the learner did not take part in a collective: {_first_line(error)}") from error
 
 
 def _first_line(error: Exception) -> str:

@@ -5,6 +5,7 @@ from functools import reduce
 from itertools import groupby
 from pathlib import Path
 
+import torch
 from safetensors import SafetensorError
 from transformers import PreTrainedModel
 
@@ -47,6 +48,11 @@ class Peft:
         limit = config.learner.max_tokens_per_micro_batch
         self._passes = Passes(self._adapters, forward, limit, split or Whole())
         self._optimizers = Optimizers(self._parameters, self._settings, steps=config.run.steps)
+
+    @property
+    def device(self) -> torch.device:
+        """The device of the base and of the gradients."""
+        return torch.device(self._adapters.model.device)
 
     def backward(self, samples: Sequence[Sample], loss: Loss, *, slots_apart: bool = False) -> Contributions:
         contributions: dict[Source, Contribution] = {}
@@ -96,8 +102,8 @@ class Peft:
     def adapters(self) -> list[Adapter]:
         return self._adapters.copies(self._optimizers.versions)
 
-    def digests(self) -> dict[str, str]:
-        return self._adapters.digests()
+    def digests(self, policies: Sequence[str] | None = None) -> dict[str, str]:
+        return self._adapters.digests(policies)
 
     def fingerprints(self) -> dict[str, tuple[int, int]]:
         """Policy -> the fingerprint of its weights, and that of the state of its optimizer."""
