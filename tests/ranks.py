@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.distributed.tensor import DTensor
 from torch_build import fresh_model, tiny_folder
 
 from counterpoint.base_model import load_base_model
@@ -101,11 +102,11 @@ class Processes:
         self._made = 0
         self.ended: str | None = None
 
-    def crew(self, routing: Routing, config: Config) -> "Pipes":
+    def crew(self, routing: Routing, config: Config, *, shard_base: bool = False) -> "Pipes":
         """A new learner, with its base read from the disk."""
         self._made += 1
         crew = Pipes(self, self._made)
-        self.ask(None, "make", self._made, routing, config)
+        self.ask(None, "make", self._made, routing, config, shard_base)
         return crew
 
     def ask(self, number: int | None, method: str, *args: Any, first: bool = False) -> list[Any]:
@@ -177,8 +178,18 @@ def serve(pipe: Connection, rank: int, count: int, address: str, timeout: float)
             pipe.send_bytes(pickle.dumps((False, f"{type(error).__name__}: {error}")))
 
 
-def make(ranks: dict[int, Rank], split: Ranks, number: int, routing: Routing, config: Config) -> None:
-    ranks[number] = Rank(Peft(load_base_model(config.model).model, routing.policies, config, split), split)
+def make(ranks: dict[int, Rank], split: Ranks, number: int, routing: Routing, config: Config, shard_base: bool) -> None:
+    model = load_base_model(config.model).model
+    ranks[number] = Rank(Peft(model, routing.policies, config, split, shard_base=shard_base), split)
+
+
+def parts(ranks: dict[int, Rank], split: Ranks, number: int) -> tuple[int, int, int]:
+    """The numbers of the base's values that are sharded, of those of them that are here, and of all that are whole."""
+    every = list(ranks[number]._learner._adapters.model.parameters())
+    sharded = [one for one in every if isinstance(one, DTensor)]
+    here = sum(one.to_local().numel() for one in sharded)
+    whole = sum(one.numel() for one in every if not isinstance(one, DTensor))
+    return sum(one.numel() for one in sharded), here, whole
 
 
 def die(ranks: dict[int, Rank], split: Ranks, which: int) -> None:
@@ -199,7 +210,7 @@ def vector_on(ranks: dict[int, Rank], split: Ranks, number: int, gradient: int) 
     return ranks[number].vector(gradient).numpy().tobytes()
 
 
-OTHERS = {one.__name__: one for one in (make, die, hang, vector_on)}
+OTHERS = {one.__name__: one for one in (make, parts, die, hang, vector_on)}
 
 
 def free_address() -> str:

@@ -5,11 +5,13 @@ import gc
 import random
 import shutil
 import struct
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import pytest
 import torch
-from ranks import Threads, on_threads
+from ranks import Thread, Threads, on_threads
 from torch_build import ISOLATED, PEFT, ROUTING, fresh_model, new_learner, start, tiny_base, tiny_folder
 from torch_build import trained as run_of_choir
 
@@ -18,9 +20,10 @@ from counterpoint.algorithms.loss import Loss, clip, reinforce
 from counterpoint.diagnostics.base import Step
 from counterpoint.diagnostics.persistence import Persistence
 from counterpoint.errors import LearnerError
+from counterpoint.forwards.packed import Packed
 from counterpoint.interventions.base import Update
 from counterpoint.interventions.damp_coherence import DampCoherence
-from counterpoint.learners import _batch
+from counterpoint.learners._batch import Budget, out_of_memory
 from counterpoint.learners._split import Whole, fingerprint, shares
 from counterpoint.learners.base import Gradient, Source, added, cosine
 from counterpoint.learners.gradient import load_gradients, save_gradients
@@ -228,7 +231,38 @@ def test_memory_that_runs_out_on_one_rank_makes_only_its_micro_batches_smaller(m
     for source, one in placed.backward(made, LOSS).items():
         assert off(one.gradient, expected[source].gradient) < GRADIENT_TOLERANCE
     assert passes._budget.max_tokens < placed._crew.learners[0]._passes._budget.max_tokens
-    assert _batch.out_of_memory(torch.OutOfMemoryError())
+    assert out_of_memory(torch.OutOfMemoryError())
+
+
+def test_ranks_that_must_compute_alike_idle_where_another_has_more_micro_batches():
+    asked, table, barrier = calls(ROUTING, count=12), [None] * 3, threading.Barrier(3)
+
+    def passes(rank):
+        split, own, idle = Thread(rank, table, barrier), [], []
+        mine = asked[:rank]  # none on the first rank
+        found = Budget(Packed(), 1, alike=split).each(
+            mine, lambda batch: own.append(batch) or batch, lambda: idle.append(1)
+        )
+        return len(list(found)), len(own), len(idle)
+
+    with ThreadPoolExecutor(3) as pool:
+        assert list(pool.map(passes, range(3))) == [(0, 0, 2), (1, 1, 1), (2, 2, 0)]
+
+
+def test_memory_that_runs_out_where_ranks_must_compute_alike_is_an_error():
+    asked, split = calls(ROUTING, count=4), Thread(0, [None], threading.Barrier(1))
+    budget = Budget(Packed(), 10**6, alike=split)
+    with pytest.raises(LearnerError, match=r"4 calls at once, .* set learner.max_tokens_per_micro_batch below 1000000"):
+        list(budget.each(asked, _no_memory, list))
+
+
+def test_a_base_is_not_sharded_over_one_rank_nor_where_it_is_computed_plainly():
+    with pytest.raises(LearnerError, match="shard_base needs at least 2 ranks"):
+        Peft(fresh_model(), ROUTING.policies, tiny_config(tiny_folder()), shard_base=True)
+    two = Thread(0, [None] * 2, threading.Barrier(2))
+    plain = tiny_config(tiny_folder(), {"model": {"forward": "plain"}})
+    with pytest.raises(LearnerError, match="shard_base needs the packed way to compute"):
+        Peft(fresh_model(), ROUTING.policies, plain, two, shard_base=True)
 
 
 def test_a_digest_is_taken_again_only_when_the_weights_have_changed(monkeypatch):

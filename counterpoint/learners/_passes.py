@@ -28,11 +28,16 @@ class Passes:
     Every rank is given the same calls, and has the same results.
     """
 
-    def __init__(self, adapters: Adapters, forward: Forward, max_tokens: int, split: Split) -> None:
-        """At most `max_tokens` tokens go through the model at once, or one call; fewer once memory ran out."""
+    def __init__(
+        self, adapters: Adapters, forward: Forward, max_tokens: int, split: Split, *, alike: bool = False
+    ) -> None:
+        """At most `max_tokens` tokens go through the model at once, or one call; fewer once memory ran out.
+
+        With `alike` all ranks make the same number of passes, as a base that is sharded over them needs.
+        """
         self._adapters = adapters
         self.forward = forward
-        self._budget = Budget(forward, max_tokens)
+        self._budget = Budget(forward, max_tokens, alike=split if alike else None)
         self._split = split
 
     @torch.no_grad()
@@ -53,7 +58,9 @@ class Passes:
         mine = self._split.mine(calls)
         own = [calls[index] for index in mine]
         rows: dict[int, list[float]] = {}
-        for batch, scored in self._budget.each(own, lambda batch: self._score([own[at] for at in batch])):
+        for batch, scored in self._budget.each(
+            own, lambda batch: self._score([own[at] for at in batch]), lambda: self._score([_shortest(calls)])
+        ):
             for at, row in zip(batch, scored.logprobs_CT.tolist(), strict=True):
                 rows[mine[at]] = row[: len(own[at].completion_ids)]
         found = {index: row for part in self._split.gathered(rows) for index, row in part.items()}
@@ -68,7 +75,7 @@ class Passes:
         """
         samples = [sample for sample, _ in pairs]
         mine = self._split.mine([sample.call for sample in samples])
-        own = self._own(policy, [pairs[index] for index in mine], loss)
+        own = self._own(policy, [pairs[index] for index in mine], loss, spare=samples)
         total = self._split.summed(own.gradient)
         parts = self._split.gathered((own.loss, own.facts, dict(zip(mine, own.slopes, strict=True))))
         weight = sum(weight * sample.tokens for sample, weight in pairs)
@@ -81,14 +88,18 @@ class Passes:
         value = sum(value for value, _, _ in parts)
         return Passed(Contribution(FlatGradient(total), weight, value, facts), terms)
 
-    def _own(self, policy: str, pairs: Sequence[tuple[Sample, float]], loss: Loss) -> "_Part":
-        """The part of this rank; zero if it has no samples."""
+    def _own(
+        self, policy: str, pairs: Sequence[tuple[Sample, float]], loss: Loss, *, spare: Sequence[Sample]
+    ) -> "_Part":
+        """The part of this rank; zero if it has no samples. One of `spare` is what it idles with."""
         parameters = list(self._adapters.parameters[policy].values())
         total = torch.zeros(sum(parameter.numel() for parameter in parameters), device=self._adapters.model.device)
         value, facts = 0.0, list[Mapping[str, float]]()
         slopes: dict[int, np.ndarray] = {}
         for batch, part in self._budget.each(
-            [sample.call for sample, _ in pairs], lambda batch: self._part(policy, [pairs[at] for at in batch], loss)
+            [sample.call for sample, _ in pairs],
+            lambda batch: self._part(policy, [pairs[at] for at in batch], loss),
+            lambda: self._part(policy, [(min(spare, key=lambda one: _length(one.call)), 0.0)], loss),
         ):
             total += part.gradient
             value += part.loss
@@ -166,3 +177,11 @@ def _sums(parts: Sequence[Mapping[str, float]]) -> dict[str, float]:
         for name, fact in part.items():
             found[name] = found.get(name, 0.0) + fact
     return found
+
+
+def _length(call: Call) -> int:
+    return len(call.prompt_ids) + len(call.completion_ids)
+
+
+def _shortest(calls: Sequence[Call]) -> Call:
+    return min(calls, key=_length)

@@ -21,6 +21,7 @@ from counterpoint.learners._adapters import Adapters
 from counterpoint.learners._checkpointing import checkpoint_layers
 from counterpoint.learners._optim import Optimizers
 from counterpoint.learners._passes import Passed, Passes
+from counterpoint.learners._sharding import shard_layers
 from counterpoint.learners._split import Split, Whole, fingerprint
 from counterpoint.learners._terms import Terms
 from counterpoint.learners.base import NO_RATES, Contribution, Contributions, Moved, Source, added
@@ -31,13 +32,20 @@ class Peft:
     """LoRA on all linear layers of the base, dropout 0. A policy starts as exactly the base, or as a given adapter."""
 
     def __init__(
-        self, model: PreTrainedModel, policies: Sequence[Policy], config: Config, split: Split | None = None
+        self,
+        model: PreTrainedModel,
+        policies: Sequence[Policy],
+        config: Config,
+        split: Split | None = None,
+        *,
+        shard_base: bool = False,
     ) -> None:
         """`model` is the frozen base of all `policies`; the adapters are put into it.
 
         Initial values depend on (seed, policy) alone. With a `split` of several ranks every rank has such a learner,
         and asks the same of it: each computes its part of the calls, and all have the same gradients, weights and
-        optimizers. Raises LearnerError if an adapter to start from does not fit.
+        optimizers. With `shard_base` each keeps only its part of the base's layers. Raises LearnerError if an adapter
+        to start from does not fit, or if the base cannot be sharded.
         """
         self._settings = {policy.name: config.policy_settings(policy.name) for policy in policies}
         self._adapters = Adapters(model, self._settings, seed=config.run.seed)
@@ -46,7 +54,11 @@ class Peft:
         if config.learner.gradient_checkpointing:
             checkpoint_layers(self._adapters.model, forward)
         limit = config.learner.max_tokens_per_micro_batch
-        self._passes = Passes(self._adapters, forward, limit, split or Whole())
+        split = split or Whole()
+        if shard_base:
+            adapters = [one for parameters in self._parameters.values() for one in parameters.values()]
+            shard_layers(self._adapters.model, forward, adapters, split)
+        self._passes = Passes(self._adapters, forward, limit, split, alike=shard_base)
         self._optimizers = Optimizers(self._parameters, self._settings, steps=config.run.steps)
 
     @property
