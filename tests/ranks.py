@@ -7,10 +7,12 @@ import socket
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
 import torch
+import torch.distributed as dist
 from torch import Tensor
 from torch.distributed.tensor import DTensor
 from torch_build import fresh_model, tiny_folder
@@ -160,7 +162,9 @@ class Pipes:
 def serve(pipe: Connection, rank: int, count: int, address: str, timeout: float) -> None:
     """The body of such a process."""
     torch.set_num_threads(1)
-    split, ranks = join(rank, count, address, timeout, "cpu"), dict[int, Rank]()
+    split, ranks = join(rank, count, address, PATIENCE, "cpu"), dict[int, Rank]()
+    if timeout != PATIENCE:  # of collectives alone: processes take long to start on a busy machine
+        split = Ranks(dist.new_group(timeout=timedelta(seconds=timeout)))
     while True:
         try:
             number, method, args = pickle.loads(pipe.recv_bytes())

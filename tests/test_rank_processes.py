@@ -85,6 +85,7 @@ def test_a_rank_that_dies_while_another_waits_for_it_is_an_error_within_seconds(
 
 def test_a_rank_that_hangs_is_an_error_when_the_timeout_has_passed():
     processes = Processes(2, timeout=5.0)
+    placed(processes)
     before = time.monotonic()
     with pytest.raises(LearnerError, match=r"rank 0 .* a rank of the learner did not take part in a collective"):
         processes.ask(None, "hang", 1)

@@ -24,9 +24,10 @@ from counterpoint.forwards.packed import Packed
 from counterpoint.interventions.base import Update
 from counterpoint.interventions.damp_coherence import DampCoherence
 from counterpoint.learners._batch import Budget, out_of_memory
+from counterpoint.learners._rank import Refused
 from counterpoint.learners._split import Whole, fingerprint, shares
 from counterpoint.learners.base import Gradient, Source, added, cosine
-from counterpoint.learners.gradient import load_gradients, save_gradients
+from counterpoint.learners.gradient import FlatGradient, load_gradients, save_gradients
 from counterpoint.learners.peft import Peft
 from counterpoint.learners.placed import Far, Placed
 from counterpoint.run import Run
@@ -190,6 +191,20 @@ def _one_bit_of_a_moment(learner):
 
 def _flip(tensor):
     tensor.view(-1).view(torch.int32)[3] ^= 1
+
+
+def test_gradients_that_would_have_other_numbers_on_other_ranks_are_found_out():
+    placed = on_threads(ROUTING)
+    placed._crew.ranks[1]._last += 1
+    with pytest.raises(LearnerError, match="not in the same state"):
+        placed.backward(samples(ROUTING), LOSS)
+
+
+def test_a_rank_that_refuses_alone_is_an_error_that_names_it(monkeypatch):
+    placed = on_threads(ROUTING)
+    monkeypatch.setattr(placed._crew.ranks[1], "keep", lambda flat: Refused("no room"))
+    with pytest.raises(LearnerError, match="keep: rank 1 of the learner refuses what others do"):
+        placed.far(FlatGradient(torch.zeros(3)))
 
 
 def test_ranks_that_begin_differently_are_found_out():

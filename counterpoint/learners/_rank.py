@@ -105,7 +105,7 @@ def _answered(method: Callable[P, T]) -> Callable[P, T | Refused]:
 
 
 class Rank:
-    """A learner that every rank of a group has. All ranks must be asked the same, where nothing else is said."""
+    """A learner that every rank of a group has. All ranks must be asked the same, except where a method is for one."""
 
     def __init__(self, learner: Alike, split: Split) -> None:
         """`learner` computes with `split`. Raises ApartError if the learners of the ranks are not in the same state."""
@@ -168,7 +168,7 @@ class Rank:
         return {name: self._digests[name][1] for name in found}
 
     def adapters(self) -> list[Adapter]:
-        """Copies on the CPU. Of one rank alone: nothing is computed together."""
+        """Copies on the CPU. For one rank alone: nothing is computed together."""
         return [
             Adapter(
                 policy=one.policy,
@@ -181,7 +181,7 @@ class Rank:
         ]
 
     def saved(self) -> dict[str, bytes]:
-        """The files of a checkpoint, by their path within its folder. Of one rank alone.
+        """The files of a checkpoint, by their path within its folder. For one rank alone.
 
         As bytes, since the folder of a run may be on another machine.
         """
@@ -223,20 +223,20 @@ class Rank:
             del self._kept[number]
 
     def dot(self, number: int, other: int) -> float:
-        """Of one rank alone."""
+        """The inner product, for one rank alone."""
         return self._kept[number].dot(self._kept[other])
 
     def norm(self, number: int) -> float:
-        """Of one rank alone."""
+        """The norm, for one rank alone."""
         return self._kept[number].norm()
 
     def vector(self, number: int) -> Tensor:
-        """On the CPU. Of one rank alone."""
+        """The values on the CPU, for one rank alone."""
         found: Tensor = self._kept[number].vector().cpu()
         return found
 
     def kept(self) -> list[int]:
-        """The numbers of the gradients that are here. Of one rank alone."""
+        """The numbers of the gradients that are here. For one rank alone."""
         return list(self._kept)
 
     def _keep(self, gradient: Gradient) -> int:

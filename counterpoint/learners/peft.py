@@ -43,7 +43,7 @@ class Peft:
         """`model` is the frozen base of all `policies`; the adapters are put into it.
 
         Initial values depend on (seed, policy) alone. With a `split` of several ranks every rank has such a learner,
-        and asks the same of it: each computes its part of the calls, and all have the same gradients, weights and
+        and asks the same of it: each computes some of the calls, and all have the same gradients, weights and
         optimizers. With `shard_base` each keeps only its part of the base's layers. Raises LearnerError if an adapter
         to start from does not fit, or if the base cannot be sharded.
         """
