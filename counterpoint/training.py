@@ -131,7 +131,7 @@ def _bases(setup: Setup) -> dict[str, Mapping[str, str]]:
     """The facts that must not change half-way: weights of shipped bases, and how positions are scaled, if they are."""
     config = setup.config
     weights = shipped_weights(one.model.path for one in setup.settings.values() if one.endpoint is None)
-    if config.runtime.name != "local":
+    if config.runtime.name not in ("local", "ray"):
         return {"weights": weights}
     found = position_scaling(setup.settings, longest_call(config.rollout))
     return {"weights": weights, **({"positions": found} if found else {})}

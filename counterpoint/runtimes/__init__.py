@@ -9,7 +9,9 @@ from counterpoint.policy import Routing
 from counterpoint.runtimes.base import Generation, Place, Runtime
 from counterpoint.samplers import SAMPLERS
 
-RUNTIMES: Family[Place] = Family("runtime", {"local": "counterpoint.runtimes.local:Local"})
+RUNTIMES: Family[Place] = Family(
+    "runtime", {"local": "counterpoint.runtimes.local:Local", "ray": "counterpoint.runtimes.ray:Ray"}
+)
 
 
 def open_runtime(config: Config, routing: Routing) -> AbstractAsyncContextManager[Runtime]:
@@ -31,6 +33,13 @@ def open_sampler(config: Config, routing: Routing, sources: Sources) -> Abstract
 
 
 def check_runtime(config: Config) -> None:
-    """Raises ConfigError if a recipe's runtime or sampler does not exist, or has wrong options. Reads no weights."""
+    """Raises ConfigError if a recipe's runtime or sampler does not exist, or has wrong options. Reads no weights.
+
+    A runtime that has a function `check` is asked by it too, with the recipe and its options.
+    """
     RUNTIMES.bind(config.runtime, config=config, routing=None)
+    check = getattr(RUNTIMES.find(config.runtime.name), "check", None)
+    if check is not None:
+        options = dict(RUNTIMES.bind(config.runtime, config=config, routing=None).keywords)
+        check(**{name: value for name, value in options.items() if name != "routing"})
     SAMPLERS.bind(config.sampler, bases=())
