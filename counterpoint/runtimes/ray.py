@@ -103,10 +103,12 @@ class Ray(Local):
     def _placed(self, *, has_learner: bool) -> Iterator[None]:
         """A connection to Ray, with room for all actors."""
         bases = self._bases(has_learner=False)
-        sizes = [_gpus_of_replica(self._config, bases)] * (self._samplers if bases else 0)
+        replicas_here = self._samplers if bases else 0
+        sizes = [_gpus_of_replica(self._config, bases)] * replicas_here
         if has_learner:
             sizes += [int(_on_gpu(base)) for base in bases for _ in range(self._learners)]
         with _connected(self._address, len(sizes), sum(sizes)), _reserved(sizes, self._common()) as self._room:
+            self._room.start([_ReplicaBody] * replicas_here + [_RankBody] * (len(sizes) - replicas_here))
             yield
 
     def _common(self) -> "Common":
@@ -118,7 +120,7 @@ class Ray(Local):
         assert self._room is not None
         # No learner puts adapters into a base that is in a process of its own.
         alone = [replace(base, has_learner=False) for base in bases]
-        actors = [self._room.actor(_ReplicaBody, max_concurrency=_AT_ONCE) for _ in range(self._samplers)]
+        actors = self._room.take(self._samplers)
         members = [_Member(actor) for actor in actors]
         try:
             scores = _answers([actor.start.remote(self._config.sampler, alone) for actor in actors])
@@ -137,7 +139,7 @@ class Ray(Local):
         assert self._room is not None
         learners: list[Learner] = []
         for base in bases:
-            crew = RayCrew([self._room.actor(_RankBody) for _ in range(self._learners)])
+            crew = RayCrew(self._room.take(self._learners))
             crew.start(replace(base), self._config, self._shard_base, self._timeout)
             learners.append(Placed(crew))
         return learners[0] if len(learners) == 1 else ByBase(learners)
@@ -308,32 +310,34 @@ class _Room:
         self._sizes = sizes
         self._common = common
         self._actors: list[Any] = []
+        self._taken = 0
 
-    def actor(self, body: type[_Body], **options: Any) -> Any:
-        """The actor in the next place, prepared."""
+    def start(self, bodies: Sequence[type[_Body]]) -> None:
+        """An actor in every place, all started at once, since each takes long to import what it needs, and prepared."""
         import ray
         from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy as Placed
 
-        index = len(self._actors)
-        # GPUs are asked for by each actor itself: one in a bundle that asks for none sees none.
-        made = (
-            ray.remote(body)
-            .options(
-                num_cpus=1,
-                num_gpus=self._sizes[index],
-                max_restarts=0,
-                scheduling_strategy=Placed(self._group, placement_group_bundle_index=index),
-                **options,
-            )
-            .remote()
-        )
-        self._actors.append(made)
+        for index, body in enumerate(bodies):
+            # GPUs are asked for by each actor itself: one in a bundle that asks for none sees none.
+            options = {
+                "num_cpus": 1,
+                "num_gpus": self._sizes[index],
+                "max_restarts": 0,
+                "scheduling_strategy": Placed(self._group, placement_group_bundle_index=index),
+            }
+            if body is _ReplicaBody:
+                options["max_concurrency"] = _AT_ONCE
+            self._actors.append(ray.remote(body).options(**options).remote())
         try:
-            _answers([made.prepare.remote(self._common.folders)])
-            _answers([made.share.remote(self._common)])
+            _answers([actor.prepare.remote(self._common.folders) for actor in self._actors])
+            _answers([actor.share.remote(self._common) for actor in self._actors])
         except _GoneError as error:
             raise EngineError(f"a process that Ray started is gone: {error}") from error
-        return made
+
+    def take(self, count: int) -> list[Any]:
+        """The actors in the next places."""
+        self._taken += count
+        return self._actors[self._taken - count : self._taken]
 
     def close(self) -> None:
         _kill(self._actors)
