@@ -26,7 +26,6 @@ from counterpoint.episode import Call
 from counterpoint.errors import AbsentPackageError, ConfigError, CounterpointError, EngineError, LearnerError, told
 from counterpoint.family import give, given, look_in, searched
 from counterpoint.learners.base import Learner
-
 from counterpoint.policy import Routing
 from counterpoint.runtimes.base import Generation, Runtime
 from counterpoint.runtimes.local import Local, LocalBase, available_cores
