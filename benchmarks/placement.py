@@ -1,18 +1,20 @@
 """Where the time of a step goes on 1 to 128 GPUs, simulated: `python -m benchmarks.placement [KEY=VALUE ...]`.
 
-Nothing is measured: replicas generate and ranks learn as `_placed.Facts` assumes, and every assumption can be
-overridden, such as `tasks=256 learn_part=0.3 spread=1.2`. `--lengths FILE` draws the lengths of replies from a file with
-a number per line. Printed are the layouts for 1, 8 and 64 GPUs, and the best split of each number of GPUs. The same
-arguments and seed give the same text.
+Nothing is measured: replicas generate and ranks learn as `_placed_facts.Facts` assumes, and every assumption can be
+overridden, such as `tasks=256 learn_part=0.3 spread=1.2`. `--lengths FILE` draws the lengths of replies from a file
+with a number per line. Printed are the layouts for 1, 8 and 64 GPUs, and the best split of each number of GPUs. The
+same arguments and seed give the same text.
 """
 
 import argparse
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from benchmarks._placed import Facts, Layout, Result, decode_seconds, mean_length, simulate
+from benchmarks._placed import Result, simulate
+from benchmarks._placed_facts import Facts, Layout, decode_seconds, mean_length
 
 LAYOUTS = {
     "1 GPU": Layout(1, 1, beside=True),
@@ -42,7 +44,7 @@ def best(facts: Facts, gpus: int, seed: int = 0) -> Result:
 def most_that_pay(results: Sequence[Result]) -> int:
     """The GPUs up to which every doubling in `results` pays."""
     paying = results[0].layout.gpus
-    for one, more in zip(results, results[1:], strict=False):
+    for one, more in pairwise(results):
         if one.step / more.step < _PAYS:
             return paying
         paying = more.layout.gpus
@@ -60,7 +62,9 @@ def longest_chain(facts: Facts) -> float:
 
 
 def layouts_table(found: Mapping[str, Result]) -> list[str]:
-    head = "| layout | replicas + ranks | step s | sampling s | of it the tail | learning s | waits s | busy | tokens/s |"
+    head = (
+        "| layout | replicas + ranks | step s | sampling s | of it the tail | learning s | waits s | busy | tokens/s |"
+    )
     rows = [
         f"| {name} | {one.layout.replicas} + {one.layout.ranks}{' on the same' if one.layout.beside else ''} |"
         f" {one.step:.0f} | {one.play:.0f} | {one.tail:.0f} | {one.learn:.0f} | {one.waits:.0f} |"
@@ -177,7 +181,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.placement", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("given", nargs="*", metavar="KEY=VALUE", help="an assumption: a number of _placed.Facts")
+    parser.add_argument("given", nargs="*", metavar="KEY=VALUE", help="an assumption: a number of _placed_facts.Facts")
     parser.add_argument("--lengths", type=Path, metavar="FILE", help="measured lengths of replies")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--gpus", type=lambda text: [int(one) for one in text.split(",")], default=list(GPUS))
