@@ -33,7 +33,7 @@ LARGE_BATCH = 256
 
 
 def best(facts: Facts, gpus: int, seed: int = 0) -> Result:
-    """The fastest layout of so many GPUs: with overlap from two GPUs on."""
+    """The fastest layout found for so many GPUs: with overlap from two GPUs on."""
     if gpus == 1:
         return simulate(facts, Layout(1, 1, beside=True), seed)
     replicas = dict.fromkeys(min(gpus - 1, max(1, round(gpus * part))) for part in _SPLITS)
@@ -111,8 +111,8 @@ def _spec(batches: Sequence[str]) -> dict[str, Any]:
     from counterpoint.reports.looks import GROUP_RANGE
 
     x = {"type": "log", "base": 2}, {"values": list(GPUS), "format": "d", "grid": False}
-    y = {"type": "log"}, {"values": [50, 100, 200, 500, 1000, 2000, 5000], "format": "d"}
-    legend = {"orient": "bottom", "title": None}
+    y = {"type": "log", "nice": False}, {"values": [50, 100, 200, 500, 1000, 2000, 5000], "format": "d"}
+    legend = {"orient": "bottom", "title": None, "columnPadding": 24}
     return {
         "width": 420,
         "height": 240,
