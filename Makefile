@@ -65,7 +65,7 @@ setup: .venv/ready
 	.venv-others/bin/python -m pip install --quiet $(PIP_FLAGS) --no-deps marble-v1==0.1.0
 	touch .venv-others/ready
 
-# For the tests: the oldest transformers that is allowed, which vLLM takes too, and what it needs (about 110 MB), beside .venv.
+# For the tests: the oldest transformers that is allowed, which vLLM takes too, and its hub client (58 MB), beside .venv.
 .venv-floor/ready: .venv/ready
 	$(PYTHON) -m venv .venv-floor
 	printf '%s\n' "$(CURDIR)" "$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')" \
