@@ -158,12 +158,12 @@ def test_a_rank_without_samples_of_a_role_takes_part():
 
 
 def test_that_calls_cancel_is_seen_also_where_they_are_on_different_ranks():
-    """Two equal calls with opposite advantages. Each rank alone would see a gradient."""
-    first = replace(samples(ROUTING)[0], advantage=1.0)
-    made = [first, replace(first, advantage=-1.0)]
+    """Pairs of equal calls with opposite advantages. Each rank alone would see a gradient, and rounding leaves one."""
+    first, second = (replace(one, advantage=1.0) for one in samples(ROUTING)[:3:2])
+    made = [part for one in (first, second) for part in (one, replace(one, advantage=-1.0))]
     placed = Placed(Threads(lambda split: Peft(fresh_model(), ROUTING.policies, tiny_config(tiny_folder()), split), 2))
     for number, learner in enumerate(placed._crew.learners):
-        learner._passes._split.mine = lambda asked, number=number: [number]  # one each
+        learner._passes._split.mine = lambda asked, number=number: [[0, 2, 3], [1]][number]
     (found,) = placed.backward(made, LOSS).values()
     assert found.gradient.norm() == 0.0
     assert placed.step(placed.backward(made, LOSS), step=1) == {}
@@ -339,8 +339,8 @@ def test_gradients_here_and_there_are_added_and_compared():
     assert cosine(there, here) == pytest.approx(1.0)
     assert there.scaled(-3.0).dot(here) == pytest.approx(-3 * here.norm() ** 2, rel=1e-6)
     assert torch.equal(there.scaled(2.0).vector(), 2 * there.vector())
-    elsewhere = on_threads(ROUTING).far(here)
-    assert there.plus(elsewhere).norm() == pytest.approx(2 * here.norm(), rel=1e-6), "of other ranks"
+    elsewhere = on_threads(ROUTING).far(here.scaled(5.0))  # its number is also that of another gradient here
+    assert there.plus(elsewhere).norm() == pytest.approx(6 * here.norm(), rel=1e-6), "of other ranks"
 
 
 def test_a_gradient_from_a_file_is_stepped_with(tmp_path):
