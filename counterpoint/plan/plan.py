@@ -17,6 +17,7 @@ from counterpoint.plan.ending import lines_about_the_end
 from counterpoint.plan.rehearsal import FILLER, Check, Rehearse, check_algorithm, check_proposals, rehearsed
 from counterpoint.plan.remembering import Remembering
 from counterpoint.policy import settings_of
+from counterpoint.runtimes import is_elsewhere
 from counterpoint.runtimes.local import longest_call, position_scaling
 from counterpoint.stage import Setup
 from counterpoint.trackers.build import label_of
@@ -224,7 +225,7 @@ def planned(setup: Setup) -> Plan:
     ConfigError if an advantage needs a claim that no role makes.
     """
     models = {name: own.model for name, own in setup.settings.items() if own.endpoint is None}
-    for model in models.values():
+    for model in models.values() if not is_elsewhere(setup.config) else ():
         check_device(model)
     from counterpoint.base_model import base_size  # after a check that needs but torch
 

@@ -1,6 +1,7 @@
 """The runtimes that a recipe can name, and the openings that everything else uses."""
 
 from contextlib import AbstractAsyncContextManager
+from typing import Any
 
 from counterpoint.adapter import Sources
 from counterpoint.config import Config
@@ -37,9 +38,13 @@ def check_runtime(config: Config) -> None:
 
     A runtime that has a function `check` is asked by it too, with the recipe and its options.
     """
-    RUNTIMES.bind(config.runtime, config=config, routing=None)
+    bound: Any = RUNTIMES.bind(config.runtime, config=config, routing=None)
     check = getattr(RUNTIMES.find(config.runtime.name), "check", None)
     if check is not None:
-        options = dict(RUNTIMES.bind(config.runtime, config=config, routing=None).keywords)
-        check(**{name: value for name, value in options.items() if name != "routing"})
+        check(**{name: value for name, value in bound.keywords.items() if name != "routing"})
     SAMPLERS.bind(config.sampler, bases=())
+
+
+def is_elsewhere(config: Config) -> bool:
+    """True if sampler and learner compute on machines whose devices this one does not see."""
+    return config.runtime.name == "ray" and bool(config.runtime.options.get("address"))
