@@ -5,7 +5,6 @@ process is gone.
 """
 
 import asyncio
-import os
 import socket
 import sys
 import time
@@ -18,7 +17,8 @@ from counterpoint.adapter import Adapter
 from counterpoint.config import Config
 from counterpoint.episode import Call
 from counterpoint.errors import CounterpointError, LearnerError, told
-from counterpoint.family import Spec, give, look_in
+from counterpoint.family import give, look_in
+from counterpoint.options import Spec
 from counterpoint.runtimes.local import LocalBase, available_cores
 from counterpoint.samplers import SAMPLERS
 from counterpoint.samplers._host import Answer, Host, News
@@ -44,32 +44,25 @@ class Given:
     objects: Mapping[str, Any]
     """The user's objects, by the name that the recipe has for them."""
     threads: int
-    """Threads of each process; 0 for its share of the cores that are there."""
+    """Threads of each process; 0 for all cores that it may use."""
 
 
 class Body:
     """An actor. Its constructor does nothing: of an error in there Ray tells no more than that the actor died."""
 
-    def prepare(self, folders: Sequence[str]) -> str:
-        """The machine that this is on. The user's modules are found: what is sent from now on may need them."""
-        import ray
-
+    def prepare(self, folders: Sequence[str]) -> None:
+        """The user's modules are found here: what is sent from now on may need them to be read."""
         for folder in reversed(folders):
             look_in(Path(folder))
         sys.path.extend(folder for folder in folders if folder not in sys.path)
-        return str(ray.get_runtime_context().get_node_id())
 
-    def share(self, given: Given, beside: int) -> None:
-        """The user's objects are known; this is one of `beside` processes here that compute at the same time."""
+    def share(self, given: Given) -> None:
+        """The user's objects are known, and torch has its threads."""
         import torch
 
-        torch.set_num_threads(given.threads or max(1, available_cores() // beside))
+        torch.set_num_threads(given.threads or available_cores())
         for name, member in given.objects.items():
             give(name, member)
-
-    def process(self) -> int:
-        """The number of this process on its machine."""
-        return os.getpid()
 
 
 class ReplicaBody(Body):

@@ -5,7 +5,6 @@ import re
 import signal
 import socket
 import threading
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -35,11 +34,8 @@ class Room:
         """
         self._actors = [self._started(index, body) for index, body in enumerate(bodies)]
         try:
-            machines = answers([actor.prepare.remote(given.folders) for actor in self._actors], within)
-            # Samplers compute while learners wait, and the reverse.
-            beside = Counter(zip(bodies, machines, strict=True))
-            shared = zip(self._actors, bodies, machines, strict=True)
-            answers([actor.share.remote(given, beside[body, machine]) for actor, body, machine in shared], within)
+            answers([actor.prepare.remote(given.folders) for actor in self._actors], within)
+            answers([actor.share.remote(given) for actor in self._actors], within)
         except GoneError as error:
             raise EngineError(f"a process that Ray was to start is gone: {error}") from error
 
