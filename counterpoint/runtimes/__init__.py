@@ -48,3 +48,11 @@ def check_runtime(config: Config) -> None:
 def is_elsewhere(config: Config) -> bool:
     """True if sampler and learner compute on machines whose devices this one does not see."""
     return config.runtime.name == "ray" and bool(config.runtime.options.get("address"))
+
+
+def processes(config: Config) -> tuple[int, int]:
+    """The processes of the sampler and, for each base, those of the learner; (0, 0) if all is in this one."""
+    if config.runtime.name != "ray":
+        return 0, 0
+    options = config.runtime.options
+    return int(options.get("samplers", 1)), int(options.get("learners", 1))

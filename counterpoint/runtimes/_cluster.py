@@ -110,6 +110,8 @@ def connected(address: str, processes: int, gpus: int) -> Iterator[None]:
         check_answers(address)
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    # Ray's own default gives its processes what others leave, which may be nothing: they are all of a run.
+    os.environ.setdefault("RAY_worker_niceness", "0")
     import ray
 
     if ray.is_initialized():
