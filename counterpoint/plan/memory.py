@@ -89,7 +89,7 @@ def sampler_memory(
     most_tasks: int,
     look: Look = look,
 ) -> Memory:
-    """The memory of a sampler in a process of its own; nothing is known of the user's own. Otherwise as `memory_of`."""
+    """The memory of a sampler in a process of its own, none if the user wrote it. Otherwise as `memory_of`."""
     return _sampler(config, settings, turns, most_tasks, _footprints(config, settings, look))
 
 

@@ -1,4 +1,4 @@
-"""What runs in the processes that Ray starts, a replica of a sampler or a rank of a learner, and how they are asked.
+"""The actors of a run, a replica of a sampler or a rank of a learner each, and the ways to ask them.
 
 Only this package's own errors cross from a process to the one that asked; whatever else happens there says that the
 process is gone.
@@ -37,7 +37,7 @@ class GoneError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Given:
-    """What the processes of a run share of the one that started them."""
+    """Things that all actors of a run need of the process that starts them."""
 
     folders: tuple[str, ...]
     """Where the user's modules are looked for."""
@@ -194,7 +194,7 @@ class RayCrew:
 
 
 def answers(refs: Sequence[Any], within: float | None = None) -> list[Any]:
-    """What all actors answer. Raises what the first one raises that fails; GoneError if one is gone.
+    """The answers of all actors. Raises what the first one raises that fails; GoneError if one is gone.
 
     Also if they have not answered `within` so many seconds; None waits as long as they live.
     """
