@@ -100,5 +100,10 @@ def left(family):
     return {line for which, line in family.items() if which in now}
 
 
-def shared_memory():
-    return {path.name for path in Path("/dev/shm").iterdir()}
+def gone(family):
+    """Waits until none of the processes is there, nor shared memory of Ray's.
+
+    After a kill two agents of Ray's look for it for a minute before they end.
+    """
+    until(lambda: not left(family), seconds=150)
+    assert not [path.name for path in Path("/dev/shm").iterdir() if "plasma" in path.name or "ray" in path.name]

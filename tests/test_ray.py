@@ -4,7 +4,7 @@ import os
 import signal
 
 import pytest
-from ray_runs import RAY, ended, family, left, resume, shared_memory, steps, told, train, until
+from ray_runs import RAY, ended, family, gone, resume, steps, told, train, until
 from safetensors.torch import load_file
 
 pytestmark = pytest.mark.slow
@@ -52,15 +52,14 @@ def test_two_samplers_say_what_one_says(runs):
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
 def test_a_run_that_is_told_to_end_leaves_nothing_behind_and_goes_on_as_if_unbroken(runs, tmp_path, number):
-    folder, before = tmp_path / "run", shared_memory()
+    folder = tmp_path / "run"
     process = train(folder, "policies.sharing=isolated", *RAY)
     until(lambda: steps(folder) >= 3, process)
     there = family(process.pid)
     assert any("RankBody" in line for line in there.values()), there
     os.kill(process.pid, number)
     assert ended(process, folder) == {signal.SIGKILL: -9, signal.SIGTERM: 143, signal.SIGINT: 130}[number]
-    until(lambda: not left(there), seconds=60)
-    assert shared_memory() <= before
+    gone(there)
     assert ended(resume(folder), folder) == 0, told(folder)
     assert apart(weights(folder), weights(runs("isolated", *RAY))) == 0.0
 
@@ -72,7 +71,7 @@ def test_a_run_that_is_told_to_end_while_its_actors_start_leaves_nothing_behind(
     there = family(process.pid)
     process.terminate()
     assert ended(process, folder) == 143, told(folder)
-    until(lambda: not left(there), seconds=60)
+    gone(there)
 
 
 @pytest.mark.parametrize(
@@ -85,10 +84,10 @@ def test_a_process_that_dies_ends_the_run_which_goes_on_from_its_checkpoint(runs
     until(lambda: steps(folder) >= 3, process)
     there = family(process.pid)
     os.kill(next(pid for (pid, _), line in there.items() if body in line), signal.SIGKILL)
-    assert ended(process, folder) == 1
+    assert ended(process, folder) == 2
     assert says in told(folder)
     assert "Traceback" not in told(folder)
-    until(lambda: not left(there), seconds=60)
+    gone(there)
     assert ended(resume(folder), folder) == 0, told(folder)
     assert apart(weights(folder), weights(runs("isolated", *RAY))) == 0.0
 
@@ -96,5 +95,5 @@ def test_a_process_that_dies_ends_the_run_which_goes_on_from_its_checkpoint(runs
 def test_a_run_goes_on_with_another_number_of_ranks_and_without_ray(runs, tmp_path):
     folder = tmp_path / "run"
     assert ended(train(folder, "policies.sharing=isolated", *RAY, "run.steps=2"), folder) == 0, told(folder)
-    assert ended(resume(folder, "run.steps=4", "runtime.name=local"), folder) == 0, told(folder)
+    assert ended(resume(folder, "run.steps=4", "runtime={name='local'}"), folder) == 0, told(folder)
     assert apart(weights(folder), weights(runs("isolated"))) < 1e-5

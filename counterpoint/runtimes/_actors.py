@@ -9,6 +9,7 @@ import socket
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import FIRST_EXCEPTION, Future, wait
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -198,19 +199,19 @@ def answers(refs: Sequence[Any], within: float | None = None) -> list[Any]:
 
     Also if they have not answered `within` so many seconds; None waits as long as they live.
     """
-    import ray
+    from ray.exceptions import RayError
 
-    waiting, until = list(refs), None if within is None else time.monotonic() + within
-    try:
-        while waiting:
-            done, waiting = ray.wait(waiting, num_returns=1, timeout=_LOOK)
-            ray.get(done)
-            if waiting and until is not None and time.monotonic() > until:
-                raise GoneError(f"it has not answered within {within:g} seconds (runtime.timeout)")
-        found: list[Any] = ray.get(list(refs))
-        return found
-    except ray.exceptions.RayError as error:
-        raise _cause(error) from error
+    # Futures and not `ray.wait`, which turns whatever a handler of signals raises into an exit of its own.
+    futures: list[Future[Any]] = [ref.future() for ref in refs]
+    waiting, until = set(futures), None if within is None else time.monotonic() + within
+    while waiting:
+        done, waiting = wait(waiting, timeout=_LOOK, return_when=FIRST_EXCEPTION)
+        for error in (future.exception() for future in futures if future in done):
+            if error is not None:
+                raise (_cause(error) if isinstance(error, RayError) else error) from error
+        if waiting and until is not None and time.monotonic() > until:
+            raise GoneError(f"it has not answered within {within:g} seconds (runtime.timeout)")
+    return [future.result() for future in futures]
 
 
 def end(actors: Sequence[Any]) -> None:
