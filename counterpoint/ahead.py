@@ -22,7 +22,7 @@ from counterpoint.adapter import Adapter
 from counterpoint.clock import Clock
 from counterpoint.config import Config
 from counterpoint.episode import Group
-from counterpoint.errors import EngineError
+from counterpoint.errors import EngineError, counted
 from counterpoint.event_loop import Aside, undisturbed
 from counterpoint.proof import NO_ADAPTERS, Adapters, check_published
 from counterpoint.run import Stateful
@@ -51,6 +51,17 @@ def bubbles(config: Config) -> int:
     return sum(not looks_ahead(config, step - 1) for step in range(1, config.run.steps + 1))
 
 
+def lines_about_overlap(config: Config) -> list[str]:
+    """What the plan of a recipe says of overlap; no line without it."""
+    if not config.run.overlap:
+        return []
+    steps, alone = config.run.steps, bubbles(config)
+    return [
+        f"overlap     {steps - alone} of {counted(steps, 'step')} played while the one before is learned; {alone} not:"
+        " the first, and those after an evaluation or a checkpoint"
+    ]
+
+
 class Ahead:
     """What is under way beside the step that is learned: the episodes of the next one, or nothing.
 
@@ -71,6 +82,8 @@ class Ahead:
         self._speaking: Sequence[Adapter] = ()
         """Those with which the step that is played ahead was begun."""
         self._seconds = 0.0
+        self._lags: dict[str, int] = {}
+        """Policy -> the versions that it was ahead of those that generated the step, when the step was taken."""
         self.under: Adapters = NO_ADAPTERS
         """Policy -> the weights that generated the step that was last taken, if it was played ahead."""
 
@@ -89,11 +102,15 @@ class Ahead:
     async def take(self, play: Play, step: int) -> list[Group]:
         """The episodes of a step: those that were played ahead, or else played now. Raises what playing them raised."""
         self.under = NO_ADAPTERS
+        self._lags = {adapter.policy: 0 for adapter in self._published}
         if self._playing is None:
             return await play(step=step)
+        if self._step != step:
+            raise RuntimeError(f"step {self._step} was played ahead, but step {step} is to be learned")
         await asyncio.sleep(0)  # here an interrupt takes effect that came after the step had begun to be played
         groups = self._playing.result()
         self.under = {adapter.policy: adapter for adapter in self._speaking}
+        self._lags = {now.policy: now.version - self.under[now.policy].version for now in self._published}
         self.drop()
         return groups
 
@@ -136,10 +153,10 @@ class Ahead:
         self._playing, self._speaking = None, ()
 
     def numbers(self) -> dict[str, float]:
-        """Of the step that was last taken: how far its weights were behind, and how long it was played ahead."""
-        now = {adapter.policy: adapter.version for adapter in self._published}
-        then = {policy: adapter.version for policy, adapter in self.under.items()}
-        lags = {f"policy/{policy}/lag": float(version - then.get(policy, version)) for policy, version in now.items()}
+        """Of the step that was last taken: the updates by which its weights were behind those that learn from it, and
+        how long it was played ahead.
+        """
+        lags = {f"policy/{policy}/lag": float(lag) for policy, lag in self._lags.items()}
         return lags | ({"time/ahead": self._seconds} if self.under else {})
 
     # Beginning and resuming
