@@ -9,6 +9,7 @@ from functools import cache
 
 import pytest
 from test_interrupts import Interrupt, train_until_cancelled
+from test_learning import GAINS
 from test_resume import assert_same, resumed
 from torch_build import session_folder, start, tiny_config, tiny_folder, trained
 
@@ -20,7 +21,7 @@ from counterpoint.event_loop import Aside
 from counterpoint.interventions.base import Stop
 from counterpoint.learners.peft import Peft
 from counterpoint.proof import Proof, check_versions
-from counterpoint.recipe import config_from
+from counterpoint.recipe import config_from, load_config
 from counterpoint.run import Run
 from counterpoint.samplers.in_process import in_process
 
@@ -31,52 +32,57 @@ STEPS = {
     "rollout": {"tasks_per_step": 2, "group_size": 4, "max_tokens": 5},
     "algorithm": {"old_logprobs": "sampler", "without_signal": "keep"},
     "evaluation": {"every": 3},
-    "run": {"steps": 6, "save_every": 3, "proof_calls": 2, "overlap": 1},
+    "run": {"steps": 6, "save_every": 3, "proof_calls": 2, "overlap": 1, "seed": 4},
 }
+"""Recipe with a signal in every step, so that every step makes a new version."""
 LAGS = [0.0, 1.0, 1.0, 0.0, 1.0, 1.0]
 """Of the steps: 1 and 4 are played after nothing, or after a pause."""
 
 
 class Slow:
-    """Generates with a copy of the base, so that it shares nothing with the learner, and takes its time over a call."""
+    """Generates with a copy of the base, so that it shares nothing with the learner, and takes its time over a call.
+
+    Every call is generated alone: which calls are under way together is a matter of time, and would change rounding.
+    """
 
     delay = 0.02
     fails_at = 0
     """The number of the call at which the engine dies; 0: never."""
 
     def __init__(self, bases):
-        self._inner = in_process([_Copied(base) for base in bases])
-        self.open, self.calls, self.loads = 0, 0, 0
+        self.inner = in_process([_Copied(base) for base in bases])
+        self.open, self.calls, self.loads, self.alone = 0, 0, 0, asyncio.Lock()
         LAST[:] = [self]
 
     @contextmanager
     def session(self):
         self.open += 1
         try:
-            with self._inner.session() as session:
-                yield _Delayed(self, session)
+            yield _Delayed(self)
         finally:
             self.open -= 1
 
     async def load(self, adapters):
         assert not self.open, "weights are published while episodes are under way"
         self.loads += 1
-        await self._inner.load(adapters)
+        await self.inner.load(adapters)
 
     def digests(self):
-        return self._inner.digests()
+        return self.inner.digests()
 
 
 class _Delayed:
-    def __init__(self, sampler, session):
-        self._sampler, self._session = sampler, session
+    def __init__(self, sampler):
+        self._sampler = sampler
 
     async def sample(self, request):
         self._sampler.calls += 1
         if self._sampler.calls == Slow.fails_at:
             raise EngineError("the engine died")
         await asyncio.sleep(Slow.delay)
-        return await self._session.sample(request)
+        async with self._sampler.alone:
+            with self._sampler.inner.session() as session:
+                return await session.sample(request)
 
 
 class _Copied:
@@ -92,6 +98,11 @@ def slow(bases):
     return Slow(bases)
 
 
+def beside(bases):
+    """The shipped sampler on copies of the bases."""
+    return in_process([_Copied(base) for base in bases])
+
+
 LAST: list[Slow] = []
 
 
@@ -101,7 +112,9 @@ def started(path, **changes):
 
 @cache
 def unbroken() -> Run:
-    return trained(started(session_folder() / "unbroken-ahead"))
+    run = trained(started(session_folder() / "unbroken-ahead"))
+    assert all(row["policy/shared/trained"] for row in run.metric_rows()), "lags can be told apart only if all train"
+    return run
 
 
 def versions(run, step):
@@ -115,7 +128,6 @@ def versions(run, step):
 def test_each_step_learns_from_weights_that_are_one_step_old_or_after_a_pause_from_the_newest():
     rows = unbroken().metric_rows()
     (policy,) = versions(unbroken(), 1)
-    assert all(row[f"policy/{policy}/trained"] for row in rows)
     assert [row[f"policy/{policy}/lag"] for row in rows] == LAGS
     for row, lag in zip(rows, LAGS, strict=True):
         assert versions(unbroken(), row["step"]) == {policy: {row["step"] - 1 - lag}}
@@ -151,7 +163,7 @@ def read_groups(step):
 
 
 def test_the_next_step_is_played_while_this_one_is_learned_except_at_a_pause(tmp_path, monkeypatch):
-    backward, seen = Peft.backward, []
+    backward, seen, whole = Peft.backward, [], unbroken()
 
     def watched(self, *arguments, **options):
         before, until = LAST[0].calls, time.monotonic() + 2
@@ -161,8 +173,27 @@ def test_the_next_step_is_played_while_this_one_is_learned_except_at_a_pause(tmp
         return backward(self, *arguments, **options)
 
     monkeypatch.setattr(Peft, "backward", watched)
-    assert_same(trained(started(tmp_path / "run")), unbroken())
+    assert_same(trained(started(tmp_path / "run")), whole)
     assert seen == [True, True, False, True, True, False]
+
+
+@pytest.mark.slow
+def test_a_team_that_learns_from_the_step_before_gets_better_as_one_that_does_not(tmp_path):
+    recipe = "voting_arithmetic"
+    overrides = [
+        "policies.sharing=shared",
+        "run.steps=10",
+        "evaluation.every=10",
+        "task.validation=32",
+        "run.threads=2",
+    ]
+    ahead = ["run.save_every=10", "run.overlap=1", "algorithm.old_logprobs=sampler", "sampler.name=test_ahead:beside"]
+    run = Run.create(tmp_path / "run", load_config(recipe, [*overrides, *ahead]), {})
+    rows = trained(run).metric_rows()
+    assert [row["policy/shared/lag"] for row in rows] == [0.0] + [1.0] * 9
+    assert all(row["policy/shared/mismatch"] < 1e-4 for row in rows)
+    test = {row["step"]: row["accuracy"] for row in run.evaluation_rows() if row["split"] == "test"}
+    assert test[10] - test[0] > GAINS[recipe]  # what is asked of it without overlap
 
 
 # Kills and interrupts
