@@ -40,9 +40,10 @@ LAGS = [0.0, 1.0, 1.0, 0.0, 1.0, 1.0]
 
 
 class Slow:
-    """Generates with a copy of the base, so that it shares nothing with the learner, and takes its time over a call.
+    """Generates with a copy of the base, so that it shares nothing with the learner, and takes its time over a wave.
 
-    Every call is generated alone: which calls are under way together is a matter of time, and would change rounding.
+    A session that asks for nothing holds the wave up. Calls that waited one by one would be computed in batches that
+    depend on the time, which would change rounding.
     """
 
     delay = 0.02
@@ -51,14 +52,15 @@ class Slow:
 
     def __init__(self, bases):
         self.inner = in_process([_Copied(base) for base in bases])
-        self.open, self.calls, self.loads, self.alone = 0, 0, 0, asyncio.Lock()
+        self.open, self.calls, self.loads, self._is_held = 0, 0, 0, False
         LAST[:] = [self]
 
     @contextmanager
     def session(self):
         self.open += 1
         try:
-            yield _Delayed(self)
+            with self.inner.session() as session:
+                yield _Delayed(self, session)
         finally:
             self.open -= 1
 
@@ -70,19 +72,27 @@ class Slow:
     def digests(self):
         return self.inner.digests()
 
+    def hold(self):
+        if not self._is_held:
+            self._is_held, held = True, self.inner.session()
+            held.__enter__()
+            asyncio.get_running_loop().call_later(Slow.delay, self._let_go, held)
+
+    def _let_go(self, held):
+        self._is_held = False
+        held.__exit__(None, None, None)
+
 
 class _Delayed:
-    def __init__(self, sampler):
-        self._sampler = sampler
+    def __init__(self, sampler, session):
+        self._sampler, self._session = sampler, session
 
     async def sample(self, request):
         self._sampler.calls += 1
         if self._sampler.calls == Slow.fails_at:
             raise EngineError("the engine died")
-        await asyncio.sleep(Slow.delay)
-        async with self._sampler.alone:
-            with self._sampler.inner.session() as session:
-                return await session.sample(request)
+        self._sampler.hold()
+        return await self._session.sample(request)
 
 
 class _Copied:
