@@ -52,7 +52,7 @@ def bubbles(config: Config) -> int:
 
 
 def lines_about_overlap(config: Config) -> list[str]:
-    """What the plan of a recipe says of overlap; no line without it."""
+    """The line of a plan about overlap; none without it."""
     if not config.run.overlap:
         return []
     steps, alone = config.run.steps, bubbles(config)
@@ -63,7 +63,7 @@ def lines_about_overlap(config: Config) -> list[str]:
 
 
 class Ahead:
-    """What is under way beside the step that is learned: the episodes of the next one, or nothing.
+    """The episodes that are under way beside the step that is learned: those of the next one, or none.
 
     To be entered. When it is left, whatever is under way has been cancelled and has ended.
     """
@@ -147,14 +147,16 @@ class Ahead:
         self._publishes(adapters)
 
     def drop(self) -> None:
-        """What was played ahead is forgotten. It has ended."""
+        """Episodes that were played ahead are forgotten. None is under way."""
         if self._playing is not None and not self._playing.cancelled():
             self._playing.exception()  # which is thereby known, and not complained about
         self._playing, self._speaking = None, ()
 
     def numbers(self) -> dict[str, float]:
-        """Of the step that was last taken: the updates by which its weights were behind those that learn from it, and
-        how long it was played ahead.
+        """The numbers of the step that was last taken.
+
+        They are the updates by which its weights were behind those that learn from it, and the seconds that it was
+        played ahead.
         """
         lags = {f"policy/{policy}/lag": float(lag) for policy, lag in self._lags.items()}
         return lags | ({"time/ahead": self._seconds} if self.under else {})
@@ -183,7 +185,7 @@ class Ahead:
             self._speaking = [Adapter.read(folder / policy, policy=policy, **fields) for policy, fields in known]
 
     async def begin(self, play: Play) -> None:
-        """What was under way at the interrupt, if anything was, is played again, with the weights of then.
+        """The episodes that were under way at the interrupt, if any were, are played again, with the weights of then.
 
         Afterwards the learner's weights are to be published. Raises ProofError if the sampler does not take those of
         then, and what playing raises.
