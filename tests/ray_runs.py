@@ -105,5 +105,8 @@ def gone(family):
 
     After a kill two agents of Ray's look for it for a minute before they end.
     """
-    until(lambda: not left(family), seconds=150)
+    end = time.monotonic() + 150
+    while found := left(family):
+        assert time.monotonic() < end, found
+        time.sleep(0.5)
     assert not [path.name for path in Path("/dev/shm").iterdir() if "plasma" in path.name or "ray" in path.name]

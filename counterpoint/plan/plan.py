@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from time import perf_counter
 from typing import TYPE_CHECKING
 
+from counterpoint.ahead import lines_about_overlap
 from counterpoint.algorithms.build import build_algorithm
 from counterpoint.chat import Chat
 from counterpoint.config import Config, ModelConfig, PolicySettings
@@ -192,6 +193,7 @@ class Plan:
             ),
             f"the run     {counted(runs.steps, 'step')}; evaluation every {self.config.evaluation.every},"
             f" checkpoint every {runs.save_every}",
+            *lines_about_overlap(self.config),
             *(f"track       {label_of(spec)}" for spec in self.config.track),
             *lines_about_the_end(self.config, self.splits["test"], len(self.rehearsal.calls)),
             *self._memory_lines(),
