@@ -1,5 +1,6 @@
 """Runs whose sampler and learner are actors of a local Ray: the same as others, whatever dies, and nothing is left."""
 
+import json
 import os
 import signal
 
@@ -97,3 +98,12 @@ def test_a_run_goes_on_with_another_number_of_ranks_and_without_ray(runs, tmp_pa
     assert ended(train(folder, "policies.sharing=isolated", *RAY, "run.steps=2"), folder) == 0, told(folder)
     assert ended(resume(folder, "run.steps=4", "runtime={name='local'}"), folder) == 0, told(folder)
     assert apart(weights(folder), weights(runs("isolated"))) < 1e-5
+
+
+def test_the_next_step_is_played_while_actors_learn(tmp_path):
+    folder = tmp_path / "run"
+    assert ended(train(folder, *RAY, "run.overlap=1", "run.save_every=10"), folder) == 0, told(folder)
+    rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
+    lags = [value for row in rows for name, value in row.items() if name.endswith("/lag")]
+    assert max(lags) == 1.0
+    assert min(lags) == 0.0
