@@ -23,6 +23,7 @@ MAY_CHANGE = (
     "evaluation.final_samples",
     "track",
     "model.device",
+    "runtime.NAME",
     "task.path",
     "policy.NAME.endpoint.url",
     "policy.NAME.endpoint.key_variable",
