@@ -69,7 +69,11 @@ class Local:
             else:
                 known.append(policy)
         longest = longest_call(self._config.rollout)
-        return [LocalBase(model, tuple(members), has_learner, longest) for model, members in models]
+        ranks = {name: own.rank for name, own in self._settings.items()}
+        return [
+            LocalBase(model, tuple(members), has_learner, longest, {one.name: ranks[one.name] for one in members})
+            for model, members in models
+        ]
 
     def _sampler(self, bases: Sequence["LocalBase"], stack: AsyncExitStack) -> Sampler:
         """A sampler for every policy, which `stack` closes."""
@@ -94,6 +98,8 @@ class LocalBase:
     has_learner: bool
     longest: int
     """Tokens of the longest call, to which position scaling is pinned."""
+    ranks: Mapping[str, int]
+    """Policy -> the rank of its adapters."""
 
     @property
     def policies(self) -> tuple[str, ...]:

@@ -11,7 +11,7 @@ def close(self)`, that is awaited when the run ends. If it has the method of `Sc
 with even where an adapter is small.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol, runtime_checkable
@@ -38,6 +38,16 @@ class Base(Protocol):
     @property
     def policies(self) -> Sequence[str]:
         """The names of the policies on it."""
+        ...
+
+    @property
+    def ranks(self) -> Mapping[str, int]:
+        """Policy -> the rank of its adapters, which are all of that rank, or of none where they are exactly the base."""
+        ...
+
+    @property
+    def longest(self) -> int:
+        """Tokens of the longest call, prompt and reply together."""
         ...
 
     @property
