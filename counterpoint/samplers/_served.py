@@ -63,9 +63,7 @@ def _proved(manager: Any, number: int, folder: Path, scale: float) -> str:
     return _digest(tensors)
 
 
-def _compared(
-    manager: Any, name: str, module: Any, slot: int, tensors: dict[str, Tensor], factor: float
-) -> set[str]:
+def _compared(manager: Any, name: str, module: Any, slot: int, tensors: dict[str, Tensor], factor: float) -> set[str]:
     """The tensors that the slot of this module holds. Raises _Fault if it holds anything else."""
     stem, _, last = name.rpartition(".")
     pieces = manager.packed_modules_mapping.get(last) or [last]
