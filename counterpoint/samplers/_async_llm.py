@@ -167,10 +167,8 @@ class AsyncEngine:
         )
         self._count += 1
         prompt = {"prompt_token_ids": list(request.prompt_ids)}
-        last = None
-        async for last in self._engine.generate(prompt, params, str(self._count), lora_request=_lora(place)):
-            pass
-        assert last is not None
+        answers = self._engine.generate(prompt, params, str(self._count), lora_request=_lora(place))
+        *_, last = [answer async for answer in answers]  # the final one alone, as the parameters ask
         return _said(last.outputs[0], greedy, self._stops)
 
     def close(self) -> None:

@@ -31,13 +31,13 @@ class Served:
         """
         try:
             return {"digest": _proved(_manager_of(self), number, Path(folder), scale)}
-        except _Fault as fault:
+        except _FaultError as fault:
             return {"fault": str(fault)}
         except Exception as error:  # such as attributes that another version of vLLM does not have
             return {"fault": f"this version of vLLM keeps its adapters in another way: {type(error).__name__}: {error}"}
 
 
-class _Fault(Exception):
+class _FaultError(Exception):
     """A slot that does not hold what it must."""
 
 
@@ -48,29 +48,29 @@ def _manager_of(worker: Any) -> Any:
 def _proved(manager: Any, number: int, folder: Path, scale: float) -> str:
     slots = [slot for slot, held in enumerate(manager.lora_index_to_id) if held == number]
     if len(slots) != 1:
-        raise _Fault(f"adapter {number} is in {len(slots)} slots of {len(manager.lora_index_to_id)}")
+        raise _FaultError(f"adapter {number} is in {len(slots)} slots of {len(manager.lora_index_to_id)}")
     tensors = load_file(folder / "adapter_model.safetensors")
     told = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
     factor = told["lora_alpha"] / told["r"]
     if not math.isclose(factor, scale, rel_tol=1e-12):
-        raise _Fault(f"its file says a scale of {factor!r}, the learner {scale!r}")
+        raise _FaultError(f"its file says a scale of {factor!r}, the learner {scale!r}")
     used: set[str] = set()
     for name, module in manager.modules.items():
         used |= _compared(manager, name, module, slots[0], tensors, factor)
     unused = sorted(set(tensors) - used)
     if unused:
-        raise _Fault(f"{len(unused)} of its {len(tensors)} tensors are in no slot: {unused[0]}, ...")
+        raise _FaultError(f"{len(unused)} of its {len(tensors)} tensors are in no slot: {unused[0]}, ...")
     return _digest(tensors)
 
 
 def _compared(manager: Any, name: str, module: Any, slot: int, tensors: dict[str, Tensor], factor: float) -> set[str]:
-    """The tensors that the slot of this module holds. Raises _Fault if it holds anything else."""
+    """The tensors that the slot of this module holds. Raises _FaultError if it holds anything else."""
     stem, _, last = name.rpartition(".")
     pieces = manager.packed_modules_mapping.get(last) or [last]
     paths = [f"{stem}.{piece}" if stem else piece for piece in pieces]
     stacked = {"A": _as_tuple(module.lora_a_stacked), "B": _as_tuple(module.lora_b_stacked)}
     if not len(paths) == len(stacked["A"]) == len(stacked["B"]):
-        raise _Fault(f"{name} has {len(stacked['A'])} slots for {len(paths)} layers")
+        raise _FaultError(f"{name} has {len(stacked['A'])} slots for {len(paths)} layers")
     keys = {side: [_KEY.format(path, side) for path in paths] for side in "AB"}
     wanted = {
         side: [_as_served(tensors.get(key), side, stacked[side][0].dtype, factor) for key in keys[side]]
@@ -78,7 +78,7 @@ def _compared(manager: Any, name: str, module: Any, slot: int, tensors: dict[str
     }
     for a, b in zip(wanted["A"], wanted["B"], strict=True):
         if (a is None) != (b is None):
-            raise _Fault(f"{name}: its file has A or B alone")
+            raise _FaultError(f"{name}: its file has A or B alone")
     if module.tp_size > 1 and any(a is not None for a in wanted["A"]):
         wanted = _sliced(module, wanted)
     for side in "AB":
@@ -88,7 +88,7 @@ def _compared(manager: Any, name: str, module: Any, slot: int, tensors: dict[str
                 whole[: want.shape[0], : want.shape[1]] = want.to(whole.device)
             if not torch.equal(whole, held[slot, 0]):
                 what = "another adapter's weights" if want is None else "something else than its file"
-                raise _Fault(f"the slot of {path} holds {what} for {side}")
+                raise _FaultError(f"the slot of {path} holds {what} for {side}")
     return {key for side in "AB" for key in keys[side] if key in tensors}
 
 
@@ -97,7 +97,7 @@ def _as_served(tensor: Tensor | None, side: str, dtype: torch.dtype, factor: flo
     if tensor is None:
         return None
     if tensor.dtype != torch.float32:
-        raise _Fault(f"its file has tensors of {tensor.dtype}, and not of float32")
+        raise _FaultError(f"its file has tensors of {tensor.dtype}, and not of float32")
     cast = tensor.to(dtype)
     return cast * factor if side == "B" and factor != 1 else cast
 

@@ -176,7 +176,7 @@ class Versions:
     def _warn(self, adapter: Adapter) -> None:
         if self._half and adapter.tensors and math.frexp(adapter.scale)[0] != 0.5:
             _LOG.warning(
-                "policy %s: alpha / rank = %g is no power of two, so vLLM rounds its adapter once more than the learner",
+                "policy %s: alpha / rank = %g is no power of two, so vLLM rounds its adapter once more",
                 adapter.policy,
                 adapter.scale,
             )

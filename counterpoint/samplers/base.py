@@ -42,7 +42,7 @@ class Base(Protocol):
 
     @property
     def ranks(self) -> Mapping[str, int]:
-        """Policy -> the rank of its adapters, which are all of that rank, or of none where they are exactly the base."""
+        """Policy -> the rank of its adapters, of none where they are exactly the base."""
         ...
 
     @property
