@@ -20,8 +20,9 @@ test: setup .venv/smollm2
 	scripts/check
 	scripts/test
 
-test-slow: setup .venv/smollm2 .venv-others/ready
+test-slow: setup .venv/smollm2 .venv-others/ready .venv-floor/ready
 	scripts/test slow
+	scripts/test floor
 
 check: setup
 	scripts/check
@@ -64,5 +65,13 @@ setup: .venv/ready
 	.venv-others/bin/python -m pip install --quiet $(PIP_FLAGS) --no-deps marble-v1==0.1.0
 	touch .venv-others/ready
 
+# For the tests: the oldest transformers that is allowed, which vLLM takes too, and its hub client (58 MB), beside .venv.
+.venv-floor/ready: .venv/ready
+	$(PYTHON) -m venv .venv-floor
+	printf '%s\n' "$(CURDIR)" "$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')" \
+		> "$$(.venv-floor/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/beside.pth"
+	.venv-floor/bin/python -m pip install --quiet $(PIP_FLAGS) --no-deps transformers==5.16.1 huggingface_hub==1.33.0
+	touch .venv-floor/ready
+
 clean:
-	rm -rf .venv .venv-others build dist docs/reference site .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
+	rm -rf .venv .venv-others .venv-floor build dist docs/reference site .mypy_cache .pytest_cache .ruff_cache .import_linter_cache

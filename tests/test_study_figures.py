@@ -148,6 +148,17 @@ def test_a_cell_that_a_study_leaves_out_says_why_and_one_without_runs_says_so(co
     assert rows["group"].to_list() == ["shared"]
 
 
+def test_the_name_of_a_cell_is_whole_in_lines_that_are_no_wider_than_the_cell():
+    axes = {"workflow": ("orchestrator", "voting"), "task": ("arithmetic", "functions"), "scale": ("small", "medium")}
+    axes |= {"rate": ("x1", "x3"), "sharing": AXES["sharing"]}
+    drawn = map_of(compare_runs(study(axes, tasks=8)))
+    names = set(drawn.data["rows"]["cell"])
+    assert {" ".join(name.split()) for name in names} >= {"orchestrator, arithmetic, small, x1"}
+    assert max(len(line) for name in names for line in name.splitlines()) * 6 <= drawn.spec["spec"]["width"]
+    assert set(drawn.spec["facet"]["sort"]) == names
+    assert "labelLimit" not in drawn.spec["facet"]["header"]
+
+
 def test_many_columns_become_rows_so_that_the_map_stays_narrow():
     axes = {"workflow": ("a", "b", "c"), "scale": ("s", "m", "l"), "rate": ("x1", "x3"), "sharing": AXES["sharing"]}
     drawn = map_of(compare_runs(study(axes, tasks=8)))

@@ -5,7 +5,7 @@ Shapes: R rank, I inputs and O outputs of an adapted linear layer.
 
 import json
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import copy, deepcopy
 from pathlib import Path
@@ -92,9 +92,9 @@ class Adapters:
             for policy, parameters in self.parameters.items()
         ]
 
-    def digests(self) -> dict[str, str]:
-        """The digest of every policy's weights, as they are now."""
-        return {policy: digest_of(parameters) for policy, parameters in self.parameters.items()}
+    def digests(self, policies: Sequence[str] | None = None) -> dict[str, str]:
+        """The digests of the weights of `policies`, of all if none are named, as they are now."""
+        return {policy: digest_of(self.parameters[policy]) for policy in policies or self.parameters}
 
     def load(self, policy: str, folder: Path) -> None:
         """The weights of `policy` are those in `folder`. Raises AdapterError, or LearnerError if they do not fit."""

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from counterpoint.episode import Call
-from counterpoint.errors import LearnerError
 from counterpoint.forwards.base import Forward
+from counterpoint.learners._split import ApartError, Split
 
 T = TypeVar("T")
 _LOG = logging.getLogger(__name__)
@@ -35,17 +35,23 @@ def micro_batches(calls: Sequence[Call], forward: Forward, max_tokens: int) -> l
 class Budget:
     """The number of tokens per micro-batch: at first the recipe's limit, reduced if memory runs out."""
 
-    def __init__(self, forward: Forward, max_tokens: int) -> None:
+    def __init__(self, forward: Forward, max_tokens: int, *, alike: Split | None = None) -> None:
+        """With `alike` every rank computes as often as the one with the most micro-batches."""
         self._forward = forward
         self.max_tokens = max_tokens
+        self._alike = alike
 
-    def each(self, calls: Sequence[Call], compute: Callable[[list[int]], T]) -> Iterator[tuple[list[int], T]]:
+    def each(
+        self, calls: Sequence[Call], compute: Callable[[list[int]], T], idle: Callable[[], object] | None = None
+    ) -> Iterator[tuple[list[int], T]]:
         """Every micro-batch of `calls`, as indices, with what `compute` makes of it.
 
         Where memory runs out, that batch is computed in smaller ones, and so is everything after it; it is logged.
-        Raises LearnerError if it runs out with a single call.
+        Where ranks must compute alike, `idle` computes what counts for nothing, and memory that runs out is an error,
+        since the others would wait. Raises LearnerError in that case, or if memory runs out with a single call.
         """
         waiting = micro_batches(calls, self._forward, self.max_tokens)
+        more = max(self._alike.gathered(len(waiting))) - len(waiting) if self._alike else 0
         while waiting:
             batch, *waiting = waiting
             found = _tried(compute, batch)
@@ -53,13 +59,21 @@ class Budget:
                 waiting = self._smaller(calls, batch) + waiting
             else:
                 yield batch, found
+        for _ in range(more):
+            assert idle is not None
+            idle()
 
     def _smaller(self, calls: Sequence[Call], batch: list[int]) -> list[list[int]]:
         if len(batch) == 1:
             call = calls[batch[0]]
-            raise LearnerError(
+            raise ApartError(  # on this rank alone: the others had memory
                 f"out of memory with one call of {len(call.prompt_ids)} + {len(call.completion_ids)} tokens: use a"
                 " smaller model, learner.gradient_checkpointing = true, model.dtype = 'bfloat16', or shorter replies"
+            )
+        if self._alike:
+            raise ApartError(
+                f"out of memory with {len(batch)} calls at once, and a sharded base needs equal micro-batches on all"
+                f" ranks: set learner.max_tokens_per_micro_batch below {self.max_tokens}"
             )
         members = [calls[index] for index in batch]
         before = self.max_tokens

@@ -67,6 +67,15 @@ class Optimizers:
         optimizer.zero_grad(set_to_none=True)
         self.versions[policy] += 1
 
+    def state(self, policy: str) -> list[Tensor]:
+        """The moments and step counts of the policy's optimizer, in the order of its parameters."""
+        state = self.adamw[policy].state
+        return [
+            state[parameter][name]
+            for parameter in self._parameters[policy].values()
+            for name in sorted(state.get(parameter, {}))
+        ]
+
     def save(self, policy: str, folder: Path) -> None:
         """`folder` holds the state of the policy's optimizer."""
         save_moments(folder / MOMENTS_FILE, self.adamw[policy], self._parameters[policy])

@@ -16,19 +16,29 @@ from counterpoint.episode import Call
 from counterpoint.forwards.base import Forward, Scored
 from counterpoint.learners._adapters import Adapters
 from counterpoint.learners._batch import Budget, pad_values
+from counterpoint.learners._split import Split
 from counterpoint.learners._terms import Terms, errors_of
 from counterpoint.learners.base import Contribution
 from counterpoint.learners.gradient import FlatGradient, flatten
 
 
 class Passes:
-    """Passes through a base with adapters, in micro-batches that fit into memory."""
+    """Passes through a base with adapters, in micro-batches that fit into memory, split over the ranks of a group.
 
-    def __init__(self, adapters: Adapters, forward: Forward, max_tokens: int) -> None:
-        """At most `max_tokens` tokens go through the model at once, or one call; fewer once memory ran out."""
+    Every rank is given the same calls, and has the same results.
+    """
+
+    def __init__(
+        self, adapters: Adapters, forward: Forward, max_tokens: int, split: Split, *, alike: bool = False
+    ) -> None:
+        """At most `max_tokens` tokens go through the model at once, or one call; fewer once memory ran out.
+
+        With `alike` all ranks make the same number of passes, as a base that is sharded over them needs.
+        """
         self._adapters = adapters
         self.forward = forward
-        self._budget = Budget(forward, max_tokens)
+        self._budget = Budget(forward, max_tokens, alike=split if alike else None)
+        self._split = split
 
     @torch.no_grad()
     def logprobs(self, policy: str, calls: Sequence[Call]) -> list[list[float]]:
@@ -45,36 +55,57 @@ class Passes:
     @torch.no_grad()
     def scored(self, calls: Sequence[Call]) -> list[list[float]]:
         """The log-probability (nats) of each completion token under the weights that are in use."""
-        found: list[list[float]] = [[] for _ in calls]
-        for batch, rows in self._budget.each(calls, lambda batch: self._score([calls[index] for index in batch])):
-            for index, row in zip(batch, rows.logprobs_CT.tolist(), strict=True):
-                found[index] = row[: len(calls[index].completion_ids)]
-        return found
+        mine = self._split.mine(calls)
+        own = [calls[index] for index in mine]
+        rows: dict[int, list[float]] = {}
+        for batch, scored in self._budget.each(
+            own, lambda batch: self._score([own[at] for at in batch]), lambda: self._score([_shortest(calls)])
+        ):
+            for at, row in zip(batch, scored.logprobs_CT.tolist(), strict=True):
+                rows[mine[at]] = row[: len(own[at].completion_ids)]
+        found = {index: row for part in self._split.gathered(rows) for index, row in part.items()}
+        return [found[index] for index in range(len(calls))]
 
     def contribution(self, policy: str, pairs: Sequence[tuple[Sample, float]], loss: Loss) -> "Passed":
         """The gradient of sum_i w_i sum_t loss_it over samples i with their weight w_i per token, and its terms.
 
-        `policy` must be in use. Micro-batches add up: the loss is a plain weighted sum over tokens, whose weights were
-        taken over the whole update before it was cut.
+        `policy` must be in use. Micro-batches and ranks add up: the loss is a plain weighted sum over tokens, whose
+        weights were taken over the whole update before it was cut. The terms are those of all ranks, so that all see
+        alike whether they cancel.
         """
+        samples = [sample for sample, _ in pairs]
+        mine = self._split.mine([sample.call for sample in samples])
+        own = self._own(policy, [pairs[index] for index in mine], loss, spare=samples)
+        total = self._split.summed(own.gradient)
+        parts = self._split.gathered((own.loss, own.facts, dict(zip(mine, own.slopes, strict=True))))
+        weight = sum(weight * sample.tokens for sample, weight in pairs)
+        facts = {name: found / weight for name, found in _sums([facts for _, facts, _ in parts]).items()}
+        slopes = {index: row for _, _, rows in parts for index, row in rows.items()}
+        errors = errors_of(samples, self._adapters.model.dtype, corrected=loss.corrects)
+        terms = Terms(
+            tuple(sample.call for sample in samples), tuple(slopes[index] for index in range(len(pairs))), errors
+        )
+        value = sum(value for value, _, _ in parts)
+        return Passed(Contribution(FlatGradient(total), weight, value, facts), terms)
+
+    def _own(
+        self, policy: str, pairs: Sequence[tuple[Sample, float]], loss: Loss, *, spare: Sequence[Sample]
+    ) -> "_Part":
+        """The part of this rank; zero if it has no samples. One of `spare` is what it idles with."""
         parameters = list(self._adapters.parameters[policy].values())
         total = torch.zeros(sum(parameter.numel() for parameter in parameters), device=self._adapters.model.device)
-        value, sums = 0.0, dict[str, float]()
+        value, facts = 0.0, list[Mapping[str, float]]()
         slopes: dict[int, np.ndarray] = {}
-        calls = [sample.call for sample, _ in pairs]
         for batch, part in self._budget.each(
-            calls, lambda batch: self._part(policy, [pairs[at] for at in batch], loss)
+            [sample.call for sample, _ in pairs],
+            lambda batch: self._part(policy, [pairs[at] for at in batch], loss),
+            lambda: self._part(policy, [(min(spare, key=lambda one: _length(one.call)), 0.0)], loss),
         ):
             total += part.gradient
             value += part.loss
-            for name, fact in part.facts.items():
-                sums[name] = sums.get(name, 0.0) + fact
+            facts.append(part.facts)
             slopes |= dict(zip(batch, part.slopes, strict=True))
-        weight = sum(weight * sample.tokens for sample, weight in pairs)
-        facts = {name: found / weight for name, found in sums.items()}
-        errors = errors_of([sample for sample, _ in pairs], self._adapters.model.dtype, corrected=loss.corrects)
-        terms = Terms(tuple(calls), tuple(slopes[index] for index in range(len(calls))), errors)
-        return Passed(Contribution(FlatGradient(total), weight, value, facts), terms)
+        return _Part(total, value, _sums(facts), [slopes[at] for at in range(len(pairs))])
 
     def _part(self, policy: str, pairs: Sequence[tuple[Sample, float]], loss: Loss) -> "_Part":
         """The part of a micro-batch."""
@@ -137,3 +168,20 @@ class _Part(NamedTuple):
     loss: float
     facts: Mapping[str, float]
     slopes: Sequence[np.ndarray]
+
+
+def _sums(parts: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """The sum of every fact."""
+    found: dict[str, float] = {}
+    for part in parts:
+        for name, fact in part.items():
+            found[name] = found.get(name, 0.0) + fact
+    return found
+
+
+def _length(call: Call) -> int:
+    return len(call.prompt_ids) + len(call.completion_ids)
+
+
+def _shortest(calls: Sequence[Call]) -> Call:
+    return min(calls, key=_length)

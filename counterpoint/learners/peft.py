@@ -1,10 +1,11 @@
-"""The learner for a laptop and for one GPU: many adapters on one frozen base, with one optimizer each."""
+"""Many adapters on one frozen base, with one optimizer each: in one process, or alike in each of several."""
 
 from collections.abc import Mapping, Sequence
 from functools import reduce
 from itertools import groupby
 from pathlib import Path
 
+import torch
 from safetensors import SafetensorError
 from transformers import PreTrainedModel
 
@@ -20,6 +21,8 @@ from counterpoint.learners._adapters import Adapters
 from counterpoint.learners._checkpointing import checkpoint_layers
 from counterpoint.learners._optim import Optimizers
 from counterpoint.learners._passes import Passed, Passes
+from counterpoint.learners._sharding import shard_layers
+from counterpoint.learners._split import Split, Whole, fingerprint
 from counterpoint.learners._terms import Terms
 from counterpoint.learners.base import NO_RATES, Contribution, Contributions, Moved, Source, added
 from counterpoint.policy import Policy
@@ -28,10 +31,21 @@ from counterpoint.policy import Policy
 class Peft:
     """LoRA on all linear layers of the base, dropout 0. A policy starts as exactly the base, or as a given adapter."""
 
-    def __init__(self, model: PreTrainedModel, policies: Sequence[Policy], config: Config) -> None:
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        policies: Sequence[Policy],
+        config: Config,
+        split: Split | None = None,
+        *,
+        shard_base: bool = False,
+    ) -> None:
         """`model` is the frozen base of all `policies`; the adapters are put into it.
 
-        Initial values depend on (seed, policy) alone. Raises LearnerError if an adapter to start from does not fit.
+        Initial values depend on (seed, policy) alone. With a `split` of several ranks every rank has such a learner,
+        and asks the same of it: each computes some of the calls, and all have the same gradients, weights and
+        optimizers. With `shard_base` each keeps only its part of the base's layers. Raises LearnerError if an adapter
+        to start from does not fit, or if the base cannot be sharded.
         """
         self._settings = {policy.name: config.policy_settings(policy.name) for policy in policies}
         self._adapters = Adapters(model, self._settings, seed=config.run.seed)
@@ -39,8 +53,18 @@ class Peft:
         forward = forward_of(self._adapters.model, next(iter(self._settings.values())).model.forward)
         if config.learner.gradient_checkpointing:
             checkpoint_layers(self._adapters.model, forward)
-        self._passes = Passes(self._adapters, forward, config.learner.max_tokens_per_micro_batch)
+        limit = config.learner.max_tokens_per_micro_batch
+        split = split or Whole()
+        if shard_base:
+            adapters = [one for parameters in self._parameters.values() for one in parameters.values()]
+            shard_layers(self._adapters.model, forward, adapters, split)
+        self._passes = Passes(self._adapters, forward, limit, split, alike=shard_base)
         self._optimizers = Optimizers(self._parameters, self._settings, steps=config.run.steps)
+
+    @property
+    def device(self) -> torch.device:
+        """The device of the base and of the gradients."""
+        return torch.device(self._adapters.model.device)
 
     def backward(self, samples: Sequence[Sample], loss: Loss, *, slots_apart: bool = False) -> Contributions:
         contributions: dict[Source, Contribution] = {}
@@ -90,8 +114,15 @@ class Peft:
     def adapters(self) -> list[Adapter]:
         return self._adapters.copies(self._optimizers.versions)
 
-    def digests(self) -> dict[str, str]:
-        return self._adapters.digests()
+    def digests(self, policies: Sequence[str] | None = None) -> dict[str, str]:
+        return self._adapters.digests(policies)
+
+    def fingerprints(self) -> dict[str, tuple[int, int]]:
+        """Policy -> the fingerprint of its weights, and that of the state of its optimizer."""
+        return {
+            policy: (fingerprint(list(parameters.values())), fingerprint(self._optimizers.state(policy)))
+            for policy, parameters in self._parameters.items()
+        }
 
     def save(self, folder: Path) -> None:
         for adapter in self.adapters():

@@ -10,7 +10,7 @@ from counterpoint.experiments.compared import PRIMARY, TEAM, Compared, Differenc
 from counterpoint.experiments.groups import printable
 from counterpoint.reports.compared_table import accuracy_base
 from counterpoint.reports.figure import Figure
-from counterpoint.reports.figures.groups import colour, lines, shape, shown, ticks
+from counterpoint.reports.figures.groups import SPLIT, colour, lines, shape, shown, ticks
 
 if TYPE_CHECKING:
     import polars as pl
@@ -25,7 +25,9 @@ STEP = 28
 """The height of the dumbbell of a group, and of the two lines of words above."""
 WORDS = {"peak": "peak", "kept": "end"}
 _TITLE = "accuracy on test tasks"
-_HEADER = {"labelAnchor": "start", "labelFontWeight": "bold", "labelPadding": 4}
+_HEADER = {"labelAnchor": "start", "labelFontWeight": "bold", "labelPadding": 4, "labelLineHeight": 13}
+_BOLD = 6.4
+"""The width of a character of a cell's name."""
 _FREE = 56
 """The width at the right of a cell that is kept free for the number of falls."""
 
@@ -133,8 +135,9 @@ def _place(labels: Mapping[str, str], down: Sequence[str], across: Sequence[str]
     return row, column
 
 
-def _cell(place: tuple[str, str]) -> str:
-    return ", ".join(part for part in place if part)
+def _cell(place: tuple[str, str], grid: _Grid) -> str:
+    """The name of a cell, in lines that are no wider than it."""
+    return lines(", ".join(part for part in place if part), int(grid.width / _BOLD))
 
 
 def _rows(found: Compared, grid: _Grid) -> Iterator[dict[str, Any]]:
@@ -152,7 +155,7 @@ def _rows(found: Compared, grid: _Grid) -> Iterator[dict[str, Any]]:
         yield {
             "row": place[0],
             "column": place[1],
-            "cell": _cell(place),
+            "cell": _cell(place, grid),
             "group": one.group,
             **_numbers(one),
             "fell": f"fell {rate.fell}/{rate.told}" if rate is not None and rate.told and one.who == TEAM else "",
@@ -174,12 +177,12 @@ def _notes(
         for name in [group.name for group in block.groups if not group.runs] if block.name in there else ():
             row, column = grid.places[block.name]
             words = {"fell": "no finished run", "words": "", "note": ""}
-            yield {"row": row, "column": column, "cell": _cell((row, column)), "group": name, **words}
+            yield {"row": row, "column": column, "cell": _cell((row, column), grid), "group": name, **words}
     for place, labels in grid.empty.items():
         told[place] = _why(labels, excluded)
     for (row, column), note in told.items():
         words = {"fell": "", "words": "", "note": lines(shown(note, 4 * width), width)}
-        yield {"row": row, "column": column, "cell": _cell((row, column)), "group": groups[0], **words}
+        yield {"row": row, "column": column, "cell": _cell((row, column), grid), "group": groups[0], **words}
 
 
 def _why(labels: Mapping[str, str], excluded: Mapping[str, str]) -> str:
@@ -262,8 +265,8 @@ def _spec(grid: _Grid, groups: Sequence[str], domain: tuple[float, float, float]
         "scale": {"domain": [" ", *groups], "paddingOuter": 0},
         "axis": {"domain": False, "ticks": False, "labelLimit": 120, "labelPadding": 6},
     }
-    cells = [_cell(place) for place in product(grid.rows, grid.columns)]
-    header = {**_HEADER, "labelLimit": grid.width}
+    cells = [_cell(place, grid) for place in product(grid.rows, grid.columns)]
+    header = {**_HEADER, "labelExpr": SPLIT}
     return {
         "$schema": "https://vega.github.io/schema/vega-lite/v6.json",
         "data": {"name": "rows"},
