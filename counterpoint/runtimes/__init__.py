@@ -5,8 +5,9 @@ from contextlib import AbstractAsyncContextManager
 from counterpoint.adapter import Sources
 from counterpoint.config import Config
 from counterpoint.family import Family
-from counterpoint.policy import Routing
+from counterpoint.policy import Routing, settings_of
 from counterpoint.runtimes.base import Generation, Place, Runtime
+from counterpoint.runtimes.local import bases_of
 from counterpoint.samplers import SAMPLERS
 
 RUNTIMES: Family[Place] = Family("runtime", {"local": "counterpoint.runtimes.local:Local"})
@@ -34,3 +35,17 @@ def check_runtime(config: Config) -> None:
     """Raises ConfigError if a recipe's runtime or sampler does not exist, or has wrong options. Reads no weights."""
     RUNTIMES.bind(config.runtime, config=config, routing=None)
     SAMPLERS.bind(config.sampler, bases=())
+
+
+def check_sampler(config: Config, routing: Routing) -> None:
+    """Raises ConfigError if a recipe's sampler cannot serve its bases, or not on this machine. Reads no weights.
+
+    Only a sampler that has a function `check` is asked, with the recipe, the bases and its options.
+    """
+    check = getattr(SAMPLERS.find(config.sampler.name), "check", None)
+    settings = settings_of(routing, config)
+    policies = [policy for policy in routing.policies if settings[policy.name].endpoint is None]
+    if check is not None and policies:
+        options = SAMPLERS.bind(config.sampler, bases=()).keywords
+        bases = bases_of(config, settings, policies, has_learner=True)
+        check(config, bases, **{name: value for name, value in options.items() if name != "bases"})

@@ -6,5 +6,5 @@ from counterpoint.family import Family
 
 SAMPLERS: Family[Any] = Family(
     "sampler",
-    {"in_process": "counterpoint.samplers.in_process:in_process", "vllm": "counterpoint.samplers.vllm:vllm"},
+    {"in_process": "counterpoint.samplers.in_process:in_process", "vllm": "counterpoint.samplers.vllm:Vllm"},
 )

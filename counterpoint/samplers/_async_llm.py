@@ -15,8 +15,8 @@ from counterpoint.samplers.base import Request
 RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
 """The largest ranks for which vLLM can make room."""
 COLDEST = 0.01
-"""vLLM takes lower temperatures for this one; below `_GREEDY` it takes the likeliest token."""
-_GREEDY = 1e-5
+"""vLLM takes lower temperatures for this one; below `GREEDY` it takes the likeliest token."""
+GREEDY = 1e-5
 _LAYERS = ("qkv_proj", "o_proj", "gate_up_proj", "down_proj")
 """The layers that get room for adapters. By itself vLLM also wraps the embedding and the head of some models."""
 
@@ -47,13 +47,26 @@ def room_for(rank: int) -> int:
     return next(room for room in RANKS if room >= rank)
 
 
-def arguments(
-    model: ModelConfig, options: Options, *, policies: int, rank: int, longest: int, cpu: bool
-) -> dict[str, Any]:
-    """Those of vLLM's engine, for so many policies with adapters of at most this rank."""
-    path, found = locate(model)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Demand:
+    """The policies and calls that an engine must have room for."""
+
+    policies: int
+    rank: int
+    """The largest of their adapters."""
+    longest: int
+    """Tokens of the longest call, prompt and reply together."""
+    stops: frozenset[int]
+    """The tokens that end a reply."""
+    replaced: Mapping[str, Any]
+    """The settings of the model that are replaced: see `stretched`."""
+
+
+def arguments(model: ModelConfig, options: Options, demand: Demand) -> dict[str, Any]:
+    """Those of vLLM's engine."""
+    (path, found), cpu = locate(model), model.device == "cpu"
     # Each policy has its current version, and one that calls under way still name.
-    slots = 2 * policies
+    slots = 2 * demand.policies
     given: dict[str, Any] = {
         "model": path,
         "revision": found.get("revision"),
@@ -65,13 +78,14 @@ def arguments(
         "generation_config": "vllm",
         # Otherwise they are those before the temperature.
         "logprobs_mode": "processed_logprobs",
-        "max_model_len": longest,
+        "max_model_len": demand.longest,
+        "hf_overrides": dict(demand.replaced),
         "max_num_seqs": options.max_rows,
         "enable_prefix_caching": True,
         "enable_lora": True,
         "max_loras": slots,
         "max_cpu_loras": slots,
-        "max_lora_rank": room_for(rank),
+        "max_lora_rank": room_for(demand.rank),
         "lora_target_modules": list(_LAYERS),
         "worker_extension_cls": "counterpoint.samplers._served.Served",
         "tensor_parallel_size": options.tensor_parallel,
@@ -84,7 +98,7 @@ def arguments(
     }
     if cpu:
         # A prompt that is cut in two kills the engine there: "CPU Generator does not use offset".
-        given |= {"enable_chunked_prefill": False, "max_num_batched_tokens": max(longest, 2048)}
+        given |= {"enable_chunked_prefill": False, "max_num_batched_tokens": max(demand.longest, 2048)}
     return given
 
 
@@ -111,15 +125,12 @@ def environment(model: ModelConfig, options: Options, threads: int) -> dict[str,
 class AsyncEngine:
     """The engine of one base. Any exception but SamplerError that it raises is its death."""
 
-    def __init__(
-        self, model: ModelConfig, options: Options, *, stops: frozenset[int], policies: int, rank: int, longest: int
-    ) -> None:
+    def __init__(self, model: ModelConfig, options: Options, demand: Demand) -> None:
         """The engine is up; it has no adapter yet. Raises EngineError if vLLM does not start."""
         import torch
 
-        cpu = model.device == "cpu"
-        given = arguments(model, options, policies=policies, rank=rank, longest=longest, cpu=cpu)
-        self._stops = sorted(stops)
+        given = arguments(model, options, demand)
+        self._stops = sorted(demand.stops)
         self._count = 0
         with _surrounded_by(environment(model, options, torch.get_num_threads())):
             try:
@@ -151,7 +162,7 @@ class AsyncEngine:
         from vllm import SamplingParams
         from vllm.sampling_params import RequestOutputKind
 
-        greedy = request.temperature < _GREEDY
+        greedy = request.temperature < GREEDY
         if request.temperature < COLDEST and not greedy:
             raise SamplerError(f"temperature = {request.temperature:g}: vLLM samples at {COLDEST} and above")
         params = SamplingParams(

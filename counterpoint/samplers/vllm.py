@@ -9,30 +9,23 @@ sampling.
 """
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from typing import Annotated, Literal
+from contextlib import ExitStack, contextmanager
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
 from counterpoint.adapter import Adapter
 from counterpoint.clock import timed
+from counterpoint.config import Config
 from counterpoint.errors import SamplerError, unknown
-from counterpoint.samplers._async_llm import AsyncEngine, Options
+from counterpoint.samplers._async_llm import AsyncEngine, Demand, Options
 from counterpoint.samplers._folder import Folders
-from counterpoint.samplers._servable import check_here, check_servable
+from counterpoint.samplers._servable import check_bases, stretched
 from counterpoint.samplers._versions import Version, Versions
 from counterpoint.samplers.base import Base, Completion, Request
 
 
-def vllm(
-    bases: Sequence[Base],
-    *,
-    max_rows: Annotated[int, Field(ge=1)] = 256,
-    cache_gb: Annotated[float, Field(gt=0)] = 24.0,
-    tensor_parallel: Annotated[int, Field(ge=1)] = 1,
-    exact: bool = False,
-    eager: bool = False,
-) -> "Vllm":
+class Vllm:
     """Generates with vLLM, in processes of its own.
 
     At most `max_rows` calls are generated at once, with `cache_gb` GiB of keys and values for each base, which vLLM
@@ -41,45 +34,28 @@ def vllm(
     on a CPU that is so without it. `eager` starts faster and generates more slowly: no CUDA graphs. Raises ConfigError
     for what vLLM cannot serve, SamplerError without tmpfs, and EngineError if vLLM does not start.
     """
-    options = Options(max_rows=max_rows, cache_gb=cache_gb, tensor_parallel=tensor_parallel, exact=exact, eager=eager)
-    for base in bases:
-        for rank in base.ranks.values():
-            check_servable(base.config, options, rank)
-        check_here(base.config, options)
-    started: list[Versions] = []
-    try:
-        for base in bases:
-            started.append(_started(base, options))
-    except BaseException:
-        for versions in started:
-            versions.close()
-        raise
-    return Vllm(started)
 
-
-def _started(base: Base, options: Options) -> Versions:
-    folders = Folders()
-    try:
-        engine = AsyncEngine(
-            base.config,
-            options,
-            stops=base.chat.stop_ids,
-            policies=len(base.policies),
-            rank=max(base.ranks.values()),
-            longest=base.longest,
+    def __init__(
+        self,
+        bases: Sequence[Base],
+        *,
+        max_rows: Annotated[int, Field(ge=1)] = 256,
+        cache_gb: Annotated[float, Field(gt=0)] = 24.0,
+        tensor_parallel: Annotated[int, Field(ge=1)] = 1,
+        exact: bool = False,
+        eager: bool = False,
+    ) -> None:
+        options = Options(
+            max_rows=max_rows, cache_gb=cache_gb, tensor_parallel=tensor_parallel, exact=exact, eager=eager
         )
-    except BaseException:
-        folders.close()
-        raise
-    return Versions(engine, folders, base.ranks, base.longest, half=base.config.dtype != "float32")
+        check_bases(bases, options)
+        self._all = _started(bases, options)
+        self._of = {policy: one for one in self._all for policy in one.policies}
 
-
-class Vllm:
-    """Generates for every policy with the engine of its base."""
-
-    def __init__(self, versions: Sequence[Versions]) -> None:
-        self._all = list(versions)
-        self._of = {policy: one for one in versions for policy in one.policies}
+    @staticmethod
+    def check(config: Config, bases: Sequence[Base], **options: Any) -> None:
+        """Raises ConfigError if vLLM cannot serve these bases, or not on this machine. Starts nothing."""
+        check_bases(bases, Options(**options), (config.rollout.temperature, config.evaluation.temperature))
 
     @contextmanager
     def session(self) -> Iterator["VllmSession"]:
@@ -104,8 +80,45 @@ class Vllm:
 
     async def close(self) -> None:
         """No process of an engine is left, and nothing of it in memory or on tmpfs."""
-        for one in self._all:
-            one.close()
+        _close(self._all)
+
+
+def _started(bases: Sequence[Base], options: Options) -> list[Versions]:
+    """An engine for each base. If one does not start, none is left."""
+    started: list[Versions] = []
+    try:
+        for base in bases:
+            started.append(_engine_of(base, options))
+    except BaseException:
+        _close(started)
+        raise
+    return started
+
+
+def _engine_of(base: Base, options: Options) -> Versions:
+    from counterpoint.base_model import configuration  # not above: options are checked without transformers
+
+    demand = Demand(
+        policies=len(base.policies),
+        rank=max(base.ranks.values()),
+        longest=base.longest,
+        stops=base.chat.stop_ids,
+        replaced=stretched(configuration(base.config).to_dict(), base.config.path, base.longest),
+    )
+    folders = Folders()
+    try:
+        engine = AsyncEngine(base.config, options, demand)
+    except BaseException:
+        folders.close()
+        raise
+    return Versions(engine, folders, base.ranks, base.longest, half=base.config.dtype != "float32")
+
+
+def _close(all_of_them: Sequence[Versions]) -> None:
+    """All are closed, also if closing one of them fails."""
+    with ExitStack() as stack:
+        for one in all_of_them:
+            stack.callback(one.close)
 
 
 class VllmSession:
