@@ -1,7 +1,7 @@
 """The memory of a training step: the sum of what sampler and learner say that they need, counted without weights."""
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
 from typing import NamedTuple
@@ -11,7 +11,7 @@ from counterpoint.episode import Call
 from counterpoint.family import is_own
 from counterpoint.learners.footprint import Footprint, footprint, learning
 from counterpoint.samplers._room import Room
-from counterpoint.samplers.footprint import copies, generation, room
+from counterpoint.samplers.footprint import VLLM, cache_bytes, copies, generation, room, slots_bytes
 
 _ENOUGH = 3
 """Micro-batches among which the largest is looked for."""
@@ -56,7 +56,7 @@ def memory_of(
     most_tasks: int,
     look: Look = look,
 ) -> Memory:
-    """The memory of sampler and learner in this process, beside that of Python and its libraries.
+    """The memory of sampler and learner, beside that of Python and its libraries.
 
     `settings` are of the policies that have a base here; `turns` are those of an episode; at most `most_tasks` are
     evaluated at once. `look` finds the footprint of a base. The user's own sampler is not counted. Raises ModelError if
@@ -86,16 +86,13 @@ def memory_of(
             default=0,
         ),
     }
-    if is_own(config.sampler.name):
+    if config.sampler.name == VLLM:
+        weights = {"bases, for the learner": bases, **_in_engines(config, settings, of, bases=sizes.values())}
+    elif is_own(config.sampler.name):
         weights = {"bases, for the learner; your own sampler is not counted": bases}
     else:
         weights = {"bases, for learner and sampler": bases + merged}
-        rooms = {policy: _room(config, own.model, of[policy]) for policy, own in settings.items()}
-        sampling = [
-            _sampling(of[policy], said, config, most_tasks, rooms[policy]) for (policy, _), said in roles.items()
-        ]
-        limits = " or ".join(dict.fromkeys(map(str, rooms.values())))
-        passing = {f"sampling: caches and logits{limits and f' of {limits}'}": max(sampling, default=0), **passing}
+        passing = {**_while_sampling(config, settings, of, roles, most_tasks), **passing}
     return Memory(
         lasting={
             **weights,
@@ -105,6 +102,37 @@ def memory_of(
         },
         passing=passing,
     )
+
+
+def _in_engines(
+    config: Config,
+    settings: Mapping[str, PolicySettings],
+    of: Mapping[str, Footprint],
+    *,
+    bases: Iterable[tuple[ModelConfig, int]],
+) -> dict[str, int]:
+    """Bytes in the processes of vLLM, and on tmpfs."""
+    sizes = [size for _, size in bases]
+    slots = sum(slots_bytes(of[policy].adapter, own.rank, own.model.dtype) for policy, own in settings.items())
+    return {
+        "bases, for vLLM": sum(sizes),
+        "keys and values of vLLM (sampler.cache_gb)": len(sizes) * cache_bytes(config.sampler.options),
+        "adapters in vLLM's slots and on tmpfs": slots,
+    }
+
+
+def _while_sampling(
+    config: Config,
+    settings: Mapping[str, PolicySettings],
+    of: Mapping[str, Footprint],
+    roles: Mapping[tuple[str, str], Sequence[Turn]],
+    most_tasks: int,
+) -> dict[str, int]:
+    """Bytes that the in-process sampler takes beside the weights."""
+    rooms = {policy: _room(config, own.model, of[policy]) for policy, own in settings.items()}
+    sampling = [_sampling(of[policy], said, config, most_tasks, rooms[policy]) for (policy, _), said in roles.items()]
+    limits = " or ".join(dict.fromkeys(map(str, rooms.values())))
+    return {f"sampling: caches and logits{limits and f' of {limits}'}": max(sampling, default=0)}
 
 
 def _room(config: Config, model: ModelConfig, size: Footprint) -> Room:
