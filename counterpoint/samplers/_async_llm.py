@@ -107,6 +107,7 @@ def environment(model: ModelConfig, options: Options, threads: int) -> dict[str,
     found = {
         "VLLM_WORKER_MULTIPROC_METHOD": "spawn",
         "VLLM_NO_USAGE_STATS": "1",
+        "COUNTERPOINT_ENGINE_OWNER": str(os.getpid()),  # read in `_served`, which imports torch
         "VLLM_LOGGING_LEVEL": os.environ.get("VLLM_LOGGING_LEVEL", "ERROR"),
     }
     if options.exact:

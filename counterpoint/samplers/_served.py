@@ -1,6 +1,7 @@
 """The adapter that a worker of vLLM generates with, read back from where its kernels read it.
 
-This file runs inside vLLM's worker processes, so it imports nothing of this package.
+This file runs inside vLLM's worker processes, so it imports nothing of this package. Where it is imported by one, the
+processes of the engine end with the process that started it, however that ends.
 
 Shapes: R rank, M the largest rank that the engine has room for, I inputs and O outputs of an adapted linear layer.
 """
@@ -8,6 +9,10 @@ Shapes: R rank, M the largest rank that the engine has room for, I inputs and O 
 import hashlib
 import json
 import math
+import os
+import select
+import signal
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +21,8 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 _KEY = "base_model.model.{}.lora_{}.weight"
+OWNER = "COUNTERPOINT_ENGINE_OWNER"
+"""The environment variable with the number of the process that started the engine."""
 
 
 class Served:
@@ -118,3 +125,22 @@ def _digest(tensors: dict[str, Tensor]) -> str:
     for name, tensor in sorted(tensors.items()):
         sha.update(name.encode() + b"\0" + tensor.contiguous().numpy().tobytes())
     return sha.hexdigest()
+
+
+def _end_with(owner: int, parent: int) -> None:
+    """Waits for the end of process `owner`, and then ends this process and `parent`, the engine's core if it has one.
+
+    By itself vLLM's core goes on for ever when the process that it works for is killed.
+    """
+    try:
+        process = os.pidfd_open(owner)
+        select.select([process], [], [])  # readable once it has ended
+    except ProcessLookupError:
+        pass  # it has ended already
+    if parent not in (owner, 1):
+        os.kill(parent, signal.SIGKILL)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+if OWNER in os.environ:
+    threading.Thread(target=_end_with, args=(int(os.environ[OWNER]), os.getppid()), daemon=True).start()
