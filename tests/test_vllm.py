@@ -1,0 +1,133 @@
+"""The sampler `vllm` with vLLM, on a CPU: `scripts/test vllm` runs this file where vLLM is installed."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+from counterpoint.run import Run
+from counterpoint.testing.sampler_conformance import SAMPLER_CHECKS
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(find_spec("vllm") is None, reason="vLLM is not installed here: `make .venv-vllm/ready` first"),
+]
+HERE = Path(__file__).parent
+TMPFS = Path("/dev/shm")
+RECIPE = [
+    "voting_arithmetic", "sampler.name=vllm", "sampler.cache_gb=0.5", "sampler.max_rows=32", "run.steps=4",
+    "run.save_every=2", "run.threads=1", "rollout.tasks_per_step=4", "rollout.group_size=4", "rollout.max_tokens=64",
+    "task.train=64", "task.validation=4", "task.test=6", "evaluation.every=2", "policies.learning_rate=1e-3",
+]  # fmt: skip
+STALE = {
+    "an identifier used again": (False, False),
+    "loaded in place": (True, False),
+    "a new identifier with an old name": (True, False),
+    "everything new": (True, True),
+}
+"""Way to publish a second version -> what the slots say, and what the log-probabilities say."""
+
+
+def seen_of(which):
+    command = [sys.executable, str(HERE / "on_vllm.py"), which]
+    environment = {**os.environ, "PYTHONPATH": str(HERE.parent)}
+    done = subprocess.run(command, capture_output=True, text=True, timeout=900, env=environment)
+    assert done.returncode == 0, done.stderr[-4000:]
+    found = {}
+    for line in done.stdout.splitlines():
+        if line.startswith('{"name"'):
+            one = json.loads(line)
+            found.setdefault(one["name"], []).append(one["value"])
+    return found
+
+
+@pytest.fixture(scope="module")
+def seen():
+    """All that one engine showed."""
+    return seen_of("lives")
+
+
+def test_it_keeps_every_promise_of_a_sampler(seen):
+    assert {check.__name__ for check in SAMPLER_CHECKS} <= set(seen)
+
+
+def test_calls_under_way_end_on_the_weights_on_which_they_began(seen):
+    assert seen["calls under way after publishing"][0] > 0
+    assert seen["versions of calls under way"] == [[1]]
+    assert seen["calls under way off the old weights"][0] < 1e-4
+    assert seen["calls under way off the new weights"][0] > 0.1
+    assert seen["a call after publishing off the new weights"][0] < 1e-4
+
+
+def test_a_policy_without_an_adapter_speaks_as_its_base(seen):
+    assert seen["a policy without adapter off its base"][0] < 1e-4
+
+
+@pytest.mark.parametrize("way", STALE)
+def test_old_weights_are_caught(seen, way):
+    slots, logprobs = STALE[way]
+    assert seen[f"{way}: slots"] == [slots]
+    assert seen[f"{way}: log-probabilities"] == [logprobs]
+
+
+def test_closing_leaves_nothing(seen):
+    assert seen["processes"][0] > 0
+    assert seen["processes after closing"] == [0]
+    assert seen["folders after closing"] == [[]]
+
+
+def test_an_engine_that_is_killed_is_an_engine_error_for_every_call():
+    found = seen_of("dies")
+    assert len(found["death"]) == 2
+    assert all(one.startswith("vLLM died: ") for one in found["death"])
+    assert found["processes after closing"] == [0]
+
+
+def training(*words):
+    command = [sys.executable, "-m", "counterpoint", *words]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=HERE.parent)
+
+
+def trained(*words):
+    process = training(*words)
+    said, _ = process.communicate(timeout=900)
+    assert process.returncode == 0, said[-4000:]
+
+
+def mine():
+    """What is on tmpfs, and the processes of vLLM: another one may use both."""
+    found = subprocess.run(["ps", "-eo", "pid=,args="], capture_output=True, text=True, check=True).stdout
+    return {one.name for one in TMPFS.iterdir()} | {
+        line for line in found.splitlines() if "VLLM::" in line and "<defunct>" not in line
+    }
+
+
+@pytest.mark.parametrize("sharing", ["shared", "isolated"])
+def test_a_run_that_is_killed_leaves_no_process_and_resumes_as_the_unbroken_one(tmp_path, sharing):
+    recipe = [*RECIPE, f"policies.sharing={sharing}"]
+    before = mine()
+    trained("train", *recipe, "--out", str(tmp_path / "whole"))
+    assert not mine() - before
+    process = training("train", *recipe, "--out", str(tmp_path / "killed"))
+    assert process.stdout is not None
+    for line in process.stdout:
+        if line.startswith("step 3/4"):
+            break
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    time.sleep(5)
+    left = {one for one in mine() - before if not one.startswith("counterpoint-adapters-")}
+    assert not left
+    trained("resume", str(tmp_path / "killed"))
+    assert not mine() - before
+    whole, killed = Run.read(tmp_path / "whole"), Run.read(tmp_path / "killed")
+    assert killed.checkpoint_state(4)["digests"] == whole.checkpoint_state(4)["digests"]
+    mismatches = [value for row in whole.metric_rows() for name, value in row.items() if name.endswith("/mismatch")]
+    assert len(mismatches) >= 4
+    assert max(mismatches) < 1e-4
