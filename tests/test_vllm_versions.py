@@ -150,6 +150,24 @@ def test_old_versions_stay_while_they_are_named_and_no_more_are_loaded_than_ther
     asyncio.run(steps())
 
 
+def test_a_policy_that_is_its_base_takes_no_slot_and_speaks_without_an_adapter(tmp_path: Path):
+    async def steps():
+        engine = Recalling()
+        versions = Versions(engine, Folders(tmp_path), {"one": 2}, 16)
+        await versions.load([Adapter.base("one")])
+        assert versions.digests() == {"one": Adapter.base("one").digest}
+        assert not engine.slots
+        base = versions.named("one")
+        assert (await versions.generate(REQUEST, base)).logprobs == (0.0,)
+        await versions.load([adapter(1)])
+        assert (await versions.generate(REQUEST, versions.named("one"))).logprobs == (-1.0,)
+        await versions.load([Adapter.base("one")])
+        versions.let_go(base)
+        versions.close()
+
+    asyncio.run(steps())
+
+
 @pytest.mark.parametrize(
     ("loaded", "message"),
     [

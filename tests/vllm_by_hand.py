@@ -38,7 +38,9 @@ class Recalling:
     async def remove(self, place: Place) -> None:
         del self.slots[place.number]
 
-    async def generate(self, request, place: Place) -> Said:
+    async def generate(self, request, place: Place | None) -> Said:
+        if place is None:
+            return Said((1,), (0.0,), stopped=False)
         mine = float(next(iter(self.slots[place.number].values())).flatten()[0])
         spoken = self.prefixes.setdefault((place.name, place.folder), mine)
         return Said((1,), (-spoken,), stopped=False)

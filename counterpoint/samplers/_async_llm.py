@@ -158,8 +158,11 @@ class AsyncEngine:
         """No worker knows the adapter any more."""
         await self._engine.remove_lora(place.number)
 
-    async def generate(self, request: Request, place: Place) -> Said:
-        """The tokens of a call by the adapter at `place`. Raises SamplerError for a temperature that vLLM changes."""
+    async def generate(self, request: Request, place: Place | None) -> Said:
+        """The tokens of a call by the adapter at `place`, or by the base without one.
+
+        Raises SamplerError for a temperature that vLLM changes.
+        """
         from vllm import SamplingParams
         from vllm.sampling_params import RequestOutputKind
 
@@ -179,7 +182,7 @@ class AsyncEngine:
         )
         self._count += 1
         prompt = {"prompt_token_ids": list(request.prompt_ids)}
-        answers = self._engine.generate(prompt, params, str(self._count), lora_request=_lora(place))
+        answers = self._engine.generate(prompt, params, str(self._count), lora_request=place and _lora(place))
         *_, last = [answer async for answer in answers]  # the final one alone, as the parameters ask
         return _said(last.outputs[0], greedy, self._stops)
 

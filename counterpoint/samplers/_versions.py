@@ -29,7 +29,7 @@ class Engine(Protocol):
 
     async def remove(self, place: Place) -> None: ...
 
-    async def generate(self, request: Request, place: Place) -> Said: ...
+    async def generate(self, request: Request, place: Place | None) -> Said: ...
 
     def close(self) -> None: ...
 
@@ -41,7 +41,8 @@ class Version:
     policy: str
     number: int
     """The number of optimizer steps that led to it."""
-    place: Place
+    place: Place | None
+    """None for a policy that is exactly its base: its calls go without an adapter."""
     digest: str
     """The digest that the engine's workers reported of it."""
 
@@ -61,8 +62,8 @@ class Versions:
         self._current: dict[str, Version] = {}
         self._held: list[Version] = []
         """Those in the engine's slots: the current ones, and those that open sessions still name."""
-        self._named: Counter[int] = Counter()
-        """Number of a place -> the sessions that name it."""
+        self._named: Counter[Version] = Counter()
+        """Version -> the sessions that name it."""
         self._dead: Exception | None = None
         self._loading = asyncio.Lock()
 
@@ -93,7 +94,7 @@ class Versions:
                 for version in proved:
                     await self._take_out(version.place)
                 raise
-            self._held += proved
+            self._held += [version for version in proved if version.place is not None]
             self._current |= {version.policy: version for version in proved}
             await self._retire()
 
@@ -103,12 +104,12 @@ class Versions:
         if policy not in self._current:
             raise SamplerError(unknown("policy", policy, self._current))
         version = self._current[policy]
-        self._named[version.place.number] += 1
+        self._named[version] += 1
         return version
 
     def let_go(self, version: Version) -> None:
         """A session names the version no more. If no other does either, it is retired before the next is loaded."""
-        self._named[version.place.number] -= 1
+        self._named[version] -= 1
 
     async def generate(self, request: Request, version: Version) -> Said:
         """The tokens of a call by a version that is held. Raises EngineError if the engine died, or SamplerError."""
@@ -130,6 +131,8 @@ class Versions:
             self._folders.close()
 
     async def _proved(self, adapter: Adapter) -> Version:
+        if not adapter.tensors:  # which vLLM cannot load
+            return Version(adapter.policy, adapter.version, None, adapter.digest)
         place = self._folders.write(adapter)
         try:
             await self._timely(self._engine.add(place))
@@ -145,11 +148,13 @@ class Versions:
     async def _retire(self) -> None:
         """Take out the versions that are not current and that no session names."""
         for version in [*self._held]:
-            if self._current[version.policy] is not version and not self._named[version.place.number]:
+            if self._current[version.policy] is not version and not self._named[version]:
                 self._held.remove(version)
                 await self._take_out(version.place)
 
-    async def _take_out(self, place: Place) -> None:
+    async def _take_out(self, place: Place | None) -> None:
+        if place is None:
+            return
         await self._timely(self._engine.remove(place))
         self._folders.remove(place)  # last: an engine that still knew the adapter would read it again
 
@@ -167,7 +172,7 @@ class Versions:
                 )
             self._warn(adapter)
         # Beyond its slots an engine would evict an adapter without a word.
-        if len(self._held) + len(adapters) > 2 * len(self._ranks):
+        if len(self._held) + sum(bool(adapter.tensors) for adapter in adapters) > 2 * len(self._ranks):
             raise SamplerError(
                 f"{counted(len(self._held), 'version')} of policies ({', '.join(sorted(self._ranks))}) are current or"
                 " still named by open episodes: new weights can be loaded once these episodes have ended"
