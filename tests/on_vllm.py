@@ -173,15 +173,17 @@ async def main(death):
     sampler = Vllm([PART], max_rows=32, cache_gb=0.5)
     engine = children()
     say("processes", len(engine))
-    if death:
-        await sampler.load([adapter_of(1, 0)])
-        await dies(sampler)
-    else:
-        await conforms(sampler)
-        await publishes_under_way(sampler)
-        await speaks_as_its_base(sampler)
-        await stale(sampler._all[0])
-    await sampler.close()
+    try:
+        if death:
+            await sampler.load([adapter_of(1, 0)])
+            await dies(sampler)
+        else:
+            await conforms(sampler)
+            await publishes_under_way(sampler)
+            await speaks_as_its_base(sampler)
+            await stale(sampler._all[0])
+    finally:
+        await sampler.close()
     await asyncio.sleep(2)
     say("processes after closing", len([pid for pid, _, _ in rows_of_ps() if int(pid) in engine]))
     say("folders after closing", sorted(one for one in os.listdir("/dev/shm") if f"-{os.getpid()}-" in one))

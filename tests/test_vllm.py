@@ -2,10 +2,10 @@
 
 import json
 import os
-import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -98,34 +98,52 @@ def trained(*words):
     process = training(*words)
     said, _ = process.communicate(timeout=900)
     assert process.returncode == 0, said[-4000:]
+    return process.pid
 
 
-def mine():
-    """What is on tmpfs, and the processes of vLLM: another one may use both."""
-    found = subprocess.run(["ps", "-eo", "pid=,args="], capture_output=True, text=True, check=True).stdout
-    return {one.name for one in TMPFS.iterdir()} | {
-        line for line in found.splitlines() if "VLLM::" in line and "<defunct>" not in line
-    }
+def engine_of(driver):
+    """The processes of the engine that a process started, which have not ended."""
+    mark = f"COUNTERPOINT_ENGINE_OWNER={driver}\0".encode()
+    found = []
+    for place in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):  # it has ended meanwhile
+            if mark in (place / "environ").read_bytes():
+                found.append(place)
+    return found
+
+
+def shared_by(processes):
+    """The segments of shared memory that vLLM's processes have to themselves."""
+    lines = [line for place in processes for line in (place / "maps").read_text().splitlines()]
+    return {Path(line.split()[5]) for line in lines if "/dev/shm/psm_" in line}
+
+
+def folders_of(driver):
+    return [*TMPFS.glob(f"counterpoint-adapters-{driver}-*")]
 
 
 @pytest.mark.parametrize("sharing", ["shared", "isolated"])
 def test_a_run_that_is_killed_leaves_no_process_and_resumes_as_the_unbroken_one(tmp_path, sharing):
     recipe = [*RECIPE, f"policies.sharing={sharing}"]
-    before = mine()
-    trained("train", *recipe, "--out", str(tmp_path / "whole"))
-    assert not mine() - before
-    process = training("train", *recipe, "--out", str(tmp_path / "killed"))
-    assert process.stdout is not None
-    for line in process.stdout:
-        if line.startswith("step 3/4"):
-            break
-    os.kill(process.pid, signal.SIGKILL)
-    process.wait()
+    driver = trained("train", *recipe, "--out", str(tmp_path / "whole"))
+    assert not engine_of(driver)
+    assert not folders_of(driver)
+    with training("train", *recipe, "--out", str(tmp_path / "killed")) as process:
+        for line in process.stdout:
+            if line.startswith("step 3/4"):
+                break
+        engine = engine_of(process.pid)
+        shared = shared_by(engine)
+        assert engine
+        assert shared
+        assert folders_of(process.pid)
+        process.kill()
     time.sleep(5)
-    left = {one for one in mine() - before if not one.startswith("counterpoint-adapters-")}
-    assert not left
-    trained("resume", str(tmp_path / "killed"))
-    assert not mine() - before
+    assert not engine_of(process.pid)
+    assert not [one for one in shared if one.exists()]
+    driver = trained("resume", str(tmp_path / "killed"))
+    assert not folders_of(process.pid), "the next run removes the folder of one that was killed"
+    assert not folders_of(driver)
     whole, killed = Run.read(tmp_path / "whole"), Run.read(tmp_path / "killed")
     assert killed.checkpoint_state(4)["digests"] == whole.checkpoint_state(4)["digests"]
     mismatches = [value for row in whole.metric_rows() for name, value in row.items() if name.endswith("/mismatch")]

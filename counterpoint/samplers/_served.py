@@ -13,6 +13,7 @@ import os
 import select
 import signal
 import threading
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -128,17 +129,18 @@ def _digest(tensors: dict[str, Tensor]) -> str:
 
 
 def _end_with(owner: int, parent: int) -> None:
-    """Waits for the end of process `owner`, and then ends this process and `parent`, the engine's core if it has one.
+    """Waits for the end of process `owner`, or of `parent`, the engine's core if it has one; then neither is left.
 
-    By itself vLLM's core goes on for ever when the process that it works for is killed.
+    By itself vLLM's core goes on for ever when the process that it works for is killed, and a worker without its core.
     """
     try:
-        process = os.pidfd_open(owner)
-        select.select([process], [], [])  # readable once it has ended
+        ends = [os.pidfd_open(one) for one in {owner, parent}]
+        select.select(ends, [], [])  # readable once it has ended
     except ProcessLookupError:
         pass  # it has ended already
     if parent not in (owner, 1):
-        os.kill(parent, signal.SIGKILL)
+        with suppress(ProcessLookupError):
+            os.kill(parent, signal.SIGKILL)
     os.kill(os.getpid(), signal.SIGKILL)
 
 
