@@ -32,7 +32,7 @@ class Vllm:
     keeps for prompts that begin alike. An engine takes `tensor_parallel` GPUs from `model.device` on. With `exact` a
     call has the same tokens whatever is generated beside it, which is slower and needs a GPU of compute capability 9.0;
     on a CPU that is so without it. `eager` starts faster and generates more slowly: no CUDA graphs. Raises ConfigError
-    for what vLLM cannot serve, SamplerError without tmpfs, and EngineError if vLLM does not start.
+    for what vLLM cannot serve or this machine cannot hold, and EngineError if vLLM does not start.
     """
 
     def __init__(
