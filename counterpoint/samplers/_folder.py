@@ -30,7 +30,7 @@ class Place:
 class Folders:
     """The folders of one engine's adapters, in a folder of their own that no other engine uses.
 
-    An engine that was given a number, a name or a folder before may go on with what it read then, from its memory or
+    An engine that was given a number, a name or a folder before may continue with what it read then, from its memory or
     from its cache of prefixes, and say that it loaded the new one. So each is given once.
     """
 

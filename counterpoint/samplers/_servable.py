@@ -1,4 +1,4 @@
-"""What vLLM cannot serve, or not on this machine: said before anything is started. Imports no torch unless it must."""
+"""The limits of vLLM, and of this machine, found before anything is started. Imports no torch unless it must."""
 
 import os
 import shutil
@@ -84,7 +84,7 @@ def _check_base(model: ModelConfig, options: Options) -> None:
             " allowed: model.dtype = 'bfloat16' (with a larger run.proof_tolerance), or model.device = 'cpu'"
         )
     if on_cpu and options.exact:
-        raise ConfigError("sampler.exact = true is for GPUs: on a CPU a call has the same tokens without it")
+        raise ConfigError("sampler.exact = true is for GPUs: on CPUs a call has the same tokens without it")
     head = _head_of(model) if on_cpu else None
     if head is not None and head < _SMALLEST_HEAD:
         raise ConfigError(f"{name} on a CPU: its heads have {head} values; allowed: {_SMALLEST_HEAD} and more")

@@ -21,7 +21,7 @@ _SECONDS = 600.0
 
 
 class Engine(Protocol):
-    """What this module asks of an engine; `AsyncEngine` is one. Any exception but SamplerError is its death."""
+    """The part of an engine that this module needs; `AsyncEngine` is one. Any exception but SamplerError is its death."""
 
     async def add(self, place: Place) -> None: ...
 
@@ -198,7 +198,7 @@ class Versions:
         return await self._alive(timed())
 
     async def _alive(self, work: Awaitable[T]) -> T:
-        """What the engine answers. An engine that raised is dead: asked again, it may not answer at all."""
+        """The answer of the engine. An engine that raised is dead: asked again, it may not answer at all."""
         try:
             return await work
         except SamplerError:
