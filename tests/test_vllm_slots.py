@@ -1,12 +1,15 @@
 """A worker's slots are compared with the adapter's file, number by number, with a stand-in for vLLM's manager."""
 
+import os
+import subprocess
+import sys
 from types import SimpleNamespace
 
 import pytest
 import torch
 
 from counterpoint.adapter import Adapter
-from counterpoint.samplers._served import Served
+from counterpoint.samplers._served import OWNER, Served
 
 RANK, ROOM, WIDTH = 2, 8, 6
 LAYERS = ("layers.0.q_proj", "layers.0.k_proj", "layers.0.v_proj", "layers.0.o_proj")
@@ -139,3 +142,19 @@ def test_a_worker_that_holds_a_part_is_compared_with_that_part(tmp_path):
     assert proved(tmp_path, manager, one) == {"digest": one.digest}
     manager.modules["layers.0.o_proj"].lora_b_stacked[0][1, 0, 0, 0] += 1
     assert "layers.0.o_proj" in proved(tmp_path, manager, one)["fault"]
+
+
+WORKER = "import counterpoint.samplers._served, time; print('up', flush=True); time.sleep(600)"
+CORE = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {WORKER!r}])"
+
+
+@pytest.mark.parametrize("who", ["owner", "core"])
+def test_a_worker_ends_with_the_process_that_started_its_engine_and_with_its_core(who):
+    with subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"]) as owner:
+        told = {**os.environ, OWNER: str(owner.pid)}
+        with subprocess.Popen([sys.executable, "-c", CORE], env=told, stdout=subprocess.PIPE, text=True) as core:
+            assert core.stdout.readline() == "up\n"
+            (owner if who == "owner" else core).kill()
+            assert core.stdout.read() == "", "the worker is there, since its output is open"
+            core.wait(60)
+        owner.kill()
