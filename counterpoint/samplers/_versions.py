@@ -21,7 +21,7 @@ _SECONDS = 600.0
 
 
 class Engine(Protocol):
-    """The methods of an engine that are needed here; `AsyncEngine` is one. Any exception but SamplerError is its death."""
+    """The methods of an engine that are needed; `AsyncEngine` has them. Any exception but SamplerError is its death."""
 
     async def add(self, place: Place) -> None: ...
 
