@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -90,8 +91,11 @@ def test_an_engine_that_is_killed_is_an_engine_error_for_every_call():
 
 
 def training(*words):
+    """A training run in a process group of its own, as a terminal starts it."""
     command = [sys.executable, "-m", "counterpoint", *words]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=HERE.parent)
+    return subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=HERE.parent, start_new_session=True
+    )
 
 
 def trained(*words):
@@ -149,3 +153,17 @@ def test_a_run_that_is_killed_leaves_no_process_and_resumes_as_the_unbroken_one(
     mismatches = [value for row in whole.metric_rows() for name, value in row.items() if name.endswith("/mismatch")]
     assert len(mismatches) >= 4
     assert max(mismatches) < 1e-4
+
+
+def test_an_interrupt_from_the_terminal_ends_the_run_and_does_not_kill_the_engine_first(tmp_path):
+    with training("train", *RECIPE, "run.steps=9", "run.save_every=9", "--out", str(tmp_path / "run")) as process:
+        for line in process.stdout:
+            if line.startswith("step 3/9"):
+                break
+        os.killpg(process.pid, signal.SIGINT)  # which reaches the engine's processes too
+        said = process.stdout.read()
+    assert process.returncode == 128 + signal.SIGINT
+    assert "is saved; to continue: counterpoint resume" in said
+    assert "Traceback" not in said
+    assert not engine_of(process.pid)
+    assert not folders_of(process.pid)

@@ -1,6 +1,7 @@
 """An engine of vLLM in processes of its own: started, asked, closed. The only file here that imports vLLM, lazily."""
 
 import os
+import signal
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -133,7 +134,7 @@ class AsyncEngine:
         given = arguments(model, options, demand)
         self._stops = sorted(demand.stops)
         self._count = 0
-        with _surrounded_by(environment(model, options, torch.get_num_threads())):
+        with _surrounded_by(environment(model, options, torch.get_num_threads())), _interrupts_kept_off():
             try:
                 from vllm.engine.arg_utils import AsyncEngineArgs
                 from vllm.v1.engine.async_llm import AsyncLLM
@@ -208,6 +209,16 @@ def _said(output: Any, greedy: bool, stops: Collection[int]) -> Said:
         raise RuntimeError("vLLM gave log-probabilities of other tokens than it generated")
     # A temperature of next to 0 leaves no other token, which vLLM does not apply to log-probabilities.
     return Said(ids, (0.0,) * len(ids) if greedy else tuple(found.logprobs), ids[-1] in stops)
+
+
+@contextmanager
+def _interrupts_kept_off() -> Iterator[None]:
+    """Processes that are started inside do not see the Ctrl-C of the terminal: this one ends them, after its step."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 @contextmanager
