@@ -48,7 +48,7 @@ setup: .venv/ready
 	@echo "2 of 3: installing torch into .venv, the largest package (a few minutes)"
 	$(BIN)/python -m pip install --quiet $(PIP_FLAGS) --constraint constraints.txt torch
 	@echo "3 of 3: installing Counterpoint and its other packages into .venv (a few minutes)"
-	$(BIN)/python -m pip install --quiet $(PIP_FLAGS) --constraint constraints.txt --editable ".[dev,docs,endpoint,gguf,gym,mlflow,report,tensorboard,trackio,wandb]"
+	$(BIN)/python -m pip install --quiet $(PIP_FLAGS) --constraint constraints.txt --editable ".[dev,docs,endpoint,gguf,gym,mlflow,ray,report,tensorboard,trackio,wandb]"
 	touch .venv/ready
 
 # For the tests: a real pre-trained chat model (135 M parameters, about 100 MB), and the data file of HumanEval.

@@ -18,7 +18,7 @@ from benchmarks import _machine, _table, history
 from benchmarks._models import SHAPES
 from benchmarks.base import Figure, Missing, Row, Setting
 
-ROWS = ("step", "sampling", "learning", "isolated", "diagnostics", "growth", "floor", "scales")
+ROWS = ("step", "sampling", "learning", "isolated", "diagnostics", "overlap", "growth", "floor", "scales")
 """Each a function in the file of that name."""
 WITHOUT_A_PEER = ROWS[1:]
 """What a quick run measures; of `sampling` what needs none."""

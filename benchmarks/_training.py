@@ -32,6 +32,7 @@ def stepwise(table: Mapping[str, Any], *, threads: int, proof_tolerance: float =
                 "save_every": NEVER,
                 "threads": threads,
                 "proof_tolerance": proof_tolerance,
+                **table.get("run", {}),
             },
         }
     )

@@ -164,6 +164,10 @@ class RunConfig(Section):
     save_every: Annotated[int, Field(ge=1)] = 10
     """The number of training steps between checkpoints. Checkpoints are also saved before the first step and after the
     last."""
+    overlap: Annotated[int, Field(ge=0)] = 0
+    """The number of steps that are played ahead. 1: while a step is learned, the next one is played with the weights
+    that were published last, which saves time where sampler and learner have hardware of their own. Steps that evaluate
+    or save a checkpoint are learned alone."""
     patience: Annotated[int, Field(ge=1)] = 3
     """The number of consecutive training steps in which every episode fails, after which the run stops with an
     error."""
@@ -224,6 +228,28 @@ class Config(Section):
             raise ValueError(
                 f"evaluation.final_samples = {self.evaluation.final_samples}: run.save_every = {save_every} must divide"
                 f" evaluation.every = {every}, or the peak may have no checkpoint that can be evaluated again"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _can_play_ahead(self) -> Self:
+        if self.run.overlap == 0:
+            return self
+        if self.run.overlap > 1:
+            raise ValueError(
+                f"run.overlap = {self.run.overlap}: at most one step is played ahead, so that no step learns from"
+                " weights that are more than one step behind; allowed: 0, 1"
+            )
+        if self.sampler.name == "in_process" and self.runtime.name == "local":
+            raise ValueError(
+                "run.overlap = 1: sampler = 'in_process' in runtime = 'local' generates and learns in one process, so"
+                " that nothing would run at the same time; use run.overlap = 0, or another sampler or runtime"
+            )
+        if self.algorithm.old_logprobs == "learner" and self.algorithm.correction.name == "none":
+            raise ValueError(
+                "run.overlap = 1: steps learn from replies of older weights, which algorithm.old_logprobs = 'learner'"
+                " with algorithm.correction = 'none' does not account for; use algorithm.old_logprobs = 'sampler', or"
+                " algorithm.correction = 'truncated' or 'sequence'"
             )
         return self
 

@@ -5,8 +5,10 @@ import contextvars
 import os
 import signal
 import threading
-from collections.abc import AsyncIterator, Coroutine, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from concurrent.futures import Future
 from contextlib import asynccontextmanager, contextmanager
+from queue import SimpleQueue
 from types import FrameType
 from typing import Any, TypeVar
 
@@ -65,6 +67,48 @@ async def undisturbed(work: Coroutine[Any, Any, T]) -> T:
         me.uncancel()
         me.cancel()
     return task.result()
+
+
+class Aside:
+    """A thread that computes one thing after the other while the event loop goes on; it is started when first needed.
+
+    It is a daemon: a process that is told to end at once does not wait for what it computes.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._work: SimpleQueue[Callable[[], None] | None] | None = None
+
+    def begin(self, work: Callable[[], T]) -> "asyncio.Future[T]":
+        """The future result of `work`, which sees the context variables of this moment."""
+        if self._work is None:
+            self._work = SimpleQueue()
+            threading.Thread(target=_compute, args=(self._work,), name=self._name, daemon=True).start()
+        result, context = Future[T](), contextvars.copy_context()
+
+        def compute() -> None:
+            try:
+                found = context.run(work)
+            except BaseException as error:
+                result.set_exception(error)
+            else:
+                result.set_result(found)
+
+        result.set_running_or_notify_cancel()  # whoever waits can give up, but the work goes on
+        self._work.put(compute)
+        return asyncio.wrap_future(result)
+
+    def close(self) -> None:
+        """The thread ends after what it computes."""
+        if self._work is not None:
+            self._work.put(None)
+            self._work = None
+
+
+def _compute(queue: "SimpleQueue[Callable[[], None] | None]") -> None:
+    while (work := queue.get()) is not None:
+        work()
+        del work  # with its arguments and its result, which may be large
 
 
 def _is_running() -> bool:

@@ -9,7 +9,7 @@ from counterpoint.errors import ConfigError, counted, unknown
 
 SHARED_POLICY = "shared"
 SHARINGS = ("shared", "isolated", "slots")
-RESERVED = ("interventions", "algorithm", "diagnostics")
+RESERVED = ("interventions", "algorithm", "diagnostics", "ahead")
 """Names that a checkpoint uses for other things, so that no policy may have them."""
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
 

@@ -2,7 +2,10 @@
 
 import asyncio
 from collections.abc import Collection, Mapping, Sequence
+from statistics import fmean
+from types import MappingProxyType
 
+from counterpoint.adapter import Adapter
 from counterpoint.chat import Chat
 from counterpoint.clock import timed
 from counterpoint.config import RunConfig
@@ -15,6 +18,9 @@ from counterpoint.spoken import LARGE, SMALL, Rows, Spoken, agreement, canary, d
 
 Digests = Mapping[str, str]
 """Policy -> the digest of its weights."""
+Adapters = Mapping[str, Adapter]
+"""Policy -> its weights at some time."""
+NO_ADAPTERS: Adapters = MappingProxyType({})
 _CANARY_PROMPT = "Count from one to ten, and say what comes next."
 _CANARY_CALLS = 4
 _CANARY_TOKENS = 8
@@ -73,28 +79,33 @@ class Proof:
             learned = self._learner.logprobs_with(adapter, mine)
             self._judge(policy, await self._scored(policy, mine, learned), "a small random")
 
-    async def spoken(self, groups: Sequence[Group]) -> dict[str, float]:
+    async def spoken(self, groups: Sequence[Group], under: Adapters = NO_ADAPTERS) -> dict[str, float]:
         """The numbers of each policy, over the calls of a step that `calls_to_check` chooses.
 
-        Raises ProofError as `check_logprobs`, or if the sampler makes another change to log-probabilities than the
+        `under` has the weights that generated the step, of policies that may have others by now. Raises ProofError as
+        `check_versions` and `check_logprobs`, or if the sampler makes another change to log-probabilities than the
         learner.
         """
+        check_versions(groups, under)
         calls = calls_to_check(groups, self.policies, self._config.proof_calls)
-        largest = check_logprobs(self._learner, calls, self._config.proof_tolerance)
+        largest = check_logprobs(self._learner, calls, self._config.proof_tolerance, under)
         numbers = {f"policy/{policy}/mismatch": value for policy, value in largest.items()}
+        if self._config.overlap:
+            numbers |= off_policy(self._learner, calls)
         for policy in largest:
-            found = await self._change(policy, few([call for call in calls if call.policy == policy]))
+            found = await self._change(policy, few([call for call in calls if call.policy == policy]), under)
             if found is not None:
                 numbers[f"policy/{policy}/spoken_correlation"] = found.correlation
                 numbers[f"policy/{policy}/spoken_share"] = found.share
         return numbers
 
-    async def _change(self, policy: str, calls: Sequence[Call]) -> Spoken | None:
+    async def _change(self, policy: str, calls: Sequence[Call], under: Adapters) -> Spoken | None:
         """The agreement of a policy's change, which is not less than allowed; None if it cannot be told."""
         with timed("proof"):
-            learned, base = self._learner.logprobs(calls), self._learner.base_logprobs(calls)
-        generated = agreement([call.logprobs for call in calls], learned, base, noise=self._noise.get(policy, 0.0))
-        scored = await self._scored(policy, calls, learned, base)
+            now, base = self._learner.logprobs(calls), self._learner.base_logprobs(calls)
+            then = logprobs_under(self._learner, calls, under) if policy in under else now
+        generated = agreement([call.logprobs for call in calls], then, base, noise=self._noise.get(policy, 0.0))
+        scored = await self._scored(policy, calls, now, base)  # by what the sampler has now
         for found in (generated, scored):
             self._judge(policy, found, "its")
         return scored or generated
@@ -143,14 +154,27 @@ class Proof:
         check_published(self.digests, self._sampler.digests())
 
 
+def check_versions(groups: Sequence[Group], under: Adapters) -> None:
+    """Raises ProofError unless every call of a policy in `under` was generated with the weights there."""
+    for episode, call in calls_of(groups):
+        known = under.get(call.policy)
+        if known is not None and call.version != known.version:
+            raise ProofError(
+                f"policy {call.policy!r}: a call by {call.key.role} in an episode of task {episode.task!r} was"
+                f" generated with version {call.version}, but the episode began with version {known.version}"
+            )
+
+
 @timed("proof")
-def check_logprobs(learner: Learner, calls: Sequence[Call], tolerance: float) -> dict[str, float]:
+def check_logprobs(
+    learner: Learner, calls: Sequence[Call], tolerance: float, under: Adapters = NO_ADAPTERS
+) -> dict[str, float]:
     """Policy -> the largest difference, in nats, between log-probabilities of the sampler and of the learner.
 
-    Raises ProofError if a difference is above `tolerance`, or is not a number.
+    The learner's are `logprobs_under`. Raises ProofError if a difference is above `tolerance`, or is not a number.
     """
     largest: dict[str, float] = {}
-    for call, recomputed in zip(calls, learner.logprobs(calls), strict=True):
+    for call, recomputed in zip(calls, logprobs_under(learner, calls, under), strict=True):
         for place, (mine, theirs) in enumerate(zip(recomputed, call.logprobs, strict=True)):
             difference = abs(mine - theirs)
             if not difference <= tolerance:
@@ -161,6 +185,29 @@ def check_logprobs(learner: Learner, calls: Sequence[Call], tolerance: float) ->
                 )
             largest[call.policy] = max(largest.get(call.policy, 0.0), difference)
     return largest
+
+
+def logprobs_under(learner: Learner, calls: Sequence[Call], under: Adapters) -> list[list[float]]:
+    """The learner's log-probability (nats) of each token, by the weights of its policy in `under`, else by its own."""
+    places: dict[str | None, list[int]] = {}
+    for place, call in enumerate(calls):
+        places.setdefault(call.policy if call.policy in under else None, []).append(place)
+    found: dict[int, list[float]] = {}
+    for policy, mine in places.items():
+        own = [calls[place] for place in mine]
+        rows = learner.logprobs(own) if policy is None else learner.logprobs_with(under[policy], own)
+        found |= dict(zip(mine, rows, strict=True))
+    return [found[place] for place in range(len(calls))]
+
+
+@timed("proof")
+def off_policy(learner: Learner, calls: Sequence[Call]) -> dict[str, float]:
+    """For each policy the mean difference (nats) of its tokens' log-probabilities now from those that were recorded."""
+    apart: dict[str, list[float]] = {}
+    for call, now in zip(calls, learner.logprobs(calls), strict=True):
+        own = [abs(mine - theirs) for mine, theirs in zip(now, call.logprobs, strict=True)]
+        apart.setdefault(call.policy, []).extend(own)
+    return {f"policy/{policy}/off_policy": fmean(values) for policy, values in apart.items() if values}
 
 
 def calls_to_check(groups: Sequence[Group], policies: Collection[str], count: int) -> list[Call]:

@@ -1,8 +1,10 @@
 """The training loop: act, judge, learn, publish, keep. Start reading the package here."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 
 from counterpoint.act import Patience, act
+from counterpoint.ahead import Ahead
 from counterpoint.algorithms.base import Sample, in_loss
 from counterpoint.algorithms.build import build_algorithm, build_batches, build_loss
 from counterpoint.analysis.alarm import Alarm
@@ -52,16 +54,24 @@ async def train(run: Run, watch: Watch = lambda step, numbers: None, setup: Setu
     loss = interventions.loss(build_loss(config))
     run.pin({"tasks": tasks.fingerprints(), "routing": dict(routes.policy_of), **_bases(setup)})
 
-    async with tasks.judging, open_runtime(config, routes) as runtime, orderly(), old_objects_skipped():
+    async with (
+        tasks.judging,
+        open_runtime(config, routes) as runtime,
+        Ahead(config, runtime) as ahead,
+        orderly(),
+        old_objects_skipped(),
+    ):
         run.note({**tasks.notes, **tasks.judging.facts()})
         sampler, learner = runtime.sampler, runtime.learner
         stage = Stage(workflow=workflow, routing=routes, sampler=sampler, chats=runtime.chats)
-        parts: dict[str, Stateful] = {"learner": learner, "algorithm": algorithm}
+        play = partial(act, stage, tasks.train, limits, config, algorithm)
+        parts: dict[str, Stateful] = {"learner": learner, "algorithm": algorithm, **ahead.parts()}
         parts |= {"interventions": interventions, "diagnostics": diagnostics}
         proof, start = Proof(learner, sampler, config.run), run.restore(parts)
         keeper = Keeper(run, parts, lambda: proof.digests)
         if start is not None:
             proof.restored(run.checkpoint_state(start)["digests"])
+        await ahead.begin(play)
         await proof.begin(runtime.chats)
         clock, patience, alarm = Clock.started(), Patience(config.run.patience), Alarm(run, routes)
         if keeper.owes_evaluation(start):
@@ -69,12 +79,13 @@ async def train(run: Run, watch: Watch = lambda step, numbers: None, setup: Setu
             run.add_profile(start or 0, clock.read("keep"))
 
         for index in run.steps_left(start or 0):
-            # 1. Act: play every task of this step `group_size` times.
+            # 1. Act: play every task of this step `group_size` times, if that was not done beside the last step.
             with keeper.saved_at_interrupt(index - 1):
-                groups = await act(stage, tasks.train, limits, config, algorithm, step=index)
+                groups = await ahead.take(play, step=index)
             run.add_episodes(index, groups)
             patience.judge(groups)
-            spoken = await proof.spoken(groups)
+            judged, spoken = tasks.judging.numbers(), await undisturbed(proof.spoken(groups, ahead.under))
+            ahead.start(play, step=index + 1)
             clock.lap("act")
 
             # 2. Judge: give each call its reward and its advantage.
@@ -85,33 +96,38 @@ async def train(run: Run, watch: Watch = lambda step, numbers: None, setup: Setu
 
             # 3. Learn: compute one gradient per (policy, role) for each update; they are only summed by `step`.
             total, moves = Total(), list[dict[str, Moved]]()
-            for part in anchored(learner, batches(due, f"{config.run.seed}/{index}"), loss):
+            for part in await ahead.beside(anchored, learner, batches(due, f"{config.run.seed}/{index}"), loss):
                 apart = diagnostics.slots_apart(index) or interventions.slots_apart(index)
-                gradients = learner.backward(part, loss, slots_apart=apart)
-                total = total.plus(gradients)
-                moves.append(learner.step(*interventions.update(Update(gradients), index), step=index))
+                gradients = await ahead.beside(learner.backward, part, loss, slots_apart=apart)
+                total = await ahead.beside(total.plus, gradients)
+                update = await ahead.beside(interventions.update, Update(gradients), index)
+                moves.append(await ahead.beside(learner.step, *update, step=index))
             moved = together(moves)
-            proof.moved([policy for policy, move in moved.items() if move.learning_rate])
+            await ahead.beside(proof.moved, [policy for policy, move in moved.items() if move.learning_rate])
             seen = Step(index, groups, samples, total.contributions, learner.base_logprobs, total.updates, total.norms)
-            looked = merged(not_called(groups, workflow.roles), diagnostics.look(seen))
+            looked = merged(not_called(groups, workflow.roles), await ahead.beside(diagnostics.look, seen))
             clock.lap("learn")
 
-            # 4. Publish: from here on the sampler generates with the new weights.
-            await undisturbed(sampler.load(learner.adapters()))
+            # 4. Publish: from here on the sampler generates with the new weights; no episode is generated with both.
+            await ahead.ended()
+            clock.lap("act")
+            await ahead.publish(learner.adapters())
             proof.published()
             clock.lap("publish")
 
             # 5. Keep: record numbers in each step, and evaluate and save checkpoints when due.
-            numbers = merged(looked, policy_numbers(proof.policies, due, moved), spoken, clock.laps())
-            numbers |= merged(tasks.judging.numbers(), alarm.look(index, numbers))
+            numbers = merged(looked, policy_numbers(proof.policies, due, moved), spoken, ahead.numbers(), clock.laps())
+            numbers |= merged(judged, alarm.look(index, numbers))
             stop = interventions.stop(numbers)
             last = stop is not None or index == config.run.steps
             run.add_metrics(index, numbers)
             watch(index, numbers)
             back = stop is not None and stop.roll_back
+            if last:
+                ahead.drop()
             if back:
                 return_to_peak(run, learner, proof)
-                await undisturbed(sampler.load(learner.adapters()))
+                await ahead.publish(learner.adapters())
             if last or index % config.evaluation.every == 0:
                 with keeper.saved_at_interrupt(index, stop, evaluation={"rolled_back": back}):
                     watch(index, alarm.evaluated(await examine(run, stage, tasks, step=index, rolled_back=back)))
@@ -131,7 +147,7 @@ def _bases(setup: Setup) -> dict[str, Mapping[str, str]]:
     """The facts that must not change half-way: weights of shipped bases, and how positions are scaled, if they are."""
     config = setup.config
     weights = shipped_weights(one.model.path for one in setup.settings.values() if one.endpoint is None)
-    if config.runtime.name != "local":
+    if config.runtime.name not in ("local", "ray"):
         return {"weights": weights}
     found = position_scaling(setup.settings, longest_call(config.rollout))
     return {"weights": weights, **({"positions": found} if found else {})}

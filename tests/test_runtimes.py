@@ -1,6 +1,8 @@
 """Openings of a runtime: with a learner and without, with the package's sampler and with one of the user's own."""
 
 import asyncio
+import os
+import socket
 import sys
 from contextlib import contextmanager
 
@@ -10,6 +12,7 @@ from torch_build import CHOIR, fresh_model, start, tiny_base, tiny_folder, train
 
 from counterpoint.errors import AdapterError, ConfigError, SamplerError
 from counterpoint.plan.plan import plan
+from counterpoint.plan.threads import with_threads
 from counterpoint.policy import routing
 from counterpoint.runtimes import check_runtime, open_runtime, open_sampler
 from counterpoint.samplers._engine import Engine
@@ -155,7 +158,12 @@ def test_a_run_is_trained_with_a_sampler_of_ones_own(tmp_path):
         ({"sampler": {"name": "test_runtimes:countin"}}, "did you mean 'counting'"),
         ({"sampler": {"name": "in_process", "max_rows": 0}}, "sampler.in_process.max_rows = 0"),
         ({"sampler": {"name": "in_process", "rows": 3}}, "unknown key .*'rows'"),
-        ({"runtime": {"name": "ray"}}, "unknown runtime 'ray'; allowed: local"),
+        ({"runtime": {"name": "rey"}}, "unknown runtime 'rey'; did you mean 'ray'"),
+        ({"runtime": {"name": "local", "learners": 2}}, "takes no options; learners given"),
+        ({"runtime": {"name": "ray", "learners": 0}}, "runtime.ray.learners = 0"),
+        ({"runtime": {"name": "ray", "shard_base": True}}, "shard_base = true needs runtime.learners = 2 or more"),
+        ({"runtime": {"name": "ray", "address": "here"}}, "runtime.address = 'here': input should be host:port"),
+        ({"runtime": {"name": "ray", "address": "here:70000"}}, "input should be host:port"),
         ({"runtime": {"name": "local", "nodes": 2}}, "takes no options; nodes given"),
     ],
 )
@@ -166,3 +174,54 @@ def test_a_sampler_or_runtime_that_cannot_be_is_found_before_anything_is_loaded(
     for check in checks:
         with pytest.raises(ConfigError, match=message):
             check(config)
+
+
+def test_a_gpu_that_a_recipe_numbers_is_refused_where_each_process_has_its_own():
+    for model, policy, where in (
+        ("cuda:1", {}, "model"),
+        ("cpu", {"one": {"model": {"device": "cuda:1"}}}, "policy.one.model"),
+    ):
+        table = {**CHOIR, "runtime": {"name": "ray"}, "policy": policy}
+        config = tiny_config(tiny_folder(), table)
+        config = config.model_copy(update={"model": config.model.model_copy(update={"device": model})})
+        with pytest.raises(ConfigError, match=rf"^{where}.device = 'cuda:1' cannot be used with runtime.name = 'ray'"):
+            check_runtime(config)
+
+
+def test_a_runtime_whose_package_is_absent_is_named_with_the_command_that_installs_it(monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(ConfigError, match=r"pip install 'counterpoint\[ray\]' first"):
+        check_runtime(tiny_config(tiny_folder(), {**CHOIR, "runtime": {"name": "ray"}}))
+
+
+def test_a_ray_that_does_not_listen_is_an_error_of_one_line_before_ray_is_imported():
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        config = tiny_config(tiny_folder(), {**CHOIR, "runtime": {"name": "ray", "address": address}})
+        routes = routing(config.policies.sharing, load_workflow(config.workflow).slots)
+        with pytest.raises(ConfigError, match=f"^runtime.address = '{address}': no Ray answers there: "):
+            asyncio.run(entered(open_runtime(config, routes)))
+
+
+async def entered(opening):
+    async with opening:
+        pass
+
+
+def test_the_plan_has_the_memory_of_each_process_and_shares_the_cores():
+    table = {**CHOIR, "runtime": {"name": "ray", "samplers": 2, "learners": 3}}
+    alone, apart = plan(tiny_config(tiny_folder(), CHOIR)), plan(tiny_config(tiny_folder(), table))
+    sampler, learner = apart.memories().values()
+    assert [line for line in apart.lines() if "in each of 2 samplers" in line]
+    assert [line for line in apart.lines() if "in each of 3 ranks of" in line]
+    assert max(sampler.peak, learner.peak) < alone.memory().peak < sampler.peak + learner.peak
+    assert apart.peak() == 2 * sampler.peak + 3 * learner.peak
+    cores = len(os.sched_getaffinity(0))
+    config = tiny_config(tiny_folder(), table)
+    assert with_threads(
+        config.model_copy(update={"run": config.run.model_copy(update={"threads": 0})})
+    ).run.threads in (
+        1,
+        max(1, cores // 3),
+    )

@@ -13,7 +13,6 @@ from counterpoint.models import micro_model
 from counterpoint.plan.check import check_parts
 from counterpoint.plan.plan import plan
 from counterpoint.recipe import load_config
-from counterpoint.runtimes.local import Local
 from counterpoint.samplers import _servable
 from counterpoint.samplers._async_llm import Demand, Options, arguments, environment
 from counterpoint.samplers._servable import stretched
@@ -76,14 +75,11 @@ def test_it_is_not_installed():
         checked("policies.rank=513")
 
 
-class Elsewhere(Local):
-    """A runtime whose samplers are on other machines."""
-
-
-def test_what_this_machine_lacks_is_nothing_to_a_runtime_that_uses_others():
-    checked("runtime.name=test_vllm_servable:Elsewhere")
+def test_what_this_machine_lacks_is_nothing_to_a_runtime_that_uses_others(monkeypatch):
+    monkeypatch.setattr("counterpoint.runtimes.is_elsewhere", lambda config: True)
+    checked()
     with pytest.raises(ConfigError, match="at most 512"):
-        checked("runtime.name=test_vllm_servable:Elsewhere", "policies.rank=513")
+        checked("policies.rank=513")
 
 
 def test_a_tmpfs_without_room_is_refused(installed, monkeypatch, tmp_path):

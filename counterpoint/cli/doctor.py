@@ -31,6 +31,7 @@ EXTRAS: Mapping[str, tuple[str, str]] = {
     "gguf": ("gguf", "GGUF files"),
     "gym": ("reasoning-gym", "the tasks of reasoning-gym"),
     "mlflow": ("mlflow-skinny", "the tracker mlflow"),
+    "ray": ("ray", "samplers and learners on several GPUs or machines"),
     "report": ("altair", "pictures, reports and the viewer"),
     "tensorboard": ("tensorboardX", "the tracker tensorboard"),
     "trackio": ("trackio", "the tracker trackio"),

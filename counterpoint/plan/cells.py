@@ -28,6 +28,7 @@ from counterpoint.plan.plan import Plan, measured_rate, planned_with, rehearsal_
 from counterpoint.plan.rehearsal import check_algorithm, rehearsed
 from counterpoint.plan.startable import check_judge
 from counterpoint.recipe import find_recipe, load_config
+from counterpoint.runtimes import is_elsewhere
 from counterpoint.stage import Setup
 from counterpoint.tasks import load_tasks
 from counterpoint.tasks.base import Splits
@@ -105,7 +106,8 @@ def planned_cell(config: Config, known: Known) -> dict[str, Any]:
     models = {name: own.model for name, own in setup.settings.items() if own.endpoint is None}
     sizes: dict[str, BaseSize] = {}
     for name, model in models.items():
-        _kept(missing, partial(check_device, model))
+        if not is_elsewhere(config):
+            _kept(missing, partial(check_device, model))
         size = _kept(missing, partial(_size, model, known))
         if size is not None:
             sizes[name] = size
@@ -168,13 +170,13 @@ def _memory(plan: Plan, known: Known) -> int | None:
         return known.of("footprint", key, lambda: look(model, rank, checkpointing))
 
     config = plan.config
-    parts = (config.learner, config.sampler, config.rollout, config.evaluation, config.algorithm)
+    parts = (config.learner, config.sampler, config.runtime, config.rollout, config.evaluation, config.algorithm)
     policies = [
         (own.model.model_dump_json(), own.rank, own.trainable) for own in map(plan.settings.get, plan.sizes) if own
     ]
     key = " ".join([*(one.model_dump_json() for one in parts), f"{policies} {plan.splits} {id(plan.rehearsal)}"])
     try:
-        return known.of("memory", key, lambda: plan.memory(once).peak)
+        return known.of("memory", key, lambda: plan.peak(once))
     except ModelError:
         return None
 

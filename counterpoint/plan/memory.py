@@ -1,7 +1,7 @@
 """The memory of a training step: the sum of what sampler and learner say that they need, counted without weights."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
 from typing import NamedTuple
@@ -13,6 +13,8 @@ from counterpoint.learners.footprint import Footprint, footprint, learning
 from counterpoint.samplers._room import Room
 from counterpoint.samplers.footprint import VLLM, cache_bytes, copies, generation, room, slots_bytes
 
+_BASES = "bases"
+_GRADIENTS = "gradients of the roles"
 _ENOUGH = 3
 """Micro-batches among which the largest is looked for."""
 
@@ -62,77 +64,129 @@ def memory_of(
     evaluated at once. `look` finds the footprint of a base. The user's own sampler is not counted. Raises ModelError if
     a base cannot be found or packed.
     """
-    again = config.learner.gradient_checkpointing
-    of = {policy: look(own.model, own.rank, again) for policy, own in settings.items()}
-    sizes = {own.model.model_dump_json(): (own.model, of[policy].weights) for policy, own in settings.items()}
-    policies = Counter(own.model.model_dump_json() for own in settings.values())
-    bases = sum(size for _, size in sizes.values())
+    of = _footprints(config, settings, look)
+    sampler, learner = _sampler(config, settings, turns, most_tasks, of), _learner(config, settings, turns, of)
+    if config.sampler.name == VLLM:
+        lasting = {f"{name}, for vLLM" if name == _BASES else name: size for name, size in sampler.lasting.items()}
+        bases = {f"{name}, for the learner" if name == _BASES else name: size for name, size in learner.lasting.items()}
+        return Memory({**bases, **lasting}, learner.passing)
+    own = is_own(config.sampler.name)
     # In half precision sampler and learner share the weights.
-    merged = sum(copies(policies[name], size) for name, (model, size) in sizes.items() if model.dtype == "float32")
+    copied = 0 if own else sum(_copied(settings, of).values())
+    return Memory(
+        lasting={
+            "bases, for the learner; your own sampler is not counted" if own else "bases, for learner and sampler": (
+                learner.lasting[_BASES] + copied
+            ),
+            "adapters and their moments; the sampler's": 4 * sum(of[policy].adapter for policy in settings),
+            _GRADIENTS: learner.lasting[_GRADIENTS],
+        },
+        passing={**sampler.passing, **learner.passing},
+    )
+
+
+def sampler_memory(
+    config: Config,
+    settings: Mapping[str, PolicySettings],
+    turns: Sequence[Turn],
+    *,
+    most_tasks: int,
+    look: Look = look,
+) -> Memory:
+    """The memory of a sampler in a process of its own, none if the user wrote it. Otherwise as `memory_of`."""
+    return _sampler(config, settings, turns, most_tasks, _footprints(config, settings, look))
+
+
+def learner_memory(
+    config: Config, settings: Mapping[str, PolicySettings], turns: Sequence[Turn], *, look: Look = look
+) -> Memory:
+    """The memory of a learner in a process of its own, with all bases of `settings`. Otherwise as `memory_of`."""
+    return _learner(config, settings, turns, _footprints(config, settings, look))
+
+
+def _footprints(config: Config, settings: Mapping[str, PolicySettings], look: Look) -> dict[str, Footprint]:
+    again = config.learner.gradient_checkpointing
+    return {policy: look(own.model, own.rank, again) for policy, own in settings.items()}
+
+
+def _sampler(
+    config: Config,
+    settings: Mapping[str, PolicySettings],
+    turns: Sequence[Turn],
+    most_tasks: int,
+    of: Mapping[str, Footprint],
+) -> Memory:
+    if is_own(config.sampler.name):
+        return Memory({}, {})
+    if config.sampler.name == VLLM:
+        return Memory(_in_engines(config, settings, of), {})
+    rooms = {policy: _room(config, own.model, of[policy]) for policy, own in settings.items()}
+    sampling = [
+        _sampling(of[policy], said, config, most_tasks, rooms[policy])
+        for (policy, _), said in _by_role(settings, turns).items()
+    ]
+    limits = " or ".join(dict.fromkeys(map(str, rooms.values())))
+    return Memory(
+        lasting={
+            _BASES: sum(_bases(settings, of).values()) + sum(_copied(settings, of).values()),
+            "adapters": sum(of[policy].adapter for policy in settings),
+        },
+        passing={f"sampling: caches and logits{limits and f' of {limits}'}": max(sampling, default=0)},
+    )
+
+
+def _in_engines(config: Config, settings: Mapping[str, PolicySettings], of: Mapping[str, Footprint]) -> dict[str, int]:
+    """Bytes in the processes of vLLM, and on tmpfs."""
+    bases = _bases(settings, of)
+    return {
+        _BASES: sum(bases.values()),
+        "keys and values of vLLM (sampler.cache_gb)": len(bases) * cache_bytes(config.sampler.options),
+        "adapters in vLLM's slots and on tmpfs": sum(
+            slots_bytes(of[policy].adapter, own.rank, own.model.dtype) for policy, own in settings.items()
+        ),
+    }
+
+
+def _learner(
+    config: Config, settings: Mapping[str, PolicySettings], turns: Sequence[Turn], of: Mapping[str, Footprint]
+) -> Memory:
+    learned = {pair: said for pair, said in _by_role(settings, turns).items() if settings[pair[0]].trainable}
+    adapters = [of[policy].adapter for policy in settings]
+    # Those of an update, and with several updates in a step their total.
+    held = 2 if config.algorithm.updates > 1 or config.algorithm.calls_per_update else 1
+    kept = [
+        learning(of[policy], _calls(said, config), config.learner.max_tokens_per_micro_batch)
+        for (policy, _), said in learned.items()
+    ]
+    return Memory(
+        lasting={
+            _BASES: sum(_bases(settings, of).values()),
+            "adapters and their moments": 3 * sum(adapters),
+            _GRADIENTS: held * sum(of[policy].adapter for policy, _ in learned) + 2 * max(adapters, default=0),
+        },
+        passing={"learning: what a micro-batch keeps": max(kept, default=0)},
+    )
+
+
+def _bases(settings: Mapping[str, PolicySettings], of: Mapping[str, Footprint]) -> dict[str, int]:
+    """Every base -> the bytes of its weights."""
+    return {own.model.model_dump_json(): of[policy].weights for policy, own in settings.items()}
+
+
+def _copied(settings: Mapping[str, PolicySettings], of: Mapping[str, Footprint]) -> dict[str, int]:
+    """Every base -> the bytes of merged weights that its sampler has; in half precision it has none."""
+    policies = Counter(own.model.model_dump_json() for own in settings.values())
+    whole = {own.model.model_dump_json() for own in settings.values() if own.model.dtype == "float32"}
+    return {name: copies(policies[name], size) for name, size in _bases(settings, of).items() if name in whole}
+
+
+def _by_role(settings: Mapping[str, PolicySettings], turns: Sequence[Turn]) -> dict[tuple[str, str], list[Turn]]:
+    """(Policy, role) -> its turns, for policies that have a base here."""
     roles: dict[tuple[str, str], list[Turn]] = {}
     for turn in turns:
         if turn.call.policy in settings:
             roles.setdefault((turn.call.policy, turn.call.key.role), []).append(turn)
-    learned = {pair: said for pair, said in roles.items() if settings[pair[0]].trainable}
-    adapters = [of[policy].adapter for policy in settings]
-    # Those of an update, and with several updates in a step their total.
-    held = 2 if config.algorithm.updates > 1 or config.algorithm.calls_per_update else 1
-    passing = {
-        "learning: what a micro-batch keeps": max(
-            (
-                learning(of[policy], _calls(said, config), config.learner.max_tokens_per_micro_batch)
-                for (policy, _), said in learned.items()
-            ),
-            default=0,
-        ),
-    }
-    if config.sampler.name == VLLM:
-        weights = {"bases, for the learner": bases, **_in_engines(config, settings, of, bases=sizes.values())}
-    elif is_own(config.sampler.name):
-        weights = {"bases, for the learner; your own sampler is not counted": bases}
-    else:
-        weights = {"bases, for learner and sampler": bases + merged}
-        passing = {**_while_sampling(config, settings, of, roles, most_tasks), **passing}
-    return Memory(
-        lasting={
-            **weights,
-            "adapters and their moments; the sampler's": 4 * sum(adapters),
-            "gradients of the roles": held * sum(of[policy].adapter for policy, _ in learned)
-            + 2 * max(adapters, default=0),
-        },
-        passing=passing,
-    )
-
-
-def _in_engines(
-    config: Config,
-    settings: Mapping[str, PolicySettings],
-    of: Mapping[str, Footprint],
-    *,
-    bases: Iterable[tuple[ModelConfig, int]],
-) -> dict[str, int]:
-    """Bytes in the processes of vLLM, and on tmpfs."""
-    sizes = [size for _, size in bases]
-    slots = sum(slots_bytes(of[policy].adapter, own.rank, own.model.dtype) for policy, own in settings.items())
-    return {
-        "bases, for vLLM": sum(sizes),
-        "keys and values of vLLM (sampler.cache_gb)": len(sizes) * cache_bytes(config.sampler.options),
-        "adapters in vLLM's slots and on tmpfs": slots,
-    }
-
-
-def _while_sampling(
-    config: Config,
-    settings: Mapping[str, PolicySettings],
-    of: Mapping[str, Footprint],
-    roles: Mapping[tuple[str, str], Sequence[Turn]],
-    most_tasks: int,
-) -> dict[str, int]:
-    """Bytes that the in-process sampler takes beside the weights."""
-    rooms = {policy: _room(config, own.model, of[policy]) for policy, own in settings.items()}
-    sampling = [_sampling(of[policy], said, config, most_tasks, rooms[policy]) for (policy, _), said in roles.items()]
-    limits = " or ".join(dict.fromkeys(map(str, rooms.values())))
-    return {f"sampling: caches and logits{limits and f' of {limits}'}": max(sampling, default=0)}
+    return roles
 
 
 def _room(config: Config, model: ModelConfig, size: Footprint) -> Room:

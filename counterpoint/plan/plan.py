@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from time import perf_counter
 from typing import TYPE_CHECKING
 
+from counterpoint.ahead import lines_about_overlap
 from counterpoint.algorithms.build import build_algorithm
 from counterpoint.chat import Chat
 from counterpoint.config import Config, ModelConfig, PolicySettings
@@ -17,6 +18,7 @@ from counterpoint.plan.ending import lines_about_the_end
 from counterpoint.plan.rehearsal import FILLER, Check, Rehearse, check_algorithm, check_proposals, rehearsed
 from counterpoint.plan.remembering import Remembering
 from counterpoint.policy import settings_of
+from counterpoint.runtimes import is_elsewhere, processes
 from counterpoint.runtimes.local import longest_call, position_scaling
 from counterpoint.stage import Setup
 from counterpoint.trackers.build import label_of
@@ -99,18 +101,50 @@ class Plan:
         return self.settings[policy].rank * self.sizes[policy].linear_width
 
     def memory(self, look: "Look | None" = None) -> "Memory":
-        """Peak memory of sampler and learner, if every reply is as long as it may be.
+        """Peak memory of sampler and learner in one process, if every reply is as long as it may be.
 
         `look` finds the footprint of a base. Raises ModelError if one cannot be found.
         """
         from counterpoint.plan.memory import look as anew
         from counterpoint.plan.memory import memory_of
 
-        own, most = (
-            {policy: self.settings[policy] for policy in self.sizes},
-            max(self.splits["validation"], self.splits["test"]),
-        )
-        return memory_of(self.config, own, self._turns(), most_tasks=most, look=look or anew)
+        most = max(self.splits["validation"], self.splits["test"])
+        return memory_of(self.config, self._own(), self._turns(), most_tasks=most, look=look or anew)
+
+    def memories(self, look: "Look | None" = None) -> "Mapping[str, Memory]":
+        """The same for each process that computes, by what it is: one for this process, or one per kind of actor.
+
+        Of a sharded base every rank is given the whole.
+        """
+        from counterpoint.plan.memory import learner_memory, sampler_memory
+        from counterpoint.plan.memory import look as anew
+
+        samplers, learners = processes(self.config)
+        if not samplers:
+            return {"": self.memory(look)}
+        most, turns, own = max(self.splits["validation"], self.splits["test"]), self._turns(), self._own()
+        found = {
+            f"in each of {counted(samplers, 'sampler')}": sampler_memory(
+                self.config, own, turns, most_tasks=most, look=look or anew
+            )
+        }
+        for path in dict.fromkeys(one.model.path for one in own.values()):
+            mine = {policy: one for policy, one in own.items() if one.model.path == path}
+            found[f"in each of {counted(learners, 'rank')} of {path}"] = learner_memory(
+                self.config, mine, turns, look=look or anew
+            )
+        return found
+
+    def peak(self, look: "Look | None" = None) -> int:
+        """Bytes that all processes take together, each at its own peak. Raises ModelError."""
+        found, (samplers, learners) = list(self.memories(look).values()), processes(self.config)
+        if not samplers:
+            return found[0].peak
+        return samplers * found[0].peak + learners * sum(memory.peak for memory in found[1:])
+
+    def _own(self) -> dict[str, PolicySettings]:
+        """The policies that have a base."""
+        return {policy: self.settings[policy] for policy in self.sizes}
 
     def _turns(self) -> "list[Turn]":
         """The calls of the rehearsal; those that quote no reply are asked alike in every episode of a task."""
@@ -159,6 +193,7 @@ class Plan:
             ),
             f"the run     {counted(runs.steps, 'step')}; evaluation every {self.config.evaluation.every},"
             f" checkpoint every {runs.save_every}",
+            *lines_about_overlap(self.config),
             *(f"track       {label_of(spec)}" for spec in self.config.track),
             *lines_about_the_end(self.config, self.splits["test"], len(self.rehearsal.calls)),
             *self._memory_lines(),
@@ -169,8 +204,7 @@ class Plan:
         ]
 
     def _positions(self) -> list[str]:
-        own = {policy: self.settings[policy] for policy in self.sizes}
-        found = position_scaling(own, longest_call(self.config.rollout))
+        found = position_scaling(self._own(), longest_call(self.config.rollout))
         return [
             f"{', '.join(name for name in found if found[name] == text)}: {text}"
             for text in dict.fromkeys(found.values())
@@ -178,14 +212,18 @@ class Plan:
 
     def _memory_lines(self) -> list[str]:
         try:
-            memory = self.memory()
+            memories = self.memories()
         except ModelError as error:
             return [f"memory      unknown: {error}"]
-        return [
-            f"memory      about {gigabytes(memory.peak)}, if every reply takes all its tokens, beside Python's own",
-            *(f"              {gigabytes(value):>9}  {name}" for name, value in memory.lasting.items()),
-            *(f"              {gigabytes(value):>9}  while {name}" for name, value in memory.passing.items()),
-        ]
+        lines = []
+        for place, memory in memories.items():
+            about = f"about {gigabytes(memory.peak)}{place and ' ' + place}"
+            lines += [
+                f"memory      {about}, if every reply takes all its tokens, beside Python's own",
+                *(f"              {gigabytes(value):>9}  {name}" for name, value in memory.lasting.items()),
+                *(f"              {gigabytes(value):>9}  while {name}" for name, value in memory.passing.items()),
+            ]
+        return lines
 
     def _describe(self, policy: str) -> str:
         own = self.settings[policy]
@@ -224,7 +262,7 @@ def planned(setup: Setup) -> Plan:
     ConfigError if an advantage needs a claim that no role makes.
     """
     models = {name: own.model for name, own in setup.settings.items() if own.endpoint is None}
-    for model in models.values():
+    for model in models.values() if not is_elsewhere(setup.config) else ():
         check_device(model)
     from counterpoint.base_model import base_size  # after a check that needs but torch
 

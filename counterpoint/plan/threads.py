@@ -5,6 +5,7 @@ import os
 from time import perf_counter
 
 from counterpoint.config import Config
+from counterpoint.runtimes import processes
 
 SLOWER = 0.9
 """Several threads that reach less than this fraction of one thread's speed are a problem."""
@@ -69,10 +70,10 @@ def slow(single: float, several: float, threads: int) -> str | None:
 
 
 def with_threads(config: Config) -> Config:
-    """The recipe with `run.threads = 0` resolved: the cores that this process may use, or 1 if these are slower now."""
+    """The recipe with `run.threads = 0` resolved: the cores that a process may use, or 1 if these are slower now."""
     if config.run.threads:
         return config
-    cores = len(os.sched_getaffinity(0))
+    cores = _cores(config)
     threads = 1 if warning(cores) else cores
     return config.model_copy(update={"run": config.run.model_copy(update={"threads": threads})})
 
@@ -82,6 +83,11 @@ def about_threads(given: Config, resolved: Config) -> str | None:
     if given.run.threads:
         found = warning(resolved.run.threads)
         return None if found is None else f"WARNING: {found}"
-    if resolved.run.threads == 1 < len(os.sched_getaffinity(0)):
+    if resolved.run.threads == 1 < _cores(given):
         return "one torch thread: other work keeps the cores busy, and several would be slower; run.threads=N chooses"
     return None
+
+
+def _cores(config: Config) -> int:
+    """The cores of this machine for each process that computes; sampler and learner wait for each other."""
+    return max(1, len(os.sched_getaffinity(0)) // max(1, *processes(config)))

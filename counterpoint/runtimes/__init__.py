@@ -1,6 +1,7 @@
 """The runtimes that a recipe can name, and the openings that everything else uses."""
 
 from contextlib import AbstractAsyncContextManager
+from typing import Any
 
 from counterpoint.adapter import Sources
 from counterpoint.config import Config
@@ -11,7 +12,9 @@ from counterpoint.runtimes.base import Generation, Place, Runtime
 from counterpoint.runtimes.local import bases_of
 from counterpoint.samplers import SAMPLERS
 
-RUNTIMES: Family[Place] = Family("runtime", {"local": "counterpoint.runtimes.local:Local"})
+RUNTIMES: Family[Place] = Family(
+    "runtime", {"local": "counterpoint.runtimes.local:Local", "ray": "counterpoint.runtimes.ray:Ray"}
+)
 
 
 def open_runtime(config: Config, routing: Routing) -> AbstractAsyncContextManager[Runtime]:
@@ -33,9 +36,28 @@ def open_sampler(config: Config, routing: Routing, sources: Sources) -> Abstract
 
 
 def check_runtime(config: Config) -> None:
-    """Raises ConfigError if a recipe's runtime or sampler does not exist, or has wrong options. Reads no weights."""
-    RUNTIMES.bind(config.runtime, config=config, routing=None)
+    """Raises ConfigError if a recipe's runtime or sampler does not exist, or has wrong options. Reads no weights.
+
+    A runtime that has a function `check` is asked by it too, with the recipe and its options.
+    """
+    bound: Any = RUNTIMES.bind(config.runtime, config=config, routing=None)
+    check = getattr(RUNTIMES.find(config.runtime.name), "check", None)
+    if check is not None:
+        check(**{name: value for name, value in bound.keywords.items() if name != "routing"})
     SAMPLERS.bind(config.sampler, bases=())
+
+
+def is_elsewhere(config: Config) -> bool:
+    """True if sampler and learner compute on machines whose devices this one does not see."""
+    return config.runtime.name == "ray" and bool(config.runtime.options.get("address"))
+
+
+def processes(config: Config) -> tuple[int, int]:
+    """The processes of the sampler and, for each base, those of the learner; (0, 0) if all is in this one."""
+    if config.runtime.name != "ray":
+        return 0, 0
+    options = config.runtime.options
+    return int(options.get("samplers", 1)), int(options.get("learners", 1))
 
 
 def check_sampler(config: Config, routing: Routing) -> None:
@@ -52,5 +74,5 @@ def check_sampler(config: Config, routing: Routing) -> None:
         try:
             check(config, bases, **{name: value for name, value in options.items() if name != "bases"})
         except AbsentError:
-            if config.runtime.name == "local":  # others put samplers on machines that may have what this one lacks
+            if not is_elsewhere(config):  # other machines may have what this one lacks
                 raise

@@ -42,7 +42,7 @@ class Local:
         async with AsyncExitStack() as stack:
             # The sampler first: learners put their adapters into the bases, which it must find as they are.
             sampler = self._sampler(bases, stack)
-            yield Runtime(sampler=sampler, learner=_learner(bases, self._config), chats=_chats(bases))
+            yield Runtime(sampler=sampler, learner=self._learner(bases), chats=_chats(bases))
 
     @asynccontextmanager
     async def generation(self, sources: Sources) -> AsyncIterator[Generation]:
@@ -65,14 +65,27 @@ class Local:
         """A sampler for every policy, which `stack` closes."""
         samplers: dict[str, Sampler] = {}
         if bases:
-            mine: Sampler = SAMPLERS.build(self._config.sampler, bases=bases)
-            _close_with(stack, mine)
+            mine = self._own_sampler(bases, stack)
             samplers |= {name: mine for base in bases for name in base.policies}
         endpoints = {name: own.endpoint for name, own in self._settings.items() if own.endpoint is not None}
         for name, endpoint in endpoints.items():
             samplers[name] = _endpoint(name, endpoint)
             _close_with(stack, samplers[name])
         return ByPolicy(samplers) if endpoints else next(iter(samplers.values()))
+
+    def _own_sampler(self, bases: Sequence["LocalBase"], stack: AsyncExitStack) -> Sampler:
+        """The sampler of the recipe, around all bases."""
+        mine: Sampler = SAMPLERS.build(self._config.sampler, bases=bases)
+        _close_with(stack, mine)
+        return mine
+
+    def _learner(self, bases: Sequence["LocalBase"]) -> Learner:
+        # Here and not above: a sampler alone does without PEFT, which takes some 30 MB.
+        from counterpoint.learners.by_base import ByBase
+        from counterpoint.learners.peft import Peft
+
+        learners: list[Learner] = [Peft(base.model, base.members, self._config) for base in bases]
+        return learners[0] if len(learners) == 1 else ByBase(learners)
 
 
 @dataclass(frozen=True)
@@ -156,15 +169,6 @@ def _use_threads(config: Config) -> None:
     import torch  # not above, as everything that imports it: what only looks at a recipe does without it
 
     torch.set_num_threads(config.run.threads or available_cores())
-
-
-def _learner(bases: Sequence[LocalBase], config: Config) -> Learner:
-    # Here and not above: a sampler alone does without PEFT, which takes some 30 MB.
-    from counterpoint.learners.by_base import ByBase
-    from counterpoint.learners.peft import Peft
-
-    learners: list[Learner] = [Peft(base.model, base.members, config) for base in bases]
-    return learners[0] if len(learners) == 1 else ByBase(learners)
 
 
 def _adapter(policy: str, settings: PolicySettings, source: Path | None) -> Adapter:
