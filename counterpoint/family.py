@@ -6,7 +6,7 @@ is needed. An error in a name or an option is reported in one line.
 
 import importlib
 import inspect
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -164,7 +164,7 @@ class Family(Generic[T]):
             return cast(T, member)
         return cast(T, self._bound(member, spec, where, context, _ANY)())
 
-    def bind(self, spec: Spec, where: str = "", **context: Any) -> Callable[..., Any]:
+    def bind(self, spec: Spec, where: str = "", **context: Any) -> "partial[Any]":
         """The member with its options (its keyword-only parameters) and the matching values of `context` bound.
 
         The caller passes its other parameters. Raises ConfigError as `build` does.
@@ -173,7 +173,7 @@ class Family(Generic[T]):
 
     def _bound(
         self, member: Any, spec: Spec, where: str, context: Mapping[str, Any], kinds: Collection[Any]
-    ) -> Callable[..., Any]:
+    ) -> "partial[Any]":
         place = where or f"{self.kind}.{spec.name}"
         if not callable(member):
             raise ConfigError(f"{place} = {spec.name!r} is a {type(member).__name__}, which cannot make a {self.kind}")

@@ -35,6 +35,7 @@ EXTRAS: Mapping[str, tuple[str, str]] = {
     "report": ("altair", "pictures, reports and the viewer"),
     "tensorboard": ("tensorboardX", "the tracker tensorboard"),
     "trackio": ("trackio", "the tracker trackio"),
+    "vllm": ("vllm", "the sampler vllm"),
     "wandb": ("wandb", "the tracker wandb"),
     "verifiers": ("verifiers", "the environments of verifiers"),
 }

@@ -14,7 +14,7 @@ from counterpoint.interventions.build import build_interventions
 from counterpoint.learn import trainable
 from counterpoint.locate import check_device_name, locate
 from counterpoint.policy import routing, settings_of
-from counterpoint.runtimes import check_runtime
+from counterpoint.runtimes import check_runtime, check_sampler
 from counterpoint.runtimes.local import longest_call
 from counterpoint.sandboxes import build_sandbox
 from counterpoint.stage import Setup, set_up
@@ -51,11 +51,13 @@ def looked_up(config: Config, tasks: Splits | None = None) -> Setup:
 def check_parts(config: Config) -> None:
     """Raises CounterpointError if what plays episodes is wrong: workflow, routing, runtime, sandbox, a policy."""
     workflow = load_workflow(config.workflow)
-    settings = settings_of(routing(config.policies.sharing, workflow.slots), config)
+    routes = routing(config.policies.sharing, workflow.slots)
+    settings = settings_of(routes, config)
     check_runtime(config)
     build_sandbox(config.sandbox)
     for name, own in settings.items():
         _check_policy(name, own, longest_call(config.rollout))
+    check_sampler(config, routes)  # last: what it misses may be on another machine
 
 
 def _check_policy(name: str, own: PolicySettings, longest: int) -> None:

@@ -11,7 +11,7 @@ from counterpoint.episode import Call
 from counterpoint.family import is_own
 from counterpoint.learners.footprint import Footprint, footprint, learning
 from counterpoint.samplers._room import Room
-from counterpoint.samplers.footprint import copies, generation, room
+from counterpoint.samplers.footprint import VLLM, cache_bytes, copies, generation, room, slots_bytes
 
 _BASES = "bases"
 _GRADIENTS = "gradients of the roles"
@@ -58,7 +58,7 @@ def memory_of(
     most_tasks: int,
     look: Look = look,
 ) -> Memory:
-    """The memory of sampler and learner in this process, beside that of Python and its libraries.
+    """The memory of sampler and learner, beside that of Python and its libraries.
 
     `settings` are of the policies that have a base here; `turns` are those of an episode; at most `most_tasks` are
     evaluated at once. `look` finds the footprint of a base. The user's own sampler is not counted. Raises ModelError if
@@ -66,6 +66,10 @@ def memory_of(
     """
     of = _footprints(config, settings, look)
     sampler, learner = _sampler(config, settings, turns, most_tasks, of), _learner(config, settings, turns, of)
+    if config.sampler.name == VLLM:
+        lasting = {f"{name}, for vLLM" if name == _BASES else name: size for name, size in sampler.lasting.items()}
+        bases = {f"{name}, for the learner" if name == _BASES else name: size for name, size in learner.lasting.items()}
+        return Memory({**bases, **lasting}, learner.passing)
     own = is_own(config.sampler.name)
     # In half precision sampler and learner share the weights.
     copied = 0 if own else sum(_copied(settings, of).values())
@@ -114,6 +118,8 @@ def _sampler(
 ) -> Memory:
     if is_own(config.sampler.name):
         return Memory({}, {})
+    if config.sampler.name == VLLM:
+        return Memory(_in_engines(config, settings, of), {})
     rooms = {policy: _room(config, own.model, of[policy]) for policy, own in settings.items()}
     sampling = [
         _sampling(of[policy], said, config, most_tasks, rooms[policy])
@@ -127,6 +133,18 @@ def _sampler(
         },
         passing={f"sampling: caches and logits{limits and f' of {limits}'}": max(sampling, default=0)},
     )
+
+
+def _in_engines(config: Config, settings: Mapping[str, PolicySettings], of: Mapping[str, Footprint]) -> dict[str, int]:
+    """Bytes in the processes of vLLM, and on tmpfs."""
+    bases = _bases(settings, of)
+    return {
+        _BASES: sum(bases.values()),
+        "keys and values of vLLM (sampler.cache_gb)": len(bases) * cache_bytes(config.sampler.options),
+        "adapters in vLLM's slots and on tmpfs": sum(
+            slots_bytes(of[policy].adapter, own.rank, own.model.dtype) for policy, own in settings.items()
+        ),
+    }
 
 
 def _learner(

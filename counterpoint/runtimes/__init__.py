@@ -5,9 +5,11 @@ from typing import Any
 
 from counterpoint.adapter import Sources
 from counterpoint.config import Config
+from counterpoint.errors import AbsentError
 from counterpoint.family import Family
-from counterpoint.policy import Routing
+from counterpoint.policy import Routing, settings_of
 from counterpoint.runtimes.base import Generation, Place, Runtime
+from counterpoint.runtimes.local import bases_of
 from counterpoint.samplers import SAMPLERS
 
 RUNTIMES: Family[Place] = Family(
@@ -56,3 +58,21 @@ def processes(config: Config) -> tuple[int, int]:
         return 0, 0
     options = config.runtime.options
     return int(options.get("samplers", 1)), int(options.get("learners", 1))
+
+
+def check_sampler(config: Config, routing: Routing) -> None:
+    """Raises ConfigError if a recipe's sampler cannot serve its bases, or not on this machine. Reads no weights.
+
+    Only a sampler that has a function `check` is asked, with the recipe, the bases and its options.
+    """
+    check = getattr(SAMPLERS.find(config.sampler.name), "check", None)
+    settings = settings_of(routing, config)
+    policies = [policy for policy in routing.policies if settings[policy.name].endpoint is None]
+    if check is not None and policies:
+        options = SAMPLERS.bind(config.sampler, bases=()).keywords
+        bases = bases_of(config, settings, policies, has_learner=True)
+        try:
+            check(config, bases, **{name: value for name, value in options.items() if name != "bases"})
+        except AbsentError:
+            if not is_elsewhere(config):  # other machines may have what this one lacks
+                raise

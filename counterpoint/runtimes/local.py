@@ -59,17 +59,7 @@ class Local:
             yield Generation(sampler=sampler, chats=_chats(bases))
 
     def _bases(self, *, has_learner: bool) -> list["LocalBase"]:
-        """Every distinct base once."""
-        models: list[tuple[ModelConfig, list[Policy]]] = []
-        for policy in self._policies:
-            model = self._settings[policy.name].model
-            known = next((members for other, members in models if other == model), None)
-            if known is None:
-                models.append((model, [policy]))
-            else:
-                known.append(policy)
-        longest = longest_call(self._config.rollout)
-        return [LocalBase(model, tuple(members), has_learner, longest) for model, members in models]
+        return bases_of(self._config, self._settings, self._policies, has_learner=has_learner)
 
     def _sampler(self, bases: Sequence["LocalBase"], stack: AsyncExitStack) -> Sampler:
         """A sampler for every policy, which `stack` closes."""
@@ -107,6 +97,8 @@ class LocalBase:
     has_learner: bool
     longest: int
     """Tokens of the longest call, to which position scaling is pinned."""
+    ranks: Mapping[str, int]
+    """Policy -> the rank of its adapters."""
 
     @property
     def policies(self) -> tuple[str, ...]:
@@ -126,6 +118,25 @@ class LocalBase:
         model = load_base_model(self.config).model
         pin(model, self.longest)
         return model
+
+
+def bases_of(
+    config: Config, settings: Mapping[str, PolicySettings], policies: Sequence[Policy], *, has_learner: bool
+) -> list[LocalBase]:
+    """Every distinct base of these policies once. None is loaded before it is asked for."""
+    models: list[tuple[ModelConfig, list[Policy]]] = []
+    for policy in policies:
+        model = settings[policy.name].model
+        known = next((members for other, members in models if other == model), None)
+        if known is None:
+            models.append((model, [policy]))
+        else:
+            known.append(policy)
+    longest = longest_call(config.rollout)
+    return [
+        LocalBase(model, tuple(members), has_learner, longest, {one.name: settings[one.name].rank for one in members})
+        for model, members in models
+    ]
 
 
 def longest_call(rollout: RolloutConfig) -> int:

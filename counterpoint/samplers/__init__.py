@@ -4,4 +4,7 @@ from typing import Any
 
 from counterpoint.family import Family
 
-SAMPLERS: Family[Any] = Family("sampler", {"in_process": "counterpoint.samplers.in_process:in_process"})
+SAMPLERS: Family[Any] = Family(
+    "sampler",
+    {"in_process": "counterpoint.samplers.in_process:in_process", "vllm": "counterpoint.samplers.vllm:Vllm"},
+)

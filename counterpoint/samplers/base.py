@@ -8,10 +8,11 @@ parameters are its options:
 A recipe names it by `sampler = "my_module:my_sampler"`, or by a table with that `name` and its options. What it returns
 must keep the promises of `Sampler`; `counterpoint.testing.sampler_conformance` checks them. If it has a method `async
 def close(self)`, that is awaited when the run ends. If it has the method of `Scorer`, a run can prove what it generates
-with even where an adapter is small.
+with even where an adapter is small. If the function or class itself has a function `check(config, bases, **options)`,
+that is called before anything is started or loaded, and raises ConfigError for what cannot be served.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol, runtime_checkable
@@ -38,6 +39,16 @@ class Base(Protocol):
     @property
     def policies(self) -> Sequence[str]:
         """The names of the policies on it."""
+        ...
+
+    @property
+    def ranks(self) -> Mapping[str, int]:
+        """Policy -> the rank of its adapters, of none where they are exactly the base."""
+        ...
+
+    @property
+    def longest(self) -> int:
+        """Tokens of the longest call, prompt and reply together."""
         ...
 
     @property

@@ -1,11 +1,30 @@
-"""The memory that the in-process sampler takes beside the weights."""
+"""The memory that the samplers of this package take beside the weights of bases."""
 
 from collections.abc import Mapping
 from typing import Any
 
+from counterpoint.samplers._async_llm import Options, room_for
 from counterpoint.samplers._engine import generating_bytes
 from counterpoint.samplers._room import Room, room_of
 from counterpoint.samplers._weights import MERGED_BYTES
+
+VLLM = "vllm"
+"""The name of the sampler that has processes of its own."""
+
+
+def cache_bytes(options: Mapping[str, Any]) -> int:
+    """Bytes of keys and values that vLLM keeps for a base, with these options of a recipe."""
+    return int(options.get("cache_gb", Options().cache_gb) * 2**30)
+
+
+def slots_bytes(adapter: int, rank: int, dtype: str) -> int:
+    """Bytes of two versions of an adapter in vLLM, where it has `adapter` bytes in float32.
+
+    Each is in a slot and in a copy of vLLM's, in the type of the base and with room for a larger rank, and in a file.
+    """
+    each = adapter * room_for(rank) // rank
+    held = each if dtype == "float32" else each // 2
+    return 2 * (2 * held + adapter)
 
 
 def copies(policies: int, weights: int) -> int:

@@ -1,0 +1,169 @@
+"""The sampler `vllm` with vLLM, on a CPU: `scripts/test vllm` runs this file where vLLM is installed."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from contextlib import suppress
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+from counterpoint.run import Run
+from counterpoint.testing.sampler_conformance import SAMPLER_CHECKS
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(find_spec("vllm") is None, reason="vLLM is not installed here: `make .venv-vllm/ready` first"),
+]
+HERE = Path(__file__).parent
+TMPFS = Path("/dev/shm")
+RECIPE = [
+    "voting_arithmetic", "sampler.name=vllm", "sampler.cache_gb=0.5", "sampler.max_rows=32", "run.steps=4",
+    "run.save_every=2", "run.threads=1", "rollout.tasks_per_step=4", "rollout.group_size=4", "rollout.max_tokens=64",
+    "task.train=64", "task.validation=4", "task.test=6", "evaluation.every=2", "policies.learning_rate=1e-3",
+]  # fmt: skip
+STALE = {
+    "an identifier used again": (False, False),
+    "loaded in place": (True, False),
+    "a new identifier with an old name": (True, False),
+    "everything new": (True, True),
+}
+"""Way to publish a second version -> what the slots say, and what the log-probabilities say."""
+
+
+def seen_of(which):
+    command = [sys.executable, str(HERE / "on_vllm.py"), which]
+    environment = {**os.environ, "PYTHONPATH": str(HERE.parent)}
+    done = subprocess.run(command, capture_output=True, text=True, timeout=900, env=environment)
+    assert done.returncode == 0, done.stderr[-4000:]
+    found = {}
+    for line in done.stdout.splitlines():
+        if line.startswith('{"name"'):
+            one = json.loads(line)
+            found.setdefault(one["name"], []).append(one["value"])
+    return found
+
+
+@pytest.fixture(scope="module")
+def seen():
+    """All that one engine showed."""
+    return seen_of("lives")
+
+
+def test_it_keeps_every_promise_of_a_sampler(seen):
+    assert {check.__name__ for check in SAMPLER_CHECKS} <= set(seen)
+
+
+def test_calls_under_way_end_on_the_weights_on_which_they_began(seen):
+    assert seen["calls under way after publishing"][0] > 0
+    assert seen["versions of calls under way"] == [[1]]
+    assert seen["calls under way off the old weights"][0] < 1e-4
+    assert seen["calls under way off the new weights"][0] > 0.1
+    assert seen["a call after publishing off the new weights"][0] < 1e-4
+
+
+def test_a_policy_without_an_adapter_speaks_as_its_base(seen):
+    assert seen["a policy without adapter off its base"][0] < 1e-4
+
+
+@pytest.mark.parametrize("way", STALE)
+def test_old_weights_are_caught(seen, way):
+    slots, logprobs = STALE[way]
+    assert seen[f"{way}: slots"] == [slots]
+    assert seen[f"{way}: log-probabilities"] == [logprobs]
+
+
+def test_closing_leaves_nothing(seen):
+    assert seen["processes"][0] > 0
+    assert seen["processes after closing"] == [0]
+    assert seen["folders after closing"] == [[]]
+
+
+def test_an_engine_that_is_killed_is_an_engine_error_for_every_call():
+    found = seen_of("dies")
+    assert len(found["death"]) == 2
+    assert all(one.startswith("vLLM died: ") for one in found["death"])
+    assert found["processes after closing"] == [0]
+
+
+def training(*words):
+    """A training run in a process group of its own, as a terminal starts it."""
+    command = [sys.executable, "-m", "counterpoint", *words]
+    return subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=HERE.parent, start_new_session=True
+    )
+
+
+def trained(*words):
+    process = training(*words)
+    said, _ = process.communicate(timeout=900)
+    assert process.returncode == 0, said[-4000:]
+    return process.pid
+
+
+def engine_of(driver):
+    """The processes of the engine that a process started, which have not ended."""
+    mark = f"COUNTERPOINT_ENGINE_OWNER={driver}\0".encode()
+    found = []
+    for place in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):  # it has ended meanwhile
+            if mark in (place / "environ").read_bytes():
+                found.append(place)
+    return found
+
+
+def shared_by(processes):
+    """The segments of shared memory that vLLM's processes have to themselves."""
+    lines = [line for place in processes for line in (place / "maps").read_text().splitlines()]
+    return {Path(line.split()[5]) for line in lines if "/dev/shm/psm_" in line}
+
+
+def folders_of(driver):
+    return [*TMPFS.glob(f"counterpoint-adapters-{driver}-*")]
+
+
+@pytest.mark.parametrize("sharing", ["shared", "isolated"])
+def test_a_run_that_is_killed_leaves_no_process_and_resumes_as_the_unbroken_one(tmp_path, sharing):
+    recipe = [*RECIPE, f"policies.sharing={sharing}"]
+    driver = trained("train", *recipe, "--out", str(tmp_path / "whole"))
+    assert not engine_of(driver)
+    assert not folders_of(driver)
+    with training("train", *recipe, "--out", str(tmp_path / "killed")) as process:
+        for line in process.stdout:
+            if line.startswith("step 3/4"):
+                break
+        engine = engine_of(process.pid)
+        shared = shared_by(engine)
+        assert engine
+        assert shared
+        assert folders_of(process.pid)
+        process.kill()
+    time.sleep(5)
+    assert not engine_of(process.pid)
+    assert not [one for one in shared if one.exists()]
+    driver = trained("resume", str(tmp_path / "killed"))
+    assert not folders_of(process.pid), "the next run removes the folder of one that was killed"
+    assert not folders_of(driver)
+    whole, killed = Run.read(tmp_path / "whole"), Run.read(tmp_path / "killed")
+    assert killed.checkpoint_state(4)["digests"] == whole.checkpoint_state(4)["digests"]
+    mismatches = [value for row in whole.metric_rows() for name, value in row.items() if name.endswith("/mismatch")]
+    assert len(mismatches) >= 4
+    assert max(mismatches) < 1e-4
+
+
+def test_an_interrupt_from_the_terminal_ends_the_run_and_does_not_kill_the_engine_first(tmp_path):
+    with training("train", *RECIPE, "run.steps=9", "run.save_every=9", "--out", str(tmp_path / "run")) as process:
+        for line in process.stdout:
+            if line.startswith("step 3/9"):
+                break
+        os.killpg(process.pid, signal.SIGINT)  # which reaches the engine's processes too
+        said = process.stdout.read()
+    assert process.returncode == 128 + signal.SIGINT
+    assert "is saved; to continue: counterpoint resume" in said
+    assert "Traceback" not in said
+    assert not engine_of(process.pid)
+    assert not folders_of(process.pid)
