@@ -1,16 +1,19 @@
 """The training loop: act, judge, learn, publish, keep. Start reading the package here."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from functools import partial
 
 from counterpoint.act import Patience, act
+from counterpoint.adapter import Adapter
 from counterpoint.ahead import Ahead
 from counterpoint.algorithms.base import Sample, in_loss
 from counterpoint.algorithms.build import build_algorithm, build_batches, build_loss
+from counterpoint.algorithms.loss import Loss
 from counterpoint.analysis.alarm import Alarm
 from counterpoint.analysis.summary import Summary, peak_of_accuracy, summarize
 from counterpoint.clock import Clock, timed
-from counterpoint.diagnostics.base import Numbers, Step
+from counterpoint.diagnostics.base import Diagnostics, Numbers, Step
 from counterpoint.diagnostics.behaviour import not_called
 from counterpoint.diagnostics.build import build_diagnostics
 from counterpoint.errors import EndpointError
@@ -18,7 +21,7 @@ from counterpoint.evaluation import evaluate
 from counterpoint.event_loop import orderly, undisturbed
 from counterpoint.final import evaluate_again
 from counterpoint.garbage import old_objects_skipped
-from counterpoint.interventions.base import Update
+from counterpoint.interventions.base import Interventions, Update
 from counterpoint.interventions.build import build_interventions
 from counterpoint.keep import Keeper, regular_checkpoints
 from counterpoint.learn import Total, anchored, together, trainable
@@ -45,8 +48,7 @@ async def train(run: Run, watch: Watch = lambda step, numbers: None, setup: Setu
     `setup` is made from the run's recipe if it is not given. Returns the run's summary; None with too few evaluations.
     Raises CounterpointError; the run can then be resumed from its last checkpoint. If cancelled, it saves a last one.
     """
-    config = run.config
-    setup = setup or set_up(config)
+    config, setup = run.config, setup or set_up(run.config)
     workflow, tasks, routes, settings = setup.workflow, setup.tasks, setup.routing, setup.settings
     algorithm = build_algorithm(config, workflow.roles, trainable(settings))
     diagnostics, interventions = build_diagnostics(config.diagnostics), build_interventions(config, workflow.roles)
@@ -54,13 +56,7 @@ async def train(run: Run, watch: Watch = lambda step, numbers: None, setup: Setu
     loss = interventions.loss(build_loss(config))
     run.pin({"tasks": tasks.fingerprints(), "routing": dict(routes.policy_of), **_bases(setup)})
 
-    async with (
-        tasks.judging,
-        open_runtime(config, routes) as runtime,
-        Ahead(config, runtime) as ahead,
-        orderly(),
-        old_objects_skipped(),
-    ):
+    async with tasks.judging, open_runtime(config, routes) as runtime, Ahead(config, runtime) as ahead, undivided():
         run.note({**tasks.notes, **tasks.judging.facts()})
         sampler, learner = runtime.sampler, runtime.learner
         stage = Stage(workflow=workflow, routing=routes, sampler=sampler, chats=runtime.chats)
@@ -95,14 +91,8 @@ async def train(run: Run, watch: Watch = lambda step, numbers: None, setup: Setu
             clock.lap("judge")
 
             # 3. Learn: compute one gradient per (policy, role) for each update; they are only summed by `step`.
-            total, moves = Total(), list[dict[str, Moved]]()
-            for part in await ahead.beside(anchored, learner, batches(due, f"{config.run.seed}/{index}"), loss):
-                apart = diagnostics.slots_apart(index) or interventions.slots_apart(index)
-                gradients = await ahead.beside(learner.backward, part, loss, slots_apart=apart)
-                total = await ahead.beside(total.plus, gradients)
-                update = await ahead.beside(interventions.update, Update(gradients), index)
-                moves.append(await ahead.beside(learner.step, *update, step=index))
-            moved = together(moves)
+            parted = batches(due, f"{config.run.seed}/{index}")
+            total, moved = await ahead.beside(learned, learner, parted, loss, diagnostics, interventions, index)
             await ahead.beside(proof.moved, [policy for policy, move in moved.items() if move.learning_rate])
             seen = Step(index, groups, samples, total.contributions, learner.base_logprobs, total.updates, total.norms)
             looked = merged(not_called(groups, workflow.roles), await ahead.beside(diagnostics.look, seen))
@@ -126,8 +116,7 @@ async def train(run: Run, watch: Watch = lambda step, numbers: None, setup: Setu
             if last:
                 ahead.drop()
             if back:
-                return_to_peak(run, learner, proof)
-                await ahead.publish(learner.adapters())
+                await ahead.publish(return_to_peak(run, learner, proof))
             if last or index % config.evaluation.every == 0:
                 with keeper.saved_at_interrupt(index, stop, evaluation={"rolled_back": back}):
                     watch(index, alarm.evaluated(await examine(run, stage, tasks, step=index, rolled_back=back)))
@@ -141,6 +130,31 @@ async def train(run: Run, watch: Watch = lambda step, numbers: None, setup: Setu
     found = summarize(run.evaluation_rows(), run.final_rows())
     run.write_summary({} if found is None else found.as_dict())
     return found
+
+
+def learned(
+    learner: Learner,
+    batches: Sequence[Sequence[Sample]],
+    loss: Loss,
+    diagnostics: Diagnostics,
+    interventions: Interventions,
+    step: int,
+) -> tuple[Total, dict[str, Moved]]:
+    """The policies are updated once per mini-batch: the contributions in all, and policy -> how it moved."""
+    total, moves = Total(), list[dict[str, Moved]]()
+    apart = diagnostics.slots_apart(step) or interventions.slots_apart(step)
+    for batch in anchored(learner, batches, loss):
+        gradients = learner.backward(batch, loss, slots_apart=apart)
+        total = total.plus(gradients)
+        moves.append(learner.step(*interventions.update(Update(gradients), step), step=step))
+    return total, together(moves)
+
+
+@asynccontextmanager
+async def undivided() -> AsyncIterator[None]:
+    """Inside, an interrupt takes effect at the next await, and searches for garbage skip what was there before."""
+    async with orderly(), old_objects_skipped():
+        yield
 
 
 def _bases(setup: Setup) -> dict[str, Mapping[str, str]]:
@@ -162,10 +176,11 @@ def peak_of(run: Run) -> int:
     return peak_of_accuracy(accuracy, regular_checkpoints(run))
 
 
-def return_to_peak(run: Run, learner: Learner, proof: Proof) -> None:
-    """The learner has the weights of the run's peak. Raises ProofError if they are not those that were saved."""
+def return_to_peak(run: Run, learner: Learner, proof: Proof) -> list[Adapter]:
+    """The weights of the run's peak, which the learner has. Raises ProofError if they are not those that were saved."""
     run.load_checkpoint(peak := peak_of(run), {"learner": learner})
     proof.restored(run.checkpoint_state(peak)["digests"])
+    return learner.adapters()
 
 
 async def evaluate_first(

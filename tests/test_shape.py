@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 from facts import make_episode, make_group
+from test_ahead import started
+from torch_build import trained
 
 import counterpoint
 from counterpoint import training
@@ -94,7 +96,7 @@ def documented_metrics():
 
 
 @pytest.fixture(scope="module")
-def metric_names(tiny_run, refining_run, proposing_run, coding_run, mathematics_run):
+def metric_names(tiny_run, refining_run, proposing_run, coding_run, mathematics_run, tmp_path_factory):
     """Names under `eval/<split>/` are those of the same thing in training."""
     failed = [replace(make_episode(error="gone"), error_kind=kind) for kind in ("overflow", "endpoint")]
     names = set(episode_numbers([make_group(*failed)]))
@@ -103,6 +105,8 @@ def metric_names(tiny_run, refining_run, proposing_run, coding_run, mathematics_
         names |= {name for row in run.profile_rows() for name in row if name != "step"}
         names |= {name for row in run.evaluation_rows() for name in row["numbers"]}
         names |= {f"eval/{row['split']}/accuracy" for row in run.evaluation_rows()}
+    ahead = trained(started(tmp_path_factory.mktemp("ahead") / "run"))
+    names |= {name for row in ahead.metric_rows() for name in row if name != "step"}
     return sorted(names)
 
 
