@@ -52,7 +52,7 @@ class Slow:
 
     def __init__(self, bases):
         self.inner = in_process([_Copied(base) for base in bases])
-        self.open, self.calls, self.loads, self._is_held = 0, 0, 0, False
+        self.open, self.calls, self.loads, self._held = 0, 0, 0, None
         LAST[:] = [self]
 
     @contextmanager
@@ -73,14 +73,12 @@ class Slow:
         return self.inner.digests()
 
     def hold(self):
-        if not self._is_held:
-            self._is_held, held = True, self.inner.session()
-            held.__enter__()
-            asyncio.get_running_loop().call_later(Slow.delay, self._let_go, held)
+        if self._held is None or self._held.done():
+            self._held = asyncio.create_task(self._hold())
 
-    def _let_go(self, held):
-        self._is_held = False
-        held.__exit__(None, None, None)
+    async def _hold(self):
+        with self.inner.session():
+            await asyncio.sleep(Slow.delay)
 
 
 class _Delayed:
@@ -183,6 +181,7 @@ def test_the_next_step_is_played_while_this_one_is_learned_except_at_a_pause(tmp
         return backward(self, *arguments, **options)
 
     monkeypatch.setattr(Peft, "backward", watched)
+    monkeypatch.setattr(Slow, "delay", 0.3)  # calls of the aggregator come after learning has begun
     assert_same(trained(started(tmp_path / "run")), whole)
     assert seen == [True, True, False, True, True, False]
 

@@ -91,7 +91,15 @@ def documented_metrics():
     text = (ROOT / "docs" / "metrics.md").read_text()
     rows = re.findall(r"^\| (`[^|]+`) \|", text, flags=re.MULTILINE)
     names = [name for row in rows for name in re.findall(r"`([^`]+)`", row)]
-    names += ["time/act", "time/judge", "time/learn", "time/publish", "time/step", "eval/<split>/accuracy"]
+    names += [
+        "time/act",
+        "time/judge",
+        "time/learn",
+        "time/publish",
+        "time/step",
+        "time/ahead",
+        "eval/<split>/accuracy",
+    ]
     return [re.compile(re.sub(r"<\w+>", r"[\\w-]+", name.replace("+", r"\+"))) for name in names]
 
 
