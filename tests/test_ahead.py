@@ -175,7 +175,7 @@ def test_the_next_step_is_played_while_this_one_is_learned_except_at_a_pause(tmp
 
     def watched(self, *arguments, **options):
         before, until = LAST[0].calls, time.monotonic() + 2
-        while LAST[0].open and LAST[0].calls == before and time.monotonic() < until:
+        while LAST[0].calls == before and time.monotonic() < until:
             time.sleep(0.005)  # the event loop must go on meanwhile
         seen.append(LAST[0].calls > before)
         return backward(self, *arguments, **options)
