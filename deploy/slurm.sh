@@ -18,10 +18,8 @@ export RAY_AUTH_TOKEN
 mapfile -t machines < <(scontrol show hostnames "$SLURM_JOB_NODELIST")
 address=${machines[0]}:${RAY_PORT:-6379}
 
-on() { # MACHINE COMMAND...: an srun with one task there, beside those that run already
-    local machine=$1
-    shift
-    srun --overlap --nodes=1 --ntasks=1 --nodelist="$machine" "$@"
+on() { # MACHINE COMMAND...: this shell becomes an srun with one task there, beside those that run already
+    exec srun --overlap --nodes=1 --ntasks=1 --nodelist="$1" "${@:2}"
 }
 
 started=()
@@ -33,7 +31,7 @@ for machine in "${machines[@]:1}"; do
     on "$machine" ray start --block --address="$address" &
     started+=($!)
 done
-on "${machines[0]}" python -c '
+(on "${machines[0]}" python -c '
 import sys, time, ray
 address, count, until = sys.argv[1], int(sys.argv[2]), time.monotonic() + 300
 while True:
@@ -48,7 +46,7 @@ while sum(node["Alive"] for node in ray.nodes()) < count:
     if time.monotonic() > until:
         sys.exit(f"fewer than {count} machines have joined the Ray at {address} after 300 s")
     time.sleep(1)
-' "$address" "${#machines[@]}"
+' "$address" "${#machines[@]}")
 
 # A run that has begun goes on; its recipe is in its folder. Addresses change from job to job.
 if [[ -e $run/run.json ]]; then
