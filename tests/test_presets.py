@@ -8,6 +8,7 @@ from counterpoint.config import Config
 from counterpoint.errors import ConfigError
 from counterpoint.presets import PRESETS, preset
 from counterpoint.recipe import config_from, load_config, override_table
+from counterpoint.runtimes import processes
 
 STUDY = {
     "policies": {
@@ -66,8 +67,22 @@ def test_a_preset_is_a_model_on_a_gpu_in_the_settings_of_the_study(name, path, b
     config_from(table)
 
 
-def test_there_are_three():
-    assert PRESETS == ("qwen3-0.6b", "qwen3-1.7b", "qwen3-4b")
+@pytest.mark.parametrize("name", ["qwen3-0.6b", "qwen3-1.7b", "qwen3-4b"])
+def test_a_preset_for_eight_gpus_is_that_for_one_in_other_places(name):
+    one, eight = preset(name), preset(f"{name}-8gpu")
+    assert eight.pop("runtime") == {"name": "ray", "samplers": 4, "learners": 4}
+    assert eight.pop("sampler") == {"name": "vllm", "cache_gb": 40.0}
+    assert eight.pop("algorithm") == {"old_logprobs": "sampler"}
+    assert eight["run"].pop("overlap") == 1
+    del one["sampler"]
+    assert eight == one
+    config = config_from(preset(f"{name}-8gpu"))
+    assert processes(config) == (4, 4)
+
+
+def test_there_are_three_models_each_on_one_gpu_and_on_eight():
+    names = ("qwen3-0.6b", "qwen3-1.7b", "qwen3-4b")
+    assert tuple(name + places for name in names for places in ("", "-8gpu")) == PRESETS
 
 
 def test_a_recipe_has_the_last_word_over_its_preset(recipe):
