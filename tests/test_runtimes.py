@@ -12,6 +12,7 @@ from torch_build import CHOIR, fresh_model, start, tiny_base, tiny_folder, train
 
 from counterpoint.errors import AdapterError, ConfigError, SamplerError
 from counterpoint.plan.plan import plan
+from counterpoint.plan.startable import check_room
 from counterpoint.plan.threads import with_threads
 from counterpoint.policy import routing
 from counterpoint.runtimes import check_runtime, open_runtime, open_sampler
@@ -225,3 +226,16 @@ def test_the_plan_has_the_memory_of_each_process_and_shares_the_cores():
         1,
         max(1, cores // 3),
     )
+
+
+def test_what_a_gpu_cannot_hold_all_the_time_is_refused_before_anything_starts(monkeypatch):
+    made = plan(tiny_config(tiny_folder(), {**CHOIR, "runtime": {"name": "ray"}}))
+    held = {place: sum(memory.lasting.values()) for place, memory in made.memories().items()}
+    smaller, larger = sorted(held.values())
+    monkeypatch.setattr("counterpoint.plan.startable.total_memory", lambda device: larger)
+    check_room(made)
+    monkeypatch.setattr("counterpoint.plan.startable.total_memory", lambda device: smaller)
+    with pytest.raises(ConfigError, match=r"the GPU has .*, and .* would be held all the time in each of 1 "):
+        check_room(made)
+    monkeypatch.setattr("counterpoint.plan.startable.total_memory", lambda device: None)
+    check_room(made)

@@ -1,27 +1,64 @@
 """Whatever keeps a plan from starting on this machine: found before a run directory is made or weights are read."""
 
 import asyncio
+from collections.abc import Mapping
 from pathlib import Path
 
 from counterpoint.adapter import Adapter
-from counterpoint.errors import ConfigError
+from counterpoint.errors import ConfigError, ModelError
 from counterpoint.event_loop import run_to_end
 from counterpoint.judges.base import Judging
-from counterpoint.plan.plan import Plan
+from counterpoint.plan.memory import Memory
+from counterpoint.plan.plan import Plan, gigabytes
+from counterpoint.runtimes import is_elsewhere
+from counterpoint.samplers._room import total_memory
 
 _SECONDS = 120.0
 """The longest that a judge may take to start."""
 
 
 def check_startable(planned: Plan) -> None:
-    """Raises CounterpointError if an adapter cannot be read, or the judge does not start.
+    """Raises CounterpointError if a GPU is too small, an adapter cannot be read, or the judge does not start.
 
     The judge, or the sandbox of code tasks, is started and closed again.
     """
+    check_room(planned)
     for name, settings in planned.settings.items():
         if settings.adapter:
             Adapter.read(Path(settings.adapter).expanduser(), policy=name)
     check_judge(planned.setup.tasks.judging)
+
+
+def check_room(planned: Plan) -> None:
+    """Raises ConfigError if a process holds more all the time than the GPU that it would have.
+
+    Of GPUs on other machines, of bases on several GPUs and of engines that share one model nothing is known.
+    """
+    devices = {own.model.device for own in planned.settings.values() if own.endpoint is None}
+    if (
+        len(devices) != 1
+        or is_elsewhere(planned.config)
+        or planned.config.sampler.options.get("tensor_parallel", 1) > 1
+    ):
+        return
+    total = total_memory(devices.pop())
+    if total is None:
+        return
+    for place, memory in _memories(planned).items():
+        held = sum(memory.lasting.values())
+        if held > total:
+            parts = ", ".join(f"{gigabytes(size)} {name}" for name, size in memory.lasting.items())
+            raise ConfigError(
+                f"the GPU has {gigabytes(total)}, and {gigabytes(held)} would be held all the time"
+                f"{place and ' ' + place}: {parts}"
+            )
+
+
+def _memories(planned: Plan) -> Mapping[str, Memory]:
+    try:
+        return planned.memories()
+    except ModelError:  # that of a model which cannot be counted is unknown
+        return {}
 
 
 def check_judge(judging: Judging) -> None:
