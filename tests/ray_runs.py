@@ -16,8 +16,8 @@ SMALL = (
     "rollout.group_size=4",
     "rollout.max_tokens=24",
     "evaluation.every=100",
-    "run.steps=4",
-    "run.save_every=2",
+    "run.steps=8",
+    "run.save_every=1",
     "run.threads=1",
 )
 RAY = ("runtime.name=ray", "runtime.learners=2", "runtime.timeout=120")

@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 pytestmark = pytest.mark.slow
 
 
-def weights(folder, step=4):
+def weights(folder, step=8):
     """Policy -> its adapter in a checkpoint of the run."""
     files = sorted((folder / "checkpoints" / f"{step:06d}").rglob("adapter_model.safetensors"))
     assert files
@@ -22,6 +22,15 @@ def apart(one, other):
     """The largest difference between two numbers of the same policies."""
     assert one.keys() == other.keys()
     return max((one[name][key] - other[name][key]).abs().max().item() for name in one for key in one[name])
+
+
+ENDS = (
+    ("", signal.SIGTERM, 143, "to continue: counterpoint resume"),
+    ("RankBody", signal.SIGKILL, 2, "a rank of the learner is gone"),
+    ("ReplicaBody", signal.SIGKILL, 2, "replica 0 of the sampler is gone"),
+    ("", signal.SIGKILL, -signal.SIGKILL, ""),
+)
+"""The process that a signal is sent to, the run's own or an actor, the run's exit status, and what it says."""
 
 
 @pytest.fixture(scope="module")
@@ -51,17 +60,23 @@ def test_two_samplers_say_what_one_says(runs):
     assert apart(weights(runs("isolated")), weights(runs("isolated", "runtime.name=ray", "runtime.samplers=2"))) < 1e-5
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
-def test_a_run_that_is_told_to_end_leaves_nothing_behind_and_goes_on_as_if_unbroken(runs, tmp_path, number):
-    folder = tmp_path / "run"
+def test_whatever_ends_a_run_leaves_nothing_behind_and_it_goes_on_as_if_unbroken(runs, tmp_path):
+    folder, seen = tmp_path / "run", {}
     process = train(folder, "policies.sharing=isolated", *RAY)
-    until(lambda: steps(folder) >= 3, process)
-    there = family(process.pid)
-    assert any("RankBody" in line for line in there.values()), there
-    os.kill(process.pid, number)
-    assert ended(process, folder) == {signal.SIGKILL: -9, signal.SIGTERM: 143, signal.SIGINT: 130}[number]
-    gone(there)
-    assert ended(resume(folder), folder) == 0, told(folder)
+    for of, number, status, says in ENDS:
+        before = steps(folder)
+        until(lambda before=before: steps(folder) > before, process)
+        there = family(process.pid)
+        ids = [process.pid] if not of else [pid for (pid, _), line in there.items() if of in line]
+        assert ids, (of, there)
+        os.kill(ids[0], number)
+        assert ended(process, folder) == status, told(folder)
+        assert says in told(folder)
+        assert "Traceback" not in told(folder)
+        seen |= there
+        process = resume(folder)
+    assert ended(process, folder) == 0, told(folder)
+    gone(seen)
     assert apart(weights(folder), weights(runs("isolated", *RAY))) == 0.0
 
 
@@ -75,28 +90,10 @@ def test_a_run_that_is_told_to_end_while_its_actors_start_leaves_nothing_behind(
     gone(there)
 
 
-@pytest.mark.parametrize(
-    ("body", "says"),
-    [("RankBody", "a rank of the learner is gone"), ("ReplicaBody", "replica 0 of the sampler is gone")],
-)
-def test_a_process_that_dies_ends_the_run_which_goes_on_from_its_checkpoint(runs, tmp_path, body, says):
-    folder = tmp_path / "run"
-    process = train(folder, "policies.sharing=isolated", *RAY)
-    until(lambda: steps(folder) >= 3, process)
-    there = family(process.pid)
-    os.kill(next(pid for (pid, _), line in there.items() if body in line), signal.SIGKILL)
-    assert ended(process, folder) == 2
-    assert says in told(folder)
-    assert "Traceback" not in told(folder)
-    gone(there)
-    assert ended(resume(folder), folder) == 0, told(folder)
-    assert apart(weights(folder), weights(runs("isolated", *RAY))) == 0.0
-
-
 def test_a_run_goes_on_with_another_number_of_ranks_and_without_ray(runs, tmp_path):
     folder = tmp_path / "run"
     assert ended(train(folder, "policies.sharing=isolated", *RAY, "run.steps=2"), folder) == 0, told(folder)
-    assert ended(resume(folder, "run.steps=4", "runtime={name='local'}"), folder) == 0, told(folder)
+    assert ended(resume(folder, "run.steps=8", "runtime={name='local'}"), folder) == 0, told(folder)
     assert apart(weights(folder), weights(runs("isolated"))) < 1e-5
 
 
