@@ -232,10 +232,10 @@ def test_what_a_gpu_cannot_hold_all_the_time_is_refused_before_anything_starts(m
     made = plan(tiny_config(tiny_folder(), {**CHOIR, "runtime": {"name": "ray"}}))
     held = {place: sum(memory.lasting.values()) for place, memory in made.memories().items()}
     smaller, larger = sorted(held.values())
-    monkeypatch.setattr("counterpoint.plan.startable.total_memory", lambda device: larger)
+    monkeypatch.setattr("counterpoint.samplers._room.total_memory", lambda device: larger)
     check_room(made)
-    monkeypatch.setattr("counterpoint.plan.startable.total_memory", lambda device: smaller)
+    monkeypatch.setattr("counterpoint.samplers._room.total_memory", lambda device: smaller)
     with pytest.raises(ConfigError, match=r"the GPU has .*, and .* would be held all the time in each of 1 "):
         check_room(made)
-    monkeypatch.setattr("counterpoint.plan.startable.total_memory", lambda device: None)
+    monkeypatch.setattr("counterpoint.samplers._room.total_memory", lambda device: None)
     check_room(made)

@@ -3,15 +3,17 @@
 import asyncio
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from counterpoint.adapter import Adapter
 from counterpoint.errors import ConfigError, ModelError
 from counterpoint.event_loop import run_to_end
 from counterpoint.judges.base import Judging
-from counterpoint.plan.memory import Memory
 from counterpoint.plan.plan import Plan, gigabytes
 from counterpoint.runtimes import is_elsewhere
-from counterpoint.samplers._room import total_memory
+
+if TYPE_CHECKING:
+    from counterpoint.plan.memory import Memory
 
 _SECONDS = 120.0
 """The longest that a judge may take to start."""
@@ -41,6 +43,8 @@ def check_room(planned: Plan) -> None:
         or planned.config.sampler.options.get("tensor_parallel", 1) > 1
     ):
         return
+    from counterpoint.samplers._room import total_memory  # not above: it imports torch
+
     total = total_memory(devices.pop())
     if total is None:
         return
@@ -54,7 +58,7 @@ def check_room(planned: Plan) -> None:
             )
 
 
-def _memories(planned: Plan) -> Mapping[str, Memory]:
+def _memories(planned: Plan) -> "Mapping[str, Memory]":
     try:
         return planned.memories()
     except ModelError:  # that of a model which cannot be counted is unknown
