@@ -48,7 +48,11 @@ def vllm_sampler(setting: Setting, cache_gb: float) -> Iterator[Figure]:
             path=str(endless(setting, Path(name) / "model")), device=setting.device, dtype=setting.dtype
         )
         base = LocalBase(
-            config, tuple(Policy(one, (one,)) for one in POLICIES), False, 2048, dict.fromkeys(POLICIES, RANK)
+            config,
+            tuple(Policy(name=one, roles=(one,)) for one in POLICIES),
+            False,
+            2048,
+            dict.fromkeys(POLICIES, RANK),
         )
         loop = stack.enter_context(asyncio.Runner())
         options = Options(max_rows=size.tasks * size.group, cache_gb=cache_gb)
@@ -187,7 +191,8 @@ class _Raw:
             pass
 
     def close(self) -> None:
-        self._engine.shutdown()
+        engine, self._engine = self._engine, None  # while Python ends it could not be shut down any more
+        engine.shutdown()
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
