@@ -8,7 +8,7 @@ from torch_build import session_folder, start, trained
 
 from counterpoint.cli.train import _recommend_peak
 from counterpoint.errors import ConfigError, RunError
-from counterpoint.extension import MAY_CHANGE
+from counterpoint.extension import MAY_CHANGE, _may_change, differences
 from counterpoint.recipe import config_from
 from counterpoint.run import Run
 from counterpoint.starting import begin, reopen
@@ -145,3 +145,12 @@ def test_after_a_cliff_the_peak_is_recommended_with_the_command_that_takes_it(ru
     assert f"counterpoint export {run.path} --step peak" in capsys.readouterr().out.replace("\n", "")
     _recommend_peak(Console(), run, 3)
     assert "step 3, which has no checkpoint" in capsys.readouterr().out.replace("\n", "")
+
+
+def test_a_run_may_go_on_in_another_runtime_and_with_other_options_of_it():
+    ray = {"runtime": {"name": "ray", "learners": 2, "address": "here:6379"}}
+    for other in ({"runtime": {"name": "local"}}, {"runtime": {"name": "ray", "learners": 3, "timeout": 9.0}}):
+        changes = differences(ray, other)
+        assert "runtime.learners" in changes
+        assert all(map(_may_change, changes))
+    assert not _may_change("sampler.name")
