@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from benchmarks.base import Setting
-from counterpoint.plan.plan import measured_rate
+from counterpoint.plan.speed import measured_rate
 
 PACKAGES = ("counterpoint", "torch", "transformers", "peft", "numpy")
 BUSY_FROM = 0.15

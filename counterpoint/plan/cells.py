@@ -24,8 +24,9 @@ from counterpoint.learn import trainable
 from counterpoint.locate import check_device
 from counterpoint.options import Spec
 from counterpoint.plan.check import check_parts, looked_up
-from counterpoint.plan.plan import Plan, measured_rate, planned_with, rehearsal_chat
+from counterpoint.plan.plan import Plan, planned_with, rehearsal_chat
 from counterpoint.plan.rehearsal import check_algorithm, rehearsed
+from counterpoint.plan.speed import measured_rate
 from counterpoint.plan.startable import check_judge
 from counterpoint.recipe import find_recipe, load_config
 from counterpoint.runtimes import is_elsewhere

@@ -10,8 +10,19 @@ from counterpoint.config import Config, ModelConfig, PolicySettings
 from counterpoint.episode import Call
 from counterpoint.family import is_own
 from counterpoint.learners.footprint import Footprint, footprint, learning
+from counterpoint.plan.speed import Wave
+from counterpoint.runtimes import processes
 from counterpoint.samplers._room import Room
-from counterpoint.samplers.footprint import VLLM, cache_bytes, copies, generation, room, slots_bytes
+from counterpoint.samplers.footprint import (
+    VLLM,
+    at_once,
+    cache_bytes,
+    copies,
+    engine_room,
+    generation,
+    room,
+    slots_bytes,
+)
 
 _BASES = "bases"
 _GRADIENTS = "gradients of the roles"
@@ -48,6 +59,19 @@ Look = Callable[[ModelConfig, int, bool], Footprint]
 def look(model: ModelConfig, rank: int, checkpointing: bool) -> Footprint:
     """The footprint of a base with an adapter. Raises ModelError."""
     return footprint(model, rank, checkpointing=checkpointing)
+
+
+def once(look: Look) -> Look:
+    """The same, which looks at each base once."""
+    found: dict[tuple[str, int, bool], Footprint] = {}
+
+    def remembered(model: ModelConfig, rank: int, checkpointing: bool) -> Footprint:
+        key = model.model_dump_json(), rank, checkpointing
+        if key not in found:
+            found[key] = look(model, rank, checkpointing)
+        return found[key]
+
+    return remembered
 
 
 def memory_of(
@@ -102,6 +126,46 @@ def learner_memory(
 ) -> Memory:
     """The memory of a learner in a process of its own, with all bases of `settings`. Otherwise as `memory_of`."""
     return _learner(config, settings, turns, _footprints(config, settings, look))
+
+
+def waves(
+    config: Config,
+    settings: Mapping[str, PolicySettings],
+    turns: Sequence[Turn],
+    *,
+    active: Mapping[str, int],
+    look: Look = look,
+) -> list[Wave]:
+    """The calls of a step that each sampler generates, role by role, if replies are as long as may be.
+
+    `active` maps a policy to the parameters that a token passes through. Otherwise as `memory_of`.
+    """
+    of, found = _footprints(config, settings, look), []
+    samplers, rollouts = max(1, processes(config)[0]), config.rollout
+    tasks = -(-rollouts.tasks_per_step // samplers)
+    for (policy, _), said in _by_role(settings, turns).items():
+        size, longest = of[policy], max(said, key=lambda turn: len(turn.call.prompt_ids))
+        slots, episodes = len({turn.call.key.slot for turn in said}), tasks * rollouts.group_size
+        prompts = {(turn.call.prompt_ids, turn.shared) for turn in said}
+        found.append(
+            Wave(
+                calls=episodes * len(said),
+                rows=at_once(
+                    prompt=len(longest.call.prompt_ids),
+                    said=rollouts.max_tokens,
+                    calls=episodes * slots,
+                    sharing=rollouts.group_size * slots if longest.shared else 1,
+                    room=_room(config, settings[policy].model, size),
+                ),
+                prompt=len(longest.call.prompt_ids),
+                read=sum(len(ids) * (tasks if shared else episodes) for ids, shared in prompts),
+                said=rollouts.max_tokens,
+                active=active[policy],
+                weights=size.weights,
+                cached=size.cached,
+            )
+        )
+    return found
 
 
 def _footprints(config: Config, settings: Mapping[str, PolicySettings], look: Look) -> dict[str, Footprint]:
@@ -190,6 +254,8 @@ def _by_role(settings: Mapping[str, PolicySettings], turns: Sequence[Turn]) -> d
 
 
 def _room(config: Config, model: ModelConfig, size: Footprint) -> Room:
+    if config.sampler.name == VLLM:
+        return engine_room(config.sampler.options, cached=size.cached)
     return room(config.sampler.options, model.device, cached=size.cached, logit=size.logit)
 
 

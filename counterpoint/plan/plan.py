@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from time import perf_counter
 from typing import TYPE_CHECKING
 
 from counterpoint.ahead import lines_about_overlap
@@ -15,6 +14,7 @@ from counterpoint.learn import trainable
 from counterpoint.locate import check_device
 from counterpoint.plan.check import checked
 from counterpoint.plan.ending import lines_about_the_end
+from counterpoint.plan.expected import lines_about_time
 from counterpoint.plan.rehearsal import FILLER, Check, Rehearse, check_algorithm, check_proposals, rehearsed
 from counterpoint.plan.remembering import Remembering
 from counterpoint.policy import settings_of
@@ -26,8 +26,7 @@ from counterpoint.trackers.build import label_of
 if TYPE_CHECKING:
     from counterpoint.base_model import BaseSize
     from counterpoint.plan.memory import Look, Memory, Turn
-
-_MATRIX = 1024
+    from counterpoint.plan.speed import Wave
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -171,11 +170,20 @@ class Plan:
                 operations += each * self.sizes[call.policy].active * rollouts.tasks_per_step * tokens
         return operations
 
+    def waves(self, look: "Look | None" = None) -> "list[Wave]":
+        """The calls of a step that each sampler generates, role by role. Raises ModelError."""
+        from counterpoint.plan.memory import look as anew
+        from counterpoint.plan.memory import waves
+
+        active = {policy: size.active for policy, size in self.sizes.items()}
+        return waves(self.config, self._own(), self._turns(), active=active, look=look or anew)
+
     def lines(self) -> list[str]:
         """The plan as a person reads it."""
+        from counterpoint.plan.memory import look, once
+
+        found = once(look)
         runs, routes = self.config.run, self.setup.routing.policy_of
-        rate = measured_rate(runs.threads)
-        floor = self.operations_per_step() / rate
         return [
             f"cell        {self.config.cell}",
             f"roles       {', '.join(self.roles)}",
@@ -196,11 +204,8 @@ class Plan:
             *lines_about_overlap(self.config),
             *(f"track       {label_of(spec)}" for spec in self.config.track),
             *lines_about_the_end(self.config, self.splits["test"], len(self.rehearsal.calls)),
-            *self._memory_lines(),
-            f"time        at least {floor:.2f} s per step if every reply takes"
-            f" {counted(self.config.rollout.max_tokens, 'token')}"
-            f" ({self.operations_per_step() / 1e9:.1f} GFLOP at the {rate / 1e9:.0f} GFLOP/s measured here,"
-            f" {counted(runs.threads, 'thread')}): a floor, not a forecast",
+            *self._memory_lines(found),
+            *lines_about_time(self, found),
         ]
 
     def _positions(self) -> list[str]:
@@ -210,9 +215,9 @@ class Plan:
             for text in dict.fromkeys(found.values())
         ]
 
-    def _memory_lines(self) -> list[str]:
+    def _memory_lines(self, look: "Look") -> list[str]:
         try:
-            memories = self.memories()
+            memories = self.memories(look)
         except ModelError as error:
             return [f"memory      unknown: {error}"]
         lines = []
@@ -320,20 +325,6 @@ def _dated(setup: Setup, told: str) -> Setup:
 
 def _distinct(models: Sequence[ModelConfig]) -> list[ModelConfig]:
     return [model for place, model in enumerate(models) if model not in models[:place]]
-
-
-def measured_rate(threads: int) -> float:
-    """Floating-point operations a second of this machine's float32 matrix product, the best of five."""
-    import torch
-
-    torch.set_num_threads(threads)
-    one = torch.rand(_MATRIX, _MATRIX)
-    times = []
-    for _ in range(5):
-        began = perf_counter()
-        torch.mm(one, one)
-        times.append(perf_counter() - began)
-    return float(2 * _MATRIX**3 / min(times))
 
 
 def gigabytes(count: float) -> str:

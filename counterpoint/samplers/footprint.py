@@ -17,6 +17,11 @@ def cache_bytes(options: Mapping[str, Any]) -> int:
     return int(options.get("cache_gb", Options().cache_gb) * 2**30)
 
 
+def engine_room(options: Mapping[str, Any], *, cached: int) -> Room:
+    """The limits of an engine of vLLM with these options, if a token takes `cached` bytes."""
+    return Room(int(options.get("max_rows", Options().max_rows)), cache_bytes(options) // cached)
+
+
 def slots_bytes(adapter: int, rank: int, dtype: str) -> int:
     """Bytes of two versions of an adapter in vLLM, where it has `adapter` bytes in float32.
 
@@ -50,9 +55,14 @@ def generation(
     There are `calls` of `prompt` and `said` tokens in a wave, of which `sharing` have the same prompt. A token takes
     `cached` bytes of keys and values, `in_hand` bytes while it goes through a layer, and `logit` bytes of logits.
     """
-    rows = int(max(1, min(calls, room.rows, room.tokens // (said + prompt / sharing))))
+    rows = at_once(prompt=prompt, said=said, calls=calls, sharing=sharing, room=room)
     prompts = prompt * -(-rows // sharing)
     return generating_bytes(prompts=prompts, rows=rows, said=said, cached=cached, logit=logit, in_hand=in_hand)
+
+
+def at_once(*, prompt: int, said: int, calls: int, sharing: int, room: Room) -> int:
+    """The calls that are generated together, of `calls` with `prompt` and `said` tokens; `sharing` have one prompt."""
+    return int(max(1, min(calls, room.rows, room.tokens // (said + prompt / sharing))))
 
 
 def room(options: Mapping[str, Any], device: str, *, cached: int, logit: int) -> Room:
