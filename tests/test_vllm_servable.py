@@ -12,6 +12,7 @@ from counterpoint.errors import AbsentPackageError, AbsentRoomError, ConfigError
 from counterpoint.models import micro_model
 from counterpoint.plan.check import check_parts
 from counterpoint.plan.plan import plan
+from counterpoint.plan.startable import check_adapters_fit, check_startable
 from counterpoint.recipe import load_config
 from counterpoint.samplers import _servable
 from counterpoint.samplers._async_llm import Demand, Options, arguments, environment
@@ -89,6 +90,19 @@ def test_a_tmpfs_without_room_is_refused(installed, monkeypatch, tmp_path):
     monkeypatch.setattr(_servable, "TMPFS", tmp_path / "none")
     with pytest.raises(AbsentRoomError, match=r"there is no .*none, by way of which adapters are given to it"):
         checked()
+
+
+def test_a_tmpfs_with_room_for_the_engine_and_not_for_the_adapters_is_refused(installed, monkeypatch):
+    planned = plan(load_config("voting_arithmetic", [*VLLM, "policies.sharing=isolated"]))
+    adapters = 2 * 2 * 4 * planned.adapter_parameters("generator")  # versions, policies, bytes of float32
+    free = 2**28 + adapters
+    monkeypatch.setattr(shutil, "disk_usage", lambda place: SimpleNamespace(free=free))
+    check_adapters_fit(planned)
+    free -= 1
+    with pytest.raises(AbsentRoomError, match=rf"need 256 MiB and {adapters / 2**20:.0f} MiB for adapters; make it"):
+        check_adapters_fit(planned)
+    with pytest.raises(AbsentRoomError, match="for adapters"):
+        check_startable(planned)
 
 
 def test_gpus_that_are_not_here_are_refused(installed, monkeypatch):

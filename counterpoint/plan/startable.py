@@ -10,21 +10,26 @@ from counterpoint.errors import ConfigError, ModelError
 from counterpoint.event_loop import run_to_end
 from counterpoint.judges.base import Judging
 from counterpoint.plan.plan import Plan, gigabytes
-from counterpoint.runtimes import is_elsewhere
+from counterpoint.runtimes import is_elsewhere, processes
 
 if TYPE_CHECKING:
     from counterpoint.plan.memory import Memory
 
 _SECONDS = 120.0
 """The longest that a judge may take to start."""
+_VERSIONS = 2
+"""Versions of a policy on tmpfs: one that calls still name, and the next."""
+_BYTES = 4
+"""Of a number of an adapter."""
 
 
 def check_startable(planned: Plan) -> None:
-    """Raises CounterpointError if a GPU is too small, an adapter cannot be read, or the judge does not start.
+    """Raises CounterpointError if memory is too small, an adapter cannot be read, or the judge does not start.
 
     The judge, or the sandbox of code tasks, is started and closed again.
     """
     check_room(planned)
+    check_adapters_fit(planned)
     for name, settings in planned.settings.items():
         if settings.adapter:
             Adapter.read(Path(settings.adapter).expanduser(), policy=name)
@@ -56,6 +61,18 @@ def check_room(planned: Plan) -> None:
                 f"the GPU has {gigabytes(total)}, and {gigabytes(held)} would be held all the time"
                 f"{place and ' ' + place}: {parts}"
             )
+
+
+def check_adapters_fit(planned: Plan) -> None:
+    """Raises AbsentRoomError if tmpfs cannot hold the adapters that a run gives to vLLM, two versions of each."""
+    if planned.config.sampler.name != "vllm" or is_elsewhere(planned.config):
+        return
+    from counterpoint.samplers._servable import check_tmpfs
+
+    adapters = sum(_VERSIONS * _BYTES * planned.adapter_parameters(policy) for policy in planned.sizes)
+    samplers = max(1, processes(planned.config)[0])
+    bases = len({planned.settings[policy].model.path for policy in planned.sizes})
+    check_tmpfs(samplers * bases, samplers * adapters)
 
 
 def _memories(planned: Plan) -> "Mapping[str, Memory]":

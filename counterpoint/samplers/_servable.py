@@ -46,7 +46,7 @@ def check_bases(bases: Sequence[Base], options: Options, temperatures: Iterable[
     if find_spec("vllm") is None:
         raise AbsentPackageError("sampler = 'vllm': pip install 'counterpoint[vllm]' first (vllm is not installed)")
     if bases:
-        _check_tmpfs(len(bases))
+        check_tmpfs(len(bases))
         _check_memory([base.config for base in bases], options)
         for base in bases:
             if base.config.device != "cpu":
@@ -74,6 +74,19 @@ def stretched(settings: Mapping[str, Any], path: str, longest: int) -> dict[str,
     return new if text is settings else {"text_config": new}
 
 
+def check_tmpfs(engines: int, adapters: int = 0) -> None:
+    """Raises AbsentRoomError if this machine has no tmpfs for so many engines, and so many bytes of adapters."""
+    if not TMPFS.is_dir():
+        raise AbsentRoomError(f"sampler = 'vllm': there is no {TMPFS}, by way of which adapters are given to it")
+    free, needed = shutil.disk_usage(TMPFS).free, engines * ENGINE_TMPFS
+    if needed + adapters > free:
+        files = f"{adapters / 2**20:.0f} MiB" if adapters else "room"
+        raise AbsentRoomError(
+            f"sampler = 'vllm': {TMPFS} has {free / 2**20:.0f} MiB left, and its processes need"
+            f" {needed / 2**20:.0f} MiB and {files} for adapters; make it larger, such as by --shm-size of a container"
+        )
+
+
 def _check_base(model: ModelConfig, options: Options) -> None:
     name, on_cpu = f"sampler = 'vllm' cannot serve model.path = {model.path!r}", model.device == "cpu"
     if model.path.endswith(".gguf"):
@@ -88,17 +101,6 @@ def _check_base(model: ModelConfig, options: Options) -> None:
     head = _head_of(model) if on_cpu else None
     if head is not None and head < _SMALLEST_HEAD:
         raise ConfigError(f"{name} on a CPU: its heads have {head} values; allowed: {_SMALLEST_HEAD} and more")
-
-
-def _check_tmpfs(engines: int) -> None:
-    if not TMPFS.is_dir():
-        raise AbsentRoomError(f"sampler = 'vllm': there is no {TMPFS}, by way of which adapters are given to it")
-    free, needed = shutil.disk_usage(TMPFS).free, engines * ENGINE_TMPFS
-    if needed > free:
-        raise AbsentRoomError(
-            f"sampler = 'vllm': {TMPFS} has {free / 2**20:.0f} MiB left, and its processes need"
-            f" {needed / 2**20:.0f} MiB and room for adapters; make it larger, such as by --shm-size of a container"
-        )
 
 
 def _check_memory(models: Sequence[ModelConfig], options: Options) -> None:
