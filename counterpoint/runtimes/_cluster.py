@@ -129,10 +129,23 @@ def connected(address: str, processes: int, gpus: int) -> Iterator[None]:
             try:
                 ray.init(**options)
             except (OSError, RuntimeError, ValueError, TimeoutError) as error:
-                raise ConfigError(f"runtime.name = 'ray': Ray cannot be reached: {line_of(error)}") from error
+                raise ConfigError(f"runtime.name = 'ray': Ray cannot be reached: {_reason(error)}") from error
         yield
     finally:
         ray.shutdown()
+
+
+def _reason(error: BaseException) -> str:
+    """Why Ray was not reached, in one line."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if "InvalidAuthToken" in str(cause):
+            return (
+                "it asks for a token; export RAY_AUTH_MODE=token, and the token that it was started with as"
+                " RAY_AUTH_TOKEN unless it is in ~/.ray/auth_token"
+            )
+        cause = cause.__cause__ or cause.__context__
+    return line_of(error)
 
 
 def check_address(address: str) -> tuple[str, int]:
