@@ -9,6 +9,7 @@ from ray_runs import RAY, ended, family, gone, resume, steps, told, train, until
 from safetensors.torch import load_file
 
 pytestmark = pytest.mark.slow
+OVERLAP = (*RAY, "run.overlap=1", "algorithm.old_logprobs=sampler", "run.save_every=2")
 
 
 def weights(folder, step=8):
@@ -26,6 +27,7 @@ def apart(one, other):
 
 ENDS = (
     ("", signal.SIGTERM, 143, "to continue: counterpoint resume"),
+    ("", signal.SIGINT, 130, "to continue: counterpoint resume"),
     ("RankBody", signal.SIGKILL, 2, "a rank of the learner is gone"),
     ("ReplicaBody", signal.SIGKILL, 2, "replica 0 of the sampler is gone"),
     ("", signal.SIGKILL, -signal.SIGKILL, ""),
@@ -62,7 +64,7 @@ def test_two_samplers_say_what_one_says(runs):
 
 def test_whatever_ends_a_run_leaves_nothing_behind_and_it_goes_on_as_if_unbroken(runs, tmp_path):
     folder, seen = tmp_path / "run", {}
-    process = train(folder, "policies.sharing=isolated", *RAY)
+    process = train(folder, "policies.sharing=isolated", *OVERLAP)
     for of, number, status, says in ENDS:
         before = steps(folder)
         until(lambda before=before: steps(folder) > before, process)
@@ -77,7 +79,7 @@ def test_whatever_ends_a_run_leaves_nothing_behind_and_it_goes_on_as_if_unbroken
         process = resume(folder)
     assert ended(process, folder) == 0, told(folder)
     gone(seen)
-    assert apart(weights(folder), weights(runs("isolated", *RAY))) == 0.0
+    assert apart(weights(folder), weights(runs("isolated", *OVERLAP))) == 0.0
 
 
 def test_a_run_that_is_told_to_end_while_its_actors_start_leaves_nothing_behind(tmp_path):
@@ -97,12 +99,9 @@ def test_a_run_goes_on_with_another_number_of_ranks_and_without_ray(runs, tmp_pa
     assert apart(weights(folder), weights(runs("isolated"))) < 1e-5
 
 
-def test_the_next_step_is_played_while_actors_learn(tmp_path):
-    folder = tmp_path / "run"
-    assert (
-        ended(train(folder, *RAY, "run.overlap=1", "algorithm.old_logprobs=sampler", "run.save_every=10"), folder) == 0
-    ), told(folder)
-    rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
+def test_the_next_step_is_played_while_actors_learn(runs):
+    text = (runs("isolated", *OVERLAP) / "metrics.jsonl").read_text(encoding="utf-8")
+    rows = [json.loads(line) for line in text.splitlines()]
     lags = [value for row in rows for name, value in row.items() if name.endswith("/lag")]
     assert max(lags) == 1.0
     assert min(lags) == 0.0
