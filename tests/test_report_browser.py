@@ -148,6 +148,7 @@ def test_a_figure_that_cannot_be_drawn_says_so_in_its_place(browser, run, tmp_pa
         assert page.evaluate("window.counterpoint !== undefined")
 
 
+@pytest.mark.alone
 def test_the_page_answers_within_a_second_on_a_slow_phone(browser, study):
     with opened(browser, "about:blank", width=390) as (page, _):
         session = page.context.new_cdp_session(page)

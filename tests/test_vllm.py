@@ -11,6 +11,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+from ray_runs import RAY, ended, family, gone, resume, steps, told, train, until
 
 from counterpoint.run import Run
 from counterpoint.testing.sampler_conformance import SAMPLER_CHECKS
@@ -152,6 +153,39 @@ def test_a_run_that_is_killed_leaves_no_process_and_resumes_as_the_unbroken_one(
     assert killed.checkpoint_state(4)["digests"] == whole.checkpoint_state(4)["digests"]
     mismatches = [value for row in whole.metric_rows() for name, value in row.items() if name.endswith("/mismatch")]
     assert len(mismatches) >= 4
+    assert max(mismatches) < 1e-4
+
+
+@pytest.mark.parametrize("sharing", ["shared", "isolated"])
+def test_ten_steps_with_two_ranks_on_ray_killed_and_resumed_twice_are_the_unbroken_ones(tmp_path, sharing):
+    pytest.importorskip("ray")
+    recipe = [
+        *RECIPE[1:],
+        "model.path=micro-medium",
+        "run.steps=10",
+        "run.save_every=1",
+        "evaluation.every=10",
+        f"policies.sharing={sharing}",
+        *RAY,
+    ]
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    assert ended(train(whole, *recipe), whole) == 0, told(whole)
+    process, there = train(broken, *recipe), {}
+    for number, status in ((signal.SIGKILL, -signal.SIGKILL), (signal.SIGTERM, 143)):
+        before = steps(broken)
+        until(lambda before=before: steps(broken) >= before + 3, process)
+        there |= family(process.pid)
+        os.kill(process.pid, number)
+        assert ended(process, broken) == status, told(broken)
+        process = resume(broken)
+    assert any("EngineCore" in line for line in there.values())
+    assert ended(process, broken) == 0, told(broken)
+    gone(there)
+    assert not [*TMPFS.glob("counterpoint-adapters-*")]
+    one, other = Run.read(whole), Run.read(broken)
+    assert one.checkpoint_state(10)["digests"] == other.checkpoint_state(10)["digests"]
+    mismatches = [value for row in other.metric_rows() for name, value in row.items() if name.endswith("/mismatch")]
+    assert len(mismatches) >= 10
     assert max(mismatches) < 1e-4
 
 
