@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Everything that is to be seen on a GPU, in at most ten minutes:  benchmarks/gpu_session.sh FOLDER
 # In an environment with Counterpoint's packages, vLLM and pytest; TRL, of the part `step`, as `python -m benchmarks.gpu` finds it.
+# With TINY=1 in the environment it shows on a CPU, with micro models, that everything works.
 # Each part has a limit of its own, and what it has found by then is kept in the folder.
 set -uo pipefail
 out=${1:?the folder for what is found}
@@ -8,6 +9,8 @@ cd "$(dirname "$0")/.."
 mkdir -p "$out"
 python=${PYTHON:-python3}
 status=0
+small=()
+[[ -z ${TINY:-} ]] || small=(--device cpu --tiny)
 
 part() { # NAME SECONDS COMMAND...
     local name=$1 seconds=$2
@@ -17,6 +20,6 @@ part() { # NAME SECONDS COMMAND...
 }
 
 part tests 75 "$python" -m pytest tests/test_gpu.py tests/test_kernels.py -q -p no:cacheprovider -W ignore --tb=short
-part vllm 180 "$python" -m benchmarks.vllm_sampler --out "$out/vllm.json"
-part gpu 330 "$python" -m benchmarks.gpu --out "$out/gpu.json" --within 310
+part vllm 180 "$python" -m benchmarks.vllm_sampler "${small[@]}" --out "$out/vllm.json"
+part gpu 330 "$python" -m benchmarks.gpu "${small[@]}" --out "$out/gpu.json" --within 310
 exit "$status"

@@ -58,8 +58,9 @@ def test_a_run_on_ray_with_two_ranks_learns_what_a_run_in_one_process_learns(run
     assert apart(weights(here), weights(there)) < 1e-5
 
 
-def test_two_samplers_say_what_one_says(runs):
-    assert apart(weights(runs("isolated")), weights(runs("isolated", "runtime.name=ray", "runtime.samplers=2"))) < 1e-5
+def test_two_samplers_say_what_one_says_and_two_ranks_with_half_a_base_each_learn_what_one_learns(runs):
+    both = runs("isolated", *RAY, "runtime.samplers=2", "runtime.shard_base=true")
+    assert apart(weights(runs("isolated")), weights(both)) < 1e-5
 
 
 def test_whatever_ends_a_run_leaves_nothing_behind_and_it_goes_on_as_if_unbroken(runs, tmp_path):
