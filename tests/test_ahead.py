@@ -9,7 +9,7 @@ from functools import cache
 
 import pytest
 from test_interrupts import Interrupt, train_until_cancelled
-from test_learning import GAINS
+from test_learning import GAINS, LESS
 from test_resume import assert_same, resumed
 from torch_build import session_folder, start, tiny_config, tiny_folder, trained
 
@@ -189,15 +189,8 @@ def test_the_next_step_is_played_while_this_one_is_learned_except_at_a_pause(tmp
 @pytest.mark.slow
 def test_a_team_that_learns_from_the_step_before_gets_better_as_one_that_does_not(tmp_path):
     recipe = "voting_arithmetic"
-    overrides = [
-        "policies.sharing=shared",
-        "run.steps=10",
-        "evaluation.every=10",
-        "task.validation=32",
-        "run.threads=2",
-    ]
     ahead = ["run.save_every=10", "run.overlap=1", "algorithm.old_logprobs=sampler", "sampler.name=test_ahead:beside"]
-    run = Run.create(tmp_path / "run", load_config(recipe, [*overrides, *ahead]), {})
+    run = Run.create(tmp_path / "run", load_config(recipe, ["policies.sharing=shared", *LESS, *ahead]), {})
     rows = trained(run).metric_rows()
     assert [row["policy/shared/lag"] for row in rows] == [0.0] + [1.0] * 9
     assert all(row["policy/shared/mismatch"] < 1e-4 for row in rows)
