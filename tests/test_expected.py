@@ -99,6 +99,17 @@ def test_several_processes_share_the_work(measured):
     assert "by each rank" in speed
 
 
+def test_an_engine_on_several_gpus_is_as_fast_as_they_are_together(measured, monkeypatch):
+    monkeypatch.setattr("counterpoint.plan.plan.check_device", lambda model: None)
+    monkeypatch.setattr("counterpoint.plan.check.check_sampler", lambda config, routing: None)
+    words = ["sampler.name=vllm", "sampler.tensor_parallel=3", "model.device=cuda", "model.dtype=bfloat16"]
+    planned = plan(load_config("voting_arithmetic", words))
+    time, speed = lines(planned)
+    assert f"at least {planned.operations_per_step() / 4e12:.2f} s per step" in time  # three, and that of the learner
+    most = 0.26 * sampled_per_second(planned.waves(), Rates(operations=3e12, bytes=3e11))
+    assert f"about {float(f'{most:.1e}'):,.0f} tokens of replies" in speed
+
+
 def test_only_tokens_that_are_learned_from_decide_how_fast_learning_is(measured):
     frozen = [
         "policies.sharing=isolated",

@@ -4,7 +4,6 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from counterpoint.cli.out import Terminal, announce, check_folder
 from counterpoint.errors import ConfigError, counted
@@ -18,9 +17,6 @@ from counterpoint.experiments.runner import IN_USE, IN_USE_ELSEWHERE, Outcome, R
 from counterpoint.experiments.study import load_study
 from counterpoint.experiments.table import Shown, print_table, total
 from counterpoint.files import command
-
-if TYPE_CHECKING:
-    pass
 
 RUNS = Path("runs")
 

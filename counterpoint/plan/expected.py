@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from counterpoint.plan.memory import Look
     from counterpoint.plan.plan import Plan
 
+_ENGINE = "tensor_parallel"
+"""The option of vLLM with the number of GPUs of an engine."""
 _BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 
 
@@ -28,9 +30,7 @@ def lines_about_time(plan: "Plan", look: "Look") -> list[str]:
     rates, kind = _rates(plan, own)
     if rates is None:
         return [f"time        {operations} per step; the speed of its devices is not known here"]
-    samplers, learners = processes(plan.config)
-    bases = len({one.model.path for one in own.values()})
-    devices = max(1, samplers + learners * bases)
+    devices = _devices(plan, own)
     floor = plan.operations_per_step() / (devices * rates.operations)
     tokens, threads = plan.config.rollout.max_tokens, counted(plan.config.run.threads, "thread")
     where = f"here, {threads}" if kind == "cpu" else "on the GPU"
@@ -41,6 +41,15 @@ def lines_about_time(plan: "Plan", look: "Look") -> list[str]:
         " a floor, not a forecast",
         *_speed_lines(plan, look, rates, kind),
     ]
+
+
+def _devices(plan: "Plan", own: Mapping[str, PolicySettings]) -> int:
+    """The devices that may compute at the same time."""
+    samplers, learners = processes(plan.config)
+    engines = int(plan.config.sampler.options.get(_ENGINE, 1))
+    if not samplers and engines == 1:
+        return 1
+    return max(1, samplers) * engines + max(1, learners) * len({one.model.path for one in own.values()})
 
 
 def _rates(plan: "Plan", own: Mapping[str, PolicySettings]) -> tuple[Rates | None, str]:
@@ -62,7 +71,7 @@ def _speed_lines(plan: "Plan", look: "Look", rates: Rates, kind: str) -> list[st
             waves = plan.waves(look)
         except ModelError:  # the line about memory says why
             return []
-        engines = plan.config.sampler.options.get("tensor_parallel", 1)
+        engines = plan.config.sampler.options.get(_ENGINE, 1)
         most = sampled_per_second(waves, Rates(engines * rates.operations, engines * rates.bytes))
         parts.append(f"{_round(SAMPLED[kind] * most)} tokens of replies" + (samplers > 1) * " from each sampler")
         said.append(f"{SAMPLED[kind]:.0%}")
