@@ -1,4 +1,4 @@
-"""What a plan says about time: the least that a step takes, and the tokens per second that may be expected."""
+"""The lines of a plan about time: the least that a step takes, and the tokens per second that may be expected."""
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING

@@ -1,4 +1,4 @@
-"""How fast a step may be: the rates of this machine, and the tokens per second that follow from them."""
+"""The speed of a step: the rates of this machine, and the tokens per second that follow from them."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -18,7 +18,7 @@ LEARNED = {"cpu": 0.40, "cuda": 0.22}
 
 @dataclass(frozen=True, slots=True)
 class Rates:
-    """What one device does per second at best."""
+    """The most that one device does per second."""
 
     operations: float
     """Floating-point operations of a large matrix product."""

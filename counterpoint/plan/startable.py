@@ -20,7 +20,7 @@ _SECONDS = 120.0
 _VERSIONS = 2
 """Versions of a policy on tmpfs: one that calls still name, and the next."""
 _BYTES = 4
-"""Of a number of an adapter."""
+"""Bytes of each number of an adapter."""
 
 
 def check_startable(planned: Plan) -> None:

@@ -75,7 +75,7 @@ def stretched(settings: Mapping[str, Any], path: str, longest: int) -> dict[str,
 
 
 def check_tmpfs(engines: int, adapters: int = 0) -> None:
-    """Raises AbsentRoomError if this machine has no tmpfs for so many engines, and so many bytes of adapters."""
+    """Raises AbsentRoomError if this machine has no tmpfs for that many engines and bytes of adapters."""
     if not TMPFS.is_dir():
         raise AbsentRoomError(f"sampler = 'vllm': there is no {TMPFS}, by way of which adapters are given to it")
     free, needed = shutil.disk_usage(TMPFS).free, engines * ENGINE_TMPFS
