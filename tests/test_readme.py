@@ -9,6 +9,9 @@ from pathlib import Path
 import pytest
 from command_line import command_line
 
+from counterpoint.analysis.signatures import SIGNATURES
+from counterpoint.interventions import INTERVENTIONS
+
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
 ARITHMETIC = [f"{workflow}_arithmetic" for workflow in ("voting", "evaluator_optimizer", "orchestrator_workers")]
@@ -65,6 +68,11 @@ def test_the_readme_has_every_command():
 
 def test_the_readme_is_short():
     assert len(README.splitlines()) <= 150
+
+
+def test_the_readme_counts_what_there_is():
+    signatures, interventions = re.search(r"(\d+) failure signatures and (\d+) interventions", README).groups()
+    assert (int(signatures), int(interventions)) == (len(SIGNATURES.members), len(INTERVENTIONS.members))
 
 
 @pytest.mark.slow
