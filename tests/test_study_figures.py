@@ -28,7 +28,7 @@ from counterpoint.reports.figures.controls import control_differences, controls
 from counterpoint.reports.figures.factors import factor_shares, factors
 from counterpoint.reports.figures.falls import fall_rates, survival
 from counterpoint.reports.figures.files import write_figures
-from counterpoint.reports.figures.forest import forest
+from counterpoint.reports.figures.forest import about_cut, domain_of, forest
 from counterpoint.reports.figures.groups import labels, ordered, shapes, ticks
 from counterpoint.reports.figures.map import map_of
 from counterpoint.reports.figures.signatures import signature_counts, signatures
@@ -449,3 +449,13 @@ def test_runs_by_hand_are_drawn_with_their_roles(tmp_path):
     found = compare_paths(six_by_hand(tmp_path, gap=0.3, tasks=40))
     assert map_of(found).data["rows"]["row"].unique().len() > 1
     assert forest(found).data["rows"]["of"].unique().len() > 1
+
+
+def test_the_axis_of_differences_holds_every_interval_and_no_bracket_that_would_make_them_unreadable():
+    near = {"low": -4.0, "high": 8.0, "visible": 10.0, "wide_low": -90.0, "wide_high": 90.0}
+    far = {**near, "visible": 60.0}
+    assert domain_of([near], 3.0) == pytest.approx((-11.2, 11.2))  # 10, and 6 % of 20 beyond
+    assert domain_of([near, far], 3.0) == domain_of([near], 3.0)
+    assert domain_of([far], 3.0) == pytest.approx((-4.72, 8.72))
+    assert about_cut([near], domain_of([near], 3.0)) == ""
+    assert about_cut([near, far], domain_of([near, far], 3.0)) == " Brackets farther out than the axis are not drawn."

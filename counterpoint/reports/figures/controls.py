@@ -18,7 +18,7 @@ from counterpoint.experiments.matrices import PerTask, has_outcomes
 from counterpoint.experiments.measured import TAUGHT
 from counterpoint.reports.compared_table import base_of, verdict_of
 from counterpoint.reports.figure import Figure
-from counterpoint.reports.figures.forest import band, domain_of, frame, spec
+from counterpoint.reports.figures.forest import about_cut, band, domain_of, frame, spec
 from counterpoint.reports.figures.groups import labels
 
 MOST = 60
@@ -58,12 +58,13 @@ def controls(collected: Collected, margin: float = MARGIN) -> Figure | None:
     drawn = _largest(found)
     names = labels(map(_name, drawn))
     rows = [_row(one, names[_name(one)]) for one in drawn]
+    domain = domain_of(rows, 100 * margin)
     marks = {amount: mark for amount, mark in _MARKS.items() if amount in {one.amount for one in drawn}}
     return Figure(
         name="controls",
         title="The team minus its controls",
-        says=_says(found, len(found) - len(drawn)),
-        spec=spec(list(names.values()), domain_of(rows, 100 * margin), "points", 100 * margin, marks),
+        says=_says(found, len(found) - len(drawn)) + about_cut(rows, domain),
+        spec=spec(list(names.values()), domain, "points", 100 * margin, marks),
         data={"rows": frame(rows), "band": band(100 * margin)},
         table=pl.DataFrame([_told(one) for one in found], infer_schema_length=None),
     )

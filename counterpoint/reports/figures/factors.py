@@ -10,7 +10,7 @@ from counterpoint.experiments.compare import cells_of
 from counterpoint.experiments.compared import PRIMARY, Compared
 from counterpoint.experiments.matrices import Amount
 from counterpoint.reports.figure import Figure
-from counterpoint.reports.figures.forest import AMOUNTS, SCHEMA, band, domain_of, frame, spec
+from counterpoint.reports.figures.forest import AMOUNTS, SCHEMA, about_cut, band, domain_of, frame, spec
 from counterpoint.reports.figures.groups import SPLIT, labels
 
 _BAR = 26
@@ -30,6 +30,7 @@ def factors(found: Compared) -> Figure | None:
     margin = 100 * found.margin
     names = labels(_name(effect) for _, effect in known)
     rows = [_row(amount, effect, names[_name(effect)]) for amount, effect in known]
+    domain = domain_of(rows, margin)
     told = [
         {
             "effect": _name(effect),
@@ -44,8 +45,8 @@ def factors(found: Compared) -> Figure | None:
     return Figure(
         name="factors",
         title=f"The effect of {found.by}, and of other axes on it",
-        says=_says(found, known),
-        spec=spec(list(names.values()), domain_of(rows, margin), "points of accuracy", margin),
+        says=_says(found, known) + about_cut(rows, domain),
+        spec=spec(list(names.values()), domain, "points of accuracy", margin),
         data={"rows": frame(rows), "band": band(margin)},
         table=pl.DataFrame(told, infer_schema_length=None),
     )

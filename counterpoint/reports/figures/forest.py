@@ -19,6 +19,8 @@ MARKS: Mapping[str, str] = {AMOUNTS["peak"]: "triangle-up", AMOUNTS["kept"]: "sq
 """Amount -> its shape: that of the peak and of the end, as in the map."""
 MOST = 60
 """Rows of one figure; of more, those with the largest differences."""
+_FARTHER = 1.25
+"""Brackets are on the axis up to this many times the largest end of a 95 % interval."""
 LINE = 14
 """The height of a line of a row's name."""
 SCHEMA = "https://vega.github.io/schema/vega-lite/v6.json"
@@ -37,11 +39,12 @@ def forest(found: Compared) -> Figure | None:
     named_rows = labels(order)
     rows = [row(one, named_rows[name]) for one, name in named if name in largest]
     margin = 100 * found.margin
+    domain = domain_of(rows, margin)
     return Figure(
         name="differences",
         title=_title(every),
-        says=_says(found, every, len(by_name) - len(order)),
-        spec=spec(list(named_rows.values()), domain_of(rows, margin), "points of accuracy", margin),
+        says=_says(found, every, len(by_name) - len(order)) + about_cut(rows, domain),
+        spec=spec(list(named_rows.values()), domain, "points of accuracy", margin),
         data={"rows": frame(rows), "band": band(margin)},
         table=_table(every),
     )
@@ -139,11 +142,22 @@ def band(margin: float) -> "pl.DataFrame":
 
 
 def domain_of(rows: Sequence[Mapping[str, Any]], margin: float) -> tuple[float, float]:
-    """The ends of the axis, beyond every 95 % interval and bracket; simultaneous ones may reach farther."""
+    """The ends of the axis, beyond every 95 % interval, and every bracket that is not much farther out than those.
+
+    Other brackets and simultaneous intervals, which few seeds make as wide as all accuracies, are cut off.
+    """
     ends = [-margin, margin, *(row[end] for row in rows for end in ("low", "high"))]
-    ends += [sign * row["visible"] for row in rows if row["visible"] is not None for sign in (1, -1)]
+    farthest = _FARTHER * max(map(abs, ends))
+    brackets = [row["visible"] for row in rows if row["visible"] is not None and row["visible"] <= farthest]
+    ends += [sign * bracket for bracket in brackets for sign in (1, -1)]
     beyond = 0.06 * (max(ends) - min(ends)) or 1.0
     return min(ends) - beyond, max(ends) + beyond
+
+
+def about_cut(rows: Sequence[Mapping[str, Any]], domain: tuple[float, float]) -> str:
+    """The sentence of a caption about brackets that are farther out than the axis; empty if none is."""
+    farthest = max((row["visible"] for row in rows if row["visible"] is not None), default=0.0)
+    return " Brackets farther out than the axis are not drawn." if farthest > max(-domain[0], domain[1]) else ""
 
 
 def spec(
@@ -182,7 +196,7 @@ def _layers(
     yield {**rows, "mark": {"type": "rule", "strokeWidth": 1, "clip": True}, "encoding": ends("wide_low", "wide_high")}
     yield {**rows, "mark": {"type": "rule", "strokeWidth": 3}, "encoding": ends("low", "high")}
     for bracket, sign in (("[", "-"), ("]", "")):
-        mark = {"type": "text", "text": bracket, "style": "muted", "fontSize": 12}
+        mark = {"type": "text", "text": bracket, "style": "muted", "fontSize": 12, "clip": True}
         calculated = {"calculate": f"{sign}datum.visible", "as": "edge"}
         known = {"filter": "isValid(datum.visible)"}
         yield {**rows, "transform": [known, calculated], "mark": mark, "encoding": {"x": at("edge"), **place}}
