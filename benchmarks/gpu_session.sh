@@ -9,8 +9,8 @@ cd "$(dirname "$0")/.."
 mkdir -p "$out"
 python=${PYTHON:-python3}
 status=0
-small=()
-[[ -z ${TINY:-} ]] || small=(--device cpu --tiny)
+small=() step=(--device cuda --max-tokens 256)
+[[ -z ${TINY:-} ]] || { small=(--device cpu --tiny); step=(--shape tiny-shape --max-tokens 12); }
 
 part() { # NAME SECONDS COMMAND...
     local name=$1 seconds=$2
@@ -21,5 +21,6 @@ part() { # NAME SECONDS COMMAND...
 
 part tests 75 "$python" -m pytest tests/test_gpu.py tests/test_kernels.py -q -p no:cacheprovider -W ignore --tb=short
 part vllm 180 "$python" -m benchmarks.vllm_sampler "${small[@]}" --out "$out/vllm.json"
-part gpu 330 "$python" -m benchmarks.gpu "${small[@]}" --out "$out/gpu.json" --within 310
+part workflows 90 "$python" -m benchmarks.qwen3_step "${step[@]}" --workflows voting,evaluator_optimizer,orchestrator_workers
+part gpu 240 "$python" -m benchmarks.gpu "${small[@]}" --out "$out/gpu.json" --within 220
 exit "$status"

@@ -1,10 +1,11 @@
-"""One training step of evaluator-optimizer on a Qwen3 of 0.6 B parameters (random weights): time and peak memory.
+"""One training step of a workflow on a Qwen3 of 0.6 B parameters (random weights): time and peak memory.
 
     python -m benchmarks.qwen3_step --threads 2
+    python -m benchmarks.qwen3_step --device cuda --workflows voting,evaluator_optimizer,orchestrator_workers
 
 It is a whole step of the real `train`, 2 problems x 2 episodes, on the CPU in float32 or on a GPU, and the memory
-that it took is held against the memory that `--dry-run` promises. What the model says is noise, and worth something by
-luck.
+that it took is held against the memory that `--dry-run` promises. Each workflow has a process of its own. What the
+model says is noise, and worth something by luck; where it cannot be read, gradients are computed and are 0.
 """
 
 import argparse
@@ -12,10 +13,12 @@ import asyncio
 import hashlib
 import json
 import tempfile
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
 from time import perf_counter
+from typing import Any
 
 import torch
 
@@ -63,21 +66,29 @@ def main() -> None:
     parser.add_argument("--shape", choices=SHAPES, default="qwen3-0.6b-shape")
     parser.add_argument("--max-tokens", type=int, default=16)
     parser.add_argument("--device", default="cpu", help="on a GPU in bfloat16, with gradient checkpointing")
+    parser.add_argument("--workflows", default="evaluator_optimizer", metavar="NAME,...")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as place:
-        _measure(Path(place), given.shape, given.threads, given.max_tokens, given.device)
+        _apart(folder_of, given.shape, Path(place) / "model")
+        for workflow in given.workflows.split(","):
+            _apart(_measure, Path(place), workflow, given.threads, given.max_tokens, given.device)
 
 
-def _measure(place: Path, shape: str, threads: int, max_tokens: int, device: str) -> None:
-    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as elsewhere:  # what it takes is not to count
-        elsewhere.submit(folder_of, shape, place / "model").result()
+def _apart(work: Callable[..., Any], *arguments: Any) -> None:
+    """The work is done by a process of its own, whose memory is not that of any other."""
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as elsewhere:
+        elsewhere.submit(work, *arguments).result()
+
+
+def _measure(place: Path, workflow: str, threads: int, max_tokens: int, device: str) -> None:
     config = load_config(
-        "evaluator_optimizer_arithmetic",
+        f"{workflow}_arithmetic",
         [
             f"model.path={str(place / 'model')!r}",
             f'task={{name="{name_of(luck, "task")}"}}',
             "rollout.tasks_per_step=2",
             "rollout.group_size=2",
+            "algorithm.without_signal=keep",
             f"rollout.max_tokens={max_tokens}",
             "evaluation.every=2",
             "policies.rank=16",
@@ -91,16 +102,17 @@ def _measure(place: Path, shape: str, threads: int, max_tokens: int, device: str
     promised = plan(config).memory()
     before = _peak() if device == "cpu" else 0
     began = perf_counter()
-    with Run.create(place / "run", config, {}) as run:
+    folder = place / workflow
+    with Run.create(folder, config, {}) as run:
         asyncio.run(train(run))
-    numbers = json.loads((place / "run" / "metrics.jsonl").read_text(encoding="utf-8"))
+    numbers = json.loads((folder / "metrics.jsonl").read_text(encoding="utf-8"))
     taken = torch.cuda.max_memory_allocated() if device != "cpu" else _peak() - before
-    print(f"step {numbers['time/step']:.0f} s, of which learning {numbers['time/learn']:.0f} s;", end=" ")
+    print(f"{workflow}: step {numbers['time/step']:.1f} s, of which learning {numbers['time/learn']:.1f} s;", end=" ")
     print(f"the run, with its evaluations, {perf_counter() - began:.0f} s, {threads} threads")
     trained = {name: value for name, value in numbers.items() if name.endswith("/trained")}
     print(f"policies trained: {trained}; mismatch: {[v for k, v in numbers.items() if k.endswith('/mismatch')]}")
     print(f"memory promised {gigabytes(promised.peak)}, taken {gigabytes(taken)} beside {gigabytes(before)} before")
-    print(f"promised / taken = {promised.peak / taken:.2f}")
+    print(f"promised / taken = {promised.peak / taken:.2f}", flush=True)
 
 
 def _peak() -> int:
