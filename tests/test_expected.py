@@ -1,6 +1,7 @@
 """What a plan says about time: floors and estimates, against figures worked by hand."""
 
 import pytest
+import torch
 
 from counterpoint.config import ModelConfig
 from counterpoint.plan import expected
@@ -38,6 +39,14 @@ def test_the_rates_of_this_machine_are_measured_and_those_of_a_gpu_that_is_not_h
     assert here.bytes > 1e7
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     assert rates_of(ModelConfig(path="micro-small", device="cuda"), 2**20, 1) is None
+
+
+def test_the_rates_of_a_device_without_room_are_unknown(monkeypatch):
+    def full(*_):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr("counterpoint.plan.speed._product", full)
+    assert rates_of(ModelConfig(path="micro-small"), 2**20, 1) is None
 
 
 def lines(planned: Plan) -> list[str]:

@@ -4,8 +4,12 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from time import perf_counter
+from typing import TYPE_CHECKING
 
 from counterpoint.config import ModelConfig
+
+if TYPE_CHECKING:
+    import torch
 
 _MATRIX = {"cpu": 1024, "cuda": 8192}
 _COPIED = 2**28
@@ -68,27 +72,20 @@ def learned_per_second(active: float, rates: Rates) -> float:
 
 
 def rates_of(model: ModelConfig, weights: int, threads: int) -> Rates | None:
-    """The rates of the device of a base of `weights` bytes, the best of five; None if it is not in this machine."""
+    """The rates of the device of a base of `weights` bytes, the best of five.
+
+    None if it is not in this machine, or has no room for what is measured. Torch has `threads` threads afterwards.
+    """
     import torch
 
     device = torch.device(model.device)
-    if device.type == "cpu":
-        torch.set_num_threads(threads)
-    elif device.type != "cuda" or not torch.cuda.is_available():
+    if device.type not in _MATRIX or (device.type == "cuda" and not torch.cuda.is_available()):
         return None
-    side, dtype = _MATRIX[device.type], getattr(torch, model.dtype)
-    one = torch.rand(side, side, device=device).to(dtype)
-    source = torch.empty(min(weights, _COPIED), dtype=torch.uint8, device=device).fill_(1)
-    target = torch.empty_like(source)
-
-    def wait() -> None:
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
-
-    return Rates(
-        operations=2 * side**3 / _best(lambda: torch.mm(one, one), wait),
-        bytes=2 * source.numel() / _best(lambda: target.copy_(source), wait),
-    )
+    torch.set_num_threads(threads)
+    try:
+        return Rates(_product(device, getattr(torch, model.dtype)), _copy(device, min(weights, _COPIED)))
+    except torch.OutOfMemoryError:
+        return None
 
 
 def measured_rate(threads: int) -> float:
@@ -96,16 +93,36 @@ def measured_rate(threads: int) -> float:
     import torch
 
     torch.set_num_threads(threads)
-    one = torch.rand(_MATRIX["cpu"], _MATRIX["cpu"])
-    return 2 * _MATRIX["cpu"] ** 3 / _best(lambda: torch.mm(one, one))
+    return _product(torch.device("cpu"), torch.float32)
 
 
-def _best(work: Callable[[], object], wait: Callable[[], None] = lambda: None) -> float:
+def _product(device: "torch.device", dtype: "torch.dtype") -> float:
+    import torch
+
+    side = _MATRIX[device.type]
+    one = torch.rand(side, side, device=device).to(dtype)
+    return 2 * side**3 / _best(lambda: torch.mm(one, one), device)
+
+
+def _copy(device: "torch.device", size: int) -> float:
+    import torch
+
+    source = torch.ones(size, dtype=torch.uint8, device=device)
+    target = torch.empty_like(source)
+    return 2 * size / _best(lambda: target.copy_(source), device)
+
+
+def _best(work: Callable[[], object], device: "torch.device") -> float:
+    """Seconds of the fastest of five."""
+    import torch
+
     times = []
     for _ in range(5):
-        wait()
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
         began = perf_counter()
         work()
-        wait()
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
         times.append(perf_counter() - began)
     return min(times)
