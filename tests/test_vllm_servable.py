@@ -105,6 +105,14 @@ def test_a_tmpfs_with_room_for_the_engine_and_not_for_the_adapters_is_refused(in
         check_startable(planned)
 
 
+def test_the_waves_of_a_plan_are_as_large_as_the_engine_takes_them(installed):
+    at_once = [wave.rows for wave in plan(load_config("voting_arithmetic", VLLM)).waves()]
+    assert at_once == [256, 128]  # of 384 and 128 calls
+    few = plan(load_config("voting_arithmetic", [*VLLM, "sampler.cache_gb=0.01"])).waves()
+    assert all(wave.rows * (wave.said + wave.prompt / wave.rows) * wave.cached <= 0.01 * 2**30 for wave in few)
+    assert few[0].rows < 256
+
+
 def test_gpus_that_are_not_here_are_refused(installed, monkeypatch):
     monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
     monkeypatch.setattr("torch.cuda.get_device_capability", lambda place: (8, 0))
