@@ -6,7 +6,6 @@ import signal
 import subprocess
 import sys
 import time
-from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -14,6 +13,7 @@ import pytest
 from ray_runs import RAY, ended, family, gone, resume, steps, told, train, until
 
 from counterpoint.run import Run
+from counterpoint.samplers._segments import OWNER, mapped_by, started_with
 from counterpoint.testing.sampler_conformance import SAMPLER_CHECKS
 
 pytestmark = [
@@ -108,19 +108,12 @@ def trained(*words):
 
 def engine_of(driver):
     """The processes of the engine that a process started, which have not ended."""
-    mark = f"COUNTERPOINT_ENGINE_OWNER={driver}\0".encode()
-    found = []
-    for place in Path("/proc").glob("[0-9]*"):
-        with suppress(OSError):  # it has ended meanwhile
-            if mark in (place / "environ").read_bytes():
-                found.append(place)
-    return found
+    return started_with(f"{OWNER}={driver}")
 
 
-def shared_by(processes):
-    """The segments of shared memory that vLLM's processes have to themselves."""
-    lines = [line for place in processes for line in (place / "maps").read_text().splitlines()]
-    return {Path(line.split()[5]) for line in lines if "/dev/shm/psm_" in line}
+def shared():
+    """The segments and semaphores of all processes of this machine."""
+    return {path for path in TMPFS.iterdir() if path.name.startswith(("psm_", "sem."))}
 
 
 def folders_of(driver):
@@ -130,6 +123,7 @@ def folders_of(driver):
 @pytest.mark.parametrize("sharing", ["shared", "isolated"])
 def test_a_run_that_is_killed_leaves_no_process_and_resumes_as_the_unbroken_one(tmp_path, sharing):
     recipe = [*RECIPE, f"policies.sharing={sharing}"]
+    others = shared()
     driver = trained("train", *recipe, "--out", str(tmp_path / "whole"))
     assert not engine_of(driver)
     assert not folders_of(driver)
@@ -138,17 +132,17 @@ def test_a_run_that_is_killed_leaves_no_process_and_resumes_as_the_unbroken_one(
             if line.startswith("step 3/4"):
                 break
         engine = engine_of(process.pid)
-        shared = shared_by(engine)
         assert engine
-        assert shared
+        assert set.union(*map(mapped_by, engine)) - others
         assert folders_of(process.pid)
         process.kill()
     time.sleep(5)
     assert not engine_of(process.pid)
-    assert not [one for one in shared if one.exists()]
+    assert not shared() - others
     driver = trained("resume", str(tmp_path / "killed"))
     assert not folders_of(process.pid), "the next run removes the folder of one that was killed"
     assert not folders_of(driver)
+    assert not shared() - others
     whole, killed = Run.read(tmp_path / "whole"), Run.read(tmp_path / "killed")
     assert killed.checkpoint_state(4)["digests"] == whole.checkpoint_state(4)["digests"]
     mismatches = [value for row in whole.metric_rows() for name, value in row.items() if name.endswith("/mismatch")]
@@ -168,8 +162,9 @@ def test_ten_steps_with_two_ranks_on_ray_killed_and_resumed_twice_are_the_unbrok
         f"policies.sharing={sharing}",
         *RAY,
     ]
-    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    whole, broken, others = tmp_path / "whole", tmp_path / "broken", shared()
     assert ended(train(whole, *recipe), whole) == 0, told(whole)
+    assert not shared() - others
     process, there = train(broken, *recipe), {}
     for number, status in ((signal.SIGKILL, -signal.SIGKILL), (signal.SIGTERM, 143)):
         before = steps(broken)
@@ -181,6 +176,7 @@ def test_ten_steps_with_two_ranks_on_ray_killed_and_resumed_twice_are_the_unbrok
     assert any("EngineCore" in line for line in there.values())
     assert ended(process, broken) == 0, told(broken)
     gone(there)
+    assert not shared() - others
     assert not [*TMPFS.glob("counterpoint-adapters-*")]
     one, other = Run.read(whole), Run.read(broken)
     assert one.checkpoint_state(10)["digests"] == other.checkpoint_state(10)["digests"]

@@ -5,12 +5,14 @@ import signal
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from counterpoint.config import ModelConfig
 from counterpoint.errors import EngineError, SamplerError, told
 from counterpoint.locate import locate
 from counterpoint.samplers._folder import Place
+from counterpoint.samplers._segments import OWNER, mapped_by, remove_and_forget, started_with
 from counterpoint.samplers.base import Request
 
 RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
@@ -108,7 +110,7 @@ def environment(model: ModelConfig, options: Options, threads: int) -> dict[str,
     found = {
         "VLLM_WORKER_MULTIPROC_METHOD": "spawn",
         "VLLM_NO_USAGE_STATS": "1",
-        "COUNTERPOINT_ENGINE_OWNER": str(os.getpid()),  # read in `_served`, which imports torch
+        OWNER: str(os.getpid()),
         "VLLM_LOGGING_LEVEL": os.environ.get("VLLM_LOGGING_LEVEL", "ERROR"),
     }
     if options.exact:
@@ -134,6 +136,8 @@ class AsyncEngine:
         given = arguments(model, options, demand)
         self._stops = sorted(demand.stops)
         self._count = 0
+        mark = f"{OWNER}={os.getpid()}"
+        others = started_with(mark)
         with _surrounded_by(environment(model, options, torch.get_num_threads())), _interrupts_kept_off():
             try:
                 from vllm.engine.arg_utils import AsyncEngineArgs
@@ -142,6 +146,7 @@ class AsyncEngine:
                 self._engine: Any = AsyncLLM.from_engine_args(AsyncEngineArgs(**given))
             except Exception as error:  # whatever vLLM raises for what it cannot serve; its processes say more
                 raise EngineError(f"vLLM did not start with {model.path!r}: {told(error)}") from error
+        self._segments = set[Path]().union(*map(mapped_by, started_with(mark) - others))
 
     async def add(self, place: Place) -> None:
         """The adapter in the folder is in a slot of every worker."""
@@ -188,10 +193,11 @@ class AsyncEngine:
         return _said(last.outputs[0], greedy, self._stops)
 
     def close(self) -> None:
-        """No process of the engine is left."""
+        """No process of the engine is left, nor the memory that they shared."""
         engine, self._engine = self._engine, None
         if engine is not None:
             engine.shutdown()
+            remove_and_forget(self._segments)
 
 
 def _lora(place: Place) -> Any:

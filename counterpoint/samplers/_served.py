@@ -1,7 +1,7 @@
 """The adapter that a worker of vLLM generates with, read back from where its kernels read it.
 
-This file runs inside vLLM's worker processes, so it imports nothing of this package. Where it is imported by one, the
-processes of the engine end with the process that started it, however that ends.
+This file runs inside vLLM's worker processes, so it imports next to nothing of this package. Where it is imported by
+one, the processes of the engine end with the process that started it, however that ends.
 
 Shapes: R rank, M the largest rank that the engine has room for, I inputs and O outputs of an adapted linear layer.
 """
@@ -21,9 +21,9 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
+from counterpoint.samplers._segments import OWNER, mapped_by, remove
+
 _KEY = "base_model.model.{}.lora_{}.weight"
-OWNER = "COUNTERPOINT_ENGINE_OWNER"
-"""The environment variable with the number of the process that started the engine."""
 
 
 class Served:
@@ -131,16 +131,20 @@ def _digest(tensors: dict[str, Tensor]) -> str:
 def _end_with(owner: int, parent: int) -> None:
     """Waits for the end of process `owner`, or of `parent`, the engine's core if it has one; then neither is left.
 
+    Nor is the memory that this process shared with the core, as whatever ended them may have ended its tracker too.
     By itself vLLM's core goes on for ever when the process that it works for is killed, and a worker without its core.
     """
+    has_core = parent not in (owner, 1)
+    segments = mapped_by(parent) if has_core else set()
     try:
         ends = [os.pidfd_open(one) for one in {owner, parent}]
         select.select(ends, [], [])  # readable once it has ended
     except ProcessLookupError:
         pass  # it has ended already
-    if parent not in (owner, 1):
+    if has_core:
         with suppress(ProcessLookupError):
             os.kill(parent, signal.SIGKILL)
+    remove(segments | mapped_by(os.getpid()))
     os.kill(os.getpid(), signal.SIGKILL)
 
 

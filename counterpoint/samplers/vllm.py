@@ -79,10 +79,7 @@ class Vllm:
         return {policy: digest for one in self._all for policy, digest in one.digests().items()}
 
     async def close(self) -> None:
-        """No process of an engine is left, and nothing of it in memory or on tmpfs.
-
-        Only the shared memory of an engine that died stays until this process ends.
-        """
+        """No process of an engine is left, and nothing of it in memory or on tmpfs."""
         _close(self._all)
 
 
