@@ -1,10 +1,16 @@
 """Fork servers inside bubblewrap."""
 
 import asyncio
+import random
+import subprocess
+import time
+from contextlib import suppress
+from pathlib import Path
 
 import pytest
 
 from counterpoint.errors import SandboxError
+from counterpoint.sandboxes._slot import Slot
 from counterpoint.sandboxes.base import STANDARD, Script, Tier
 from counterpoint.sandboxes.bubblewrap import bubblewrap
 from counterpoint.testing.sandbox_conformance import sandbox_checks
@@ -47,3 +53,31 @@ def test_packages_can_be_imported():
 def test_without_the_program_it_says_what_to_install():
     with pytest.raises(SandboxError, match="apt install bubblewrap"):
         bubblewrap(command="no-such-bwrap")
+
+
+def test_nothing_is_left_of_a_server_that_is_killed_while_its_walls_are_built():
+    """bwrap's own child waits for ever if bwrap ends before it has told the child to go on.
+
+    In place of the server there is a program that ends, as it does, when the other end of what it reads is closed.
+    """
+    generator, mark = random.Random(0), "61234.25"
+    command = [*two_slots()._command[:-6], "sh", "-c", "read word", mark]
+    for _ in range(60):
+        pipe, null = subprocess.PIPE, subprocess.DEVNULL
+        with subprocess.Popen(command, start_new_session=True, stdin=pipe, stdout=null, stderr=null) as process:
+            time.sleep(generator.uniform(0.0, 0.012))
+            Slot(process, None).kill()
+    end = time.monotonic() + 5
+    while left := _running(mark):
+        assert time.monotonic() < end, left
+        time.sleep(0.05)
+
+
+def _running(word):
+    """The processes with such a word in their command line."""
+    found = []
+    for place in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            if word.encode() in (place / "cmdline").read_bytes().split(b"\0"):
+                found.append(int(place.name))
+    return found

@@ -4,6 +4,7 @@ import asyncio
 import fcntl
 import json
 import os
+import signal
 import socket
 import subprocess
 from collections.abc import Mapping, Sequence
@@ -101,7 +102,7 @@ class Slot:
             if self._process.poll() is not None:
                 return
             await asyncio.sleep(0.01)
-        self._process.kill()
+        self.kill()
         await asyncio.to_thread(self._process.wait)
 
     def alive(self) -> bool:
@@ -109,8 +110,13 @@ class Slot:
         return self._process.poll() is None
 
     def kill(self) -> None:
-        """Send SIGKILL to the server."""
-        self._process.kill()
+        """Send SIGKILL to the server, and to what its wrapper has started so far.
+
+        A child of bwrap that has not heard from its parent yet would wait for ever.
+        """
+        if self.alive():
+            with suppress(ProcessLookupError):
+                os.killpg(self._process.pid, signal.SIGKILL)
 
     def _ask(self, job: Job, allowance: Allowance, files: "_Files") -> None:
         limits = {
