@@ -56,7 +56,7 @@ def test_without_the_program_it_says_what_to_install():
 
 
 def test_nothing_is_left_of_a_server_that_is_killed_while_its_walls_are_built():
-    """bwrap's own child waits for ever if bwrap ends before it has told the child to go on.
+    """Bwrap's own child waits for ever if bwrap ends before it has told the child to go on.
 
     In place of the server there is a program that ends, as it does, when the other end of what it reads is closed.
     """
