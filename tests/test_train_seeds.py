@@ -1,6 +1,7 @@
 """`counterpoint train RECIPE --seeds ...`, and studies and comparisons from Python; runs are made by hand."""
 
 import shlex
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,8 +13,15 @@ from counterpoint.cli import train_seeds as command
 from counterpoint.cli.train_seeds import seeds_study
 from counterpoint.errors import ConfigError, RunError
 from counterpoint.experiments import folder, front
+from counterpoint.experiments.cost import Cost
 from counterpoint.experiments.folder import read_cells, write_cells
 from counterpoint.experiments.runner import Outcome
+
+NOTHING = Cost(
+    jobs=1, by_run={}, seconds={}, runs={}, finished=0, disk=0, free_disk=1, memory=0, memory_unknown=False,
+    available=None,
+)  # fmt: skip
+TOO_MUCH = replace(NOTHING, jobs=2, memory=2**30, available=2**31)
 
 
 @pytest.fixture
@@ -39,11 +47,12 @@ def by_hand(monkeypatch):
 
     for module in (command, front):
         monkeypatch.setattr(module, "check", lambda study: Planned())
+        monkeypatch.setattr(module, "cost_of", lambda checked, folder, jobs: NOTHING)
         monkeypatch.setattr(module, "refuse_foreign", lambda study, folder: None)
     monkeypatch.setattr(
         command, "start_all", lambda console, study, folder, asked, costs, whole: make(study, folder, whole)
     )
-    monkeypatch.setattr(front, "launch", lambda study, folder, jobs, whole: make(study, folder, whole))
+    monkeypatch.setattr(front, "launch", lambda study, folder, jobs, costs, whole: make(study, folder, whole))
     return launched
 
 
@@ -64,8 +73,9 @@ def test_the_command_ends_with_the_summary_over_seeds(by_hand, tmp_path):
     done = command_line(*words, folder=tmp_path)
     lines = done.stdout.splitlines()
     assert (done.returncode, lines[0]) == (0, "mine: 3 runs, seeds 0, 1, 2")
-    assert lines[1].startswith("the method gained +")
-    assert "(3 seeds, 40 tasks)" in lines[1]
+    assert [line.split()[0] for line in lines[1:4]] == ["time", "disk", "memory"]
+    assert lines[4].startswith("the method gained +")
+    assert "(3 seeds, 40 tasks)" in lines[4]
 
 
 def test_more_seeds_join_those_that_are_there(by_hand, tmp_path):
@@ -79,6 +89,22 @@ def test_more_seeds_join_those_that_are_there(by_hand, tmp_path):
 def test_a_dry_run_starts_and_writes_nothing(by_hand, tmp_path):
     done = command_line("train", "voting_arithmetic", "--seeds", "0,1", "--dry-run", folder=tmp_path)
     assert (done.returncode, by_hand, list(tmp_path.iterdir())) == (0, [], [])
+
+
+def test_more_runs_at_once_than_memory_allows_are_refused_and_a_dry_run_says_so(by_hand, tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr(command, "cost_of", lambda checked, folder, jobs: asked.append(jobs) or TOO_MUCH)
+    words = ("train", "voting_arithmetic", "--seeds", "0,1", "--jobs", "2")
+    why = "2 runs at once need 2.0 GiB of memory, and 2.0 GiB are available: --jobs 1 would fit"
+    done = command_line(*words, "--dry-run", folder=tmp_path)
+    assert (done.returncode, done.stdout.splitlines()[-1]) == (0, f"cannot start here: {why}")
+    done = command_line(*words, folder=tmp_path)
+    assert (done.returncode, done.stderr.splitlines()) == (2, [f"error: {why}"])
+    assert (by_hand, list(tmp_path.iterdir()), asked) == ([], [], [2, 2])
+    monkeypatch.setattr(front, "cost_of", lambda checked, folder, jobs: TOO_MUCH)
+    with pytest.raises(ConfigError, match="--jobs 1 would fit"):
+        cp.study("quick", out=tmp_path / "out")
+    assert by_hand == []
 
 
 @pytest.mark.parametrize(
@@ -133,7 +159,7 @@ def test_a_study_is_run_and_compared_from_python(by_hand, tmp_path, monkeypatch)
 def test_seeds_that_the_file_does_not_have_are_part_of_the_study_from_python_too(by_hand, tmp_path, monkeypatch):
     asked = []
 
-    def launched(study, folder, jobs, whole):
+    def launched(study, folder, jobs, costs, whole):
         asked.append((study.seeds, whole.seeds))
         raise KeyboardInterrupt
 

@@ -15,7 +15,9 @@ from counterpoint.errors import ConfigError
 from counterpoint.experiments.cells import Study
 from counterpoint.experiments.check import check
 from counterpoint.experiments.comparing import compare_paths
+from counterpoint.experiments.cost import cost_of
 from counterpoint.experiments.folder import CELLS, read_cells, refuse_foreign
+from counterpoint.experiments.processes import places
 from counterpoint.experiments.study import study_of_arms
 from counterpoint.files import command
 from counterpoint.recipe import load_config
@@ -32,21 +34,29 @@ def train_seeds(
     """A run for every seed, several at the same time, then their summary over seeds; called again, it continues.
 
     Seeds that its folder already has stay part of it. Exits with 1 if a run failed. Raises ConfigError, before the
-    first run starts, for whatever is wrong with the recipe or the seeds.
+    first run starts, for whatever is wrong with the recipe or the seeds, and if memory or disk do not suffice.
     """
+    room = places(jobs, ())
     study, folder = seeds_study(recipe, overrides, seeds, out)
     check_folder(folder)
     refuse_foreign(study, folder)
     console = Terminal(goes_on=True)
     checked = check(study)
     checked.refuse_if_missing()
+    cost = cost_of(checked, folder, len(room))
     told = ", ".join(map(str, study.seeds))
     console.print(f"{folder}: {len(study.cells)} runs, seeds {told}", markup=False, soft_wrap=True)
     for warning in checked.warnings:
         console.print(f"warning: {warning}", markup=False, soft_wrap=True)
+    for line in cost.lines():
+        console.print(line, markup=False, soft_wrap=True)
+    if dry_run and (reason := cost.problem()):
+        console.print(f"cannot start here: {reason}", markup=False, soft_wrap=True)
     if dry_run:
         return
-    outcome = start_all(console, study, folder, Asked(jobs=jobs), {}, _with_earlier(study, folder, recipe, overrides))
+    cost.refuse_if_too_large()
+    earlier = _with_earlier(study, folder, recipe, overrides)
+    outcome = start_all(console, study, folder, Asked(jobs=jobs), cost.by_run, earlier)
     if outcome.finished:
         print_compared(console, compare_paths([folder]))
         console.print(f"report: {command('report', folder)}", markup=False, soft_wrap=True)

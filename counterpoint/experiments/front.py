@@ -6,8 +6,10 @@ from pathlib import Path
 from counterpoint.experiments.check import check
 from counterpoint.experiments.compared import Compared
 from counterpoint.experiments.comparing import compare_paths
+from counterpoint.experiments.cost import cost_of
 from counterpoint.experiments.folder import refuse_foreign, whole_study
 from counterpoint.experiments.launch import launch
+from counterpoint.experiments.processes import places
 from counterpoint.experiments.results import write_results
 from counterpoint.experiments.study import load_study
 from counterpoint.run import Run
@@ -45,13 +47,17 @@ def study(
     `named` is the name of a file in `studies/`, or a TOML file; `only` and `seeds` choose cells; `jobs` processes run
     at the same time. A run that fails does not stop the others: the warnings of the result name it. Its folder, `out`
     or one in `runs/`, then holds the collected files. Raises ConfigError, before the first run starts, for whatever is
-    wrong with a cell; RunError if the folder cannot be used or no run could be finished.
+    wrong with a cell, and if memory or disk do not suffice; RunError if the folder cannot be used or no run could be
+    finished.
     """
     chosen = load_study(named, only, seeds)
     folder = Path(out) if out else Path("runs") / chosen.name
     refuse_foreign(chosen, folder)
-    check(chosen).refuse_if_missing()
-    outcome = launch(chosen, folder, jobs=jobs, whole=whole_study(named, chosen, folder))
+    checked = check(chosen)
+    checked.refuse_if_missing()
+    cost = cost_of(checked, folder, len(places(jobs, ())))
+    cost.refuse_if_too_large()
+    outcome = launch(chosen, folder, jobs=jobs, costs=cost.by_run, whole=whole_study(named, chosen, folder))
     if outcome.signal is not None:
         raise KeyboardInterrupt
     write_results(folder, chosen.name)
