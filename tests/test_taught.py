@@ -100,17 +100,37 @@ def test_training_that_changes_nothing_gains_nothing_on_what_the_base_never_solv
     assert sum(low > 0 for _, low, _ in naive) > 12
 
 
-def test_a_problem_of_several_methods_counts_once_with_their_mean():
-    other = Base(sorting={**BASE.sorting, "b": Tries(5, 64)}, measured=counts(a=2, b=4, c=1, d=8, e=8))
+def test_of_several_bases_a_problem_is_new_only_if_none_solved_it():
+    """Each problem is of one kind, and has the mean over the methods."""
+    changed = {"b": Tries(5, 64), "d": Tries(64, 64), "e": Tries(1, 64)}
+    other = Base(sorting={**BASE.sorting, **changed}, measured=counts(a=2, b=4, c=1, d=8, e=8))
     methods = [
         Trained(base=BASE, seeds={0: counts(a=4, b=2, c=8, d=8, e=8), 3: counts(a=0, b=0, c=0, d=0, e=0)}),
         Trained(base=other, seeds={0: counts(a=8, b=8, c=8, d=8, e=8), 1: counts(a=0, b=0, c=0, d=0, e=0)}),
     ]
-    never = by_kind(methods)["never"]
-    assert (never.problems, never.seeds, never.methods) == (2, (0,), 2)
-    assert never.accuracy.before.value == pytest.approx(fmean([(0 + 2 / 8) / 2, 1 / 8]))
-    assert never.accuracy.after.shown[0] == pytest.approx(fmean([(4 + 8) / 16, 2 / 8]))
+    found = by_kind(methods)
+    assert {kind: one.problems for kind, one in found.items()} == {"never": 1, "sometimes": 4, "always": 0}
+    never = found["never"]
+    assert (never.bases, never.seeds, never.methods) == (2, (0,), 2)
+    assert never.accuracy.before.value == pytest.approx((0 + 2 / 8) / 2)
+    assert never.accuracy.after.shown[0] == pytest.approx((4 + 8) / 16)
     assert not never.accuracy.after.over_seeds
+    assert never.sentence.startswith("of 1 problem that none of 2 bases solved in 64 tries each, 12.5 % of their further")
+    some = "of 4 problems that some, and not always all, of 2 bases solved in 64 tries each"
+    assert found["sometimes"].sentence.startswith(some)
+    assert found["always"].sentence == "there is no problem that all of 2 bases solved always in 64 tries each"
+
+
+def test_methods_with_other_problems_are_pooled_with_their_own():
+    other = Base(sorting={"x": Tries(0, 64), "y": Tries(2, 64)}, measured=counts(x=0, y=0))
+    methods = [
+        Trained(base=BASE, seeds={0: counts(a=4, b=2, c=8, d=8, e=8)}),
+        Trained(base=other, seeds={0: counts(x=8, y=8)}),
+    ]
+    found = by_kind(methods)
+    assert {kind: one.problems for kind, one in found.items()} == {"never": 3, "sometimes": 3, "always": 1}
+    assert found["never"].accuracy.after.shown[0] == pytest.approx(fmean([4 / 8, 2 / 8, 1.0]))
+    assert all(one.unsorted == 0 for one in found.values())
 
 
 def test_problems_with_too_few_tries_are_left_out_and_counted():

@@ -58,11 +58,13 @@ class Lesson:
     """The tries of the base by which a problem was sorted."""
     k: int
     problems: int
-    """Problems of this kind. One that is of this kind for several bases counts once, with the mean over them."""
+    """Problems of this kind; each counts once, with the mean over the methods that have it."""
     left_out: int
     """Problems of this kind that some run tried less than k times, and that are therefore not in the numbers."""
     unsorted: int
     """Problems of no kind, because some base tried them less than `sorting` times; the same for every kind."""
+    bases: int
+    """The bases of the methods."""
     seeds: tuple[int, ...]
     """The seeds that every method has."""
     methods: int
@@ -77,7 +79,7 @@ class Lesson:
 
         The share before training is of further tries, and not of those by which the problems were sorted.
         """
-        which = f"that the base {self.kind} solved in {self.sorting} tries"
+        which = self._which
         if self.accuracy is None or self.any_right is None:
             why = "no seed is common to all methods" if self.problems else f"there is no problem {which}"
             return f"{why}{self._left_out}"
@@ -86,10 +88,18 @@ class Lesson:
             f" {_percent(self.any_right.after)} after"
         )
         return (
-            f"of {counted(self.problems, 'problem')} {which}, {100 * self.accuracy.before.value:.1f} % of its further"
-            f" tries are right, and {_percent(self.accuracy.after)} after training: {_gain(self.accuracy.gain)}"
+            f"of {counted(self.problems, 'problem')} {which}, {100 * self.accuracy.before.value:.1f} % of"
+            f" {'its' if self.bases == 1 else 'their'} further tries are right, and {_percent(self.accuracy.after)} after training: {_gain(self.accuracy.gain)}"
             f" ({self._over}){once if self.k > 1 else ''}{self._left_out}"
         )
+
+    @property
+    def _which(self) -> str:
+        if self.bases == 1:
+            return f"that the base {self.kind} solved in {self.sorting} tries"
+        who = "none" if self.kind == "never" else "all" if self.kind == "always" else "some, and not always all,"
+        solved = "solved always" if self.kind == "always" else "solved"
+        return f"that {who} of {self.bases} bases {solved} in {self.sorting} tries each"
 
     @property
     def _over(self) -> str:
@@ -107,8 +117,9 @@ class Lesson:
 def lessons(methods: Sequence[Trained], k: int = MOST) -> tuple[Lesson, ...]:
     """A lesson for each kind of problem, pooled over methods; over the seeds that all of them have.
 
-    A problem is sorted for each method by the method's own base, and a problem that is of the kind for several methods
-    has their mean, so that problems stay the unit. k is lowered to the number of tries that there are. Raises
+    A problem that no base solved in any try is one of "never", one that each solved in every try one of "always": what
+    one workflow never solves, another may solve with the same model. It has the mean over the methods, so that problems
+    stay the unit. k is lowered to the number of tries that there are. Raises
     ValueError without a method, and for a method without a run.
     """
     if not methods or not all(one.seeds for one in methods):
@@ -116,35 +127,53 @@ def lessons(methods: Sequence[Trained], k: int = MOST) -> tuple[Lesson, ...]:
     seeds = tuple(sorted(set.intersection(*(set(one.seeds) for one in methods))))
     sorting = min(_most(one.base.sorting) for one in methods)
     k = max(1, min(k, *(_most(found) for one in methods for found in (one.base.measured, *one.seeds.values()))))
-    return tuple(_lesson(kind, methods, seeds, sorting, k) for kind in KINDS)
+    having = _having(methods)
+    kinds = {problem: kind for problem, own in having.items() if (kind := _kind(problem, own, sorting)) is not None}
+    return tuple(_lesson(kind, kinds, having, methods, seeds, sorting, k) for kind in KINDS)
+
+
+def _having(methods: Sequence[Trained]) -> dict[str, list[Trained]]:
+    """Problem -> the methods that have it."""
+    found: dict[str, list[Trained]] = {}
+    for one in methods:
+        for problem in set().union(one.base.sorting, one.base.measured, *one.seeds.values()):
+            found.setdefault(problem, []).append(one)
+    return found
+
+
+def _kind(problem: str, methods: Sequence[Trained], sorting: int) -> Kind | None:
+    """The kind of a problem by the tries of all bases; None if one of them tried it too little."""
+    if any(_tries(one.base.sorting, problem) < sorting for one in methods):
+        return None
+    kinds = {kind_of(one.base.sorting[problem]) for one in methods}
+    return kinds.pop() if len(kinds) == 1 else "sometimes"
 
 
 def _most(tried: Tried) -> int:
     return max((found.tries for found in tried.values()), default=0)
 
 
-def _lesson(kind: Kind, methods: Sequence[Trained], seeds: Sequence[int], sorting: int, k: int) -> Lesson:
-    members = {
-        place: {problem for problem, found in one.base.sorting.items() if _is(kind, found, sorting)}
-        for place, one in enumerate(methods)
-    }
-    every = set().union(*members.values())
-    short = {
-        problem
-        for place, one in enumerate(methods)
-        for problem in members[place]
-        if any(_tries(tried, problem) < k for tried in (one.base.measured, *(one.seeds[seed] for seed in seeds)))
-    }
-    kept = sorted(every - short)
-    where = {problem: [methods[place] for place in members if problem in members[place]] for problem in kept}
-    measurable = bool(kept) and bool(seeds)
+def _lesson(
+    kind: Kind,
+    kinds: Mapping[str, Kind],
+    having: Mapping[str, Sequence[Trained]],
+    methods: Sequence[Trained],
+    seeds: Sequence[int],
+    sorting: int,
+    k: int,
+) -> Lesson:
+    every = {problem for problem, own in kinds.items() if own == kind}
+    short = {problem for problem in every if any(_is_short(problem, one, seeds, k) for one in having[problem])}
+    where = {problem: having[problem] for problem in sorted(every - short)}
+    measurable = bool(where) and bool(seeds)
     return Lesson(
         kind=kind,
         sorting=sorting,
         k=k,
-        problems=len(kept),
+        problems=len(where),
         left_out=len(short),
-        unsorted=len(set().union(*(_unsorted(one, sorting) for one in methods))),
+        unsorted=len(having.keys() - kinds.keys()),
+        bases=len({id(one.base) for one in methods}),
         seeds=tuple(seeds),
         methods=len(methods),
         accuracy=_change(where, seeds, 1) if measurable else None,
@@ -152,13 +181,9 @@ def _lesson(kind: Kind, methods: Sequence[Trained], seeds: Sequence[int], sortin
     )
 
 
-def _unsorted(method: Trained, sorting: int) -> set[str]:
-    every = set().union(method.base.sorting, method.base.measured, *method.seeds.values())
-    return {problem for problem in every if _tries(method.base.sorting, problem) < sorting}
-
-
-def _is(kind: Kind, found: Tries, sorting: int) -> bool:
-    return found.tries >= sorting and kind_of(found) == kind
+def _is_short(problem: str, method: Trained, seeds: Sequence[int], k: int) -> bool:
+    """True if the method, before or after training, tried the problem less than k times."""
+    return any(_tries(tried, problem) < k for tried in (method.base.measured, *(method.seeds[seed] for seed in seeds)))
 
 
 def _tries(tried: Tried, problem: str) -> int:
@@ -166,7 +191,7 @@ def _tries(tried: Tried, problem: str) -> int:
 
 
 def _change(where: Mapping[str, Sequence[Trained]], seeds: Sequence[int], k: int) -> Change:
-    """pass@k of each problem, the mean over the methods for which it is of the kind; pass@1 is the accuracy."""
+    """pass@k of each problem, the mean over the methods that have it; pass@1 is the accuracy."""
     before = np.array([fmean(_pass(one.base.measured[name], k) for one in own) for name, own in where.items()])
     after: Outcomes = np.array(
         [[fmean(_pass(one.seeds[seed][name], k) for one in own) for name, own in where.items()] for seed in seeds]

@@ -146,8 +146,8 @@ def _of_agents(run: RunRecord, peak: PerTask, agents: Sequence[RunRecord]) -> It
     for agent in agents:
         if agent.seed == run.seed and agent.labels.items() <= run.labels.items():
             for name, parts in agent.controls.items():
-                kind = next((kind for kind in _OF_AGENTS if name == kind or name.endswith(f"-{kind}")), None)
-                if kind and TEAM in parts and (name == kind or f"-{workflow}-" in f"-{name}"):
+                kind = next((kind for kind in _OF_AGENTS if name == kind or name.startswith(f"{kind}-")), None)
+                if kind and TEAM in parts and (name == kind or f"-{workflow}-" in f"{name}-"):
                     yield f"{agent.control}, {kind}", peak, parts[TEAM]["outcomes"]
 
 

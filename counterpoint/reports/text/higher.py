@@ -30,9 +30,9 @@ from counterpoint.reports.text.statement import (
 WORDS: Mapping[str, str] = {"peak": "at the peak", "kept": "at the end, over the base", "gain": "in the gain"}
 _TITLES = {
     "peak": "Does {one} peak higher than {other}?",
-    "kept": "Does {one} keep more of its gain at the end than {other}?",
+    "kept": "Does {one} end higher above its base than {other}?",
 }
-_LARGEST = {"peak": "Which {by} peaks highest?", "kept": "Which {by} keeps most at the end?"}
+_LARGEST = {"peak": "Which {by} peaks highest?", "kept": "Which {by} ends highest above its base?"}
 
 
 class Place(NamedTuple):
