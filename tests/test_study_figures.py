@@ -13,13 +13,15 @@ import pytest
 import vl_convert
 from runs_by_hand import six_by_hand
 
+from counterpoint.analysis.contrast import contrast
 from counterpoint.analysis.falls import rate_of
 from counterpoint.analysis.survival import Duration, kaplan_meier
 from counterpoint.errors import ConfigError, RunError
-from counterpoint.experiments.against_controls import against_controls
+from counterpoint.experiments.against_controls import against_controls, on_average
 from counterpoint.experiments.collected import Collected, RunRecord
 from counterpoint.experiments.collected_files import frame_of
 from counterpoint.experiments.compare import cells_of, compare_runs
+from counterpoint.experiments.matrices import matrix
 from counterpoint.reports.before_falls import differences
 from counterpoint.reports.drawing import packed, slim, svg
 from counterpoint.reports.figure import Figure
@@ -249,7 +251,7 @@ def test_marks_and_diagnostics_before_falls_are_those_of_the_runs(collected, fou
     assert values.filter(side="held")["value"].to_list() == pytest.approx(
         [0.402] * values.filter(side="held").height, abs=0.002
     )
-    assert "None can be told to differ" in diagnostics.says  # one run of each kind fell: their spread is unknown
+    assert "None could be tested" in diagnostics.says  # one run of each kind fell: their spread is unknown
 
 
 def test_a_diagnostic_that_was_higher_before_falls_of_one_kind_is_named():
@@ -273,11 +275,14 @@ def test_a_control_is_subtracted_from_the_run_as_it_was_evaluated_beside_it(coll
     assert found["voting-x1-shared", "solo"].shown[0] == pytest.approx(peaks["value"].mean())
 
 
+BESIDE = ("single-s", *(f"{one}-x1-{sharing}-s" for one in AXES["workflow"] for sharing in AXES["sharing"]))
+
+
 def test_a_single_agent_is_the_control_of_the_cells_that_have_its_labels(collected):
     agents = []
     for seed in range(3):
         base = next(run for run in collected.runs if run.run == f"voting-x1-shared-s{seed}")
-        more = {"voting-transfer": outcomes(0.125), "debate-transfer": outcomes(0.0)}
+        more = {"transfer-voting-shared": outcomes(0.125), "transfer-debate-shared": outcomes(0.0)}
         agents.append(replace(base, run=f"single-s{seed}", labels={"rate": "x1"}, control="single", controls=more))
     rows = collected.outcomes.filter(pl.col("run").str.starts_with("voting-x1-shared"))
     rows = rows.with_columns((pl.lit("single-s") + pl.col("run").str.slice(-1)).alias("run"))
@@ -290,6 +295,13 @@ def test_a_single_agent_is_the_control_of_the_cells_that_have_its_labels(collect
     peaks = collected.outcomes.filter(pl.col("run").str.starts_with("voting-x1-shared"), milestone="peak")
     transferred = found["voting-x1-shared", "single, transfer"]
     assert transferred.shown[0] == pytest.approx(peaks["value"].mean() - 0.125)
+    one_by_one = [one.found for one in against_controls(whole, 0.03) if one.amount == "peak"]
+    mean = on_average(whole, "peak")
+    assert (mean.pairs, mean.below + mean.above, mean.estimate.seeds) == (4, 3, 3), "one team is its own single agent"
+    assert mean.estimate.value == pytest.approx(sum(one.shown[0] for one in one_by_one) / 4)
+    sides = [matrix(whole, [run for run in whole.runs if run.run.startswith(name)], "peak").values for name in BESIDE]
+    slow = contrast([(1.0, sum(sides[1:]) / 4 - sides[0])])
+    assert (mean.estimate.error, mean.estimate.freedom) == pytest.approx((slow.error, slow.freedom))
     expected = [one for one in against_controls(whole, 0.03) if one.block == "voting-x1-isolated"]
     drawn = controls(whole)
     rows = drawn.data["rows"].filter(pl.col("of").str.replace_all("\n", " ") == "voting-x1-isolated - single")

@@ -115,7 +115,7 @@ def test_of_several_bases_a_problem_is_new_only_if_none_solved_it():
     assert never.accuracy.before.value == pytest.approx((0 + 2 / 8) / 2)
     assert never.accuracy.after.shown[0] == pytest.approx((4 + 8) / 16)
     assert not never.accuracy.after.over_seeds
-    assert never.sentence.startswith("of 1 problem that none of 2 bases solved in 64 tries each, 12.5 % of their further")
+    assert never.sentence.startswith("of 1 problem that none of 2 bases solved in 64 tries each, 12.5 % of their ")
     some = "of 4 problems that some, and not always all, of 2 bases solved in 64 tries each"
     assert found["sometimes"].sentence.startswith(some)
     assert found["always"].sentence == "there is no problem that all of 2 bases solved always in 64 tries each"

@@ -9,11 +9,9 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 import numpy as np
-from scipy.stats import t as student
 
 from counterpoint.analysis.contrast import (
     CONFIDENCE,
-    POWER,
     ROUNDING,
     Estimate,
     Outcomes,
@@ -21,6 +19,8 @@ from counterpoint.analysis.contrast import (
     check,
     contrast,
     over_tasks,
+    strictest,
+    visible_at,
 )
 from counterpoint.analysis.intervals import Interval, interval
 from counterpoint.analysis.outliers import points, unlike_warning
@@ -96,9 +96,7 @@ class MethodComparison:
         """The smallest true difference that is found in 80 % of such studies, after the correction; None if unknown."""
         if self.estimate is None or not self.over_seeds:
             return None
-        freedom = self.estimate.freedom
-        reach = student.ppf(0.5 + self._confidence / 2, freedom) + student.ppf(POWER, freedom)
-        return float(reach * self.estimate.error)
+        return visible_at(self.estimate, self._confidence)
 
     @property
     def needed(self) -> Needed | None:
@@ -110,7 +108,7 @@ class MethodComparison:
     @property
     def _confidence(self) -> float:
         """That of one comparison where the correction is strictest."""
-        return 1.0 - (1.0 - CONFIDENCE) / self.comparisons
+        return strictest(self.comparisons)
 
     @property
     def leader(self) -> str:

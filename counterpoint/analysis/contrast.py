@@ -172,6 +172,16 @@ def at_confidence(found: Estimate, confidence: float) -> Estimate:
     return replace(found, low=found.value - reach, high=found.value + reach)
 
 
+def visible_at(found: Estimate, confidence: float) -> float:
+    """The smallest true value that is found different from 0 at this confidence in 80 % of such studies."""
+    return float(student.ppf(0.5 + confidence / 2, found.freedom) + student.ppf(POWER, found.freedom)) * found.error
+
+
+def strictest(comparisons: int) -> float:
+    """The confidence of one of so many comparisons where Holm's correction is strictest."""
+    return 1.0 - (1.0 - CONFIDENCE) / comparisons
+
+
 def weighted_sum(
     estimates: Sequence[Estimate], weights: Sequence[float] | None = None, confidence: float = CONFIDENCE
 ) -> Estimate:

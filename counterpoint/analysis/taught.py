@@ -79,18 +79,18 @@ class Lesson:
 
         The share before training is of further tries, and not of those by which the problems were sorted.
         """
-        which = self._which
         if self.accuracy is None or self.any_right is None:
-            why = "no seed is common to all methods" if self.problems else f"there is no problem {which}"
+            why = "no seed is common to all methods" if self.problems else f"there is no problem {self._which}"
             return f"{why}{self._left_out}"
         once = (
             f"; at least one of {self.k} is right for {100 * self.any_right.before.value:.1f} % of them before and for"
             f" {_percent(self.any_right.after)} after"
         )
+        whose = "its" if self.bases == 1 else "their"
         return (
-            f"of {counted(self.problems, 'problem')} {which}, {100 * self.accuracy.before.value:.1f} % of"
-            f" {'its' if self.bases == 1 else 'their'} further tries are right, and {_percent(self.accuracy.after)} after training: {_gain(self.accuracy.gain)}"
-            f" ({self._over}){once if self.k > 1 else ''}{self._left_out}"
+            f"of {counted(self.problems, 'problem')} {self._which}, {100 * self.accuracy.before.value:.1f} % of {whose}"
+            f" further tries are right, and {_percent(self.accuracy.after)} after training:"
+            f" {_gain(self.accuracy.gain)} ({self._over}){once if self.k > 1 else ''}{self._left_out}"
         )
 
     @property

@@ -169,10 +169,10 @@ def before_falls(gathered: Gathered) -> list[str]:
     told = [_sentence(one) for one in found if one.verdict != "cannot tell"]
     open_ = [one.diagnostic for one in found if one.verdict == "cannot tell"]
     if open_:
-        most = max((one.found for one in found), key=lambda one: one.falls)
+        falls, holds = (max(getattr(one.found, name) for one in found) for name in ("falls", "holds"))
         told.append(
             f"before falls, it cannot be told of {_listed(open_)} whether they differ from runs that held"
-            f" ({counted(most.falls, 'fall')}, {counted(most.holds, 'run')} that held)"
+            f" (up to {counted(falls, 'fall')}, and {counted(holds, 'run')} that held)"
         )
     return told
 

@@ -107,6 +107,8 @@ def _different(before: Sequence[Difference]) -> str:
     """The diagnostics with a verdict."""
     if not before:
         return "No run has an evaluation between its start and its fall: there is nothing to test."
+    if all(one.p_value is None for one in before):
+        return "None could be tested: two runs of one cell must have fallen, and two of one held."
     told = [f"{one.diagnostic} ({one.verdict})" for one in before if one.verdict != "cannot tell"]
     after = "after Holm's correction for all diagnostics"
     return f"Different before falls, {after}: {', '.join(told)}." if told else f"None can be told to differ, {after}."

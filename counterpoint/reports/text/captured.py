@@ -16,6 +16,8 @@ _TITLE = "Is a shared policy captured, by whom, and what does it cost?"
 _CAPTURE = "capture"
 RARE = 0.1
 """The highest rate that may still be possible where the answer is no."""
+LEAST = 3
+"""Captured runs from which on capture counts as happening."""
 
 
 class Largest(NamedTuple):
@@ -44,7 +46,7 @@ def capture(gathered: Gathered) -> Part:
     interval = f"{len(caught)} of {counted(len(runs), 'run')} {bracket(found.low, found.high)}"
     statements = [
         Statement(
-            verdict="yes" if caught else "no" if found.at_most <= RARE else "cannot tell",
+            verdict="yes" if len(caught) >= LEAST else "no" if found.at_most <= RARE else "cannot tell",
             text=f"a shared policy was captured by one role in {interval} in {counted(len(cells), 'cell')}"
             + ("" if caught else f"; a rate of up to {100 * found.at_most:.0f} % is still possible"),
         )

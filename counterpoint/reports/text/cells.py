@@ -9,7 +9,7 @@ from counterpoint.experiments.collected import RunRecord
 from counterpoint.experiments.compared import TEAM, Compared, GroupLevel, shown_accuracy
 from counterpoint.experiments.matrices import has_outcomes
 from counterpoint.reports.seen import CellSeen, Gathered
-from counterpoint.reports.text.statement import Part, Rows, Statement, Verdict, listed, not_run
+from counterpoint.reports.text.statement import Part, Rows, Statement, listed, not_run
 
 _FEW_SEEDS = 5
 
@@ -51,10 +51,8 @@ def _improved(found: Compared) -> Statement | None:
     if told is None:
         return None
     better, worse, count = told
-    names = f"; not in {listed(worse)}" if worse else ""
-    verdict: Verdict = "yes" if not worse else "cannot tell"
+    names = f"; it cannot be told in {listed(worse)}" if worse else ""
     return Statement(
-        verdict=verdict,
         text=(
             f"the team gained over its base, at the peak, in {len(better)} of {counted(count, 'cell')} of two seeds or"
             f" more (after Holm over {count}){names}"

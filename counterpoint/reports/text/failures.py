@@ -12,6 +12,9 @@ from counterpoint.reports.seen import Gathered
 from counterpoint.reports.text.captured import RARE
 from counterpoint.reports.text.statement import Part, Rows, Statement, listed, not_run, p_of
 
+_MANY = 3
+"""Runs of a workflow from which on the page says that all of them show a signature."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Occurs:
@@ -20,6 +23,8 @@ class Occurs:
     signature: str
     counts: Mapping[str, tuple[int, int]]
     """Method -> the runs that show it, and all finished runs."""
+    workflows: Mapping[str, tuple[int, int]]
+    """Workflow -> the same, of those in which some run shows it: not every workflow can."""
     p_value: float | None
     """That of the exact McNemar test of two methods over pairs of runs, corrected for the signatures; None with one
     method, with more than two, or with one seed."""
@@ -53,11 +58,22 @@ def occurring(found: Compared) -> list[Occurs]:
         Occurs(
             signature=name,
             counts={method: (sum(name in one for one in own.values()), len(own)) for method, own in runs.items()},
+            workflows={workflow: (own, every) for workflow, own, every in _by_workflow(found, name) if own},
             p_value=p_value,
         )
         for name, p_value in zip(names, p_values, strict=True)
     ]
     return sorted(made, key=lambda one: (-sum(own for own, _ in one.counts.values()), one.signature))
+
+
+def _by_workflow(found: Compared, signature: str) -> Iterator[tuple[str, int, int]]:
+    """Each workflow, its runs that show a signature, and all of its finished runs."""
+    runs: dict[str, list[bool]] = {}
+    for block in found.blocks:
+        for run in (run for group in block.groups for run in group.runs):
+            names = {one.partition(": ")[0] for one in run.signatures}
+            runs.setdefault(run.labels.get("workflow", run.workflow), []).append(signature in names)
+    yield from ((workflow, sum(own), len(own)) for workflow, own in runs.items())
 
 
 def _shown(is_there: bool) -> Fell:
@@ -102,6 +118,10 @@ def _told(every: list[Occurs], found: Compared) -> Iterator[Statement]:
         )
     most = [f"{one.signature} in {sum(own for own, _ in one.counts.values())}" for one in every[:5]]
     yield Statement(text=f"of {counted(runs, 'finished run')}, most often: {', '.join(most)}")
+    for one in every:
+        for workflow, (own, among) in one.workflows.items():
+            if own == among >= _MANY:
+                yield Statement(text=f"{one.signature} shows in all {among} runs of {workflow}")
 
 
 def _table(every: list[Occurs]) -> Iterator[Rows]:
@@ -113,14 +133,16 @@ def _table(every: list[Occurs]) -> Iterator[Rows]:
             one.signature,
             *(f"{own} of {runs}" for own, runs in one.counts.values()),
             "-" if one.p_value is None else f"{one.p_value:.2g}",
+            ", ".join(f"{name} {own} of {among}" for name, (own, among) in one.workflows.items()),
         )
         for one in every
     ]
     yield Rows(
-        columns=("failure signature", *names, "p"),
+        columns=("failure signature", *names, "p", "in workflows"),
         rows=rows,
         about=(
             "Finished runs that show a signature, of all cells; p of the exact McNemar test over pairs of runs with the"
-            " same cell and seed, after Holm"
+            " same cell and seed, after Holm; the last column has the workflows in which a run shows it, as not every"
+            " workflow can"
         ),
     )

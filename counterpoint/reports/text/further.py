@@ -19,6 +19,8 @@ from counterpoint.reports.text.statement import Part, Rows, Statement, Verdict, 
 
 _APART = ("task", "scale")
 """Axes whose labels have problems, or bases, of their own."""
+_LEAST = 3
+"""Falls of a kind from which on the page says which role falls first."""
 _MOST = 4
 """Names that are counted in a sentence."""
 
@@ -69,10 +71,11 @@ def fell_first(gathered: Gathered) -> Part:
     explained = {run.record.run: run.record.explained for run in runs if run.record.explained is not None}
     if not explained:
         return Part(title=title, statements=[not_run("the files are of a version that did not explain falls")])
-    rates = [one.cells for one in rates_of(gathered.collected) if one.fell.shown or one.held.shown]
+    shown = [one for one in rates_of(gathered.collected) if one.fell.shown or one.held.shown]
+    rates = [one.cells for one in shown if not one.is_by_definition]
     about = (
         "How often each failure signature shows in runs that fell, and in runs that held: its false alarms; with exact"
-        " 95 % intervals over runs of all cells. Cliff and fallen role are of runs that fell by definition"
+        " 95 % intervals over runs of all cells. Cliff and fallen role are the definition of a fall, and have no rate"
     )
     tables = [Rows(columns=COLUMNS, rows=rates, about=about)] if rates else []
     return Part(title=title, statements=list(_first(runs, explained)), tables=tables)
@@ -85,7 +88,8 @@ def _first(runs: Sequence[Seen], explained: Mapping[str, Explained]) -> Iterator
             kinds.setdefault(f"{run.record.workflow}, {run.record.sharing}", []).append(explained[run.record.run])
     for kind, own in kinds.items():
         first = Counter(" together with ".join(sorted(one.first)) or "no role by its own measure" for one in own)
-        verdict: Verdict = "yes" if any(len(one.first) == 1 for one in own) else "cannot tell"
+        is_known = len(own) >= _LEAST and any(len(one.first) == 1 for one in own)
+        verdict: Verdict = "yes" if is_known else "cannot tell"
         yield Statement(verdict=verdict, text=f"{kind}: of {counted(len(own), 'fall')}, first fell {_counts(first)}")
         earliest = Counter(
             f"{found[1].number.rpartition('/')[2]} of {found[0]}" if (found := one.earliest) else "no number"

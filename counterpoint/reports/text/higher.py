@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from counterpoint.analysis.comparison import in_points
-from counterpoint.analysis.contrast import CONFIDENCE
+from counterpoint.analysis.contrast import strictest, visible_at
 from counterpoint.analysis.factors import CellOutcomes, Change, Effect, effect, seeds_for
 from counterpoint.analysis.multiplicity import holm
 from counterpoint.analysis.outliers import points
@@ -62,6 +62,12 @@ class Contrasted:
     """The seeds per cell that would probably find a difference of the margin; None if unknown, or decided."""
 
     @property
+    def visible(self) -> float:
+        """The smallest true difference that is found in 80 % of such studies, after the correction."""
+        assert self.found.estimate is not None
+        return visible_at(self.found.estimate, strictest(self.family))
+
+    @property
     def change(self) -> Change:
         """The two sides."""
         return self.found.changes[0]
@@ -89,8 +95,8 @@ class Contrasted:
         one = self.found.estimate
         if self.verdict != "cannot tell" or one is None:
             return ""
-        told = f"; {points(one.visible)} points would be found in 80 % of such studies"
-        if one.visible <= self.margin:
+        told = f"; {points(self.visible)} points would be found in 80 % of such studies"
+        if self.visible <= self.margin:
             return told
         size = f"about {self.seeds} seeds per cell" if self.seeds else "no number of seeds on these tasks"
         return f"{told}, {in_points(self.margin)} with {size}"
@@ -148,7 +154,7 @@ def _judged(
     for (amount, place, one), estimate, p_value in zip(
         family, estimates, holm([estimate.p_value for estimate in estimates]), strict=True
     ):
-        verdict = is_higher(estimate.value, estimate.low, estimate.high, p_value, found.margin)
+        verdict = is_higher(estimate, p_value, found.margin, len(family))
         seeds = None
         if verdict == "cannot tell" and found.margin:
             seeds = seeds_for(
@@ -157,7 +163,7 @@ def _judged(
                 found.margin,
                 paired=found.by,
                 where={place.axis: place.label} if place.axis else None,
-                confidence=1 - (1 - CONFIDENCE) / len(family),
+                confidence=strictest(len(family)),
             )
         yield Contrasted(
             amount=amount,
@@ -252,7 +258,8 @@ def _table(own: Sequence[Contrasted]) -> Iterator[Rows]:
         about=(
             f"Points of accuracy {WORDS[own[0].amount]}, with 95 % intervals over seeds and tasks; p after"
             " Holm over the effects in all cells, and over those by label; visible: the smallest true difference that"
-            " is found in 80 % of such studies; seeds needed: per cell, for the margin"
+            " is found in 80 % of such studies, and seeds needed: per cell, for the margin; both where the correction"
+            " is strictest"
         ),
     )
 
@@ -266,7 +273,7 @@ def _row(one: Contrasted) -> tuple[str, ...]:
         f"{100 * estimate.value:+z.1f} [{points(estimate.low)}, {points(estimate.high)}]",
         f"{one.p_value:.2g}",
         one.verdict,
-        f"{points(estimate.visible)}",
+        f"{points(one.visible)}",
         f"{one.seeds}" if one.seeds else "-",
         f"{len(one.found.contexts)}",
         f"{estimate.seeds}",

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from counterpoint.analysis.comparison import in_points
-from counterpoint.analysis.contrast import CONFIDENCE
+from counterpoint.analysis.contrast import CONFIDENCE, Estimate, at_confidence, strictest
 from counterpoint.analysis.outliers import points
 
 Verdict = Literal["yes", "no", "cannot tell", "not run yet"]
@@ -52,14 +52,17 @@ def not_run(text: str) -> Statement:
     return Statement(verdict="not run yet", text=text)
 
 
-def is_higher(value: float, low: float, high: float, p_value: float, margin: float) -> Verdict:
+def is_higher(found: Estimate, p_value: float, margin: float, comparisons: int) -> Verdict:
     """Yes or no if the difference is not 0 after the correction that `p_value` has; no also within the margin.
 
-    `low` and `high` are the ends of its interval. Everything else cannot be told.
+    It is within the margin if the interval of the strictest of so many comparisons is, and its own holds 0. Everything
+    else cannot be told.
     """
     if p_value <= 1 - CONFIDENCE:
-        return "yes" if value > 0 else "no"
-    return "no" if -margin <= low and high <= margin else "cannot tell"
+        return "yes" if found.value > 0 else "no"
+    wide = at_confidence(found, strictest(comparisons))
+    is_alike = -margin <= wide.low and wide.high <= margin and found.low <= 0 <= found.high
+    return "no" if is_alike else "cannot tell"
 
 
 def why(verdict: Verdict, value: float, p_value: float, margin: float) -> str:

@@ -12,7 +12,7 @@ from counterpoint.errors import counted
 from counterpoint.experiments.compared import TEAM
 from counterpoint.reports.before_falls import Difference, differences
 from counterpoint.reports.seen import CellSeen, Gathered, Seen
-from counterpoint.reports.text.captured import RARE, captors, capture, largest, shared_cells
+from counterpoint.reports.text.captured import LEAST, RARE, captors, capture, largest, shared_cells
 from counterpoint.reports.text.cells import improved
 from counterpoint.reports.text.claims import WORDS, Claim, Claims, Judged
 from counterpoint.reports.text.failures import occurring
@@ -155,10 +155,6 @@ def _of(one: Difference) -> str:
     )
 
 
-_LEAST = 3
-"""Captured runs from which on capture counts as happening."""
-
-
 def _captures(gathered: Gathered) -> Judged:
     cells = shared_cells(gathered)
     runs = [run for cell in cells for run in cell.finished]
@@ -172,12 +168,12 @@ def _captures(gathered: Gathered) -> Judged:
         top.setdefault(one.workflow, one.role)
     roles = [(run.record.workflow, role) for run in caught for role in captors(run)]
     by_top = sum(top.get(workflow) == role for workflow, role in roles)
-    if len(caught) >= _LEAST:
+    if len(caught) >= LEAST:
         whose = f"in {by_top} of {len(roles)} by the role with the largest mean share in that workflow"
         return Judged(judgement="agrees" if 2 * by_top > len(roles) else "disagrees", because=f"{told}, {whose}")
     if found.at_most <= RARE:
         return Judged(judgement="disagrees", because=told)
-    return Judged(judgement="cannot tell", because=f"{told}; {_LEAST} such runs are the least that count")
+    return Judged(judgement="cannot tell", because=f"{told}; {LEAST} such runs are the least that count")
 
 
 def _redistributes(gathered: Gathered) -> Judged:
