@@ -158,6 +158,10 @@ UP, DOWN, OPEN, ALIKE = (
 )
 FEWER = mcnemar({0: "fell", 1: "held"}, {0: "held", 1: "held"})
 AS_MANY = mcnemar({0: "fell"}, {0: "fell"})
+NONE_FELL = mcnemar({0: "held"}, {0: "held"})
+MORE = mcnemar({0: "held"}, {0: "fell"})
+UNTOLD = mcnemar({0: "fell", 1: "fell"}, {0: "cannot tell", 2: "held"})
+LITTLE = made(0.02, 0.01, 0.029, "ahead")
 
 
 @pytest.mark.parametrize(
@@ -166,6 +170,11 @@ AS_MANY = mcnemar({0: "fell"}, {0: "fell"})
         (UP, ALIKE, FEWER, 0, "prevents the fall"),
         (UP, UP, FEWER, 0, "prevents the fall"),
         (UP, ALIKE, AS_MANY, 0, "ends higher, falls as often"),
+        (UP, ALIKE, NONE_FELL, 0, "ends higher, falls as often"),
+        (UP, ALIKE, MORE, 0, "ends higher, falls as often"),
+        (UP, ALIKE, UNTOLD, 0, "ends higher, falls cannot be told"),
+        (UP, OPEN, UNTOLD, 0, "ends higher, peak cannot be told"),
+        (UP, ALIKE, UNTOLD, 1, "goes back to the peak"),
         (UP, ALIKE, FEWER, 1, "goes back to the peak"),
         (UP, OPEN, FEWER, 0, "ends higher, peak cannot be told"),
         (UP, OPEN, FEWER, 3, "ends higher, peak cannot be told"),
@@ -176,11 +185,29 @@ AS_MANY = mcnemar({0: "fell"}, {0: "fell"})
         (OPEN, DOWN, FEWER, 0, "costs the peak"),
         (OPEN, ALIKE, FEWER, 0, "cannot tell"),
         (ALIKE, ALIKE, AS_MANY, 0, "alike"),
+        (ALIKE, LITTLE, AS_MANY, 0, "alike"),
+        (ALIKE, UP, AS_MANY, 0, "peaks higher, ends alike"),
+        (ALIKE, OPEN, AS_MANY, 0, "cannot tell"),
+        (ALIKE, DOWN, AS_MANY, 0, "costs the peak"),
+        (OPEN, UP, AS_MANY, 0, "cannot tell"),
         (replace(UP, verdict="cannot tell"), ALIKE, FEWER, 0, "cannot tell"),
     ],
 )
 def test_a_verdict_needs_every_one_of_its_conditions(kept, peak, pairs, stopped, outcome):
     assert outcome_of(kept, peak, pairs, stopped=stopped) == outcome
+    assert outcome in ORDER
+
+
+@pytest.mark.parametrize(
+    ("peak", "stopped", "outcome"),
+    [
+        (ALIKE, 0, "ends higher, trains fewer steps"),
+        (ALIKE, 1, "ends higher, trains fewer steps"),
+        (OPEN, 0, "ends higher, peak cannot be told"),
+    ],
+)
+def test_one_that_trains_fewer_steps_prevents_nothing(peak, stopped, outcome):
+    assert outcome_of(UP, peak, FEWER, stopped=stopped, shorter=1) == outcome
     assert outcome in ORDER
 
 
@@ -219,6 +246,98 @@ def test_a_cell_without_the_reference_and_runs_that_failed_are_named():
     assert anchor.kept.found.reasons[0] == "2 of 5 runs of anchor are missing"
     bare = without(collected, lambda run: run.run.startswith("nothing-shared"))
     assert "shared: left out, as nothing has no finished run there" in prevention(bare).warnings
+
+
+STRONG = {"nothing": Effect(falls=5), "anchor": Effect(peak=0.4, falls=0)}
+
+
+def changed(collected, is_one, **fields):
+    """The same study, with these fields in the runs for which `is_one` is true."""
+    return replace(collected, runs=tuple(replace(run, **fields) if is_one(run) else run for run in collected.runs))
+
+
+@pytest.mark.parametrize("label", ["anchor", "nothing"])
+@pytest.mark.parametrize("lost", [0, 2, 3, 4, 5])
+def test_the_more_runs_of_a_cell_fail_the_less_can_be_told(label, lost):
+    collected = study_of(STRONG, cells=CELLS)
+    found = prevention(
+        changed(
+            collected,
+            lambda run: run.run.startswith(f"{label}-isolated") and run.seed < lost,
+            state="failed",
+            peak_step=None,
+        )
+    )
+    (anchor,) = found.pooled
+    assert anchor.outcome == ("prevents the fall" if lost <= 2 else "cannot tell")
+    assert anchor.kept.found.reasons == (() if lost <= 2 else (f"{lost} of 10 runs of {label} are missing",))
+    assert anchor.cells == (CELLS if lost <= 3 else ("shared",))
+    rate = anchor.falls if label == "anchor" else anchor.falls_without
+    assert (rate.runs, rate.missing) == (10, lost)
+    assert (anchor.pairs.first, anchor.pairs.left_out) == (10 - lost, lost)
+    assert found.falls["isolated"].missing == lost * (label == "nothing")
+    if lost == 5:
+        assert f"isolated: {label} has no finished run: 5 missing" in found.warnings
+        out = "isolated: left out of the means, as nothing has no finished run there"
+        assert (out in found.warnings) == (label == "nothing")
+
+
+def test_a_cell_that_no_run_has_begun_is_not_missing():
+    waiting = changed(study_of(STRONG, cells=CELLS), lambda run: run.sharing == "isolated", state="absent")
+    (anchor,) = prevention(waiting).pooled
+    assert (anchor.outcome, anchor.cells, anchor.falls.runs) == ("prevents the fall", ("shared",), 5)
+
+
+def test_a_cell_whose_tasks_nobody_knows_is_missing_from_every_mean():
+    cells = ("easy-a", "easy-b", "hard-a", "hard-b", "hard-c")
+    collected = changed(study_of(STRONG, cells=cells), lambda run: run.sharing.startswith("hard"), tasks_sha256="other")
+    died = changed(collected, lambda run: run.sharing == "hard-c", state="failed", peak_step=None, tasks_sha256="")
+    easy, hard = prevention(died).pooled
+    assert [(one.where, one.cells) for one in (easy, hard)] == [("easy", cells[:2]), ("hard", cells[2:4])]
+    assert {one.falls.missing for one in (easy, hard)} == {5}
+    assert {one.outcome for one in (easy, hard)} == {"cannot tell"}
+
+
+@pytest.mark.parametrize("how", ["cannot tell", "other seeds"])
+def test_nothing_is_said_of_falls_without_a_pair_that_tells(how):
+    collected = study_of(STRONG)
+    fields = {"fell": "cannot tell"} if how == "cannot tell" else {}
+    apart = [
+        replace(run, **fields, seed=run.seed + 10 * (how == "other seeds"))
+        if run.labels["intervention"] == "anchor"
+        else run
+        for run in collected.runs
+    ]
+    found = prevention(replace(collected, runs=tuple(apart)))
+    assert outcomes(found) == {"anchor": "ends higher, falls cannot be told"}
+    assert any(line.startswith("anchor: ends higher, falls cannot be told: +") for line in found.sentences)
+    assert "| ends higher, falls cannot be told |" in markdown(found)
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_a_label_that_trains_fewer_steps_is_cut_off_and_the_steps_are_named(known):
+    short = changed(
+        study_of(STRONG),
+        lambda run: run.labels["intervention"] == "anchor",
+        planned=50 if known else 0,
+        steps=50,
+    )
+    found = prevention(short)
+    assert outcomes(found) == {"anchor": "ends higher, trains fewer steps"}
+    (anchor,) = found.pooled
+    assert (anchor.shorter, anchor.falls.told, anchor.falls.cannot_tell, anchor.pairs.first) == (5, 0, 5, 0)
+    (told,) = [line for line in found.warnings if line.startswith("anchor: 5 of 5 runs trained 50 steps, and noth")]
+    assert "nothing 100: " in told
+    assert any(line.startswith("anchor: ends higher, trains fewer steps: +") for line in found.sentences)
+    longer = prevention(changed(short, lambda run: run.labels["intervention"] == "nothing", planned=50))
+    assert outcomes(longer) == {"anchor": "prevents the fall"}
+
+
+def test_one_that_peaks_higher_and_ends_alike_is_not_called_alike():
+    effects = {"nothing": Effect(falls=0), "high": Effect(peak=0.5, fall=0.5, falls=5)}
+    found = prevention(study_of(effects, spread=0.0, tasks=1500, samples=8))
+    assert outcomes(found) == {"high": "peaks higher, ends alike"}
+    assert any(line.startswith("high: peaks higher, ends alike: ") for line in found.sentences)
 
 
 def test_wrong_names_are_errors_that_say_what_there_is(study):

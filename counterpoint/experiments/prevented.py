@@ -13,9 +13,12 @@ from counterpoint.experiments.compared import Difference
 Outcome = Literal[
     "prevents the fall",
     "goes back to the peak",
+    "ends higher, trains fewer steps",
+    "ends higher, falls cannot be told",
     "ends higher, falls as often",
     "ends higher, peak cannot be told",
     "ends higher, costs the peak",
+    "peaks higher, ends alike",
     "alike",
     "cannot tell",
     "costs the peak",
@@ -33,22 +36,26 @@ class Prevention:
     where: str
     """The labels of the cells that they share and others do not; empty if that is nothing."""
     cells: tuple[str, ...]
-    """The cells that it is the mean of: those in which both have finished runs."""
+    """The cells that it is the mean of: those in which both have several finished runs or, if none has, one."""
     label: str
     kept: Difference
     """Terminal accuracy over the base, label minus reference; its verdict is that after Holm's correction."""
     peak: Difference
     falls: Rate
+    """With all that follows, over every cell in which both have runs that finished, failed or were interrupted."""
     falls_without: Rate
     pairs: McNemar
     """`first`: pairs in which only the run of the reference fell; `second`: only that of the label."""
     stopped: int
     """The runs of the label that an intervention ended: they end where they were stopped or rolled back to."""
+    shorter: int
+    """The runs of the label that were to train fewer steps than those of the reference in their cell."""
     runs: int
     """The finished runs of the label."""
     runs_without: int
     """Those of the reference, in the same cells."""
     workflows: tuple[str, ...]
+    """Those of `cells`, as are the sharings."""
     sharings: tuple[str, ...]
     signatures: Mapping[str, tuple[int, int]]
     """Failure signature -> the finished runs that show it, with the label and with the reference."""
@@ -56,7 +63,7 @@ class Prevention:
     @property
     def outcome(self) -> Outcome:
         """The verdict, as `outcome_of` defines it."""
-        return outcome_of(self.kept.found, self.peak.found, self.pairs, stopped=self.stopped)
+        return outcome_of(self.kept.found, self.peak.found, self.pairs, stopped=self.stopped, shorter=self.shorter)
 
     @property
     def numbers(self) -> str:
@@ -80,35 +87,52 @@ class Prevention:
             "fell_without": asdict(self.falls_without),
             "pairs": asdict(self.pairs),
             "stopped": self.stopped,
+            "shorter": self.shorter,
             "runs": self.runs,
             "runs_without": self.runs_without,
             "signatures": {name: list(counts) for name, counts in self.signatures.items()},
         }
 
 
-def outcome_of(kept: MethodComparison, peak: MethodComparison, pairs: McNemar, *, stopped: int) -> Outcome:
+def outcome_of(
+    kept: MethodComparison, peak: MethodComparison, pairs: McNemar, *, stopped: int, shorter: int = 0
+) -> Outcome:
     """The verdict on a label, from its end and its peak (each with its verdict after Holm) and its pairs of runs.
 
     It ends higher if `kept` is ahead. The peak is not lower if the 95 % intervals of its difference, over seeds and
     over tasks alone, lie above minus the margin. A label that ends higher with a peak that is not lower prevents the
-    fall if no run was stopped and, of the pairs in which one run fell, more are those of the reference; whose p-value
-    is reported and not required, as five pairs cannot bring it below 0.06. If runs were stopped, their ends are those
-    of the weights that they went back to: the fall was cut off and not prevented.
+    fall if no run was stopped or `shorter` and, of the pairs in which one run fell, more are those of the reference;
+    whose p-value is reported and not required, as five pairs cannot bring it below 0.06. If runs were stopped, their
+    ends are those of the weights that they went back to: the fall was cut off and not prevented, as it is where they
+    were to train fewer steps. Without a pair of which both fates can be told, falls cannot be told.
+
+    It is alike if its end is, and its peak is too or is ahead by less than the margin.
     """
-    is_lower = _is_ahead(peak, -1)
     if _is_ahead(kept, 1):
-        if is_lower:
-            return "ends higher, costs the peak"
-        if not _is_above(peak):
-            return "ends higher, peak cannot be told"
-        if stopped:
-            return "goes back to the peak"
-        return "prevents the fall" if pairs.first > pairs.second else "ends higher, falls as often"
+        return _higher(peak, pairs, stopped=stopped, shorter=shorter)
     if _is_ahead(kept, -1):
         return "ends lower"
-    if is_lower:
+    if _is_ahead(peak, -1):
         return "costs the peak"
-    return "alike" if {kept.verdict, peak.verdict} <= {"alike", "ahead"} else "cannot tell"
+    if kept.verdict != "alike" or peak.verdict == "cannot tell":
+        return "cannot tell"
+    return "alike" if peak.verdict == "alike" or peak.small else "peaks higher, ends alike"
+
+
+def _higher(peak: MethodComparison, pairs: McNemar, *, stopped: int, shorter: int) -> Outcome:
+    """The verdict on a label that ends higher."""
+    if _is_ahead(peak, -1):
+        return "ends higher, costs the peak"
+    if not _is_above(peak):
+        return "ends higher, peak cannot be told"
+    if shorter:
+        return "ends higher, trains fewer steps"
+    if stopped:
+        return "goes back to the peak"
+    if pairs.first > pairs.second:
+        return "prevents the fall"
+    is_told = pairs.first + pairs.second + pairs.both + pairs.neither > 0
+    return "ends higher, falls as often" if is_told else "ends higher, falls cannot be told"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -203,7 +227,7 @@ def _sentences(found: Prevented) -> Iterator[str]:
                 f" {counted(one.runs, 'run')} ended where they went back to, which choosing the checkpoint of the peak"
                 f" after a run with {found.reference} would do as well, with all its steps"
             )
-        elif one.outcome in ("ends lower", "costs the peak") or one.outcome.startswith("ends higher"):
+        elif one.outcome not in ("prevents the fall", "alike", "cannot tell"):
             yield f"{_place(one)}{one.label}: {one.outcome}: {one.numbers} ({_base(one)})"
     for outcome in ("alike", "cannot tell"):
         if named := [f"{_place(one)}{one.label}" for one in ranked(found.pooled) if one.outcome == outcome]:

@@ -7,7 +7,7 @@ from counterpoint.analysis.comparison import LEFT_OUT, MARGIN, MISSING, MethodCo
 from counterpoint.analysis.contrast import Part, contrast, over_tasks
 from counterpoint.analysis.falls import Fell, mcnemar, rate_of
 from counterpoint.analysis.multiplicity import holm
-from counterpoint.errors import ConfigError, unknown
+from counterpoint.errors import ConfigError, counted, unknown
 from counterpoint.experiments.collected import Collected, RunRecord
 from counterpoint.experiments.compare import corrected, side
 from counterpoint.experiments.compared import PRIMARY, TEAM, Difference
@@ -22,11 +22,28 @@ BY, REFERENCE = "intervention", "nothing"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pair:
-    """The runs of one label and those of the reference, in one cell."""
+    """The runs of one label and those of the reference, in one cell; either side may have none that finished."""
 
     cell: str
+    tasks: str
+    """The fingerprint of the test tasks; empty if no run of the cell got so far."""
     one: Group
     reference: Group
+
+    @property
+    def seeds(self) -> int:
+        """The finished runs of the side that has fewer."""
+        return min(len(self.one.runs), len(self.reference.runs))
+
+    @property
+    def steps(self) -> int:
+        """The most steps that a finished run of the reference was to train; 0 without one."""
+        return max(map(_steps_of, self.reference.runs), default=0)
+
+    @property
+    def shorter(self) -> list[RunRecord]:
+        """The finished runs of the label that were to train fewer."""
+        return [run for run in self.one.runs if _steps_of(run) < self.steps]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,8 +70,9 @@ def prevention(
 
     A cell is a combination of the labels of all other axes. The primary family is every label by its peak and by its
     end, each the mean over the cells with the same test tasks, corrected after Holm; the single cells are a second
-    family. Labels, cells and seeds without finished runs are left out, and named. Raises ConfigError for an axis or a
-    label that no run has; RunError as `compare_runs` does.
+    family. Labels, cells and seeds without finished runs are left out of the means, and named; runs that failed or were
+    interrupted count as missing there too. Raises ConfigError for an axis or a label that no run has; RunError as
+    `compare_runs` does.
     """
     runs = [run for run in collected.runs if not run.control]
     labels = list(dict.fromkeys(printable(run.labels[by]) for run in runs if by in run.labels))
@@ -65,8 +83,8 @@ def prevention(
     blocks = grouped(runs, by)[1] if len(labels) > 1 else []
     margin = next((run.margin for run in runs if run.margin is not None), MARGIN) if margin is None else margin
     pairs = [pair for block in blocks for pair in _pairs(block, by, reference)]
-    pooled = [one for pool in _pools(pairs).values() for one in _over(collected, pool, margin)]
-    single = [one for pair in pairs for one in _over(collected, [pair], margin)] if len(blocks) > 1 else []
+    pooled = [one for where, pool in _pools(pairs) for one in _over(collected, pool, where, margin)]
+    single = [one for pair in pairs for one in _over(collected, [pair], pair.cell, margin)] if len(blocks) > 1 else []
     return Prevented(
         by=by,
         reference=reference,
@@ -77,65 +95,82 @@ def prevention(
             block.name: rate_of(_fates(group).values())
             for block in blocks
             for group in block.groups
-            if group.labels[by] == reference and group.runs
+            if group.labels[by] == reference and group.planned
         },
         what=what_of([run for run in runs if has_outcomes(run)]),
-        warnings=tuple(map(printable, _warnings(blocks, by, reference, pooled))),
+        warnings=tuple(map(printable, _warnings(blocks, by, reference, pairs, pooled))),
     )
 
 
 def _pairs(block: Block, by: str, reference: str) -> Iterator[Pair]:
-    without = next((group for group in block.groups if group.labels[by] == reference and group.runs), None)
-    for group in block.groups if without is not None else ():
-        if group is not without and group.runs:
-            assert without is not None
-            yield Pair(cell=block.name, one=group, reference=without)
+    """Every label with the reference, if both have runs that finished, failed or were interrupted."""
+    planned = [group for group in block.groups if group.planned]
+    runs = [*(run for group in planned for run in group.runs), *(run for group in planned for run in group.missing)]
+    tasks = next((run.tasks_sha256 for run in runs if run.tasks_sha256), "")
+    for without in [group for group in planned if group.labels[by] == reference]:
+        for group in planned:
+            if group is not without:
+                yield Pair(cell=block.name, tasks=tasks, one=group, reference=without)
 
 
-def _pools(pairs: Sequence[Pair]) -> dict[str, list[Pair]]:
-    """Fingerprint of the test tasks -> its pairs: only outcomes on the same tasks have one mean."""
-    pools: dict[str, list[Pair]] = {}
-    for pair in pairs:
-        pools.setdefault(pair.reference.runs[0].tasks_sha256, []).append(pair)
-    return pools
+def _pools(pairs: Sequence[Pair]) -> Iterator[tuple[str, list[Pair]]]:
+    """The pairs with the same test tasks, as only their outcomes have one mean, with what their cells share.
+
+    A cell of which the tasks are not known may be any pool's, so that its failed runs count in each.
+    """
+    known = dict.fromkeys(pair.tasks for pair in pairs if pair.tasks)
+    for tasks in known or dict.fromkeys(pair.tasks for pair in pairs):
+        pool = [pair for pair in pairs if pair.tasks in (tasks, "")]
+        yield _shared_name([pair.cell for pair in pool if pair.tasks == tasks]), pool
 
 
-def _over(collected: Collected, pairs: Sequence[Pair], margin: float) -> Iterator[Prevention]:
-    """Every label, over the cells among these pairs in which it has as many seeds as an interval needs."""
-    where = _shared_name([pair.cell for pair in pairs])
+def _over(collected: Collected, pairs: Sequence[Pair], where: str, margin: float) -> Iterator[Prevention]:
+    """Every label that has a finished run beside one of the reference, over the cells of these pairs.
+
+    The means are over the cells with as many seeds as an interval needs; falls and missing runs are those of all.
+    """
     for label in dict.fromkeys(pair.one.name for pair in pairs):
         own = [pair for pair in pairs if pair.one.name == label]
-        several = [pair for pair in own if min(len(pair.one.runs), len(pair.reference.runs)) > 1]
-        yield _prevention(collected, several or own, where, margin)
+        finished = [pair for pair in own if pair.seeds]
+        several = [pair for pair in finished if pair.seeds > 1]
+        if finished:
+            yield _prevention(collected, several or finished, own, where, margin)
 
 
-def _prevention(collected: Collected, pairs: Sequence[Pair], where: str, margin: float) -> Prevention:
+def _prevention(
+    collected: Collected, averaged: Sequence[Pair], every: Sequence[Pair], where: str, margin: float
+) -> Prevention:
+    missing = [*_missing([pair.one for pair in every]), *_missing([pair.reference for pair in every])]
     kept, peak = (
         Difference(
-            block=where, who=TEAM, amount=amount, found=_compared(collected, pairs, amount, margin), p_value=None
+            block=where,
+            who=TEAM,
+            amount=amount,
+            found=_compared(collected, averaged, amount, margin, missing),
+            p_value=None,
         )
         for amount in reversed(PRIMARY)
     )
-    ones, references = [(pair.cell, pair.one) for pair in pairs], [(pair.cell, pair.reference) for pair in pairs]
-    fates, without = (
-        {(cell, seed): fell for cell, group in groups for seed, fell in _fates(group).items()}
-        for groups in (ones, references)
-    )
-    runs, before = ([run for _, group in groups for run in group.runs] for groups in (ones, references))
+    fates = {(pair.cell, seed): fell for pair in every for seed, fell in _fates(pair.one, pair.steps).items()}
+    without = {(pair.cell, seed): fell for pair in every for seed, fell in _fates(pair.reference).items()}
+    runs = [run for pair in every for run in pair.one.runs]
+    before = [run for pair in every for run in pair.reference.runs]
+    measured = [run for pair in averaged for run in pair.one.runs]
     return Prevention(
         where=where,
-        cells=tuple(pair.cell for pair in pairs),
-        label=pairs[0].one.name,
+        cells=tuple(pair.cell for pair in averaged),
+        label=averaged[0].one.name,
         kept=kept,
         peak=peak,
         falls=rate_of(fates.values()),
         falls_without=rate_of(without.values()),
         pairs=mcnemar(without, fates),
         stopped=sum(bool(run.stopped) for run in runs),
+        shorter=sum(len(pair.shorter) for pair in every),
         runs=len(runs),
         runs_without=len(before),
-        workflows=tuple(dict.fromkeys(run.workflow for run in runs)),
-        sharings=tuple(dict.fromkeys(run.sharing for run in runs)),
+        workflows=tuple(dict.fromkeys(run.workflow for run in measured)),
+        sharings=tuple(dict.fromkeys(run.sharing for run in measured)),
         signatures=_signatures(runs, before),
     )
 
@@ -150,15 +185,17 @@ def _signatures(runs: Sequence[RunRecord], without: Sequence[RunRecord]) -> dict
     return dict(sorted(counts.items(), key=lambda item: -item[1][1]))
 
 
-def _compared(collected: Collected, pairs: Sequence[Pair], amount: Amount, margin: float) -> MethodComparison:
-    """The mean over the cells of the difference of label and reference."""
+def _compared(
+    collected: Collected, pairs: Sequence[Pair], amount: Amount, margin: float, missing: Sequence[str]
+) -> MethodComparison:
+    """The mean over the cells of the difference of label and reference, as `mean_difference` has it."""
     every: list[Sequence[RunRecord]] = [runs for pair in pairs for runs in (pair.one.runs, pair.reference.runs)]
     found = matrices(collected, every, amount)
     sides = [
         Sides(one=side(pair.one, found[2 * place]), other=side(pair.reference, found[2 * place + 1]))
         for place, pair in enumerate(pairs)
     ]
-    told = mean_difference(sides, margin, bound=1.0 if amount == "peak" else 2.0)
+    told = mean_difference(sides, margin, bound=1.0 if amount == "peak" else 2.0, missing=missing)
     left_out, tasks = found[0].left_out, len(found[0].tasks)
     if left_out <= LEFT_OUT * (left_out + tasks):
         return told
@@ -166,10 +203,13 @@ def _compared(collected: Collected, pairs: Sequence[Pair], amount: Amount, margi
     return replace(told, warnings=(many,))
 
 
-def mean_difference(sides: Sequence[Sides], margin: float, bound: float = 1.0) -> MethodComparison:
+def mean_difference(
+    sides: Sequence[Sides], margin: float, bound: float = 1.0, missing: Sequence[str] = ()
+) -> MethodComparison:
     """The mean over cells of one side minus the other: cells weigh equally, and their seeds count as independent.
 
-    The verdict is "cannot tell" with one seed or one task, or if more than 20 % of the runs of a side are missing.
+    The verdict is "cannot tell" with one seed or one task, or if `missing` says that too many runs of a side are: those
+    of cells without a finished run are not among the sides, and count.
     """
     parts = [(weight / len(sides), values) for cell in sides for weight, values in cell.parts]
     counts = [values.shape[0] for _, values in parts]
@@ -177,7 +217,7 @@ def mean_difference(sides: Sequence[Sides], margin: float, bound: float = 1.0) -
     estimate = contrast(parts) if min(counts) > 1 and alone.n > 1 else None
     reasons = [] if min(counts) > 1 else ["one seed says nothing about the next"]
     reasons += [] if alone.n > 1 else ["one task says nothing about others"]
-    reasons += _missing(sides)
+    reasons += missing
     return MethodComparison(
         one=sides[0].one.name,
         other=sides[0].other.name,
@@ -194,14 +234,12 @@ def mean_difference(sides: Sequence[Sides], margin: float, bound: float = 1.0) -
     )
 
 
-def _missing(sides: Sequence[Sides]) -> list[str]:
-    found = []
-    for which in ("one", "other"):
-        own: list[Side] = [getattr(cell, which) for cell in sides]
-        planned, there = sum(max(one.planned, len(one.seeds)) for one in own), sum(len(one.seeds) for one in own)
-        if planned - there > MISSING * planned:
-            found.append(f"{planned - there} of {planned} runs of {own[0].name} are missing")
-    return found
+def _missing(groups: Sequence[Group]) -> list[str]:
+    """A line if more than 20 % of the runs of these groups, which are one label's, are missing."""
+    planned, there = sum(group.planned for group in groups), sum(len(group.runs) for group in groups)
+    if planned - there <= MISSING * planned:
+        return []
+    return [f"{planned - there} of {planned} runs of {groups[0].name} are missing"]
 
 
 def _after_holm(found: Sequence[Prevention]) -> tuple[Prevention, ...]:
@@ -211,12 +249,26 @@ def _after_holm(found: Sequence[Prevention]) -> tuple[Prevention, ...]:
     return tuple(replace(one, kept=done[2 * place], peak=done[2 * place + 1]) for place, one in enumerate(found))
 
 
-def _fates(group: Group) -> Mapping[int, Fell | None]:
-    """Seed -> the fate of its run; None for one that failed or was interrupted, and none for one that is to come."""
+def _fates(group: Group, steps: int = 0) -> Mapping[int, Fell | None]:
+    """Seed -> the fate of its run; None for one that failed or was interrupted, and none for one that is to come.
+
+    A run that was to train fewer than `steps` never counts as held, as it may have ended before its fall.
+    """
     lost: dict[int, Fell | None] = {
         run.seed: None for run in group.missing if run.state in ("failed", "interrupted", "finished")
     }
-    return {**lost, **{run.seed: run.fell or "cannot tell" for run in group.runs}}
+    return {**lost, **{run.seed: _fate(run, steps) for run in group.runs}}
+
+
+def _fate(run: RunRecord, steps: int) -> Fell:
+    if run.fell == "held" and _steps_of(run) < steps:
+        return "cannot tell"
+    return run.fell or "cannot tell"
+
+
+def _steps_of(run: RunRecord) -> int:
+    """The steps that a finished run was to train; those that it did in files of versions that did not collect them."""
+    return run.planned or run.steps
 
 
 def _shared_name(cells: Sequence[str]) -> str:
@@ -227,18 +279,15 @@ def _shared_name(cells: Sequence[str]) -> str:
     return "-".join(part for part in parts[0] if all(part in other for other in parts))
 
 
-def _warnings(blocks: Sequence[Block], by: str, reference: str, pooled: Sequence[Prevention]) -> Iterator[str]:
+def _warnings(
+    blocks: Sequence[Block], by: str, reference: str, pairs: Sequence[Pair], pooled: Sequence[Prevention]
+) -> Iterator[str]:
     if not blocks:
         yield f"{by} has one label, {reference}, with runs: there is nothing to compare it with"
     for block in blocks:
-        where = f"{block.name}: " if block.name else ""
-        if not any(group.labels[by] == reference and group.runs for group in block.groups):
-            yield f"{where}left out, as {reference} has no finished run there"
-        for group in block.groups:
-            if not group.runs:
-                yield f"{where}{group.name} has no finished run"
-            elif group.missing:
-                yield f"{where}{group.name}: {len(group.runs)} of {len(group.runs) + len(group.missing)} runs finished"
+        yield from _unfinished(block, by, reference)
+    for pair in pairs:
+        yield from _shorter(pair)
     for one in pooled:
         yield from (
             f"{one.label}: {text}" for text in dict.fromkeys((*one.kept.found.warnings, *one.peak.found.warnings))
@@ -252,3 +301,30 @@ def _warnings(blocks: Sequence[Block], by: str, reference: str, pooled: Sequence
     for one in pooled:
         if len(one.cells) < most:
             yield f"{one.label} is the mean over {len(one.cells)} of {most} cells: {', '.join(one.cells)}"
+
+
+def _unfinished(block: Block, by: str, reference: str) -> Iterator[str]:
+    """What a cell lacks."""
+    where = f"{block.name}: " if block.name else ""
+    references = [group for group in block.groups if group.labels[by] == reference]
+    if not any(group.runs for group in references):
+        out = "left out of the means" if any(group.planned for group in references) else "left out"
+        yield f"{where}{out}, as {reference} has no finished run there"
+    for group in block.groups:
+        if not group.runs:
+            count = f": {group.planned} missing" if group.planned else ""
+            yield f"{where}{group.name} has no finished run{count}"
+        elif group.missing:
+            yield f"{where}{group.name}: {len(group.runs)} of {len(group.runs) + len(group.missing)} runs finished"
+
+
+def _shorter(pair: Pair) -> Iterator[str]:
+    """That runs of a label were to train fewer steps than those of the reference, if some were."""
+    if pair.shorter:
+        where = f"{pair.cell}: " if pair.cell else ""
+        count = f"{len(pair.shorter)} of {counted(len(pair.one.runs), 'run')}"
+        steps = " or ".join(map(str, sorted({_steps_of(run) for run in pair.shorter})))
+        yield (
+            f"{where}{pair.one.name}: {count} trained {steps} steps, and {pair.reference.name} {pair.steps}: a fall"
+            " after these was cut off and not prevented, and none of these runs counts as held"
+        )
