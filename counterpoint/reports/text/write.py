@@ -41,8 +41,8 @@ _HOW_TO_READ = (
     "Every answer begins with **yes**, **no**, **cannot tell** or **not run yet**. Yes and no hold after Holm's"
     " correction for all comparisons of their family, at 5 % together; no also stands for a difference that is within"
     " the margin, with the interval that the correction asks for. *Cannot tell* is not *no difference*: the numbers say"
-    " how large a difference would have been seen, and how many seeds would probably decide. *Not run yet* names what is"
-    " missing.",
+    " how large a difference would have been seen, and how many seeds would probably decide. *Not run yet* names what"
+    " is missing.",
     "Seeds are the unit: intervals are 95 % intervals over seeds and test tasks, unless a line says otherwise. With one"
     " seed there is no interval over seeds. A fall is an event of a run, so falls are counted, and pairs of runs with"
     " the same seed are compared. Points are percentage points of accuracy. The words are in the glossary, the formulas"
