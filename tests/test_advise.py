@@ -3,15 +3,18 @@
 import json
 import re
 from dataclasses import replace
+from pathlib import Path
+from statistics import fmean
 
 import pytest
 from scripted_races import FAILURE, Killed, Scripted
 
 from counterpoint.errors import ConfigError, RunError
+from counterpoint.experiments.advice import result_of
 from counterpoint.experiments.advice_from import advise_from
 from counterpoint.experiments.advise import Ask, InterruptedRaceError, advise, hold, progress
 from counterpoint.experiments.pilots import pilots_of
-from counterpoint.experiments.raced import makespan, read_raced, worked
+from counterpoint.experiments.raced import Raced, common_outcomes, makespan, read_raced, worked
 from counterpoint.experiments.runner import Outcome
 
 RECIPE = "voting_arithmetic"
@@ -212,6 +215,25 @@ def test_finished_runs_give_the_answer_of_the_race_that_made_them_without_traini
     assert one_by_one.lines() == found.lines()
 
 
+def test_failed_runs_among_those_given_do_not_count_with_their_samples(tmp_path):
+    advice, folder = finished_race(tmp_path, Scripted(lift={"isolated": 1.0}, fails={"isolated": (1,)}))
+    found = advise_from([folder], 2.0)
+    assert "5 paired seeds, 32 tasks x 8, 30 steps" in found.lines()[0]
+    assert (found.samples, found.arms[1].failed) == (advice.samples, {1: FAILURE})
+
+
+def test_peaks_are_means_over_the_tasks_that_all_runs_of_the_race_have():
+    values = {"shared": {"t0": 1.0, "t1": 0.0, "t2": 0.0}, "isolated": {"t0": 1.0, "t1": 1.0}}
+    runs = [
+        Raced(arm=arm, seed=0, path=Path(arm), state="finished", outcomes=own, base=0.0) for arm, own in values.items()
+    ]
+    outcomes, tasks, left_out = common_outcomes(runs, values)
+    peaks = {arm: result_of(arm, 1, runs, outcomes[arm]).peak for arm in values}
+    assert (peaks, tasks, left_out) == ({"shared": 0.5, "isolated": 1.0}, 2, 1)
+    apart = [runs[0], replace(runs[1], outcomes={"t3": 1.0})]
+    assert result_of("shared", 1, apart, common_outcomes(apart, values)[0]["shared"]).peak is None
+
+
 def test_finished_runs_that_cannot_be_compared_are_refused_in_one_line(tmp_path):
     _, folder = finished_race(tmp_path, Scripted(), minutes=4.5)
     shared = [folder / f"shared-s{seed}" for seed in range(3)]
@@ -281,7 +303,7 @@ def test_a_run_that_was_stopped_at_a_cliff_counts_with_its_peak_and_never_as_hel
     (run / "checkpoints" / f"{last:06d}" / "state.json").write_text('{"stopped": "it fell"}')
     stopped = read_raced("isolated", 0, run)
     assert (stopped.fate.stopped, stopped.fate.fell) == ("it fell", "fell")
-    assert stopped.peak > 0.6
+    assert fmean(stopped.outcomes.values()) > 0.6
     found = next(arm for arm in advise_from([folder], 2.0).arms if arm.name == "isolated")
     assert found.stopped == 1
     assert found.peak == pytest.approx(next(arm.peak for arm in advice.arms if arm.name == "isolated"))

@@ -14,11 +14,16 @@ from command_line import command_line
 from runs_by_hand import run_by_hand, six_by_hand, study_by_hand
 from scipy.stats import t as student
 
+from counterpoint.analysis.comparison import MethodComparison, verdict_of
+from counterpoint.analysis.contrast import Estimate
+from counterpoint.analysis.intervals import Interval
+from counterpoint.analysis.multiplicity import holm
 from counterpoint.errors import ConfigError, RunError
 from counterpoint.experiments.collect import collect, write
 from counterpoint.experiments.collected import Collected, RunRecord
 from counterpoint.experiments.collected_files import frame_of
-from counterpoint.experiments.compare import compare_runs
+from counterpoint.experiments.compare import compare_runs, corrected
+from counterpoint.experiments.compared import Difference
 from counterpoint.experiments.comparing import compare_paths
 from counterpoint.files import read_rows
 from counterpoint.reports.compared_table import comma_separated, markdown
@@ -103,6 +108,48 @@ def test_a_difference_that_the_correction_takes_away_cannot_be_told(tmp_path):
         module.holm = kept
     assert {one.found.verdict for one in found.team} == {"cannot tell"}
     assert "p is 0.07 after Holm over 2 comparisons" in found.sentences[0]
+
+
+def of_points(value, low, high, p_value, tasks=(0.5, 1.5)):
+    """A difference with this interval, and that over tasks alone, with the verdict that it has by itself."""
+    parts = {"freedom": 4.0, "seeds": 5, "tasks": 64, "visible": 0.03, "error": 0.004, "p_value": p_value}
+    estimate = Estimate(value=value / 100, low=low / 100, high=high / 100, **parts)
+    alone = Interval(value / 100, tasks[0] / 100, tasks[1] / 100, 64)
+    found = MethodComparison(
+        one="isolated",
+        other="shared",
+        estimate=estimate,
+        tasks_alone=alone,
+        paired=True,
+        seeds=(5, 5),
+        tasks=64,
+        margin=0.03,
+        verdict=verdict_of(estimate, alone, 0.03),
+        reasons=(),
+        warnings=(),
+    )
+    return Difference(block="", who="team", amount="peak", found=found, p_value=None)
+
+
+def test_a_lead_that_the_correction_takes_away_is_alike_where_both_intervals_lie_within_the_margin():
+    family = [
+        of_points(1.0, 0.05, 1.95, 0.04),
+        of_points(-1.0, -1.95, -0.05, 0.04, (-1.5, -0.5)),
+        of_points(1.0, 0.05, 1.95, 0.04, (0.5, 3.5)),
+        of_points(3.0, 0.05, 5.95, 0.04),
+        of_points(1.0, 0.5, 1.5, 0.001),
+    ]
+    assert {one.found.verdict for one in family} == {"ahead"}
+    found = [one.found for one in corrected(family, holm, "Holm")]
+    assert [one.verdict for one in found] == ["alike", "alike", "cannot tell", "cannot tell", "ahead"]
+    assert [len(one.reasons) for one in found] == [0, 0, 1, 1, 0]
+    assert (found[0].sentence, found[0].leader, found[0].small) == (
+        "isolated and shared are alike within 3 points: isolated minus shared is 1.0 points [0.1, 1.9] (5 paired seeds,"
+        " 64 tasks)",
+        "",
+        False,
+    )
+    assert found[2].sentence.startswith("cannot tell, because p is 0.16 after Holm over 5 comparisons: isolated minus")
 
 
 def test_accuracies_are_over_seeds_and_tasks(six, found):

@@ -105,6 +105,17 @@ def test_the_keys_of_a_label_are_those_that_its_reference_has_not(known):
     assert keys["stop"] == ('interventions=[{name = "stop_at_cliff"}]',)
 
 
+@pytest.mark.parametrize("labels", [{}, {"sharing": "isolated", "intervention": "nothing"}])
+def test_controls_of_a_study_are_no_label_and_no_part_of_the_reference(known, labels):
+    study = load_study("falls_micro")
+    own = next(cell for cell in study.cells if cell.labels["intervention"] == "own_credit")
+    controls = [
+        replace(own, name=f"single-s{seed}", labels=labels, seed=seed, control="single") for seed in study.seeds
+    ]
+    found = prevention(study_of(PLANTED, cells=("isolated", "shared")))
+    assert known_of(replace(study, cells=(*controls, *study.cells)), found) == known
+
+
 def test_the_shipped_effects_are_of_shipped_studies_and_can_be_quoted():
     for one in shipped():
         assert one.outcome in ORDER

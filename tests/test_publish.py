@@ -240,6 +240,24 @@ def test_a_run_that_is_none_of_the_study_any_more_is_refused(study):
         publish(changed_study("axes.sharing.isolated", "axes.sharing.apart"), Path("all"), KEPT)
 
 
+def test_a_label_of_which_no_run_is_there_can_be_dropped(study):
+    make(study, "all", "shared-s0")
+    publish(study, Path("all"), KEPT)
+    changed = changed_study("axes.sharing.isolated", "axes.sharing.apart")
+    told = publish(changed, Path("all"), KEPT)
+    assert (told.changed, told.absent) == ((), ("apart-s0", "shared-s1", "apart-s1"))
+    assert states() == dict.fromkeys(told.absent, "absent") | {"shared-s0": "finished"}
+    publish(changed, Path("all"), Path("at once"))
+    assert content() == content(Path("at once"))
+
+
+def test_a_failed_run_that_is_none_of_the_study_any_more_is_refused(study):
+    make(study, "all", "isolated-s0", finished=False, error="out of memory")
+    publish(study, Path("all"), KEPT)
+    with pytest.raises(RunError, match="kept has isolated-s0, which is no run of the study mine"):
+        publish(changed_study("axes.sharing.isolated", "axes.sharing.apart"), Path("all"), KEPT)
+
+
 def test_seeds_that_were_added_are_merged_and_those_kept_earlier_stay(study):
     make(study, "all")
     publish(study, Path("all"), KEPT)

@@ -186,6 +186,18 @@ def test_a_group_without_cells_is_named(tmp_path, place):
         read_site(Path(tmp_path / "nowhere.toml"))
 
 
+def test_a_group_of_which_a_part_of_the_study_has_no_cell_has_no_array(tmp_path, place):
+    text = '[groups.big]\nwhere = { sharing = "shared" }\n'
+    whole = study()
+    part = replace(whole, cells=tuple(one for one in whole.cells if one.labels["sharing"] == "isolated"))
+    (line,) = write_arrays(part, place, site(tmp_path, text), "fake")
+    assert line.endswith("default.sbatch'")
+    assert sorted(path.name for path in (place / "slurm").iterdir()) == ["default.cells", "default.sbatch"]
+    for wrong in ("sharing = 'share'", "sharing = 'shared', scale = '4b'"):
+        with pytest.raises(ConfigError, match=r"groups\.big\.where: no cell of fake has sharing = share"):
+            write_arrays(part, place, site(tmp_path, f"[groups.big]\nwhere = {{ {wrong} }}\n"), "fake")
+
+
 def test_the_interpreter_of_the_scripts_is_this_one(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     write_arrays(study(), tmp_path / "fake", site(tmp_path, ""), "fake")

@@ -117,6 +117,12 @@ def test_arrays_are_written_and_their_lines_printed(place, capsys):
     ]  # fmt: skip
 
 
+def test_arrays_of_a_part_need_no_cell_of_every_group(place, capsys):
+    Path("site.toml").write_text('[groups.big]\nwhere = { sharing = "shared" }\n', encoding="utf-8")
+    asked(slurm=Path("site.toml"), only=("sharing=isolated",))
+    assert capsys.readouterr().out == f"sbatch {Path('runs/mine/slurm/default.sbatch').resolve()}\n"
+
+
 def test_what_the_user_types_is_read():
     assert (seeds_of(None), seeds_of("0, 1,5")) == (None, (0, 1, 5))
     assert (gpus_of(None), gpus_of("0, MIG-1")) == ((), ("0", "MIG-1"))

@@ -266,9 +266,12 @@ def verdict_of(found: Estimate, tasks_alone: Interval, margin: float = MARGIN) -
     intervals = ((found.low, found.high), (tasks_alone.low, tasks_alone.high))
     if all(low > 0 for low, _ in intervals) or all(high < 0 for _, high in intervals):
         return "ahead"
-    if all(-margin < low and high < margin for low, high in intervals):
-        return "alike"
-    return "cannot tell"
+    return "alike" if is_within(found, tasks_alone, margin) else "cannot tell"
+
+
+def is_within(found: Estimate, tasks_alone: Interval, margin: float) -> bool:
+    """True if both intervals lie within the margin, on both sides."""
+    return -margin < min(found.low, tasks_alone.low) and max(found.high, tasks_alone.high) < margin
 
 
 def level(values: Outcomes, *, difference: bool, confidence: float = CONFIDENCE) -> Level:

@@ -7,7 +7,7 @@ from statistics import fmean
 from typing import Any
 
 from counterpoint.analysis.falls import Rate, rate_of
-from counterpoint.analysis.racing import LAST, WRONG, Pair, Standing
+from counterpoint.analysis.racing import LAST, WRONG, Outcome, Pair, Standing
 from counterpoint.errors import counted
 from counterpoint.experiments.evidence import Seen
 from counterpoint.experiments.raced import Raced
@@ -25,7 +25,7 @@ class ArmResult:
     base: float | None
     """The mean accuracy before training; None without a finished run."""
     peak: float | None
-    """The mean accuracy at the validated peaks, over the tasks that all runs have."""
+    """The mean accuracy at the validated peaks, over the tasks that all runs of the race have; None without any."""
     falls: Rate
     stopped: int
     """The runs that `stop_at_cliff` ended."""
@@ -181,12 +181,15 @@ class Advice:
             yield f"to go on: {shlex.join(self.go_on)}"
 
 
-def result_of(name: str, policies: int, runs: Sequence[Raced]) -> ArmResult:
-    """An arm of a race from its runs, of which others are left out."""
+def result_of(name: str, policies: int, runs: Sequence[Raced], outcomes: Mapping[int, Outcome]) -> ArmResult:
+    """An arm of a race from its runs, of which others are left out.
+
+    `outcomes` has, by seed, those at its peaks of the tasks that all runs of the race have.
+    """
     mine = [run for run in runs if run.arm == name]
     finished = [run for run in mine if run.outcomes]
     bases = [run.base for run in finished if run.base is not None]
-    peaks = [run.peak for run in finished if run.peak is not None]
+    peaks = [float(found.mean()) for found in outcomes.values() if found.size]
     return ArmResult(
         name=name,
         policies=policies,

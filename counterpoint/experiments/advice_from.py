@@ -42,12 +42,12 @@ def advise_from(paths: Sequence[Path], margin: float, recipe: str = "", override
     sharing = {name: run.config.policies.sharing for name, run in zip(names, runs, strict=True)}
     return Advice(
         standing=race(outcomes, seeds, margin / 100, first=len(seeds)),
-        arms=tuple(result_of(name, policies[name], kept) for name in arms),
+        arms=tuple(result_of(name, policies[name], kept, outcomes[name]) for name in arms),
         margin=margin / 100,
         steps=runs[0].config.run.steps,
         tasks=tasks,
         left_out=left_out,
-        samples=min(one.samples for one in kept),
+        samples=min((one.samples for one in kept if one.outcomes), default=0),
         minutes=None,
         train={name: (*words, f"{SHARING}={text_of(sharing[name], SHARING)}") for name in arms} if words else {},
         go_on=(),

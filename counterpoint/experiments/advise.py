@@ -213,11 +213,11 @@ def _planned(pilots: Pilots) -> int:
 def advice_of(pilots: Pilots, done: Progress, ask: Ask, jobs: int) -> Advice:
     """The advice from the rounds that are done."""
     arms = tuple(arm.name for arm in pilots.arms)
-    _, tasks, left_out = common_outcomes(done.runs, arms)
+    outcomes, tasks, left_out = common_outcomes(done.runs, arms)
     seconds = round_seconds(pilots, done, jobs)
     return Advice(
         standing=done.standing,
-        arms=tuple(result_of(arm.name, arm.policies, done.runs) for arm in pilots.arms),
+        arms=tuple(result_of(arm.name, arm.policies, done.runs, outcomes[arm.name]) for arm in pilots.arms),
         margin=ask.margin / 100,
         steps=pilots.steps,
         tasks=tasks,

@@ -4,7 +4,16 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import replace
 from itertools import combinations
 
-from counterpoint.analysis.comparison import MARGIN, Level, MethodComparison, Side, compare_methods, in_points, level
+from counterpoint.analysis.comparison import (
+    MARGIN,
+    Level,
+    MethodComparison,
+    Side,
+    compare_methods,
+    in_points,
+    is_within,
+    level,
+)
 from counterpoint.analysis.contrast import CONFIDENCE
 from counterpoint.analysis.factors import CellOutcomes, Effect, effects
 from counterpoint.analysis.falls import McNemar, Rate, mcnemar, rate_of
@@ -139,7 +148,10 @@ def side(group: Group, found: Matrix) -> Side:
 def corrected(
     family: Sequence[Difference], correct: Callable[[Sequence[float]], list[float]], name: str
 ) -> list[Difference]:
-    """The members of a family of comparisons, none of which is ahead unless it still is after the correction."""
+    """The members of a family of comparisons, none of which is ahead unless it still is after the correction.
+
+    Where it is not, the verdict is "alike" if the difference lies within the margin, and otherwise "cannot tell".
+    """
     tested = [one for one in family if one.found.estimate is not None]
     p_values = correct([one.found.estimate.p_value for one in tested if one.found.estimate is not None])
     adjusted = {id(one): p_value for one, p_value in zip(tested, p_values, strict=True)}
@@ -147,10 +159,16 @@ def corrected(
     for one in family:
         p_value, found = adjusted.get(id(one)), replace(one.found, comparisons=max(1, len(tested)))
         if p_value is not None and p_value > 1 - CONFIDENCE and found.verdict == "ahead":
-            reason = f"p is {p_value:.2g} after {name} over {len(tested)} comparisons"
-            found = replace(found, verdict="cannot tell", reasons=(*found.reasons, reason))
+            found = _not_ahead(found, f"p is {p_value:.2g} after {name} over {len(tested)} comparisons")
         made.append(replace(one, found=found, p_value=p_value))
     return made
+
+
+def _not_ahead(found: MethodComparison, reason: str) -> MethodComparison:
+    """The same with nobody ahead: alike, which the intervals alone decide, or "cannot tell" for this reason."""
+    if found.estimate is not None and is_within(found.estimate, found.tasks_alone, found.margin):
+        return replace(found, verdict="alike")
+    return replace(found, verdict="cannot tell", reasons=(*found.reasons, reason))
 
 
 def _rate_of(group: Group) -> Rate:

@@ -166,13 +166,14 @@ def known_of(study: Study, found: Prevented) -> list[Known]:
 
 
 def _keys_of(study: Study, found: Prevented) -> dict[str, tuple[str, ...]]:
-    """Label -> the overrides that its cells have and those of the reference have not."""
+    """Label -> the overrides that its cells have and those of the reference have not; controls are neither."""
+    cells = [cell for cell in study.cells if not cell.control]
     without: dict[tuple[str, ...], set[str]] = {}
-    for cell in study.cells:
+    for cell in cells:
         if cell.labels[found.by] == found.reference:
             without.setdefault(_rest(cell, found.by), set()).update(cell.overrides)
     keys: dict[str, tuple[str, ...]] = {}
-    for cell in study.cells:
+    for cell in cells:
         common = without.get(_rest(cell, found.by))
         if common is not None:
             own = tuple(key for key in cell.overrides if key not in common and not key.startswith("run.seed="))

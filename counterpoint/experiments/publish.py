@@ -60,8 +60,9 @@ def publish(study: Study, folder: Path, place: Path) -> Published:
     """The collected files at `place` hold the finished runs of a study's folder too, and their calibration.
 
     Runs that are there stay, whether they are in `folder` or not. The order is that of the study, whoever finished
-    first. Raises RunError, and changes nothing, if the same run is there with another content, a run is there that is
-    none of the study's, or two runs had models of one name with different weights.
+    first. The record of an absent run goes when the study has no such cell any more. Raises RunError, and changes
+    nothing, if the same run is there with another content, a run is there that is none of the study's, or two runs had
+    models of one name with different weights.
     """
     with place_told(place), _alone(place):
         settle(place)
@@ -124,7 +125,7 @@ def merged(there: Collected, here: Collected, study: Study, place: Path) -> Coll
     """
     old, new = ({run.run: run for run in one.runs} for one in (there, here))
     names = [cell.name for cell in study.cells]
-    if foreign := [name for name in old if name not in names]:
+    if foreign := [name for name in old if name not in names and _rank(old[name])]:
         raise RunError(
             f"{place} has {foreign[0]}, which is no run of the study {study.name}: undo the change of the study, or"
             " publish into another folder"

@@ -45,11 +45,6 @@ class Raced:
         """True if it is finished or failed."""
         return self.state in DONE
 
-    @property
-    def peak(self) -> float | None:
-        """The team's accuracy at its validated peak; None unless the run finished."""
-        return float(np.mean(list(self.outcomes.values()))) if self.outcomes else None
-
 
 def read_raced(arm: str, seed: int, path: Path) -> Raced:
     """The run at `path`, as far as it came. Raises RunError if something that is no run is there."""

@@ -105,8 +105,9 @@ def _read(kind: type[T], table: Mapping[str, Any], where: str, path: Path) -> T:
 def write_arrays(study: Study, folder: Path, site: Site, named: str) -> list[str]:
     """`slurm/` in the study's folder has a script and a list per group. Returns the lines that submit them.
 
-    A group of more than a thousand jobs is several arrays. `named` is the study as the command line names it. Raises
-    ConfigError for a label that no cell has, and RunError if a list is there already and says something else.
+    A group of more than a thousand jobs is several arrays, and one without jobs none. `named` is the study as the
+    command line names it. Raises ConfigError for a label that the study does not have, and RunError if a list is there
+    already and says something else.
     """
     arrays = {
         group if len(names) <= _MOST else f"{group}.{number + 1}": (group, names[number * _MOST : (number + 1) * _MOST])
@@ -126,17 +127,22 @@ def write_arrays(study: Study, folder: Path, site: Site, named: str) -> list[str
 
 
 def _lists(study: Study, site: Site) -> dict[str, list[str]]:
-    """Group -> the names of its jobs; none is empty."""
+    """Group -> the names of its jobs; groups without any are left out, as those of a part of a study may have none."""
     lists: dict[str, list[str]] = {}
     for cell in study.cells:
         group = next((name for name, one in site.groups.items() if one.where.items() <= cell.labels.items()), _DEFAULT)
         lists.setdefault(group, []).append(cell.name)
     for name, one in site.groups.items():
-        if name not in lists:
+        if name not in lists and not _has(study, one.where):
             raise ConfigError(f"groups.{name}.where: no cell of {study.name} has {_shown(one.where)}")
     if study.measures:
         lists[CONTROLS] = [f"{one.cell}/{one.name}" for one in study.measures]
     return lists
+
+
+def _has(study: Study, where: Mapping[str, str]) -> bool:
+    """True if the study has these labels, whether or not the part of it that is left has a cell with them."""
+    return all(label in study.axes.get(axis, ()) for axis, label in where.items())
 
 
 def _refuse_changed(lists: Mapping[Path, Sequence[str]]) -> None:
