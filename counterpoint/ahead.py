@@ -73,7 +73,7 @@ class Ahead:
         self._learner = runtime.learner
         self._sampler = runtime.sampler
         self._aside = Aside("counterpoint-learner")
-        self._playing: asyncio.Task[list[Group]] | None = None
+        self._playing: asyncio.Task[tuple[list[Group], float]] | None = None
         """The step that is played ahead, or was and has not been taken yet."""
         self._step = 0
         """Its number."""
@@ -108,7 +108,7 @@ class Ahead:
         if self._step != step:
             raise RuntimeError(f"step {self._step} was played ahead, but step {step} is to be learned")
         await asyncio.sleep(0)  # here an interrupt takes effect that came after the step had begun to be played
-        groups = self._playing.result()
+        groups, self._seconds = self._playing.result()
         self.under = {adapter.policy: adapter for adapter in self._speaking}
         self._lags = {now.policy: now.version - self.under[now.policy].version for now in self._published}
         self.drop()
@@ -200,18 +200,17 @@ class Ahead:
     def _publishes(self, adapters: Sequence[Adapter]) -> None:
         self._published = adapters if self._config.run.overlap else ()
 
-    def _begin(self, play: Play, step: int, speaking: Sequence[Adapter]) -> "asyncio.Task[list[Group]]":
+    def _begin(self, play: Play, step: int, speaking: Sequence[Adapter]) -> "asyncio.Task[tuple[list[Group], float]]":
         self._step, self._speaking = step, speaking
         self._playing = asyncio.create_task(self._played(play, step))
         return self._playing
 
-    async def _played(self, play: Play, step: int) -> list[Group]:
+    async def _played(self, play: Play, step: int) -> tuple[list[Group], float]:
+        """The episodes of the step, and the seconds that they took."""
         # A clock of its own: the learner's thread moves the other one meanwhile, and no moment may count twice.
         Clock.started()
         began = perf_counter()
-        groups = await play(step=step)
-        self._seconds = perf_counter() - began
-        return groups
+        return await play(step=step), perf_counter() - began
 
     async def _end_of(self, work: "asyncio.Future[Any]") -> None:
         """`work` has ended. A cancellation of this task ends what is under way, and takes effect afterwards."""

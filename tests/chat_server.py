@@ -2,10 +2,10 @@
 
     python chat_server.py PORT BEHAVIOUR LOG
 
-BEHAVIOUR is JSON: `reply` (what it says), `failures` (statuses to answer the first requests with), `pause` (the seconds
-that it then asks to wait for), `hang` (seconds before each answer), `body` (what to answer instead of a completion),
-`finish`, `kind` (the content type), `zip` (true to compress it), `location` (where to send other requests). Every
-request is a line of LOG.
+BEHAVIOUR is JSON: `reply` (what it says), `failures` (statuses to answer the first requests with), `refusal` (what it
+says with them), `pause` (the seconds that it then asks to wait for), `hang` (seconds before each answer), `body` (what
+to answer instead of a completion), `finish`, `kind` (the content type), `zip` (true to compress it), `location` (where
+to send other requests). Every request is a line of LOG.
 """
 
 import gzip
@@ -38,7 +38,7 @@ def serve(port: int, behaviour: dict, log: Path) -> None:
                 self.end_headers()
                 return
             if failures:
-                self._send(failures.pop(0), {"error": {"message": "not today"}})
+                self._send(failures.pop(0), {"error": {"message": behaviour.get("refusal", "not today")}})
                 return
             time.sleep(behaviour.get("hang", 0))
             message = {"role": "assistant", "content": behaviour.get("reply", r"\boxed{1}")}

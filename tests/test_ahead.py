@@ -6,6 +6,7 @@ import dataclasses
 import time
 from contextlib import contextmanager
 from functools import cache
+from types import SimpleNamespace
 
 import pytest
 from test_interrupts import Interrupt, train_until_cancelled
@@ -123,6 +124,36 @@ def unbroken() -> Run:
     run = trained(started(session_folder() / "unbroken-ahead"))
     assert all(row["policy/shared/trained"] for row in run.metric_rows()), "lags can be told apart only if all train"
     return run
+
+
+def test_the_seconds_of_a_step_are_its_own_also_if_the_next_one_has_ended_before_they_are_told():
+    config = SimpleNamespace(run=SimpleNamespace(overlap=1, save_every=9, steps=9), evaluation=SimpleNamespace(every=9))
+    adapter = SimpleNamespace(policy="p", version=0)
+    learner = SimpleNamespace(adapters=lambda: [adapter])
+    seconds = {1: 0.0, 2: 0.02, 3: 0.4, 4: 0.02}
+
+    async def play(*, step):
+        await asyncio.sleep(seconds[step])
+        return []
+
+    async def load(adapters):
+        pass
+
+    async def told():
+        async with Ahead(config, SimpleNamespace(learner=learner, sampler=SimpleNamespace(load=load))) as ahead:
+            await ahead.begin(play)
+            found = {}
+            for step in (1, 2, 3):
+                await ahead.take(play, step=step)
+                ahead.start(play, step=step + 1)
+                await ahead.ended()
+                await ahead.publish([adapter])
+                found[step] = ahead.numbers().get("time/ahead")
+            return found
+
+    found = asyncio.run(told())
+    assert found[1] is None
+    assert found[2] < 0.2 < found[3]
 
 
 def versions(run, step):

@@ -97,6 +97,39 @@ def test_what_the_server_calls_wrong_is_not_tried_again(tmp_path, monkeypatch):
     assert "secret" not in str(caught.value)
 
 
+@pytest.mark.parametrize("key", ["sk-SECRET\r", " sk-SECRET\n"])
+def test_blanks_around_a_key_are_no_part_of_it(tmp_path, monkeypatch, key):
+    monkeypatch.setenv("MY_KEY", key)
+    with chat_server(tmp_path) as server:
+        ask(server.url, key_variable="MY_KEY")
+        (seen,) = server.requests()
+    assert seen["key"] == "Bearer sk-SECRET"
+
+
+def test_an_empty_key_is_none(tmp_path, monkeypatch):
+    monkeypatch.setenv("MY_KEY", "")
+    with chat_server(tmp_path) as server:
+        ask(server.url, key_variable="MY_KEY")
+        (seen,) = server.requests()
+    assert seen["key"] == "Bearer none"
+
+
+@pytest.mark.parametrize("key", ["sk-SE\nCRET", "sk-SE\N{BULLET}CRET"])
+def test_a_key_that_cannot_be_sent_is_refused_and_not_told(monkeypatch, key):
+    monkeypatch.setenv("MY_KEY", key)
+    with pytest.raises(ConfigError, match="the key in MY_KEY has a character that cannot be sent") as caught:
+        ask("http://127.0.0.1:9/v1", key_variable="MY_KEY")
+    assert "CRET" not in str(caught.value)
+
+
+@pytest.mark.parametrize("behaviour", [{"failures": [401], "refusal": "sk-SECRET"}, {"body": {"error": "sk-SECRET"}}])
+def test_a_key_that_the_server_quotes_is_in_no_error(tmp_path, monkeypatch, behaviour):
+    monkeypatch.setenv("MY_KEY", "sk-SECRET")
+    with chat_server(tmp_path, **behaviour) as server, pytest.raises(EndpointError, match=r"\*\*\*") as caught:
+        ask(server.url, key_variable="MY_KEY", retries=0)
+    assert "sk-SECRET" not in str(caught.value)
+
+
 def test_a_server_that_hangs_is_given_up_in_time(tmp_path):
     with chat_server(tmp_path, hang=30) as server:
         began = monotonic()
@@ -238,6 +271,8 @@ CALL = {"type": "function", "function": {"name": "add", "arguments": "{}"}}
         (body_of({"content": [{"type": "text", "text": None}]}), "a part of its content is {"),
         (body_of({"content": [{"type": "refusal", "refusal": "no"}]}), "a part of its content is {"),
         (body_of({"content": [TEXT, 7]}), "a part of its content is 7"),
+        (body_of({"content": None, "refusal": "no \ud83d"}), "it refused: no \ufffd"),
+        ('{"error": {"message": "bad \\ud83d"}}', "it answered with an error: bad \ufffd"),
     ],
 )
 def test_what_is_no_reply_is_one_line_that_says_what_is_missing(body, message):

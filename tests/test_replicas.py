@@ -291,6 +291,26 @@ def test_a_replica_that_lies_about_its_weights_is_found_by_its_scores(place):
     asyncio.run(inside())
 
 
+class Nowhere(Recording):
+    """Its scores are no numbers from the second token on."""
+
+    async def logprobs(self, calls, *, base=False):
+        return [[row[0], *(float("nan") for _ in row[1:])] for row in await super().logprobs(calls, base=base)]
+
+
+@pytest.mark.parametrize("place", [0, 1])
+def test_a_replica_whose_scores_are_no_numbers_is_found(place):
+    async def inside():
+        samplers = [Recording()]
+        samplers.insert(place, Nowhere())
+        sampler = of(*samplers, score=True)
+        await sampler.load(tiny_adapters(BASE.model, ["one"]))
+        with pytest.raises(EngineError, match="than replica 0, by nan nats"):
+            await sampler.logprobs([call_of(prompt) for prompt in tiny_prompts(BASE.chat, 2)])
+
+    asyncio.run(inside())
+
+
 def call_of(prompt):
     return Call(
         key=CallKey("solver", 0, 0),

@@ -74,6 +74,38 @@ def test_all_calls_of_an_episode_are_by_the_version_of_its_first(engines):
     asyncio.run(play())
 
 
+def test_a_call_that_outlives_its_episode_is_ended_before_its_version_is_taken_out(engines):
+    """As where another call of the episode raised."""
+    sampler = sampler_of(tiny_folder())
+    request = Request(policy="one", prompt_ids=tiny_prompts(BASE.chat, 1)[0], max_tokens=4, temperature=1.0, seed=1)
+
+    async def play():
+        await sampler.load(tiny_adapters(BASE.model, ["one", "two"]))
+        engine, going_on = engines[0], asyncio.Event()
+        ended = []
+
+        async def endless(request, place):
+            try:
+                going_on.set()
+                await asyncio.Event().wait()
+            finally:
+                ended.append(place.number in engine.held)
+
+        engine.generate = endless
+        with sampler.session() as session:
+            call = asyncio.create_task(session.sample(request))
+            await going_on.wait()
+        await sampler.load(tiny_adapters(BASE.model, ["one"], version=2, seed=9))
+        with pytest.raises(asyncio.CancelledError):
+            await call
+        assert ended == [True]
+        assert len(engine.held) == 3, "its version is taken out when the next is loaded"
+        await sampler.load(tiny_adapters(BASE.model, ["one"], version=3, seed=8))
+        assert len(engine.held) == 2
+
+    asyncio.run(play())
+
+
 def test_a_run_with_it_learns_what_a_run_without_it_learns(engines, tmp_path):
     usual = trained(start(tmp_path / "usual", {**CHOIR, "sampler": {"name": "in_process"}}))
     run = trained(start(tmp_path / "run", TABLE))

@@ -54,8 +54,8 @@ def read_reply(body: str, most: int) -> ServerReply:
 
 
 def quoted(value: object) -> str:
-    """A value in one line, cut if it is long."""
-    line = " ".join((value if isinstance(value, str) else json.dumps(value, default=str)).split())
+    """A value in one line that can be written as UTF-8, cut if it is long."""
+    line = _writable(" ".join((value if isinstance(value, str) else json.dumps(value, default=str)).split()))
     return line if len(line) <= _LONGEST else f"{line[:_LONGEST]}..."
 
 

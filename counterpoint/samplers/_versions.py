@@ -63,7 +63,7 @@ class Versions:
         self._held: list[Version] = []
         """Those in the engine's slots: the current ones, and those that open sessions still name."""
         self._named: Counter[Version] = Counter()
-        """Version -> the sessions that name it."""
+        """Version -> the sessions that name it, and the calls by it that have not ended."""
         self._dead: Exception | None = None
         self._loading = asyncio.Lock()
 
@@ -120,7 +120,11 @@ class Versions:
                 f"policy {request.policy!r}: a call of {len(request.prompt_ids)} + {request.max_tokens} tokens; the"
                 f" engine was started for prompts, and for calls of at most {self._longest} tokens"
             )
-        return await self._alive(self._engine.generate(request, version.place))
+        self._named[version] += 1  # a call that is cancelled takes a while to end, and its session is closed by then
+        try:
+            return await self._alive(self._engine.generate(request, version.place))
+        finally:
+            self._named[version] -= 1
 
     def close(self) -> None:
         """No process of the engine and no folder is left."""

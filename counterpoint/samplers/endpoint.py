@@ -11,7 +11,7 @@ from counterpoint.adapter import Adapter
 from counterpoint.chat import parted
 from counterpoint.clock import timed
 from counterpoint.config import EndpointConfig
-from counterpoint.errors import EndpointError
+from counterpoint.errors import ConfigError, EndpointError
 from counterpoint.samplers._reply import UnusableError, quoted, read_reply
 from counterpoint.samplers.base import Completion, Request, Session
 
@@ -25,11 +25,13 @@ class Endpoint:
     """One model of one server. A request has one completion or an error, however many attempts it took."""
 
     def __init__(self, policy: str, config: EndpointConfig) -> None:
+        """Raises ConfigError for a key that cannot be sent."""
         self._name = f"policy {policy!r}: {config.model} at {config.url}"
         self._config = config
+        self._key = _key_in(config.key_variable)
         self._client = AsyncOpenAI(
             base_url=config.url,
-            api_key=os.environ.get(config.key_variable, "none"),
+            api_key=self._key or "none",
             timeout=config.timeout,
             max_retries=config.retries,
         )
@@ -49,7 +51,7 @@ class Endpoint:
             except TimeoutError:
                 raise EndpointError(f"{self._name} did not finish its answer within {longest:g} s") from None
             except (OpenAIError, ValueError) as error:
-                raise EndpointError(f"{self._name} did not answer: {_told(error)}") from error
+                raise EndpointError(f"{self._name} did not answer: {self._hidden(_told(error))}") from error
         return self._completion(reply, request.max_tokens)
 
     async def load(self, adapters: Sequence[Adapter]) -> None:
@@ -78,7 +80,7 @@ class Endpoint:
         try:
             reply = read_reply(body, most)
         except UnusableError as error:
-            raise EndpointError(f"{self._name}: {error}") from None
+            raise EndpointError(f"{self._name}: {self._hidden(str(error))}") from None
         apart, text = reply.reasoning, reply.text
         parts = (apart, text) if apart is not None else parted(text, self._config.thinking, self._config.reasoning_end)
         return Completion(
@@ -90,6 +92,18 @@ class Endpoint:
             reasoning=parts[0],
             tokens=reply.tokens,
         )
+
+    def _hidden(self, text: str) -> str:
+        """The text without the key, as errors are recorded with their episodes."""
+        return text.replace(self._key, "***") if self._key else text
+
+
+def _key_in(variable: str) -> str:
+    """The key in an environment variable, without the blanks around it; empty if there is none."""
+    key = os.environ.get(variable, "").strip()
+    if not (key.isascii() and key.isprintable()):
+        raise ConfigError(f"the key in {variable} has a character that cannot be sent; allowed: printable ASCII")
+    return key
 
 
 def _told(error: BaseException) -> str:

@@ -268,7 +268,8 @@ class Scoring(Replicas):
         found = await asyncio.gather(*(self._line(one, one.member.logprobs(calls, base=base)) for one in self._lines))
         for index, rows in enumerate(found):
             for call, mine, first in zip(calls, rows, found[0], strict=True):
-                apart = max((abs(one - other) for one, other in zip(mine, first, strict=True)), default=0.0)
+                every = [abs(one - other) for one, other in zip(mine, first, strict=True)]
+                apart = math.nan if any(map(math.isnan, every)) else max(every, default=0.0)
                 if not apart <= self._tolerance:
                     raise self._die(
                         f"replica {index} of the sampler gives the tokens of a call by {call.key.role} other"

@@ -8,6 +8,7 @@ It is no `Scorer`: vLLM computes the log-probabilities of given tokens before th
 sampling.
 """
 
+import asyncio
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Annotated, Any, Literal
@@ -18,7 +19,7 @@ from counterpoint.adapter import Adapter
 from counterpoint.clock import timed
 from counterpoint.config import Config
 from counterpoint.errors import SamplerError, unknown
-from counterpoint.samplers._async_llm import AsyncEngine, Demand, Options
+from counterpoint.samplers._async_llm import AsyncEngine, Demand, Options, Said
 from counterpoint.samplers._folder import Folders
 from counterpoint.samplers._servable import check_bases, stretched
 from counterpoint.samplers._versions import Version, Versions
@@ -127,6 +128,7 @@ class VllmSession:
     def __init__(self, of: dict[str, Versions]) -> None:
         self._of = of
         self._names: dict[str, Version] = {}
+        self._calls: set[asyncio.Task[Said]] = set()
         self._closed = False
 
     async def sample(self, request: Request) -> Completion:
@@ -139,14 +141,19 @@ class VllmSession:
         if request.policy not in self._names:
             self._names[request.policy] = versions.named(request.policy)
         version = self._names[request.policy]
+        call = asyncio.create_task(versions.generate(request, version))
+        self._calls.add(call)
+        call.add_done_callback(self._calls.discard)
         with timed("sampling"):
-            said = await versions.generate(request, version)
+            said = await call
         finish: Literal["stop", "length"] = "stop" if said.stopped else "length"
         return Completion(ids=said.ids, logprobs=said.logprobs, finish=finish, version=version.number)
 
     def close(self) -> None:
-        """The session names no version any more."""
+        """The session names no version any more. Its calls under way are ended, as an engine dies without theirs."""
         self._closed = True
+        for call in self._calls:
+            call.cancel()
         for policy, version in self._names.items():
             self._of[policy].let_go(version)
         self._names = {}
