@@ -34,7 +34,7 @@ def control_sentences(controls: Sequence[RecordedControl]) -> list[str]:
 
 def fate_in_words(found: Fate) -> str:
     """The fate of a run in one line: fell, held, or cannot tell."""
-    peak = f"its peak at step {found.peak_step}" if found.peak_step else "the base"
+    peak = _peak(found.peak_step)
     ended = f"; stopped at step {found.last}: {found.stopped}" if found.stopped else ""
     if found.fell == "fell" and found.onset is not None:
         return f"fell: {_of(found.drop)} below {peak}, {begun(found.onset)}{ended}"
@@ -85,9 +85,11 @@ def _instead(kept: Interval | None) -> str:
 
 def _since(found: "Summary") -> str:
     """The course after the peak; empty where the words about the gain say it."""
+    if found.rolled_back:
+        return f"went back to the weights of {_peak(found.peak_step)}"
     if found.cliff:
-        peak = "the base" if found.peak_step == 0 else f"its peak at step {found.peak_step}"
-        return f"fell by {_of(found.drop)} from {peak}: a terminal accuracy cliff; the peak's weights: --step peak"
+        start = _peak(found.peak_step)
+        return f"fell by {_of(found.drop)} from {start}: a terminal accuracy cliff; the peak's weights: --step peak"
     if found.peak_step == 0:
         return ""
     if found.peak_step == found.terminal_steps[-1]:
@@ -111,6 +113,11 @@ def _at_the_end(found: "Summary") -> str:
     if rise is not None and rise.low > 0.0:
         return f"still rising at the end ({_of(rise)} since step {found.terminal_steps[0]}): train longer"
     return "its peak is its last evaluation"
+
+
+def _peak(step: int) -> str:
+    """The evaluation that a run is best at; the base if no later one is better."""
+    return f"its peak at step {step}" if step else "the base"
 
 
 def _of(found: Interval, sign: str = "") -> str:
