@@ -395,6 +395,13 @@ def test_drift_is_looked_for_before_the_drop_and_not_after_it():
         assert names(diagnose(history(series, test=fall, seed=2))) == found
 
 
+def test_a_run_that_still_rises_has_no_drift_before_a_fall():
+    rises = [0.2, 0.3, 0.4, 0.5, 0.6, 0.65, 0.7, 0.8, 0.95]
+    run = history(DRIFTING, test=rises)
+    assert run.summary().drop.value > CLIFF_DROP  # that of evaluations before the peak
+    assert diagnose(run) == []
+
+
 def test_a_planner_before_the_only_answer_is_not_lazy():
     idle = {"episode/helped": [0.0] * STEPS, "episode/hurt": [0.0] * STEPS}
     planned = {"voter": frozenset({"answer"}), "judge": frozenset({"proposal"})}

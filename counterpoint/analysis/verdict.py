@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
 FEW = 32
 """Validation tasks below which the choice of a peak is mostly chance: 95 % intervals are 32 points wide or wider."""
+ENDS_AT_PEAK = "its peak is its last evaluation"
 
 
 def verdict_on(found: "Summary") -> tuple[str, ...]:
@@ -40,8 +41,9 @@ def fate_in_words(found: Fate) -> str:
         return f"fell: {_of(found.drop)} below {peak}, {begun(found.onset)}{ended}"
     if found.fell == "held":
         lost = f"it lost at most {100 * max(found.drop.high, 0.0):.1f} points from {peak}"
-        return f"held: {'its peak is its last evaluation' if found.ends_at_peak else lost}"
-    return f"cannot tell whether it fell: it lost {_of(found.drop)} from {peak}{ended}"
+        return f"held: {ENDS_AT_PEAK if found.ends_at_peak else lost}"
+    course = ENDS_AT_PEAK if found.ends_at_peak else f"it lost {_of(found.drop)} from {peak}"
+    return f"cannot tell whether it fell: {course}{ended}"
 
 
 def begun(found: Onset) -> str:
@@ -112,7 +114,7 @@ def _at_the_end(found: "Summary") -> str:
     rise = found.rise
     if rise is not None and rise.low > 0.0:
         return f"still rising at the end ({_of(rise)} since step {found.terminal_steps[0]}): train longer"
-    return "its peak is its last evaluation"
+    return ENDS_AT_PEAK
 
 
 def _peak(step: int) -> str:
