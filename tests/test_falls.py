@@ -216,7 +216,7 @@ def test_the_fate_of_a_run_in_words():
         "fell: 46.7 points [36.1, 55.4] below its peak at step 20, from step 30 on (between 30 and 40)"
     )
     assert fate_in_words(fate_of(rolled_back(FALLEN, 90), stopped="the alarm")).endswith(
-        "; stopped at step 60: the alarm"
+        "; stopped after the evaluation at step 60: the alarm"
     )
     assert fate_in_words(fate_of(of([80, 30, 20, 10]))).startswith("fell: 60.0 points [49.")
     assert " below the base, from step 10 on" in fate_in_words(fate_of(of([80, 30, 20, 10])))

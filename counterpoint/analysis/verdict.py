@@ -36,7 +36,7 @@ def control_sentences(controls: Sequence[RecordedControl]) -> list[str]:
 def fate_in_words(found: Fate) -> str:
     """The fate of a run in one line: fell, held, or cannot tell."""
     peak = _peak(found.peak_step)
-    ended = f"; stopped at step {found.last}: {found.stopped}" if found.stopped else ""
+    ended = f"; stopped after the evaluation at step {found.last}: {found.stopped}" if found.stopped else ""
     if found.fell == "fell" and found.onset is not None:
         return f"fell: {_of(found.drop)} below {peak}, {begun(found.onset)}{ended}"
     if found.fell == "held":
