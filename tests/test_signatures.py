@@ -402,6 +402,15 @@ def test_a_run_that_still_rises_has_no_drift_before_a_fall():
     assert diagnose(run) == []
 
 
+@pytest.mark.parametrize(("step", "found"), [(19, False), (20, True), (40, True)])
+def test_an_evaluation_of_long_ago_is_no_sign_any_more(step, found):
+    run = history(test=[0.5], evaluated={"role/judge/unreadable": 0.7, "role/judge/truncated": 0.4})
+    aged = replace(run, evaluations=[{**row, "step": step} for row in run.evaluations])
+    assert names(diagnose(aged)) == (["cut-off replies", "unreadable replies"] if found else [])
+    alone = replace(aged, metrics=[])
+    assert names(diagnose(alone)) == ["cut-off replies", "unreadable replies"]
+
+
 def test_a_planner_before_the_only_answer_is_not_lazy():
     idle = {"episode/helped": [0.0] * STEPS, "episode/hurt": [0.0] * STEPS}
     planned = {"voter": frozenset({"answer"}), "judge": frozenset({"proposal"})}
