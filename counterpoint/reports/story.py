@@ -166,8 +166,8 @@ def _fate(run: Seen) -> str:
         fate = fate_of(read.evaluation_rows(), read.final_rows(), run.record.stopped)
         if fate is not None:
             return fate_in_words(fate)
-    record, drop = run.record, run.record.drop
-    told = "cannot tell whether it fell" if record.fell == "cannot tell" else record.fell
+    record, drop, fell = run.record, run.record.drop, run.record.fell or "cannot tell"
+    told = "cannot tell whether it fell" if fell == "cannot tell" else fell
     if record.terminal_steps and record.peak_step == record.terminal_steps[-1]:
         return f"{told}: {ENDS_AT_PEAK}"
     return told if drop is None else f"{told}: it lost {points(drop.value, drop.low, drop.high)} from its peak"
