@@ -7,12 +7,14 @@ from pathlib import Path
 from statistics import fmean
 
 import pytest
+from runs_by_hand import run_by_hand
 from scripted_races import FAILURE, Killed, Scripted
 
 from counterpoint.errors import ConfigError, RunError
 from counterpoint.experiments.advice import result_of
 from counterpoint.experiments.advice_from import advise_from
 from counterpoint.experiments.advise import Ask, InterruptedRaceError, advise, hold, progress
+from counterpoint.experiments.evidence import roles_that_fell
 from counterpoint.experiments.pilots import pilots_of
 from counterpoint.experiments.raced import Raced, common_outcomes, makespan, read_raced, worked
 from counterpoint.experiments.runner import Outcome
@@ -307,6 +309,16 @@ def test_a_run_that_was_stopped_at_a_cliff_counts_with_its_peak_and_never_as_hel
     found = next(arm for arm in advise_from([folder], 2.0).arms if arm.name == "isolated")
     assert found.stopped == 1
     assert found.peak == pytest.approx(next(arm.peak for arm in advice.arms if arm.name == "isolated"))
+
+
+def test_advice_names_roles_that_fell_and_none_of_a_run_that_still_rises(tmp_path):
+    courses = {"fell": (0.3, 0.9, 0.5, 0.4, 0.3), "rose": (0.1, 0.3, 0.5, 0.7, 0.9)}
+    for name, one in courses.items():
+        run_by_hand(tmp_path / name, course=one, tasks=200)
+    told = roles_that_fell([read_raced(name, 0, tmp_path / name) for name in courses])
+    assert [line.partition(" by ")[0] for line in told] == [
+        f"fell: the accuracy of {role} fell" for role in ("generator", "aggregator")
+    ]
 
 
 def test_pilots_without_any_gain_are_called_too_short(tmp_path):

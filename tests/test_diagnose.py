@@ -73,6 +73,21 @@ def test_a_run_that_fell_says_so_and_from_which_step_on(tiny_run, tmp_path, caps
     assert len(meanings) == 1
 
 
+def test_a_run_that_an_intervention_stopped_is_not_said_to_have_held(tiny_run, tmp_path, capsys):
+    path = tmp_path / "stopped"
+    shutil.copytree(tiny_run.path, path)
+    rows = [{**one, "numbers": {"episode/oracle": one["accuracy"]}} for one in of([40, 80, 90, 90, 90, 90])]
+    (path / "evaluations.jsonl").write_text("".join(json.dumps(one) + "\n" for one in rows), encoding="utf-8")
+    report(path, None)
+    assert capsys.readouterr().out.splitlines()[2].startswith("held: it lost ")
+    state = path / "checkpoints" / f"{tiny_run.checkpoints()[-1]:06d}" / "state.json"
+    state.write_text(json.dumps({**json.loads(state.read_text()), "stopped": "my own reason"}), encoding="utf-8")
+    report(path, None)
+    line = capsys.readouterr().out.splitlines()[2]
+    assert line.startswith("cannot tell whether it fell: ")
+    assert line.endswith("; stopped after the evaluation at step 50: my own reason")
+
+
 def test_rates_are_counted_over_several_runs_and_written(tiny_run, tmp_path):
     done = diagnose(tiny_run.path, "--rates", "--out", str(tmp_path / "rates.json"))
     assert done.returncode == 0, done.stderr

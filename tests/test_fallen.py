@@ -11,7 +11,7 @@ from counterpoint.analysis.history import History, Series
 from counterpoint.analysis.recorded import BEST
 from counterpoint.analysis.signatures.base import Thresholds
 from counterpoint.analysis.signatures.fallen_role import FALLEN_ROLE
-from counterpoint.analysis.stood_out import ERRORS, NORMAL, Number, changes_of, reference_of
+from counterpoint.analysis.stood_out import ERRORS, NORMAL, Number, changes_of, comparable, reference_of
 from counterpoint.experiments.collected import Collected, RunRecord
 from counterpoint.experiments.collected_files import METRICS, OUTCOMES, frame_of, read, write
 from counterpoint.policy import Routing
@@ -109,12 +109,33 @@ def test_a_role_without_claims_at_the_end_did_not_fall():
 
 
 def test_if_no_role_fell_the_finding_is_the_teams():
-    (finding,) = told(made(solver=HELD))
+    (finding,) = told(made(solver=HELD, metrics={"role/solver/entropy": lambda step: 0.2}))
     assert finding.where == "team"
     assert "no role's own accuracy fell by the rule for the team" in finding.evidence
     assert "by the onset: nothing that is measured of solver left its usual range from step 30 to 50" in (
         finding.evidence
     )
+
+
+FEW = "too few values for a usual range, or none after it up to step"
+
+
+def test_where_nothing_can_be_compared_nothing_is_said_to_have_stayed():
+    entropy = {"role/solver/entropy": lambda step: 0.05 * 2**step}
+    early = made([0.8, 0.3, 0.2, 0.2], solver=[0.8, 0.3, 0.2, 0.2], metrics=entropy)
+    closer = replace(
+        early,
+        metrics=early.metrics[:15],
+        evaluations=[{**row, "step": row["step"] // 2} for row in early.evaluations],
+    )
+    (finding,) = told(closer)  # the usual range of a peak at the base is the steps 1 to 5, which are the fall
+    assert f"by the onset: it cannot be told what changed in solver: {FEW} 5" in finding.evidence
+    late = {"role/critic/entropy": lambda step: 0.2 if step > 30 else float("nan")}
+    run = made(solver=FELL, critic=HELD, metrics=late)
+    assert f"by the onset: it cannot be told what changed in critic: {FEW} 50" in told(run)[0].evidence
+    assert comparable(run, ["role/critic/entropy"], 40, 50)
+    assert not comparable(run, ["role/critic/entropy"], 40, 40)
+    assert not comparable(run, ["role/critic/entropy"], 30, 50)
 
 
 def test_what_left_its_range_before_the_onset_is_told_apart_from_what_left_it_later():
@@ -169,6 +190,13 @@ def test_a_shared_policy_has_its_own_changes_and_a_private_one_those_of_its_role
     assert [(one.where, len(one.before)) for one in shared.changed] == [("solver", 0), ("critic", 0), ("all", 1)]
     alone = explain(made(solver=FELL, metrics=metrics, sharing={"solver": "all"}))
     assert [(one.where, len(one.before)) for one in alone.changed] == [("solver", 1)]
+
+
+def test_a_shared_policy_with_the_name_of_a_role_keeps_the_numbers_of_both():
+    metrics = {"policy/solver/gradient_norm": jump(0.1, 0.9, 44), "role/solver/entropy": jump(0.2, 0.8, 44)}
+    run = made(solver=FELL, critic=FELL, metrics=metrics, sharing={"solver": "solver", "critic": "solver"})
+    found = {one.where: {change.metric for change in one.before} for one in explain(run).changed}
+    assert found == {"solver": set(metrics), "critic": set()}
 
 
 def test_what_was_no_longer_answered_is_told_apart_from_what_was_no_longer_chosen():

@@ -216,13 +216,16 @@ def test_the_fate_of_a_run_in_words():
         "fell: 46.7 points [36.1, 55.4] below its peak at step 20, from step 30 on (between 30 and 40)"
     )
     assert fate_in_words(fate_of(rolled_back(FALLEN, 90), stopped="the alarm")).endswith(
-        "; stopped at step 60: the alarm"
+        "; stopped after the evaluation at step 60: the alarm"
     )
     assert fate_in_words(fate_of(of([80, 30, 20, 10]))).startswith("fell: 60.0 points [49.")
     assert " below the base, from step 10 on" in fate_in_words(fate_of(of([80, 30, 20, 10])))
     many = course([0.4, 0.8, 0.9, 0.8, 0.8], [right(count, 1000) for count in (400, 800, 900, 898, 899)])
     assert fate_in_words(fate_of(many)).startswith("held: it lost at most 0.4 points from its peak at step 20")
     assert fate_in_words(fate_of(of([40, 50, 60, 90]))) == "held: its peak is its last evaluation"
+    assert fate_in_words(fate_of(of([40, 50, 60, 90]), stopped="the alarm")).startswith(
+        "cannot tell whether it fell: its peak is its last evaluation; stopped "
+    )
     assert fate_in_words(fate_of(of([40, 80, 90, 84, 83], [0.4, 0.8, 1.0, 0.6, 0.5]))).startswith(
         "cannot tell whether it fell: it lost 4.3 points [0.1, 8.4]"
     )

@@ -195,6 +195,7 @@ def test_the_summary_holds_plain_values():
         "tokens",
         "validation_tasks",
         "controls",
+        "rolled_back",
         "verdict",
     }
     assert plain["gain"] == paired_interval([1.0])._asdict()

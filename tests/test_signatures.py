@@ -395,6 +395,22 @@ def test_drift_is_looked_for_before_the_drop_and_not_after_it():
         assert names(diagnose(history(series, test=fall, seed=2))) == found
 
 
+def test_a_run_that_still_rises_has_no_drift_before_a_fall():
+    rises = [0.2, 0.3, 0.4, 0.5, 0.6, 0.65, 0.7, 0.8, 0.95]
+    run = history(DRIFTING, test=rises)
+    assert run.summary().drop.value > CLIFF_DROP  # that of evaluations before the peak
+    assert diagnose(run) == []
+
+
+@pytest.mark.parametrize(("step", "found"), [(19, False), (20, True), (40, True)])
+def test_an_evaluation_of_long_ago_is_no_sign_any_more(step, found):
+    run = history(test=[0.5], evaluated={"role/judge/unreadable": 0.7, "role/judge/truncated": 0.4})
+    aged = replace(run, evaluations=[{**row, "step": step} for row in run.evaluations])
+    assert names(diagnose(aged)) == (["cut-off replies", "unreadable replies"] if found else [])
+    alone = replace(aged, metrics=[])
+    assert names(diagnose(alone)) == ["cut-off replies", "unreadable replies"]
+
+
 def test_a_planner_before_the_only_answer_is_not_lazy():
     idle = {"episode/helped": [0.0] * STEPS, "episode/hurt": [0.0] * STEPS}
     planned = {"voter": frozenset({"answer"}), "judge": frozenset({"proposal"})}

@@ -113,6 +113,12 @@ def test_one_run_of_collected_files_alone_has_its_fate(tmp_path):
     assert told.startswith(("held", "cannot tell whether it fell"))
 
 
+def test_collected_files_of_a_run_that_still_rises_tell_of_no_loss(tmp_path):
+    (run,) = gather([run_by_hand(tmp_path / "one", course=(0.1, 0.3, 0.5, 0.7, 0.9), tasks=200)]).cells[0].runs
+    assert run.record.drop.low > 0.0  # that of evaluations before the peak
+    assert of_one_run(replace(run, folder=None)) == ["held: its peak is its last evaluation"]
+
+
 @pytest.mark.parametrize(
     ("state", "told"),
     [("running", "is training at step 8 of 8"), ("failed", "is failed at step 8 of 8"), ("absent", "is absent")],

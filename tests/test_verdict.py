@@ -121,6 +121,28 @@ def test_keeping_a_gain_is_said_only_where_the_interval_excludes_a_cliff():
     assert "; it cannot be told whether it kept that: since the peak at step 20 it lost 0.0 points [" in few.verdict[0]
 
 
+@pytest.mark.parametrize(
+    ("test", "back", "words"),
+    [
+        ([40, 80, 90, 60, 50, 40, 40], 90, "went back to the weights of its peak at step 20"),
+        ([80, 30, 20, 10], 80, "went back to the weights of the base"),
+    ],
+)
+def test_a_run_that_was_rolled_back_kept_nothing_and_lost_nothing(test, back, words):
+    rows = course([count / 100 for count in test], [right(count) for count in test])
+    for made in course([0.0] * len(test) + [back / 100], [right(back)] * (len(test) + 1))[-2:]:
+        rows.append({**made, "rolled_back": True})
+    found = summarize(rows)
+    assert found.rolled_back
+    assert found.verdict[0].endswith(f"; {words}")
+    assert "kept" not in found.verdict[0]
+    assert "lost" not in found.verdict[0]
+    plain = found.as_dict()
+    assert Summary.from_dict(plain) == found
+    del plain["rolled_back"]  # as earlier versions wrote it
+    assert not Summary.from_dict(plain).rolled_back
+
+
 def test_a_gain_that_chance_can_explain_is_none():
     found = run([0.4, 0.5, 0.6, 0.5, 0.5], [40, 42, 41, 41, 41])
     assert found.verdict == ("team: no improvement can be told: the gain is +1.0 points [-2.3, 4.3]",)

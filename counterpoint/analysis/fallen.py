@@ -64,7 +64,7 @@ class Explained:
     roles: tuple[RoleFall, ...]
     """The roles that fell, in the order of their onsets; empty if none did."""
     changed: tuple[Changed, ...]
-    """One per role, those that fell first, then one per policy of several roles."""
+    """One per role, those that fell first, then one per policy of several roles; one for both of equal names."""
     lost_answers: Interval | None
     """The drop of the best of all answers: right answers that no call gives any more. The rest of the team's drop is
     right answers that were there and not chosen, or spoiled. None if an episode has one call, or it was not recorded.
@@ -114,6 +114,12 @@ def role_falls(history: History) -> tuple[RoleFall, ...]:
     return tuple(sorted((one for one in every if one), key=lambda one: (one.onset.step, -one.drop.value)))
 
 
+def names_looked_at(history: History, where: str) -> dict[str, Number]:
+    """Metric -> how it is looked at, for a role, for a policy of several roles, or for both where they share a name."""
+    found = names_of_role(history, where) if where in history.roles else {}
+    return found | (names_of_policy(where) if len(history.roles_of(where)) > 1 else {})
+
+
 def _milestones(history: History) -> MilestoneRows | None:
     """Those of the weights that the run trained, as a fate is judged by them."""
     return milestones_of([row for row in history.evaluations if not row.get("rolled_back")], history.final)
@@ -149,11 +155,11 @@ def _with_own_peak(history: History, found: MilestoneRows, role: str) -> Milesto
 
 def _changed(history: History, fallen: Sequence[RoleFall], peak: int, begun: int, last: int) -> tuple[Changed, ...]:
     roles = dict.fromkeys((*(one.role for one in fallen), *history.roles))
-    looked = {role: names_of_role(history, role) for role in roles}
-    looked |= {one: names_of_policy(one) for one in history.policies if len(history.roles_of(one)) > 1}
+    shared = [one for one in history.policies if len(history.roles_of(one)) > 1]
     early = {one.role: one.peak_step for one in fallen if one.onset.step <= peak}
     found = []
-    for where, names in looked.items():
+    for where in dict.fromkeys((*roles, *shared)):
+        names = names_looked_at(history, where)
         earlier = changes_of(history, names, early[where], peak) if where in early else []
         before, later = _around(history, names, (peak, begun, last), {one.number for one in earlier})
         found.append(Changed(where=where, earlier=tuple(earlier), before=before, later=later))

@@ -7,7 +7,7 @@ both `ERRORS` robust standard deviations (1.4826 times the median of |x - m|) an
 the end of the span. Lengths, entropy, distances and norms are compared as logarithms.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from math import isfinite, log
 from statistics import median
@@ -110,20 +110,23 @@ def changes_of(history: History, names: Mapping[str, Number], peak: int, end: in
 
     Of a number that changed both in training steps and in test evaluations, the larger change is there.
     """
-    reference = reference_of(peak)
     found: dict[str, Change] = {}
     for name, number in names.items():
-        steps, evaluations = history.series(name), history.evaluated(name)
-        usual = {name: steps.between(*reference), f"{TEST}{name}": _last(evaluations.between(1, reference[1]))}
-        after = {
-            name: steps.between(reference[1] + 1, end),
-            f"{TEST}{name}": evaluations.between(reference[1] + 1, end),
-        }
-        for metric, row in ((name, 2), (f"{TEST}{name}", 1)):
-            one = _change(metric, usual[metric], after[metric], number, row)
+        in_steps, in_evaluations = _usual_and_after(history, name, peak, end)
+        for metric, compared, row in ((name, in_steps, 2), (f"{TEST}{name}", in_evaluations, 1)):
+            one = _change(metric, *compared, number, row)
             if one is not None and (name not in found or one.size > found[name].size):
                 found[name] = one
     return sorted(found.values(), key=lambda one: (-one.size, one.metric))
+
+
+def comparable(history: History, names: Iterable[str], peak: int, end: int) -> bool:
+    """True if at least one of these metrics has a usual range and a value after it, up to the end of the span."""
+    return any(
+        len(usual.values) >= FEWEST and after.values
+        for name in names
+        for usual, after in _usual_and_after(history, name, peak, end)
+    )
 
 
 def reference_of(peak: int) -> tuple[int, int]:
@@ -157,9 +160,18 @@ def names_of_policy(policy: str) -> dict[str, Number]:
     return {f"policy/{policy}/{name}": number for name, number in OF_POLICIES.items()}
 
 
+def _usual_and_after(history: History, name: str, peak: int, end: int) -> tuple[tuple[Series, Series], ...]:
+    """The usual values and those after them, of training steps and of test evaluations; only finite ones."""
+    first, last = reference_of(peak)
+    steps, evaluations = history.series(name), history.evaluated(name)
+    return (
+        (_finite(steps.between(first, last)), _finite(steps.between(last + 1, end))),
+        (_finite(_last(evaluations.between(1, last))), _finite(evaluations.between(last + 1, end))),
+    )
+
+
 def _change(name: str, usual: Series, after: Series, number: Number, row: int) -> Change | None:
     """The change from the usual values to those after; None unless the last `row` of these stand out."""
-    usual, after = _finite(usual), _finite(after)
     if len(usual.values) < FEWEST or not after.values:
         return None
     centre = median(map(number.scaled, usual.values))

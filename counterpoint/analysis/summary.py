@@ -106,6 +106,8 @@ class Summary:
     """The tokens that the team generated per episode in the last evaluation."""
     controls: tuple[RecordedControl, ...] = ()
     """The answers that some of the calls of the last evaluation give by themselves, compared with the team."""
+    rolled_back: bool = False
+    """True if the last evaluation is of the peak's weights, to which the run went back."""
 
     @property
     def gain(self) -> Interval:
@@ -137,6 +139,7 @@ class Summary:
             "validation_tasks": self.validation_tasks,
             "tokens": self.tokens,
             "controls": [control.as_dict() for control in self.controls],
+            "rolled_back": self.rolled_back,
             "verdict": list(self.verdict),
         }
 
@@ -158,6 +161,7 @@ class Summary:
             validation_tasks=plain.get("validation_tasks"),
             tokens=plain.get("tokens"),
             controls=tuple(RecordedControl.from_dict(control) for control in plain.get("controls", [])),
+            rolled_back=plain.get("rolled_back", False),
         )
 
 
@@ -191,6 +195,7 @@ def summarize(evaluations: Sequence[Row], final: Sequence[Row] = ()) -> Summary 
         last=_accuracy(outcomes_of(found.last[-1:])),
         tokens=tokens_per_episode(found.last[-1]["numbers"]),
         controls=against_the_team(found.last[-1]),
+        rolled_back=bool(found.last[-1].get("rolled_back")),
     )
 
 

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
 FEW = 32
 """Validation tasks below which the choice of a peak is mostly chance: 95 % intervals are 32 points wide or wider."""
+ENDS_AT_PEAK = "its peak is its last evaluation"
 
 
 def verdict_on(found: "Summary") -> tuple[str, ...]:
@@ -34,14 +35,15 @@ def control_sentences(controls: Sequence[RecordedControl]) -> list[str]:
 
 def fate_in_words(found: Fate) -> str:
     """The fate of a run in one line: fell, held, or cannot tell."""
-    peak = f"its peak at step {found.peak_step}" if found.peak_step else "the base"
-    ended = f"; stopped at step {found.last}: {found.stopped}" if found.stopped else ""
+    peak = _peak(found.peak_step)
+    ended = f"; stopped after the evaluation at step {found.last}: {found.stopped}" if found.stopped else ""
     if found.fell == "fell" and found.onset is not None:
         return f"fell: {_of(found.drop)} below {peak}, {begun(found.onset)}{ended}"
     if found.fell == "held":
         lost = f"it lost at most {100 * max(found.drop.high, 0.0):.1f} points from {peak}"
-        return f"held: {'its peak is its last evaluation' if found.ends_at_peak else lost}"
-    return f"cannot tell whether it fell: it lost {_of(found.drop)} from {peak}{ended}"
+        return f"held: {ENDS_AT_PEAK if found.ends_at_peak else lost}"
+    course = ENDS_AT_PEAK if found.ends_at_peak else f"it lost {_of(found.drop)} from {peak}"
+    return f"cannot tell whether it fell: {course}{ended}"
 
 
 def begun(found: Onset) -> str:
@@ -85,9 +87,11 @@ def _instead(kept: Interval | None) -> str:
 
 def _since(found: "Summary") -> str:
     """The course after the peak; empty where the words about the gain say it."""
+    if found.rolled_back:
+        return f"went back to the weights of {_peak(found.peak_step)}"
     if found.cliff:
-        peak = "the base" if found.peak_step == 0 else f"its peak at step {found.peak_step}"
-        return f"fell by {_of(found.drop)} from {peak}: a terminal accuracy cliff; the peak's weights: --step peak"
+        start = _peak(found.peak_step)
+        return f"fell by {_of(found.drop)} from {start}: a terminal accuracy cliff; the peak's weights: --step peak"
     if found.peak_step == 0:
         return ""
     if found.peak_step == found.terminal_steps[-1]:
@@ -110,7 +114,12 @@ def _at_the_end(found: "Summary") -> str:
     rise = found.rise
     if rise is not None and rise.low > 0.0:
         return f"still rising at the end ({_of(rise)} since step {found.terminal_steps[0]}): train longer"
-    return "its peak is its last evaluation"
+    return ENDS_AT_PEAK
+
+
+def _peak(step: int) -> str:
+    """The evaluation that a run is best at; the base if no later one is better."""
+    return f"its peak at step {step}" if step else "the base"
 
 
 def _of(found: Interval, sign: str = "") -> str:

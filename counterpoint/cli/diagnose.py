@@ -16,6 +16,7 @@ from counterpoint.cli.out import Terminal, check_out, write_out
 from counterpoint.cli.signs import listed
 from counterpoint.cli.tables import partial_rewards
 from counterpoint.errors import ConfigError, counted
+from counterpoint.experiments.described import why_stopped
 from counterpoint.experiments.known_effects import known_for
 from counterpoint.pins import executed
 from counterpoint.run import Run
@@ -34,7 +35,7 @@ def report(path: Path, out: Path | None) -> None:
     console = Terminal()
     shown = {finding.signature for finding in diagnosis.findings}
     told = (*_found(diagnosis), *known_for(run.config, shown), *_rates(run, history), *_not_found(diagnosis))
-    for line in (*_recorded(history), *told):
+    for line in (*_recorded(run, history), *told):
         console.print(line, markup=False, soft_wrap=True)
     findings = [asdict(finding) for finding in diagnosis.findings]
     found = {"last_step": history.last, "thresholds": asdict(Thresholds()), "findings": findings}
@@ -74,15 +75,15 @@ def _rate_lines(rates: Sequence[SignatureRate]) -> list[str]:
     return [*lines, "", counts, *([absent] if never else [])]
 
 
-def _recorded(history: History) -> list[str]:
-    """The number of recorded steps, and the accuracy."""
+def _recorded(run: Run, history: History) -> list[str]:
+    """The number of recorded steps, the accuracy, and whether the run fell."""
     evaluations = len({row["step"] for row in history.evaluations})
     lines = [f"read {counted(history.last, 'training step')} and {counted(evaluations, 'evaluation')}"]
     found = summarize(history.evaluations, history.final)
     if found is not None:
         base, peak, terminal = (100 * part.value for part in (found.team.base, found.team.peak, found.team.terminal))
         lines.append(f"test: base {base:.1f} %, peak {peak:.1f} % (step {found.peak_step}), terminal {terminal:.1f} %")
-        fate = fate_of(history.evaluations, history.final)
+        fate = fate_of(history.evaluations, history.final, why_stopped(run, history.evaluations))
         if fate is not None and fate.evaluations >= LAST:
             lines.append(fate_in_words(fate))
         last = [row["outcomes"] for row in history.evaluations if row["split"] == "test"][-1]

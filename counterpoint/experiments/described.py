@@ -47,7 +47,7 @@ def described(record: RunRecord, run: Run, metrics: Sequence[Row]) -> RunRecord:
 
 def finished(record: RunRecord, run: Run, history: History, found: MilestoneRows) -> RunRecord:
     """The record with what came out of a finished run."""
-    stopped = _stopped(run, history.evaluations)
+    stopped = why_stopped(run, history.evaluations)
     fate = fate_of(history.evaluations, history.final, stopped)
     findings = found_in(history)
     times = [row["time/step"] for row in history.metrics if "time/step" in row]
@@ -87,7 +87,7 @@ def digest_of(recipe: Mapping[str, Any]) -> str:
     return sha256(json.dumps(recipe, sort_keys=True).encode()).hexdigest()
 
 
-def _stopped(run: Run, evaluations: Sequence[Row]) -> str:
+def why_stopped(run: Run, evaluations: Sequence[Row]) -> str:
     """The reason why an intervention ended the run; empty if none did."""
     folder = run.path / "checkpoints"
     saved = run.checkpoints() if folder.is_dir() else []

@@ -213,11 +213,16 @@ def _rates_of(
 
 
 def roles_that_fell(runs: Sequence[Raced]) -> tuple[str, ...]:
-    """The roles whose accuracy fell after the peak by 5 points or more, on average over the runs of an arm."""
+    """The roles whose accuracy fell after the peak by 5 points or more, on average over the runs of an arm.
+
+    Runs whose peak is their last evaluation, after which nothing can fall, are left out.
+    """
     falls: dict[tuple[str, str], list[float]] = {}
     for one in runs:
         summary = Run.read(one.path).summary if one.outcomes else None
-        for role, course in summary.roles.items() if summary else ():
+        if summary is None or summary.peak_step == summary.terminal_steps[-1]:
+            continue
+        for role, course in summary.roles.items():
             if course.drop is not None:
                 falls.setdefault((one.arm, role), []).append(course.drop.value)
     return tuple(

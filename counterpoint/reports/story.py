@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from counterpoint.analysis.comparison import Level
 from counterpoint.analysis.falls import Rate, fate_of, rate_of
 from counterpoint.analysis.signatures import build_signatures
-from counterpoint.analysis.verdict import control_sentences, fate_in_words, points, verdict_on
+from counterpoint.analysis.verdict import ENDS_AT_PEAK, control_sentences, fate_in_words, points, verdict_on
 from counterpoint.errors import RunError, counted
 from counterpoint.experiments.against_controls import AGAINST, against_controls
 from counterpoint.experiments.collected import RunRecord
@@ -166,9 +166,11 @@ def _fate(run: Seen) -> str:
         fate = fate_of(read.evaluation_rows(), read.final_rows(), run.record.stopped)
         if fate is not None:
             return fate_in_words(fate)
-    drop = run.record.drop
-    lost = "" if drop is None else f": it lost {points(drop.value, drop.low, drop.high)} from its peak"
-    return f"{'cannot tell whether it fell' if run.record.fell == 'cannot tell' else run.record.fell}{lost}"
+    record, drop, fell = run.record, run.record.drop, run.record.fell or "cannot tell"
+    told = "cannot tell whether it fell" if fell == "cannot tell" else fell
+    if record.terminal_steps and record.peak_step == record.terminal_steps[-1]:
+        return f"{told}: {ENDS_AT_PEAK}"
+    return told if drop is None else f"{told}: it lost {points(drop.value, drop.low, drop.high)} from its peak"
 
 
 def _falls(gathered: Gathered) -> Iterator[str]:

@@ -41,9 +41,10 @@ def played(table: Numbers) -> float:
 
 
 def latest(history: History, limits: Thresholds) -> list[Record]:
-    """The last training steps, and the last evaluation; what there is of them."""
-    steps = {row["step"] for row in history.evaluations}
-    return [*_training(history, history.last - limits.window), *_evaluations(history, max(steps, default=0))]
+    """The last training steps, and the last evaluation unless it is older than these; what there is of them."""
+    after = history.last - limits.window
+    evaluated = max((row["step"] for row in history.evaluations), default=0)
+    return [*_training(history, after), *_evaluations(history, max(evaluated, after))]
 
 
 def everything(history: History) -> list[Record]:

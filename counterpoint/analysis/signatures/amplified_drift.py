@@ -7,7 +7,8 @@ from counterpoint.analysis.summary import CLIFF_DROP
 
 def find(history: History, limits: Thresholds) -> list[Finding]:
     found = history.summary()
-    if found is None or found.team.drop.value < CLIFF_DROP or found.team.drop.low <= 0.0:
+    fall = None if found is None else found.fall
+    if found is None or fall is None or fall.value < CLIFF_DROP or fall.low <= 0.0:
         return []
     test = history.evaluated("accuracy").between(found.peak_step, history.last)
     fell = [step for step, accuracy in zip(*test, strict=True) if accuracy < found.team.peak.low]
@@ -27,7 +28,7 @@ def find(history: History, limits: Thresholds) -> list[Finding]:
                     f"{name}/amplification {amplification:.2f}, threshold {limits.coherence} x the number of slots"
                     f" (coherence {coherence:.2f})",
                     f"{name}/persistence {persistence:.2f}, threshold {limits.persistence}",
-                    f"test accuracy fell {found.team.drop.value:.3f} from the peak at step {found.peak_step}",
+                    f"test accuracy fell {fall.value:.3f} from the peak at step {found.peak_step}",
                 )
                 where = f"{role} on {policy}"
                 findings.append(Finding(signature="amplified drift", where=where, steps=span, evidence=evidence))

@@ -2,10 +2,10 @@
 
 from collections.abc import Iterator, Sequence
 
-from counterpoint.analysis.fallen import Changed, Explained, RoleFall, explain
+from counterpoint.analysis.fallen import Changed, Explained, RoleFall, explain, names_looked_at
 from counterpoint.analysis.history import History
 from counterpoint.analysis.signatures.base import Finding, Signature, Thresholds, lacks_evaluations
-from counterpoint.analysis.stood_out import Change
+from counterpoint.analysis.stood_out import Change, comparable
 from counterpoint.analysis.verdict import begun
 
 MOST = 5
@@ -17,7 +17,7 @@ def find(history: History, limits: Thresholds) -> list[Finding]:
     if found is None:
         return []
     fallen = {one.role for one in found.roles}
-    beside = [line for one in found.changed if one.where not in fallen for line in _lines(found, one)]
+    beside = [line for one in found.changed if one.where not in fallen for line in _lines(history, found, one)]
     if not found.roles:
         return [_finding(found, "team", ["no role's own accuracy fell by the rule for the team", *beside])]
     own = [_of_role(history, found, role) for role in found.roles]
@@ -33,7 +33,7 @@ def _of_role(history: History, found: Explained, role: RoleFall) -> list[str]:
     """The evidence about a role that fell."""
     changed = next(one for one in found.changed if one.where == role.role)
     choices = [_choices(found)] if _chose(found, history, role.role) else []
-    return [_fell(role), _order(found, role), *choices, *_lines(found, changed)]
+    return [_fell(role), _order(found, role), *choices, *_lines(history, found, changed)]
 
 
 def _fell(role: RoleFall) -> str:
@@ -74,14 +74,22 @@ def _choices(found: Explained) -> str:
     return f"of the team's drop of {drop:.3f}, {interval} is that no answer was right any more, {rest}"
 
 
-def _lines(found: Explained, changed: Changed) -> Iterator[str]:
+def _lines(history: History, found: Explained, changed: Changed) -> Iterator[str]:
     """The changes of a role or a policy: by the team's peak, from there to its onset, and then."""
     yield from (f"by the team's peak: {_words(one)}" for one in _shown(changed.earlier))
     yield from (f"by the onset: {_words(one)}" for one in _shown(changed.before))
     if not changed.before:
-        span = f"from step {found.peak_step} to {found.onset.step}"
-        yield f"by the onset: nothing that is measured of {changed.where} left its usual range {span}"
+        yield f"by the onset: {_nothing(history, found, changed.where)}"
     yield from (f"later: {_words(one)}" for one in _shown(changed.later))
+
+
+def _nothing(history: History, found: Explained, where: str) -> str:
+    """That nothing changed between the peak and the onset, or that it cannot be told."""
+    peak, begun = found.peak_step, found.onset.step
+    if comparable(history, names_looked_at(history, where), peak, begun):
+        return f"nothing that is measured of {where} left its usual range from step {peak} to {begun}"
+    few = f"too few values for a usual range, or none after it up to step {begun}"
+    return f"it cannot be told what changed in {where}: {few}"
 
 
 def _shown(changes: Sequence[Change]) -> list[Change]:
