@@ -304,7 +304,7 @@ def _warnings(
 
 
 def _unfinished(block: Block, by: str, reference: str) -> Iterator[str]:
-    """What a cell lacks."""
+    """A line for everything that a cell lacks."""
     where = f"{block.name}: " if block.name else ""
     references = [group for group in block.groups if group.labels[by] == reference]
     if not any(group.runs for group in references):
