@@ -337,7 +337,7 @@ def check_evaluation(
         check_asked(run, config, ask, control, overrides)
     else:
         check_model_asked(str(target), ask, control)
-        table = override_table({}, [f'model.path="{target}"', *overrides])
+        table = with_members(override_table({}, overrides), {"model.path": str(target)})
         config = config_of(config_from(table), **objects)
     check_parts(config)
     if overrides:
