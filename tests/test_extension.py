@@ -6,9 +6,10 @@ import pytest
 from rich.console import Console
 from torch_build import session_folder, start, trained
 
+from counterpoint.api import config_of
 from counterpoint.cli.train import _recommend_peak
 from counterpoint.errors import ConfigError, RunError
-from counterpoint.extension import MAY_CHANGE, _may_change, differences
+from counterpoint.extension import MAY_CHANGE, _may_change, differences, extend, extended
 from counterpoint.recipe import config_from
 from counterpoint.run import Run
 from counterpoint.starting import begin, reopen
@@ -37,8 +38,7 @@ def test_a_finished_run_that_is_extended_is_the_run_that_was_so_long_from_the_be
     short = trained(start(tmp_path / "run", SHORT))
     assert [row["step"] for row in short.evaluation_rows() if row["split"] == "test"] == [0, 2, 3]
     short.close()
-    with reopen(short.path, ["run.steps=5"]) as again:
-        trained(again)
+    trained_with(short.path, "run.steps=5")
     found = Run.read(short.path)
     assert without_times(found) == without_times(whole)
     assert found.evaluation_rows() == whole.evaluation_rows()
@@ -59,7 +59,14 @@ def run(tmp_path):
 
 def changed(run, *overrides):
     with reopen(run.path, overrides) as again:
+        extend(again, overrides)
         return again
+
+
+def trained_with(path, *overrides):
+    with reopen(path, overrides) as again:
+        extend(again, overrides)
+        return trained(again)
 
 
 def test_a_run_may_be_made_longer_or_shorter_and_saved_at_other_steps_and_is_written_down_so(run):
@@ -75,6 +82,22 @@ def test_a_run_may_be_made_longer_or_shorter_and_saved_at_other_steps_and_is_wri
     changed(run, "run.steps=5")
     assert len(run.facts["changes"]) == 3, "what is as it was is no change"
     reopen(run.path).close()
+
+
+def test_paths_that_are_named_anew_are_absolute_and_others_stay_as_they_were(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for folder in ("data", "elsewhere", "tiny"):
+        (tmp_path / folder).mkdir()
+    table = {"task": {"name": "questions", "path": str(tmp_path / "data")}, "model": {"path": "tiny"}}
+    with begin(config_from(table), tmp_path / "run", "r", []) as run:
+        pass
+    again = extended(run, ["task.path=elsewhere"])
+    assert (again.task.options["path"], again.model.path) == (str(tmp_path / "elsewhere"), "tiny")
+    with pytest.raises(ConfigError, match=r"task\.path = 'nowhere': there is no such file or folder; looked in"):
+        extended(run, ["task.path=nowhere"])
+    assert config_of(run.config, "task.path=elsewhere").task == again.task
+    with pytest.raises(ConfigError, match=r"task\.path = 'nowhere': there is no such file or folder; looked in"):
+        config_of(run.config, "task.path=nowhere")
 
 
 def test_an_endpoint_that_moved_is_named_anew(tmp_path):
