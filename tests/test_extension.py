@@ -1,15 +1,17 @@
 """A run is made longer, or another key of it is changed that may be: exactly the run that began with it."""
 
+import json
 import shutil
 
 import pytest
 from rich.console import Console
 from torch_build import session_folder, start, trained
 
-from counterpoint.api import config_of
+from counterpoint.api import config_of, resume
 from counterpoint.cli.train import _recommend_peak
 from counterpoint.errors import ConfigError, RunError
 from counterpoint.extension import MAY_CHANGE, _may_change, differences, extend, extended
+from counterpoint.keep import regular_checkpoints
 from counterpoint.recipe import config_from
 from counterpoint.run import Run
 from counterpoint.starting import begin, reopen
@@ -47,6 +49,25 @@ def test_a_finished_run_that_is_extended_is_the_run_that_was_so_long_from_the_be
     assert (found.path / "config.toml").read_bytes() == (whole.path / "config.toml").read_bytes()
     assert found.facts.pop("changes") == [{"step": 3, "what": "run.steps", "before": 3, "after": 5}]
     assert found.facts["config_sha256"] == whole.facts["config_sha256"]
+
+
+@pytest.mark.parametrize("interrupted", [{}, {"interrupted": True, "evaluation": None}])
+def test_a_run_that_is_shortened_to_where_it_stands_is_the_run_that_was_so_short_from_the_beginning(
+    tmp_path, interrupted
+):
+    whole = trained(start(tmp_path / "whole", {**SHORT, "run": {**SHORT["run"], "save_every": 3}}))
+    run = trained(start(tmp_path / "run", {**LONG, "run": {**LONG["run"], "save_every": 3}}))
+    shutil.rmtree(run.checkpoint_path(5))
+    (run.path / "summary.json").unlink()
+    state = run.checkpoint_path(3) / "state.json"
+    state.write_text(json.dumps({**json.loads(state.read_text()), **interrupted}))
+    found = resume(run.path, "run.steps=3", progress=False)
+    assert [row["step"] for row in found.evaluation_rows() if row["split"] == "test"] == [0, 2, 3]
+    assert found.evaluation_rows() == whole.evaluation_rows()
+    assert found.summary == whole.summary
+    assert without_times(found) == without_times(whole)
+    assert (regular_checkpoints(found), weights(found, 3)) == ([0, 3], weights(whole, 3))
+    assert (found.path / "config.toml").read_bytes() == (whole.path / "config.toml").read_bytes()
 
 
 @pytest.fixture
