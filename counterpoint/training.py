@@ -157,13 +157,13 @@ async def undivided() -> AsyncIterator[None]:
         yield
 
 
-def lasting_facts(setup: Setup) -> dict[str, Mapping[str, str]]:
+def lasting_facts(setup: Setup) -> dict[str, Mapping[str, object]]:
     """The facts that must not change half-way.
 
     They are the tasks, the routing, the weights of shipped bases, and how positions are scaled, if they are.
     """
     config = setup.config
-    facts: dict[str, Mapping[str, str]] = {
+    facts: dict[str, Mapping[str, object]] = {
         "tasks": setup.tasks.fingerprints(),
         "routing": dict(setup.routing.policy_of),
     }
