@@ -23,7 +23,7 @@ _LOG = logging.getLogger(__name__)
 
 
 def accept(run: Run, overrides: Sequence[str], planned: Plan) -> None:
-    """What the overrides change in a run that was reopened with them is written down; `planned` is its plan with them.
+    """A run that was reopened with overrides has them written down; `planned` is its plan with them.
 
     Raises CounterpointError if the run could not go on so; then it is as it was.
     """
