@@ -33,6 +33,7 @@ from counterpoint.errors import ConfigError
 from counterpoint.event_loop import run_to_end
 from counterpoint.family import GIVEN, give, name_of
 from counterpoint.pins import executed
+from counterpoint.places import located
 from counterpoint.plan.check import check_parts, checked
 from counterpoint.plan.plan import Plan, plan, planned
 from counterpoint.plan.startable import check_startable
@@ -48,7 +49,7 @@ from counterpoint.stage import OpenStage, Setup, set_up
 from counterpoint.stage import open_stage as open_set_up
 from counterpoint.starting import begin, reopen
 from counterpoint.task import Task
-from counterpoint.trained import carry_on
+from counterpoint.trained import accept, carry_on
 from counterpoint.training import Watch
 
 if TYPE_CHECKING:
@@ -141,7 +142,9 @@ def resume(
         _give_again(Run.read(_path(run)).config, objects)
     with reopen(_path(run), overrides, accept_changes=accept_changes) as opened:
         if not opened.is_finished or overrides:
-            carry_on(opened, plan(opened.config), progress=progress, watch=watch)
+            planned = plan(opened.config)
+            accept(opened, overrides, planned)
+            carry_on(opened, planned, progress=progress, watch=watch)
     return opened
 
 
@@ -267,7 +270,8 @@ def _overridden(recipe: Recipe, overrides: Sequence[str], members: Mapping[str, 
     if not overrides and not members:
         return recipe
     table = recipe.model_dump(exclude_none=True)
-    return config_from(override_table(with_members(table, members), overrides))
+    changed = override_table(with_members(table, members), overrides)
+    return config_from(located(changed, (Path.cwd(),), required=True))
 
 
 def _specs(key: str, members: Any) -> list[dict[str, Any]]:
@@ -337,7 +341,7 @@ def check_evaluation(
         check_asked(run, config, ask, control, overrides)
     else:
         check_model_asked(str(target), ask, control)
-        table = override_table({}, [f'model.path="{target}"', *overrides])
+        table = with_members(override_table({}, overrides), {"model.path": str(target)})
         config = config_of(config_from(table), **objects)
     check_parts(config)
     if overrides:

@@ -4,14 +4,16 @@ import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from hashlib import sha256
+from pathlib import Path
 from typing import Any
 
 from counterpoint.config import Config
 from counterpoint.errors import ConfigError, RunError, unknown
 from counterpoint.files import write_whole
 from counterpoint.pins import changed_rows
+from counterpoint.places import located
 from counterpoint.policy import Routing
-from counterpoint.recipe import config_from, override_table
+from counterpoint.recipe import config_from, override_table, with_members
 from counterpoint.run import Run
 from counterpoint.run_files import CONFIG, EVALUATIONS, FINAL, SUMMARY
 
@@ -39,30 +41,55 @@ _STEPS = "run.steps"
 _FINAL = "evaluation.final_samples"
 
 
-def extend(run: Run, overrides: Sequence[str], step: int) -> None:
-    """The run has the recipe with these overrides from `step` on, written down in `config.toml` and in `run.json`.
+def extended(run: Run, overrides: Sequence[str]) -> Config:
+    """The recipe of the run with these overrides; nothing is written down.
 
-    A run that is extended to more steps is the run that had so many from the beginning. Raises ConfigError if a key may
-    not change or would make it another run, RunError if an intervention has stopped it.
+    Files and folders that the overrides name are looked for in the current directory, and absolute in the result.
+    Raises ConfigError if a key may not change or would make it another run, RunError if an intervention has stopped it.
     """
     if not overrides:
-        return
+        return run.config
     before = run.config.model_dump(exclude_none=True)
-    config = config_from(override_table(before, overrides))
-    changes = differences(before, config.model_dump(exclude_none=True))
+    config = config_from(_placed(before, overrides))
+    changes, step = _changes(run.config, config), _last(run)
     for key in changes:
         if not _may_change(key):
             raise ConfigError(
                 unknown("key to change in a run that has begun", key, MAY_CHANGE) + "; anything else is another run"
             )
-    if not changes:
-        return
     if _STEPS in changes:
         _check_length(run, config, step)
     if _FINAL in changes:
         _check_checkpoints(run, config, step)
-    _write(run, config, changes, step)
-    run.config = config
+    return config
+
+
+def extend(run: Run, overrides: Sequence[str]) -> None:
+    """`config.toml` and `run.json` say that the run has the recipe with these overrides from its last checkpoint on.
+
+    A run that is extended to more steps is the run that had so many from the beginning. Raises as `extended` does.
+    """
+    written = Run.read(run.path)
+    config = extended(written, overrides)
+    changes = _changes(written.config, config)
+    if changes:
+        _write(run, config, changes, _last(run))
+
+
+def _placed(before: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
+    """The table with the overrides, in which the paths that they change are absolute."""
+    table = override_table(before, overrides)
+    given, found = differences(before, table), located(table, (Path.cwd(),), required=True)
+    return with_members(table, {key: now for key, (_, now) in differences(table, found).items() if key in given})
+
+
+def _changes(before: Config, after: Config) -> dict[str, tuple[Any, Any]]:
+    return differences(before.model_dump(exclude_none=True), after.model_dump(exclude_none=True))
+
+
+def _last(run: Run) -> int:
+    """The step from which the run goes on."""
+    return max(run.checkpoints(), default=0)
 
 
 def _check_length(run: Run, config: Config, step: int) -> None:

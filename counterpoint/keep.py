@@ -53,15 +53,20 @@ class Keeper:
             raise
 
     def owes_evaluation(self, start: int | None) -> bool:
-        """True if an evaluation is due before the next step: of the base models, or one that an interrupt prevented.
+        """True if an evaluation is due before the next step.
 
-        `start` is the step of the last checkpoint, None if there is none.
+        It is that of the base models, one that an interrupt prevented, or that of a run which was shortened to `start`,
+        the step of the last checkpoint, None if there is none.
         """
-        return start is None or self._run.checkpoint_state(start).get("evaluation") is not None
+        if start is None or self._run.checkpoint_state(start).get("evaluation") is not None:
+            return True
+        recorded = {row["split"] for row in self._run.evaluation_rows() if row["step"] == start}
+        return start == self._run.config.run.steps and not recorded >= {"validation", "test"}
 
     def is_rolled_back(self, start: int | None) -> bool:
         """True if the evaluation that is due is one of weights to which the run returned."""
-        return start is not None and bool(self._run.checkpoint_state(start)["evaluation"]["rolled_back"])
+        missed = None if start is None else self._run.checkpoint_state(start).get("evaluation")
+        return missed is not None and bool(missed["rolled_back"])
 
     def evaluated(self, start: int | None) -> None:
         """The evaluation that was due is recorded, and the checkpoint that belongs to it complete."""
@@ -72,9 +77,9 @@ class Keeper:
 
     def _complete(self, step: int) -> None:
         config, state = self._run.config.run, self._run.checkpoint_state(step)
-        del state["evaluation"]
+        state.pop("evaluation", None)
         if step % config.save_every == 0 or step == config.steps or state["stopped"] is not None:
-            del state["interrupted"]
+            state.pop("interrupted", None)
         write_whole(self._run.checkpoint_path(step) / "state.json", json.dumps(state, indent=2) + "\n")
         self._drop_interrupted(but=step)
 

@@ -26,6 +26,8 @@ NO_MEMBERS: Mapping[str, Any] = MappingProxyType({})
 _RENAMED = {("algorithm", "anchor"): "old_logprobs"}
 """Section and key as older versions wrote them -> the key now."""
 _ALGORITHM = "algorithm"
+_DEEPEST = 99
+"""More than the parts of any member's key."""
 RECIPE_FOLDERS = (Path("recipes"), _PACKAGE / "recipes", _PACKAGE.parent / "recipes")
 
 
@@ -66,10 +68,11 @@ def override_table(table: Mapping[str, Any], overrides: Sequence[str]) -> dict[s
 
     Another member of a family, `task=NAME` or `task.name=NAME`, takes the place of the recipe's with all its options,
     and another `algorithm` that of the whole `[algorithm]`; overrides of single options apply to it, in whatever order
-    they are given. Raises ConfigError if an override is malformed, or there is no such preset.
+    they are given. What is given after a preset overrides it. Raises ConfigError if an override is malformed, or there
+    is no such preset.
     """
     changed = copy.deepcopy(dict(table))
-    for override in sorted(overrides, key=lambda one: not _names_member(one)):
+    for override in _in_order(overrides):
         key, value = _parsed(override)
         if key == _PRESET:
             changed = _laid_over(changed, preset(value))
@@ -78,6 +81,27 @@ def override_table(table: Mapping[str, Any], overrides: Sequence[str]) -> dict[s
         else:
             _set(changed, key, value, override)
     return changed
+
+
+def _in_order(overrides: Sequence[str]) -> list[str]:
+    """The overrides in the order in which they apply: presets and options as given, each member before its options.
+
+    A member stays behind the presets before it that have its section.
+    """
+    count, behind = 0, dict[str, int]()  # section -> the last preset that has it
+    places: list[tuple[int, int]] = []
+    for override in overrides:
+        key, value = _parsed(override)
+        if key == _PRESET:
+            count += 1
+            behind |= dict.fromkeys(preset(value), count)
+            places.append((count, 0))
+        elif _names_member(override):
+            parts = key.removesuffix(".name").split(".")
+            places.append((behind.get(parts[0], 0), len(parts)))
+        else:
+            places.append((count, _DEEPEST))
+    return [one for _, one in sorted(zip(places, overrides, strict=True), key=lambda pair: pair[0])]
 
 
 def config_from(table: Mapping[str, Any]) -> Config:
@@ -138,16 +162,16 @@ def _on_named_algorithm(own: Mapping[str, Any]) -> dict[str, Any]:
     parts = ALGORITHMS.build(Spec(name=name), _ALGORITHM)
     if not isinstance(parts, Mapping):
         raise ConfigError(f"algorithm {name!r} must return a table of keys of [algorithm], not {type(parts).__name__}")
-    under = {key: _as_table(value, key) for key, value in parts.items()}
-    over = {key: _as_table(value, key) for key, value in own.items()}
+    under = {key: _as_table(value, [_ALGORITHM, key]) for key, value in parts.items()}
+    over = {key: _as_table(value, [_ALGORITHM, key]) for key, value in own.items()}
     if "name" in over.get("loss", {}) and over["loss"]["name"] != under.get("loss", {}).get("name"):
         under.pop("aggregation", None)
-    return _laid_over(under, over)
+    return _laid_over(under, over, [_ALGORITHM])
 
 
-def _as_table(value: Any, key: str) -> Any:
-    """A value of `[algorithm]`; a bare string that names a member becomes a table with that name."""
-    return {"name": value} if isinstance(value, str) and _is_spec([_ALGORITHM, key]) else value
+def _as_table(value: Any, path: Sequence[str]) -> Any:
+    """A value at a path of the recipe; a bare string that names a member becomes a table with that name."""
+    return {"name": value} if isinstance(value, str) and _is_spec(path) else value
 
 
 def _names_algorithm(override: str) -> bool:
@@ -191,17 +215,19 @@ def _read(path: Path) -> dict[str, Any]:
         raise ConfigError(f"{path} is not TOML: {error}") from error
 
 
-def _laid_over(table: Mapping[str, Any], upper: Mapping[str, Any]) -> dict[str, Any]:
+def _laid_over(table: Mapping[str, Any], upper: Mapping[str, Any], above: Sequence[str] = ()) -> dict[str, Any]:
     """Both tables merged, key by key and recursively; where both have a value, the upper one counts.
 
     A table with a `name`, which selects a member of a family, replaces the lower table as a whole, because the options
-    of one member do not fit another.
+    of one member do not fit another; one without a `name` is laid over a member that the lower one names by a bare
+    string, too. `above` is the path of both tables in the recipe.
     """
     both = dict(table)
     for key, value in upper.items():
-        under = both.get(key)
+        path = [*above, key]
+        under = _as_table(both.get(key), path)
         if isinstance(under, Mapping) and isinstance(value, Mapping) and "name" not in value:
-            both[key] = _laid_over(under, value)
+            both[key] = _laid_over(under, value, path)
         else:
             both[key] = copy.deepcopy(value)
     return both

@@ -11,7 +11,7 @@ from typing import Any
 
 from counterpoint.config import Config
 from counterpoint.errors import CounterpointError, told
-from counterpoint.extension import extend
+from counterpoint.extension import extended
 from counterpoint.pins import check_unchanged, copies_of, executed, facts_of, sources
 from counterpoint.plan.provenance import facts
 from counterpoint.recipe import load_written
@@ -46,10 +46,10 @@ def begin(config: Config, out: str | Path | None, recipe: str | Path, overrides:
 
 
 def reopen(path: str | Path, overrides: Sequence[str] = (), *, accept_changes: bool = False) -> Run:
-    """An existing run, locked, its members bound to what it was trained with, and changed by `overrides`.
+    """An existing run, locked, its members bound to what it was trained with, and its recipe changed by `overrides`.
 
-    A finished run that is not changed is left as it is. Raises CounterpointError if the run is none, in use, or has a
-    recipe or a source that changed and is not accepted.
+    No file says yet what they change: `accept` writes it down. A finished run that is not changed is left as it is.
+    Raises CounterpointError if the run is none, in use, or has a recipe or a source that changed and is not accepted.
     """
     run = Run.open(path)
     try:
@@ -57,7 +57,7 @@ def reopen(path: str | Path, overrides: Sequence[str] = (), *, accept_changes: b
             return run
         step = max(run.checkpoints(), default=0)
         check_unchanged(run, accept=accept_changes, step=step)
-        extend(run, overrides, step)
+        run.config = extended(run, overrides)
         run.config = executed(run)
     except BaseException:
         run.close()

@@ -1,23 +1,36 @@
 """A run trained to its last step, in sight of a person: its progress, and where it stands when it is interrupted."""
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
 from rich.console import Console
 
 from counterpoint.errors import counted
 from counterpoint.event_loop import Terminated, run_to_end
+from counterpoint.extension import extend
 from counterpoint.files import command
 from counterpoint.plan.plan import Plan
+from counterpoint.plan.startable import check_startable
 from counterpoint.progress import Progress
 from counterpoint.run import Run
 from counterpoint.starting import cpu_recorded, failure_recorded
 from counterpoint.trackers.tracking import tracked
-from counterpoint.training import Watch
+from counterpoint.training import Watch, lasting_facts
 from counterpoint.training import train as train_run
 
 _LOG = logging.getLogger(__name__)
+
+
+def accept(run: Run, overrides: Sequence[str], planned: Plan) -> None:
+    """A run that was reopened with overrides has them written down; `planned` is its plan with them.
+
+    Raises CounterpointError if the run could not go on so; then it is as it was.
+    """
+    if overrides:
+        check_startable(planned)
+        run.pin(lasting_facts(planned.setup))
+        extend(run, overrides)
 
 
 def carry_on(

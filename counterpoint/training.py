@@ -54,7 +54,7 @@ async def train(run: Run, watch: Watch = lambda step, numbers: None, setup: Setu
     diagnostics, interventions = build_diagnostics(config.diagnostics), build_interventions(config, workflow.roles)
     batches, limits = build_batches(config), Limits.of(config, config.rollout.temperature)
     loss = interventions.loss(build_loss(config))
-    run.pin({"tasks": tasks.fingerprints(), "routing": dict(routes.policy_of), **_bases(setup)})
+    run.pin(lasting_facts(setup))
 
     async with tasks.judging, open_runtime(config, routes) as runtime, Ahead(config, runtime) as ahead, undivided():
         run.note({**tasks.notes, **tasks.judging.facts()})
@@ -157,14 +157,21 @@ async def undivided() -> AsyncIterator[None]:
         yield
 
 
-def _bases(setup: Setup) -> dict[str, Mapping[str, str]]:
-    """The facts that must not change half-way: weights of shipped bases, and how positions are scaled, if they are."""
+def lasting_facts(setup: Setup) -> dict[str, Mapping[str, object]]:
+    """The facts that must not change half-way.
+
+    They are the tasks, the routing, the weights of shipped bases, and how positions are scaled, if they are.
+    """
     config = setup.config
-    weights = shipped_weights(one.model.path for one in setup.settings.values() if one.endpoint is None)
+    facts: dict[str, Mapping[str, object]] = {
+        "tasks": setup.tasks.fingerprints(),
+        "routing": dict(setup.routing.policy_of),
+    }
+    facts["weights"] = shipped_weights(one.model.path for one in setup.settings.values() if one.endpoint is None)
     if config.runtime.name not in ("local", "ray"):
-        return {"weights": weights}
+        return facts
     found = position_scaling(setup.settings, longest_call(config.rollout))
-    return {"weights": weights, **({"positions": found} if found else {})}
+    return {**facts, **({"positions": found} if found else {})}
 
 
 def peak_of(run: Run) -> int:

@@ -1,14 +1,17 @@
 """A run is made longer, or another key of it is changed that may be: exactly the run that began with it."""
 
+import json
 import shutil
 
 import pytest
 from rich.console import Console
 from torch_build import session_folder, start, trained
 
+from counterpoint.api import config_of, resume
 from counterpoint.cli.train import _recommend_peak
 from counterpoint.errors import ConfigError, RunError
-from counterpoint.extension import MAY_CHANGE, _may_change, differences
+from counterpoint.extension import MAY_CHANGE, _may_change, differences, extend, extended
+from counterpoint.keep import regular_checkpoints
 from counterpoint.recipe import config_from
 from counterpoint.run import Run
 from counterpoint.starting import begin, reopen
@@ -37,8 +40,7 @@ def test_a_finished_run_that_is_extended_is_the_run_that_was_so_long_from_the_be
     short = trained(start(tmp_path / "run", SHORT))
     assert [row["step"] for row in short.evaluation_rows() if row["split"] == "test"] == [0, 2, 3]
     short.close()
-    with reopen(short.path, ["run.steps=5"]) as again:
-        trained(again)
+    trained_with(short.path, "run.steps=5")
     found = Run.read(short.path)
     assert without_times(found) == without_times(whole)
     assert found.evaluation_rows() == whole.evaluation_rows()
@@ -47,6 +49,25 @@ def test_a_finished_run_that_is_extended_is_the_run_that_was_so_long_from_the_be
     assert (found.path / "config.toml").read_bytes() == (whole.path / "config.toml").read_bytes()
     assert found.facts.pop("changes") == [{"step": 3, "what": "run.steps", "before": 3, "after": 5}]
     assert found.facts["config_sha256"] == whole.facts["config_sha256"]
+
+
+@pytest.mark.parametrize("interrupted", [{}, {"interrupted": True, "evaluation": None}])
+def test_a_run_that_is_shortened_to_where_it_stands_is_the_run_that_was_so_short_from_the_beginning(
+    tmp_path, interrupted
+):
+    whole = trained(start(tmp_path / "whole", {**SHORT, "run": {**SHORT["run"], "save_every": 3}}))
+    run = trained(start(tmp_path / "run", {**LONG, "run": {**LONG["run"], "save_every": 3}}))
+    shutil.rmtree(run.checkpoint_path(5))
+    (run.path / "summary.json").unlink()
+    state = run.checkpoint_path(3) / "state.json"
+    state.write_text(json.dumps({**json.loads(state.read_text()), **interrupted}))
+    found = resume(run.path, "run.steps=3", progress=False)
+    assert [row["step"] for row in found.evaluation_rows() if row["split"] == "test"] == [0, 2, 3]
+    assert found.evaluation_rows() == whole.evaluation_rows()
+    assert found.summary == whole.summary
+    assert without_times(found) == without_times(whole)
+    assert (regular_checkpoints(found), weights(found, 3)) == ([0, 3], weights(whole, 3))
+    assert (found.path / "config.toml").read_bytes() == (whole.path / "config.toml").read_bytes()
 
 
 @pytest.fixture
@@ -59,7 +80,14 @@ def run(tmp_path):
 
 def changed(run, *overrides):
     with reopen(run.path, overrides) as again:
+        extend(again, overrides)
         return again
+
+
+def trained_with(path, *overrides):
+    with reopen(path, overrides) as again:
+        extend(again, overrides)
+        return trained(again)
 
 
 def test_a_run_may_be_made_longer_or_shorter_and_saved_at_other_steps_and_is_written_down_so(run):
@@ -75,6 +103,22 @@ def test_a_run_may_be_made_longer_or_shorter_and_saved_at_other_steps_and_is_wri
     changed(run, "run.steps=5")
     assert len(run.facts["changes"]) == 3, "what is as it was is no change"
     reopen(run.path).close()
+
+
+def test_paths_that_are_named_anew_are_absolute_and_others_stay_as_they_were(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for folder in ("data", "elsewhere", "tiny"):
+        (tmp_path / folder).mkdir()
+    table = {"task": {"name": "questions", "path": str(tmp_path / "data")}, "model": {"path": "tiny"}}
+    with begin(config_from(table), tmp_path / "run", "r", []) as run:
+        pass
+    again = extended(run, ["task.path=elsewhere"])
+    assert (again.task.options["path"], again.model.path) == (str(tmp_path / "elsewhere"), "tiny")
+    with pytest.raises(ConfigError, match=r"task\.path = 'nowhere': there is no such file or folder; looked in"):
+        extended(run, ["task.path=nowhere"])
+    assert config_of(run.config, "task.path=elsewhere").task == again.task
+    with pytest.raises(ConfigError, match=r"task\.path = 'nowhere': there is no such file or folder; looked in"):
+        config_of(run.config, "task.path=nowhere")
 
 
 def test_an_endpoint_that_moved_is_named_anew(tmp_path):

@@ -12,7 +12,7 @@ from counterpoint.analysis.alarm import Alarm
 from counterpoint.analysis.history import history_of
 from counterpoint.analysis.summary import summarize
 from counterpoint.errors import ConfigError, ProofError, RunError
-from counterpoint.extension import MAY_CHANGE
+from counterpoint.extension import MAY_CHANGE, extend
 from counterpoint.final import checkpoints_to_evaluate
 from counterpoint.plan.ending import lines_about_the_end
 from counterpoint.plan.plan import plan
@@ -200,6 +200,7 @@ def test_a_finished_run_that_is_extended_is_the_run_that_was_so_long_from_the_be
     short = trained(start(tmp_path / "run", table(run={"steps": 1})))
     assert [row["step"] for row in short.final_rows()] == [0, 1]
     with reopen(short.path, ["run.steps=2"]) as again:
+        extend(again, ["run.steps=2"])
         assert not again.is_finished, "killed at this moment it is a run that goes on"
         assert again.final_rows() == []
         trained(again)
@@ -210,10 +211,12 @@ def test_a_finished_run_that_is_extended_is_the_run_that_was_so_long_from_the_be
 def test_a_finished_run_gets_them_later_and_is_then_the_run_that_had_them_from_the_beginning(tmp_path):
     path = shutil.copytree(without().path, tmp_path / "run")
     with reopen(path, ["evaluation.final_samples=2"]) as again:
+        extend(again, ["evaluation.final_samples=2"])
         trained(again)
     assert (path / "final.jsonl").read_bytes() == (unbroken().path / "final.jsonl").read_bytes()
     assert (path / "summary.json").read_bytes() == (unbroken().path / "summary.json").read_bytes()
     with reopen(path, ["evaluation.final_samples=0"]) as again:
+        extend(again, ["evaluation.final_samples=0"])
         trained(again)
     assert not (path / "final.jsonl").exists()
     assert (path / "summary.json").read_bytes() == (without().path / "summary.json").read_bytes()

@@ -5,7 +5,9 @@ import tomllib
 
 import pytest
 
+from counterpoint.api import check_evaluation
 from counterpoint.config import Config
+from counterpoint.controlled import Ask, Control
 from counterpoint.errors import ConfigError
 from counterpoint.presets import PRESETS, preset
 from counterpoint.recipe import config_from, load_config, override_table
@@ -103,6 +105,37 @@ def test_overrides_and_presets_are_applied_in_their_order(recipe):
     assert (later.policies.rank, later.model.device, later.model.dtype) == (4, "cpu", "bfloat16")
     last = load_config(path, ["preset=qwen3-4b", 'preset="qwen3-0.6b"'])
     assert last.model.path == "Qwen/Qwen3-0.6B"
+
+
+@pytest.mark.parametrize(
+    ("overrides", "expected"),
+    [
+        (["preset=qwen3-1.7b", "sampler=vllm"], {"sampler": "vllm"}),
+        (["sampler=in_process", "preset=qwen3-1.7b-8gpu"], {"sampler": {"name": "vllm", "cache_gb": 40.0}}),
+        (
+            ["preset=qwen3-1.7b-8gpu", "runtime.timeout=9", "sampler=in_process", "runtime=local"],
+            {"sampler": "in_process", "runtime": {"name": "local", "timeout": 9}},
+        ),
+        (["preset=qwen3-1.7b-8gpu", "algorithm=dapo"], {"algorithm": {"name": "dapo"}}),
+        (["algorithm.loss=gspo", "algorithm=dapo"], {"algorithm": {"name": "dapo", "loss": "gspo"}}),
+        (["task.path=a", "preset=qwen3-1.7b", "task=questions"], {"task": {"name": "questions", "path": "a"}}),
+    ],
+)
+def test_a_member_that_is_given_after_a_preset_takes_the_place_of_the_presets(overrides, expected):
+    found = override_table({}, overrides)
+    assert {key: found[key] for key in expected} == expected
+
+
+def test_a_preset_is_laid_over_a_member_that_the_recipe_names_in_either_way():
+    for algorithm in ("dapo", {"name": "dapo"}):
+        over = config_from(override_table({"algorithm": algorithm}, ["preset=qwen3-1.7b-8gpu"])).algorithm
+        assert (over.name, over.updates, over.old_logprobs) == ("dapo", 16, "sampler")
+
+
+def test_a_model_that_is_evaluated_stays_itself_under_a_preset():
+    ask = Ask("test", 1, None)
+    _, config = check_evaluation("micro-small", ["preset=qwen3-1.7b", "model.device=cpu"], ask, Control())
+    assert (config.model.path, config.rollout.max_tokens) == ("micro-small", 5120)
 
 
 def test_a_member_of_a_family_takes_the_place_of_another_and_its_options(monkeypatch):

@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from time import process_time
 
@@ -14,6 +15,7 @@ from command_line import command_line
 
 import counterpoint as cp
 from counterpoint.cli.runs import print_runs
+from counterpoint.cli.train import go_on
 from counterpoint.errors import CounterpointError, RunError, RunInUseError
 from counterpoint.plan.plan import plan
 from counterpoint.recipe import load_config
@@ -95,6 +97,40 @@ def refused(*overrides, **objects):
 def test_what_keeps_a_run_from_starting_is_found_before_its_directory_is_made(here, overrides, message):
     assert message in refused(*overrides)
     assert not (here / "runs").exists()
+
+
+def resumed_in_a_shell(path, *overrides):
+    go_on(path, overrides, accept_changes=False)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (['track=["wandbb"]'], "unknown tracker 'wandbb'"),
+        (["model.device=cuda:99"], "model.device = 'cuda:99' cannot be used"),
+        (["runtime=nope"], "unknown runtime 'nope'"),
+        (["runtime.nope=3"], "takes no options; nope given"),
+        (["task.path=nowhere"], "task.path = 'nowhere': there is no such file or folder"),
+        ([], "tasks changed since the run began"),
+    ],
+)
+@pytest.mark.parametrize("resume", [partial(cp.resume, progress=False), resumed_in_a_shell])
+def test_a_finished_run_is_as_it_was_after_a_change_that_is_refused(here, overrides, message, resume):
+    with begin(load_config("voting_arithmetic", SMALL), "runs/mine", "r", []) as run:
+        run.note({"tasks": {"train": "others"}})
+        run.checkpoint(3, {}, {"digests": {}, "stopped": None})
+        run.add_evaluation({"step": 3, "split": "test"})
+        run.add_final({"step": 3})
+        run.write_summary({})
+    before = files_of(run.path)
+    with pytest.raises(CounterpointError) as raised:
+        resume(run.path, "run.steps=60", *overrides)
+    assert message in str(raised.value)
+    assert files_of(run.path) == before
+
+
+def files_of(folder):
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 def test_a_run_that_fails_before_its_first_evaluation_leaves_no_directory(here, monkeypatch):

@@ -23,7 +23,7 @@ from counterpoint.recipe import brief_toml
 from counterpoint.run import Run
 from counterpoint.run_files import refuse_occupied
 from counterpoint.starting import reopen
-from counterpoint.trained import carry_on
+from counterpoint.trained import accept, carry_on
 
 
 def start(config: Config, out: Path | None, recipe: str, overrides: Sequence[str], *, profile: bool) -> None:
@@ -48,6 +48,7 @@ def go_on(path: Path, overrides: Sequence[str], *, accept_changes: bool) -> None
             return
         planned = _planned(console, run.config)
         _say_threads(console, run.config, planned)
+        accept(run, overrides, planned)
         _train(console, run, planned)
 
 
