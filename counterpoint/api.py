@@ -363,7 +363,7 @@ def _give_again(config: Config, objects: Mapping[str, Any]) -> None:
             node: Any = table
             for part in _PLACES[key].split("."):
                 node = node[part]
-            if node["name"] not in (name_of(member, key), f"{GIVEN}:{node['name'].partition(':')[2]}"):
+            if not node["name"].startswith(f"{GIVEN}:") and node["name"] != name_of(member, key):
                 raise ConfigError(f"{key}: the run was started with {node['name']!r}, which no object can replace")
             give(node["name"], member)
         else:

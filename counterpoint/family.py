@@ -10,6 +10,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from itertools import count
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Generic, TypeVar, cast
@@ -17,6 +18,7 @@ from typing import Any, Generic, TypeVar, cast
 from counterpoint.errors import ConfigError, place_of, told, unknown
 from counterpoint.options import Spec, check_options
 from counterpoint.own_modules import Source, apart, closure, imported, is_importable, text_of
+from counterpoint.sameness import is_same
 
 T = TypeVar("T")
 GIVEN = "given"
@@ -63,14 +65,15 @@ def only_folders_named_within() -> Iterator[None]:
 def name_of(member: Any, kind: str) -> str:
     """The name of a Python object in a recipe.
 
-    It is `module:name` if any process can import the object, else `given:name`, which only this process can resolve.
+    It is `module:name` if any process can import the object, else `given:name`, which only this process can resolve:
+    `given:name-2` and so on where that name stands for an object that does something else.
     """
     declared = getattr(member, "play", member)  # a workflow is known by its function
     own, module = getattr(declared, "__qualname__", ""), getattr(declared, "__module__", None)
     if module not in (None, "__main__") and is_importable(str(module), str(own), member, _places("")):
         return f"{module}:{own}"
     last = own.rpartition(".")[2]
-    name = f"{GIVEN}:{last if last.isidentifier() else kind}"
+    name = f"{GIVEN}:{_free_for(member, last if last.isidentifier() else kind)}"
     give(name, member)
     return name
 
@@ -207,6 +210,12 @@ class Family(Generic[T]):
         if spec.options:
             given = ", ".join(spec.options)
             raise ConfigError(f"{where or self.kind} = {spec.name!r} is an object and takes no options; {given} given")
+
+
+def _free_for(member: Any, attribute: str) -> str:
+    """The attribute, with the first number at which no object is registered that does something else."""
+    numbered = (attribute if number == 1 else f"{attribute}-{number}" for number in count(1))
+    return next(one for one in numbered if one not in _given or is_same(_given[one], member))
 
 
 def _find_given(attribute: str) -> Any:

@@ -13,6 +13,7 @@ from pydantic import (
     BaseModel,
     BeforeValidator,
     ConfigDict,
+    PydanticUserError,
     ValidationError,
     create_model,
     model_validator,
@@ -71,7 +72,8 @@ class _Options(Section):
     from.
     """
 
-    model_config = ConfigDict(use_attribute_docstrings=False)
+    # A member of the user's own may have a parameter of any class, which no recipe can give, and which has a default.
+    model_config = ConfigDict(use_attribute_docstrings=False, arbitrary_types_allowed=True)
 
 
 def check_options(
@@ -86,14 +88,25 @@ def check_options(
 
     The options are the keyword-only parameters except those in `skip`, or exactly the parameters in `only`.
 
-    Raises ConfigError if an option is unknown, of the wrong type, outside the range its annotation gives, or missing.
+    Raises ConfigError if an option is unknown, of the wrong type, outside the range its annotation gives, or missing,
+    or if a parameter cannot be an option.
     """
-    fields: dict[str, Any] = declared_options(where, function, skip=skip, only=only)
-    model = create_model(where, __base__=_Options, **fields)
+    model = _model_of(where, declared_options(where, function, skip=skip, only=only))
     try:
         return dict(model.model_validate(dict(options)))
     except ValidationError as error:
         raise ConfigError(explain(error, model, where)) from None
+
+
+def _model_of(where: str, fields: dict[str, Any]) -> type[_Options]:
+    """The options as a model. Raises ConfigError, in one line, if a parameter has a type that cannot be checked."""
+    try:
+        model = create_model(where, __base__=_Options, **fields)
+        model.model_rebuild()  # raises if a type names a class that is not there
+    except (PydanticUserError, NameError) as error:
+        first = str(error).split("\n")[0]
+        raise ConfigError(f"{where}: its parameters cannot be options: {first}") from error
+    return model
 
 
 def declared_options(

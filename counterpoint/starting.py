@@ -130,7 +130,7 @@ def _experiment(config: Config) -> str:
         whole = table.pop(section)
         if name:
             table[section] = {one: value for one, value in whole.items() if one != name}
-    return json.dumps(table, sort_keys=True)
+    return json.dumps(table, sort_keys=True, default=str)  # TOML has dates
 
 
 def _is_free_or_same(path: Path, config: Config) -> bool:

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 import counterpoint as cp
-from counterpoint.api import config_of
+from counterpoint import family
+from counterpoint.api import _give_again, config_of
 from counterpoint.event_loop import run_to_end
 
 SMALL = [
@@ -22,6 +23,15 @@ SMALL = [
     "run.steps=1",
     "run.threads=1",
 ]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _nothing_given_before():
+    """The names of objects do not depend on the tests of other files."""
+    before = dict(family._given)
+    family._given.clear()
+    yield
+    family._given.update(before)
 
 
 def test_every_public_name_is_there():
@@ -71,6 +81,35 @@ def test_objects_stand_where_a_recipe_has_names():
     assert [spec.name for spec in config.interventions] == ["given:interventions-1"]
     with pytest.raises(cp.CounterpointError, match="unknown argument 'worklfow'"):
         config_of("voting_arithmetic", worklfow=solo)
+
+
+def weighted(weight):
+    def rule(*given):
+        return weight
+
+    return rule
+
+
+def test_an_object_of_the_same_name_does_not_take_the_place_of_another():
+    first = config_of("voting_arithmetic", judge=weighted(1.0))
+    other = config_of("voting_arithmetic", judge=weighted(0.5), credit=weighted(1), diagnostics=[weighted(2)])
+    names = [first.judge.name, other.judge.name, other.algorithm.credit.name, other.diagnostics[-1].name]
+    found = family.given(names)
+    assert [found[name]() for name in names] == [1.0, 0.5, 1, 2]
+    assert config_of("voting_arithmetic", judge=weighted(1.0)) == first
+
+
+def test_a_run_gets_its_objects_again_under_the_names_that_it_was_trained_with(monkeypatch):
+    config_of("voting_arithmetic", judge=weighted(0.25))
+    config = config_of("voting_arithmetic", judge=weighted(0.75), diagnostics=[weighted(3), weighted(4)])
+    names = [config.judge.name, *(spec.name for spec in config.diagnostics[-2:])]
+    assert config.judge.name != "given:rule"
+    monkeypatch.setattr(family, "_given", {})  # as in another process
+    _give_again(config, {"judge": weighted(0.75), "diagnostics": [weighted(3), weighted(4)]})
+    assert {name: one() for name, one in family.given(names).items()} == dict(zip(names, (0.75, 3, 4), strict=True))
+    assert [*family._given] == [name.partition(":")[2] for name in names]
+    with pytest.raises(cp.CounterpointError, match=r"^credit: the run was started with '.*', which no object"):
+        _give_again(config, {"credit": weighted(1)})
 
 
 def test_a_recipe_can_be_a_config_and_is_changed_by_overrides():

@@ -246,6 +246,27 @@ def test_a_wrong_option_of_a_member_is_named(options, message):
         check_options("x", member, options)
 
 
+class Weights:
+    """A class that no recipe can give."""
+
+
+WEIGHTS = Weights()
+
+
+def weighing(*, weights: Weights = WEIGHTS, size: int = 3) -> None: ...
+
+
+def absent(*, weights: list["Absent"] = []) -> None: ...  # noqa: B006, F821
+
+
+def test_a_member_may_have_a_parameter_of_any_class_which_keeps_its_default():
+    assert check_options("x", weighing, {"size": 4}) == {"weights": WEIGHTS, "size": 4}
+    with pytest.raises(ConfigError, match=r"^x\.weights = 3: input should be an instance of Weights$"):
+        check_options("x", weighing, {"weights": 3})
+    with pytest.raises(ConfigError, match=r"^x: its parameters cannot be options: .*'Absent' is not defined$"):
+        check_options("x", absent, {})
+
+
 def test_an_unknown_name_comes_with_the_nearest_and_all_that_are_allowed():
     assert unknown("role", "critc", ["critic", "solver"]) == (
         "unknown role 'critc'; did you mean 'critic'? allowed: critic, solver"

@@ -1,11 +1,13 @@
 """One look-up for every family: shipped names, the user's own, and Python objects."""
 
 import sys
+from functools import partial
 from typing import Annotated
 
 import pytest
 from pydantic import Field
 
+from counterpoint import family
 from counterpoint.errors import ConfigError
 from counterpoint.family import Family, give, look_in, name_of, sources_of
 from counterpoint.options import Spec
@@ -97,7 +99,76 @@ def test_what_a_module_raises_while_it_is_imported_is_one_line(own):
         FAMILY.find("my_things:make")
 
 
-def test_a_python_object_has_a_name_that_this_process_can_resolve():
+@pytest.fixture
+def nothing_given(monkeypatch):
+    """No Python object was passed in this process before."""
+    monkeypatch.setattr(family, "_given", {})
+
+
+def test_objects_of_one_name_do_not_replace_each_other(nothing_given):
+    def weighted(weight):
+        def rule():
+            return weight
+
+        return rule
+
+    rules = [weighted(1), weighted(2), weighted([]), weighted([])]
+    names = [name_of(rule, "judge") for rule in rules]
+    assert names == ["given:rule", "given:rule-2", "given:rule-3", "given:rule-3"]
+    assert [name_of(rule, "judge") for rule in rules] == names
+    assert [FAMILY.find(name)() for name in names] == [1, 2, [], []]
+    assert [name_of(lambda: 1.0, "judge"), name_of(lambda: 0.0, "judge")] == ["given:judge", "given:judge-2"]
+    assert FAMILY.find("given:judge")() == 1.0
+
+
+class Settings:
+    def __init__(self, size: int) -> None:
+        self.size = size
+
+
+class Kept:
+    __slots__ = ("size",)
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+
+
+@pytest.mark.parametrize(
+    ("make", "are_distinct"),
+    [
+        (lambda number: lambda: 1, False),
+        (lambda number: lambda: number, True),
+        (lambda number: lambda size=number: size, True),
+        (lambda number: partial(scaled, 1.0, factor=number), True),
+        (lambda number: partial(scaled, 1.0, factor=1.0), False),
+        (Settings, True),
+        (lambda number: Settings(1), False),
+        (Kept, True),
+        (lambda number: Kept(1), False),
+        (lambda number: [{"question": "1 + 1?", "answer": number}], True),
+        (lambda number: [{"question": "1 + 1?", "answer": 2}], False),
+        (lambda number: [1, True][number] == 1 and [1, True][number], True),
+        (lambda number: bytearray(b"1"), True),
+        (lambda number: type("Rule", (), {}), True),
+    ],
+)
+def test_an_object_made_again_keeps_its_name_where_it_can_be_told_that_it_does_the_same(
+    nothing_given, make, are_distinct
+):
+    assert len({name_of(make(number), "thing") for number in range(2)}) == 1 + are_distinct
+
+
+def test_an_object_that_refers_to_itself_is_told_apart_in_the_end(nothing_given):
+    def counted():
+        def down(number):
+            return number and down(number - 1)
+
+        return down
+
+    assert [name_of(counted(), "thing") for _ in range(2)] == ["given:down", "given:down-2"]
+
+
+def test_a_python_object_has_a_name_that_this_process_can_resolve(nothing_given):
     assert name_of(scaled, "thing") == "test_family:scaled"
 
     def score(answer, key):

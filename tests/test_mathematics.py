@@ -174,6 +174,25 @@ def test_a_set_can_be_for_testing_alone(tmp_path):
     assert [len(tasks) for tasks in both.named().values()] == [60, 5, 7]
 
 
+def test_the_files_of_a_folder_are_splits_by_their_names_or_as_the_recipe_says(tmp_path):
+    (tmp_path / "data").mkdir()
+    file_of(tmp_path / "data", 60, "train.jsonl")
+    file_of(tmp_path / "data", 7, "test.jsonl", begin=500)
+    folder = str(tmp_path / "data")
+    splits = mathematics(path=folder)
+    assert len(splits.test) == 7
+    assert len(splits.train) + len(splits.validation) == 60
+    with pytest.raises(ConfigError, match=r"task\.sets\.train = .*: its file 'test' is test by its name"):
+        mathematics(sets={"train": folder})
+    file_of(tmp_path / "data", 5, "other.jsonl", begin=600)
+    named = mathematics(path=folder, splits={"train": "train", "test": "other"})
+    assert len(named.test) == 5
+    with pytest.raises(ConfigError, match=r"^task\.splits = .*different ones"):
+        mathematics(path=folder, splits={"train": "train", "validation": "test", "test": "test"})
+    with pytest.raises(ConfigError, match=r"^task\.sets must be left out"):
+        mathematics(sets={"train": folder}, splits={"train": "train"})
+
+
 def test_counts_keep_a_part_that_the_seed_draws(tmp_path):
     path = file_of(tmp_path, 200)
     one = mathematics(path=path, train=20, validation=3, test=4)

@@ -306,7 +306,8 @@ def test_a_call_that_never_returns_does_not_outlive_a_parent_that_is_killed(rewa
     assert not runs(process)
 
 
-def test_a_lambda_and_a_closure_are_sent_as_they_are():
+def test_a_lambda_and_a_closure_are_sent_as_they_are(monkeypatch):
+    monkeypatch.setattr(family, "_given", {})
     half = 0.5
     name = name_of(lambda answer, key: half if answer == key else 0.0, "judge")
     assert name == "given:judge"

@@ -591,6 +591,16 @@ def test_files_are_splits_where_the_recipe_says_so(tmp_path):
     assert (len(named.train), len(named.validation), len(named.test)) == (60, 5, 5)
 
 
+def test_files_are_splits_by_their_names_where_the_recipe_says_nothing(tmp_path):
+    (tmp_path / "data").mkdir()
+    lines_file(tmp_path / "data" / "train.jsonl", many(60))
+    lines_file(tmp_path / "data" / "test.jsonl", many(5, start=100))
+    assert load(tmp_path).fingerprints() == load(tmp_path, splits={"train": "train", "test": "test"}).fingerprints()
+    lines_file(tmp_path / "data" / "other.jsonl", many(5, start=200))
+    with pytest.raises(TaskError, match="'test' is the name of a split, 'other' is not"):
+        load(tmp_path)
+
+
 def test_a_split_that_is_not_there_or_is_named_twice_is_an_error(tmp_path):
     path = lines_file(tmp_path / "all.jsonl", many())
     with pytest.raises(TaskError, match="has no split 'dev'; there are: all"):
@@ -714,6 +724,8 @@ def test_a_hub_is_asked_for_data_alone_at_the_revision(monkeypatch):
     found = programs(judge=judge, dataset="who/what", subset="taco", revision="abc", splits=splits)
     assert asked == [(("who/what", "taco"), {"revision": "abc"})]
     assert len(found.test) == 5
+    by_name = programs(judge=judge, dataset="who/what", subset="taco", revision="abc")
+    assert by_name.fingerprints() == found.fingerprints()
     with pytest.raises(TaskError, match="who/what has no split 'dev'; there are: test, train"):
         programs(judge=judge, dataset="who/what", revision="abc", splits={"train": "dev"})
 

@@ -408,3 +408,42 @@ def test_lists_of_ones_own_take_the_same_answers_as_files():
         splits_of([("a", float("nan"))], "mine")
     with pytest.raises(TaskError, match=r"number 3: its question 'B' is also in number 2, as 'b', with another answer"):
         splits_of([("a", 1), ("b", 1), ("B", 2)], "mine")
+
+
+def test_the_files_of_a_folder_stay_the_splits_that_they_are_named_after_beside_a_file_of_validation(tmp_path):
+    (tmp_path / "data").mkdir()
+    jsonl(tmp_path / "data" / "train.jsonl", rows_of(SUMS[:40]))
+    jsonl(tmp_path / "data" / "test.jsonl", rows_of(SUMS[50:]))
+    own = jsonl(tmp_path / "own.jsonl", rows_of(SUMS[40:50]))
+    expected = questions(**_of_own(files_of_splits(tmp_path / "files"))).fingerprints()
+    folder = str(tmp_path / "data")
+    assert questions(path=folder, validation=own).fingerprints() == expected
+    splits = {"train": "train", "test": "test"}
+    assert questions(path=folder, validation=own, splits=splits).fingerprints() == expected
+    held = jsonl(tmp_path / "held.jsonl", rows_of([("new", 1)]))
+    for options in ({}, {"splits": splits}):
+        with pytest.raises(ConfigError, match=r"^task\.test = '.*held\.jsonl': .*data has a test split too, 'test'"):
+            questions(path=folder, test=held, **options)
+    jsonl(tmp_path / "data" / "more.jsonl", rows_of([("more", 1)]))
+    with pytest.raises(TaskError, match=r"'test' is the name of a split, 'more' is not; .* task\.splits = "):
+        questions(path=folder, validation=own)
+
+
+def test_the_splits_of_a_data_set_stay_what_they_are_beside_a_file_of_validation(tmp_path):
+    class DatasetDict(dict):
+        __module__ = "datasets.dataset_dict"
+
+    data = DatasetDict(train=rows_of(SUMS[:40]), test=rows_of(SUMS[50:]))
+    splits = questions(data=data, validation=jsonl(tmp_path / "own.jsonl", rows_of(SUMS[40:50])))
+    assert splits.fingerprints() == questions(**_of_own(files_of_splits(tmp_path / "files"))).fingerprints()
+
+
+def _of_own(files):
+    return {"path": files["train"], "validation": files["validation"], "test": files["test"]}
+
+
+def test_no_split_of_the_data_is_named_twice(tmp_path):
+    files_of_splits(tmp_path / "files")
+    twice = {"train": "train", "validation": "test", "test": "test"}
+    with pytest.raises(ConfigError, match=r"^task\.splits = .*different ones for validation and test"):
+        questions(path=str(tmp_path / "files"), splits=twice)

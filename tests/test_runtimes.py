@@ -5,17 +5,21 @@ import os
 import socket
 import sys
 from contextlib import contextmanager
+from types import SimpleNamespace
 
 import pytest
 import torch
 from torch_build import CHOIR, fresh_model, start, tiny_base, tiny_folder, trained
 
+from counterpoint import family
 from counterpoint.errors import AdapterError, ConfigError, SamplerError
+from counterpoint.family import give, name_of
 from counterpoint.plan.plan import plan
 from counterpoint.plan.startable import check_room
 from counterpoint.plan.threads import with_threads
 from counterpoint.policy import routing
 from counterpoint.runtimes import check_runtime, open_runtime, open_sampler
+from counterpoint.runtimes.ray import Ray
 from counterpoint.samplers._engine import Engine
 from counterpoint.samplers._weights import Beside, Merged
 from counterpoint.samplers.base import Base, Request
@@ -193,6 +197,20 @@ def test_a_runtime_whose_package_is_absent_is_named_with_the_command_that_instal
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(ConfigError, match=r"pip install 'counterpoint\[ray\]' first"):
         check_runtime(tiny_config(tiny_folder(), {**CHOIR, "runtime": {"name": "ray"}}))
+
+
+def test_the_processes_of_ray_get_an_object_under_the_name_that_the_recipe_has(monkeypatch):
+    monkeypatch.setattr(family, "_given", {})
+
+    def sampler():
+        raise NotImplementedError
+
+    config = tiny_config(tiny_folder(), {**CHOIR, "sampler": name_of(sampler, "sampler")})
+    given = Ray._given(SimpleNamespace(_config=config))
+    family._given.clear()  # as in another process
+    for name, member in given.objects.items():
+        give(name, member)
+    assert family.given([config.sampler.name]) == {config.sampler.name: sampler}
 
 
 def test_a_ray_that_does_not_listen_is_an_error_of_one_line_before_ray_is_imported():

@@ -6,7 +6,11 @@ import shutil
 import subprocess
 import sys
 from dataclasses import replace
+<<<<<<< HEAD
 from functools import partial
+=======
+from datetime import date
+>>>>>>> h-door
 from pathlib import Path
 from time import process_time
 
@@ -18,7 +22,7 @@ from counterpoint.cli.runs import print_runs
 from counterpoint.cli.train import go_on
 from counterpoint.errors import CounterpointError, RunError, RunInUseError
 from counterpoint.plan.plan import plan
-from counterpoint.recipe import load_config
+from counterpoint.recipe import config_from, load_config
 from counterpoint.run import Run
 from counterpoint.run_files import locked, refuse_occupied
 from counterpoint.runs import read_header
@@ -273,6 +277,13 @@ def test_runs_of_one_name_with_other_settings_get_a_digest_and_an_equal_one_is_r
     assert default_path(other, []).name.startswith("voting-isolated-micro-medium-arithmetic-s0-")
     threads = load_config("voting_arithmetic", ["run.threads=1"])
     assert default_path(threads, []) == Path(named())
+
+
+def test_a_date_in_the_options_of_a_member_of_ones_own_tells_runs_apart(here):
+    since = [config_from({"task": {"name": "days:days", "since": date(2024, 1, day)}}) for day in (1, 2)]
+    Run.create(default_path(since[0], []), since[0], {}).close()
+    assert default_path(since[0], []) == Path("runs/voting-isolated-micro-medium-days-s0")
+    assert default_path(since[1], []).name.startswith("voting-isolated-micro-medium-days-s0-")
 
 
 def test_the_list_of_runs_shows_their_overrides(here, capsys):

@@ -97,7 +97,7 @@ class Ray(Local):
             yield
 
     def _given(self) -> Given:
-        objects = {f"given:{name}": one for name, one in given({self._config.sampler.name}).items()}
+        objects = given({self._config.sampler.name})
         return Given(tuple(searched()), objects, self._config.run.threads)
 
     def _own_sampler(self, bases: Sequence[LocalBase], stack: AsyncExitStack) -> Sampler:

@@ -5,7 +5,7 @@ import gzip
 import io
 import re
 import zlib
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from importlib import import_module
@@ -16,6 +16,7 @@ from typing import Any, Final
 from counterpoint.errors import AbsentDataError, AbsentPackageError, ConfigError, TaskError
 from counterpoint.files import decoded
 from counterpoint.tasks._packed_tests import parsed
+from counterpoint.tasks._splits import Split, named_splits, split_named
 from counterpoint.tasks._tables import Written, dataset_rows, frame_rows, table_rows
 
 HUMANEVAL: Final = "humaneval"
@@ -52,6 +53,37 @@ def is_saved(path: str) -> bool:
 def located(path: str) -> Path:
     """The place that an option with a path names, whether or not there is anything."""
     return Path(path).expanduser()
+
+
+def splits_by_name(there: Iterable[str], splits: Mapping[Split, str], *, path: str, source: str) -> dict[str, Split]:
+    """The names that the splits of the data have -> the split that each is: as `splits` says, or by their names.
+
+    `there` holds the names, of the rows that were read from `path` or elsewhere. Empty where nothing has a name, and
+    the text of a problem decides. Raises TaskError if some have the name of a split and others do not.
+    """
+    names = [*dict.fromkeys(there)]
+    return (
+        files_by_name(path, names)
+        if path and not splits and not is_saved(path)
+        else named_splits(names, splits, source)
+    )
+
+
+def files_by_name(path: str, files: Sequence[str]) -> dict[str, Split]:
+    """The splits that the files of a folder are named after, by their names; none if no file is.
+
+    Raises TaskError if only some of the files are named after splits.
+    """
+    if not located(path).is_dir():
+        return {}
+    named = {file: found for file in files if (found := split_named(file)) is not None}
+    others = [file for file in files if file not in named]
+    if named and others:
+        raise TaskError(
+            f"task.path = {path!r}: {next(iter(named))!r} is the name of a split, {others[0]!r} is not; name all"
+            ' files train, validation or test, or say with task.splits = {train = "...", test = "..."} which they are'
+        )
+    return named
 
 
 def rows_of(

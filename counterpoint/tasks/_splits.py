@@ -5,7 +5,7 @@ import random
 from collections.abc import Mapping, Sequence
 from typing import Final, Literal, TypeVar, get_args
 
-from counterpoint.errors import TaskError
+from counterpoint.errors import ConfigError, TaskError
 
 T = TypeVar("T")
 
@@ -37,6 +37,17 @@ def split_of(text: str) -> Split:
 def split_named(word: str) -> Split | None:
     """The split that a word in a column or the name of a file stands for, such as `dev`; None if it is none."""
     return _NAMES.get(word.strip().casefold())
+
+
+def check_splits(splits: Mapping[Split, str] | None) -> None:
+    """Raises ConfigError unless the option names what is train, and nothing twice; None is no option."""
+    if splits is None:
+        return
+    if "train" not in splits or not all(splits.values()) or len(set(splits.values())) < len(splits):
+        raise ConfigError(
+            f"task.splits = {dict(splits)!r}: it must name the split of the data that is train, and different ones for "
+            "validation and test if it names those"
+        )
 
 
 def named_splits(there: Sequence[str], splits: Mapping[Split, str], source: str) -> dict[str, Split]:

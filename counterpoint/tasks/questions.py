@@ -1,8 +1,7 @@
 """Questions and answers from the user's own files."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from types import MappingProxyType
 from typing import Annotated, Any, Final, Literal
 
@@ -15,8 +14,8 @@ from counterpoint.tasks._answers import keys_of, listed
 from counterpoint.tasks._choices import Choices, choices_of, hidden, named_in
 from counterpoint.tasks._readings import PATTERN, Reading, reading_of
 from counterpoint.tasks._refused import Refused, complaint, repeated
-from counterpoint.tasks._sources import Row, is_saved, located, rows_of
-from counterpoint.tasks._splits import SPLITS, Split, named_splits, normal, problem_id, split_named, split_of
+from counterpoint.tasks._sources import Row, rows_of, splits_by_name
+from counterpoint.tasks._splits import SPLITS, Split, check_splits, normal, problem_id, split_named, split_of
 from counterpoint.tasks._tables import ANSWERS, QUESTIONS, chosen, value_in
 from counterpoint.tasks._written import AnswerIn, answer_in_text
 from counterpoint.tasks.base import Splits, task_of
@@ -65,8 +64,8 @@ def questions(
 
     `validation` and `test` are files or folders of their own; or `split` names a column that holds train, validation
     (val, dev) or test; or the files in a folder, or the splits of a data set, have these names; or `splits` says which
-    splits of the data are train, validation and test. Where nothing says which questions are validation or
-    test, those of train are whose text says so, about 10 % each.
+    splits of the data are train, validation and test. A split may be named once. Where nothing says which questions are
+    validation or test, those of train are whose text says so, about 10 % each.
 
     `read` says how an answer is read from a reply: from the last `\boxed{...}` (`boxed`, the default), `last_line`,
     `whole`, the last match of a regular expression (`pattern`), or by the user's own function, `module:name`.
@@ -80,10 +79,9 @@ def questions(
     """
     if split and (validation or test):
         raise ConfigError("task.split names a column with the splits: task.validation and task.test must be left out")
-    if splits is not None and (split or validation or test):
-        raise ConfigError(
-            "task.splits names the splits of the data: task.split, task.validation and task.test must not"
-        )
+    if splits is not None and split:
+        raise ConfigError("task.splits names the splits of the data: task.split must not")
+    check_splits(splits or None)
     reading = reading_of(read, pattern, answer_format)
     named = {"question": question, "answer": answer, "split": split, "choices": choices}
     columns = _Columns(**named, separator=separator, answer_in=answer_in, first=first_choice)
@@ -168,7 +166,7 @@ def _entries(
             shown = f"{option} = {source!r}" if source else origin.name
             raise TaskError(f"{shown} is empty: there are no questions in it")
         named = _found(columns, rows[0])
-        by_name = _named(origin, rows) if name == "train" and not others and not columns.split else {}
+        by_name = _named(origin, rows, others) if name == "train" and not columns.split else {}
         for row in rows:
             where = name if name != "train" else by_name.get(row.split)
             try:
@@ -186,28 +184,18 @@ def _found(columns: _Columns, first: Row) -> _Columns:
     return replace(columns, question=question, answer=answer)
 
 
-def _named(origin: _Origin, rows: Iterable[Row]) -> dict[str, Split]:
-    """The splits of the data, by their names in it, where these say which they are. Raises TaskError if some do not."""
-    if origin.path and not origin.splits and not is_saved(origin.path):
-        return _named_by_files(origin.path, rows)
-    return named_splits([*dict.fromkeys(row.split for row in rows)], origin.splits, origin.name)
+def _named(origin: _Origin, rows: Sequence[Row], others: Mapping[Split, str]) -> dict[str, Split]:
+    """The splits of the data, by their names in it, where these say which they are.
 
-
-def _named_by_files(source: str, rows: Iterable[Row]) -> dict[str, Split]:
-    """The splits that the files of a folder are named after, by their names; none if no file is.
-
-    Raises TaskError if only some of the files are named after splits.
+    Raises TaskError if some do not, and ConfigError if one of `others`, which have files of their own, is among them.
     """
-    if not located(source).is_dir():
-        return {}
-    files = [*dict.fromkeys(row.split for row in rows)]
-    named = {file: found for file in files if (found := split_named(Path(file).name)) is not None}
-    others = [file for file in files if file not in named]
-    if named and others:
-        raise TaskError(
-            f"task.path = {source!r}: {next(iter(named))!r} is the name of a split, {others[0]!r} is not; name all"
-            " files train, validation or test, or name them with task.path, task.validation and task.test"
-        )
+    named = splits_by_name((row.split for row in rows), origin.splits, path=origin.path, source=origin.name)
+    for name, split in named.items():
+        if split in others:
+            raise ConfigError(
+                f"task.{split} = {others[split]!r}: {origin.name} has a {split} split too, {name!r}; leave out"
+                f" task.{split}, or take {name!r} out of the data"
+            )
     return named
 
 

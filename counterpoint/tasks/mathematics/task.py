@@ -15,8 +15,8 @@ from counterpoint.task import RIGHT, Problem, Task
 from counterpoint.tasks._answers import BOXED_FORMAT
 from counterpoint.tasks._overlap import overlapping
 from counterpoint.tasks._refused import Refused, complaint, quoted, repeated
-from counterpoint.tasks._sources import LOCAL, Row, is_saved, is_source, located, rows_of
-from counterpoint.tasks._splits import Split, drawn, named_splits, problem_id, split_of
+from counterpoint.tasks._sources import LOCAL, Row, files_by_name, is_source, located, rows_of, splits_by_name
+from counterpoint.tasks._splits import Split, check_splits, drawn, problem_id, split_of
 from counterpoint.tasks._tables import ANSWERS, PROBLEMS, chosen
 from counterpoint.tasks._written import AnswerIn
 from counterpoint.tasks.base import Splits
@@ -61,8 +61,9 @@ def mathematics(
 ) -> Splits:
     r"""One task per row of the file or folder at `path`, or of the `sets` named for train, validation and test.
 
-    Or one per row of a `dataset` (and its `subset`) of a hub at a `revision`, whose `splits` are by their names or as
-    that option says, or of a data set, a frame or a list of mappings that was given from Python.
+    Or one per row of a `dataset` (and its `subset`) of a hub at a `revision`, or of a data set, a frame or a list of
+    mappings that was given from Python. The splits of a data set, and the files in a folder, are train, validation and
+    test by their names, or as `splits` says.
 
     A set is gsm8k, gsm8k_test, math_500, dapo_math, deepscaler, aime_2024, aime_2025, amc, olympiad_bench, minerva, or
     a path, of which `problem` and `answer` name the columns, as in `questions`; `answer_in` says where in its column an
@@ -86,9 +87,12 @@ def mathematics(
     how many there are; `invalid` 'skip' leaves those out, unless they are all.
     """
     rows: dict[Split, list[Row]] = {}
-    if dataset or data is not None or is_saved(path):
-        if sets or (path and not is_saved(path)):
-            raise ConfigError("task.path and task.sets must be left out where task.dataset says where the problems are")
+    check_splits(splits or None)
+    if dataset or data is not None or splits or (path and path not in SETS and located(path).is_dir()):
+        if sets:
+            raise ConfigError(
+                "task.sets must be left out where task.path, task.dataset or task.splits says where the problems are"
+            )
         rows = _given_rows(data, path, dataset, subset, revision, splits or {})
     named = _named(path, sets, split) if not rows else {name: [_GIVEN[name]] for name in rows}
     columns = MathSet(hub="", split="", problem=problem, answer=answer, answer_in=answer_in)
@@ -198,6 +202,8 @@ def _entries(named: Mapping[Split, Sequence[str]], sources: _Sources, split: str
             rows = [*sources.rows(member)]
             if not rows:
                 raise TaskError(f"{member} has no rows, so there are no problems")
+            if name == "train" and not sources.given and member not in SETS:
+                _check_nothing_is_held_out(member, rows)
             tested = _tested(len(rows)) if split == "study" and name == "train" else None
             shape = _found(sources.shape(member), rows[0])
             for number, row in enumerate(rows):
@@ -219,6 +225,17 @@ def _entries(named: Mapping[Split, Sequence[str]], sources: _Sources, split: str
     return entries, refused
 
 
+def _check_nothing_is_held_out(folder: str, rows: Sequence[Row]) -> None:
+    """Raises ConfigError if a file of a folder that is named for train is validation or test by its name."""
+    named = files_by_name(folder, [*dict.fromkeys(row.split for row in rows)])
+    other = next((file for file, split in named.items() if split != "train"), None)
+    if other is not None:
+        raise ConfigError(
+            f"task.sets.train = {folder!r}: its file {other!r} is {named[other]} by its name; name the files that are"
+            " train, or the whole folder with task.path"
+        )
+
+
 def _found(shape: MathSet, first: Row) -> MathSet:
     """The shape with the columns by their names in the data."""
     problem = chosen(first.columns, shape.problem, PROBLEMS, "problem", first.place)
@@ -234,7 +251,7 @@ def _given_rows(
     rows = [
         *rows_of(path=path, dataset=dataset, subset=subset, revision=revision, splits=[*splits.values()], data=data)
     ]
-    named = named_splits([*dict.fromkeys(row.split for row in rows)], splits, name)
+    named = splits_by_name((row.split for row in rows), splits, path=path, source=name)
     found: dict[Split, list[Row]] = {}
     for row in rows:
         found.setdefault(named.get(row.split, "train"), []).append(row)

@@ -1,20 +1,20 @@
 """Programming problems from files or a hub, whose answers are programs that are run against hidden tests."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 from typing import Annotated, Any, Final, Literal
 
 from pydantic import Field
 
-from counterpoint.errors import ConfigError, TaskError
+from counterpoint.errors import TaskError
 from counterpoint.judges.programs.grader import program_task
 from counterpoint.judges.programs.suite import CallSuite, Comparison, StdinSuite
 from counterpoint.task import JudgeFunction, Problem, Task
 from counterpoint.tasks._fence import reader
 from counterpoint.tasks._refused import Refused, complaint, quoted
-from counterpoint.tasks._sources import Row, rows_of
-from counterpoint.tasks._splits import Split, drawn, problem_id, split_of
+from counterpoint.tasks._sources import Row, rows_of, splits_by_name
+from counterpoint.tasks._splits import Split, check_splits, drawn, problem_id, split_of
 from counterpoint.tasks.base import Splits
 from counterpoint.tasks.programs.layouts import Layout, layout_of, read
 from counterpoint.tasks.programs.rows import Exercise
@@ -57,9 +57,9 @@ def programs(
     left out where the columns of the first row fit only one.
 
     Which split a problem is in depends on its statement alone: about 80 % are in train, 10 % in validation, 10 % in
-    test. Or `splits` says which splits of the data (of files: their names) are train, validation and test; where it
-    leaves out validation or test, those problems of train are in it whose statements would be. `train`, `validation`
-    and `test` keep at most as many problems, drawn by `seed`.
+    test. Or the files in a folder, or the splits of a data set, are named train, validation (val, dev) and test; or
+    `splits` says which of them are. Where validation or test is not named, those problems of train are in it whose
+    statements would be. `train`, `validation` and `test` keep at most as many problems, drawn by `seed`.
 
     `comparison` is how outputs are compared where the data has no checker; without it, outputs of CodeContests and
     Codeforces are compared by tokens, as their judges do, and others by lines. `cpu` (seconds) and `memory` (MiB) stand
@@ -73,19 +73,21 @@ def programs(
     processes, tests that no program can pass, too much text, a repeated statement. `invalid` 'skip' leaves such rows
     out, unless they are all.
     """
-    _coherent(splits)
+    check_splits(splits)
     reading = Reading(comparison=comparison, cpu=cpu, memory=memory, longest=longest, show_tests=show_tests)
     named = {} if splits is None else splits
     rows = rows_of(path=path, dataset=dataset, subset=subset, revision=revision, splits=[*named.values()], data=data)
-    entries, refused = _entries(rows, layout, reading, judge, named)
-    kept = _without_repetitions(entries, refused)
+    source = path or dataset or "the data"
+    entries, refused, there = _entries(rows, layout, reading, judge)
+    by_name = splits_by_name(there, named, path=path, source=source)
+    kept = _without_repetitions([replace(entry, split=_split(entry, by_name)) for entry in entries], refused)
     if refused and (invalid == "refuse" or not kept):
         raise TaskError(complaint(refused, len(refused) + len(kept)))
     limits: dict[Split, int | None] = {"train": train, "validation": validation, "test": test}
     found = {split: tuple(entry.task for entry in kept if entry.split == split) for split in limits}
     for split, tasks in found.items():
         if not tasks:
-            raise TaskError(f"no problem of {path or dataset or 'the data'} falls into the {split} split")
+            raise TaskError(f"no problem of {source} falls into the {split} split")
     chosen = {split: drawn(tasks, limits[split], f"programs/{seed}/{split}") for split, tasks in found.items()}
     return Splits(train=chosen["train"], validation=chosen["validation"], test=chosen["test"])
 
@@ -94,48 +96,43 @@ def programs(
 class _Entry:
     place: str
     statement: str
-    split: Split
+    upstream: str
+    """The split in which the data has it."""
+    split: Split = "train"
     task: Task
 
 
-def _coherent(splits: Mapping[Split, str] | None) -> None:
-    if splits is None:
-        return
-    if "train" not in splits or not all(splits.values()) or len(set(splits.values())) < len(splits):
-        raise ConfigError(
-            f"task.splits = {dict(splits)!r}: it must name the split of the data that is train, and different ones for "
-            "validation and test if it names those"
-        )
-
-
 def _entries(
-    rows: Iterable[Row], layout: Layout | None, reading: Reading, judge: JudgeFunction, named: Mapping[Split, str]
-) -> tuple[list[_Entry], list[Refused]]:
+    rows: Iterable[Row], layout: Layout | None, reading: Reading, judge: JudgeFunction
+) -> tuple[list[_Entry], list[Refused], list[str]]:
+    """The problems, not yet in their splits, the rows that cannot be used, and the splits that the data has."""
     entries: list[_Entry] = []
     refused: list[Refused] = []
+    there: dict[str, None] = {}
     remaining = iter(rows)
     first = next(remaining, None)
     if first is None:
         raise TaskError("there are no rows, so there are no problems")
     shape = layout or layout_of(first.columns)
     for row in chain([first], remaining):
+        there[row.split] = None
         try:
             exercise = read(shape, row.columns, reading)
             task = _task(exercise, reading, judge)
         except TaskError as error:
             refused.append(Refused(place=row.place, reason=str(error)))
         else:
-            split = _split(row.split, exercise.statement, named)
-            entries.append(_Entry(place=row.place, statement=exercise.statement, split=split, task=task))
-    return entries, refused
+            entry = _Entry(place=row.place, statement=exercise.statement, upstream=row.split, task=task)
+            entries.append(entry)
+    return entries, refused, [*there]
 
 
-def _split(upstream: str, statement: str, named: Mapping[Split, str]) -> Split:
-    for split, name in named.items():
-        if name == upstream and split != "train":
-            return split
-    by_statement = split_of(statement)
-    return "train" if by_statement in named else by_statement
+def _split(entry: _Entry, by_name: Mapping[str, Split]) -> Split:
+    named = by_name.get(entry.upstream, "train")
+    if named != "train":
+        return named
+    by_statement = split_of(entry.statement)
+    return "train" if by_statement in by_name.values() else by_statement
 
 
 def _without_repetitions(entries: Sequence[_Entry], refused: list[Refused]) -> list[_Entry]:
