@@ -6,11 +6,8 @@ import shutil
 import subprocess
 import sys
 from dataclasses import replace
-<<<<<<< HEAD
-from functools import partial
-=======
 from datetime import date
->>>>>>> h-door
+from functools import partial
 from pathlib import Path
 from time import process_time
 
