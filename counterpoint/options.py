@@ -72,7 +72,7 @@ class _Options(Section):
     from.
     """
 
-    # A member of the user's own may have a parameter of any class, which no recipe can give, and which has a default.
+    # A member that you wrote may have a parameter of any class, which no recipe can give, and which has a default.
     model_config = ConfigDict(use_attribute_docstrings=False, arbitrary_types_allowed=True)
 
 

@@ -1,4 +1,4 @@
-"""Whether two Python objects do the same, as far as can be told without calling them."""
+"""Python objects compared by what they do, as far as can be told without calling them."""
 
 from functools import partial
 from types import FunctionType
@@ -28,7 +28,7 @@ def is_same(one: Any, other: Any, deepest: int = _DEEPEST) -> bool:
 
 
 def _inside(whole: Any) -> list[Any] | None:
-    """What an object consists of; None if that cannot be seen, as in one that is not written in Python."""
+    """The parts of an object; None if they cannot be seen, as in one that is not written in Python."""
     if type(whole) is dict:
         return [*whole, *whole.values()]
     if isinstance(whole, FunctionType):
