@@ -72,6 +72,20 @@ def test_memory_that_is_only_reserved_does_not_count_and_what_is_used_does():
     assert [verdict for verdict, _, _ in told[len(FITS) :]] == [Verdict.MEMORY_LIMIT] * len(EXCEEDS)
 
 
+def test_what_was_seen_counts_where_the_kernels_maximum_is_below_it():
+    """As in a program that grows in several threads: it was so of 4 in 160 on a busy machine."""
+    growing = EXCEEDS[11]
+
+    async def run_all():
+        sandbox = fork_server(slots=4, require="C")
+        try:
+            return await asyncio.gather(*(sandbox.run(Script(source=growing), LIMIT) for _ in range(120)))
+        finally:
+            await sandbox.close()
+
+    assert {fault(one, LIMIT) for one in asyncio.run(run_all())} == {Verdict.MEMORY_LIMIT}
+
+
 def test_too_much_memory_is_a_fault_however_the_program_ended():
     for exit_code, signal in ((0, None), (None, 9), (1, None), (113, None)):
         ending = Ending(

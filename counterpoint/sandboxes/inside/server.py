@@ -166,6 +166,9 @@ class _Watch:
         self._began = time.monotonic()
         self._deadline: float = self._began + self._wall
         self._endings: dict[int, dict[str, Any]] = {}
+        self._seen_beyond: set[int] = set()
+        """Children that were seen with too much memory. The kernel's own maximum, of a child that is killed in the
+        middle of growing in several threads, can be below what was seen."""
         self._waiting = {os.pidfd_open(child): child for child in children}
 
     def endings(self) -> list[dict[str, Any]]:
@@ -193,7 +196,10 @@ class _Watch:
                 for descriptor in [one for one in ready if one in self._waiting]:
                     self._reap(descriptor, late=False, dismissed=False)
                 return False
-            if any(memory.resident(_process_of(one)) > self._usable for one in self._waiting):
+            self._seen_beyond |= {
+                child for one, child in self._waiting.items() if memory.resident(_process_of(one)) > self._usable
+            }
+            if self._seen_beyond:
                 return False
             if cpu_left <= 0.0 or (self._deadline <= time.monotonic() and self._put_off() <= time.monotonic()):
                 return True
@@ -213,7 +219,7 @@ class _Watch:
             "exit_code": code if code >= 0 else None,
             "signal": -code if code < 0 else None,
             "out_of_time": late,
-            "out_of_memory": memory.exceeded(usage, self._usable),
+            "out_of_memory": child in self._seen_beyond or memory.exceeded(usage, self._usable),
             "dismissed": len(self._children) > 1 and (code == DISMISSED or (dismissed and code == -signal.SIGKILL)),
             "cpu": usage.ru_utime + usage.ru_stime,
             "wall": time.monotonic() - self._began,
