@@ -28,7 +28,7 @@ from counterpoint.reports.text.failures import failures
 from counterpoint.reports.text.falling import falling, seeds_to_decide
 from counterpoint.reports.text.first import came_first
 from counterpoint.reports.text.higher import contrasted, higher
-from counterpoint.reports.text.jointly import between, jointly
+from counterpoint.reports.text.jointly import between, dependences, jointly
 from counterpoint.reports.text.single_agents import single_agents
 from counterpoint.reports.text.statement import is_higher
 from counterpoint.reports.text.write import parts_of
@@ -98,6 +98,25 @@ def test_an_advantage_in_one_workflow_is_said_of_this_workflow_alone(planted):
     assert "workflow by sharing" in words(jointly(planted)) or "workflow and sharing" in words(jointly(planted))
 
 
+def test_the_difference_that_is_visible_is_that_of_the_strictest_comparison(planted):
+    for one in (*contrasted(planted), *dependences(planted)):
+        found, confidence = one.found.estimate, 1 - 0.05 / one.family
+        reach = student.ppf(0.5 + confidence / 2, found.freedom) + student.ppf(0.8, found.freedom)
+        assert one.visible == pytest.approx(reach * found.error)
+        assert one.visible > found.visible or one.family == 1
+    assert max(one.family for one in contrasted(planted)) > 2
+    row = next(row for row in higher(planted, "peak").tables[0].rows if row[0] == "workflow = evaluator")
+    own = next(one for one in contrasted(planted) if (one.amount, one.place.label) == ("peak", "evaluator"))
+    assert row[5] == f"{100 * own.visible:.1f}"
+
+
+def test_no_difference_is_visible_that_there_cannot_be(planted):
+    one = next(one for one in contrasted(planted) if one.verdict == "cannot tell" and one.amount == "peak")
+    wide = replace(one, found=replace(one.found, estimate=replace(one.found.estimate, error=0.5, freedom=1.1)))
+    assert not one.is_blind
+    assert wide.sentence.endswith("; no difference that there can be would be found in 80 % of such studies")
+
+
 def test_where_nothing_differs_nothing_is_said_to(nothing):
     for amount in ("peak", "kept"):
         part = higher(nothing, amount)
@@ -164,6 +183,26 @@ def test_the_cost_of_capture_is_not_told_where_all_runs_of_a_cell_are_captured(t
     assert cost(shared_cells(gather([tmp_path / "collected"]))) is None
 
 
+def test_one_captured_run_of_few_does_not_say_that_policies_are_captured(tmp_path):
+    once = study(
+        axes=SMALL, captured=lambda labels, seed: labels == {"workflow": "voting", "sharing": "shared"} and not seed
+    )
+    part = capture(gathered(tmp_path, once))
+    assert "captured by one role in 1 of 10 runs" in part.answer.text
+    assert part.answer.verdict == "cannot tell"
+
+
+def test_a_signature_of_all_runs_of_a_workflow_is_said_of_that_workflow(tmp_path):
+    found = study(axes=SMALL)
+    runs = [
+        replace(run, signatures=("rubber stamp: critic",)) if run.labels["workflow"] == "evaluator" else run
+        for run in found.runs
+    ]
+    part = failures(gathered(tmp_path, replace(found, runs=tuple(runs))))
+    assert "rubber stamp shows in all 10 runs of evaluator" in words(part)
+    assert part.tables[0].rows[0][-1] == "evaluator 10 of 10"
+
+
 def test_signatures_of_one_side_are_another_way_to_fail(planted):
     assert failures(planted).answer.verdict == "yes"
     assert "cliff: shared 0 of 30, isolated 12 of 30 (p < 0.001)" in failures(planted).answer.text
@@ -174,7 +213,14 @@ def test_signatures_of_one_side_are_another_way_to_fail(planted):
 def test_a_team_is_compared_with_its_single_agents(planted, nothing):
     assert "the team minus the single agent is" in single_agents(planted).answer.text
     assert "cell by cell, of 12 comparisons the team is ahead in" in words(single_agents(planted))
-    assert "tokens that a single agent generated in training for each of its team" in words(single_agents(planted))
+    ratios = {}
+    agents = [run for run in planted.collected.runs if run.control]
+    for run in planted.collected.runs:
+        for agent in agents if not run.control else ():
+            if agent.labels.items() <= run.labels.items() and agent.seed == run.seed:
+                ratios.setdefault(run.labels["workflow"], set()).add(f"{agent.tokens / run.tokens:.1f}")
+    told = ", ".join(f"{name} {' to '.join(sorted(own))}" for name, own in ratios.items())
+    assert f"generated in training for each of its team: {told}" in words(single_agents(planted))
     assert single_agents(nothing).answer.verdict == "not run yet"
 
 

@@ -68,6 +68,11 @@ class Contrasted:
         return visible_at(self.found.estimate, strictest(self.family))
 
     @property
+    def is_blind(self) -> bool:
+        """True if the largest difference of two accuracies, or of two that are kept, would mostly be missed."""
+        return self.visible > (1.0 if self.amount == "peak" else 2.0)
+
+    @property
     def change(self) -> Change:
         """The two sides."""
         return self.found.changes[0]
@@ -95,6 +100,8 @@ class Contrasted:
         one = self.found.estimate
         if self.verdict != "cannot tell" or one is None:
             return ""
+        if self.is_blind:
+            return "; no difference that there can be would be found in 80 % of such studies"
         told = f"; {points(self.visible)} points would be found in 80 % of such studies"
         if self.visible <= self.margin:
             return told
@@ -273,7 +280,7 @@ def _row(one: Contrasted) -> tuple[str, ...]:
         f"{100 * estimate.value:+z.1f} [{points(estimate.low)}, {points(estimate.high)}]",
         f"{one.p_value:.2g}",
         one.verdict,
-        f"{points(one.visible)}",
+        "none" if one.is_blind else f"{points(one.visible)}",
         f"{one.seeds}" if one.seeds else "-",
         f"{len(one.found.contexts)}",
         f"{estimate.seeds}",
