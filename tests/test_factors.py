@@ -119,6 +119,22 @@ def test_a_cell_that_a_study_leaves_out_takes_its_context_with_it():
     assert list(by_context(cells, ISOLATED)) == [("orchestrator",), ("evaluator",)]
 
 
+def test_a_level_against_the_rest_is_compared_with_those_that_exist_there():
+    axes = {"sharing": SHARINGS, "help": ("nothing", "anchor", "balance")}
+    whole = some_cells(axes, mean=lambda sharing, help: 0.3 * (help == "anchor"))
+    cells = [one for one in whole if one.labels != {"sharing": "isolated", "help": "balance"}]
+    anchor, balance = changes_of("help", axes["help"])[1:]
+    found = effect(cells, [anchor], paired="help")
+    assert (found.contexts, found.left_out) == (SHARINGS, ())
+    means = {tuple(one.labels.values()): one.values.mean() for one in cells}
+    shared = means["shared", "anchor"] - (means["shared", "nothing"] + means["shared", "balance"]) / 2
+    isolated = means["isolated", "anchor"] - means["isolated", "nothing"]
+    assert found.estimate.value == pytest.approx((shared + isolated) / 2)
+    assert effect(cells, [balance], paired="help").left_out == ("isolated",)
+    alone = effect(cells, [anchor, ISOLATED], paired="help").estimate.value
+    assert alone == pytest.approx(isolated - (means["shared", "anchor"] - means["shared", "nothing"]))
+
+
 def test_a_cell_with_one_seed_takes_its_context_with_it():
     cells = some_cells({"workflow": WORKFLOWS, "sharing": SHARINGS})
     cells[0] = cell(cells[0].labels, cells[0].values[:1])

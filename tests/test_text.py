@@ -110,6 +110,31 @@ def test_the_difference_that_is_visible_is_that_of_the_strictest_comparison(plan
     assert row[5] == f"{100 * own.visible:.1f}"
 
 
+def test_of_several_methods_those_above_the_rest_are_said_first(tmp_path):
+    axes = {"sharing": ("shared", "isolated", "pairs", "solo"), "workflow": ("voting", "evaluator")}
+    lift = {"pairs": 0.9, "solo": 0.45}
+    found = gathered(tmp_path, study(axes=axes, peak=lambda labels: lift.get(labels["sharing"], -0.1)))
+    part = higher(found, "peak")
+    assert part.title == "Which sharing peaks highest?"
+    assert part.answer.verdict == "yes"
+    assert part.statements[0].text.startswith("at the peak: pairs minus the rest is +")
+    assert {one.verdict for one in part.statements if " minus the rest is -" in one.text} == {None}
+
+
+def test_the_methods_of_which_nothing_can_be_told_are_one_sentence(tmp_path):
+    axes = {"sharing": ("shared", "isolated", "pairs"), "workflow": ("voting", "evaluator")}
+    found = gathered(tmp_path, study(axes=axes))
+    part = higher(found, "peak")
+    unknown = [one for one in part.statements if one.verdict == "cannot tell"]
+    assert len(unknown) == 1
+    assert unknown[0].text.startswith("at the peak, it cannot be told if shared, isolated and pairs differ from the rest")
+    family = [one for one in contrasted(found) if one.amount == "peak" and not one.place.axis]
+    low, high = (f"{100 * pick(one.visible for one in family):.1f}" for pick in (min, max))
+    assert f"for 3 of them {low} to {high} points would be found" in unknown[0].text
+    places = [one.text for one in part.statements if "it cannot be told within" in one.text]
+    assert len(places) == len({text.partition(" if ")[0] for text in places}) == 2
+
+
 def test_no_difference_is_visible_that_there_cannot_be(planted):
     one = next(one for one in contrasted(planted) if one.verdict == "cannot tell" and one.amount == "peak")
     wide = replace(one, found=replace(one.found, estimate=replace(one.found.estimate, error=0.5, freedom=1.1)))

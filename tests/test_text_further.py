@@ -19,7 +19,7 @@ from counterpoint.reports.text.failures import failures
 from counterpoint.reports.text.falling import falling
 from counterpoint.reports.text.further import fell_first, mended, taught
 from counterpoint.reports.text.jointly import between, jointly
-from counterpoint.reports.text.write import write_page
+from counterpoint.reports.text.write import parts_of, write_page
 from counterpoint.reports.text.zeng2026 import ZENG2026
 
 
@@ -120,6 +120,16 @@ def test_an_intervention_that_prevents_falls_is_named(tmp_path):
     nothing = mended(gathered(tmp_path / "none", study(axes=axes, seeds=3)))
     assert nothing.answer.verdict == "cannot tell"
     assert mended(gathered(tmp_path / "other", study(axes=SMALL, seeds=1))).answer.verdict == "not run yet"
+
+
+def test_where_interventions_are_compared_the_page_begins_with_them(tmp_path):
+    axes = {"sharing": ("shared", "isolated"), "intervention": ("nothing", "anchor", "balance")}
+    found = study(axes=axes, seeds=2)
+    asked = replace(found, runs=tuple(replace(run, compare="intervention") for run in found.runs))
+    titles = [one.title for one in parts_of(gathered(tmp_path / "asked", asked))]
+    assert titles[:2] == ["Which interventions prevent falls?", "Which intervention peaks highest?"]
+    other = [one.title for one in parts_of(gathered(tmp_path / "other", found))]
+    assert other[-1] == "Which interventions prevent falls?"
 
 
 @pytest.fixture(scope="module")

@@ -1,11 +1,12 @@
 """The cells of a study by their labels: main effects, interactions, and the share of each in the differences.
 
 An effect is a weighted sum of cells, so its interval is that of `contrast`. It is made of the contexts (the other
-labels) in which all of its cells exist: nothing is assumed about those that a study leaves out.
+labels) in which its cells exist, and a level against the rest is compared with those that exist there: nothing is
+assumed about the cells that a study leaves out.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import combinations, product
 
 import numpy as np
@@ -302,16 +303,33 @@ def _contexts(cells: Iterable[CellOutcomes], axes: Sequence[str]) -> dict[tuple[
 
 
 def _weighed(cells: Sequence[CellOutcomes], changes: Sequence[Change]) -> _Sums | None:
-    """The cells of one context with their weights; None if one of them does not exist."""
+    """The cells of one context with their weights; None if one of them does not exist.
+
+    Of several levels that one is compared with, those count that exist in the context, with every level of the other
+    change.
+    """
     by_labels = {tuple(cell.labels[change.axis] for change in changes): cell for cell in cells}
+    inside = [_narrowed(index, changes, set(by_labels)) for index in range(len(changes))]
     sums = _Sums()
-    for corner in product(*(change.weights().items() for change in changes)):
+    for corner in product(*(change.weights().items() for change in inside)):
         cell = by_labels.get(tuple(level for level, _ in corner))
         if cell is None:
             return None
         sums.cells.append(cell)
         sums.weights.append(float(np.prod([weight for _, weight in corner])))
     return sums
+
+
+def _narrowed(index: int, changes: Sequence[Change], there: Collection[tuple[str, ...]]) -> Change:
+    """A change against those of its levels that exist; unchanged if none does."""
+    change = changes[index]
+    levels = [tuple(one.weights()) for one in changes]
+    against = tuple(
+        level
+        for level in change.against
+        if all(corner in there for corner in product(*levels[:index], (level,), *levels[index + 1 :]))
+    )
+    return replace(change, against=against or change.against)
 
 
 def _block(sums: _Sums) -> Iterator[Part]:

@@ -51,7 +51,7 @@ def _improved(found: Compared) -> Statement | None:
     if told is None:
         return None
     better, worse, count = told
-    names = f"; it cannot be told in {listed(worse)}" if worse else ""
+    names = f"; it cannot be told in {'; '.join(worse)}" if worse else ""
     return Statement(
         text=(
             f"the team gained over its base, at the peak, in {len(better)} of {counted(count, 'cell')} of two seeds or"

@@ -193,7 +193,7 @@ def higher(gathered: Gathered, amount: Amount) -> Part:
         return Part(title=_title(found, amount), statements=[not_run(missing)])
     own = [one for one in contrasted(gathered) if one.amount == amount]
     overall = [one for one in own if not one.place.axis]
-    statements = [Statement(verdict=one.verdict, text=one.sentence) for one in overall]
+    statements = list(_overall(overall))
     team = [one for one in found.team if one.amount == amount]
     if not overall:
         statements += [_alone(one) for one in team]
@@ -203,6 +203,39 @@ def higher(gathered: Gathered, amount: Amount) -> Part:
     if not team:
         statements.append(not_run("some of the runs were stopped: their ends are not compared"))
     return Part(title=_title(found, amount), statements=statements, tables=list(_table(own)), figures=figures)
+
+
+def _overall(own: Sequence[Contrasted]) -> Iterator[Statement]:
+    """The effects in all cells: of several methods the highest first, and those that cannot be told in one sentence."""
+    if len(own) == 1:
+        yield Statement(verdict=own[0].verdict, text=own[0].sentence)
+        return
+    above = sorted((one for one in own if one.verdict == "yes"), key=lambda one: -_value(one))
+    yield from (Statement(verdict="yes", text=one.sentence) for one in above)
+    yield from (Statement(text=one.sentence) for one in own if one.verdict == "no")
+    if unknown := [one for one in own if one.verdict == "cannot tell"]:
+        yield Statement(verdict="cannot tell", text=f"{WORDS[own[0].amount]}, {_unknown(unknown)}")
+    elif own and not above:
+        yield Statement(verdict="no", text=f"{WORDS[own[0].amount]}, none is above the rest")
+
+
+def _value(one: Contrasted) -> float:
+    assert one.found.estimate is not None
+    return one.found.estimate.value
+
+
+def _unknown(own: Sequence[Contrasted]) -> str:
+    """The methods of which it cannot be told if they differ from the rest, and the differences that would be found."""
+    found = sorted(one.visible for one in own if not one.is_blind)
+    span = " to ".join(dict.fromkeys([points(found[0]), points(found[-1])])) if found else ""
+    sees = [f"for {len(found)} of them {span} points would be found in 80 % of such studies"] if found else []
+    blind = len(own) - len(found)
+    sees += [f"for {blind} no difference that there can be"] if blind else []
+    names = [one.change.to for one in own]
+    return (
+        f"it cannot be told if {listed(names)} {_differ(names)} from the rest (after"
+        f" Holm over {counted(own[0].family, 'comparison')}); {', '.join(sees)}"
+    )
 
 
 def _title(found: Compared | None, amount: Amount) -> str:
@@ -248,11 +281,23 @@ def _by_label(own: Sequence[Contrasted]) -> Iterator[Statement]:
     """The labels within which one side is ahead; that there is none, if so."""
     decided = [one for one in own if one.verdict != "cannot tell"]
     yield from (Statement(text=one.sentence) for one in decided)
-    if own and len(decided) < len(own):
-        names = [f"{one.place.axis} = {one.place.label}" for one in own if one.verdict == "cannot tell"]
-        yield Statement(
-            text=f"{WORDS[own[0].amount]} it cannot be told within {listed(names)} (after Holm over {own[0].family})"
-        )
+    unknown: dict[str, list[str]] = {}
+    for one in own:
+        if one.verdict == "cannot tell":
+            unknown.setdefault(f"{one.place.axis} = {one.place.label}", []).append(one.change.to)
+    if not unknown:
+        return
+    within = f"{WORDS[own[0].amount]} it cannot be told within"
+    family = f"(after Holm over {own[0].family})"
+    if len({one.change.to for one in own}) == 1:
+        yield Statement(text=f"{within} {listed(list(unknown))} {family}")
+        return
+    for place, names in unknown.items():
+        yield Statement(text=f"{within} {place} if {listed(names)} {_differ(names)} from the rest {family}")
+
+
+def _differ(names: Sequence[str]) -> str:
+    return "differs" if len(names) == 1 else "differ"
 
 
 def _table(own: Sequence[Contrasted]) -> Iterator[Rows]:

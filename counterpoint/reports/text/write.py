@@ -9,6 +9,7 @@ from typing import Any
 
 from counterpoint.errors import counted
 from counterpoint.experiments.groups import printable
+from counterpoint.experiments.preventing import BY as INTERVENTION
 from counterpoint.experiments.results import COLLECTED
 from counterpoint.reports.drawing import svg
 from counterpoint.reports.figure import Figure
@@ -51,8 +52,11 @@ _HOW_TO_READ = (
 
 
 def parts_of(gathered: Gathered, claims: Claims | None = None) -> list[Part]:
-    """Every question with its answers, in the order of the page."""
+    """Every question with its answers, in the order of the page: interventions come first where they are compared."""
+    prevented = mended(gathered)
+    asked = gathered.compared is not None and gathered.compared.by == INTERVENTION
     return [
+        *([prevented] if asked else []),
         higher(gathered, "peak"),
         higher(gathered, "kept"),
         falling(gathered),
@@ -63,7 +67,7 @@ def parts_of(gathered: Gathered, claims: Claims | None = None) -> list[Part]:
         jointly(gathered),
         single_agents(gathered),
         taught(gathered),
-        mended(gathered),
+        *([] if asked else [prevented]),
         *([make(gathered) for make in claims.parts] if claims else []),
     ]
 
