@@ -127,7 +127,7 @@ def test_the_methods_of_which_nothing_can_be_told_are_one_sentence(tmp_path):
     part = higher(found, "peak")
     unknown = [one for one in part.statements if one.verdict == "cannot tell"]
     assert len(unknown) == 1
-    assert unknown[0].text.startswith("at the peak, it cannot be told if shared, isolated and pairs differ from the rest")
+    assert "at the peak, it cannot be told if shared, isolated and pairs differ from the rest" in unknown[0].text
     family = [one for one in contrasted(found) if one.amount == "peak" and not one.place.axis]
     low, high = (f"{100 * pick(one.visible for one in family):.1f}" for pick in (min, max))
     assert f"for 3 of them {low} to {high} points would be found" in unknown[0].text
