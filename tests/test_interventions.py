@@ -314,6 +314,13 @@ def test_amplification_is_kept_between_measurements_and_saved(tmp_path):
         assert rate(one, part(1.0), 4) == pytest.approx(1 / math.sqrt(2))
 
 
+def test_slots_that_are_apart_for_a_diagnostic_are_not_measured():
+    member = built("limit_amplification", every=3)
+    assert member.update(Update({ALONE: ALIKE}), 2).rates == {}
+    member.update(Update({ALONE: part(1.0, slots=[(1.0, 0.0), (0.0, 1.0)])}), 3)
+    assert rate(member, ALIKE, 5) == pytest.approx(1.0)
+
+
 def test_a_checkpoint_whose_amplification_meant_something_else_is_refused(tmp_path):
     (tmp_path / "0-limit_amplification").mkdir()
     (tmp_path / "0-limit_amplification" / "amplification.json").write_text('[["own", "voter", 2.0]]')
