@@ -21,7 +21,7 @@ async def act(
     """The groups of episodes of training step `step`; they depend only on the seed, the step and the weights.
 
     With `algorithm.resample = n`, one further task is played for each task without signal, up to `n` times; the groups
-    without signal are returned too. Raises what `rollout` raises.
+    without signal are returned too. Raises what `rollout` raises; further tasks may all fail.
     """
     chosen = list(batch(tasks, step=step, size=config.rollout.tasks_per_step, seed=config.run.seed))
     groups = await _played(stage, chosen, limits, config, algorithm, step)
@@ -30,7 +30,8 @@ async def act(
         others = spare(tasks, [group.task for group in groups], missing, f"{config.run.seed}/spare/{step}/{attempt}")
         if not others:
             break
-        groups += await _played(stage, others, limits, config, algorithm, step)
+        # A few tasks, and those of the step were not all in vain: that these fail says nothing about the workflow.
+        groups += await _played(stage, others, limits, config, algorithm, step, may_fail=True)
     return groups
 
 
@@ -41,13 +42,21 @@ def spare(tasks: Sequence[Task], used: Collection[str], count: int, seed: str) -
 
 
 async def _played(
-    stage: Stage, tasks: Sequence[Task], limits: Limits, config: Config, algorithm: Algorithm, step: int
+    stage: Stage,
+    tasks: Sequence[Task],
+    limits: Limits,
+    config: Config,
+    algorithm: Algorithm,
+    step: int,
+    *,
+    may_fail: bool = False,
 ) -> list[Group]:
     size, seed = config.rollout.group_size, f"{config.run.seed}/train/{step}"
-    groups = await rollout(stage, tasks, limits, size=size, seed=seed)
+    groups = await rollout(stage, tasks, limits, size=size, seed=seed, may_fail=may_fail)
     if algorithm.solo is None:
         return groups
-    solos = await rollout(alone(stage, algorithm.solo), tasks, limits, size=size, seed=f"{seed}/solo")
+    one = alone(stage, algorithm.solo)
+    solos = await rollout(one, tasks, limits, size=size, seed=f"{seed}/solo", may_fail=may_fail)
     return [replace(group, solos=solo.episodes) for group, solo in zip(groups, solos, strict=True)]
 
 

@@ -5,6 +5,7 @@ Shapes: R rank, I inputs and O outputs of an adapted linear layer.
 
 import hashlib
 import json
+import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -98,6 +99,20 @@ class Adapter:
             "lora_alpha": self.scale * rank,
             "target_modules": sorted(module for module, _, _ in layers),
         }
+
+
+def starting_adapter(folder: Path, *, policy: str, alpha: float, rank: int) -> Adapter:
+    """The adapter in `folder`, from which a policy with this alpha and rank starts.
+
+    Raises AdapterError as `Adapter.read`, and if its scale is not alpha / rank: the policy would start as another one.
+    """
+    found = Adapter.read(folder, policy=policy)
+    if not math.isclose(found.scale, alpha / rank):
+        raise AdapterError(
+            f"policy {policy!r}: the adapter in {folder} has lora_alpha / r = {found.scale:g}, but the policy has alpha"
+            f" / rank = {alpha:g} / {rank}: set its alpha to {found.scale * rank:g}"
+        )
+    return found
 
 
 def read_tensors(folder: Path) -> dict[str, Any]:

@@ -22,6 +22,14 @@ def trainable(settings: Mapping[str, PolicySettings]) -> list[str]:
     return found
 
 
+def in_turn(samples: Sequence[Sample], settings: Mapping[str, PolicySettings], step: int) -> list[Sample]:
+    """The samples of step `step`; those of policies that are not due in it are not in the loss."""
+    return [
+        sample if settings[sample.call.policy].update.due(step) else replace(sample, in_loss=False)
+        for sample in samples
+    ]
+
+
 def anchored(learner: Learner, batches: Sequence[Sequence[Sample]], loss: Loss) -> list[list[Sample]]:
     """The mini-batches, with the old log-probabilities of every sample filled in where the loss needs them.
 

@@ -112,8 +112,8 @@ class TrainingSettings(Section):
     trainable: bool = True
     """Train the policy. A policy with `false` is frozen: it generates in the episodes, but its calls are in no loss."""
     adapter: str = ""
-    """A folder with a PEFT adapter of the same rank, from which training starts. Empty: the policy starts as its base
-    model."""
+    """A folder with a PEFT adapter of the same rank and alpha, from which training starts. Empty: the policy starts as
+    its base model."""
     update: UpdateConfig = UpdateConfig()
     """The training steps in which the policy is updated; every step by default."""
 

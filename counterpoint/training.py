@@ -24,7 +24,7 @@ from counterpoint.garbage import old_objects_skipped
 from counterpoint.interventions.base import Interventions, Update
 from counterpoint.interventions.build import build_interventions
 from counterpoint.keep import Keeper, regular_checkpoints
-from counterpoint.learn import Total, anchored, together, trainable
+from counterpoint.learn import Total, anchored, in_turn, together, trainable
 from counterpoint.learners.base import Learner, Moved
 from counterpoint.models import shipped_weights
 from counterpoint.play import Limits, Stage
@@ -85,9 +85,9 @@ async def train(run: Run, watch: Watch = lambda step, numbers: None, setup: Setu
             clock.lap("act")
 
             # 2. Judge: give each call its reward and its advantage.
-            samples = interventions.samples(algorithm.samples(groups), index)
+            samples = interventions.samples(in_turn(algorithm.samples(groups), settings, index), index)
             run.add_samples(index, [sample.row() for sample in samples])
-            due = [sample for sample in in_loss(samples) if settings[sample.call.policy].update.due(index)]
+            due = in_loss(in_turn(samples, settings, index))
             clock.lap("judge")
 
             # 3. Learn: compute one gradient per (policy, role) for each update; they are only summed by `step`.

@@ -10,7 +10,7 @@ from torch_build import start, trained
 from counterpoint.act import Patience, act, alone, spare
 from counterpoint.algorithms.build import build_algorithm
 from counterpoint.episode import Answer, read_episodes
-from counterpoint.errors import EndpointError, EngineError
+from counterpoint.errors import EndpointError, EngineError, WorkflowError
 from counterpoint.recipe import config_from
 from counterpoint.run import Run
 from counterpoint.samplers.in_process import InProcess
@@ -88,6 +88,23 @@ def test_replacing_ends_after_so_many_rounds_and_when_no_task_is_left():
     assert len(groups) == 2 + 2 + 2
     groups, _ = played(lambda policy, prompt: "3", tasks=TASKS[:5], resample=16)
     assert sorted(names(groups)) == ["t0", "t1", "t2", "t3", "t4"]
+
+
+def test_a_further_task_that_always_fails_is_recorded_and_does_not_end_the_step():
+    chosen = [task.problem.id for task in batch(TASKS, step=1, size=2, seed=0)]
+
+    @workflow
+    async def picky(problem: Problem, *, solver: Role, checker: Role) -> str | None:
+        if problem.id not in chosen:
+            raise ValueError("not this one")
+        return await pair.play(problem, solver=solver, checker=checker)
+
+    groups, _ = played(lambda policy, prompt: "3", workflow=picky, resample=1)
+    assert [group.task in chosen for group in groups] == [True, True, False, False]
+    assert {episode.error_kind for group in groups[2:] for episode in group.episodes} == {"workflow"}
+    chosen.clear()
+    with pytest.raises(WorkflowError, match="all 4 episodes of workflow 'picky' failed"):
+        played(lambda policy, prompt: "3", workflow=picky, resample=1)
 
 
 def test_the_tasks_of_a_step_depend_on_the_seed_and_the_step_alone():

@@ -11,7 +11,7 @@ from peft import PeftModel
 from safetensors.torch import save_file
 from torch_build import ISOLATED, adapter_of, fresh_model, new_learner, same_tensors, tiny_base
 
-from counterpoint.adapter import ADAPTER_CONFIG, ADAPTER_FILE, Adapter, digest_of, tensor_names
+from counterpoint.adapter import ADAPTER_CONFIG, ADAPTER_FILE, Adapter, digest_of, starting_adapter, tensor_names
 from counterpoint.errors import AdapterError
 from counterpoint.testing.tiny import tiny_adapters
 
@@ -71,6 +71,14 @@ def test_layers_come_in_pairs_by_their_path_in_the_base():
     adapter = replace(made(), tensors={name_B: b_OR, name_A: a_RI})
     assert [module for module, _, _ in adapter.layers()] == ["model.layers.0.mlp.up_proj"]
     assert list(Adapter.base("one").layers()) == []
+
+
+def test_a_policy_starts_only_from_an_adapter_of_its_own_scale(tmp_path):
+    adapter = made(scale=4.0)
+    adapter.write(tmp_path)
+    assert starting_adapter(tmp_path, policy="one", alpha=64.0, rank=16).digest == adapter.digest
+    with pytest.raises(AdapterError, match=r"policy 'one': .* lora_alpha / r = 4, .* 32 / 16: set its alpha to 64"):
+        starting_adapter(tmp_path, policy="one", alpha=32.0, rank=16)
 
 
 def test_bad_folders_are_refused_in_one_line(tmp_path):

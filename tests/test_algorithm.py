@@ -593,6 +593,25 @@ def test_one_episode_a_task_cannot_be_compared(name):
     algorithm(advantage="rae", rollout={"group_size": 1})
 
 
+@pytest.mark.parametrize("name", ["role", "role_turn", "prompt", "hierarchical", {"name": "grouped", "by": ["task"]}])
+def test_calls_of_one_episode_with_its_reward_cannot_be_compared(name):
+    alone = {"rollout": {"group_size": 1}}
+    with pytest.raises(ConfigError, match=r"group_size = 1 and algorithm\.credit = 'outcome' those that it compares"):
+        algorithm(advantage=name, **alone)
+    algorithm(advantage=name)
+    algorithm(advantage=name, credit="own", **alone)
+    algorithm(advantage=name, overlong={"name": "soft", "buffer": 2}, **alone)
+    algorithm(advantage={"name": "grouped", "by": ["role"]}, **alone)
+    helped = {"name": "help_hurt", "solo": "generator", "roles": ["critic"]}
+    if isinstance(name, dict):
+        algorithm(advantage=name, credit=helped, **alone)
+    else:
+        with pytest.raises(
+            ConfigError, match=r"algorithm\.credit = 'help_hurt' those that it compares have equal rewards"
+        ):
+            algorithm(advantage=name, credit=helped, **alone)
+
+
 def test_two_ways_to_split_a_step_are_refused():
     with pytest.raises(
         ConfigError,

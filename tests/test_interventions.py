@@ -314,6 +314,13 @@ def test_amplification_is_kept_between_measurements_and_saved(tmp_path):
         assert rate(one, part(1.0), 4) == pytest.approx(1 / math.sqrt(2))
 
 
+def test_slots_that_are_apart_for_a_diagnostic_are_not_measured():
+    member = built("limit_amplification", every=3)
+    assert member.update(Update({ALONE: ALIKE}), 2).rates == {}
+    member.update(Update({ALONE: part(1.0, slots=[(1.0, 0.0), (0.0, 1.0)])}), 3)
+    assert rate(member, ALIKE, 5) == pytest.approx(1.0)
+
+
 def test_a_checkpoint_whose_amplification_meant_something_else_is_refused(tmp_path):
     (tmp_path / "0-limit_amplification").mkdir()
     (tmp_path / "0-limit_amplification" / "amplification.json").write_text('[["own", "voter", 2.0]]')
@@ -398,6 +405,13 @@ def test_the_entropy_floor_pays_for_surprise_by_hand():
     assert list(built("entropy_floor", floor=0.1, weight=2.0).samples(calls, 1)) == calls
 
 
+def test_the_floor_compares_no_policy_with_another_that_plays_the_same_role():
+    low = [sample(logprobs=(-value,), policy="voter-0") for value in (0.0, 0.2)]
+    high = [sample(logprobs=(-value,), policy="voter-1") for value in (0.6, 1.0)]
+    changed = built("entropy_floor", floor=0.5, weight=1.0).samples([*low, *high], 1)
+    assert [one.advantage for one in changed] == pytest.approx([-0.1, 0.1, 0.0, 0.0])
+
+
 def long(tokens, role="voter", **fields):
     return sample(role=role, logprobs=(-0.1,) * tokens, **fields)
 
@@ -411,6 +425,13 @@ def test_longer_replies_than_at_the_start_pay_by_hand():
     # e = 0, 1 and 1.5; their mean is 5/6. What is not in the loss and other roles pay nothing.
     expected = [1.0 + 2 * 5 / 6, 1.0 - 2 * 1 / 6, -2 * 4 / 6, 0.0, 0.0]
     assert [one.advantage for one in penalty.samples(later, 3)] == pytest.approx(expected)
+
+
+def test_a_policy_of_long_replies_is_pushed_nowhere_by_another_that_plays_the_same_role():
+    penalty = built("length_penalty", weights={"voter": 1.0}, most=1.0, steps=1)
+    penalty.samples([long(2, policy="voter-0"), long(2, policy="voter-1")], 1)
+    later = [long(2, policy="voter-0"), long(4, policy="voter-1"), long(8, policy="voter-1")]
+    assert [one.advantage for one in penalty.samples(later, 2)] == pytest.approx([0.0, 1.0, -1.0])
 
 
 def test_replies_no_longer_than_at_the_start_pay_nothing():

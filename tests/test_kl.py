@@ -158,6 +158,16 @@ def test_at_the_base_itself_no_estimate_pulls_anywhere(estimate):
     assert gradient.abs().max() < 1e-14
 
 
+@pytest.mark.parametrize("estimate", [k2, k3])
+@pytest.mark.parametrize("far", [19.0, 21.0, 60.0, 1000.0])
+def test_however_far_below_its_base_the_policy_is_it_is_pulled_up_by_finite_numbers(estimate, far):
+    logprobs = column(-1.0 - far).float().requires_grad_()
+    found = estimate(logprobs, column(-1.0).float(), weight=1.0)
+    (pull,) = torch.autograd.grad(found.loss_CT.sum(), logprobs)
+    assert -1e9 < pull.item() < 0.0
+    assert 0.0 < found.value_CT.item() < 1e12
+
+
 @pytest.mark.parametrize("estimate", [partial(one, weight=0.5) for one in ESTIMATES.values()], ids=ESTIMATES)
 def test_padding_adds_nothing(estimate):
     found = estimate(column(-1.0, 0.0), column(-2.0, 0.0))

@@ -190,6 +190,11 @@ def test_a_policy_is_trained_in_its_own_steps_alone(tmp_path):
     rates = {row["step"]: row.get("policy/alto/learning_rate") for row in run.metric_rows()}
     assert rates == {1: None, 2: None, 3: pytest.approx(0.005), 4: pytest.approx(0.01)}, "its warm-up is its own"
     assert {row["policy/alto/trained"] for row in run.metric_rows() if row["step"] < 3} == {0.0}
+    for row in run.metric_rows():
+        kept = samples(run, row["step"]).filter("in_loss")
+        for policy in moved:
+            assert len(kept.filter(pl.col("role") == policy)) == row[f"policy/{policy}/in_loss"]
+            assert (row[f"role/{policy}/in_loss"] > 0.0) is (row["step"] in moved[policy]), "what interventions see too"
 
 
 def test_the_clock_of_a_policy_counts_its_own_steps():

@@ -15,6 +15,7 @@ import pytest
 from command_line import command_line
 
 import counterpoint as cp
+from counterpoint.adapter import Adapter
 from counterpoint.cli.runs import print_runs
 from counterpoint.cli.train import go_on
 from counterpoint.errors import CounterpointError, RunError, RunInUseError
@@ -97,6 +98,12 @@ def refused(*overrides, **objects):
 )
 def test_what_keeps_a_run_from_starting_is_found_before_its_directory_is_made(here, overrides, message):
     assert message in refused(*overrides)
+    assert not (here / "runs").exists()
+
+
+def test_an_adapter_of_another_scale_is_found_before_the_runs_directory_is_made(here):
+    Adapter(policy="one", version=0, scale=4.0, tensors={}).write(here / "mine")
+    assert "set its alpha to 16" in refused("policies.adapter=mine", "policies.rank=4", "policies.alpha=8")
     assert not (here / "runs").exists()
 
 

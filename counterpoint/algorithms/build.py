@@ -26,6 +26,9 @@ from counterpoint.errors import ConfigError, unknown
 from counterpoint.family import Family, is_own
 from counterpoint.options import Spec
 
+_BY = dict.fromkeys(("role", "role_turn", "prompt", "hierarchical"), ("task", "role"))
+"""Advantage -> parts in which all calls that it compares agree, whatever else they agree in."""
+
 
 def build_algorithm(config: Config, roles: Collection[str], trainable: Collection[str]) -> Algorithm:
     """The rules by which the episodes of these roles become samples of the trainable policies.
@@ -104,6 +107,7 @@ def _refuse_contradictions(config: Config) -> None:
             f"algorithm.advantage = {name!r} compares episodes of a task, but rollout.group_size = 1 plays one;"
             " play at least 2, or use: rae"
         )
+    _refuse_equal_rewards(config)
     if algorithm.updates > 1 and algorithm.calls_per_update:
         raise ConfigError("algorithm.updates and algorithm.calls_per_update both say how a step is split: set one")
     if algorithm.role_weights == "balance" and algorithm.calls_per_update:
@@ -114,6 +118,20 @@ def _refuse_contradictions(config: Config) -> None:
     _refuse_losses(config)
     if algorithm.overlong.name == "soft" and algorithm.overlong.options.get("buffer", 0) > config.rollout.max_tokens:
         raise ConfigError(f"algorithm.overlong.buffer is longer than rollout.max_tokens = {config.rollout.max_tokens}")
+
+
+def _refuse_equal_rewards(config: Config) -> None:
+    """Raises ConfigError if all calls that are compared are of one episode, which gives them the same reward."""
+    algorithm = config.algorithm
+    name, credit = algorithm.advantage.name, algorithm.credit.name
+    by = algorithm.advantage.options.get("by", ()) if name == "grouped" else _BY.get(name, ())
+    # Help and hurt are the same for all calls of a role in an episode.
+    alike = credit == "outcome" or (credit == "help_hurt" and "role" in by)
+    if config.rollout.group_size == 1 and "task" in by and alike and algorithm.overlong.name != "soft":
+        raise ConfigError(
+            f"algorithm.advantage = {name!r} compares calls on a task, but with rollout.group_size = 1 and"
+            f" algorithm.credit = {credit!r} those that it compares have equal rewards; play at least 2, or use: rae"
+        )
 
 
 def _refuse_losses(config: Config) -> None:

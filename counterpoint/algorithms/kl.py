@@ -53,8 +53,11 @@ def k2(logprobs_CT: Tensor, base_CT: Tensor, *, weight: Weight) -> Kl:
 def k3(logprobs_CT: Tensor, base_CT: Tensor, *, weight: Weight) -> Kl:
     """Adds weight * (exp(-d) + d - 1). The estimate is unbiased and never negative (GRPO, arXiv 2402.03300).
 
-    Its expected gradient is that of KL(base, policy), the other direction. The exponent is bounded by 20.
+    Its expected gradient is that of KL(base, policy), the other direction. Where -d is above 20, the exponential goes
+    on as the straight line that touches it there.
     """
     difference_CT = logprobs_CT - base_CT
-    value_CT = (-difference_CT).clamp(max=LARGEST_EXPONENT).exp() + difference_CT - 1
+    exponent_CT = (-difference_CT).clamp(max=LARGEST_EXPONENT)
+    # Of a bounded exponential alone only d would have a gradient there, which pushes the policy away from its base.
+    value_CT = exponent_CT.exp() * (1 - (difference_CT + exponent_CT)) + difference_CT - 1
     return Kl(value_CT.detach(), weight * value_CT)

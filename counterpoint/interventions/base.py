@@ -47,6 +47,11 @@ class Update(NamedTuple):
         return self.with_gradients_times(relative)._replace(rates=rates)
 
 
+def source_of(sample: Sample) -> Source:
+    """The policy that the sample is of, and its role."""
+    return Source(sample.call.policy, sample.call.key.role)
+
+
 def _mean(values: Sequence[float], weights: Sequence[float]) -> float:
     """The weighted mean; of equal values exactly what they are."""
     if len(set(values)) == 1 or not sum(weights):

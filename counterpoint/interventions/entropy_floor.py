@@ -8,7 +8,8 @@ from typing import Annotated
 from pydantic import Field
 
 from counterpoint.algorithms.base import Sample
-from counterpoint.interventions.base import Intervention
+from counterpoint.interventions.base import Intervention, source_of
+from counterpoint.learners.base import Source
 
 
 class EntropyFloor(Intervention):
@@ -17,7 +18,8 @@ class EntropyFloor(Intervention):
     h is a call's mean of -log-probability over its tokens (nats), whose mean over calls estimates the role's entropy.
     The bonus is that of maximum-entropy reinforcement learning (arXiv 1702.08165) on whole calls, centred, so that it
     prefers the unlikelier calls of the role and pushes it nowhere on average. Everything is over the calls in the loss:
-    of a role that has collapsed there are none, unless `algorithm.without_signal = "keep"`.
+    of a role that has collapsed there are none, unless `algorithm.without_signal = "keep"`. A role that several
+    policies play is several roles here: the entropy of one says nothing about another's.
     """
 
     name = "entropy_floor"
@@ -31,10 +33,10 @@ class EntropyFloor(Intervention):
     def samples(self, samples: Sequence[Sample], step: int) -> Sequence[Sample]:
         if not self._weight:
             return samples
-        low = {role: mean for role, mean in surprises(samples).items() if mean < self._floor}
+        low = {source: mean for source, mean in surprises(samples).items() if mean < self._floor}
         return [
-            replace(sample, advantage=sample.advantage + self._weight * (surprise(sample) - low[sample.call.key.role]))
-            if sample.in_loss and sample.call.key.role in low
+            replace(sample, advantage=sample.advantage + self._weight * (surprise(sample) - low[source_of(sample)]))
+            if sample.in_loss and source_of(sample) in low
             else sample
             for sample in samples
         ]
@@ -45,10 +47,10 @@ def surprise(sample: Sample) -> float:
     return -fmean(sample.call.logprobs)
 
 
-def surprises(samples: Sequence[Sample]) -> dict[str, float]:
-    """Role -> mean surprise of its calls in the loss, where it has any."""
-    found: dict[str, list[float]] = {}
+def surprises(samples: Sequence[Sample]) -> dict[Source, float]:
+    """Source -> mean surprise of its calls in the loss, where it has any."""
+    found: dict[Source, list[float]] = {}
     for sample in samples:
         if sample.in_loss:
-            found.setdefault(sample.call.key.role, []).append(surprise(sample))
-    return {role: fmean(values) for role, values in found.items()}
+            found.setdefault(source_of(sample), []).append(surprise(sample))
+    return {source: fmean(values) for source, values in found.items()}

@@ -10,7 +10,8 @@ from typing import Annotated
 from pydantic import Field
 
 from counterpoint.algorithms.base import Sample
-from counterpoint.interventions.base import Intervention
+from counterpoint.interventions.base import Intervention, source_of
+from counterpoint.learners.base import Source
 
 LENGTHS_FILE = "lengths.json"
 
@@ -19,8 +20,9 @@ class LengthPenalty(Intervention):
     """A <- A - weights[r] (e - mean e) for the calls of role r, e = max(0, L / (most L_r) - 1).
 
     L is a reply's length in tokens, L_r the mean length of the role's replies in the first `steps` steps, in which
-    nothing is subtracted. The mean of e is over the role's calls in the loss, so that longer replies are pushed down
-    against shorter ones of the same role, and the role as a whole nowhere. Against length takeover (arXiv 2605.24202).
+    nothing is subtracted. The mean of e is over the role's calls in the loss, those of one policy where several play
+    it, so that longer replies are pushed down against shorter ones of the same role, and neither the role nor a policy
+    as a whole anywhere. Against length takeover (arXiv 2605.24202).
     Replies without signal are not in the loss, unless `algorithm.without_signal = "keep"`, and pay nothing;
     `algorithm.overlong = "soft"` is the penalty near `rollout.max_tokens`, on rewards and for every role alike.
     """
@@ -58,8 +60,7 @@ class LengthPenalty(Intervention):
             if over is None
             else replace(
                 sample,
-                advantage=sample.advantage
-                - self._weights[sample.call.key.role] * (over - middle[sample.call.key.role]),
+                advantage=sample.advantage - self._weights[sample.call.key.role] * (over - middle[source_of(sample)]),
             )
             for sample, over in zip(samples, excess, strict=True)
         ]
@@ -86,10 +87,10 @@ class LengthPenalty(Intervention):
         return max(0.0, sample.tokens / (self._most * mean) - 1.0)
 
 
-def _means(samples: Sequence[Sample], excess: Sequence[float | None]) -> dict[str, float]:
-    """Role -> the mean excess of its calls that count."""
-    found: dict[str, list[float]] = {}
+def _means(samples: Sequence[Sample], excess: Sequence[float | None]) -> dict[Source, float]:
+    """Source -> the mean excess of its calls that count."""
+    found: dict[Source, list[float]] = {}
     for sample, over in zip(samples, excess, strict=True):
         if over is not None:
-            found.setdefault(sample.call.key.role, []).append(over)
-    return {role: fmean(values) for role, values in found.items()}
+            found.setdefault(source_of(sample), []).append(over)
+    return {source: fmean(values) for source, values in found.items()}

@@ -42,7 +42,8 @@ class LimitAmplification(Intervention):
     def update(self, update: Update, step: int) -> Update:
         if not self._weight:
             return update
-        for source, one in update.contributions.items():
+        # In other steps slots may be apart for a diagnostic, and a look must not change what is trained.
+        for source, one in update.contributions.items() if self.slots_apart(step) else ():
             slots = list(one.slots.values())
             by_chance = chance_coherence(slots)
             if by_chance:

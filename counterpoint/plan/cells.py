@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
-from counterpoint.adapter import Adapter
+from counterpoint.adapter import starting_adapter
 from counterpoint.config import Config, ModelConfig
 from counterpoint.episode import Episode
 from counterpoint.errors import AbsentError, CounterpointError, ModelError
@@ -120,9 +120,9 @@ def planned_cell(config: Config, known: Known) -> dict[str, Any]:
         lambda setup, chats: _rehearsed(setup, chats, known),
         lambda algorithm, episodes, size: _checked(algorithm, episodes, size, setup, known),
     )
-    for name, settings in setup.settings.items():
-        if settings.adapter:
-            Adapter.read(Path(settings.adapter).expanduser(), policy=name)
+    for name, own in setup.settings.items():
+        if own.adapter:
+            starting_adapter(Path(own.adapter).expanduser(), policy=name, alpha=own.alpha, rank=own.rank)
     found = {**_estimates(plan, known, complete=len(sizes) == len(models)), "missing": list(dict.fromkeys(missing))}
     return found if tasks is not None else {**found, "test_tasks": "", "warnings": []}
 

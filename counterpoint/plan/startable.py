@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from counterpoint.adapter import Adapter
+from counterpoint.adapter import starting_adapter
 from counterpoint.errors import ConfigError, ModelError
 from counterpoint.event_loop import run_to_end
 from counterpoint.judges.base import Judging
@@ -30,9 +30,9 @@ def check_startable(planned: Plan) -> None:
     """
     check_room(planned)
     check_adapters_fit(planned)
-    for name, settings in planned.settings.items():
-        if settings.adapter:
-            Adapter.read(Path(settings.adapter).expanduser(), policy=name)
+    for name, own in planned.settings.items():
+        if own.adapter:
+            starting_adapter(Path(own.adapter).expanduser(), policy=name, alpha=own.alpha, rank=own.rank)
     check_judge(planned.setup.tasks.judging)
 
 

@@ -32,12 +32,15 @@ _OWNERS: Mapping[ErrorKind, str] = {"task": "the task", "endpoint": "an endpoint
 """Whom the reason of a score that is missing names; for all other kinds it is the workflow."""
 
 
-async def rollout(stage: Stage, tasks: Sequence[Task], limits: Limits, *, size: int, seed: str) -> list[Group]:
+async def rollout(
+    stage: Stage, tasks: Sequence[Task], limits: Limits, *, size: int, seed: str, may_fail: bool = False
+) -> list[Group]:
     """Play every task `size` times, all at once, and judge the answers. Returns one group per task.
 
     `seed` names this rollout; each call's seed is a function of it and the call's identity. Equal arguments and weights
     give equal groups. An episode that fails is recorded with its error. Raises WorkflowError if every episode failed,
-    unless endpoints are the only reason, and EngineError if the sampler died; then every episode has been cancelled.
+    unless endpoints are the only reason or it `may_fail`, and EngineError if the sampler died; then every episode has
+    been cancelled.
     """
     plays = [(task, index) for task in tasks for index in range(size)]
     with watching():
@@ -50,7 +53,8 @@ async def rollout(stage: Stage, tasks: Sequence[Task], limits: Limits, *, size: 
                     for (task, index), one in zip(plays, played, strict=True)
                 )
             )
-    _check_some_finished(stage.workflow, episodes)
+    if not may_fail:
+        _check_some_finished(stage.workflow, episodes)
     return [
         Group(task=task.problem.id, episodes=tuple(episodes[index * size : (index + 1) * size]))
         for index, task in enumerate(tasks)

@@ -9,7 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from counterpoint.adapter import Adapter, Sources
+from counterpoint.adapter import Adapter, Sources, starting_adapter
 from counterpoint.architectures import check_positions
 from counterpoint.chat import Chat
 from counterpoint.config import Config, EndpointConfig, ModelConfig, PolicySettings, RolloutConfig
@@ -172,14 +172,14 @@ def _use_threads(config: Config) -> None:
 
 
 def _adapter(policy: str, settings: PolicySettings, source: Path | None) -> Adapter:
-    """The adapter in `source`; else the one that the policy starts from, as the learner scales it; else its base."""
+    """The adapter in `source`; else the one that the policy starts from; else its base."""
     from counterpoint.learners._optim import version_in
 
     if source is not None:
         return Adapter.read(source, policy=policy, version=version_in(source))
     if settings.adapter:
         folder = Path(settings.adapter).expanduser()
-        return Adapter.read(folder, policy=policy, scale=settings.alpha / settings.rank)
+        return starting_adapter(folder, policy=policy, alpha=settings.alpha, rank=settings.rank)
     return Adapter.base(policy)
 
 
