@@ -5,6 +5,7 @@ members. Text is Markdown: code stands between backticks.
 """
 
 import inspect
+import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from types import UnionType
@@ -53,6 +54,13 @@ FAMILIES: Mapping[str, Family[Any]] = {
     "track": TRACKERS,
 }
 """Recipe key -> the family whose members it names."""
+_GIVEN: Mapping[str, frozenset[str]] = {
+    "task": frozenset({"judge", "data"}),
+    "algorithm.advantage": frozenset({"baselines"}),
+    "algorithm.aggregation": frozenset({"max_tokens"}),
+    "algorithm.overlong": frozenset({"max_tokens"}),
+}
+"""Recipe key -> the parameters that the package gives to members, and that no recipe can set."""
 _PRESET = (
     "Settings for a model, which the recipe starts from; the recipe's own keys count more, and those of a preset given"
     f" on the command line count more than the recipe's: {', '.join(PRESETS)}."
@@ -136,8 +144,7 @@ def _member(key: str, name: str, member: Any) -> Member:
     if not inspect.isclass(function) and not inspect.isroutine(function):
         text = getattr(member, "meaning", text)  # a member that is used as it is has no options
     else:
-        given = {"judge", "data"} if key == "task" else set()  # by the package, not by the recipe
-        skip = {"problem", *member.parameters} if isinstance(member, Workflow) else given
+        skip = {"problem", *member.parameters} if isinstance(member, Workflow) else _GIVEN.get(key, frozenset())
         options = [
             _option(option, annotation, default)
             for option, (annotation, default) in declared_options(name, function, skip=skip).items()
@@ -162,6 +169,8 @@ def _value(value: Any) -> str:
         return f'`"{value.name}"`'
     if isinstance(value, list) and value and isinstance(value[0], Spec):
         return ", ".join(_value(one) for one in value)
+    if value == sys.executable:
+        return "the Python that runs Counterpoint"  # its place differs between the machine of the site and the reader's
     if isinstance(value, str):
         return f'`"{value}"`'
     if isinstance(value, bool):

@@ -17,10 +17,13 @@ from counterpoint.analysis.calibration import (
     read_calibration,
 )
 from counterpoint.analysis.early import DIAGNOSTICS, Measured, measured, slots_of
+from counterpoint.analysis.history import History
 from counterpoint.analysis.left_out import left_out_auc
 from counterpoint.errors import ConfigError, RunError
+from counterpoint.experiments import evidence
 from counterpoint.experiments.calibrated import calibrated
 from counterpoint.experiments.collected import Collected, RunRecord
+from counterpoint.recipe import load_config
 
 COHERENCE, AMPLIFICATION = "gradient/generator/generator/coherence", "gradient/generator/generator/amplification"
 
@@ -71,6 +74,21 @@ def test_a_rate_is_quoted_as_counts_with_its_interval():
     (other,) = made.read_against("voting", "isolated", amplified(1.9)).sentences
     assert "below 2.4 of 3 slots by step 10 (here 1.9): 2 of 19 such runs fell later [3 %, 31 %]; of the" in other
     assert made.about == "the study zeng2026_micro: 30 runs of up to 60 steps, 6 fell"
+
+
+def test_runs_on_one_side_of_a_threshold_are_counted_together_whatever_their_values(tmp_path, monkeypatch):
+    calibrate("planted", study(), [10]).write(tmp_path / "planted.json")
+    monkeypatch.setattr(evidence, "CALIBRATIONS", ((tmp_path, "*.json"),))
+    shown = []
+    for value in (2.6, 1.9, 1.8):
+        numbers = amplified(value)
+        rows = [{"step": step, **{name: numbers[name][step] for name in numbers}} for step in numbers[AMPLIFICATION]]
+        shown.append(History(metrics=rows, evaluations=[], routing={}, claims={}))
+    _, first, second, *_ = evidence.recorded_rates(load_config("voting_arithmetic"), {"isolated": shown})
+    assert first.startswith(
+        "isolated, 2 of 3 runs: amplification of generator below 2.4 of 3 slots by step 10 (here 1.9, 1.8)"
+    )
+    assert second.startswith("isolated, 1 of 3 runs: amplification of generator at least 2.4 of 3 slots")
 
 
 def test_nothing_is_said_of_another_workflow_sharing_role_or_number_of_slots():

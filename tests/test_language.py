@@ -68,9 +68,12 @@ def modules():
     return sorted((ROOT / "counterpoint").rglob("*.py"))
 
 
+BLOCK = re.compile(r"^( *)```(\w*)[^\n]*\n.*?^\1``` *$", re.DOTALL | re.MULTILINE)
+
+
 def prose(text):
     """A page with the blocks blanked that quote a terminal or a model."""
-    return re.sub(r"```(?:text)?\n.*?```", lambda block: "\n" * block[0].count("\n"), text, flags=re.DOTALL)
+    return BLOCK.sub(lambda block: block[0] if block[2] not in ("", "text") else "\n" * block[0].count("\n"), text)
 
 
 def texts(source):
@@ -159,6 +162,11 @@ def test_the_old_dialect_is_found_across_lines(text, phrase):
 )
 def test_good_english_is_left_alone(text):
     assert list(dialect(1, text)) == []
+
+
+def test_text_between_blocks_is_prose_and_what_a_block_quotes_is_not():
+    page = "```bash\nls\n```\nencoded anew\n```text\nsaid anew\n```\nagain\n\n  ```toml\n  a = 1\n  ```\n  put anew\n"
+    assert [found[:2] for found in dialect(1, prose(page))] == [(4, "anew"), (13, "anew")]
 
 
 def test_a_docstring_that_asks_a_question_is_found():

@@ -12,6 +12,7 @@ import pytest
 from counterpoint import errors
 from counterpoint.config import Config, Section
 from counterpoint.interventions import INTERVENTIONS
+from counterpoint.reference import FAMILIES, members
 from counterpoint.tasks import TASKS
 from counterpoint.workflows import WORKFLOWS
 from scripts import reference_pages
@@ -89,6 +90,17 @@ def test_the_families_have_every_member_with_its_options(reference):
         name for name in (*TASKS.members, *WORKFLOWS.members, *INTERVENTIONS.members) if f"**`{name}`**" not in page
     ] == []
     assert "| `operands` | `int`, ≥ 2, ≤ 8 | `3` |" in page
+
+
+def test_the_families_name_no_option_that_a_recipe_cannot_set_and_no_place_of_this_machine(reference):
+    options = {f"{key}.{one.name}" for key in FAMILIES for member in members(key) for one in member.options}
+    assert "algorithm.overlong.buffer" in options
+    assert not options & {
+        "algorithm.advantage.baselines",
+        "algorithm.aggregation.max_tokens",
+        "algorithm.overlong.max_tokens",
+    }
+    assert sys.executable not in reference["families.md"]
 
 
 def test_the_command_line_has_every_command_with_its_options(reference):

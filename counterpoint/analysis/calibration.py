@@ -135,16 +135,17 @@ class Entry(_Data):
         """The runs on the same side of the threshold as `value`."""
         return self.above if value >= self.threshold else self.below
 
-    def sentence(self, value: float) -> str:
-        """The rate of the runs on the same side as `value`, and that of the others."""
+    def sentence(self, *values: float) -> str:
+        """The rate of the runs on the same side as `values`, which are all on one, and that of the others."""
         kind = DIAGNOSTICS[self.diagnostic]
-        is_above = value >= self.threshold
-        same, others = self.side(value), self.below if is_above else self.above
+        is_above = values[0] >= self.threshold
+        same, others = self.side(values[0]), self.below if is_above else self.above
         name = f"{self.diagnostic} of {self.role}" if self.role else self.diagnostic
         unit = f" of {self.slots} slots" if self.diagnostic == "amplification" else kind.unit
+        here = ", ".join(f"{value:.3g}" for value in values)
         return (
             f"{name} {'at least' if is_above else 'below'} {self.threshold:.3g}{unit} by step {self.step} (here"
-            f" {value:.3g}): {same.count} such runs fell later {same.interval}; of the others, {others.count}"
+            f" {here}): {same.count} such runs fell later {same.interval}; of the others, {others.count}"
             f" {others.interval}"
         )
 
@@ -152,9 +153,15 @@ class Entry(_Data):
 class Reading(NamedTuple):
     """The recorded rates that a run is read against."""
 
-    sentences: tuple[str, ...]
+    found: tuple[tuple[Entry, float], ...]
+    """The entries that say something about the run, each with the run's value."""
     reason: str
-    """The reason why there is no sentence; empty if there is one."""
+    """The reason why there is none; empty if there is one."""
+
+    @property
+    def sentences(self) -> tuple[str, ...]:
+        """The entries in words."""
+        return tuple(entry.sentence(value) for entry, value in self.found)
 
 
 class Calibration(_Data):
@@ -257,7 +264,7 @@ class Calibration(_Data):
         if not many:
             return Reading((), f"fewer than {FLOOR} runs of the study {self.study} were like this one")
         ranked = sorted(many, key=lambda pair: (-(pair[0].auc or 0.0), pair[0].key))
-        return Reading(tuple(entry.sentence(value) for entry, value in ranked), "")
+        return Reading(tuple(ranked), "")
 
 
 def calibrate(study: str, cases: Sequence[Case], steps: Iterable[int] = STEPS) -> Calibration:

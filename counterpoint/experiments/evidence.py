@@ -1,6 +1,5 @@
 """Why one arm of a race may be ahead, as far as its runs show it: failure signatures and role gradients."""
 
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import isfinite
@@ -8,7 +7,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import TypedDict
 
-from counterpoint.analysis.calibration import Calibration, read_calibration
+from counterpoint.analysis.calibration import Calibration, Entry, read_calibration
 from counterpoint.analysis.history import History, history_of
 from counterpoint.analysis.signatures import examine
 from counterpoint.config import Config
@@ -205,9 +204,12 @@ def _rates_of(
             continue
         yield f"{arm}, {workflow} in the study {calibration.study}: {falls}"
         readings = [calibration.read_against(workflow, arm, numbers_in(history)) for history in shown]
-        told = Counter(sentence for reading in readings for sentence in reading.sentences)
-        for sentence, count in told.most_common(most):
-            yield f"{arm}, {count} of {len(shown)} runs: {sentence}"
+        told: dict[Entry, dict[bool, list[float]]] = {}
+        for entry, value in (pair for reading in readings for pair in reading.found):
+            told.setdefault(entry, {}).setdefault(value >= entry.threshold, []).append(value)
+        sides = [(entry, values) for entry, found in told.items() for values in found.values()]
+        for entry, values in sorted(sides, key=lambda side: -len(side[1]))[:most]:
+            yield f"{arm}, {len(values)} of {len(shown)} runs: {entry.sentence(*values)}"
         if not told and readings:
             yield f"{arm}: {readings[0].reason}"
 
