@@ -404,3 +404,13 @@ def test_no_text_of_these_kinds_takes_long_or_raises(piece, key):
             if settled(text, key) is None:
                 _question(text, key, 0.0)
     assert time.perf_counter() - began < 2.0
+
+
+@pytest.mark.parametrize(
+    ("repeated", "key"), [(r"\text{ cm} " * 18, "5"), ("I, " * 24, "I, II"), ("(I), " * 24, "I, II")]
+)
+def test_the_time_to_read_a_repetition_does_not_double_with_every_turn(repeated, key):
+    began = time.perf_counter()
+    settled(f"5{repeated}=", key)
+    settled(f"{repeated}=", key)
+    assert time.perf_counter() - began < 1.0

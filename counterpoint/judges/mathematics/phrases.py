@@ -10,7 +10,7 @@ from counterpoint.judges.mathematics.units import MONTHS, WEEKDAYS, WORDS_OF_MAT
 
 _TEXT: Final = re.compile(r"\\text\s*\{([^{}]*)\}")
 _NUMBER: Final = r"\d{1,3}(?:,\d{3})+(?:\.\d+)?|\d+(?:\.\d+)?"
-_LETTER: Final = r"(?:\((?:[A-Z]|[IVX]+|[ivx]+)\)|[A-Z]\b|[IVX]+\b)"
+_LETTER: Final = r"(?:\((?:[A-Z]|[IVX]{2,}|[ivx]+)\)|[A-Z]\b|[IVX]{2,}\b)"
 _LETTERS: Final = re.compile(rf"{_LETTER}(?:\s*(?:[,;&]|\band\b)\s*(?:and\s+)?{_LETTER})+")
 _OPTION: Final = re.compile(r"(?:the )?(?:correct )?(?:option|choice|answer)(?: is)?:? \(?([a-z])\)?")
 _CHOICE: Final = re.compile(

@@ -24,7 +24,7 @@ _POWER: Final = r"(?:\s*\^\s*\{?\s*-?\d\s*\}?)?"
 _MARKED: Final = rf"\\text\s*\{{(?:[^{{}}\d^]|\^\s*-?\d)*\}}{_POWER}"
 _OF_TWO: Final = rf"\\frac\s*\{{\s*{_MARKED}\s*\}}\s*\{{\s*{_MARKED}\s*\}}"
 _MARKED_UNIT: Final = re.compile(
-    rf"\s*(?P<unit>(?:{_MARKED}|{_OF_TWO})(?:\s*(?:/|\\cdot|\*|-)?\s*(?:{_MARKED}|{_OF_TWO}))*)\s*$"
+    rf"\s*(?P<unit>(?:{_MARKED}|{_OF_TWO})(?:\s*(?:(?:/|\\cdot|\*|-)\s*)?(?:{_MARKED}|{_OF_TWO}))*)\s*$"
 )
 _DEGREES: Final = re.compile(
     r"\s*(?P<unit>\^\s*\\circ\s*(?:\\text\s*\{\s*)?(?:C|F|Celsius|Fahrenheit|celsius|fahrenheit)?(?:\s*\})?)\s*$"
