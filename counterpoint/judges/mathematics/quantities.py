@@ -120,7 +120,10 @@ def _listed(text: str, parts: Sequence[Quantity]) -> Quantity:
     units = {part.unit for part in parts if part.unit}
     if len(units) > 1 or any(part.percent for part in parts):
         return Quantity(value=text)
-    values = ",".join(part.value for part in parts)
+    values = parts[0].value
+    for before, part, written in zip(parts, parts[1:], parts_of(text)[1:], strict=False):
+        # Behind a number alone, as in `1,250 m`, a comma without a space may group its digits.
+        values += ("," if not before.words and written[:1].isdigit() else ", ") + part.value
     return (
         Quantity(value=values, unit="".join(units), words=parts[-1].words)
         if any(units) or parts[-1].words
