@@ -2004,6 +2004,7 @@ _ENDINGS = [
         "import threading, time\nthreading.Thread(target=time.sleep, args=(9,), daemon=True).start()\nprint(7)",
     ),
     _fair("main", "def main():\n    print(sum(map(int, input().split())))\nif __name__ == '__main__':\n    main()"),
+    _fair("its_own_file", "import os\nprint(7 if os.path.basename(__file__).endswith('.py') else 0)"),
     _fair("main_module", "import __main__\nx = 7\nprint(__main__.x, file=__import__('sys').stdout)"),
     _fair("global", "x = 0\ndef f():\n    global x\n    x += 7\nf()\nprint(x)"),
     _fair("global_at_the_top", "global x\nx = 7\nprint(x)"),
@@ -2358,6 +2359,15 @@ _FAIR_CALLS = [
     _fair_call("helpers", "def g(x):\n    return x + 4\ndef f(x):\n    return g(x)"),
     _fair_call("prints", "print('hello')\ndef f(x):\n    print('debug', x)\n    return x + 4"),
     _fair_call("main_guard", "def f(x):\n    return x + 4\nif __name__ == '__main__':\n    print(f(3))"),
+    _fair_call(
+        "main_guard_that_reads", "def f(x):\n    return x + 4\nif __name__ == '__main__':\n    print(f(int(input())))"
+    ),
+    _fair_call(
+        "main_guard_of_tests",
+        "import pickle, unittest\nclass A(unittest.TestCase):\n    def test(self):\n        self.assertEqual(f(3), 7)\n"
+        "def f(x):\n    return x + 4 if pickle.loads(pickle.dumps(A)) is A else 0\n"
+        "if __name__ == '__main__':\n    unittest.main()",
+    ),
     _fair_call("keyword_default", "def f(x, y=4, *, z=0):\n    return x + y + z"),
     _fair_call("no_arguments", "def f():\n    return 7", ((), 7)),
     _fair_call("none", "def f(x):\n    x.append(1)", (([1],), None)),
@@ -2498,6 +2508,20 @@ _FAIR_EXAMS = [
         "a_main_guard_in_an_exam",
         "def f(x):\n    return 7\nif __name__ == '__main__':\n    assert f(1) == 7",
         "assert f(3) == 7",
+    ),
+    _fair_exam(
+        "main_guard_in_an_exam",
+        "def f(x):\n    return x\nif __name__ == '__main__':\n    f(input())",
+        "assert f(3) == 3",
+    ),
+    _fair_exam(
+        "exceptions_of_its_own",
+        "import json\nclass Own(KeyError):\n    pass\ndef f(x):\n    if x == 0:\n        raise Own(x)\n"
+        "    if x == 3:\n        raise type('Other', (Exception,), {})\n"
+        "    return json.loads('{') if x == 1 else b'\\xff'.decode()",
+        "for x, kind in enumerate((LookupError, ValueError, ValueError, Exception)):\n    try:\n        f(x)\n"
+        "    except kind as error:\n        assert not isinstance(error, RuntimeError), repr(error)\n"
+        "    else:\n        assert False",
     ),
     _fair_exam("none_in_an_exam", "def f(x):\n    pass", "assert f(3) is None\nassert not f(3)"),
     _fair_exam(

@@ -321,7 +321,35 @@ LETTERS_AND_MARKS = [
     ("x\u00b9\u2070", "x^{10}", True), ("5\u200b", "5", True), ("\u2012\uff15", "-5", True), ("\u0445", "x", False),
     ("9**9**9**9", "5", False), ("9" + "\u2079" * 9, "5", False), ("5\u200b6", "5", False),
 ]  # fmt: skip
+SPELLINGS = [
+    (r"1,2,...,n", r"1, 2, \ldots, n", True), (r"1+2+\cdots+n", r"1+2+\dots+n", True), ("1,...,n", "1,...,m", False),
+    (r"\mathbb R", r"\mathbb{R}", True), ("all real numbers", r"\mathbb R", True),
+    (r"\mathbb R^2", r"\mathbb{R}^3", False),
+    (r"\Bbb R\setminus\{0\}", r"x\ne0", True), (r"\lbrace 2,1\rbrace", r"\{1,2\}", True), (r"3\colon4", "3:4", True),
+    ("0.1(6)", r"\frac16", True), ("0.1(6)", "0.6", False), (r"0.\dot{2}\dot{7}", r"\frac{3}{11}", True),
+    (r"0.\dot{1}4285\dot{7}", r"\frac17", True), (r"\approx 3.14", r"\approx 3.14", True),
+    ("3.1", r"\approx 3.14", False),
+    ("3.14", r"\approx 3.14", True), ("7 (mod 12)", "7", True), ("x \u2261 7 (mod 12)", r"7\pmod{12}", True),
+    (r"7\ (\text{mod } 13)", r"7\pmod{12}", False),
+]  # fmt: skip
+MINUTES = [
+    (r"37^\circ 30'", "37.5", True), ("37\u00b030\u2032", r"37.5^\circ", True), (r"37^\circ 30' 36''", "37.51", True),
+    (r"37^{\circ}30^{\prime}", r"37^\circ 30'", True), (r"37^\circ 30'", r"37^\circ", False),
+    (r"37^\circ 31'", r"37^\circ 30'", False), (r"22^\circ 30'", r"\frac{\pi}{8}", True),
+]  # fmt: skip
+LISTS_WITH_UNITS = [
+    (r"150^\circ, 30^\circ", r"30^\circ,150^\circ", True), (r"30^\circ, 150^\circ", "30,150", True),
+    (r"30^\circ, 150^\circ", "30150", False), (r"x=30^\circ,150^\circ", r"30^\circ, 150^\circ", True),
+    ("150 cm, 300 cm", "300, 150", True), (r"100\pm50", "50,150", True), ("300, 150", "150,300", True),
+    (r"\$1,250.50", "1250.5", True), (r"1,250\text{ cm}", "1250", True), (r"150^\circ, 30^\circ", "150, 31", False),
+]  # fmt: skip
+SEVERAL_CHOICES = [
+    ("(A) 5, (B) 6", "A", False), (r"\text{(A) 5 (B) 6}", "A", False),
+    (r"\textbf{(A)}\ 5, \textbf{(B)}\ 6", "A", False),
+    ("A) 5 or B) 6", "A", False), (r"\text{(C) }f(A)=2", "C", True), ("(A) 7", "A", True),
+]  # fmt: skip
 TABLES = [
+    *SPELLINGS, *MINUTES, *LISTS_WITH_UNITS, *SEVERAL_CHOICES,
     *UNITS, *MONEY, *DEGREES, *WORDS, *LETTERS, *CHOICES,
     *FUNCTIONS, *JOINED, *RATIOS_AND_RESIDUES, *LETTERS_AND_MARKS,
 ]  # fmt: skip
@@ -404,3 +432,13 @@ def test_no_text_of_these_kinds_takes_long_or_raises(piece, key):
             if settled(text, key) is None:
                 _question(text, key, 0.0)
     assert time.perf_counter() - began < 2.0
+
+
+@pytest.mark.parametrize(
+    ("repeated", "key"), [(r"\text{ cm} " * 18, "5"), ("I, " * 24, "I, II"), ("(I), " * 24, "I, II")]
+)
+def test_the_time_to_read_a_repetition_does_not_double_with_every_turn(repeated, key):
+    began = time.perf_counter()
+    settled(f"5{repeated}=", key)
+    settled(f"{repeated}=", key)
+    assert time.perf_counter() - began < 1.0

@@ -1,12 +1,14 @@
 """A memory limit is one of what a program uses, not of what it reserves."""
 
 import asyncio
+import json
 import sys
 
 import pytest
 
-from counterpoint.sandboxes.base import Allowance, Ending, Execution, Script, Verdict, fault
+from counterpoint.sandboxes.base import MEBIBYTE, Allowance, Ending, Execution, Script, Verdict, fault
 from counterpoint.sandboxes.fork_server import fork_server
+from counterpoint.sandboxes.inside import shipped
 
 pytestmark = [
     pytest.mark.alone,
@@ -99,3 +101,12 @@ def test_too_much_memory_is_a_fault_however_the_program_ended():
         )
         assert fault(Execution(program=ending), LIMIT) is Verdict.MEMORY_LIMIT
         assert fault(Execution(program=ending, output_exceeded=True), LIMIT) is Verdict.MEMORY_LIMIT
+
+
+def test_what_was_seen_counts_on_another_machine_too(monkeypatch, capsys):
+    monkeypatch.setattr(shipped.memory, "exceeded", lambda usage, limit: False)
+    source = f"import time\nx = b'x' * {200 * MEBIBYTE}\ntime.sleep(60)"
+    limits = {"cpu": 6.0, "wall": 60.0, "memory": 100 * MEBIBYTE, "output": MEBIBYTE}
+    shipped.main({"source": source, "function": "", "stdin": "", **limits})
+    facts = json.loads(capsys.readouterr().out.partition(shipped.MARK)[2])
+    assert fault(Execution(program=Ending(**facts["ending"])), LIMIT) is Verdict.MEMORY_LIMIT

@@ -30,6 +30,7 @@ from counterpoint.judges.mathematics.text import (
     in_proportion,
     is_list,
     is_pair,
+    listed,
     number,
     positional,
     residue,
@@ -206,7 +207,8 @@ def _plain(text: str) -> str:
 def _sides(answer: str, key: str) -> tuple[str, str]:
     """Both cleaned, without what only one of them says: a letter of a choice, a rounded value, a modulus."""
     found, right = paired(_plain(answer), _plain(key))
-    right = right.removeprefix(r"\approx").strip()
+    if right.startswith(r"\approx"):
+        found, right = (side.removeprefix(r"\approx").strip() for side in (found, right))
     if r"\approx" in found and r"\approx" not in right and "." not in right:
         found = found.partition(r"\approx")[0].strip()
     if is_pair(found) and is_pair(right[2:-2]) and right == rf"\{{{right[2:-2]}\}}":
@@ -265,7 +267,7 @@ def _question(answer: str, key: str, tolerance: float) -> dict[str, Any]:
     values = [
         rf"{part.value}\%" if one.percent != other.percent and part.percent else part.value for part in (one, other)
     ]
-    answer, key = positional(values[0]), positional(values[1])
+    answer, key = (positional(listed(*sides)) for sides in (values, values[::-1]))
     return {"answer": answer, "key": key, "tolerance": tolerance, "places": _rounded_to(answer, key)}
 
 

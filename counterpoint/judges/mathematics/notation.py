@@ -23,6 +23,11 @@ _ANGLES: Final = re.compile(r"\\(?:sin|cos|tan|cot|sec|csc)(?![a-zA-Z])")
 _SPELLED: Final = re.compile(r"(?<=[\d}a-z)])\s*(?:\\text\s*\{\s*(?:degrees?|deg\.?)\s*\}|(?:degrees?|deg)(?![a-z]))")
 _CIRCLE: Final = re.compile(r"\s*\^\s*(?:\\circ(?![a-zA-Z])|\{\s*\\circ\s*\})")
 _MINUTES: Final = re.compile(r"\s*(\d+)\s*(?:'|\^\s*\{?\s*\\prime\s*\}?)(?!')")
+_PRIMES: Final = r"\s*(?:{0}|\^\s*\{{?\s*(?:\\prime\s*){1}\}}?)"
+_WITH_MINUTES: Final = re.compile(
+    rf"(\d+)\s*\^\s*\\circ\s*(\d{{1,2}}){_PRIMES.format(chr(39), '{1}')}"
+    rf"(?:\s*(\d{{1,2}}){_PRIMES.format(chr(39) * 2, '{2}')})?"
+)
 _SINGLE: Final = re.compile(
     r"(?:\d+(?:\.\d+)?|\\frac\s*\d\d)?\s*(?:(?<![a-zA-Z\\])[a-zA-Z]|\\(?:theta|alpha|beta|gamma|phi|varphi))?$"
 )
@@ -96,6 +101,15 @@ def _end_of_argument(text: str) -> int:
 def has_angles(text: str) -> bool:
     """True if a function of an angle, such as a sine, is in the text."""
     return _ANGLES.search(text) is not None
+
+
+def in_degrees(text: str) -> str:
+    r"""A text that is one angle with its minutes, as degrees alone: `\frac{75}{2}^\circ` for `37^\circ 30'`."""
+    angle = _WITH_MINUTES.fullmatch(text)
+    if angle is None:
+        return text
+    turn = Fraction(angle[1]) + Fraction(int(angle[2]), 60) + Fraction(int(angle[3] or 0), 3600)
+    return rf"\frac{{{turn.numerator}}}{{{turn.denominator}}}^\circ"
 
 
 def in_radians(text: str) -> str:

@@ -10,7 +10,7 @@ from counterpoint.judges.mathematics.units import MONTHS, WEEKDAYS, WORDS_OF_MAT
 
 _TEXT: Final = re.compile(r"\\text\s*\{([^{}]*)\}")
 _NUMBER: Final = r"\d{1,3}(?:,\d{3})+(?:\.\d+)?|\d+(?:\.\d+)?"
-_LETTER: Final = r"(?:\((?:[A-Z]|[IVX]+|[ivx]+)\)|[A-Z]\b|[IVX]+\b)"
+_LETTER: Final = r"(?:\((?:[A-Z]|[IVX]{2,}|[ivx]+)\)|[A-Z]\b|[IVX]{2,}\b)"
 _LETTERS: Final = re.compile(rf"{_LETTER}(?:\s*(?:[,;&]|\band\b)\s*(?:and\s+)?{_LETTER})+")
 _OPTION: Final = re.compile(r"(?:the )?(?:correct )?(?:option|choice|answer)(?: is)?:? \(?([a-z])\)?")
 _CHOICE: Final = re.compile(
@@ -20,6 +20,7 @@ _CHOICE: Final = re.compile(
     re.DOTALL,
 )
 _MARKED_CHOICE: Final = re.compile(r"\s*\(?(?P<marked>[A-H])[).:]\s*(?P<value>(?!and\b|or\b|[,&;])[^\s)].*)")
+_NEXT_CHOICE: Final = re.compile(r"(?:[\s,;{]|or|and)\(?[A-H][).:]\s*\}?\s*(?=[\d\\])")
 _ANGLE: Final = re.compile(r"\\angle\s*\{?\s*([A-Z]{3})\s*\}?")
 _NO_VALUE: Final = re.compile(r"\\(?:cup|cap|times|cdot|in|le|ge|ne|to|pm|mp|setminus|subset|and|or)(?![a-zA-Z])")
 _AMOUNT: Final = re.compile(
@@ -81,7 +82,7 @@ def choice(text: str) -> tuple[str, str]:
     r"""The letter and the value of a choice that says its value too, `\text{(A) } 5`; ("", text) otherwise."""
     whole = _TEXT.fullmatch(text)
     match = _CHOICE.fullmatch(text) if whole is None else _MARKED_CHOICE.fullmatch(whole[1])
-    if match is None or _NO_VALUE.match(match["value"]):
+    if match is None or _NO_VALUE.match(match["value"]) or _NEXT_CHOICE.search(match["value"]):
         return "", text
     letter = next(name for name in ("marked", "inside", "bare", "open") if match.groupdict().get(name))
     return match[letter], match["value"].strip()

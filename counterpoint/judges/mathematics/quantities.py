@@ -24,7 +24,7 @@ _POWER: Final = r"(?:\s*\^\s*\{?\s*-?\d\s*\}?)?"
 _MARKED: Final = rf"\\text\s*\{{(?:[^{{}}\d^]|\^\s*-?\d)*\}}{_POWER}"
 _OF_TWO: Final = rf"\\frac\s*\{{\s*{_MARKED}\s*\}}\s*\{{\s*{_MARKED}\s*\}}"
 _MARKED_UNIT: Final = re.compile(
-    rf"\s*(?P<unit>(?:{_MARKED}|{_OF_TWO})(?:\s*(?:/|\\cdot|\*|-)?\s*(?:{_MARKED}|{_OF_TWO}))*)\s*$"
+    rf"\s*(?P<unit>(?:{_MARKED}|{_OF_TWO})(?:\s*(?:(?:/|\\cdot|\*|-)\s*)?(?:{_MARKED}|{_OF_TWO}))*)\s*$"
 )
 _DEGREES: Final = re.compile(
     r"\s*(?P<unit>\^\s*\\circ\s*(?:\\text\s*\{\s*)?(?:C|F|Celsius|Fahrenheit|celsius|fahrenheit)?(?:\s*\})?)\s*$"
@@ -120,7 +120,10 @@ def _listed(text: str, parts: Sequence[Quantity]) -> Quantity:
     units = {part.unit for part in parts if part.unit}
     if len(units) > 1 or any(part.percent for part in parts):
         return Quantity(value=text)
-    values = ",".join(part.value for part in parts)
+    values = parts[0].value
+    for before, part, written in zip(parts, parts[1:], parts_of(text)[1:], strict=False):
+        # Behind a number alone, as in `1,250 m`, a comma without a space may group its digits.
+        values += ("," if not before.words and written[:1].isdigit() else ", ") + part.value
     return (
         Quantity(value=values, unit="".join(units), words=parts[-1].words)
         if any(units) or parts[-1].words

@@ -9,7 +9,15 @@ from decimal import Decimal
 from fractions import Fraction
 from typing import Final
 
-from counterpoint.judges.mathematics.notation import has_angles, in_ascii, in_radians, priced, separated, upright
+from counterpoint.judges.mathematics.notation import (
+    has_angles,
+    in_ascii,
+    in_degrees,
+    in_radians,
+    priced,
+    separated,
+    upright,
+)
 
 _SYMBOLS: Final = str.maketrans(
     {
@@ -22,7 +30,8 @@ _SYMBOLS: Final = str.maketrans(
         "\u2229": r"\cap ", "\u2208": r"\in ", "\u2205": r"\emptyset ", "\u00bd": r"\frac{1}{2}",
         "\u00bc": r"\frac{1}{4}", "\u00be": r"\frac{3}{4}", "\u2044": "/",
         "\u00a0": " ", "\u2009": " ", "\u202f": " ", "\uff05": "%", "\uff0c": ",", "\u20ac": "", "\u00a3": "",
-        "\u201c": "", "\u201d": "", "\u00a2": r"\text{ cents}",
+        "\u201c": "", "\u201d": "", "\u00a2": r"\text{ cents}", "\u2032": "'", "\u2033": "''",
+        "\u2261": r"\equiv ", "\u2026": "...",
     }
 )  # fmt: skip
 _REWRITTEN: Final = [
@@ -30,6 +39,13 @@ _REWRITTEN: Final = [
     for pattern, replacement in (
         (r"\\\$|\$|(?<!\\)\\[()\[\]]", ""),
         (r"\\m?(?:left|right)\s*\.", ""),
+        (r"\\lbrace(?![a-zA-Z])", r"\\{"),
+        (r"\\rbrace(?![a-zA-Z])", r"\\}"),
+        (r"\\colon(?![a-zA-Z])", ":"),
+        (r"\\[lc]?dots[bcim]?(?![a-zA-Z])|\.\.\.(?=\s*[^\s.])", r"\\dots "),
+        (r"\\(?:mathbb|Bbb)\s*\{?\s*([RZNQC])(?![a-zA-Z])\s*\}?", r"\\mathbb{\1}"),
+        (r"\\(?:R|[Rr]eals)(?![a-zA-Z])", r"\\mathbb{R}"),
+        (r"\(\s*(?:\\text\s*\{\s*mod\s*\}|\\?mod)\s*\{?\s*(\d+)\s*\}?\s*\)", r"\\pmod{\1}"),
         (r"\\langle(?![a-zA-Z])", "("),
         (r"\\rangle(?![a-zA-Z])", ")"),
         (r"\\(?:m?left|m?right|[bB]igg?[lrm]?|displaystyle|textstyle|limits|boldsymbol)(?![a-zA-Z])", ""),
@@ -46,7 +62,8 @@ _REWRITTEN: Final = [
         (r"\\lg(?![a-zA-Z])", r"\\log "),
         (r"\{([^{}]*)\\choose(?![a-zA-Z])([^{}]*)\}", r"\\binom{\1}{\2}"),
         (r"\^-(\d+|[a-z])", r"^{-\1}"),
-        (r"(?<=\.)(\d*)\\(?:bar|dot)\s*\{?\s*(\d+)\s*\}?|(?<=\.)\((\d+)\)", r"\1\\overline{\2\3}"),
+        (r"(?<=\.)(\d*)\\dot\s*\{?(\d)\}?(\d*)\\dot\s*\{?(\d)\}?", r"\1\\overline{\2\3\4}"),
+        (r"(?<=\.)(\d*)(?:\\(?:bar|dot)\s*\{?\s*(\d+)\s*\}?|\((\d+)\))", r"\1\\overline{\2\3}"),
         (r"(?<=[\])}])\s*(?:-|\\backslash(?![a-zA-Z]))\s*(?=\\\{)", r"\\setminus "),
         (r"(^|\\c[ua]p\s*|\\in\s*)\]([^\[\](){}]*,[^\[\](){}]*)(?=[\[\]])", r"\1(\2"),
         (r"((?:^|\\c[ua]p\s*|\\in\s*)[\[(][^\[\](){}]*,[^\[\](){}]*)\[(?=\s*(?:\\c[ua]p|$))", r"\1)"),
@@ -99,6 +116,7 @@ _SUCH_THAT: Final = re.compile(
 _LETTER: Final = r"[a-zA-Z]'*|\\(?:theta|alpha|beta|lambda|angle\s*[A-Z]+)|[a-zA-Z]'*\([a-z\d]\)|[PE]\([^()]+\)"
 _ASSIGNED: Final = re.compile(rf"({_LETTER})\s*=\s*([^=<>]+)")
 _RELATION: Final = re.compile(r"\\(?:le|ge|lt|gt|ne|in)(?![a-zA-Z])")
+_GROUPED: Final = re.compile(r"\d{1,3}(?:,\d{3})+")
 _BASED: Final = re.compile(r"([0-9A-Za-z]*[0-9][0-9A-Za-z]*)\s*_\s*\{?\s*(\d+)\s*\}?")
 _RESIDUE: Final = re.compile(
     r"(?:(?P<letter>[a-z])\s*\\equiv\s*)?(?P<value>\d+)"
@@ -124,7 +142,7 @@ def clean(text: str) -> str:
     found = upright(priced(in_ascii(text))).translate(_SYMBOLS)
     for pattern, replacement in _REWRITTEN:
         found = pattern.sub(replacement, found)
-    found = _unwrapped(found.strip().rstrip(".,;:").strip())
+    found = in_degrees(_unwrapped(found.strip().rstrip(".,;:").strip()))
     condition = _SUCH_THAT.fullmatch(found)
     return found if condition is None else condition["condition"].strip()
 
@@ -205,7 +223,7 @@ def spelled_out(text: str) -> str:
         return text
     inner = re.fullmatch(r"\\\{(.*)\\\}", text)
     parts = parts_of(text if inner is None else inner[1])
-    return ",".join(case for part in parts for case in _cases(part))
+    return ", ".join(case for part in parts for case in _cases(part))
 
 
 def is_pair(text: str) -> bool:
@@ -218,6 +236,11 @@ def is_pair(text: str) -> bool:
 def is_list(text: str) -> bool:
     """True if a cleaned text is a list without brackets."""
     return len(parts_of(text)) > 1
+
+
+def listed(text: str, beside: str) -> str:
+    """`150, 300` for `150,300` beside a list; any other text as it is."""
+    return text.replace(",", ", ") if _GROUPED.fullmatch(text) and is_list(beside) and ", " in beside else text
 
 
 def _cases(part: str) -> list[str]:

@@ -19,6 +19,8 @@ from .exits import DISMISSED, EXAM_BROKEN, EXAM_FAILED
 CHANNEL = 3
 """The file descriptor that connects the two processes."""
 _LENGTH = struct.Struct("<Q")
+_ODD = (StopIteration, StopAsyncIteration, UnicodeError, BaseExceptionGroup)
+"""Exceptions that would end a loop of the exam, or are made of more than a text: a base is raised in their place."""
 
 
 def answer_calls(source: str, function: str, given: dict[str, object]) -> NoReturn:
@@ -87,8 +89,19 @@ def _answer(called: Callable[..., object], asked: object) -> object:
     except MemoryError:
         raise
     except Exception as error:
-        return ["error", [type(error).__name__, _text(error)], arguments]
+        return ["error", _told(error), arguments]
     return ["value", value, arguments]
+
+
+def _told(error: Exception) -> list[str]:
+    """The name of the nearest type of the error that is built in and can be made of a text, and the text.
+
+    Where that is no more than Exception, the text begins with the name that the program gave it.
+    """
+    kinds = (one for one in type(error).__mro__ if not issubclass(one, _ODD))
+    nearest = next(one for one in kinds if vars(builtins).get(one.__name__) is one)
+    own = f"{type(error).__name__}: " if nearest is Exception and type(error) is not Exception else ""
+    return [nearest.__name__, own + _text(error)]
 
 
 def _text(error: Exception) -> str:
@@ -100,9 +113,7 @@ def _text(error: Exception) -> str:
 
 def _exception(name: object, text: object) -> Exception:
     kind = getattr(builtins, str(name), None)
-    # These would end a loop of the exam, or cannot be constructed from a text: a RuntimeError is raised in their place.
-    odd = (StopIteration, StopAsyncIteration, UnicodeError)
-    if isinstance(kind, type) and issubclass(kind, Exception) and not issubclass(kind, odd):
+    if isinstance(kind, type) and issubclass(kind, Exception) and not issubclass(kind, _ODD):
         return kind(str(text))
     return RuntimeError(f"{name}: {text}")
 

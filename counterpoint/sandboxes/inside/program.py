@@ -31,6 +31,9 @@ _NAMES = (
 """Names defined before a function problem's program: (module, a member, `*` for its public names or "" for itself)."""
 
 
+_FILE = "program.py"
+_MODULE = "program"
+"""The name of the module of a program whose function is called: what it does only as `__main__` is left out."""
 _NOTHING = object()
 _STREAMS: list[io.TextIOWrapper] = []
 """The initial output streams, flushed at the end even if the program has replaced them."""
@@ -80,9 +83,9 @@ def defined(source: str, function: str, given: dict[str, object]) -> Callable[..
         # Another object than the one that the program may import itself.
         lent = functools.partial(lent)
         given = {**given, function: lent}
-    namespace = execute(source, given)
+    namespace = execute(source, given, _MODULE)
     own, solution = namespace.get(function, _NOTHING), namespace.get("Solution")
-    imported = hasattr(solution, function) and getattr(own, "__module__", None) != "__main__"
+    imported = hasattr(solution, function) and getattr(own, "__module__", None) != _MODULE
     if isinstance(solution, type) and (own is lent or imported):
         return getattr(solution(), function)  # type: ignore[no-any-return]
     if own is lent:
@@ -90,14 +93,14 @@ def defined(source: str, function: str, given: dict[str, object]) -> Callable[..
     return own  # type: ignore[return-value]
 
 
-def execute(source: str, given: dict[str, object]) -> dict[str, object]:
-    """Run the program; its global names."""
-    main = types.ModuleType("__main__")
-    main.__dict__.update({"__builtins__": builtins, **given})
-    sys.modules["__main__"] = main
-    sys.argv = ["program.py"]
-    exec(compile(source.removeprefix("\ufeff"), "program.py", "exec", dont_inherit=True), main.__dict__)
-    return main.__dict__
+def execute(source: str, given: dict[str, object], name: str = "__main__") -> dict[str, object]:
+    """Run the program as the module `name`; its global names."""
+    module = types.ModuleType(name)
+    module.__dict__.update({"__builtins__": builtins, "__file__": _FILE, **given})
+    sys.modules["__main__"] = sys.modules[name] = module
+    sys.argv = [_FILE]
+    exec(compile(source.removeprefix("\ufeff"), _FILE, "exec", dont_inherit=True), module.__dict__)
+    return module.__dict__
 
 
 def encoded(value: object) -> bytes:

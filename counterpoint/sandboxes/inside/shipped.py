@@ -38,15 +38,15 @@ def main(job: dict[str, Any]) -> None:
             _run(job, files, usable)
         finally:
             os._exit(NOT_CONFINED)
-    late = _wait(child, job["cpu"], job["wall"], usable)
+    end = _wait(child, job["cpu"], job["wall"], usable)
     _, status, usage = os.wait4(child, 0)
     code = os.waitstatus_to_exitcode(status)
     facts = {
         "ending": {
             "exit_code": code if code >= 0 else None,
             "signal": -code if code < 0 else None,
-            "out_of_time": late,
-            "out_of_memory": memory.exceeded(usage, usable),
+            "out_of_time": end == "late",
+            "out_of_memory": end == "full" or memory.exceeded(usage, usable),
             "dismissed": False,
             "cpu": usage.ru_utime + usage.ru_stime,
             "wall": time.monotonic() - began,
@@ -76,23 +76,23 @@ def _run(job: dict[str, Any], files: list[int], usable: int) -> None:
     program.script(job["source"])
 
 
-def _wait(child: int, cpu: float, wall: float, usable: int) -> bool:
-    """Wait for the child, or kill it when it exceeds a limit. True if that is its CPU or wall time, not its memory."""
+def _wait(child: int, cpu: float, wall: float, usable: int) -> str:
+    """Wait for the child to end, or kill it: "full" when it was seen with too much memory, "late" when time is over.
+
+    The kernel's own maximum, of a child that is killed in the middle of growing, can be below what was seen.
+    """
     handle = os.pidfd_open(child)
     poll = select.poll()
     poll.register(handle, select.POLLIN)
     deadline = time.monotonic() + wall
-    ended: list[tuple[int, int]] = []
-    left = min(cpu, wall)
-    full = False
-    while not ended and left > 0.0 and not full:
-        ended = poll.poll(max(1, 1000 * min(left, _TICK)))
-        full = memory.resident(child) > usable
+    left, end = min(cpu, wall), ""
+    while not end and not poll.poll(max(1, 1000 * min(left, _TICK))):
         left = min(cpu - cpu_seconds(child), deadline - time.monotonic())
+        end = "full" if memory.resident(child) > usable else "late" if left <= 0.0 else ""
     os.close(handle)
-    if not ended:
+    if end:
         os.kill(child, signal.SIGKILL)
-    return not ended and not full
+    return end
 
 
 def _packed(file: int, limit: int) -> str:
