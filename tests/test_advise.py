@@ -101,6 +101,18 @@ def test_runs_that_fail_are_named_and_too_many_of_them_decide_nothing(tmp_path):
     assert any(line == f"failed: isolated with seed 1: {FAILURE}" for line in advice.lines())
     one = race_of(tmp_path / "one", Scripted(lift={"isolated": 1.0}, fails={"isolated": (1,)}))
     assert (one.leader, one.standing.rounds) == ("isolated", 5)
+    assert "(4 paired seeds, 32 tasks x 8, 30 steps; " in one.lines()[0]  # of 5 rounds one has no pair
+
+
+def test_seeds_that_would_decide_are_counted_from_those_that_both_arms_have(tmp_path):
+    advice = race_of(tmp_path, Scripted(lift={"isolated": 0.35}, fails={"isolated": (1,)}), minutes=5.5)
+    pair = advice.standing.pairs[0]
+    assert (advice.standing.rounds, pair.estimate.seeds) == (5, 4)
+    open_ = replace(advice, standing=replace(advice.standing, pairs=(replace(pair, decided_by=6),)), minutes=2.0)
+    assert open_.lines()[0].startswith("cannot tell (4 paired seeds, ")
+    assert open_.lines()[2] == "  probably decided with 6 seeds: 2 more, about 4 minutes"
+    late = replace(advice, standing=replace(advice.standing, pairs=(replace(pair, decided_by=8),)))
+    assert late.lines()[2] == "  probably decided with 8 seeds, more than the 8 of a race: make a study"
 
 
 def test_a_race_whose_runs_all_fail_ends_with_the_reason_and_the_log(tmp_path):
@@ -220,7 +232,7 @@ def test_finished_runs_give_the_answer_of_the_race_that_made_them_without_traini
 def test_failed_runs_among_those_given_do_not_count_with_their_samples(tmp_path):
     advice, folder = finished_race(tmp_path, Scripted(lift={"isolated": 1.0}, fails={"isolated": (1,)}))
     found = advise_from([folder], 2.0)
-    assert "5 paired seeds, 32 tasks x 8, 30 steps" in found.lines()[0]
+    assert "4 paired seeds, 32 tasks x 8, 30 steps" in found.lines()[0]
     assert (found.samples, found.arms[1].failed) == (advice.samples, {1: FAILURE})
 
 

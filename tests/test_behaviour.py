@@ -286,6 +286,7 @@ def test_verdicts_are_compared_with_the_truth():
     found = {name: numbers[f"role/evaluator/{name}"] for name in ("precision", "recall", "false_approval")}
     assert found == pytest.approx({"precision": 2 / 3, "recall": 2 / 3, "false_approval": 1 / 2})
     assert numbers["role/evaluator/false_rejection"] == pytest.approx(1 / 3)
+    assert (numbers["role/evaluator/judged_right"], numbers["role/evaluator/judged_wrong"]) == (3, 2)
     assert numbers["role/evaluator/unreadable"] == pytest.approx(1 / 6)
     assert "role/evaluator/false_approval" not in episode_numbers([make_group(*episodes[:3])])
 

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from scipy.special import expit, stdtr
 
-from counterpoint.analysis.contrast import contrast
+from counterpoint.analysis.comparison import verdict_of
+from counterpoint.analysis.contrast import contrast, over_tasks
 from counterpoint.analysis.milestones import milestones_of
 from counterpoint.analysis.racing import (
     FIRST,
@@ -258,6 +259,18 @@ def test_the_seeds_that_would_decide_follow_from_what_seeds_and_tasks_add():
     by_task = np.tile(source.normal(0.0, 0.5, 40), (4, 1)) + 0.01 * source.normal(size=(4, 40))
     assert seeds_to_decide(by_task - by_task.mean(), 0.02, LEVEL[2]) is None
     assert tasks_to_decide(by_task - by_task.mean(), 0.02) > 1000
+
+
+def test_where_runs_agree_on_nearly_all_tasks_more_tasks_are_asked_for_and_not_more_seeds():
+    source = np.random.default_rng(7)
+    answers = {seed: (source.random(64) < 0.9).astype(float) for seed in SEEDS}
+    for rounds in (3, 8):
+        pair = race({"a": answers, "b": answers}, SEEDS[:rounds], 0.02).pairs[0]
+        assert (pair.call, pair.decided_by) == ("cannot tell", None)  # 64 tasks without a difference are +-4.2 points
+        assert pair.tasks_needed > 256
+    near = np.zeros((3, pair.tasks_needed))
+    assert verdict_of(contrast([(1.0, near)], 1 - LEVEL[2]), over_tasks([(1.0, near)]), 0.02) == "alike"
+    assert seeds_to_decide(np.zeros((3, 64)), 0.05, LEVEL[2]) == 4
 
 
 @pytest.mark.parametrize(

@@ -286,6 +286,47 @@ def test_of_a_run_that_does_not_know_how_often_a_role_was_called_nothing_is_said
     assert diagnose(history(unknown)) == []
 
 
+def once(first, later):
+    """A number that was observed in the first step and in the 36th."""
+    return [first, *[None] * 34, later, *[None] * (STEPS - 36)]
+
+
+@pytest.mark.parametrize(
+    ("name", "first", "later", "signature"),
+    [
+        ("tokens", 10.0, 40.0, "length takeover"),
+        ("echo", 0.1, 0.9, "echo"),
+        ("entropy", 0.3, 0.001, "entropy collapse"),
+        ("false_approval", None, 0.9, "rubber stamp"),
+        ("false_rejection", None, 0.9, "over-rejection"),
+    ],
+)
+def test_what_few_calls_of_a_role_did_is_no_sign(name, first, later, signature):
+    number = {f"role/judge/{name}": once(first, later), "role/judge/accuracy": [0.5] * STEPS}
+    for calls, shown in ((1, []), (8, [signature])):
+        rare = {"role/judge/calls": [calls / 128 if value is not None else 0.0 for value in once(1.0, 1.0)]}
+        assert names(diagnose(history({**number, **rare}, noise=0.0))) == shown
+
+
+@pytest.mark.parametrize(
+    ("rate", "count", "signature"),
+    [("false_approval", "judged_wrong", "rubber stamp"), ("false_rejection", "judged_right", "over-rejection")],
+)
+def test_a_rate_of_few_judged_answers_is_no_sign_however_many_were_judged_in_all(rate, count, signature):
+    for answers, shown in ((7.0, []), (8.0, [signature])):
+        counts = {f"role/judge/{count}": [0.0] * 35 + [answers] + [0.0] * (STEPS - 36)}
+        run = history({f"role/judge/{rate}": once(None, 0.9), **counts}, noise=0.0)
+        assert names(diagnose(run)) == shown
+
+
+@pytest.mark.parametrize(
+    "name", ["role/judge/tokens", "role/judge/form_code", "episode/helped", "role/voter/without_signal"]
+)
+def test_what_is_not_a_number_is_no_sign(name):
+    values = HEALTHY.get(name, [0.1] * STEPS)
+    assert diagnose(history({name: [*values[:30], math.nan, *values[31:]]})) == []
+
+
 def test_two_calls_of_a_rare_role_are_too_few():
     rare = {"role/judge/unreadable": 1.0, "role/judge/calls": 1 / 256}
     assert diagnose(begun(history(evaluated=rare), 0)) == []

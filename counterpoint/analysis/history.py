@@ -3,6 +3,7 @@
 from bisect import bisect_left, bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from math import isnan
 from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
@@ -37,7 +38,7 @@ class Recorded(Protocol):
 
 
 class Series(NamedTuple):
-    """The values of one number at the steps that have it, in order."""
+    """The values of one number at the steps that have it, in order; NaN is no value."""
 
     steps: tuple[int, ...]
     values: tuple[float, ...]
@@ -151,5 +152,5 @@ def _claims(run: Recorded) -> dict[str, frozenset[str]]:
 
 
 def _series(pairs: Any) -> Series:
-    kept = sorted((step, float(value)) for step, value in pairs if value is not None)
+    kept = sorted((step, float(value)) for step, value in pairs if value is not None and not isnan(value))
     return Series(tuple(step for step, _ in kept), tuple(value for _, value in kept))

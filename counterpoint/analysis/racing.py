@@ -22,6 +22,7 @@ from scipy.stats import t as student
 
 from counterpoint.analysis.comparison import MISSING, unlike_the_rest, verdict_of
 from counterpoint.analysis.contrast import Estimate, contrast, over_tasks, terms
+from counterpoint.analysis.intervals import Z
 
 FIRST, LAST = 3, 8
 """The rounds after which there is a first and a last look."""
@@ -57,8 +58,8 @@ class Pair:
     reason: str = ""
     """Why the call is "cannot tell", if not for the width of the interval."""
     decided_by: int | None = None
-    """The number of seeds that would probably decide; None if the tasks are too few for any number, or it is decided.
-    """
+    """The number of paired seeds that would probably decide; None if the tasks are too few for any number, or it is
+    decided."""
     tasks_needed: int | None = None
     """The number of tasks with which seeds could decide, where the present ones are too few."""
 
@@ -140,24 +141,32 @@ def compare(one: str, other: str, runs: Runs, seeds: Sequence[int], margin: floa
 
 
 def seeds_to_decide(rows: NDArray[np.float64], margin: float, level: float) -> int | None:
-    """The smallest number of seeds, more than these, with which the interval would probably decide.
+    """The number of paired seeds that would probably decide between two arms, more than there are.
 
     `rows` is [seeds, tasks]. With s² the variance of the row means, f the part of the variance that more seeds do not
-    lower, and V(n) = s²/n + f, it is the smallest n with t(n - 1) sqrt(V(n)) < max(|L|, margin - |L|), if the estimate
-    L is the truth. None if there is none up to 200.
+    lower, and V(n) = s²/n + f, it is the smallest n, if the estimate L is the truth, with which t(n - 1) sqrt(V(n)) and
+    the reach of the interval over tasks alone are both below |L|, or both below margin - |L|. None if there is none up
+    to 200.
     """
-    value, spread, fixed = _variance(rows)
-    reach = max(abs(value), margin - abs(value))
+    value, spread, fixed, noise = _variance(rows)
     counts = np.arange(len(rows) + 1, FARTHEST + 1)
-    enough = student.ppf(1.0 - level / 2, counts - 1) * (spread / counts + fixed) ** 0.5 < reach
+    reach = student.ppf(1.0 - level / 2, counts - 1) * (spread / counts + fixed) ** 0.5
+    centre, alone = _over_tasks(value, fixed + noise / counts, rows.shape[1])
+    ahead = (reach < abs(value)) & (alone < centre)
+    alike = (reach < margin - abs(value)) & (alone < margin - centre)
+    enough = ahead | alike
     return int(counts[enough.argmax()]) if enough.any() else None
 
 
 def tasks_to_decide(rows: NDArray[np.float64], margin: float) -> int:
-    """The number of tasks with which the part that seeds do not lower is a quarter of what has to be told apart."""
-    value, _, fixed = _variance(rows)
+    """The number of tasks with which the part that seeds do not lower is a quarter of what has to be told apart.
+
+    With it, two arms that are right on the same tasks have an interval over tasks alone of half of that on either side.
+    """
+    value, _, fixed, _ = _variance(rows)
     reach = max(abs(value), margin - abs(value))
-    return int(np.ceil(rows.shape[1] * max(1.0, fixed / (reach / 4) ** 2)))
+    told = rows.shape[1] * max(1.0, fixed / (reach / 4) ** 2)
+    return int(np.ceil(max(told, 2 * Z * 2**0.5 / reach)))
 
 
 def samples_for(tasks: int, margin: float, share: Callable[[int], float], accuracy: float = 0.5) -> int:
@@ -227,8 +236,16 @@ def _unlike(rows: NDArray[np.float64], seeds: Sequence[int], margin: float) -> s
     )
 
 
-def _variance(rows: NDArray[np.float64]) -> tuple[float, float, float]:
-    """The mean, the variance that one seed adds to it, and the part of its variance that more seeds do not lower."""
+def _variance(rows: NDArray[np.float64]) -> tuple[float, float, float, float]:
+    """The mean, the variance that one seed adds to it, the part that more seeds do not lower, and one seed's noise."""
     found = terms([(1.0, rows)])
     noise = found.noise[0]
-    return found.value, len(rows) * max(found.seeds[0], noise), max(0.0, found.tasks - noise)
+    one = len(rows) * noise
+    return found.value, max(len(rows) * found.seeds[0], one), max(0.0, found.tasks - noise), one
+
+
+def _over_tasks(value: float, variance: NDArray[np.float64], tasks: int) -> tuple[float, NDArray[np.float64]]:
+    """The distance from 0 of the centre of the interval over tasks alone, and its reach, for variances of the mean."""
+    centre = abs(value) * tasks / (tasks + 2)
+    squares = (tasks - 1) * tasks * variance + tasks * value**2 + 2.0
+    return centre, Z * ((squares / (tasks + 2) - centre**2) / (tasks + 2)) ** 0.5

@@ -158,7 +158,8 @@ def verdicts(calls: Sequence[Call]) -> Numbers:
     """The accuracy of the verdicts among the calls; a number without observations is absent.
 
     precision = right among approved, recall = approved among right, false_approval = approved among wrong,
-    false_rejection = 1 - recall. Unreadable verdicts are not among them.
+    false_rejection = 1 - recall; judged_right and judged_wrong count the answers. Unreadable verdicts are not among
+    them.
     """
     judged = [
         (call.claim.correct, call.claim.correct == (call.score == 1.0))
@@ -171,7 +172,10 @@ def verdicts(calls: Sequence[Call]) -> Numbers:
         "false_approval": [float(approved) for approved, right in judged if not right],
         "false_rejection": [float(not approved) for approved, right in judged if right],
     }
-    return {name: fmean(values) for name, values in rates.items() if values}
+    numbers = {name: fmean(values) for name, values in rates.items() if values}
+    if judged:
+        numbers |= {"judged_right": len(rates["recall"]), "judged_wrong": len(rates["false_approval"])}
+    return numbers
 
 
 def _call_numbers(calls: Sequence[Call], episodes: int) -> Numbers:

@@ -112,10 +112,11 @@ class Advice:
                 yield f"out of the race: {_ahead(pair)}, after {counted(pair.estimate.seeds, 'seed')}"
 
     def _basis(self) -> str:
-        return (
-            f"{counted(self.standing.rounds, 'paired seed')}, {counted(self.tasks, 'task')} x {self.samples},"
-            f" {counted(self.steps, 'step')}"
-        )
+        """The seeds that both arms of a pair have, of the pairs of the last look the fewest; tasks and steps."""
+        last = self.standing.pairs or self.standing.behind[-1:]
+        paired = [pair.estimate.seeds for pair in last if pair.estimate is not None]
+        seeds = counted(min(paired), "paired seed") if paired else counted(self.standing.rounds, "round")
+        return f"{seeds}, {counted(self.tasks, 'task')} x {self.samples}, {counted(self.steps, 'step')}"
 
     def _error(self) -> str:
         """The share of races in which such a verdict is wrong, in words."""
@@ -138,8 +139,9 @@ class Advice:
                 f"more seeds would not decide it: the {counted(self.tasks, 'test task')} are too few, about"
                 f" {pair.tasks_needed} would do"
             )
-        elif pair.decided_by <= LAST:
-            more = pair.decided_by - self.standing.rounds
+            return
+        more = pair.decided_by - pair.estimate.seeds  # a round of which a run failed has no pair
+        if self.standing.rounds + more <= LAST:
             cost = "" if self.minutes is None else f", about {max(1, round(more * self.minutes))} minutes"
             yield f"probably decided with {counted(pair.decided_by, 'seed')}: {more} more{cost}"
         else:

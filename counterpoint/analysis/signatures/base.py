@@ -7,6 +7,9 @@ from typing import NamedTuple
 
 from counterpoint.analysis.history import History, Series
 
+JUDGED = {"false_approval": "judged_wrong", "false_rejection": "judged_right"}
+"""Rate of a role's verdicts -> the number of the answers that it is a fraction of."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Thresholds:
@@ -64,7 +67,7 @@ class Thresholds:
     cut_off: float = 0.25
     """Fraction of a role's replies."""
     calls: int = 8
-    """Least calls of a role from which these two fractions are computed."""
+    """Least calls of a role, or answers that it judged, from which a number of the role is judged."""
     failed: float = 0.01
     """Fraction of the episodes, for failures that a workflow cannot always avoid: too long, too slow, out of reach."""
     unjudged: float = 0.05
@@ -122,13 +125,16 @@ def lacks_evaluations(count: int) -> Callable[[History, Thresholds], str | None]
 
 
 def now(history: History, name: str, limits: Thresholds) -> float | None:
-    """The mean over the last `window` training steps; None if there are too few steps, or none has the number."""
-    return _long_enough(history, limits, history.series(name).between(*window(history, limits)))
+    """The mean over the last `window` training steps; None if there are too few steps, or none has the number.
+
+    A number of a role is None too if fewer than `calls` calls are behind it.
+    """
+    return _enough(history, name, limits, window(history, limits))
 
 
 def at_the_start(history: History, name: str, limits: Thresholds) -> float | None:
     """The mean over the first `start` training steps; None as for `now`."""
-    return _long_enough(history, limits, history.series(name).between(1, limits.start))
+    return _enough(history, name, limits, (1, limits.start))
 
 
 def shown(history: History, limits: Thresholds, role: str, names: Mapping[str, str]) -> list[str]:
@@ -172,5 +178,26 @@ def fall_from_the_best(series: Series, width: int) -> Fall:
     return Fall(fmean(best) - fmean(last), ((pvariance(best) + pvariance(last)) / width) ** 0.5)
 
 
-def _long_enough(history: History, limits: Thresholds, part: Series) -> float | None:
-    return part.mean() if history.last >= limits.least else None
+def _enough(history: History, name: str, limits: Thresholds, span: tuple[int, int]) -> float | None:
+    behind = _behind(history, name, span)
+    if history.last < limits.least or (behind is not None and behind < limits.calls):
+        return None
+    return history.series(name).between(*span).mean()
+
+
+def _behind(history: History, name: str, span: tuple[int, int]) -> float | None:
+    """The calls of its role, or the answers that it judged, behind a number in these steps.
+
+    None for a number that is no role's, and where they were not recorded.
+    """
+    role, _, what = name.rpartition("/")
+    if not role.startswith("role/"):
+        return None
+    judged = history.series(f"{role}/{JUDGED[what]}").between(*span).values if what in JUDGED else ()
+    if judged:
+        return sum(judged)
+    calls = history.series(f"{role}/calls").between(*span)
+    played = dict(zip(*history.series("episode/played"), strict=True))
+    if not calls.values or not all(step in played for step in calls.steps):
+        return None
+    return sum(count * played[step] for step, count in zip(*calls, strict=True))
