@@ -68,9 +68,9 @@ def override_table(table: Mapping[str, Any], overrides: Sequence[str]) -> dict[s
 
     Another member of a family, `task=NAME` or `task.name=NAME`, takes the place of the recipe's with all its options,
     and another `algorithm` that of the whole `[algorithm]`; overrides of single options apply to it, in whatever order
-    they are given. A table without a `name` changes the keys that it has and leaves the others of its section, or of the
-    member that there is, as they are. What is given after a preset overrides it. Raises ConfigError if an override is
-    malformed, or there is no such preset.
+    they are given. A table without a `name` changes the keys that it has and leaves the others of its section, or of
+    the member that there is, as they are. What is given after a preset overrides it. Raises ConfigError if an override
+    is malformed, or there is no such preset.
     """
     changed = copy.deepcopy(dict(table))
     for override in _in_order(overrides):

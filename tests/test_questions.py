@@ -93,12 +93,30 @@ def test_questions_are_read_from_parquet_with_lists_of_answers(tmp_path):
         ("q.jsonl", '{"question": "a", "answer": {"b": 1}}', r"column 'answer' is dict, not text or a number"),
         ("q.jsonl", '{"question": "a", "answer": "{"}', r"its answer '\{' can never be read with task\.read = 'boxed'"),
         ("q.jsonl", '{"question": true, "answer": 1}', r"column 'question' is bool, not text or a number"),
+        ("q.jsonl", '{"question": NaN, "answer": 1}', r"line 1 cannot be used: column 'question' is nan, which is no"),
+        ("q.jsonl", f'{{"question": {"1" * 5000}, "answer": 1}}', r"column 'question' is a number of more than 1000"),
     ],
 )
 def test_what_is_wrong_with_a_file_is_said_with_its_line(tmp_path, name, text, message):
     (tmp_path / name).write_text(text)
     with pytest.raises(TaskError, match=message):
         questions(path=str(tmp_path / name))
+
+
+@pytest.mark.parametrize(
+    ("choices", "message"),
+    [
+        ('["a", %s]' % ("1" * 5000), "column 'choices' is a number of more than 1000 digits"),
+        (r'{"label": ["A", "B"], "text": ["a", "\ud800"]}', r"column 'choices' holds half a character \('\\ud800'\)"),
+        (r'[{"label": "A", "text": "a"}, {"label": "B", "text": "\ud800"}]', "column 'choices' holds half a char"),
+    ],
+)
+def test_a_choice_that_cannot_be_written_is_said_with_its_line(tmp_path, choices, message):
+    (tmp_path / "q.jsonl").write_text(f'{{"question": "a", "choices": {choices}, "answer": 1}}\n')
+    with pytest.raises(TaskError, match=f"line 1 cannot be used: {message}"):
+        questions(path=str(tmp_path / "q.jsonl"), choices="choices")
+    with pytest.raises(TaskError, match="has too few questions"):  # where the column is not asked for
+        questions(path=str(tmp_path / "q.jsonl"))
 
 
 def test_a_damaged_archive_is_named(tmp_path):
@@ -278,6 +296,7 @@ def test_an_answer_is_read_as_the_recipe_says(tmp_path, options, reply, answer):
         ),
         ({"pattern": r"Answer: (\d+)"}, r"task\.answer_format is required with task\.read = 'pattern'"),
         ({"pattern": r"("}, r"task\.pattern = '\(' is not a regular expression: missing \)"),
+        ({"pattern": r"a{99999999999}"}, r"is not a regular expression: the repetition number is too large"),
         ({"pattern": r"(a)(b)", "answer_format": "x"}, r"has 2 groups"),
         ({"read": "pattern"}, r"task\.pattern is required"),
         ({"read": "whole", "pattern": "x"}, r"task\.pattern must be left out"),

@@ -495,7 +495,7 @@ def test_a_cast_that_cannot_be_under_other_options_is_refused_when_they_are_set(
 @pytest.mark.parametrize(
     ("cast", "message"),
     [
-        (lambda options: {"solver": Part(slots=6 // options["count"])}, r"its cast raised ZeroDivisionError: .*\.py:\d"),
+        (lambda options: {"solver": Part(slots=6 // options["count"])}, r"cast raised ZeroDivisionError: .*\.py:\d"),
         (lambda options: {"solver": options["count"]}, "its cast gives 'solver' 0: allowed is a Part of whole numbers"),
         (lambda options: {"solver": Part(slots=options["count"] / 2)}, r"gives 'solver' Part\(roles=1, slots=0\.0\)"),
         (lambda options: [options["count"]], "its cast must return a mapping, not list"),

@@ -9,7 +9,8 @@ from typing import Any
 from counterpoint.errors import TaskError
 
 BOXED_FORMAT = r"Write the final answer as \boxed{answer}."
-_MOST_DIGITS = 1000
+MOST_DIGITS = 1000
+"""Digits of an integer in data: a longer one is no answer that a model would write."""
 _NARROW = ("float16", "float32")
 
 
@@ -73,8 +74,8 @@ def key_of(value: Any) -> str:
             return "true" if value else "false"
         case float() | Decimal() if not math.isfinite(value):
             raise TaskError(f"is {value}, which no answer can equal")
-        case int() if abs(value) >= 10**_MOST_DIGITS:
-            raise TaskError(f"is a number of more than {_MOST_DIGITS} digits")
+        case int() if abs(value) >= 10**MOST_DIGITS:
+            raise TaskError(f"is a number of more than {MOST_DIGITS} digits")
         case Decimal():
             return format(value, "f")
         case float() if type(value) is float:

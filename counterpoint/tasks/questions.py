@@ -1,5 +1,6 @@
 """Questions and answers from the user's own files."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import MappingProxyType
@@ -206,6 +207,8 @@ def _entry(row: Row, columns: _Columns, reading: Reading, split: Split | None) -
         raise TaskError(f"column {columns.question!r} is empty")
     if isinstance(text, bool) or not isinstance(text, str | int | float):
         raise TaskError(f"column {columns.question!r} is {type(text).__name__}, not text or a number")
+    if isinstance(text, float) and not math.isfinite(text):
+        raise TaskError(f"column {columns.question!r} is {text}, which is no question")
     shown, keys = _shown(row, columns, str(text))
     unreadable = next((key for key in keys if not reading.keeps(key)), None)
     if unreadable is not None:
