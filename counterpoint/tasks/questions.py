@@ -157,12 +157,14 @@ def _entries(
     """The rows of all sources, each in its split. Raises TaskError if there are none, or a file cannot be read."""
     entries: list[_Entry] = []
     refused: list[Refused] = []
+    known: set[Split] = set()
     for name, source in {"train": origin.path, **others}.items():
         option = "task.path" if name == "train" else f"task.{name}"
         if name == "train":
             rows = origin.rows()
         else:
             rows = [*rows_of(path=source, dataset="", subset="", revision="", splits=[], option=option)]
+            _check_is_one(option, source, rows)
         if not rows:
             shown = f"{option} = {source!r}" if source else origin.name
             raise TaskError(f"{shown} is empty: there are no questions in it")
@@ -174,8 +176,19 @@ def _entries(
                 entries.append(_entry(row, named, reading, where))
             except TaskError as error:
                 refused.append(Refused(place=row.place, reason=str(error)))
-    known = {entry.split for entry in entries if entry.split is not None}
+        known |= {name} if name != "train" else {*by_name.values()}
+    known |= {entry.split for entry in entries if entry.split is not None}
     return [_placed(entry, known) for entry in entries], refused
+
+
+def _check_is_one(option: str, source: str, rows: Sequence[Row]) -> None:
+    """Raises ConfigError if the folder of one split holds files of several, by their names."""
+    names = {split: row.split for row in reversed(rows) if (split := split_named(row.split)) is not None}
+    if len(names) > 1:
+        raise ConfigError(
+            f"{option} = {source!r} has the splits {' and '.join(map(repr, sorted(names.values())))}: name the file of"
+            " one of them"
+        )
 
 
 def _found(columns: _Columns, first: Row) -> _Columns:
