@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence, Set
 from decimal import Decimal
 from typing import Any
 
@@ -44,8 +44,10 @@ def keys_of(value: Any, separator: str = "") -> tuple[str, ...]:
 def task_keys(value: Any) -> tuple[str, ...]:
     """The answers that are right, of whatever a task is made with: blank text is kept, for judges that need no key.
 
-    Raises TaskError with the reason if it is not a number, or an empty list.
+    Raises TaskError with the reason if it is not a number, or an empty list, or holds several answers in no order.
     """
+    if isinstance(value, Set | Iterator | bytes | bytearray):
+        raise TaskError(f"is {type(value).__name__}, not text, a number, or a list of several answers")
     if isinstance(value, list | tuple | bool | int | float | Decimal) or hasattr(value, "item"):
         return keys_of(value)
     return ("" if value is None else str(value),)
