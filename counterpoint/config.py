@@ -42,7 +42,7 @@ class RolloutConfig(Section):
     long_prompts: LongPrompts = "refuse"
     """The treatment of prompts longer than `max_prompt_tokens`. "refuse": the episode ends with an error. "cut": tokens
     in the middle of the prompt are left out."""
-    temperature: Annotated[float, Field(gt=0)] = 1.0
+    temperature: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1.0
     """The sampling temperature in training episodes, without top-p and top-k: the recorded log-probabilities are those
     of the distribution that was sampled from."""
     max_calls: Annotated[int, Field(ge=1)] = 1000
@@ -149,7 +149,7 @@ class EvaluationConfig(Section):
     """The number of episodes per task with which the checkpoints of the base, the peak and the last three evaluations
     are evaluated again on the test split when training ends; 0: they are not. The summary is made from these. Every
     evaluation needs a checkpoint, so `run.save_every` must divide `every`."""
-    temperature: Annotated[float, Field(gt=0)] = 1.0
+    temperature: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1.0
     """The sampling temperature in evaluations."""
 
 

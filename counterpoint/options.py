@@ -148,12 +148,12 @@ def explain(error: ValidationError, model: type[BaseModel], where: str = "", *, 
         *parents, key = first["loc"]
         section = ".".join(str(part) for part in (where, *parents) if part != "")
         kind = f"key in [{section}]" if section else "key"
-        here = [*_fields_at(model, parents), *(() if parents else beside)]
+        here = [*fields_at(model, parents), *(() if parents else beside)]
         return unknown(kind, str(key), here, _meant(str(key), section, here, model))
     if first["type"] == "missing":
         return f"{path} is required"
     if first["type"] == "model_type" and isinstance(first["input"], str):
-        keys = [f"{path}.{key}" for key in _fields_at(model, first["loc"])]
+        keys = [f"{path}.{key}" for key in fields_at(model, first["loc"])]
         return f"{path} = {first['input']!r}: {path} is a section; allowed are its keys, such as {', '.join(keys[:3])}"
     if not path and first["type"] == "value_error":
         return str(first["ctx"]["error"])  # of the whole recipe: it names the keys itself
@@ -251,7 +251,8 @@ def _is_union_tag(part: int | str) -> bool:
     return isinstance(part, str) and (part in ("str", "int", "float", "bool") or "[" in part)
 
 
-def _fields_at(model: type[BaseModel], location: Sequence[int | str]) -> list[str]:
+def fields_at(model: type[BaseModel], location: Sequence[int | str]) -> list[str]:
+    """The keys of the table at a place of the recipe; none if what is there has no keys of its own."""
     table: Any = model
     for part in location:
         if isinstance(table, type) and issubclass(table, BaseModel):

@@ -19,7 +19,10 @@ def located(table: Mapping[str, Any], places: Sequence[Path], *, required: bool 
     """
     changed = copy.deepcopy(dict(table))
     for where, holder, key, is_needed in _paths(changed):
-        path = Path(holder[key]).expanduser()
+        try:
+            path = Path(holder[key]).expanduser()
+        except RuntimeError:
+            raise ConfigError(f"{where} = {holder[key]!r}: this machine has no home folder of that user") from None
         found = next((place / path for place in places if (place / path).exists()), None)
         if found is not None:
             holder[key] = str(found)
@@ -29,20 +32,34 @@ def located(table: Mapping[str, Any], places: Sequence[Path], *, required: bool 
     return changed
 
 
-def _paths(table: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any], str, bool]]:
-    """Name in messages, table, key, and whether something must be there, of every path in a recipe."""
+def _paths(table: dict[str, Any]) -> Iterator[tuple[str, Any, Any, bool]]:
+    """Name in messages, table or list, key in it, and whether something must be there, of every path in a recipe."""
     task = table.get("task")
     if isinstance(task, dict):
         for key in ("path", "validation", "test"):
             if _is_path(task, key):
                 needed = key == "path" and _OWN_TASK not in str(task.get("name", ""))
                 yield f"task.{key}", task, key, needed
+        yield from _paths_of_sets(task)
     for where, section in _sections(table):
         if _is_path(section, "adapter"):
             yield f"{where}.adapter", section, "adapter", True
         model = table.get("model") if where == "policies" else section.get("model")
         if isinstance(model, dict) and _is_path(model, "path") and _is_place(model["path"]):
             yield "model.path" if where == "policies" else f"{where}.model.path", model, "path", False
+
+
+def _paths_of_sets(task: dict[str, Any]) -> Iterator[tuple[str, Any, Any, bool]]:
+    """The paths in the tables of a task: copies of known sets, and files and folders in the place of a set."""
+    copies, sets = task.get("copies"), task.get("sets")
+    for name in copies if isinstance(copies, dict) else ():
+        if _is_path(copies, name):
+            yield f"task.copies.{name}", copies, name, False
+    for split, members in sets.items() if isinstance(sets, dict) else ():
+        places = enumerate(members) if isinstance(members, list) else [(split, members)]
+        for key, member in places:
+            if isinstance(member, str) and any(sign in member for sign in "./"):
+                yield f"task.sets.{split}", members if isinstance(members, list) else sets, key, False
 
 
 def _sections(table: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:

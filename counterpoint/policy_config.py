@@ -85,7 +85,7 @@ class TrainingSettings(Section):
 
     rank: Annotated[int, Field(ge=1, le=1024)] = 16
     """The rank of the LoRA adapter, which is on all linear layers except the output layer."""
-    alpha: Annotated[float, Field(gt=0)] = 32.0
+    alpha: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 32.0
     """The LoRA scale: the adapter's output is multiplied by alpha / rank."""
     learning_rate: Annotated[float, Field(gt=0, lt=1)] = 2e-5
     """AdamW's learning rate: its highest value, reached after the warm-up."""
@@ -100,7 +100,7 @@ class TrainingSettings(Section):
     schedule: Literal["constant", "linear", "cosine"] = "constant"
     """The learning rate after the warm-up: "constant", or a "linear" or "cosine" decay that reaches 0 after the
     policy's last update."""
-    weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    weight_decay: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
     """AdamW's decoupled weight decay."""
     beta1: Annotated[float, Field(ge=0, lt=1)] = 0.9
     """AdamW's decay rate of the first moment."""

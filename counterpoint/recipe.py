@@ -15,7 +15,7 @@ from counterpoint.config import AlgorithmConfig, Config
 from counterpoint.errors import ConfigError, unknown
 from counterpoint.family import is_own, look_in
 from counterpoint.files import decoded, near
-from counterpoint.options import Spec, explain
+from counterpoint.options import Spec, explain, fields_at
 from counterpoint.places import located
 from counterpoint.presets import preset
 from counterpoint.presets.algorithms import ALGORITHMS
@@ -68,15 +68,16 @@ def override_table(table: Mapping[str, Any], overrides: Sequence[str]) -> dict[s
 
     Another member of a family, `task=NAME` or `task.name=NAME`, takes the place of the recipe's with all its options,
     and another `algorithm` that of the whole `[algorithm]`; overrides of single options apply to it, in whatever order
-    they are given. What is given after a preset overrides it. Raises ConfigError if an override is malformed, or there
-    is no such preset.
+    they are given. A table without a `name` changes the keys that it has and leaves the others of its section, or of
+    the member that there is, as they are. What is given after a preset overrides it. Raises ConfigError if an override
+    is malformed, or there is no such preset.
     """
     changed = copy.deepcopy(dict(table))
     for override in _in_order(overrides):
         key, value = _parsed(override)
         if key == _PRESET:
             changed = _laid_over(changed, preset(value))
-        elif _names_algorithm(override):
+        elif _names_algorithm(key, value):
             changed[_ALGORITHM] = value if isinstance(value, Mapping) else {"name": value}
         else:
             _set(changed, key, value, override)
@@ -96,7 +97,7 @@ def _in_order(overrides: Sequence[str]) -> list[str]:
             count += 1
             behind |= dict.fromkeys(preset(value), count)
             places.append((count, 0))
-        elif _names_member(override):
+        elif _names_member(key, value):
             parts = key.removesuffix(".name").split(".")
             places.append((behind.get(parts[0], 0), len(parts)))
         else:
@@ -174,13 +175,18 @@ def _as_table(value: Any, path: Sequence[str]) -> Any:
     return {"name": value} if isinstance(value, str) and _is_spec(path) else value
 
 
-def _names_algorithm(override: str) -> bool:
-    return override.partition("=")[0].strip() in (_ALGORITHM, f"{_ALGORITHM}.name")
+def _names_algorithm(key: str, value: Any) -> bool:
+    return key in (_ALGORITHM, f"{_ALGORITHM}.name") and not _is_nameless(value)
 
 
-def _names_member(override: str) -> bool:
-    """True for `task=NAME` and `task.name=NAME`, of whichever family."""
-    return _is_spec(override.partition("=")[0].strip().removesuffix(".name").split("."))
+def _names_member(key: str, value: Any) -> bool:
+    """True for `task=NAME` and `task.name=NAME`, of whichever family, and for a table with a name."""
+    return _is_spec(key.removesuffix(".name").split(".")) and not _is_nameless(value)
+
+
+def _is_nameless(value: Any) -> bool:
+    """True for a table of keys or options that names no member, so that it is about the one that there is."""
+    return isinstance(value, Mapping) and "name" not in value
 
 
 def find_recipe(name: str) -> Path:
@@ -257,7 +263,10 @@ def _set(table: dict[str, Any], key: str, value: Any, override: str) -> None:
             raise ConfigError(f"override {override!r}: {parent!r} is not a table")
     if last == "name" and _is_spec(parents) and node.get("name") != value:
         node.clear()
-    node[last] = value
+    path = [*parents, last]
+    under = _as_table(node.get(last), path)
+    is_laid_over = _is_nameless(value) and isinstance(under, Mapping) and bool(fields_at(Config, path))
+    node[last] = _laid_over(under, value, path) if is_laid_over else value
 
 
 def _is_spec(path: Sequence[str]) -> bool:

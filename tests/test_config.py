@@ -70,6 +70,10 @@ def test_options_alone_belong_to_the_default_member(recipe):
         ),
         ("[run]\nseed = -1\n", r"run\.seed = -1: .*greater than or equal to 0"),
         ("[run]\nsteps = nan\n", r"run\.steps = nan"),
+        ("[policies]\nalpha = inf\n", r"policies\.alpha = inf: input should be a finite number"),
+        ("[policies]\nweight_decay = inf\n", r"policies\.weight_decay = inf: input should be a finite number"),
+        ("[rollout]\ntemperature = inf\n", r"rollout\.temperature = inf: input should be a finite number"),
+        ("[evaluation]\ntemperature = inf\n", r"evaluation\.temperature = inf: input should be a finite number"),
     ],
 )
 def test_a_wrong_key_type_or_value_is_named_with_what_is_allowed(recipe, text, message):
@@ -121,6 +125,35 @@ def test_an_override_can_give_options_to_a_member_named_nowhere(recipe):
     )
     assert (config.task.name, config.task.options) == ("arithmetic", {"operands": 2})
     assert config.algorithm.advantage.options == {"by": ["task"]}
+
+
+def test_a_table_that_names_no_member_changes_the_keys_that_it_has_and_no_others(recipe):
+    written = 'workflow = {name = "debate", rounds = 2}\n[algorithm]\nname = "gspo"\n'
+    path = recipe(f'{written}[policies]\nsharing = "shared"\nrank = 8\n[policy.shared]\ntrainable = false\n')
+    config = load_config(
+        path,
+        [
+            "workflow={debaters=3}",
+            "algorithm={updates=2}",
+            "algorithm.loss={high=0.3}",
+            "policies={alpha=4.0}",
+            "policy.shared={rank=2}",
+        ],
+    )
+    assert (config.workflow.name, config.workflow.options) == ("debate", {"rounds": 2, "debaters": 3})
+    assert (config.algorithm.name, config.algorithm.updates) == ("gspo", 2)
+    assert (config.algorithm.loss.name, config.algorithm.loss.options["high"]) == ("gspo", 0.3)
+    assert (config.policies.sharing, config.policies.rank, config.policies.alpha) == ("shared", 8, 4.0)
+    assert (config.policy["shared"].trainable, config.policy["shared"].rank) == (False, 2)
+
+
+def test_a_table_that_names_no_member_is_about_the_member_that_is_named_anywhere(recipe):
+    config = load_config(recipe(), ["algorithm={updates=2}", "algorithm=dapo", "task={operands=2}", "workflow=single"])
+    assert (config.algorithm.name, config.algorithm.updates) == ("dapo", 2)
+    other = load_config(recipe("workflow = {name = 'debate', rounds = 2}"), ['workflow={name="voting", votes=2}'])
+    assert (other.workflow.name, other.workflow.options) == ("voting", {"votes": 2})
+    shared = ['policies.sharing={generator="a", aggregator="a"}', 'policies.sharing={solver="b"}']
+    assert load_config(recipe(), shared).policies.sharing == {"solver": "b"}
 
 
 def test_text_that_is_not_toml_is_a_string(recipe):

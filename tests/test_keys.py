@@ -281,6 +281,8 @@ def test_the_file_of_gsm8k_is_read_with_the_setting_that_its_message_names(tmp_p
         (["Paris", "London", "Rome"], "(B)", 0, "B", "London"),
         (["Paris", "London", "Rome"], "rome.", 0, "C", "Rome"),
         ({"text": ["Paris", "London"], "label": ["1", "2"]}, "2", 0, "2", "London"),
+        ({"text": ["Paris", "London"], "label": [1, 2]}, 1, 0, "1", "Paris"),
+        ({"1": "Paris", "2": "London", "3": "Rome"}, 2, 0, "2", "London"),
         ({"A": "Paris", "B": "London"}, "A", 0, "A", "Paris"),
         ([{"label": "A", "text": "Paris"}, {"label": "B", "text": "London"}], "B", 0, "B", "London"),
         ("['A)21', 'B)22']", "B", 0, "B", "22"),

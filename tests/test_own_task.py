@@ -132,6 +132,47 @@ def test_what_is_no_set_of_tasks_is_refused(name, options, message):
         load(name, **options)
 
 
+def listed(answers):
+    return Spec(name=name_of([(f"{number}?", answer) for number, answer in enumerate(answers)], "task"))
+
+
+def test_a_worked_solution_is_no_answer_of_a_list_unless_a_judge_reads_it():
+    spec = listed(f"Two and {number}.\n#### {number}" for number in range(60))
+    with pytest.raises(
+        TaskError, match=r"answer to '0\?' is a whole solution that ends in '#### \.\.\.'; give the answer"
+    ):
+        load_tasks(spec)
+    assert len(every(load_tasks(spec, judge=Spec(name="own_tasks:score")))) == 60
+    rows = [{"question": f"{number}?", "answer": f"Two.\n#### {number}"} for number in range(60)]
+    with pytest.raises(TaskError, match=r"for a list of mappings, task\.answer_in = 'hashes'"):
+        load_tasks(Spec(name=name_of(rows, "task")))
+    read, kept = (load_tasks(Spec(name=name_of(rows, "task"), answer_in=one)) for one in ("hashes", "text"))
+    assert read.train[0].key == "0"
+    assert kept.train[0].key == "Two.\n#### 0"
+
+
+def test_a_choice_that_the_question_of_a_list_does_not_show_is_refused():
+    rows = [{"question": f"{number}?", "choices": ["no", "yes"], "answer": "B"} for number in range(60)]
+    with pytest.raises(TaskError, match=r"its answer is a letter or a number of 'choices'.*task\.choices ="):
+        load_tasks(Spec(name=name_of(rows, "task")))
+    shown = load_tasks(Spec(name=name_of(rows, "task"), choices="choices"))
+    assert shown.train[0].accepted == ("B", "yes", "(B) yes")
+
+
+@pytest.mark.parametrize(
+    ("answer", "message"),
+    [
+        ({"a", "b"}, "number 1: the answer to '0.' is set, not text, a number, or a list of several answers"),
+        (b"5", "is bytes, not text"),
+        (iter("ab"), "is str_(ascii_)?iterator, not text"),
+        ("\ud800", r"the answer to '0\?' holds half a character \('.ud800'\)"),
+    ],
+)
+def test_an_answer_that_is_no_text_is_refused_with_its_place(answer, message):
+    with pytest.raises(TaskError, match=message):
+        load_tasks(listed([answer] * 60))
+
+
 def test_a_plain_judge_of_a_task_runs_where_it_can_be_killed(monkeypatch):
     monkeypatch.setattr("counterpoint.judges.function.judge._GRACE", 0.5)
     splits = load("judged")

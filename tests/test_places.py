@@ -61,6 +61,28 @@ def test_adapters_models_and_files_of_splits_are_looked_for_in_the_same_way(fold
     assert config.model.path == "micro-medium"
 
 
+def test_copies_of_known_sets_and_files_in_the_place_of_a_set_are_looked_for_in_the_same_way(folders):
+    beside, here = folders
+    config = read(
+        beside,
+        '[task]\nname = "mathematics"\ncopies = {gsm8k = "recipe.jsonl"}\n'
+        'sets = {train = ["gsm8k", "here.jsonl"], test = "both.jsonl", validation = "model"}\n',
+        "task.copies.amc=adapter",
+    )
+    assert config.task.options["copies"] == {"gsm8k": str(beside / "recipe.jsonl"), "amc": str(here / "adapter")}
+    assert config.task.options["sets"] == {
+        "train": ["gsm8k", str(here / "here.jsonl")],
+        "test": str(beside / "both.jsonl"),
+        "validation": "model",
+    }
+
+
+@pytest.mark.parametrize("key", ["task.path", "model.path", "policies.adapter"])
+def test_the_home_folder_of_nobody_is_an_error_in_one_line(folders, key):
+    with pytest.raises(ConfigError, match=rf"^{key} = '~nobody-here/x': this machine has no home folder of that user$"):
+        read(folders[0], 'task = "questions"', f"{key}=~nobody-here/x")
+
+
 @pytest.mark.parametrize(
     "override", ["task.path=nowhere.jsonl", "policies.adapter=nowhere", "policy.a.adapter=nowhere"]
 )

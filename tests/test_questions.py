@@ -4,6 +4,7 @@ import asyncio
 import gzip
 import json
 import textwrap
+from pathlib import Path
 
 import polars as pl
 import pytest
@@ -93,12 +94,30 @@ def test_questions_are_read_from_parquet_with_lists_of_answers(tmp_path):
         ("q.jsonl", '{"question": "a", "answer": {"b": 1}}', r"column 'answer' is dict, not text or a number"),
         ("q.jsonl", '{"question": "a", "answer": "{"}', r"its answer '\{' can never be read with task\.read = 'boxed'"),
         ("q.jsonl", '{"question": true, "answer": 1}', r"column 'question' is bool, not text or a number"),
+        ("q.jsonl", '{"question": NaN, "answer": 1}', r"line 1 cannot be used: column 'question' is nan, which is no"),
+        ("q.jsonl", f'{{"question": {"1" * 5000}, "answer": 1}}', r"column 'question' is a number of more than 1000"),
     ],
 )
 def test_what_is_wrong_with_a_file_is_said_with_its_line(tmp_path, name, text, message):
     (tmp_path / name).write_text(text)
     with pytest.raises(TaskError, match=message):
         questions(path=str(tmp_path / name))
+
+
+@pytest.mark.parametrize(
+    ("choices", "message"),
+    [
+        ('["a", %s]' % ("1" * 5000), "column 'choices' is a number of more than 1000 digits"),
+        (r'{"label": ["A", "B"], "text": ["a", "\ud800"]}', r"column 'choices' holds half a character \('\\ud800'\)"),
+        (r'[{"label": "A", "text": "a"}, {"label": "B", "text": "\ud800"}]', "column 'choices' holds half a char"),
+    ],
+)
+def test_a_choice_that_cannot_be_written_is_said_with_its_line(tmp_path, choices, message):
+    (tmp_path / "q.jsonl").write_text(f'{{"question": "a", "choices": {choices}, "answer": 1}}\n')
+    with pytest.raises(TaskError, match=f"line 1 cannot be used: {message}"):
+        questions(path=str(tmp_path / "q.jsonl"), choices="choices")
+    with pytest.raises(TaskError, match="has too few questions"):  # where the column is not asked for
+        questions(path=str(tmp_path / "q.jsonl"))
 
 
 def test_a_damaged_archive_is_named(tmp_path):
@@ -192,6 +211,50 @@ def test_a_folder_of_other_names_is_divided_by_text(tmp_path):
         questions(path=str(tmp_path / "all"))
 
 
+@pytest.mark.parametrize(
+    "name", ["{}/0.jsonl", "a/{}/part/0.jsonl", "data/{}-00000-of-00001-a09b74b3ef9c3b56.jsonl", "{}/all.jsonl.gz"]
+)
+def test_folders_and_shards_that_are_named_after_splits_are_the_splits(tmp_path, name):
+    files = files_of_splits(tmp_path / "files")
+    for split, file in files.items():
+        place = tmp_path / "all" / name.format(split)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        text = Path(file).read_bytes()
+        place.write_bytes(gzip.compress(text) if place.suffix == ".gz" else text)
+    assert (
+        questions(path=str(tmp_path / "all")).fingerprints() == questions(path=str(tmp_path / "files")).fingerprints()
+    )
+    if "all" in name:  # the name that the recipe has for a file counts more than that of its folder
+        with pytest.raises(TaskError, match="has no split 'none'"):
+            questions(path=str(tmp_path / "all"), splits={"train": "all", "test": "none"})
+
+
+def test_files_that_seem_to_be_splits_are_not_divided_by_text(tmp_path):
+    (tmp_path / "all").mkdir()
+    for name, pairs in {"gsm_train": SUMS[:40], "gsm-Test-1": SUMS[40:]}.items():
+        jsonl(tmp_path / "all" / f"{name}.jsonl", rows_of(pairs))
+    with pytest.raises(TaskError, match=r"'gsm-Test-1' and 'gsm_train' seem to be different splits, .*task\.splits"):
+        questions(path=str(tmp_path / "all"))
+    splits = questions(path=str(tmp_path / "all"), splits={"train": "gsm_train", "test": "gsm-Test-1"})
+    assert len(splits.test) == 20
+
+
+def test_a_split_whose_rows_cannot_be_used_is_not_taken_out_of_train(tmp_path):
+    train, none = jsonl(tmp_path / "a.jsonl", rows_of(SUMS)), jsonl(tmp_path / "b.jsonl", rows_of([("", 1), ("x", "")]))
+    with pytest.raises(TaskError, match="none falls into the validation split"):
+        questions(path=train, validation=none, invalid="skip")
+
+
+def test_a_folder_of_several_splits_is_not_one_of_them(tmp_path):
+    files_of_splits(tmp_path / "files")
+    train = jsonl(tmp_path / "a.jsonl", rows_of([(f"new {number}", number) for number in range(60)]))
+    with pytest.raises(
+        ConfigError, match=r"task\.test = .*files' has the splits 'test' and 'train' and 'validation': na"
+    ):
+        questions(path=train, test=str(tmp_path / "files"))
+    assert len(questions(path=train, test=str(tmp_path / "files" / "validation.jsonl")).test) == 10
+
+
 def test_a_file_that_is_not_there_is_reported_with_its_place_and_its_neighbour(tmp_path):
     jsonl(tmp_path / "train.jsonl", rows_of(SUMS))
     with pytest.raises(
@@ -278,6 +341,7 @@ def test_an_answer_is_read_as_the_recipe_says(tmp_path, options, reply, answer):
         ),
         ({"pattern": r"Answer: (\d+)"}, r"task\.answer_format is required with task\.read = 'pattern'"),
         ({"pattern": r"("}, r"task\.pattern = '\(' is not a regular expression: missing \)"),
+        ({"pattern": r"a{99999999999}"}, r"is not a regular expression: the repetition number is too large"),
         ({"pattern": r"(a)(b)", "answer_format": "x"}, r"has 2 groups"),
         ({"read": "pattern"}, r"task\.pattern is required"),
         ({"read": "whole", "pattern": "x"}, r"task\.pattern must be left out"),

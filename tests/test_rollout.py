@@ -4,6 +4,7 @@ import asyncio
 import linecache
 import re
 from asyncio import gather
+from contextlib import suppress
 from dataclasses import asdict, replace
 
 import pytest
@@ -29,6 +30,7 @@ from counterpoint.errors import (
     MOST_FRAMES,
     EndpointError,
     EngineError,
+    PromptLengthError,
     SamplerError,
     WorkflowError,
 )
@@ -164,6 +166,36 @@ def test_slot_and_turn_can_be_given():
         return None
 
     assert [key[1:] for key in keys(only(play(placed)))] == [(4, 2), (5, 2), (7, 3), (0, 4)]
+
+
+def test_a_call_that_raises_leaves_its_slot_and_turn_to_the_next():
+    @workflow(cast=lambda options: {"drafter": Part(slots=2)})
+    async def shortening(problem: Problem, *, drafter: Role) -> str | None:
+        async def draft() -> None:
+            with suppress(PromptLengthError):
+                await drafter(problem.text * 999)
+            await drafter("short")
+            await drafter("again")
+
+        await gather(draft(), draft())
+        with suppress(PromptLengthError):
+            await drafter(problem.text * 999, slot=1, turn=5)
+        await drafter("placed", slot=1, turn=5)
+
+    slots = {"drafter": ("first", "second")}
+    episode = only(play(shortening, policy_of=slots, max_prompt_tokens=99))
+    assert episode.error is None
+    assert keys(episode) == [("drafter", slot, turn) for slot, turn in [(0, 0), (1, 0), (0, 1), (1, 1), (1, 5)]]
+
+
+@pytest.mark.parametrize(("place", "named"), [({"slot": -1}, "slot"), ({"slot": "a"}, "slot"), ({"turn": 0.5}, "turn")])
+def test_a_slot_or_a_turn_that_is_no_whole_number_is_an_error_of_the_episode(place, named):
+    @workflow
+    async def misplacing(problem: Problem, *, drafter: Role) -> str | None:
+        await drafter("Hm?", **place)
+
+    with pytest.raises(WorkflowError, match=f"drafter: {named} must be a whole number from 0, not {place[named]!r}"):
+        play(misplacing)
 
 
 def test_two_calls_with_the_same_place_are_an_error_of_the_episode():

@@ -1,6 +1,7 @@
 """What a workflow may look like, and what a reply may claim."""
 
 import asyncio
+import re
 import sys
 from typing import Annotated, Any
 
@@ -147,6 +148,20 @@ def test_no_verdict_is_unreadable_and_not_a_rejection():
     reply = make_reply("evaluator")
     assert reply.judges(make_reply(), None) is None
     assert isinstance(reply.claim, Unreadable)
+
+
+@pytest.mark.parametrize("correct", ["correct", 1, re.match("a", "a")])
+def test_a_verdict_that_is_neither_true_nor_false_is_refused(correct):
+    reply = make_reply("evaluator")
+    with pytest.raises(WorkflowError, match=f"a verdict must be True, False or None, not {type(correct).__name__}"):
+        reply.judges(make_reply(), correct)
+    assert reply.claim is None
+
+
+@pytest.mark.parametrize("reason", [ValueError("no plan"), None, "\ud800"])
+def test_a_reason_that_is_not_text_is_refused(reason):
+    with pytest.raises(WorkflowError, match=r"a reason (must be text, not \w+$|cannot be written as UTF-8)"):
+        make_reply().unreadable(reason)
 
 
 def make_drafts() -> list[Reply]:
@@ -385,6 +400,7 @@ async def echo(problem: Problem, *, parrot: Role, times: int = 1) -> str | None:
 
 async def bare(problem: Problem, *, parrot: Role, times: int = 1) -> str | None: ...
 async def _vague(problem: Problem, *, parrot: str = '') -> str | None: ...
+async def _unread(problem: Problem, *, parrot: "Parrot") -> str | None: ...
 NUMBER = 42
 """
 
@@ -418,6 +434,7 @@ def test_a_workflow_of_ones_own_is_found_in_the_current_directory_and_played():
         ("own_birds:ecko", ConfigError, r"unknown name in own_birds 'ecko'; did you mean 'echo'\? allowed: bare, echo"),
         ("own_birds:NUMBER", WorkflowError, "'own_birds:NUMBER' is a int, not a workflow: declare an `async def` with"),
         ("own_birds:_vague", WorkflowError, "workflow '_vague' has no role"),
+        ("own_birds:_unread", WorkflowError, "'_unread': its annotations cannot be read: name 'Parrot' is not defined"),
         ("own_bird:echo", ConfigError, r"module 'own_bird' cannot be imported: .*No module named 'own_bird'"),
     ],
 )
@@ -473,6 +490,26 @@ def test_a_cast_that_cannot_be_under_other_options_is_refused_when_they_are_set(
     for count in (0, 2):
         with pytest.raises(WorkflowError, match=f"'solver' cannot have {count} roles x 1 slots: it takes one"):
             growing.with_options({"count": count})
+
+
+@pytest.mark.parametrize(
+    ("cast", "message"),
+    [
+        (lambda options: {"solver": Part(slots=6 // options["count"])}, r"cast raised ZeroDivisionError: .*\.py:\d"),
+        (lambda options: {"solver": options["count"]}, "its cast gives 'solver' 0: allowed is a Part of whole numbers"),
+        (lambda options: {"solver": Part(slots=options["count"] / 2)}, r"gives 'solver' Part\(roles=1, slots=0\.0\)"),
+        (lambda options: [options["count"]], "its cast must return a mapping, not list"),
+    ],
+)
+def test_a_cast_that_raises_or_returns_no_parts_is_refused_in_one_line(cast, message):
+    def late(options):
+        return {} if options["count"] else cast(options)
+
+    @workflow(cast=late)
+    async def growing(problem: Problem, *, solver: Role, count: int = 1) -> str | None: ...
+
+    with pytest.raises(WorkflowError, match=f"^workflow 'growing': .*{message}.*$"):
+        growing.with_options({"count": 0})
 
 
 def test_two_parameters_cannot_stand_for_the_same_role():

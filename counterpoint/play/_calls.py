@@ -3,6 +3,7 @@
 import inspect
 from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass
+from itertools import count
 from typing import Any
 
 from counterpoint.chat import Chat, Sampled, without_middle
@@ -38,6 +39,8 @@ class Calls:
         self.too_many: TooManyCallsError | None = None
         """The error of the first call beyond the limit; then the episode has failed, whatever the workflow does."""
         self._taken: dict[CallKey, int] = {}
+        """Calls that have a reply, or wait for one -> their places in the order in which they were started."""
+        self._order = count()
         self._finished: list[Exchange] = []
 
     def roles(self) -> dict[str, "_Role"]:
@@ -74,7 +77,14 @@ class Calls:
 
     async def _make(self, role: str, messages: str | Sequence[Message], slot: int | None, turn: int | None) -> Reply:
         key = self._take(role, slot, turn)
-        policy = self._stage.routing.policy_for(role, key.slot)
+        try:
+            return await self._reply(key, messages)
+        except BaseException:
+            del self._taken[key]  # a call without a reply is no part of a round: another may take its place
+            raise
+
+    async def _reply(self, key: CallKey, messages: str | Sequence[Message]) -> Reply:
+        policy = self._stage.routing.policy_for(key.role, key.slot)
         chat = self._stage.chats.get(policy)
         asked = _as_messages(messages)
         prompt_ids, cut = ((), 0) if chat is None else self._prompt(key, chat, asked)
@@ -106,6 +116,9 @@ class Calls:
         return without_middle(ids, most), len(ids) - most
 
     def _take(self, role: str, slot: int | None, turn: int | None) -> CallKey:
+        for name, given in (("slot", slot), ("turn", turn)):
+            if given is not None and (not isinstance(given, int) or given < 0):
+                raise WorkflowError(f"{role}: {name} must be a whole number from 0, not {given!r}")
         finished = [one.call.key.turn for one in self._finished if one.call.key.role == role]
         turn = turn if turn is not None else max(finished, default=-1) + 1
         parallel = {key.slot for key in self._taken if key.role == role and key.turn == turn}
@@ -113,7 +126,7 @@ class Calls:
         key = CallKey(role, free if slot is None else slot, turn)
         if key in self._taken:
             raise WorkflowError(f"{role}: slot {key.slot} of turn {key.turn} was already called in this episode")
-        self._taken[key] = len(self._taken)
+        self._taken[key] = next(self._order)
         return key
 
     def _replies(self, key: CallKey, chat: Chat) -> list[Sampled]:

@@ -123,7 +123,7 @@ async def _play(stage: Stage, engine: Engine, task: Task, limits: Limits, seed: 
 async def _answer(workflow: Workflow, problem: Problem, calls: Calls) -> str | None:
     answer = await workflow(_readable(problem), calls.roles())
     if answer is not None:
-        check_text("a workflow's answer", answer)
+        check_text("a workflow's answer", answer, "text or None")
     return answer
 
 

@@ -19,6 +19,7 @@ from counterpoint.task import JudgeFunction, Task
 from counterpoint.tasks._readings import check_readings
 from counterpoint.tasks._refused import quoted
 from counterpoint.tasks._tables import is_table
+from counterpoint.tasks._written import ENDS, end_of_solution
 from counterpoint.tasks.base import Splits, splits_of
 
 TASKS: Family[Any] = Family(
@@ -67,6 +68,12 @@ def _check_keys(splits: Splits, name: str) -> None:
     """
     refused = []
     for task in splits.every():
+        end = end_of_solution(task.key) if task.judge is same_text_or_number and not task.place else ""
+        if end:  # a task that has a place is of a table, whose options say what is meant
+            raise TaskError(
+                f"task {name!r}: the answer to {quoted(task.problem.text)} is a whole solution {ENDS[end]}; give the"
+                f" answer alone, or a judge that reads it, or, for a list of mappings, task.answer_in = {end!r}"
+            )
         if task.judge is same_text_or_number and not task.key.strip():
             raise TaskError(
                 f"task {name!r}: {quoted(task.problem.text)} has an empty answer; give one, or a judge that needs none"

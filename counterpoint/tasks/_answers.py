@@ -2,14 +2,15 @@
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence, Set
 from decimal import Decimal
 from typing import Any
 
 from counterpoint.errors import TaskError
 
 BOXED_FORMAT = r"Write the final answer as \boxed{answer}."
-_MOST_DIGITS = 1000
+MOST_DIGITS = 1000
+"""Digits of an integer in data: a longer one is no answer that a model would write."""
 _NARROW = ("float16", "float32")
 
 
@@ -43,8 +44,10 @@ def keys_of(value: Any, separator: str = "") -> tuple[str, ...]:
 def task_keys(value: Any) -> tuple[str, ...]:
     """The answers that are right, of whatever a task is made with: blank text is kept, for judges that need no key.
 
-    Raises TaskError with the reason if it is not a number, or an empty list.
+    Raises TaskError with the reason if it is not a number, or an empty list, or holds several answers in no order.
     """
+    if isinstance(value, Set | Iterator | bytes | bytearray):
+        raise TaskError(f"is {type(value).__name__}, not text, a number, or a list of several answers")
     if isinstance(value, list | tuple | bool | int | float | Decimal) or hasattr(value, "item"):
         return keys_of(value)
     return ("" if value is None else str(value),)
@@ -73,8 +76,8 @@ def key_of(value: Any) -> str:
             return "true" if value else "false"
         case float() | Decimal() if not math.isfinite(value):
             raise TaskError(f"is {value}, which no answer can equal")
-        case int() if abs(value) >= 10**_MOST_DIGITS:
-            raise TaskError(f"is a number of more than {_MOST_DIGITS} digits")
+        case int() if abs(value) >= 10**MOST_DIGITS:
+            raise TaskError(f"is a number of more than {MOST_DIGITS} digits")
         case Decimal():
             return format(value, "f")
         case float() if type(value) is float:

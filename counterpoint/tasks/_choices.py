@@ -9,6 +9,7 @@ from typing import Any, Final
 from counterpoint.errors import TaskError
 from counterpoint.judges._plain import plain
 from counterpoint.tasks._packed_tests import parsed_or_literal
+from counterpoint.tasks._tables import value_in
 
 _LABELLED: Final = re.compile(r"\s*\(?(?P<label>[A-Z])[).:]\s*(?P<text>\S.*)", re.DOTALL)
 _NAMED: Final = re.compile(r"\(?(?P<label>[A-J])\)\s*(?P<text>\S.*)", re.DOTALL)
@@ -41,9 +42,9 @@ class Choices:
     def _place(self, answer: Any, first: int) -> int:
         written = str(answer).strip()
         bare = written.strip("()[]. ")
+        if bare in self.labels:  # also a number, where the labels are numbers: those are what the question shows
+            return self.labels.index(bare)
         if not isinstance(answer, int) or isinstance(answer, bool):
-            if bare in self.labels:
-                return self.labels.index(bare)
             same = [place for place, text in enumerate(self.texts) if plain(text) == plain(written)]
             if len(same) == 1:
                 return same[0]
@@ -90,9 +91,9 @@ def hidden(columns: Mapping[str, Any], question: str, answer: Any) -> str:
     """
     for name in _USUAL:
         try:
-            choices = choices_of(columns[name])
+            choices = choices_of(value_in(columns, name))
             place = choices._place(answer, 0)
-        except (KeyError, TaskError):
+        except TaskError:
             continue
         written = str(answer).strip()
         by_place = written in (choices.labels[place], str(place)) and plain(written) not in map(plain, choices.texts)

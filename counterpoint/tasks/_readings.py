@@ -204,7 +204,7 @@ def _by_pattern(pattern: str) -> Extract:
     """Reads the last match of a regular expression: its only group, or all of it."""
     try:
         compiled = re.compile(pattern, re.MULTILINE)
-    except re.error as error:
+    except (re.error, OverflowError, RecursionError) as error:
         raise ConfigError(f"task.pattern = {pattern!r} is not a regular expression: {error}") from error
     if compiled.groups > 1:
         raise ConfigError(

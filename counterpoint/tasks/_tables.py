@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from counterpoint.errors import CounterpointError, TaskError
-from counterpoint.tasks._answers import shortest
+from counterpoint.tasks._answers import MOST_DIGITS, shortest
 
 QUESTIONS: Final = ("question", "problem", "prompt", "instruction", "query")
 """Names of the column with the question, where none is named: the first, or the only other one that is there."""
@@ -111,7 +111,8 @@ def chosen(columns: Columns, given: str, names: Sequence[str], option: str, plac
 def value_in(columns: Columns, name: str) -> Any:
     """The value in a column, also inside an object: `answer.text`.
 
-    Raises TaskError if there is no such column, or it holds text that UTF-8 does not have.
+    Raises TaskError if there is no such column, or it holds text that UTF-8 does not have, or a number that is too long
+    to be written.
     """
     found: Any = columns
     if name in found:
@@ -124,14 +125,28 @@ def value_in(columns: Columns, name: str) -> Any:
 
 
 def _sound(value: Any, name: str) -> Any:
-    for one in value if isinstance(value, list) else [value]:
+    for one in _within(value):
         if isinstance(one, str):
             try:
                 one.encode()
             except UnicodeEncodeError as error:
                 half = one[error.start]
                 raise TaskError(f"column {name!r} holds half a character ({half!a}), which is no text") from None
+        elif isinstance(one, int) and abs(one) >= 10**MOST_DIGITS:
+            raise TaskError(f"column {name!r} is a number of more than {MOST_DIGITS} digits")
     return value
+
+
+def _within(value: Any) -> Iterator[Any]:
+    """The value, or the values and the keys in it, however deep, if it is a list or an object."""
+    if isinstance(value, Mapping):
+        yield from value
+        value = [*value.values()]
+    if isinstance(value, list | tuple):
+        for one in value:
+            yield from _within(one)
+    else:
+        yield value
 
 
 def _kind(made: object) -> tuple[str, str] | None:

@@ -20,6 +20,7 @@ from counterpoint.judges.base import Judging
 from counterpoint.judges.text import same_text_or_number
 from counterpoint.task import JudgeFunction, Problem, Task
 from counterpoint.tasks._answers import BOXED_FORMAT, listed, task_keys
+from counterpoint.tasks._choices import hidden
 from counterpoint.tasks._readings import unread
 from counterpoint.tasks._refused import quoted, repeated
 from counterpoint.tasks._splits import Split, normal, problem_id, split_of
@@ -98,18 +99,29 @@ def task_of(
     be any function, plain or async, that returns a reward in [0, 1], True, False, None (not judged) or a `Score`. The
     id is that of the text; `place` says in messages where the question stands.
 
-    Raises TaskError if the text is empty, or the key is not a number or is an empty list.
+    Raises TaskError if the text is empty, or the key is not a number or is an empty list, or one of them holds what
+    UTF-8 does not have.
     """
     if not text.strip():
         raise TaskError("a task needs a text: this one is empty")
+    _check_characters("the text", text)
     name = id or problem_id("task", text)
     problem = Problem(id=name, text=text, answer_format=answer_format, extract=extract)
     try:
         keys = task_keys(key)
     except TaskError as error:
         raise TaskError(f"the answer to {quoted(text)} {error}") from None
+    for one in keys:
+        _check_characters(f"the answer to {quoted(text)}", one)
     accepted = keys if len(keys) > 1 else ()
     return Task(problem=problem, key=listed(keys), judge=judge, accepted=accepted, place=place)
+
+
+def _check_characters(what: str, text: str) -> None:
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise TaskError(f"{what} holds half a character ({text[error.start]!a}), which is no text") from None
 
 
 def splits_of(made: object, source: str) -> Splits:
@@ -171,6 +183,12 @@ def _task_from(row: Any, place: str) -> Task:
             case Task():
                 return row
             case {"question": str(question), "answer": answer} if not isinstance(answer, dict):
+                unseen = hidden(row, question, answer)
+                if unseen:
+                    raise TaskError(
+                        f"its answer is a letter or a number of {unseen!r}, which the question does not show;"
+                        f" task.choices = {unseen!r} shows it"
+                    )
                 return task_of(question, answer)
             case (str(question), answer) if not isinstance(answer, dict):
                 return task_of(question, answer)

@@ -1,5 +1,6 @@
 """Questions and answers from the user's own files."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import MappingProxyType
@@ -156,12 +157,14 @@ def _entries(
     """The rows of all sources, each in its split. Raises TaskError if there are none, or a file cannot be read."""
     entries: list[_Entry] = []
     refused: list[Refused] = []
+    known: set[Split] = set()
     for name, source in {"train": origin.path, **others}.items():
         option = "task.path" if name == "train" else f"task.{name}"
         if name == "train":
             rows = origin.rows()
         else:
             rows = [*rows_of(path=source, dataset="", subset="", revision="", splits=[], option=option)]
+            _check_is_one(option, source, rows)
         if not rows:
             shown = f"{option} = {source!r}" if source else origin.name
             raise TaskError(f"{shown} is empty: there are no questions in it")
@@ -173,8 +176,19 @@ def _entries(
                 entries.append(_entry(row, named, reading, where))
             except TaskError as error:
                 refused.append(Refused(place=row.place, reason=str(error)))
-    known = {entry.split for entry in entries if entry.split is not None}
+        known |= {name} if name != "train" else {*by_name.values()}
+    known |= {entry.split for entry in entries if entry.split is not None}
     return [_placed(entry, known) for entry in entries], refused
+
+
+def _check_is_one(option: str, source: str, rows: Sequence[Row]) -> None:
+    """Raises ConfigError if the folder of one split holds files of several, by their names."""
+    names = {split: row.split for row in reversed(rows) if (split := split_named(row.split)) is not None}
+    if len(names) > 1:
+        raise ConfigError(
+            f"{option} = {source!r} has the splits {' and '.join(map(repr, sorted(names.values())))}: name the file of"
+            " one of them"
+        )
 
 
 def _found(columns: _Columns, first: Row) -> _Columns:
@@ -206,6 +220,8 @@ def _entry(row: Row, columns: _Columns, reading: Reading, split: Split | None) -
         raise TaskError(f"column {columns.question!r} is empty")
     if isinstance(text, bool) or not isinstance(text, str | int | float):
         raise TaskError(f"column {columns.question!r} is {type(text).__name__}, not text or a number")
+    if isinstance(text, float) and not math.isfinite(text):
+        raise TaskError(f"column {columns.question!r} is {text}, which is no question")
     shown, keys = _shown(row, columns, str(text))
     unreadable = next((key for key in keys if not reading.keeps(key)), None)
     if unreadable is not None:

@@ -21,7 +21,7 @@ from counterpoint.episode import (
     Unreadable,
     Verdict,
 )
-from counterpoint.errors import WorkflowError
+from counterpoint.errors import WorkflowError, located, told
 from counterpoint.options import check_options
 from counterpoint.task import Problem
 
@@ -57,12 +57,17 @@ class Reply:
         Raises WorkflowError if it is not text, or if the reply already has a claim.
         """
         if text is not None:
-            check_text("an answer", text)
+            check_text("an answer", text, "text or None")
         self._set(Unreadable(NO_ANSWER) if text is None else Answer(text))
         return text
 
     def judges(self, other: "Reply", correct: bool | None) -> bool | None:
-        """Claim that the reply calls the answer of `other` right or wrong; None: unreadable. Returns `correct`."""
+        """Claim that the reply calls the answer of `other` right or wrong; None: unreadable. Returns `correct`.
+
+        Raises WorkflowError if it is anything else, which would be neither right nor wrong.
+        """
+        if not isinstance(correct, bool | None):
+            raise WorkflowError(f"a verdict must be True, False or None, not {type(correct).__name__}")
         self._set(Unreadable(NO_VERDICT) if correct is None else Verdict(other.key, correct))
         return correct
 
@@ -87,7 +92,11 @@ class Reply:
         self._set(Proposal(tuple(follower.key for follower in followers)))
 
     def unreadable(self, reason: str) -> None:
-        """Claim that the reply lacks something that it should contain, for this reason."""
+        """Claim that the reply lacks something that it should contain, for this reason.
+
+        Raises WorkflowError if the reason is not text.
+        """
+        check_text("a reason", reason)
         self._set(Unreadable(reason))
 
     def _set(self, claim: Claim) -> None:
@@ -100,10 +109,10 @@ def _named(key: CallKey) -> str:
     return f"role {key.role!r}, slot {key.slot}, turn {key.turn}"
 
 
-def check_text(what: str, text: object) -> None:
-    """Raises WorkflowError unless `text` is a string that can be written down."""
+def check_text(what: str, text: object, allowed: str = "text") -> None:
+    """Raises WorkflowError, which says what is `allowed`, unless `text` is a string that can be written down."""
     if not isinstance(text, str):
-        raise WorkflowError(f"{what} must be text or None, not {type(text).__name__}")
+        raise WorkflowError(f"{what} must be {allowed}, not {type(text).__name__}")
     try:
         text.encode()
     except UnicodeEncodeError as error:
@@ -131,8 +140,9 @@ class Role(Protocol):
     ) -> Reply:
         """The reply to a prompt, or to a conversation that ends with a user's message.
 
-        `slot` and `turn` are counted unless given. Raises WorkflowError if this slot and turn was called before,
-        PromptLengthError if the prompt is too long, EndpointError if a server that plays the role does not answer.
+        `slot` and `turn` are counted unless given; a call that raises has neither. Raises WorkflowError if they are no
+        whole numbers from 0, or a call has this slot and turn, PromptLengthError if the prompt is too long,
+        EndpointError if a server that plays the role does not answer.
         """
         ...
 
@@ -229,7 +239,10 @@ def _declare(play: Play, casting: Casting) -> Workflow:
     if not inspect.iscoroutinefunction(play):
         raise WorkflowError(f"workflow {name!r} must be declared with `async def`")
     declared = list(inspect.signature(play).parameters.values())
-    hints = get_type_hints(play)
+    try:
+        hints = get_type_hints(play)
+    except (NameError, TypeError, SyntaxError, AttributeError) as error:
+        raise WorkflowError(f"workflow {name!r}: its annotations cannot be read: {error}") from error
     if not declared or declared[0].kind is inspect.Parameter.KEYWORD_ONLY:
         raise WorkflowError(f"workflow {name!r} must take the problem as its first, positional parameter")
     named = declared[1:]
@@ -264,9 +277,13 @@ def _takes(hint: object) -> Takes | None:
 
 
 def _check_cast(found: Workflow) -> None:
-    for name, part in found.casting(found.options).items():
+    for name, part in _parts_of(found).items():
         if name not in found.parameters:
             raise WorkflowError(f"workflow {found.name!r}: its cast has {name!r}, which is not one of its roles")
+        if not isinstance(part, Part) or not all(isinstance(count, int) for count in part):
+            raise WorkflowError(
+                f"workflow {found.name!r}: its cast gives {name!r} {part!r}: allowed is a Part of whole numbers"
+            )
         takes = found.parameters[name]
         fits = {"one": part.roles == 1, "one or none": part.roles in (0, 1), "several": part.roles >= 1}[takes]
         if part.slots < 1 or not fits:
@@ -277,6 +294,17 @@ def _check_cast(found: Workflow) -> None:
     twice = [role for role, count in Counter(found.roles).items() if count > 1]
     if twice:
         raise WorkflowError(f"workflow {found.name!r}: two of its parameters stand for a role {twice[0]!r}")
+
+
+def _parts_of(found: Workflow) -> Mapping[str, Part]:
+    """The result of the cast. Raises WorkflowError if that is no mapping, or the cast itself raises."""
+    try:
+        parts = found.casting(found.options)
+    except Exception as error:  # whatever the user's function raises
+        raise WorkflowError(located(f"workflow {found.name!r}: its cast raised {told(error)}", error)) from error
+    if not isinstance(parts, Mapping):
+        raise WorkflowError(f"workflow {found.name!r}: its cast must return a mapping, not {type(parts).__name__}")
+    return parts
 
 
 def _names(parameter: str, count: int) -> tuple[str, ...]:
