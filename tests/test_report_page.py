@@ -229,6 +229,19 @@ def test_a_figure_has_its_caption_its_numbers_and_its_data():
     assert Page(made).open == []
 
 
+def test_no_value_of_a_page_is_invisible_or_turns_its_direction():
+    import polars as pl
+
+    turned = "a\u202eb\x00"
+    rows = pl.DataFrame({turned: [turned]})
+    figure = Figure(name="one", title=turned, says=turned, spec={}, data={"rows": rows})
+    made = environment().from_string('{% from "_figure.html" import figure %}{{ figure(fig) }}').render(fig=figure)
+    assert not {"\u202e", "\x00"} & set(made)
+    assert made.count("a⟨U+202E⟩b⟨U+0000⟩") == 7
+    kept = environment().from_string('<input value="{{ text|forceescape }}">').render(text='"\u202e')
+    assert kept == '<input value="&#34;\u202e">'
+
+
 def test_a_picture_in_a_page_follows_its_theme_and_fits_a_phone():
     made = str(static_svg(a_figure()))
     assert 'fill="var(--background)"' in made
