@@ -142,9 +142,7 @@ def _sections(gathered: Gathered, content: Content) -> Iterator[Section]:
 
     def shown(key: str) -> list[Shown]:
         is_static = is_small or key in MAIN
-        return [
-            Shown(figure=one, static=_picture(one) if is_static else None) for one in content.figures.get(key, ())
-        ]
+        return [Shown(figure=one, static=_picture(one) if is_static else None) for one in content.figures.get(key, ())]
 
     for key, title in STUDY:
         if figures := shown(key):
