@@ -23,6 +23,8 @@ from counterpoint.reports.markup import Specs, code, environment, json_text
 from counterpoint.reports.report import chosen
 from counterpoint.reports.report.chosen import chosen_examples
 from counterpoint.reports.report.methods import of_signatures, thresholds
+from counterpoint.reports.report.page import Content
+from counterpoint.reports.report.page import page as page_of
 from counterpoint.reports.static import fitted, static_svg
 from tests.command_line import command_line
 from tests.synthetic_study import HOSTILE, Shape, write_study
@@ -229,6 +231,19 @@ def test_a_figure_has_its_caption_its_numbers_and_its_data():
     assert Page(made).open == []
 
 
+def test_no_value_of_a_page_is_invisible_or_turns_its_direction():
+    import polars as pl
+
+    turned = "a\u202eb\x00"
+    rows = pl.DataFrame({turned: [turned]})
+    figure = Figure(name="one", title=turned, says=turned, spec={}, data={"rows": rows})
+    made = environment().from_string('{% from "_figure.html" import figure %}{{ figure(fig) }}').render(fig=figure)
+    assert not {"\u202e", "\x00"} & set(made)
+    assert made.count("a⟨U+202E⟩b⟨U+0000⟩") == 7
+    kept = environment().from_string('<input value="{{ text|forceescape }}">').render(text='"\u202e')
+    assert kept == '<input value="&#34;\u202e">'
+
+
 def test_a_picture_in_a_page_follows_its_theme_and_fits_a_phone():
     made = str(static_svg(a_figure()))
     assert 'fill="var(--background)"' in made
@@ -238,6 +253,14 @@ def test_a_picture_in_a_page_follows_its_theme_and_fits_a_phone():
     widths = [float(one) for one in re.findall(r'<svg [^>]*?width="([0-9.]+)"', made)]
     assert widths[0] > 500
     assert widths[1] < 360
+
+
+def test_a_figure_that_cannot_be_drawn_leaves_the_rest_of_the_page(folder):
+    run = next(one for one in sorted(folder.iterdir()) if (one / "summary.json").is_file())
+    figures = [a_figure("good"), a_figure("bad", mark="nothing")]
+    made = page_of(gather([run]), Content(cell_figures=lambda cell: figures))
+    assert '<figure class="figure" id="figure-cell-1-good" data-figure data-static>' in made
+    assert '<figure class="figure" id="figure-cell-1-bad" data-figure>' in made
 
 
 def test_panels_beside_each_other_stand_below_each_other_on_a_phone():

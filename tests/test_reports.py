@@ -7,12 +7,14 @@ import sys
 
 import pytest
 from command_line import command_line
+from markdown_it import MarkdownIt
 
 from counterpoint.errors import RunError
 from counterpoint.recipe import config_from
 from counterpoint.reports.figures.sheet import sheet
 from counterpoint.reports.gather import gather
 from counterpoint.reports.pictures import amplification_by_calls, course, dynamics, save_picture
+from counterpoint.reports.table import Markdown, markdown_table, markdown_text
 from counterpoint.run import Run
 
 
@@ -177,3 +179,32 @@ def test_a_run_that_has_not_ended_has_no_row(tmp_path):
     made(tmp_path / "run")
     done = command_line("table", tmp_path / "run")
     assert (done.returncode, "has no summary: it has not ended" in done.stderr) == (2, True)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "*a* **b** _c_ __d__ ~~e~~ f_g $h$",
+        "`code` ``code``",
+        "[a](http://b) ![c](d) [e][f]",
+        "[a]: http://b",
+        "a | b \\| c \\",
+        "<b> &lt; &#42; & <!-- c",
+        "# a",
+        "- a",
+        "12. a",
+        "> a",
+    ],
+)
+def test_no_text_is_markup_in_markdown(text):
+    reader = MarkdownIt("commonmark").enable(["table", "strikethrough"])
+    for source in (markdown_text(text), f"- {markdown_text(text)}", markdown_table(["head"], [[text]])):
+        *_, last = [one for one in reader.parse(source) if one.type == "inline"]
+        assert {part.type for part in last.children} <= {"text", "text_special"}
+        assert "".join(part.content for part in last.children) == text
+
+
+def test_what_is_markdown_already_is_not_escaped_again():
+    bold = Markdown("**a** [b](c)")
+    assert markdown_text(bold) == bold
+    assert markdown_table(["head"], [[bold]]).endswith("| **a** [b](c) |")

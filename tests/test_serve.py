@@ -13,6 +13,7 @@ import threading
 from collections.abc import Callable
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import replace
+from pathlib import Path
 from time import monotonic, sleep
 
 import httpx2
@@ -496,6 +497,19 @@ def test_a_page_of_another_name_that_points_here_is_refused(address):
     assert httpx2.get(f"{address}/v1/models", headers={"Host": "localhost:8000"}).status_code == 200
     with serving(any_host=True) as (url, _):
         assert httpx2.get(f"{url}/v1/models", headers=evil).status_code == 200
+
+
+@pytest.mark.parametrize(("site", "status"), [("cross-site", 403), ("same-site", 403), ("same-origin", 200)])
+def test_a_page_of_another_site_starts_nothing(address, site, status):
+    asked = json.dumps({"model": "mine", "messages": USER})
+    sent = {"Sec-Fetch-Site": site, "Content-Type": "text/plain"}  # which a page may send without asking before
+    assert httpx2.post(f"{address}/v1/chat/completions", content=asked, headers=sent).status_code == status
+
+
+@pytest.mark.parametrize("key", ["", " sesame", "clé", "a\nb"])
+def test_a_key_that_keeps_nobody_out_or_that_nobody_can_send_is_refused(key):
+    with pytest.raises(ConfigError, match="--api-key: printable ASCII"):
+        serve_run(Path("nothing"), [], None, "127.0.0.1", 0, key)
 
 
 @pytest.mark.parametrize(

@@ -422,7 +422,8 @@ def test_files_have_the_names_of_figures_in_every_format(tmp_path):
 
 def test_one_figure_that_fails_names_itself_and_the_others_are_written(collected, found, tmp_path):
     broken = Figure(name="broken", title="x", says="x", spec={"mark": 3}, data={"rows": pl.DataFrame({"a": [1]})})
-    with pytest.raises(RunError, match=r"^not every figure could be drawn: broken\.svg: .*; map: two figures have"):
+    says = r"^not every figure could be drawn: broken\.svg: .* failed: \S.*; map: two figures have"
+    with pytest.raises(RunError, match=says):
         write_figures(gathered(collected, found), tmp_path, ("svg",), [broken, map_of(found)])
     assert (tmp_path / "controls.svg").exists() == bool(controls(collected))
     assert (tmp_path / "differences.svg").exists()

@@ -3,11 +3,13 @@
 import re
 import shlex
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import pytest
 from collected_by_chance import AXES, study
+from markdown_it import MarkdownIt
 from scipy.stats import t as student
 from studies_by_chance import answers, contrasts, difficulties
 
@@ -38,6 +40,8 @@ SMALL = {"workflow": ("voting", "evaluator"), "sharing": ("shared", "isolated")}
 
 
 RECORDED = Path(__file__).parent / "recorded" / "falls_voting"
+OWN = ("em_open", "em_close", "link_open", "link_close", "image")
+"""Markup of the page's own, beside bold."""
 PUBLISHED = sorted(path.parent for path in (ROOT / "docs" / "studies").glob("*/runs.jsonl"))
 
 
@@ -324,6 +328,22 @@ def test_a_study_of_one_axis_and_one_of_none_are_read_too(tmp_path):
     assert higher(none, "peak").answer.verdict == "not run yet"
     assert claim(none, "higher peaks").judgement == "not run yet"
     report(tmp_path / "none" / "collected", out=tmp_path / "none.md", claims="zeng2026")
+
+
+def test_labels_are_text_beside_verdicts_that_are_bold(tmp_path):
+    labels = ("*a* `b`", "[c](http://d)")
+    write(study(axes={"arm": labels, "sharing": ("shared", "isolated")}, seeds=2), tmp_path / "collected")
+    title = "a `b`\n```\n<b>"
+    page = report(tmp_path / "collected", out=tmp_path / "index.md", title=title).read_text(encoding="utf-8")
+    tokens = MarkdownIt("commonmark").enable("table").parse(page)
+    inline = [part for token in tokens if token.type == "inline" for part in token.children]
+    bold = {one.content for before, one in pairwise(inline) if before.type == "strong_open"}
+    assert bold <= {"yes", "no", "cannot tell", "not run yet", "Some cells have fewer than 3 seeds."}
+    assert bold >= {"cannot tell", "not run yet"}
+    assert {part.type for part in inline} <= {"text", "text_special", "strong_open", "strong_close", *OWN}
+    assert all(part.attrs["href"].startswith("figures/") for part in inline if part.type == "link_open")
+    told = " ".join(part.content for part in inline)
+    assert all(label in told.replace("  ", "") for label in ("arm = *a* `b`", "arm = [c](http://d)"))
 
 
 def test_runs_that_are_all_alike_have_a_page(tmp_path):

@@ -6,6 +6,9 @@ import os
 import re
 import shutil
 from pathlib import Path
+from threading import Thread
+from time import sleep
+from types import SimpleNamespace
 
 import pytest
 from starlette.testclient import TestClient
@@ -22,6 +25,7 @@ from counterpoint.reports.viewer.rows import asked_of, validation_curve
 from counterpoint.reports.viewer.scan import scan
 from counterpoint.reports.viewer.server import allowed
 from counterpoint.reports.viewer.tail import Tail
+from counterpoint.reports.viewer.texts import DASH, duration
 from counterpoint.reports.viewer.watch import Watcher
 from tests.synthetic_study import Shape, write_study
 
@@ -140,6 +144,8 @@ def test_a_folder_that_is_itself_a_run_is_one_run_with_its_name(tiny_run):
     assert (place.name, place.path) == (tiny_run.path.name, tiny_run.path)
     html = client_of(Viewer(tiny_run.path)).get(f"/run/{place.id}").text
     assert f"<h1><bdi>{tiny_run.path.name}</bdi></h1>" in html
+    assert "No log in this folder" in html
+    assert "cannot be read" not in html
 
 
 def test_a_file_of_a_run_that_is_a_link_out_of_the_folder_is_not_read(tmp_path, tiny_run):
@@ -338,6 +344,55 @@ def test_a_run_of_any_name_has_a_page(tmp_path, tiny_run, name):
     answer = client.get(link)
     assert answer.status_code == 200
     assert "<script>alert" not in answer.text
+
+
+@pytest.mark.parametrize(
+    ("name", "line"),
+    [
+        ("metrics.jsonl", '{"step": Infinity}'),
+        ("metrics.jsonl", '{"step": 1, "time/step": "long"}'),
+        ("metrics.jsonl", "[" * 100_000),
+        ("evaluations.jsonl", '{"step": Infinity, "accuracy": 0.5, "split": "validation"}'),
+    ],
+)
+def test_a_damaged_run_hides_no_other_in_the_tables(tmp_path, name, line):
+    write_study(tmp_path / "study", cells=1, seeds=2, shape=Shape(steps=5, tasks=4))
+    bad, good = scan(tmp_path).runs.values()
+    with (bad.path / name).open("a", encoding="utf-8") as file:
+        file.write(f"{line}\n")
+    client = client_of(Viewer(tmp_path))
+    for page in ("/", "/study/study"):
+        answer = client.get(page)
+        assert answer.status_code == 200
+        assert f'href="/run/{bad.id}"' in answer.text
+        assert f'href="/run/{good.id}"' in answer.text
+        assert "state-unreadable" in answer.text
+
+
+def test_a_time_that_is_no_number_is_a_dash():
+    assert [duration(seconds) for seconds in (float("nan"), float("inf"), None)] == [DASH] * 3
+
+
+def test_two_threads_that_read_a_run_read_every_line_once(tmp_path, tiny_run, monkeypatch):
+    copied(tiny_run, tmp_path / "run")
+    pages = Viewer(tmp_path).pages
+    (place,) = pages.site.places.runs.values()
+    take, read = Tail._take, []
+
+    def slowly(tail, new):
+        sleep(0.05)
+        take(tail, new)
+        read.append((tail._path.name, len(tail._rows)))
+
+    monkeypatch.setattr(Tail, "_take", slowly)
+    monkeypatch.setattr(pages, "seen", lambda place: SimpleNamespace(findings=()))
+    threads = [Thread(target=part, args=[place]) for part in (pages._warnings, pages._roles)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    lines = len((tmp_path / "run" / "metrics.jsonl").read_text(encoding="utf-8").splitlines())
+    assert {count for name, count in read if name == "metrics.jsonl"} == {lines}
 
 
 def test_hostile_text_of_a_run_is_text(tmp_path, tiny_run):
@@ -650,6 +705,14 @@ def test_a_bundle_replaces_an_earlier_one_and_nothing_else(folder, tmp_path):
         write_bundle(folder, mine)
     with pytest.raises(RunError, match="nothing is written beside the runs"):
         write_bundle(folder, folder / "out")
+
+
+def test_a_bundle_never_takes_the_place_of_the_runs_in_it(tmp_path, tiny_run):
+    copied(tiny_run, tmp_path / "site" / "runs" / "run")
+    (tmp_path / "site" / MARK).write_text("{}", encoding="utf-8")
+    with pytest.raises(RunError, match="lies in --bundle"):
+        write_bundle(tmp_path / "site" / "runs", tmp_path / "site")
+    assert (tmp_path / "site" / "runs" / "run" / "metrics.jsonl").is_file()
 
 
 def test_the_commands_of_the_page_work(folder, tmp_path, monkeypatch, capsys):

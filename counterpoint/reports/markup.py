@@ -10,6 +10,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from counterpoint.reports.drawing import packed
+from counterpoint.reports.episodes.shown import visible
 from counterpoint.reports.extent import extent
 from counterpoint.reports.figure import Figure
 
@@ -21,17 +22,26 @@ _ESCAPES = {ord(one): f"\\u{ord(one):04x}" for one in "<>&\u2028\u2029"}
 
 @cache
 def environment() -> Environment:
-    """The templates in `templates/`: every value is escaped, and a name that is not given is an error."""
+    """The templates in `templates/`: every value is escaped, and a name that is not given is an error.
+
+    Characters of a value that cannot be seen or that turn its direction are named, unless it is markup: a value that a
+    form sends back is marked with `forceescape`.
+    """
     made = Environment(
         loader=FileSystemLoader(FOLDER, encoding="utf-8"),
         autoescape=True,
         undefined=StrictUndefined,
+        finalize=_seen,
         trim_blocks=True,
         lstrip_blocks=True,
     )
     made.filters.update(code=code, packed=_packed, place=_place, percent=percent, short=short)
     made.globals["most_rows"] = MOST_ROWS
     return made
+
+
+def _seen(value: Any) -> Any:
+    return visible(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
 def render(template: str, **given: Any) -> str:

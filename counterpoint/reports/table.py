@@ -2,6 +2,7 @@
 
 import csv
 import io
+import re
 from collections.abc import Iterable, Iterator, Sequence
 
 from counterpoint.analysis.intervals import Interval
@@ -24,6 +25,15 @@ _SPECIAL = {
     **{one: f"\\{one}" for one in "&%$#_{}"},
 }
 _AMOUNTS = ("base", "peak", "terminal", "gain", "drop")
+_ENTITIES = {"<": "&lt;", "&": "&amp;"}
+_MARKUP = re.compile(r"[\\`*~$|<]|&(?=#?\w+;)|\](?=[(\[:])|(?<![^\W_])_|_(?![^\W_])")
+"""The characters that are markup wherever they stand, and those that are only beside certain others."""
+_FIRST = re.compile(r"^(\d{0,9})(>|[-+#%.)](?=[ #]))")
+"""What makes a heading, an item of a list, a quote or a comment of a line."""
+
+
+class Markdown(str):
+    """Text that is Markdown already."""
 
 
 def markdown(runs: Sequence[Run]) -> str:
@@ -107,9 +117,12 @@ def markdown_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str
     return "\n".join(f"| {' | '.join(map(markdown_text, line))} |" for line in lines)
 
 
-def markdown_text(text: str) -> str:
-    """The text in one line, without HTML, and without the bars that separate cells."""
-    return " ".join(text.split()).replace("|", "\\|").replace("<", "&lt;")
+def markdown_text(text: str) -> Markdown:
+    """The text in one line, in which nothing is markup; what is Markdown already stays as it is."""
+    if isinstance(text, Markdown):
+        return text
+    line = _MARKUP.sub(lambda found: _ENTITIES.get(found[0], f"\\{found[0]}"), " ".join(text.split()))
+    return Markdown(_FIRST.sub(r"\1\\\2", line))
 
 
 def latex_text(text: str) -> str:

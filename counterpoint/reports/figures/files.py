@@ -68,7 +68,7 @@ def _write(figures: Sequence[Figure], folder: Path, formats: Sequence[str], fail
             try:
                 drawn = DRAWN[form](figure)
             except ValueError as error:  # of the program that draws
-                failed.append(f"{figure.name}.{form}: {str(error).splitlines()[0]}")
+                failed.append(f"{figure.name}.{form}: {' '.join(str(error).splitlines()[:2])}")
                 continue
             file = folder / f"{figure.name}.{form}"
             file.write_bytes(drawn)

@@ -6,6 +6,8 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
+from markupsafe import Markup
+
 from counterpoint.experiments.evidence import counts_like
 from counterpoint.files import write_whole
 from counterpoint.reports.assets import inlined
@@ -19,7 +21,7 @@ from counterpoint.reports.report.reproduce import reproduction
 from counterpoint.reports.report.runs import columns, table_row
 from counterpoint.reports.report.signatures import signature_table
 from counterpoint.reports.seen import CellSeen, Gathered
-from counterpoint.reports.static import HALF, static_svg
+from counterpoint.reports.static import HALF, WIDE, static_svg
 from counterpoint.reports.story import facts
 
 STYLES = ("episode.css", "report.css")
@@ -118,8 +120,16 @@ def _cells(
     for place, (anchor, cell) in enumerate(named, start=1):
         tell(f"cell {place} of {len(named)}: {cell.name}")
         figures = [_renamed(figure, anchor) for figure in content.cell_figures(cell)]
-        shown = [Shown(figure=one, static=None if is_packed else static_svg(one, HALF)) for one in figures]
+        shown = [Shown(figure=one, static=None if is_packed else _picture(one, HALF)) for one in figures]
         yield cell_of(cell, anchor, shown, content.examples(cell), found, specs, is_packed=is_packed)
+
+
+def _picture(figure: Figure, width: int = WIDE) -> Markup | None:
+    """The figure as SVG; None if it cannot be drawn, which the script of the page then says in its place."""
+    try:
+        return static_svg(figure, width)
+    except ValueError:  # of the program that draws
+        return None
 
 
 def _renamed(figure: Figure, anchor: str) -> Figure:
@@ -132,9 +142,7 @@ def _sections(gathered: Gathered, content: Content) -> Iterator[Section]:
 
     def shown(key: str) -> list[Shown]:
         is_static = is_small or key in MAIN
-        return [
-            Shown(figure=one, static=static_svg(one) if is_static else None) for one in content.figures.get(key, ())
-        ]
+        return [Shown(figure=one, static=_picture(one) if is_static else None) for one in content.figures.get(key, ())]
 
     for key, title in STUDY:
         if figures := shown(key):

@@ -107,7 +107,7 @@ def _points(found: Level) -> str:
 
 
 def _mark(found: Level) -> str:
-    return "" if found.over_seeds else "\\*"
+    return "" if found.over_seeds else "*"
 
 
 def cost(gathered: Gathered) -> Part:

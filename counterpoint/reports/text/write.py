@@ -18,7 +18,7 @@ from counterpoint.reports.front import TEXT_MARK
 from counterpoint.reports.seen import Gathered
 from counterpoint.reports.static import PAD
 from counterpoint.reports.story import cannot_show, facts
-from counterpoint.reports.table import markdown_table, markdown_text
+from counterpoint.reports.table import Markdown, markdown_table, markdown_text
 from counterpoint.reports.tables import FORMATS, Table
 from counterpoint.reports.text.captured import capture
 from counterpoint.reports.text.cells import accuracies, confounded, cost, missing
@@ -30,7 +30,7 @@ from counterpoint.reports.text.further import fell_first, mended, taught
 from counterpoint.reports.text.higher import higher
 from counterpoint.reports.text.jointly import jointly
 from counterpoint.reports.text.single_agents import single_agents
-from counterpoint.reports.text.statement import Part, Rows
+from counterpoint.reports.text.statement import Part, Rows, Statement
 
 FIGURES = "figures"
 FEWEST_SEEDS = 3
@@ -103,7 +103,8 @@ def _page(
     yield f"# {_text(gathered.title)}: what was found"
     yield f"{TEXT_MARK} wrote this page; changes to it are lost. -->"
     yield "This page was written from collected files alone. This command, where they are, writes it again:"
-    yield f"```bash\n{command}\n```"
+    fence = "`" * max([3, *(len(row) + 1 for row in re.findall("`+", command))])
+    yield f"{fence}bash\n{command}\n{fence}"
     yield from _listing([f"{name}: {text}" for name, text in facts(gathered).items()])
     yield from _warned(gathered)
     yield "## In short"
@@ -135,20 +136,25 @@ def _in_short(part: Part) -> str:
     answer = part.answer
     if answer is None:
         return f"{part.title} {part.statements[0].text}" if part.statements else part.title
-    return f"{part.title} **{answer.verdict}**: {answer.text}"
+    return Markdown(f"{_text(part.title)} {_answered(answer)}")
+
+
+def _answered(one: Statement) -> str:
+    """The statement, behind its verdict if it has one."""
+    return Markdown(f"**{one.verdict}**: {_text(one.text)}") if one.verdict else one.text
 
 
 def _judged(gathered: Gathered, claims: Claims) -> Iterator[str]:
     yield f"## Agreement with {claims.name}"
     yield claims.about
     judged: list[tuple[str, Judged]] = [(one.says, one.judge(gathered)) for one in claims.claims]
-    rows = [(says, f"**{found.judgement}**", found.because) for says, found in judged]
+    rows = [(says, Markdown(f"**{found.judgement}**"), found.because) for says, found in judged]
     yield markdown_table(("the study says", "these runs", "because"), rows)
 
 
 def _part(part: Part, figures: Mapping[str, Figure]) -> Iterator[str]:
     yield f"## {_text(part.title)}"
-    yield from _listing([f"**{one.verdict}**: {one.text}" if one.verdict else one.text for one in part.statements])
+    yield from _listing([_answered(one) for one in part.statements])
     for figure in (figures[name] for name in part.figures if name in figures):
         yield f"![{_text(figure.title)}]({FIGURES}/{figure.name}.svg)"
         yield f"*{_text(figure.title)}.* {_text(figure.says)} [The numbers]({FIGURES}/{figure.name}.csv)."
@@ -165,8 +171,8 @@ def _listing(lines: Sequence[str]) -> Iterator[str]:
         yield "\n".join(f"- {_text(line)}" for line in lines)
 
 
-def _text(text: str) -> str:
-    return markdown_text(printable(text))
+def _text(text: str) -> Markdown:
+    return text if isinstance(text, Markdown) else markdown_text(printable(text))
 
 
 def _write_figures(figures: Sequence[Figure], folder: Path) -> Iterator[Path]:

@@ -109,6 +109,8 @@ def check_place(root: Path, out: Path) -> None:
         raise RunError(f"--bundle {out} is there, and no bundle of the viewer: name a new folder, or an earlier bundle")
     if out.resolve().is_relative_to(root.resolve()):
         raise RunError(f"--bundle {out} lies in {root}: nothing is written beside the runs; name a folder elsewhere")
+    if root.resolve().is_relative_to(out.resolve()):
+        raise RunError(f"{root} lies in --bundle {out}, of which nothing would be left: name a folder elsewhere")
 
 
 def write_bundle(root: Path, out: Path) -> list[str]:

@@ -7,7 +7,7 @@ from typing import Any
 from markupsafe import Markup
 
 from counterpoint.analysis.milestones import LAST
-from counterpoint.errors import CounterpointError, RunError, counted
+from counterpoint.errors import CounterpointError, counted
 from counterpoint.experiments.cells import Study
 from counterpoint.experiments.folder import CELLS, read_cells
 from counterpoint.experiments.states import Found, state_of
@@ -147,7 +147,9 @@ class Pages:
         return render("view/_figures.html", figures=figures_of_cell(cell, seen.roles), wide=False, empty=_NOTHING)
 
     def _roles(self, place: Place) -> str:
-        heads, rows = parts.roles(self.site.runs.read(place.path))
+        run = self.site.runs.read(place.path)
+        with run.lock:
+            heads, rows = parts.roles(run)
         return self.render("view/_roles.html", heads=heads, rows=rows)
 
     def _recorded(self, place: Place) -> str:
@@ -155,7 +157,9 @@ class Pages:
         return self.render("view/_recorded.html", place=place, recorded=recorded, some=parts.some)
 
     def _profile(self, place: Place) -> str:
-        rows = parts.profile(self.site.runs.read(place.path).profile_rows())
+        run = self.site.runs.read(place.path)
+        with run.lock:
+            rows = parts.profile(run.profile_rows())
         return self.render("view/_profile.html", rows=rows)
 
     def _log(self, place: Place) -> str:
@@ -219,13 +223,13 @@ class Pages:
         return read_cells(place.path)
 
     def _found(self, folder: Path) -> Found:
-        """The state of a cell; it has failed if its folder holds what is not read."""
+        """The state of a cell; it has failed if its folder holds what is not read, or cannot be."""
         try:
             if folder.is_dir():
                 refuse_what_is_not_read(self.site.root, folder)
-        except (RunError, OSError) as error:
-            return Found(state="failed", problem=str(error))
-        return state_of(folder)
+            return state_of(folder)
+        except Exception as error:  # whatever a damaged file leads to: the other cells are there
+            return Found(state="failed", problem=texts.problem(error))
 
     def _map(self, place: Place) -> str:
         for run in self.site.places.of_study(place.id):
@@ -291,8 +295,7 @@ def _safe(make: Make) -> str:
     try:
         return make()
     except Exception as error:  # whatever a damaged file leads to
-        told = str(error) if isinstance(error, CounterpointError) else f"{type(error).__name__}: {error}"
-        return render("view/_unreadable.html", problem=visible(told))
+        return render("view/_unreadable.html", problem=visible(texts.problem(error)))
 
 
 def _other_way(column: str, asked: Asked) -> str:

@@ -121,10 +121,12 @@ def profile(rows: Sequence[Mapping[str, Any]]) -> list[tuple[str, float, float]]
 
 
 def log_tail(root: Path, path: Path) -> list[str]:
-    """The last lines that the run's process printed, for a run of a study; none if it has no log.
+    """The last lines that the run's process printed, for a run of a study; none if the folder holds no log of it.
 
     Raises RunError if the log is a link to a place outside the folder that is viewed.
     """
+    if path == root:  # its log would lie beside the folder
+        return []
     file = check_file(root, log_of(path))
     try:
         with file.open("rb") as opened:

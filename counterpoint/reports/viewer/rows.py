@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from counterpoint.errors import RunError
 from counterpoint.experiments.states import Found, own_state, recipe_table, state_of
 from counterpoint.reports.viewer.scan import Place, refuse_what_is_not_read
+from counterpoint.reports.viewer.texts import problem
 from counterpoint.run_files import CONFIG, EVALUATIONS, METRICS
 
 STATES = ("running", "finished", "stopped", "interrupted", "failed", "debris", "unreadable")
@@ -93,18 +93,17 @@ def row_of(root: Path, place: Place) -> Row:
     try:
         refuse_what_is_not_read(root, place.path)
         found = state_of(place.path) if place.study else _alone(place.path)
-        recipe = _recipe(place.path)
-    except (RunError, OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        recipe, curve = _recipe(place.path), validation_curve(place.path / EVALUATIONS)
+    except Exception as error:  # whatever a damaged file leads to: the other rows are there
         facts = {**_NO_FACTS, "state": "unreadable", "study": place.study}
-        told = str(error) if isinstance(error, RunError) else f"{type(error).__name__}: {error}"
-        return Row(place=place, state="unreadable", found=Found(state="failed"), facts=facts, problem=told)
+        return Row(place=place, state="unreadable", found=Found(state="failed"), facts=facts, problem=problem(error))
     is_stopped = found.state == "finished" and found.problem.startswith("stopped")
     state = "stopped" if is_stopped else found.state
     return Row(
         place=place,
         state=state,
         found=found,
-        curve=validation_curve(place.path / EVALUATIONS),
+        curve=curve,
         facts={**_NO_FACTS, **recipe, "state": state, "study": place.study},
         problem=found.problem or found.warning,
         changed=_changed(place.path / METRICS),

@@ -1,9 +1,11 @@
 """Values as the templates of the viewer write them."""
 
 from datetime import UTC, datetime
+from math import isfinite
 
 from markupsafe import Markup
 
+from counterpoint.errors import CounterpointError
 from counterpoint.progress import clock
 
 DASH = "\N{EN DASH}"
@@ -22,6 +24,11 @@ def moment(seconds: float) -> Markup:
 
 def duration(seconds: float | None) -> str:
     """A number of seconds as a clock shows it, or below a minute with one digit; a dash if there is none."""
-    if seconds is None:
+    if seconds is None or not isfinite(seconds):
         return DASH
     return f"{seconds:.1f} s" if seconds < 60 else clock(seconds)
+
+
+def problem(error: Exception) -> str:
+    """The text of an error: our own are whole sentences, of others the kind is named too."""
+    return str(error) if isinstance(error, CounterpointError) else f"{type(error).__name__}: {error}"
