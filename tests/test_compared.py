@@ -112,7 +112,7 @@ def test_a_difference_that_the_correction_takes_away_cannot_be_told(tmp_path):
 
 def of_points(value, low, high, p_value, tasks=(0.5, 1.5)):
     """A difference with this interval, and that over tasks alone, with the verdict that it has by itself."""
-    parts = {"freedom": 4.0, "seeds": 5, "tasks": 64, "visible": 0.03, "error": 0.004, "p_value": p_value}
+    parts = {"freedom": 4.0, "seeds": 5, "tasks": 64, "error": 0.004, "p_value": p_value}
     estimate = Estimate(value=value / 100, low=low / 100, high=high / 100, **parts)
     alone = Interval(value / 100, tasks[0] / 100, tasks[1] / 100, 64)
     found = MethodComparison(

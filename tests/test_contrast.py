@@ -244,3 +244,11 @@ def test_another_confidence_moves_the_bounds_alone():
     assert (wide.p_value, wide.visible) == (found.p_value, found.visible)
     with pytest.raises(ValueError, match="between 0 and 1, not 95"):
         contrast(some_parts(2), confidence=95)
+
+
+@pytest.mark.parametrize("seeds", [2, 3, 5, 12])
+def test_a_true_value_that_is_visible_is_found_in_four_of_five_studies(seeds):
+    true = estimate(0.0, 1.0 / seeds**0.5, seeds - 1, seeds=seeds, tasks=64).visible
+    values = true + np.random.default_rng(5).normal(size=(40_000, seeds))
+    found = np.abs(values.mean(1)) > student.ppf(0.975, seeds - 1) * values.std(1, ddof=1) / seeds**0.5
+    assert found.mean() == pytest.approx(0.8, abs=0.01)

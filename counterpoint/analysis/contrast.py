@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from scipy.stats import t as student
 
 from counterpoint.analysis.intervals import Interval, paired_interval
+from counterpoint.analysis.noncentral import least_found
 
 Outcomes = NDArray[np.float64]
 """[seeds, tasks]: the mean outcome of each task with each seed, or a difference of two of them."""
@@ -40,8 +41,11 @@ class Estimate:
     seeds: int
     """The seeds of the part that has fewest."""
     tasks: int
-    visible: float
-    """The smallest true value that would be found different from 0, at 95 %, in 80 % of such studies."""
+
+    @property
+    def visible(self) -> float:
+        """The smallest true value that is found different from 0, at 95 %, in 80 % of such studies."""
+        return visible_at(self, CONFIDENCE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -152,7 +156,6 @@ def estimate(
         raise ValueError(f"the confidence of an interval is between 0 and 1, not {confidence}")
     reach = float(student.ppf(0.5 + confidence / 2, freedom)) * error
     p_value = float(2 * student.sf(abs(value) / error, freedom)) if error > 0 else float(abs(value) <= ROUNDING)
-    visible = float(student.ppf(0.5 + CONFIDENCE / 2, freedom) + student.ppf(POWER, freedom)) * error
     return Estimate(
         value=value,
         low=value - reach,
@@ -162,7 +165,6 @@ def estimate(
         p_value=p_value,
         seeds=seeds,
         tasks=tasks,
-        visible=visible,
     )
 
 
@@ -173,8 +175,11 @@ def at_confidence(found: Estimate, confidence: float) -> Estimate:
 
 
 def visible_at(found: Estimate, confidence: float) -> float:
-    """The smallest true value that is found different from 0 at this confidence in 80 % of such studies."""
-    return float(student.ppf(0.5 + confidence / 2, found.freedom) + student.ppf(POWER, found.freedom)) * found.error
+    """The smallest true value that is found different from 0 at this confidence in 80 % of such studies.
+
+    The error times the noncentrality at which P(|t'| > t) is 0.8.
+    """
+    return least_found(found.freedom, confidence, POWER) * found.error if found.error > 0 else 0.0
 
 
 def strictest(comparisons: int) -> float:

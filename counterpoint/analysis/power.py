@@ -7,16 +7,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.optimize import brentq
-from scipy.stats import chi2, norm
-from scipy.stats import t as student
 
 from counterpoint.analysis.contrast import CONFIDENCE, POWER, Part, check, sums_by_task, terms
+from counterpoint.analysis.noncentral import chance_to_find, least_found
 
 MOST_SEEDS = 1000
 MOST_TASKS = 1_000_000
 MOST_POWER = 0.999
-_NODES, _WEIGHTS = np.polynomial.legendre.leggauss(200)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,7 +86,7 @@ def power(parts: Components, effect: float, seeds: int, tasks: int, confidence: 
     P(|t'| > t) for the noncentral t' with the study's degrees of freedom and the noncentrality effect / sqrt(V).
     """
     error, freedom = error_of(parts, seeds, tasks)
-    return float(effect != 0.0) if error == 0.0 else _power(abs(effect) / error, freedom, confidence)
+    return float(effect != 0.0) if error == 0.0 else chance_to_find(abs(effect) / error, freedom, confidence)
 
 
 def smallest_visible(
@@ -98,7 +95,7 @@ def smallest_visible(
     """The smallest true effect that a study of this size finds with the probability `wanted`."""
     _check_wanted(confidence, wanted)
     error, freedom = error_of(parts, seeds, tasks)
-    return error * _least(freedom, confidence, wanted)
+    return error * least_found(freedom, confidence, wanted)
 
 
 def needed(
@@ -137,7 +134,7 @@ def seeds_together(
         if variance == 0.0:
             return True
         freedom = variance**2 / sum(own**2 / freedom for own, freedom in errors)
-        return _power(abs(effect) / variance**0.5, freedom, confidence) >= wanted
+        return chance_to_find(abs(effect) / variance**0.5, freedom, confidence) >= wanted
 
     return _smallest(is_enough, MOST_SEEDS)
 
@@ -145,24 +142,6 @@ def seeds_together(
 def _check_wanted(confidence: float, wanted: float) -> None:
     if not 1.0 - confidence < wanted <= MOST_POWER:
         raise ValueError(f"the probability of finding it is above {1.0 - confidence:g} and at most 0.999, not {wanted}")
-
-
-def _power(noncentrality: float, freedom: float, confidence: float) -> float:
-    """P(|t'| > t): the mean of normal probabilities over the quantiles of the estimated error, right to 1e-6.
-
-    `scipy.stats.nct` is NaN at many of the noncentralities that few degrees of freedom need.
-    """
-    limit = float(student.ppf(0.5 + confidence / 2, freedom))
-    errors = np.sqrt(chi2.ppf((_NODES + 1) / 2, freedom) / freedom)
-    return float(_WEIGHTS / 2 @ (norm.sf(limit * errors - noncentrality) + norm.cdf(-limit * errors - noncentrality)))
-
-
-def _least(freedom: float, confidence: float, wanted: float) -> float:
-    """The noncentrality at which the power is `wanted`."""
-    top = 1.0
-    while _power(top, freedom, confidence) < wanted:
-        top *= 2.0
-    return float(brentq(lambda size: _power(size, freedom, confidence) - wanted, 0.0, top))
 
 
 def _smallest(enough: Callable[[int], bool], most: int) -> int | None:
