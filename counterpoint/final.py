@@ -7,6 +7,7 @@ from counterpoint.clock import timed
 from counterpoint.errors import RunError
 from counterpoint.evaluation import Evaluation, evaluate
 from counterpoint.event_loop import undisturbed
+from counterpoint.files import command
 from counterpoint.learners.base import Learner
 from counterpoint.play import Limits, Stage
 from counterpoint.proof import Proof
@@ -54,8 +55,8 @@ def checkpoints_to_evaluate(run: Run) -> dict[int, bool]:
     if missing:
         raise RunError(
             f"{run.path} has no checkpoint of step {missing[0]}, which evaluation.final_samples ="
-            f" {run.config.evaluation.final_samples} evaluates: to end the run without, `counterpoint resume {run.path}"
-            " evaluation.final_samples=0`"
+            f" {run.config.evaluation.final_samples} evaluates: to end the run without,"
+            f" `{command('resume', run.path, 'evaluation.final_samples=0')}`"
         )
     return {step: rows[step] for step in sorted(rows)}
 

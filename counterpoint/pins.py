@@ -16,6 +16,7 @@ from pydantic import BaseModel
 from counterpoint.config import Config
 from counterpoint.errors import ConfigError, RunError
 from counterpoint.family import is_own, look_in, parts_of, sources_of, within
+from counterpoint.files import command
 from counterpoint.options import Spec
 from counterpoint.own_modules import Source, closure, root_of
 from counterpoint.recipe import config_from
@@ -160,7 +161,7 @@ def _check_recipe(run: Run, *, accept: bool, step: int) -> None:
     if not accept:
         raise RunError(
             f"{run.path / CONFIG} was edited since the run began: undo that, and change what may change with"
-            f" `counterpoint resume {run.path} KEY=VALUE`; or accept whatever was edited with {_ACCEPT}"
+            f" `{command('resume', run.path, 'KEY=VALUE')}`; or accept whatever was edited with {_ACCEPT}"
         )
     run.note({"config_sha256": now, "changes": changed_rows(run, step, CONFIG, pinned, now)})
 

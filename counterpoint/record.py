@@ -30,19 +30,17 @@ class Record:
     @timed("record")
     def add_episodes(self, step: int, groups: Sequence[Group]) -> None:
         """The episodes of a training step are on disk."""
-        write_episodes(self._file("episodes", step), step, groups)
+        write_episodes(self._new_file("episodes", step), step, groups)
 
     @timed("record")
     def add_samples(self, step: int, rows: Sequence[Mapping[str, Any]]) -> None:
         """The samples of a training step are on disk."""
-        write_samples(self._file("samples", step), step, rows)
+        write_samples(self._new_file("samples", step), step, rows)
 
     @timed("record")
     def add_evaluation(self, step: int, split: str, groups: Sequence[Group]) -> None:
         """The episodes of an evaluation are on disk, without log-probabilities, which nothing reads there."""
-        file = self._file(f"evaluations/{split}", step)
-        file.parent.mkdir(parents=True, exist_ok=True)
-        write_episodes(file, step, without_logprobs(groups), split)
+        write_episodes(self._new_file(f"evaluations/{split}", step), step, without_logprobs(groups), split)
 
     def steps(self) -> list[int]:
         """The training steps whose episodes are recorded, in order."""
@@ -100,6 +98,12 @@ class Record:
             steps = _steps(self._path / folder)
             known = f"there are: {_listed(steps)}" if steps else "there are none yet"
             raise RunError(f"{self._path} has no {what}; {known}")
+        return file
+
+    def _new_file(self, folder: str, step: int) -> Path:
+        """The file to be written; its folder exists, also if somebody deleted it, as docs/run_directory.md allows."""
+        file = self._file(folder, step)
+        file.parent.mkdir(parents=True, exist_ok=True)
         return file
 
     def _file(self, folder: str, step: int) -> Path:

@@ -27,7 +27,7 @@ from counterpoint.clock import timed
 from counterpoint.config import Config
 from counterpoint.episode import Group
 from counterpoint.errors import RunError, RunInUseError
-from counterpoint.files import RowReader, append_row, is_locked, partial_of, read_rows, sync, write_whole
+from counterpoint.files import RowReader, append_row, command, is_locked, partial_of, read_rows, sync, write_whole
 from counterpoint.recipe import load_written
 from counterpoint.record import Record
 from counterpoint.run_files import (
@@ -130,7 +130,7 @@ class Run:
                 raise RunInUseError(f"{path} holds no run yet: another process is creating it at this moment")
             raise RunError(
                 f"{path} holds no run yet: the process that was creating it ended before it wrote {CONFIG}; start the"
-                f" run again with `counterpoint train RECIPE --out {path}`"
+                f" run again with `{command('train', 'RECIPE', '--out', path)}`"
             )
         if not is_run(path):
             raise RunError(nothing_at(path))
@@ -390,10 +390,10 @@ class Run:
         for name in (METRICS, EVALUATIONS, *profile):
             kept = [row for row in read_rows(self.path / name) if row["step"] <= step]
             write_whole(self.path / name, "".join(json.dumps(row) + "\n" for row in kept))
-        if (self.path / FINAL).exists() and self.steps_left(step):
-            (self.path / FINAL).unlink()
-        elif rows := self.final_rows():  # of this step, where the run goes on
+        if rows := [] if self.steps_left(step) else self.final_rows():  # of this step, where the run goes on
             write_whole(self.path / FINAL, "".join(json.dumps(row) + "\n" for row in rows))
+        else:  # also if it holds no more than the beginning of a line, to which the next one would be appended
+            (self.path / FINAL).unlink(missing_ok=True)
         self._record.truncate(step)
         for leftover in (self.path / "checkpoints").glob(".*"):
             shutil.rmtree(leftover)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal, cast
 
 from counterpoint.errors import ConfigError, RunError, RunInUseError
-from counterpoint.files import is_locked, lacks, lock, partial_of, write_whole
+from counterpoint.files import command, is_locked, lacks, lock, partial_of, write_whole
 
 METRICS = "metrics.jsonl"
 EVALUATIONS = "evaluations.jsonl"
@@ -69,7 +69,7 @@ def refuse_occupied(path: Path, *, is_mine: bool = False) -> None:
         raise in_use(path)
     if is_run(path):
         raise RunError(
-            f"{path} already holds a run: resume it with `counterpoint resume {path}`, or choose another directory with"
+            f"{path} already holds a run: resume it with `{command('resume', path)}`, or choose another directory with"
             " `--out` (out= in Python)"
         )
     is_free = not path.exists() or (path.is_dir() and not any(path.iterdir()))

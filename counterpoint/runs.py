@@ -9,7 +9,7 @@ from typing import Literal
 
 from counterpoint.errors import CounterpointError, RunError
 from counterpoint.run import Run
-from counterpoint.run_files import FAILURE
+from counterpoint.run_files import FAILURE, is_run
 
 State = Literal["running", "finished", "stopped", "failed", "interrupted", "debris", "unreadable"]
 
@@ -108,9 +108,11 @@ def _state(run: Run) -> State:
 
 
 def _run_folders(folder: Path) -> Iterator[Path]:
-    """Every run directory in `folder`; they are not searched for others."""
+    """Every run directory in `folder`; they are not searched for others. A link is one if it leads to a run."""
     for place, folders, files in os.walk(folder):
         if "run.lock" in files or {"run.json", "config.toml"} <= set(files):
             folders.clear()
             yield Path(place)
         folders[:] = [name for name in folders if not name.startswith(".")]
+        links = [Path(place, name) for name in folders if Path(place, name).is_symlink()]
+        yield from (link for link in links if is_run(link))  # and not further: a link may lead back to where it is

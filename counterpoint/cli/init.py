@@ -3,6 +3,7 @@
 import ast
 import json
 import keyword
+import shlex
 import sys
 from collections.abc import Mapping
 from importlib.machinery import PathFinder
@@ -153,5 +154,5 @@ def _write(into: Path, files: Mapping[str, str]) -> None:
 
 
 def _print_next(into: Path, *commands: str) -> None:
-    there = [] if into.resolve() == Path.cwd().resolve() else [f"cd {into}"]
+    there = [] if into.resolve() == Path.cwd().resolve() else [f"cd {shlex.quote(str(into))}"]
     print("\nnext:", *(f"  {command}" for command in [*there, *commands]), sep="\n")
