@@ -1,6 +1,7 @@
 """The names under which trackers show numbers and recipes."""
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -21,6 +22,8 @@ _OF_ROLES = "_roles"
 OTHERS = "own"
 """The group of every other number, such as those of diagnostics of your own."""
 _ESCAPE = ":"
+_NOT_A_PATH = re.compile(r"(?:^|(?<=/))(?:/|\.{1,2}(?=/|$))|/$")
+"""What a path may not hold if it is to be the same once it is made plain."""
 
 
 def tracked_name(name: str) -> str:
@@ -35,8 +38,15 @@ def tracked_name(name: str) -> str:
 
 
 def escaped(name: str) -> str:
-    """The name with every character but ASCII letters, digits and `_ - . /` as `:` and the hexadecimal of its bytes."""
-    return "".join(one if one.isascii() and (one.isalnum() or one in "_-./") else _bytes(one) for one in name)
+    """The name with every character but ASCII letters, digits and `_ - . /` as `:` and the hexadecimal of its bytes.
+
+    So are a slash without a name before or after it, and the dots of a part that is `.` or `..`.
+    """
+    is_odd = {place for found in _NOT_A_PATH.finditer(name) for place in range(*found.span())}
+    return "".join(
+        one if one.isascii() and (one.isalnum() or one in "_-./") and place not in is_odd else _bytes(one)
+        for place, one in enumerate(name)
+    )
 
 
 def _bytes(character: str) -> str:

@@ -46,7 +46,7 @@ class Rows:
         """The rows since the last call: an evaluation after the training step that it follows, final ones last."""
         found = [_of_step(row) for row in self._metrics.new_rows()]  # first: then no evaluation between them is missed
         found += [_of_evaluation(row, "eval", row["split"]) for row in self._evaluations.new_rows()]
-        found += [_of_evaluation(row, "final", f"final/{row['step']}") for row in self._finals.new_rows()]
+        found += [_of_evaluation(row, "final", _kind_of_final(row)) for row in self._finals.new_rows()]
         return sorted(found, key=lambda row: (row.is_final, row.step, row.kind != _TRAINING))
 
 
@@ -59,6 +59,11 @@ def _of_evaluation(row: Mapping[str, Any], part: str, kind: str) -> Row:
     numbers = {"accuracy": row["accuracy"], **row["numbers"]}
     named = {tracked_name(f"{part}/{row['split']}/{name}"): float(value) for name, value in numbers.items()}
     return Row(kind=kind, step=row["step"], numbers=named)
+
+
+def _kind_of_final(row: Mapping[str, Any]) -> str:
+    """With the episodes per task: the final evaluations of a run that gets more of them are other rows."""
+    return f"final/{max(map(len, row['outcomes'].values()), default=0)}/{row['step']}"
 
 
 def about(run: Run, *, id: str, place: str, process: int) -> About:

@@ -93,7 +93,8 @@ class _Process:
         self.kill()
         path = str(self._run.path.resolve())
         arguments = {"path": path, "number": self._number, "process": os.getpid(), "folders": searched()}
-        command = [sys.executable, "-c", _START, json.dumps({**arguments, "modules": sys.path})]
+        modules = [place for place in sys.path if isinstance(place, str)]  # Python looks at no others
+        command = [sys.executable, "-c", _START, json.dumps({**arguments, "modules": modules})]
         try:
             self.log.parent.mkdir(exist_ok=True)
             with self.log.open("ab") as log:
