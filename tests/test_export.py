@@ -1,5 +1,6 @@
 """A policy taken out of a run speaks, with plain peft and transformers, as it speaks here."""
 
+import ast
 import asyncio
 import io
 import json
@@ -246,6 +247,13 @@ def test_the_code_of_the_card_runs_as_it_stands(trained, exported, name):
     _, ours = said_here(trained, "generator")
     tokenizer = AutoTokenizer.from_pretrained(BASE)
     assert printed.getvalue().rstrip("\n") == tokenizer.decode(ours[0]).rstrip("\n")
+
+
+def test_the_card_names_a_folder_of_any_name_as_python_reads_it(trained, tmp_path):
+    export(trained, "generator", folder := tmp_path / 'a "🙂" of mine')
+    code = (folder / "README.md").read_text(encoding="utf-8")
+    (named,) = re.findall(r"AutoTokenizer\.from_pretrained\((.*)\)", code)
+    assert ast.literal_eval(named) == folder.name
 
 
 def test_what_cannot_be_exported_is_refused(trained, tmp_path):

@@ -59,7 +59,7 @@ def _front_matter(subject: Subject) -> str:
         + ([] if subject.merged else ["lora"]),
     }
     # JSON is YAML: names that a user chose cannot break out of it.
-    return "\n".join(["---", *(f"{key}: {json.dumps(value)}" for key, value in about.items()), "---"])
+    return "\n".join(["---", *(f"{key}: {_quoted(value)}" for key, value in about.items()), "---"])
 
 
 def _introduction(subject: Subject) -> str:
@@ -178,14 +178,14 @@ def _shown(found: Interval | None) -> str:
 
 def _loading(subject: Subject) -> str:
     """Code that loads the policy; it runs unchanged beside the folder if the base model is available."""
-    model, folder = subject.settings.model, json.dumps(subject.folder)
+    model, folder = subject.settings.model, _quoted(subject.folder)
     shipped = model.path in MICRO_MODELS
     dtype = f"dtype=torch.{subject.dtype if subject.merged else model.dtype}"
     loader = _adapted(subject).get("loader", "AutoModelForCausalLM")
     if subject.merged:
         loaded = [f"model = {loader}.from_pretrained({folder}, {dtype})"]
     else:
-        place = f"str(micro_model({json.dumps(model.path)}))" if shipped else json.dumps(subject.base)
+        place = f"str(micro_model({_quoted(model.path)}))" if shipped else _quoted(subject.base)
         loaded = [
             f"base = {loader}.from_pretrained({place}{_source(model)}, {dtype})",
             f"model = PeftModel.from_pretrained(base, {folder})",
@@ -229,15 +229,20 @@ def _where_the_base_is(subject: Subject) -> list[str]:
 def _source(model: ModelConfig) -> str:
     """The further arguments with which transformers loads the base."""
     if model.path.endswith(".gguf"):
-        return f", gguf_file={json.dumps(Path(model.path).name)}"
-    return f", revision={json.dumps(model.revision)}" if is_on_hub(model.path) else ""
+        return f", gguf_file={_quoted(Path(model.path).name)}"
+    return f", revision={_quoted(model.revision)}" if is_on_hub(model.path) else ""
 
 
 def _named(spec: Spec) -> str:
     """A member and its options, such as `voting (votes = 3)`."""
-    options = ", ".join(f"{name} = {json.dumps(value)}" for name, value in spec.options.items())
+    options = ", ".join(f"{name} = {_quoted(value)}" for name, value in spec.options.items())
     return f"{spec.name} ({options})" if options else spec.name
 
 
 def _sharing(sharing: str | Mapping[str, str | Sequence[str]]) -> str:
-    return sharing if isinstance(sharing, str) else f"`{json.dumps(sharing)}`"
+    return sharing if isinstance(sharing, str) else f"`{_quoted(sharing)}`"
+
+
+def _quoted(value: Any) -> str:
+    """The value as JSON that YAML and Python read too: they take the escapes of JSON for halves of a character."""
+    return json.dumps(value, ensure_ascii=False)

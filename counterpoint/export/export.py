@@ -94,7 +94,7 @@ def export(
             _write_adapter(partial, source, subject.base, settings)
         tokenizer.save_pretrained(str(partial))
         told = replace(subject, rounding=str(model.rounding) if model else "")
-        (partial / "README.md").write_text(card(told), encoding="utf-8")
+        (partial / "README.md").write_text(card(told), encoding="utf-8", errors="backslashreplace")
         _as_readable_as(partial / "README.md")
     return Exported(folder=folder, policy=policy, step=step, base=subject.base, notes=_notes(model, subject))
 
