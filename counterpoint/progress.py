@@ -110,7 +110,8 @@ def _line_that_is_rewritten(console: Console) -> _TerminalLine | _NotebookLine |
     shell = ipython.get_ipython() if ipython is not None else None
     if shell is not None and hasattr(shell, "kernel"):
         return _NotebookLine(import_module("IPython.display").display)
-    return _TerminalLine(console) if console.is_terminal else None
+    is_rewritten = console.is_terminal and not console.is_dumb_terminal  # the latter cannot move its cursor
+    return _TerminalLine(console) if is_rewritten else None
 
 
 def step_line(step: int, steps: int, routing: Routing, numbers: Mapping[str, float]) -> str:

@@ -100,6 +100,7 @@ def test_an_evaluation_is_shown_at_a_step_the_base_the_peak_or_the_last(evaluate
         ("--evaluation",): "test evaluation at step 3",
         ("--evaluation", "--step", "last"): "test evaluation at step 3",
         ("--evaluation", "--step", "peak"): "test evaluation at step 1",
+        ("--evaluation", "--step", "best"): "test evaluation at step 1",
         ("--split", "validation", "--step", "base"): "validation evaluation at step 0",
         ("--split", "test", "--step", "0"): "test evaluation at step 0",
     }.items():
@@ -162,7 +163,7 @@ def test_an_episode_that_one_role_played_alone_takes_nobodys_credit(run):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (("--step", "peek"), "--step 'peek' is neither the number of a step nor one of: base, peak, last"),
+        (("--step", "peek"), "--step 'peek' is neither the number of a step nor one of: base, peak, best, last"),
         (("--step", "7"), "has no episodes of step 7; there are: 1"),
         (("--outcome", "fialed"), "unknown --outcome 'fialed'; did you mean 'failed'?"),
         (("--split", "tset"), "unknown --split 'tset'; did you mean 'test'?"),

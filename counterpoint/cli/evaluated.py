@@ -1,5 +1,6 @@
 """The episodes of evaluations, on the command line: the first one that failed, and files of all of them."""
 
+import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,8 +17,12 @@ from counterpoint.files import command
 
 def check_episodes(file: Path | None) -> None:
     """Raises ConfigError, before any work is done, if episodes cannot be written to the file."""
-    if file is not None and (file.suffix != ".parquet" or file.is_dir() or not file.parent.is_dir()):
+    if file is None:
+        return
+    if file.suffix != ".parquet" or file.is_dir() or not file.parent.is_dir():
         raise ConfigError(f"--episodes {file} cannot be written: it must end in .parquet, and its folder must exist")
+    if not os.access(file.parent, os.W_OK | os.X_OK):
+        raise ConfigError(f"--episodes {file} cannot be written: its folder is read-only for you")
 
 
 def print_first_failure(console: Console, found: Evaluation) -> None:

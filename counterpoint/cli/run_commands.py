@@ -150,7 +150,7 @@ def show(
         Path, typer.Argument(metavar="RUN|FILE", help="A run directory, or a file of `evaluate --episodes`.")
     ],
     step: Annotated[
-        str | None, typer.Option(metavar="N|base|peak|last", help="Which step; the last if not given.")
+        str | None, typer.Option(metavar="N|base|peak|best|last", help="Which step; the last if not given.")
     ] = None,
     evaluation: Annotated[
         bool, typer.Option("--evaluation", help="Show the evaluation after the step, not the step's training.")

@@ -11,12 +11,13 @@ from counterpoint.cli.tables import role_lines, team_line
 from counterpoint.cli.transcript import SampleOf, print_brief, print_episode
 from counterpoint.episode import CallKey, Episode, Group, read_episodes
 from counterpoint.errors import ConfigError, RunError, unknown
+from counterpoint.files import command
 from counterpoint.reports.episodes.line import OUTCOMES, is_selected, line_of
 from counterpoint.run import Run
 
 _MOST, _MOST_BRIEF = 2, 20
 """The numbers of episodes that are shown, in full and briefly, if none is asked for."""
-_STEPS = ("base", "peak", "last")
+_STEPS = ("base", "peak", "best", "last")
 _SPLITS = ("validation", "test")
 
 
@@ -25,7 +26,7 @@ class Asked:
     """Which episodes are to be shown."""
 
     step: str | None = None
-    """A number, "base", "peak" or "last"; None for the last one."""
+    """A number, "base", "peak", "best", which is the same, or "last"; None for the last one."""
     split: str | None = None
     """The split of the evaluation whose episodes are shown; None for those of training."""
     task: str = ""
@@ -119,8 +120,8 @@ def _of_evaluation(run: Run, split: str, asked: str | None) -> _Found:
     steps = run.steps_with_episodes(split)
     if not steps:
         why = ": runs older than format 5 did not record them" if run.facts.get("format", 0) < 5 else ""
-        again = f"`counterpoint evaluate {run.path} --split {split} --episodes FILE.parquet` plays one again"
-        raise RunError(f"{run.path} has no episodes of {split} evaluations{why}; {again}")
+        again = command("evaluate", run.path, "--split", split, "--episodes", "FILE.parquet")
+        raise RunError(f"{run.path} has no episodes of {split} evaluations{why}; `{again}` plays one again")
     step = _number(run, asked, steps)
     episodes = _episodes(run.evaluation_episodes(step, split))
     rows = [row for row in run.evaluation_rows() if row["step"] == step and row["split"] == split]
@@ -140,7 +141,7 @@ def _number(run: Run, asked: str | None, steps: Sequence[int]) -> int:
             return steps[-1]
         case "base":
             return 0
-        case "peak":
+        case "peak" | "best":
             return _peak(run)
         case _:
             return int(asked)

@@ -3,9 +3,6 @@
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from rich import box
-from rich.table import Table
-
 from counterpoint.cli.out import Terminal
 from counterpoint.errors import counted
 from counterpoint.experiments.cells import Cell, Study
@@ -38,8 +35,7 @@ def print_plan(console: Terminal, checked: Checked, cost: Cost, folder: Path) ->
     """The cells, what is left out and why, the controls, and what it all costs."""
     for line in head(checked.study, folder):
         console.print(line, markup=False, soft_wrap=True)
-    console.print(cells_table(checked))
-    for line in below(checked, cost):
+    for line in ("", *cell_lines(checked), "", *below(checked, cost)):
         console.print(line, markup=False, soft_wrap=True)
 
 
@@ -76,27 +72,25 @@ def below(checked: Checked, cost: Cost) -> list[str]:
     ]
 
 
-def cells_table(checked: Checked) -> Table:
-    """One row per cell, without its seeds."""
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for column in ("cell", "steps", "evaluations", "calls", "calls per step", "memory"):
-        table.add_column(column, justify="left" if column == "cell" else "right", no_wrap=True)
-    for cell in _first(checked.study.cells):
-        table.add_row(*_row(cell, checked.plans[cell.group]))
-    return table
+def cell_lines(checked: Checked) -> list[str]:
+    """One line per cell, without its seeds, below their heads. None is cut, whatever the width of the console."""
+    rows = [_HEAD, *(_row(cell, checked.plans[cell.group]) for cell in _first(checked.study.cells))]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return ["  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]) for row in rows]
 
 
 _ENOUGH = 5
+_HEAD = ("cell", "steps", "evaluations", "calls", "calls per step", "memory")
 
 
 def _few(seeds: int) -> str:
     return f"warning   {counted(seeds, 'seed')}: an interval over seeds is wide with fewer than {_ENOUGH}"
 
 
-def _row(cell: Cell, plan: CellPlan) -> list[str]:
+def _row(cell: Cell, plan: CellPlan) -> tuple[str, ...]:
     memory = "?" if plan.memory is None else gigabytes(plan.memory)
     counts = (plan.steps, plan.evaluations, plan.calls, plan.calls_per_step)
-    return [cell.group, *map(str, counts), memory]
+    return (cell.group, *map(str, counts), memory)
 
 
 def _first(cells: Iterable[Cell]) -> list[Cell]:
