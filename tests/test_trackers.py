@@ -26,6 +26,7 @@ from counterpoint.run import Run
 from counterpoint.trackers import build, follow, tracking
 from counterpoint.trackers._names import GROUPS, OTHERS, escaped, tracked_name
 from counterpoint.trackers.base import Tracked, Tracker
+from counterpoint.trackers.mlflow import _found_anywhere
 from counterpoint.trackers.rows import Rows, about, summary_of
 from counterpoint.trackers.state import read_state
 from counterpoint.trackers.wandb import _forget_offline, _is_logged_in
@@ -604,6 +605,14 @@ def test_trackers_may_be_changed_when_a_run_is_resumed_and_are_no_part_of_the_ex
     assert "track" in MAY_CHANGE
     assert "track" in _NOT_THE_METHOD
     assert _experiment(config_from({"track": ["wandb"]})) == _experiment(config_from({}))
+
+
+def test_a_database_file_of_mlflow_is_found_from_every_folder(tmp_path, monkeypatch):
+    (tmp_path / "my folder").mkdir()
+    monkeypatch.chdir(tmp_path / "my folder")
+    assert _found_anywhere("sqlite:///deep/mine.db") == f"sqlite:///{tmp_path}/my%20folder/deep/mine.db"
+    for kept in ("", "http://host:5000", "sqlite:////data/mine.db", "sqlite:///:memory:", "databricks"):
+        assert _found_anywhere(kept) == kept
 
 
 def test_every_shipped_tracker_says_what_it_needs():
