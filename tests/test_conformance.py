@@ -99,6 +99,11 @@ class KeepsItsWeights(Engine):
         super()._use([known.setdefault(adapter.policy, adapter) for adapter in adapters])
 
 
+class LoadsNoEmptyAdapter(Engine):
+    def load(self, adapters):
+        super().load([adapter for adapter in adapters if adapter.tensors])
+
+
 class NamesNothing(Engine):
     def digests(self):
         return {}
@@ -146,6 +151,7 @@ class StaysAsItScored(Engine):
         (AlwaysSaysStop, samplers.calls_end_where_they_must, "finish is 'stop' instead of 'length'"),
         (KeepsItsVersion, samplers.loading_one_policy_leaves_the_others, "reports version 1 instead of 7"),
         (KeepsItsWeights, samplers.loading_one_policy_leaves_the_others, "still generates with the weights"),
+        (LoadsNoEmptyAdapter, samplers.without_an_adapter_the_base_speaks, "has no adapter: .* is off by"),
         (NamesNothing, samplers.sampler_digests_are_those_of_the_adapters, "the digest is None"),
         (LetsTheBaseSpeak, samplers.sampler_refuses_an_unknown_policy, "never loaded was served"),
         (ScoresTheBase, samplers.scores_are_those_of_the_weights, "scored under policy 'one', .* is off by"),

@@ -141,6 +141,19 @@ async def loading_one_policy_leaves_the_others(sampler: Sampler, base: BaseModel
     assert changed, "policy 'one' still generates with the weights that it had before its new weights were loaded"
 
 
+async def without_an_adapter_the_base_speaks(sampler: Sampler, base: BaseModel, tolerance: float) -> None:
+    """After an adapter without tensors is loaded, its policy generates as the base, whatever it had before."""
+    await _load(sampler, base)
+    bare = Adapter.base("one")
+    await sampler.load([bare])
+    requests = [request for request in _requests(base.chat) if request.policy == "one"]
+    calls = [_call(*pair) for pair in zip(requests, await _ask(sampler, requests), strict=True)]
+    worst = largest_difference([call.logprobs for call in calls], plain_logprobs(base.model, calls))
+    assert worst <= tolerance, f"policy 'one' has no adapter: a token's log-probability is off by {worst:.3g} nats"
+    assert {call.version for call in calls} == {0}, "a policy without an adapter does not report version 0"
+    assert sampler.digests().get("one") == adapter_digest(bare), "the digest is not that of no tensors at all"
+
+
 async def sampler_digests_are_those_of_the_adapters(sampler: Sampler, base: BaseModel, tolerance: float) -> None:
     """`digests` returns the digests of the loaded weights."""
     adapters = await _load(sampler, base)
@@ -192,6 +205,7 @@ SAMPLER_CHECKS: tuple[SampleCheck, ...] = (
     same_seed_same_tokens,
     calls_end_where_they_must,
     loading_one_policy_leaves_the_others,
+    without_an_adapter_the_base_speaks,
     sampler_digests_are_those_of_the_adapters,
     sampler_refuses_an_unknown_policy,
     scores_are_those_of_the_weights,
