@@ -9,6 +9,8 @@ import pytest
 from command_line import command_line
 from facts import make_call, make_credit, make_episode, make_group, vote
 
+from counterpoint.cli.out import Terminal
+from counterpoint.cli.transcript import print_episode
 from counterpoint.episode import Answer, Group, Unreadable, write_episodes
 from counterpoint.recipe import config_from
 from counterpoint.run import Run
@@ -150,6 +152,16 @@ def test_lines_stay_whole_where_there_is_no_terminal(tmp_path):
     text = "word " * 60 + "end\n\nlast"
     write_episodes(tmp_path / "one.parquet", 0, [make_group(make_episode(make_call(text=text)))])
     assert f"  {'word ' * 60}end\n\n  last\n" in shown(tmp_path / "one.parquet")
+
+
+@pytest.mark.parametrize("task", ["sums[train]", "sums[/test]", "sums :100: [b]"])
+def test_the_name_of_a_task_is_shown_as_it_is(task, capsys):
+    console = Terminal()
+    print_episode(console, make_episode(make_call(), task=task), None, [])
+    console.print(f"runs/{task}", soft_wrap=True)
+    printed = capsys.readouterr().out
+    assert printed.startswith(f"{task}, rollout 0 ")
+    assert printed.endswith(f"runs/{task}\n")
 
 
 def test_an_episode_that_one_role_played_alone_takes_nobodys_credit(run):
