@@ -279,6 +279,29 @@ def test_an_empty_directory_is_filled_and_a_missing_one_made(trained, tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["empty", "some"]
 
 
+def test_a_directory_that_is_there_stays_the_same_one(trained, tmp_path, monkeypatch):
+    (tmp_path / "mine" / ".mine.partial").mkdir(parents=True)
+    (tmp_path / "mine" / ".mine.partial" / "half").write_text("half")
+    monkeypatch.chdir(tmp_path / "mine")
+    before = (tmp_path / "mine").stat().st_ino
+    export(trained, "generator", Path())
+    assert Path().stat().st_ino == (tmp_path / "mine").stat().st_ino == before
+    found = {path.name for path in Path().iterdir()}
+    assert {"README.md", "adapter_config.json", "adapter_model.safetensors"} <= found
+    assert not {"half", ".mine.partial"} & found
+
+
+def test_an_export_that_fails_at_its_very_end_leaves_an_empty_directory(trained, tmp_path, monkeypatch):
+    def fail(folder):
+        raise PermissionError(13, "Permission denied")
+
+    (tmp_path / "mine").mkdir()
+    monkeypatch.setattr(Path, "rmdir", fail)
+    with pytest.raises(RunError, match=r"mine cannot be written: .*Permission denied; nothing of it is left"):
+        export(trained, "generator", tmp_path / "mine")
+    assert [path.name for path in tmp_path.rglob("*")] == ["mine"]
+
+
 def copy_with(trained, path, *tables):
     """The same run with more at the end of its recipe."""
     shutil.copytree(trained.path, path)
