@@ -51,9 +51,18 @@ async def computes_before_it_waits(problem: Problem, *, solver: Role, slots: int
     return (await gather(*calls))[0].text
 
 
-def test_a_workflow_on_a_busy_machine_breaks_no_promise():
+def test_a_workflow_on_a_busy_machine_breaks_no_promise(monkeypatch):
     trial = Trial(computes_before_it_waits)
     trial.scenes, trial._further = trial.scenes[:1], []
+    asyncio.run(suite.a_silent_role_is_a_timeout(trial))
+    play = suite._play
+
+    async def too_slow(*given, **options):
+        if options.get("seconds") == suite.SOON:
+            raise WorkflowError("all 2 episodes failed")
+        return await play(*given, **options)
+
+    monkeypatch.setattr(suite, "_play", too_slow)
     asyncio.run(suite.a_silent_role_is_a_timeout(trial))
 
 

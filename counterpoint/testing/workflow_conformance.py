@@ -218,16 +218,11 @@ async def nothing_is_left_running(trial: Trial) -> None:
 
 async def a_silent_role_is_a_timeout(trial: Trial) -> None:
     """If a role never replies, the episode is recorded as timed out, and none of its tasks is left running."""
-    performances = await trial.performances()
-    for role in trial.workflow.roles:
-        scene = next((one.scene for one in performances if role in one.called), None)
-        if scene is not None:
-            await _time_out(trial.workflow, scene, role)
-
-
-async def _time_out(workflow: Workflow, scene: Scene, role: str) -> None:
-    if await _fault(workflow, scene, role, SOON) and (fault := await _fault(workflow, scene, role, LATER)):
-        raise AssertionError(f"if {role!r} never replies, {fault}")
+    workflow, performances = trial.workflow, await trial.performances()
+    for role in workflow.roles:
+        for scene in [one.scene for one in performances if role in one.called][:1]:
+            if await _fault(workflow, scene, role, SOON) and (fault := await _fault(workflow, scene, role, LATER)):
+                raise AssertionError(f"if {role!r} never replies, {fault}")
 
 
 async def _fault(workflow: Workflow, scene: Scene, role: str, seconds: float) -> str:
@@ -239,6 +234,8 @@ async def _fault(workflow: Workflow, scene: Scene, role: str, seconds: float) ->
         task.cancel()
     watch.released.set()
     assert performance.done(), f"if {role!r} never replies, the episode does not end: let CancelledError pass"
+    if error := performance.exception():
+        return f"not even an episode that ends at once is played: {error}"
     if (episode := performance.result()).error_kind != "timeout":
         return f"the episode is not recorded as timed out ({episode.error}): let CancelledError pass"
     return f"{watch.left_running} asyncio tasks still run after the episode" if watch.left_running else ""
