@@ -40,7 +40,9 @@ def carry_on(
 
     Raises CounterpointError.
     """
-    console = console or Console(highlight=False, force_jupyter=False)  # in a notebook it prints, as evaluations do
+    # In a notebook it prints, as evaluations do. Text is shown as it is: names and paths may hold `[b]` and `:a:`.
+    plain = partial(Console, highlight=False, markup=False, emoji=False, force_jupyter=False)
+    console = console or plain()
     saved = run.checkpoints()
     first = saved[-1] if saved else 0
     shown = Progress(console, planned.setup.routing, first, run.config.run.steps)
@@ -56,7 +58,7 @@ def carry_on(
         line = f"interrupted, {state}; to continue: {command('resume', run.path)}"
         if run.is_finished:  # a tracker was waited for
             line = f"interrupted, the run is finished: {run.path}"
-        Console(highlight=False, force_jupyter=False, stderr=True).print(line, markup=False, soft_wrap=True)
+        plain(stderr=True).print(line, soft_wrap=True)
         raise
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 from dataclasses import replace
+from unittest.mock import patch
 
 import pytest
 import torch
@@ -11,6 +12,7 @@ from counterpoint.adapter import Adapter
 from counterpoint.learners.base import NO_RATES
 from counterpoint.learners.gradient import FlatGradient
 from counterpoint.learners.peft import Peft
+from counterpoint.samplers import _picking
 from counterpoint.samplers._engine import Engine
 from counterpoint.samplers.in_process import InProcess
 from counterpoint.testing import learner_conformance as learners
@@ -23,6 +25,35 @@ BASE = tiny_base()
 class ForgetsTemperature(Engine):
     def compute(self, requests):
         return super().compute([replace(request, temperature=1.0) for request in requests])
+
+
+class LeavesOutTheUnlikely(Engine):
+    """Draws from the likeliest tokens that have 95 % together; the log-probabilities are those of all tokens."""
+
+    def compute(self, requests):
+        with patch.object(_picking, "_pick", self._pick_likely):
+            return super().compute(requests)
+
+    def _pick_likely(self, logits_AV, uniforms_A, draw=_picking._pick):
+        sorted_AV, places_AV = torch.sort(logits_AV, descending=True)
+        sums_AV = torch.softmax(sorted_AV, -1).cumsum(-1)
+        is_likely_AV = torch.zeros_like(logits_AV, dtype=torch.bool)
+        is_likely_AV.scatter_(1, places_AV, sums_AV.roll(1, -1).index_fill(-1, torch.tensor([0]), 0.0) < 0.95)
+        ids_A, _ = draw(logits_AV.masked_fill(~is_likely_AV, -torch.inf), uniforms_A)
+        return ids_A, torch.log_softmax(logits_AV, -1).gather(-1, ids_A[:, None])[:, 0]
+
+
+class DrawsAtTemperatureOne(Engine):
+    """Tells the log-probabilities at the temperature of the request."""
+
+    def compute(self, requests):
+        temperatures = {request.temperature for request in requests}
+        with patch.object(_picking, "_pick", lambda *given: self._pick_warm(*given, max(temperatures))):
+            return super().compute(requests)
+
+    def _pick_warm(self, logits_AV, uniforms_A, temperature, draw=_picking._pick):
+        ids_A, _ = draw(logits_AV * temperature, uniforms_A)
+        return ids_A, torch.log_softmax(logits_AV, -1).gather(-1, ids_A[:, None])[:, 0]
 
 
 class SpeaksAsTheFirst(Engine):
@@ -68,6 +99,11 @@ class KeepsItsWeights(Engine):
         super()._use([known.setdefault(adapter.policy, adapter) for adapter in adapters])
 
 
+class LoadsNoEmptyAdapter(Engine):
+    def load(self, adapters):
+        super().load([adapter for adapter in adapters if adapter.tensors])
+
+
 class NamesNothing(Engine):
     def digests(self):
         return {}
@@ -106,6 +142,8 @@ class StaysAsItScored(Engine):
             samplers.logprobs_are_those_of_the_weights,
             "policy 'two', temperature 1.0: .* is off by",
         ),
+        (LeavesOutTheUnlikely, samplers.tokens_are_drawn_from_the_distribution, "are more likely than tokens"),
+        (DrawsAtTemperatureOne, samplers.tokens_are_drawn_from_the_distribution, "are less likely than tokens"),
         (SeedsByPlace, samplers.same_seed_same_tokens, "instead of"),
         (IgnoresSeeds, samplers.same_seed_same_tokens, "other seeds give the same tokens"),
         (NeverStops, samplers.calls_end_where_they_must, "continues after a stop token"),
@@ -113,6 +151,7 @@ class StaysAsItScored(Engine):
         (AlwaysSaysStop, samplers.calls_end_where_they_must, "finish is 'stop' instead of 'length'"),
         (KeepsItsVersion, samplers.loading_one_policy_leaves_the_others, "reports version 1 instead of 7"),
         (KeepsItsWeights, samplers.loading_one_policy_leaves_the_others, "still generates with the weights"),
+        (LoadsNoEmptyAdapter, samplers.without_an_adapter_the_base_speaks, "has no adapter: .* is off by"),
         (NamesNothing, samplers.sampler_digests_are_those_of_the_adapters, "the digest is None"),
         (LetsTheBaseSpeak, samplers.sampler_refuses_an_unknown_policy, "never loaded was served"),
         (ScoresTheBase, samplers.scores_are_those_of_the_weights, "scored under policy 'one', .* is off by"),
@@ -137,6 +176,50 @@ class StartsElsewhere(Peft):
 class ComputesAtTemperatureOne(Peft):
     def logprobs(self, calls):
         return super().logprobs([replace(call, temperature=1.0) for call in calls])
+
+
+class KeepsWhatItWasLent(Peft):
+    def logprobs_with(self, adapter, calls):
+        with self._adapters.lent(adapter):
+            lent = [replace(one) for one in super().adapters() if one.policy == adapter.policy]
+        for name, parameter in self._parameters[adapter.policy].items():
+            parameter.data.copy_(lent[0].tensors[name])
+        return self.logprobs(calls)
+
+
+class LendsNothing(Peft):
+    def logprobs_with(self, adapter, calls):
+        return self.logprobs(calls)
+
+
+class LearnsAtTemperatureOne(Peft):
+    def backward(self, samples, loss, **options):
+        plain = [replace(sample, call=replace(sample.call, temperature=1.0)) for sample in samples]
+        return super().backward(plain, loss, **options)
+
+
+class TellsTheGain(Peft):
+    def backward(self, samples, loss, **options):
+        found = super().backward(samples, loss, **options)
+        return {source: one._replace(loss=-one.loss) for source, one in found.items()}
+
+
+class GoesUp(Peft):
+    def step(self, contributions, rates=NO_RATES, *, step):
+        turned = {source: one._replace(gradient=one.gradient.scaled(-1.0)) for source, one in contributions.items()}
+        return super().step(turned, rates, step=step)
+
+
+class TellsTheSquare(Peft):
+    def step(self, contributions, rates=NO_RATES, *, step):
+        moved = super().step(contributions, rates, step=step)
+        return {policy: replace(one, change=one.change**2) for policy, one in moved.items()} if step == 3 else moved
+
+
+class TellsTheClipped(Peft):
+    def step(self, contributions, rates=NO_RATES, *, step):
+        moved = super().step(contributions, rates, step=step)
+        return {policy: replace(one, norm=min(one.norm, 0.1)) for policy, one in moved.items()}
 
 
 class AveragesEachRoleAlone(Peft):
@@ -271,6 +354,13 @@ class StepsIntoTheUnknown(Peft):
             learners.logprobs_are_those_of_the_adapter,
             "temperature 0.6: .* is off by",
         ),
+        (KeepsWhatItWasLent, learners.logprobs_with_an_adapter_are_those_of_it, "changed a policy's own"),
+        (LendsNothing, learners.logprobs_with_an_adapter_are_those_of_it, "with given weights .* is off by"),
+        (LearnsAtTemperatureOne, learners.contributions_are_the_plain_gradients, "their inner product is"),
+        (TellsTheGain, learners.losses_are_the_plain_losses, "its loss is"),
+        (GoesUp, learners.a_step_lowers_the_loss, "raised the loss of its samples"),
+        (TellsTheSquare, learners.a_step_tells_what_it_did, "the norm of the change"),
+        (TellsTheClipped, learners.a_step_tells_what_it_did, "the norm of the joint gradient"),
         (AveragesEachRoleAlone, learners.contributions_are_the_plain_gradients, "their inner product is"),
         (LosesTheLastSlot, learners.contributions_are_the_plain_gradients, "their inner product is"),
         (AveragesEachRoleAlone, learners.contributions_sum_to_the_joint_gradient, "differs from the joint gradient"),
@@ -313,7 +403,9 @@ def test_a_learner_that_breaks_a_promise_is_caught(learner, check, message):
     tolerances = {
         learners.every_policy_starts_as_the_base: (1e-4,),
         learners.logprobs_are_those_of_the_adapter: (1e-4,),
+        learners.logprobs_with_an_adapter_are_those_of_it: (1e-4,),
         learners.contributions_are_the_plain_gradients: (1e-5,),
+        learners.losses_are_the_plain_losses: (1e-4,),
         learners.contributions_sum_to_the_joint_gradient: (1e-5,),
         learners.slots_kept_apart_sum_to_their_role: (1e-5,),
         learners.base_logprobs_are_those_of_the_base: (1e-4,),

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 from dataclasses import replace
 
 import pytest
@@ -74,7 +75,7 @@ def test_without_a_file_only_lost_episodes_are_worth_a_line():
     assert printed(lambda console: tell_episodes(console, rows(("run", [GOOD])), None)) == ""
 
 
-def test_a_file_that_cannot_be_written_is_refused(tmp_path):
+def test_a_file_that_cannot_be_written_is_refused(tmp_path, monkeypatch):
     for bad in (tmp_path / "x.json", tmp_path / "none" / "x.parquet"):
         with pytest.raises(ConfigError, match=r"x\.\w+ cannot be written: it must end in \.parquet, and its folder"):
             check_episodes(bad)
@@ -82,6 +83,9 @@ def test_a_file_that_cannot_be_written_is_refused(tmp_path):
     check_episodes(None)
     with pytest.raises(RunError, match="cannot be written"):
         keep_episodes(*rows(("run", [GOOD])), tmp_path / "gone" / "x.parquet")
+    monkeypatch.setattr(os, "access", lambda place, mode: False)
+    with pytest.raises(ConfigError, match="its folder is read-only for you"):
+        check_episodes(tmp_path / "x.parquet")
 
 
 def test_the_recorded_key_is_the_key_or_its_reference_and_never_huge():

@@ -1,5 +1,6 @@
 """A policy taken out of a run speaks, with plain peft and transformers, as it speaks here."""
 
+import ast
 import asyncio
 import io
 import json
@@ -248,6 +249,13 @@ def test_the_code_of_the_card_runs_as_it_stands(trained, exported, name):
     assert printed.getvalue().rstrip("\n") == tokenizer.decode(ours[0]).rstrip("\n")
 
 
+def test_the_card_names_a_folder_of_any_name_as_python_reads_it(trained, tmp_path):
+    export(trained, "generator", folder := tmp_path / 'a "🙂" of mine')
+    code = (folder / "README.md").read_text(encoding="utf-8")
+    (named,) = re.findall(r"AutoTokenizer\.from_pretrained\((.*)\)", code)
+    assert ast.literal_eval(named) == folder.name
+
+
 def test_what_cannot_be_exported_is_refused(trained, tmp_path):
     with pytest.raises(ConfigError, match=r"unknown policy 'genrator'; did you mean 'generator'\?"):
         export(trained, "genrator", tmp_path / "out")
@@ -269,6 +277,29 @@ def test_an_empty_directory_is_filled_and_a_missing_one_made(trained, tmp_path):
     for folder in (tmp_path / "empty", tmp_path / "some" / "where"):
         assert (folder / "adapter_model.safetensors").is_file()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["empty", "some"]
+
+
+def test_a_directory_that_is_there_stays_the_same_one(trained, tmp_path, monkeypatch):
+    (tmp_path / "mine" / ".mine.partial").mkdir(parents=True)
+    (tmp_path / "mine" / ".mine.partial" / "half").write_text("half")
+    monkeypatch.chdir(tmp_path / "mine")
+    before = (tmp_path / "mine").stat().st_ino
+    export(trained, "generator", Path())
+    assert Path().stat().st_ino == (tmp_path / "mine").stat().st_ino == before
+    found = {path.name for path in Path().iterdir()}
+    assert {"README.md", "adapter_config.json", "adapter_model.safetensors"} <= found
+    assert not {"half", ".mine.partial"} & found
+
+
+def test_an_export_that_fails_at_its_very_end_leaves_an_empty_directory(trained, tmp_path, monkeypatch):
+    def fail(folder):
+        raise PermissionError(13, "Permission denied")
+
+    (tmp_path / "mine").mkdir()
+    monkeypatch.setattr(Path, "rmdir", fail)
+    with pytest.raises(RunError, match=r"mine cannot be written: .*Permission denied; nothing of it is left"):
+        export(trained, "generator", tmp_path / "mine")
+    assert [path.name for path in tmp_path.rglob("*")] == ["mine"]
 
 
 def copy_with(trained, path, *tables):

@@ -104,6 +104,7 @@ def test_files_can_go_elsewhere(ask, tmp_path):
     assert "wrote deep/down/my_flow.py and deep/down/test_my_flow.py" in printed
     assert "  cd deep/down\n" in printed
     assert (tmp_path / "deep" / "down" / "my_flow.py").is_file()
+    assert "  cd 'my files'\n" in ask("init", "task", "my_task", "--into", "my files")[1]
 
 
 def test_it_says_the_name_wherever_it_must():

@@ -61,6 +61,15 @@ def test_what_to_try_is_said_once_per_warning():
     assert len(lines) == 4
 
 
+def test_a_terminal_that_cannot_move_its_cursor_gets_a_line_per_step(monkeypatch):
+    monkeypatch.setenv("TERM", "dumb")
+    console = Console(file=StringIO(), width=500, force_terminal=True)
+    with Progress(console, Routing({}), 0, 9) as progress:
+        progress(1, NUMBERS)
+        progress(2, NUMBERS)
+    assert [line[:8] for line in console.file.getvalue().splitlines()] == ["step 1/9", "step 2/9"]
+
+
 def test_final_evaluations_are_announced_and_have_a_line_each():
     console = Console(file=StringIO(), width=500)
     progress = Progress(console, Routing({"solver": "solver", "critic": "critic"}), 0, 9)

@@ -102,6 +102,17 @@ def test_a_directory_that_holds_a_run_is_refused_and_left_alone(run):
     assert tree(run.path) == before
 
 
+def test_a_command_that_an_error_names_can_be_copied_though_the_path_has_a_space(tmp_path):
+    path = tmp_path / "my run"
+    with Run.create(path, CONFIG, FACTS), pytest.raises(RunError, match="in use"):
+        Run.create(path, CONFIG, FACTS)
+    with pytest.raises(RunError, match=r"resume it with `counterpoint resume '.*/my run'`"):
+        Run.create(path, CONFIG, FACTS)
+    (path / "config.toml").unlink()
+    with pytest.raises(RunError, match=r"with `counterpoint train RECIPE --out '.*/my run'`"):
+        Run.read(path)
+
+
 def test_a_directory_that_holds_anything_else_is_refused_and_left_alone(tmp_path):
     (tmp_path / "thesis.txt").write_text("all of it")
     with pytest.raises(RunError, match="exists and is not empty"):
@@ -239,6 +250,26 @@ def test_restoring_takes_the_last_checkpoint_and_removes_what_came_after_it(run)
         for folder in ("episodes", "samples", "evaluations/test"):
             assert steps_kept(again, folder) == [0, 1, 2]
         assert tree(again.path) == before
+
+
+@pytest.mark.parametrize("text", ["", '{"step": 5, "spl', '{"step": 0, "split": "test"}\n{"step": 5, "spl'])
+def test_a_final_evaluation_that_was_written_in_part_spoils_none_that_comes_after_it(run, text):
+    play(run, range(7), saved={6})
+    (run.path / "final.jsonl").write_text(text)
+    run.restore({"learner": Part(), "interventions": Part()})
+    run.add_final({"step": 5, "split": "test"})
+    kept = [json.loads(line) for line in text.splitlines()[:-1]]
+    assert run.final_rows() == [*kept, {"step": 5, "split": "test"}]
+
+
+def test_a_run_goes_on_without_the_folders_that_may_be_deleted(run):
+    play(run, range(3), saved={2})
+    for folder in ("episodes", "samples", "evaluations"):
+        shutil.rmtree(run.path / folder)
+    run.restore({"learner": Part(), "interventions": Part()})
+    play(run, [3])
+    for folder in ("episodes", "samples", "evaluations/test"):
+        assert steps_kept(run, folder) == [3]
 
 
 def test_a_resumed_run_holds_what_an_unbroken_one_holds(tmp_path):

@@ -96,6 +96,16 @@ def test_runs_are_found_at_any_depth_and_in_order_and_episodes_are_not_read(tmp_
     assert [header.path for header in list_runs(tmp_path)] == [tmp_path / name for name in ("a/1", "a/2", "b")]
 
 
+def test_a_link_to_a_run_is_listed_and_a_link_to_anything_else_is_not_followed(tmp_path):
+    begin(tmp_path / "runs" / "a", 1).close()
+    (tmp_path / "chosen" / "deep").mkdir(parents=True)
+    (tmp_path / "chosen" / "deep" / "mine").symlink_to(tmp_path / "runs" / "a")
+    (tmp_path / "chosen" / "back").symlink_to(tmp_path)
+    (tmp_path / "chosen" / "gone").symlink_to(tmp_path / "nowhere")
+    (found,) = list_runs(tmp_path / "chosen")
+    assert (found.path, found.steps) == (tmp_path / "chosen" / "deep" / "mine", 1)
+
+
 def test_a_damaged_run_is_listed_and_hides_no_other(tmp_path):
     for name in ("a", "b", "c", "d"):
         begin(tmp_path / name, 1).close()

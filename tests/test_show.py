@@ -9,6 +9,8 @@ import pytest
 from command_line import command_line
 from facts import make_call, make_credit, make_episode, make_group, vote
 
+from counterpoint.cli.out import Terminal
+from counterpoint.cli.transcript import print_episode
 from counterpoint.episode import Answer, Group, Unreadable, write_episodes
 from counterpoint.recipe import config_from
 from counterpoint.run import Run
@@ -100,6 +102,7 @@ def test_an_evaluation_is_shown_at_a_step_the_base_the_peak_or_the_last(evaluate
         ("--evaluation",): "test evaluation at step 3",
         ("--evaluation", "--step", "last"): "test evaluation at step 3",
         ("--evaluation", "--step", "peak"): "test evaluation at step 1",
+        ("--evaluation", "--step", "best"): "test evaluation at step 1",
         ("--split", "validation", "--step", "base"): "validation evaluation at step 0",
         ("--split", "test", "--step", "0"): "test evaluation at step 0",
     }.items():
@@ -151,6 +154,16 @@ def test_lines_stay_whole_where_there_is_no_terminal(tmp_path):
     assert f"  {'word ' * 60}end\n\n  last\n" in shown(tmp_path / "one.parquet")
 
 
+@pytest.mark.parametrize("task", ["sums[train]", "sums[/test]", "sums :100: [b]"])
+def test_the_name_of_a_task_is_shown_as_it_is(task, capsys):
+    console = Terminal()
+    print_episode(console, make_episode(make_call(), task=task), None, [])
+    console.print(f"runs/{task}", soft_wrap=True)
+    printed = capsys.readouterr().out
+    assert printed.startswith(f"{task}, rollout 0 ")
+    assert printed.endswith(f"runs/{task}\n")
+
+
 def test_an_episode_that_one_role_played_alone_takes_nobodys_credit(run):
     """Its call has the role, slot and turn of the team's."""
     episode = make_episode(make_call(claim=Answer("2")))
@@ -162,7 +175,7 @@ def test_an_episode_that_one_role_played_alone_takes_nobodys_credit(run):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (("--step", "peek"), "--step 'peek' is neither the number of a step nor one of: base, peak, last"),
+        (("--step", "peek"), "--step 'peek' is neither the number of a step nor one of: base, peak, best, last"),
         (("--step", "7"), "has no episodes of step 7; there are: 1"),
         (("--outcome", "fialed"), "unknown --outcome 'fialed'; did you mean 'failed'?"),
         (("--split", "tset"), "unknown --split 'tset'; did you mean 'test'?"),

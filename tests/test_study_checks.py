@@ -4,16 +4,17 @@ import json
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from counterpoint.cli.out import Terminal
-from counterpoint.cli.study_plan import planned
+from counterpoint.cli.study_plan import cell_lines, planned
 from counterpoint.config import Config
 from counterpoint.errors import AbsentDataError, AbsentModelError, ConfigError, ModelError, TaskError
 from counterpoint.experiments import check as checks
 from counterpoint.experiments import cost as costs
-from counterpoint.experiments.check import check, evaluations_in
+from counterpoint.experiments.check import Checked, check, evaluations_in
 from counterpoint.experiments.cost import cost_of, gigabytes, hours
 from counterpoint.experiments.study import load_study, study_of_arms
 from counterpoint.locate import locate
@@ -387,6 +388,18 @@ def test_a_dry_run_tells_cells_exclusions_controls_and_costs_and_writes_nothing(
         assert expected in text
     assert set(times) == {cell.name for cell in study.cells}
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_numbers_of_every_cell_are_whole_however_narrow_the_console():
+    study = load_study("zeng2026_micro", seeds=[0])
+    plan = SimpleNamespace(steps=200, evaluations=21, calls=4, calls_per_step=2048, memory=3 * 2**29)
+    found = Checked(study=study, plans={cell.group: plan for cell in study.cells}, warnings=(), missing=())
+    head, *rows = cell_lines(found)
+    assert head.split() == ["cell", "steps", "evaluations", "calls", "calls", "per", "step", "memory"]
+    assert [row.split() for row in rows] == [
+        [name, "200", "21", "4", "2048", "1.5", "GiB"] for name in dict.fromkeys(cell.group for cell in study.cells)
+    ]
+    assert len({len(row) for row in rows}) == 1
 
 
 def test_a_dry_run_says_why_the_study_cannot_start_here_and_a_start_refuses(tmp_path, monkeypatch, capsys):

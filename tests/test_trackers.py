@@ -26,6 +26,7 @@ from counterpoint.run import Run
 from counterpoint.trackers import build, follow, tracking
 from counterpoint.trackers._names import GROUPS, OTHERS, escaped, tracked_name
 from counterpoint.trackers.base import Tracked, Tracker
+from counterpoint.trackers.mlflow import _found_anywhere
 from counterpoint.trackers.rows import Rows, about, summary_of
 from counterpoint.trackers.state import read_state
 from counterpoint.trackers.wandb import _forget_offline, _is_logged_in
@@ -183,6 +184,12 @@ def test_a_name_that_mlflow_refuses_is_escaped_and_can_be_turned_back(name):
     assert unescaped(escaped(name)) == name
 
 
+@pytest.mark.parametrize("name", ["own/a//b", "own/a/", "own/./b", "own/../b", "own/..", "own///", "own/.x/y./..."])
+def test_a_name_that_would_be_another_path_is_escaped_and_can_be_turned_back(name):
+    assert os.path.normpath(escaped(name)) == escaped(name)
+    assert unescaped(escaped(name)) == name
+
+
 def test_each_row_is_sent_once_and_an_evaluation_after_its_step(run):
     one = follower(run, tracker := Keeps())
     assert one.send()
@@ -281,6 +288,17 @@ def test_final_evaluations_are_sent_once_each_though_their_steps_go_back(run):
     assert again.state.sent == 6
 
 
+def test_final_evaluations_with_more_episodes_than_before_are_sent_too(run):
+    row = {"step": 0, "split": "test", "accuracy": 1.0, "roles": {}, "numbers": {}}
+    run.add_final({**row, "outcomes": {"a": [1.0], "b": [1.0, 1.0]}})
+    assert follower(run, Keeps()).send()
+    run.path.joinpath("final.jsonl").unlink()
+    run.add_final({**row, "accuracy": 0.5, "outcomes": {"a": [1.0, 0.0, 0.0], "b": [1.0, 1.0, 0.0]}})
+    again = follower(run, tracker := Keeps())
+    assert again.send()
+    assert tracker.sent == [(0, {"final/test/accuracy": 0.5})]
+
+
 def test_a_run_of_a_study_is_named_and_grouped_by_it(run):
     plain = about(run, id="", place="", process=1)
     assert (plain.name, plain.group) == ("mine", "voting-isolated-micro-medium-arithmetic")
@@ -341,6 +359,12 @@ def test_a_tracker_of_ones_own_follows_a_run_in_a_process_of_its_own(run, mine):
     ]
     assert said == []
     assert (facts["id"], facts["sent"], facts["dropped"], facts["error"]) == ("first", 4, 0, None)
+
+
+def test_a_place_in_the_path_of_python_that_is_no_text_stops_no_tracker(run, mine, tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "path", [*sys.path, tmp_path])
+    _, said, facts = mine(run, "Writes")
+    assert (said, facts["sent"]) == ([], 4)
 
 
 def test_a_tracker_that_raises_is_named_and_what_it_lacks_is_counted(run, mine, monkeypatch):
@@ -581,6 +605,14 @@ def test_trackers_may_be_changed_when_a_run_is_resumed_and_are_no_part_of_the_ex
     assert "track" in MAY_CHANGE
     assert "track" in _NOT_THE_METHOD
     assert _experiment(config_from({"track": ["wandb"]})) == _experiment(config_from({}))
+
+
+def test_a_database_file_of_mlflow_is_found_from_every_folder(tmp_path, monkeypatch):
+    (tmp_path / "my folder").mkdir()
+    monkeypatch.chdir(tmp_path / "my folder")
+    assert _found_anywhere("sqlite:///deep/mine.db") == f"sqlite:///{tmp_path}/my%20folder/deep/mine.db"
+    for kept in ("", "http://host:5000", "sqlite:////data/mine.db", "sqlite:///:memory:", "databricks"):
+        assert _found_anywhere(kept) == kept
 
 
 def test_every_shipped_tracker_says_what_it_needs():

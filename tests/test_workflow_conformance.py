@@ -5,6 +5,7 @@ import random
 import re
 import subprocess
 import sys
+import time
 from asyncio import gather
 
 import pytest
@@ -41,6 +42,28 @@ SHIPPED = [
     {"name": "best_of"},
     {"name": "best_of", "samples": 1},
 ]
+
+
+@workflow
+async def computes_before_it_waits(problem: Problem, *, solver: Role, slots: int = 2) -> str | None:
+    calls = [asyncio.ensure_future(solver(problem.text)) for _ in range(slots)]
+    time.sleep(2 * suite.SOON)  # as on a machine that has no core for it
+    return (await gather(*calls))[0].text
+
+
+def test_a_workflow_on_a_busy_machine_breaks_no_promise(monkeypatch):
+    trial = Trial(computes_before_it_waits)
+    trial.scenes, trial._further = trial.scenes[:1], []
+    asyncio.run(suite.a_silent_role_is_a_timeout(trial))
+    play = suite._play
+
+    async def too_slow(*given, **options):
+        if options.get("seconds") == suite.SOON:
+            raise WorkflowError("all 2 episodes failed")
+        return await play(*given, **options)
+
+    monkeypatch.setattr(suite, "_play", too_slow)
+    asyncio.run(suite.a_silent_role_is_a_timeout(trial))
 
 
 @pytest.mark.parametrize("spec", SHIPPED, ids=lambda spec: "-".join(map(str, spec.values())))

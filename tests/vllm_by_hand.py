@@ -12,6 +12,9 @@ from counterpoint.samplers._engine import Engine
 from counterpoint.samplers._folder import Folders, Place
 from counterpoint.samplers.in_process import InProcess
 
+BARE = "bare"
+"""The name by which the engine has a policy without an adapter."""
+
 
 class Recalling:
     """Slots and a cache of prefixes as vLLM has them: an identifier that is known is not read again, and what was
@@ -87,14 +90,16 @@ class Inside:
     async def remove(self, place: Place) -> None:
         del self.held[place.number]
 
-    async def generate(self, request, place: Place) -> Said:
+    async def generate(self, request, place: Place | None) -> Said:
         self.asked += 1
         if self.asked == self.dies_at:
             raise RuntimeError("the engine's process is gone")
-        assert self.held[place.number] == place.name
+        if place is None:
+            await self._sampler.load([Adapter.base(BARE)])
+        assert place is None or self.held[place.number] == place.name
         assert len(self.held) <= 2 * self.demand.policies
         with self._sampler.session() as session:
-            found = await session.sample(replace(request, policy=place.name))
+            found = await session.sample(replace(request, policy=place.name if place else BARE))
         return Said(found.ids, found.logprobs, found.finish == "stop")
 
     def close(self) -> None:

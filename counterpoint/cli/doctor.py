@@ -45,7 +45,7 @@ CPU_INDEX = "https://download.pytorch.org/whl/cpu"
 
 def examine() -> int:
     """Print one line per check; 0 if nothing is wrong, else 1."""
-    console = Console(highlight=False)
+    console = Console(highlight=False, emoji=False)
     checks: list[Callable[[], tuple[bool, str]]] = [_python, _packages, _extras, _memory, _threads, _accelerator]
     checks += [partial(_micro_model, name) for name in MICRO_MODELS]
     checks += [_recipes, _sandbox]
@@ -60,7 +60,7 @@ def examine() -> int:
 
 def print_interventions() -> None:
     """Print every intervention: its name, its options with their defaults, and what it does."""
-    console = Console(highlight=False)
+    console = Console(highlight=False, emoji=False)
     for name, member in INTERVENTIONS.shipped().items():
         parameters = inspect.signature(member).parameters.values()
         options = ", ".join(

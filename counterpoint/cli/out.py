@@ -22,12 +22,16 @@ _ADVICE = {
     errno.EPERM: "choose a place that you may read and write",
     errno.EMFILE: "raise the limit of open files: ulimit -n",
     errno.ENFILE: "raise the limit of open files: ulimit -n",
+    errno.EFBIG: "raise the limit of the size of files: ulimit -f",
+    errno.ELOOP: "a link leads back to itself",
     errno.ENOTDIR: "a file is where a folder is expected",
     errno.EISDIR: "a folder is where a file is expected",
     errno.ENAMETOOLONG: "choose a shorter name",
     errno.ENOENT: "",
     errno.EEXIST: "",
     errno.EIO: "",
+    errno.EBUSY: "",
+    errno.ESTALE: "",
 }
 """Error number of a place that cannot be used -> what to do about it."""
 _BY_TEXT = {os.strerror(number): advice for number, advice in _ADVICE.items() if advice}
@@ -39,13 +43,15 @@ _LOWER_MEMORY = (
 
 
 class Terminal(Console):
-    """The console of a command. When its reader goes away, as `head` does, the command ends without a word.
+    """The console of a command: text is shown as it is, `[b]` and `:a:` too, for names and paths may hold them.
+
+    When its reader goes away, as `head` does, the command ends without a word.
 
     With `goes_on` it works on in silence instead: its results go to a file.
     """
 
     def __init__(self, *, goes_on: bool = False) -> None:
-        super().__init__(highlight=False)
+        super().__init__(highlight=False, markup=False, emoji=False)
         self._goes_on = goes_on
 
     def on_broken_pipe(self) -> None:
@@ -57,7 +63,7 @@ class Terminal(Console):
 
 def announce(text: str) -> None:
     """The text is on standard error: a line about what takes long, beside the results on standard output."""
-    Console(stderr=True, highlight=False).print(text, markup=False, soft_wrap=True)
+    Console(stderr=True, highlight=False, markup=False, emoji=False).print(text, soft_wrap=True)
 
 
 def drop_output() -> None:

@@ -70,7 +70,7 @@ def _answer(
         return engine.submit(service.play(ask))
 
     line = f"{address(host, listening.getsockname()[1])}/v1: model {service.name}"
-    say = partial(Console(highlight=False).print, line, markup=False, soft_wrap=True)
+    say = partial(Console(highlight=False, emoji=False).print, line, markup=False, soft_wrap=True)
     server_of(Web(service.name, play, key=key, any_host=not is_loopback(host)), say).run(sockets=[listening])
 
 

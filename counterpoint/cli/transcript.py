@@ -26,7 +26,7 @@ def print_episode(
     `samples` is None where no call gets credit. `roles` are those of the workflow: the ones that were not called are
     named at the end.
     """
-    console.print(Rule(f"{episode.task}, rollout {episode.rollout}", align="left"))
+    console.print(Rule(Text(f"{episode.task}, rollout {episode.rollout}"), align="left"))
     for label, text in _facts(episode):
         _put(console, f"{label:<15}", text)
     if episode.traceback:

@@ -20,7 +20,7 @@ def view(folder: Path, host: str, port: int, token: str | None, names: Sequence[
     check(folder)
     _stand_back()
     server = _imported()
-    console = Console(highlight=False)
+    console = Console(highlight=False, emoji=False)
 
     def ready(address: str) -> None:
         console.print(f"{address}  shows {folder}; Ctrl-C ends it", markup=False, soft_wrap=True)
@@ -36,7 +36,7 @@ def bundle(folder: Path, out: Path) -> None:
     _imported()
     from counterpoint.reports.viewer.bundle import write_bundle
 
-    console = Console(highlight=False)
+    console = Console(highlight=False, emoji=False)
     for line in write_bundle(folder, out):
         console.print(line, markup=False, soft_wrap=True)
 

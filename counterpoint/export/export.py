@@ -12,6 +12,7 @@ from counterpoint.adapter import ADAPTER_CONFIG, ADAPTER_FILE
 from counterpoint.config import PolicySettings
 from counterpoint.errors import ConfigError, CounterpointError, ModelError, RunError, unknown
 from counterpoint.export.card import Subject, card
+from counterpoint.files import partial_of
 from counterpoint.models import is_on_hub
 from counterpoint.policy import Policy, Routing
 from counterpoint.run import Run, Step
@@ -50,9 +51,9 @@ def export(
     """`folder` holds policy `name` as it was at `step` (the last checkpoint if None), its tokenizer and its card.
 
     An adapter that `peft` loads onto its base, or with `merged` a model that `transformers` loads by itself, in
-    `dtype`. The folder is whole or absent, whatever interrupts. Raises ConfigError if there is no such policy or it has
-    no weights of its own, RunError if the checkpoint or the place is wanting, ModelError if the base cannot be read or
-    the model not saved.
+    `dtype`. The folder is whole, or absent or empty as before, whatever interrupts. Raises ConfigError if there is no
+    such policy or it has no weights of its own, RunError if the checkpoint or the place is wanting, ModelError if the
+    base cannot be read or the model not saved.
     """
     if dtype not in DTYPES:
         raise ConfigError(unknown("dtype", dtype, DTYPES))
@@ -118,18 +119,23 @@ def _notes(model: "Merged | None", subject: Subject) -> tuple[str, ...]:
 
 @contextmanager
 def _whole(folder: Path, name: str) -> Iterator[Path]:
-    """A folder beside `folder` that takes its place at the end, or is gone if anything interrupts.
+    """A folder whose content is that of `folder` at the end, or is gone if anything interrupts.
 
-    Raises RunError if it cannot be written, ModelError if transformers cannot save the policy `name`.
+    A `folder` that is there stays: it may be a mount or the current one, and its permissions are its owner's. Raises
+    RunError if it cannot be written, ModelError if transformers cannot save the policy `name`.
     """
     place = folder.resolve()
-    partial = place.with_name(f".{place.name}.partial")
+    is_there = place.is_dir()
+    partial = partial_of(_within(place) if is_there else place)
     missing = [parent for parent in reversed(place.parents) if not parent.exists()]
     shutil.rmtree(partial, ignore_errors=True)
     try:
         partial.mkdir(parents=True)
         yield partial
-        partial.rename(place)
+        if is_there:
+            _move_up(partial)
+        else:
+            partial.rename(place)
     except BaseException as error:
         shutil.rmtree(partial, ignore_errors=True)
         for parent in reversed(missing):
@@ -142,14 +148,33 @@ def _whole(folder: Path, name: str) -> Iterator[Path]:
         raise ModelError(f"policy {name!r} cannot be saved: {reason[:_LONGEST_REASON]}") from error
 
 
+def _within(folder: Path) -> Path:
+    return folder / folder.name
+
+
+def _move_up(folder: Path) -> None:
+    """Everything in the folder is in the one that holds it, and it is gone; or it is as before."""
+    entries = sorted(folder.iterdir())
+    try:
+        for entry in entries:
+            entry.rename(folder.parent / entry.name)
+        folder.rmdir()
+    except BaseException:
+        for entry in entries:
+            with suppress(OSError):
+                (folder.parent / entry.name).rename(entry)
+        raise
+
+
 def _remove_if_empty(folder: Path) -> None:
     with suppress(OSError):
         folder.rmdir()
 
 
 def check_empty(folder: Path) -> None:
-    """Raises RunError unless the folder is absent or empty."""
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+    """Raises RunError unless the folder is absent or empty; what an earlier export left half done does not count."""
+    left = partial_of(_within(folder.resolve())).name
+    if folder.exists() and (not folder.is_dir() or any(entry.name != left for entry in folder.iterdir())):
         raise RunError(f"{folder} exists and is not empty: choose another directory for the policy")
 
 

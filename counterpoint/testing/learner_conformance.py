@@ -37,6 +37,10 @@ GRADIENT_TOLERANCE = 1e-5
 SHARED = Routing({"writer": "both", "critic": "both"})
 ISOLATED = Routing({"writer": "left", "critic": "right"})
 _LOSS = Loss(reinforce, token)
+_ELSEWHERE = 0.01
+"""By how much weights that are given for a while differ from the policy's own."""
+_SMALL = 0.01
+"""Euclidean norm of a change of the weights along which the loss is nearly straight."""
 
 
 def check_learner(
@@ -53,12 +57,16 @@ def check_learner(
     """
     every_policy_starts_as_the_base(make, base, logprob_tolerance)
     logprobs_are_those_of_the_adapter(make, base, logprob_tolerance)
+    logprobs_with_an_adapter_are_those_of_it(make, base, logprob_tolerance)
     contributions_are_the_plain_gradients(make, base, tolerance)
+    losses_are_the_plain_losses(make, base, logprob_tolerance)
     contributions_sum_to_the_joint_gradient(make, base, tolerance)
     slots_kept_apart_sum_to_their_role(make, base, tolerance)
     base_logprobs_are_those_of_the_base(make, base, logprob_tolerance)
     backward_leaves_the_weights_alone(make, base)
     only_policies_with_a_contribution_move(make, base)
+    a_step_lowers_the_loss(make, base)
+    a_step_tells_what_it_did(make, base)
     rates_multiply_the_learning_rate(make, base)
     zero_advantage_moves_nothing(make, base)
     calls_that_cancel_move_nothing(make, base)
@@ -91,10 +99,23 @@ def logprobs_are_those_of_the_adapter(make: MakeLearner, base: BaseModel, tolera
             )
 
 
+def logprobs_with_an_adapter_are_those_of_it(make: MakeLearner, base: BaseModel, tolerance: float) -> None:
+    """`logprobs_with` gives those of the base with the given weights; afterwards the policy has its own again."""
+    learner = _trained(make(ISOLATED), base)
+    calls = [call for call in tiny_calls(base.chat, ISOLATED, temperature=0.6) if call.policy == "left"]
+    before, digests = learner.logprobs(calls), learner.digests()
+    own = next(adapter for adapter in learner.adapters() if adapter.policy == "left")
+    given = replace(own, tensors={name: tensor + _ELSEWHERE for name, tensor in own.tensors.items()})
+    worst = largest_difference(learner.logprobs_with(given, calls), plain_logprobs(base.model, calls, given))
+    assert worst <= tolerance, f"with given weights a log-probability is off by {worst:.3g} nats"
+    assert learner.digests() == digests, "computing log-probabilities with given weights changed a policy's own"
+    assert learner.logprobs(calls) == before, "after log-probabilities with given weights those of a policy differ"
+
+
 def contributions_are_the_plain_gradients(make: MakeLearner, base: BaseModel, tolerance: float) -> None:
     """Norms of the contributions, and angles between them, are those of gradients computed by plain autograd."""
     learner = _trained(make(SHARED), base)
-    samples = _samples(base.chat, SHARED)
+    samples = _samples(base.chat, SHARED, temperature=0.6)
     contributions = learner.backward(samples, _LOSS)
     (adapter,) = learner.adapters()
     expected = {
@@ -112,6 +133,20 @@ def contributions_are_the_plain_gradients(make: MakeLearner, base: BaseModel, to
             )
     weight = math.fsum(contribution.weight for contribution in contributions.values())
     assert abs(weight - 1.0) < 1e-6, f"the weights of the contributions sum to {weight}, not to 1"
+
+
+def losses_are_the_plain_losses(make: MakeLearner, base: BaseModel, tolerance: float) -> None:
+    """The loss of each contribution is the weighted sum over its tokens of advantage times log-probability, negated."""
+    learner = _trained(make(SHARED), base)
+    samples = _samples(base.chat, SHARED, temperature=0.6)
+    (adapter,) = learner.adapters()
+    for source, contribution in learner.backward(samples, _LOSS).items():
+        mine = [sample for sample in samples if _source(sample) == source]
+        wanted = _loss(mine, samples, plain_logprobs(base.model, [sample.call for sample in mine], adapter))
+        off = abs(contribution.loss - wanted)
+        assert off <= tolerance * max(1.0, abs(wanted)), (
+            f"{source}: its loss is {contribution.loss:.8g} instead of {wanted:.8g}"
+        )
 
 
 def contributions_sum_to_the_joint_gradient(make: MakeLearner, base: BaseModel, tolerance: float) -> None:
@@ -186,6 +221,36 @@ def only_policies_with_a_contribution_move(make: MakeLearner, base: BaseModel) -
     assert _versions(learner) == {"left": versions["left"] + 1, "right": versions["right"]}, (
         "the version of a policy must increase by one when the policy changes, and only then"
     )
+
+
+def a_step_lowers_the_loss(make: MakeLearner, base: BaseModel) -> None:
+    """The first step of a policy, if it is small, lowers the loss of the samples that it learns from."""
+    samples = _samples(base.chat, SHARED)
+    whole, small = make(SHARED), make(SHARED)
+    length = whole.step(whole.backward(samples, _LOSS), step=3)["both"].change
+    assert length > 0.0, "a policy was trained and has not changed"
+
+    def loss() -> float:
+        return _loss(samples, samples, [Tensor(row) for row in small.logprobs([sample.call for sample in samples])])
+
+    before = loss()
+    small.step(small.backward(samples, _LOSS), {"both": _SMALL / length}, step=3)
+    assert loss() < before, f"a step raised the loss of its samples from {before:.8g} to {loss():.8g}"
+
+
+def a_step_tells_what_it_did(make: MakeLearner, base: BaseModel) -> None:
+    """`step` returns the norm of the joint gradient, and the Euclidean norm of the change of the policy's weights."""
+    learner = _trained(make(SHARED), base)
+    contributions = learner.backward(_samples(base.chat, SHARED), _LOSS)
+    norm = functools.reduce(lambda one, other: one.plus(other), (one.gradient for one in contributions.values())).norm()
+    (before,) = learner.adapters()
+    moved = learner.step(contributions, step=3)["both"]
+    (after,) = learner.adapters()
+    change = math.hypot(*(float((after.tensors[name] - old).double().norm()) for name, old in before.tensors.items()))
+    for what, found, wanted in (("joint gradient", moved.norm, norm), ("change", moved.change, change)):
+        assert math.isclose(found, wanted, rel_tol=1e-3), (
+            f"step says that the norm of the {what} is {found:.6g}; it is {wanted:.6g}"
+        )
 
 
 def rates_multiply_the_learning_rate(make: MakeLearner, base: BaseModel) -> None:
@@ -298,8 +363,8 @@ def a_gradient_that_is_not_finite_is_refused(make: MakeLearner, base: BaseModel)
     assert learner.digests() == before, "a gradient that is not finite changed weights"
 
 
-def _samples(chat: Chat, routing: Routing, *, seed: int = 0) -> list[Sample]:
-    return tiny_samples(tiny_calls(chat, routing, seed=seed), seed=seed)
+def _samples(chat: Chat, routing: Routing, *, seed: int = 0, temperature: float = 1.0) -> list[Sample]:
+    return tiny_samples(tiny_calls(chat, routing, seed=seed, temperature=temperature), seed=seed)
 
 
 def _trained(learner: Learner, base: BaseModel) -> Learner:
@@ -314,6 +379,13 @@ def _plain(base: BaseModel, part: Sequence[Sample], whole: Sequence[Sample], ada
     tokens = sum(len(sample.call.completion_ids) for sample in whole)
     advantages = [sample.advantage for sample in part]
     return plain_gradient(base.model, [s.call for s in part], advantages, [1.0 / tokens] * len(part), adapter)
+
+
+def _loss(part: Sequence[Sample], whole: Sequence[Sample], logprobs: Sequence[Tensor]) -> float:
+    """The part's share of the loss of the whole, by the log-probabilities of the part's tokens."""
+    tokens = sum(len(sample.call.completion_ids) for sample in whole)
+    summed = (one.advantage * float(row.double().sum()) for one, row in zip(part, logprobs, strict=True))
+    return -math.fsum(summed) / tokens
 
 
 def _source(sample: Sample) -> Source:

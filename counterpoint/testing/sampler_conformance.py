@@ -6,6 +6,7 @@ Each check is a plain function that can also be run alone.
 """
 
 import asyncio
+import math
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 
@@ -16,12 +17,16 @@ from counterpoint.episode import Call, CallKey
 from counterpoint.errors import SamplerError
 from counterpoint.event_loop import run_to_end
 from counterpoint.samplers.base import Completion, Request, Sampler, Scorer
-from counterpoint.testing.reference import adapter_digest, largest_difference, plain_logprobs
+from counterpoint.testing.reference import adapter_digest, largest_difference, plain_logprobs, plain_luck
 from counterpoint.testing.tiny import tiny_adapters, tiny_prompts
 
 LOGPROB_TOLERANCE = 1e-4
 """Nats per token."""
 _POLICIES = ("one", "two")
+_DRAWN = 256
+"""Calls at each temperature, from whose tokens is told whether they were drawn from the whole distribution."""
+_STRANGE = 5.0
+"""Standard deviations that chance reaches once in a million times."""
 
 
 def check_sampler(sampler: Sampler, base: BaseModel, *, tolerance: float = LOGPROB_TOLERANCE) -> None:
@@ -57,6 +62,27 @@ async def logprobs_are_those_of_the_weights(sampler: Sampler, base: BaseModel, t
             assert largest_difference([call.logprobs for call in mine], strangers) > 100 * tolerance, (
                 "the adapters of this check are too much alike to tell whose weights spoke"
             )
+
+
+async def tokens_are_drawn_from_the_distribution(sampler: Sampler, base: BaseModel, tolerance: float) -> None:
+    """Tokens are drawn from the whole distribution, at the temperature.
+
+    A sampler that leaves out unlikely tokens (top-k, top-p) may still tell the log-probabilities of the whole.
+    """
+    adapters = await _load(sampler, base)
+    luck = variance = 0.0
+    for temperature in (1.0, 0.6):
+        requests = _requests(base.chat, count=_DRAWN, temperature=temperature)
+        calls = [_call(*pair) for pair in zip(requests, await _ask(sampler, requests), strict=True)]
+        for policy in _POLICIES:
+            mine = [call for call in calls if call.policy == policy]
+            found = plain_luck(base.model, mine, adapters[policy])
+            luck, variance = luck + found[0], variance + found[1]
+    strange = abs(luck) / math.sqrt(variance)
+    assert strange <= _STRANGE, (
+        f"the tokens are {'more' if luck > 0.0 else 'less'} likely than tokens that are drawn from their distribution,"
+        f" by {strange:.1f} standard deviations: is there a top-k, a top-p or another temperature?"
+    )
 
 
 async def same_seed_same_tokens(sampler: Sampler, base: BaseModel, tolerance: float) -> None:
@@ -115,6 +141,19 @@ async def loading_one_policy_leaves_the_others(sampler: Sampler, base: BaseModel
     assert changed, "policy 'one' still generates with the weights that it had before its new weights were loaded"
 
 
+async def without_an_adapter_the_base_speaks(sampler: Sampler, base: BaseModel, tolerance: float) -> None:
+    """After an adapter without tensors is loaded, its policy generates as the base, whatever it had before."""
+    await _load(sampler, base)
+    bare = Adapter.base("one")
+    await sampler.load([bare])
+    requests = [request for request in _requests(base.chat) if request.policy == "one"]
+    calls = [_call(*pair) for pair in zip(requests, await _ask(sampler, requests), strict=True)]
+    worst = largest_difference([call.logprobs for call in calls], plain_logprobs(base.model, calls))
+    assert worst <= tolerance, f"policy 'one' has no adapter: a token's log-probability is off by {worst:.3g} nats"
+    assert {call.version for call in calls} == {0}, "a policy without an adapter does not report version 0"
+    assert sampler.digests().get("one") == adapter_digest(bare), "the digest is not that of no tensors at all"
+
+
 async def sampler_digests_are_those_of_the_adapters(sampler: Sampler, base: BaseModel, tolerance: float) -> None:
     """`digests` returns the digests of the loaded weights."""
     adapters = await _load(sampler, base)
@@ -162,9 +201,11 @@ async def scores_are_those_of_the_weights(sampler: Sampler, base: BaseModel, tol
 SampleCheck = Callable[[Sampler, BaseModel, float], Awaitable[None]]
 SAMPLER_CHECKS: tuple[SampleCheck, ...] = (
     logprobs_are_those_of_the_weights,
+    tokens_are_drawn_from_the_distribution,
     same_seed_same_tokens,
     calls_end_where_they_must,
     loading_one_policy_leaves_the_others,
+    without_an_adapter_the_base_speaks,
     sampler_digests_are_those_of_the_adapters,
     sampler_refuses_an_unknown_policy,
     scores_are_those_of_the_weights,

@@ -47,7 +47,7 @@ class MLflow(Tracker):
         from mlflow import MlflowClient
         from mlflow.entities import Param
 
-        place = about.place or self._uri or os.environ.get("MLFLOW_TRACKING_URI") or _local()
+        place = about.place or _found_anywhere(self._uri or os.environ.get("MLFLOW_TRACKING_URI", "")) or _local()
         with _alone(place):
             self._client = client = MlflowClient(place)
             self._id = about.id or self._created(about)
@@ -103,6 +103,13 @@ def _alone(place: str) -> Iterator[None]:
     with Path(f"{unquote(place.removeprefix(_FILE))}.tables.lock").open("a", encoding="utf-8") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
+
+
+def _found_anywhere(address: str) -> str:
+    """The address; that of a file in this folder leads there from every other folder, from which a run may go on."""
+    file = address.removeprefix(_FILE)
+    is_here = file != address and not file.startswith(("/", ":memory:"))
+    return f"{_FILE}{quote(str(Path.cwd()))}/{file}" if is_here else address
 
 
 def _local() -> str:
