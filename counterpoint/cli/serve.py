@@ -35,9 +35,10 @@ def serve_run(
 ) -> None:
     """The workflow of the run at `path`, with the policies of a checkpoint, answers until SIGINT or SIGTERM.
 
-    Raises RunError if there is no such run or checkpoint, ConfigError if the port is not available; both before
-    anything is loaded.
+    Raises RunError if there is no such run or checkpoint, ConfigError if the port is not available or no request could
+    have the key; all before anything is loaded.
     """
+    _check_key(key)
     run = to_be_served(path)
     run.checkpoint_path(run.saved_step(step))
     with bound(host, port) as listening, ends_on_sigterm():
@@ -51,6 +52,12 @@ def serve_run(
             if not engine.close(_CLOSING):  # it computes, and a thread that computes cannot be ended by itself
                 sys.stdout.flush()
                 os._exit(0)
+
+
+def _check_key(key: str | None) -> None:
+    """Raises ConfigError for a key that keeps nobody out, or that no header can hold."""
+    if key is not None and not (key and key.isascii() and key.isprintable() and key == key.strip()):
+        raise ConfigError("--api-key: printable ASCII characters, without spaces around them; leave it out for no key")
 
 
 def to_be_served(path: Path) -> Run:

@@ -134,6 +134,8 @@ class Web:
             host = request.headers.get("host", "localhost")
             if not self.any_host and name_of(host) not in LOOPBACK:
                 raise RefusedError(f"this server is not called {host!r}; `--host` lets it answer to other names", 403)
+            if request.headers.get("sec-fetch-site", "none") not in ("none", "same-origin"):
+                raise RefusedError("a page of another site may not ask this server: call it from a program", 403)
             given = request.headers.get("authorization", "").partition(" ")[2].strip()
             if self.key is not None and not hmac.compare_digest(given.encode(), self.key.encode()):
                 raise RefusedError("the API key is missing or wrong", 401, code="invalid_api_key")
