@@ -52,9 +52,8 @@ def _paths(table: dict[str, Any]) -> Iterator[tuple[str, Any, Any, bool]]:
 def _paths_of_sets(task: dict[str, Any]) -> Iterator[tuple[str, Any, Any, bool]]:
     """The paths in the tables of a task: copies of known sets, and files and folders in the place of a set."""
     copies, sets = task.get("copies"), task.get("sets")
-    for name in copies if isinstance(copies, dict) else ():
-        if _is_path(copies, name):
-            yield f"task.copies.{name}", copies, name, False
+    if isinstance(copies, dict):
+        yield from ((f"task.copies.{name}", copies, name, False) for name in copies if _is_path(copies, name))
     for split, members in sets.items() if isinstance(sets, dict) else ():
         places = enumerate(members) if isinstance(members, list) else [(split, members)]
         for key, member in places:
