@@ -479,12 +479,15 @@ def test_a_study_says_how_many_runs_fell_and_where():
     assert made.falls_of("debate", "shared") == ""
 
 
-def test_the_models_and_tasks_of_a_study_are_named_and_others_are_said_to_be_others():
-    runs = [replace(one, model="lab-small", task="arithmetic") for one in study()]
+def test_the_models_tasks_and_learning_rates_of_a_study_are_named_and_others_are_said_to_be_others():
+    runs = [replace(one, model="lab-small", task="arithmetic", rate="0.003") for one in study()]
     made = calibrate("s", runs, [10])
-    assert made.about == "the study s: 30 runs with lab-small on arithmetic of up to 60 steps, 6 fell"
-    assert made.unlike("lab-small", "arithmetic") == ""
-    assert made.unlike("Qwen/Qwen3-0.6B", "functions") == (
-        "none of these runs has the model Qwen/Qwen3-0.6B or the task functions, whose rates may be others"
+    assert made.about == (
+        "the study s: 30 runs with lab-small on arithmetic at the learning rate 0.003 of up to 60 steps, 6 fell"
     )
-    assert calibrate("s", study(), [10]).unlike("any", "any") == ""
+    assert made.unlike("lab-small", "arithmetic", "0.003") == ""
+    assert made.unlike("Qwen/Qwen3-0.6B", "functions", "0.001") == (
+        "none of these runs has the model Qwen/Qwen3-0.6B or the task functions or the learning rate 0.001, with which"
+        " falls may be more or less frequent"
+    )
+    assert calibrate("s", study(), [10]).unlike("any", "any", "1") == ""

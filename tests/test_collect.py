@@ -12,9 +12,11 @@ from runs_by_hand import outcomes, run_by_hand, six_by_hand, study_by_hand
 from counterpoint.analysis.calibration import read_calibration
 from counterpoint.errors import RunError
 from counterpoint.experiments.collect import collect, read, together, write
+from counterpoint.experiments.described import rate_of
 from counterpoint.experiments.matrices import matrices, matrix, paired, roles_of
 from counterpoint.experiments.results import COLLECTED, write_results
 from counterpoint.files import read_rows
+from counterpoint.recipe import load_config
 
 
 @pytest.fixture(scope="module")
@@ -32,6 +34,12 @@ def test_runs_by_hand_are_labelled_by_the_keys_in_which_they_differ(collected):
     assert [(run.run, run.labels, run.seed) for run in collected.runs] == [
         (f"{sharing}-s{seed}", {"sharing": sharing}, seed) for sharing in ("isolated", "shared") for seed in range(3)
     ]
+
+
+def test_the_learning_rates_of_all_policies_are_recorded():
+    assert rate_of(load_config("voting_arithmetic", ["policies.learning_rate=3e-3"])) == "0.003"
+    overrides = ["policies.learning_rate=3e-3", "policy.aggregator.learning_rate=1e-3"]
+    assert rate_of(load_config("voting_arithmetic", overrides)) == "0.001 and 0.003"
 
 
 def test_a_key_that_follows_from_another_member_is_no_label_of_its_own(tmp_path):

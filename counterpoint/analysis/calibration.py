@@ -60,6 +60,7 @@ class Case:
     labels: Mapping[str, str] = field(default_factory=dict)
     model: str = ""
     task: str = ""
+    rate: str = ""
 
     def goes_on_at(self, step: int) -> bool:
         """True if the run had not begun to fall by then, and went on."""
@@ -180,6 +181,8 @@ class Calibration(_Data):
     models: tuple[str, ...] = ()
     """The base models of these runs."""
     tasks: tuple[str, ...] = ()
+    rates: tuple[str, ...] = ()
+    """The learning rates of these runs."""
 
     @model_validator(mode="after")
     def _is_consistent(self) -> "Calibration":
@@ -197,8 +200,9 @@ class Calibration(_Data):
         unclear = f", and of {self.cannot_tell} it cannot be told" if self.cannot_tell else ""
         trained = f" with {', '.join(self.models)}" if self.models else ""
         asked = f" on {', '.join(self.tasks)}" if self.tasks else ""
+        fast = f" at the learning rate {', '.join(self.rates)}" if self.rates else ""
         return (
-            f"the study {self.study}: {self.runs} runs{trained}{asked} of up to {self.last} steps,"
+            f"the study {self.study}: {self.runs} runs{trained}{asked}{fast} of up to {self.last} steps,"
             f" {self.fell} fell{unclear}"
         )
 
@@ -206,14 +210,19 @@ class Calibration(_Data):
         """The number of runs of this workflow and sharing that fell, in words; empty if there are none."""
         return in_words(self.falls, workflow, sharing)
 
-    def unlike(self, model: str, task: str) -> str:
+    def unlike(self, model: str, task: str, rate: str) -> str:
         """The respects in which a run is none of the study's, in words; empty if there are none, or it is not known."""
-        found = [
-            f"{name} {own}"
-            for name, own, known in (("model", model, self.models), ("task", task, self.tasks))
-            if own and known and own not in known
-        ]
-        return f"none of these runs has the {' or the '.join(found)}, whose rates may be others" if found else ""
+        named = (
+            ("model", model, self.models),
+            ("task", task, self.tasks),
+            ("learning rate", rate, self.rates),
+        )
+        found = [f"{name} {own}" for name, own, known in named if own and known and own not in known]
+        return (
+            f"none of these runs has the {' or the '.join(found)}, in which falls may be more or less frequent"
+            if found
+            else ""
+        )
 
     def write(self, path: Path) -> None:
         """`path` holds the calibration as JSON: the same bytes for the same calibration."""
@@ -298,6 +307,7 @@ def calibrate(study: str, cases: Sequence[Case], steps: Iterable[int] = STEPS) -
         falls=fall_counts(Fate(one.workflow, one.sharing, one.labels, one.fell) for one in finished if one.fell),
         models=tuple(sorted({case.model for case in finished if case.model})),
         tasks=tuple(sorted({case.task for case in finished if case.task})),
+        rates=tuple(sorted({case.rate for case in finished if case.rate})),
     )
 
 

@@ -35,6 +35,7 @@ def calibrated(collected: Collected, study: str, steps: Iterable[int] = STEPS) -
             labels=record.labels,
             model=record.model,
             task=record.task,
+            rate=record.rate,
         )
         for record in collected.runs
         if record.state == "finished" and not record.control

@@ -88,6 +88,9 @@ class RunRecord:
     """The training steps that its recipe asks for."""
     routing: Mapping[str, Any] = field(default_factory=dict)
     """Role -> its policy, or the list of the policies of its slots; empty before the run has begun."""
+    rate: str = ""
+    """The learning rate of its policies, as its recipe has it: several, joined by "and", where they differ. Empty in
+    files of versions that did not collect it."""
     base_sha256: str = ""
     """A digest of what decides how the base plays the test tasks: equal for runs that differ in their training alone.
     Empty before the run has begun, and in files of versions that did not collect it."""

@@ -38,11 +38,18 @@ def described(record: RunRecord, run: Run, metrics: Sequence[Row]) -> RunRecord:
         sharing=sharing if isinstance(sharing, str) else json.dumps(sharing, sort_keys=True),
         task=config.task.name,
         model=config.model.path,
+        rate=rate_of(config),
         weights=dict(facts.get("weights", {})),
         planned=config.run.steps,
         routing=dict(facts.get("routing", {})),
         base_sha256=_base_digest(run),
     )
+
+
+def rate_of(config: Config) -> str:
+    """The learning rate of `policies`, and those that single policies have of their own: `0.001 and 0.003`."""
+    own = {one.learning_rate for one in config.policy.values() if one.learning_rate is not None}
+    return " and ".join(f"{rate:g}" for rate in sorted({config.policies.learning_rate, *own}))
 
 
 def finished(record: RunRecord, run: Run, history: History, found: MilestoneRows) -> RunRecord:

@@ -14,6 +14,7 @@ from counterpoint.config import Config
 from counterpoint.errors import CounterpointError
 from counterpoint.experiments.calibrated import FILE, PUBLISHED
 from counterpoint.experiments.collected import RunRecord
+from counterpoint.experiments.described import rate_of
 from counterpoint.experiments.known_effects import known_after
 from counterpoint.experiments.raced import Raced
 from counterpoint.experiments.results import COLLECTED
@@ -172,14 +173,14 @@ def counts_like(runs: Sequence[RunRecord]) -> list[str]:
             for workflow, sharing in (() if one.study in own else kinds)
             if (falls := one.falls_of(workflow, sharing))
         ]
-        unlike = dict.fromkeys(one.unlike(run.model, run.task) for run in runs)
+        unlike = dict.fromkeys(one.unlike(run.model, run.task, run.rate) for run in runs)
         lines += [*told, "; ".join(["counts, and no forecast, of " + one.about, *filter(None, unlike)])] if told else []
     return lines
 
 
 def _origin(calibration: Calibration, config: Config) -> str:
     """The runs that were counted, and that they are not the user's."""
-    unlike = calibration.unlike(config.model.path, config.task.name)
+    unlike = calibration.unlike(config.model.path, config.task.name, rate_of(config))
     return f"counts, and no forecast, of {calibration.about}" + (f"; {unlike}" if unlike else "")
 
 
