@@ -212,17 +212,10 @@ class Calibration(_Data):
 
     def unlike(self, model: str, task: str, rate: str) -> str:
         """The respects in which a run is none of the study's, in words; empty if there are none, or it is not known."""
-        named = (
-            ("model", model, self.models),
-            ("task", task, self.tasks),
-            ("learning rate", rate, self.rates),
-        )
+        named = (("model", model, self.models), ("task", task, self.tasks), ("learning rate", rate, self.rates))
         found = [f"{name} {own}" for name, own, known in named if own and known and own not in known]
-        return (
-            f"none of these runs has the {' or the '.join(found)}, in which falls may be more or less frequent"
-            if found
-            else ""
-        )
+        told = f"none of these runs has the {' or the '.join(found)}, with which falls may be more or less frequent"
+        return told if found else ""
 
     def write(self, path: Path) -> None:
         """`path` holds the calibration as JSON: the same bytes for the same calibration."""

@@ -29,7 +29,7 @@ _ENTITIES = {"<": "&lt;", "&": "&amp;"}
 _MARKUP = re.compile(r"[\\`*~$|<]|&(?=#?\w+;)|\](?=[(\[:])|(?<![^\W_])_|_(?![^\W_])")
 """The characters that are markup wherever they stand, and those that are only beside certain others."""
 _FIRST = re.compile(r"^(\d{0,9})(>|[-+#%.)](?=[ #]))")
-"""What makes a heading, an item of a list, a quote or a comment of a line."""
+"""The characters that make of a line a heading, an item of a list, a quote or a comment."""
 
 
 class Markdown(str):

@@ -23,7 +23,7 @@ OTHERS = "own"
 """The group of every other number, such as those of diagnostics of your own."""
 _ESCAPE = ":"
 _NOT_A_PATH = re.compile(r"(?:^|(?<=/))(?:/|\.{1,2}(?=/|$))|/$")
-"""What a path may not hold if it is to be the same once it is made plain."""
+"""The parts that a path must not have, to be the same once it is made plain."""
 
 
 def tracked_name(name: str) -> str:
