@@ -151,6 +151,24 @@ def test_the_methods_of_which_nothing_can_be_told_are_one_sentence(tmp_path):
     assert len(places) == len({text.partition(" if ")[0] for text in places}) == 2
 
 
+def test_of_several_methods_with_one_seed_the_pairs_are_counted(tmp_path):
+    axes = {"sharing": ("shared", "isolated", "pairs", "solo")}
+    part = higher(gathered(tmp_path, study(axes=axes, seeds=1)), "peak")
+    assert part.answer.verdict == "cannot tell"
+    assert "cell by cell, after Holm over" in part.answer.text
+    assert len(part.statements) <= 3
+
+
+def test_runs_that_were_stopped_leave_the_ends_of_other_methods_compared(tmp_path):
+    axes = {"sharing": ("shared", "isolated", "pairs"), "workflow": ("voting", "evaluator")}
+    found = study(axes=axes, seeds=3)
+    is_stopped = {"sharing": "pairs", "workflow": "voting"}
+    runs = [replace(run, stopped="at a cliff" if run.labels == is_stopped else "") for run in found.runs]
+    ends = [one for one in contrasted(gathered(tmp_path, replace(found, runs=tuple(runs)))) if one.amount == "kept"]
+    contexts = {one.change.to: one.found.contexts for one in ends if not one.place.axis}
+    assert contexts == {"shared": ("voting", "evaluator"), "isolated": ("voting", "evaluator"), "pairs": ("evaluator",)}
+
+
 def test_no_difference_is_visible_that_there_cannot_be(planted):
     one = next(one for one in contrasted(planted) if one.verdict == "cannot tell" and one.amount == "peak")
     wide = replace(one, found=replace(one.found, estimate=replace(one.found.estimate, error=0.5, freedom=1.1)))

@@ -203,12 +203,17 @@ def _effects(collected: Collected, by: str, blocks: Sequence[Block]) -> dict[Amo
 
 
 def _cells(collected: Collected, by: str, blocks: Sequence[Block], amount: Amount) -> list[CellOutcomes]:
-    """The groups with outcomes, on the tasks that all with the same test split have; none that mix kinds of ends."""
+    """The groups with outcomes, on the tasks that all with the same test split have.
+
+    Ends of one kind only: where some runs of a block were stopped and others not, the groups without a stopped run.
+    """
     families: dict[str, list[tuple[Block, Group]]] = {}
     for block in blocks:
         groups = [group for group in block.groups if group.runs]
         stops = {bool(run.stopped) for group in groups for run in group.runs}
-        if len(groups) > 1 and (amount != "kept" or len(stops) == 1):
+        if amount == "kept" and len(stops) > 1:
+            groups = [group for group in groups if not any(run.stopped for run in group.runs)]
+        if len(groups) > 1:
             families.setdefault(groups[0].runs[0].tasks_sha256, []).extend((block, group) for group in groups)
     return [
         CellOutcomes(

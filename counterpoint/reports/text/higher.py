@@ -196,7 +196,8 @@ def higher(gathered: Gathered, amount: Amount) -> Part:
     statements = list(_overall(overall))
     team = [one for one in found.team if one.amount == amount]
     if not overall:
-        statements += [_alone(one) for one in team]
+        several = len({name for one in team for name in (one.found.one, one.found.other)}) > 2
+        statements += list(_by_cell(team, answers=True)) if several else [_alone(one) for one in team]
     elif len(team) > 1:
         statements += list(_by_cell(team))
     statements += list(_by_label([one for one in own if one.place.axis]))
@@ -256,8 +257,11 @@ def _alone(one: Difference) -> Statement:
     return Statement(verdict=verdict, text=f"{where}{WORDS[one.amount]}: {sentence}")
 
 
-def _by_cell(team: Sequence[Difference]) -> Iterator[Statement]:
-    """The cells by their verdicts, after the correction for all comparisons of the study."""
+def _by_cell(team: Sequence[Difference], *, answers: bool = False) -> Iterator[Statement]:
+    """The cells by their verdicts, after the correction for all comparisons of the study.
+
+    With `answers` they are the answer to the question: yes where one of two is ahead.
+    """
     ahead: dict[str, list[str]] = {}
     for one in team:
         if one.found.verdict == "cannot tell":
@@ -267,14 +271,17 @@ def _by_cell(team: Sequence[Difference]) -> Iterator[Statement]:
     count = max(one.found.comparisons for one in team)
     family = f"after Holm over {counted(count, 'comparison')}"
     for words, cells in ahead.items():
-        yield Statement(text=f"cell by cell, {family}: {words} in {len(cells)} of {len(team)}: {'; '.join(cells)}")
+        verdict: Verdict = "yes" if words.endswith("is ahead") else "no"
+        told = f"cell by cell, {family}: {words} in {len(cells)} of {len(team)}: {'; '.join(cells)}"
+        yield Statement(text=told, verdict=verdict if answers else None)
     left = sum(one.found.verdict == "cannot tell" for one in team)
     if left:
         sizes = [one.found.needed for one in team if one.found.verdict == "cannot tell"]
         seeds = sorted(size.seeds for size in sizes if size is not None and size.seeds is not None)
         span = f"{seeds[0]} to {seeds[-1]}" if len(set(seeds)) > 1 else f"{seeds[0]}" if seeds else ""
         needed = f"; {in_points(team[0].found.margin)} would be found with about {span} seeds" if span else ""
-        yield Statement(text=f"cell by cell, {family}: in {left} of {len(team)} it cannot be told{needed}")
+        told = f"cell by cell, {family}: in {left} of {len(team)} it cannot be told{needed}"
+        yield Statement(text=told, verdict="cannot tell" if answers else None)
 
 
 def _by_label(own: Sequence[Contrasted]) -> Iterator[Statement]:
