@@ -4,7 +4,7 @@ import json
 import re
 from collections import Counter
 from dataclasses import replace
-from itertools import groupby, product
+from itertools import groupby, pairwise, product
 
 import altair as alt
 import numpy as np
@@ -31,7 +31,7 @@ from counterpoint.reports.figures.factors import factor_shares, factors
 from counterpoint.reports.figures.falls import fall_rates, survival
 from counterpoint.reports.figures.files import write_figures
 from counterpoint.reports.figures.forest import about_cut, domain_of, forest
-from counterpoint.reports.figures.groups import labels, ordered, shapes, ticks
+from counterpoint.reports.figures.groups import OTHER_SHAPES, labels, ordered, shapes, ticks
 from counterpoint.reports.figures.map import map_of
 from counterpoint.reports.figures.signatures import signature_counts, signatures
 from counterpoint.reports.figures.study import figures_of
@@ -227,6 +227,27 @@ def test_the_steps_of_survival_are_those_of_kaplan_and_meier(found):
     assert own["step"].to_list() == [0, *expected.steps]
     assert own["surviving"].to_list()[1:] == pytest.approx(list(expected.surviving))
     assert survival(compare_runs(study(every={"fell": "held", "onset": None}))) is None
+
+
+def test_the_curves_of_many_groups_have_a_legend_and_no_two_look_alike():
+    names = [f"method-{place}" for place in range(12)]
+    table = study(axes={"sharing": tuple(names)}, every={"fell": "fell", "onset": 20})
+    many = survival(compare_runs(table))
+    assert many.data["ends"].is_empty()
+    shown = next(one["encoding"] for one in many.spec["layer"] if one["mark"]["type"] == "line")
+    assert shown["color"]["legend"] == shown["strokeDash"]["legend"]
+    assert shown["color"]["legend"]["values"] == names
+    patterns = shown["strokeDash"]["scale"]["range"][2:]
+    looks = {(place % len(OTHER_SHAPES), tuple(pattern)) for place, pattern in enumerate(patterns)}
+    assert len(looks) == 12
+
+
+def test_names_at_the_ends_of_curves_stay_inside_the_figure():
+    table = study(axes={"sharing": ("a", "b", "c", "d")}, every={"fell": "fell", "onset": 20})
+    ends = survival(compare_runs(table)).data["ends"]["surviving"].to_list()
+    assert len(ends) == 4
+    assert min(ends) >= 0
+    assert all(later - before >= 0.08 - 1e-9 for before, later in pairwise(sorted(ends)))
 
 
 def test_signatures_are_counted_by_run_and_not_by_role(collected, found):

@@ -10,13 +10,17 @@ from counterpoint.experiments.collected import RunRecord
 from counterpoint.experiments.compared import Compared
 from counterpoint.reports.figure import Figure
 from counterpoint.reports.figures.forest import SCHEMA
-from counterpoint.reports.figures.groups import SPLIT, colour, labels, ordered, shape
+from counterpoint.reports.figures.groups import SPLIT, colour, dashes, labels, ordered, shape
+from counterpoint.reports.figures.lines import LABELLED, legend_of
 
 EVERY = "all cells"
 MOST = 24
 """Cells of one figure; of more, those in which most runs fell."""
 MOST_AREAS = 3
 """Groups whose intervals can be told apart as areas."""
+_HEIGHT = 220
+_GAP = 0.08
+"""Between two names at the ends of curves, as a share of the height."""
 _STEP = 18
 """The height of the row of a group."""
 
@@ -73,7 +77,7 @@ def survival(found: Compared) -> Figure | None:
     if not any(one.falls for one in known.values()):
         return None
     rows = [row for name, one in known.items() for row in _steps(name, one)]
-    ends = list(_ends(rows, list(known)))
+    ends = list(_ends(rows, list(known))) if len(known) <= LABELLED else []
     held = [
         {"group": name, "step": one.step, "surviving": _at(known[name], one.step)}
         for name, own in durations.items()
@@ -156,15 +160,12 @@ def _at(one: Survival, step: int) -> float:
 
 def _ends(rows: Sequence[Mapping[str, Any]], groups: Sequence[str]) -> Iterator[dict[str, Any]]:
     """The places of the names of the curves, none so near to another that they overlap."""
-    last = {row["group"]: row for row in rows}
-    taken: list[float] = []
+    last = {row["group"]: row["surviving"] for row in rows}
     step = max(row["step"] for row in rows)
-    for group in sorted(groups, key=lambda name: -last[name]["surviving"]):
-        place = last[group]["surviving"]
-        if taken and taken[-1] - place < 0.08:
-            place = taken[-1] - 0.08
-        taken.append(place)
-        yield {"group": group, "step": step, "surviving": place}
+    above = 1.0 + _GAP
+    for below, group in zip(range(len(groups) - 1, -1, -1), sorted(groups, key=lambda name: -last[name]), strict=True):
+        above = max(min(last[group], above - _GAP), below * _GAP)
+        yield {"group": group, "step": step, "surviving": above}
 
 
 def _when(durations: Mapping[str, Sequence[Duration]], known: Mapping[str, Survival]) -> str:
@@ -214,8 +215,14 @@ def _survival_spec(groups: Sequence[str], last: int) -> dict[str, Any]:
     y = {"type": "quantitative", "title": "runs that have not fallen", "scale": {"domain": [0, 1]}}
     y["axis"] = {"format": "%", "tickCount": 5}
     hue = {"color": colour(groups)}
-    dashes = {"field": "group", "type": "nominal", "legend": None}
-    dash = {**dashes, "scale": {"domain": ordered(groups), "range": [[1, 0], [6, 3], [2, 2], [8, 2, 2, 2]]}}
+    few = len(groups) <= LABELLED
+    pattern = [[1, 0], [6, 3], [2, 2], [8, 2, 2, 2]] if few else dashes(groups)
+    legend = None if few else legend_of(groups)
+    scale = {"domain": ordered(groups), "range": pattern}
+    looks = {
+        "color": {**hue["color"], "legend": legend},
+        "strokeDash": {"field": "group", "type": "nominal", "scale": scale, "legend": legend},
+    }
     line = {"type": "line", "interpolate": "step-after", "strokeWidth": 2}
     area = {"type": "area", "interpolate": "step-after", "opacity": 0.15}
     ends = {"x": x, "y": {**y, "field": "low"}, "y2": {"field": "high"}, **hue}
@@ -225,10 +232,10 @@ def _survival_spec(groups: Sequence[str], last: int) -> dict[str, Any]:
     return {
         "$schema": SCHEMA,
         "width": "container",
-        "height": 220,
+        "height": _HEIGHT,
         "layer": [
             *([{"data": {"name": "rows"}, "mark": area, "encoding": ends}] if len(groups) <= MOST_AREAS else []),
-            {"data": {"name": "rows"}, "mark": line, "encoding": {**at, "strokeDash": dash}},
+            {"data": {"name": "rows"}, "mark": line, "encoding": {**at, **looks}},
             {"data": {"name": "held"}, "mark": tick, "encoding": at},
             {"data": {"name": "ends"}, "mark": name, "encoding": {**at, "text": {"field": "group"}}},
         ],

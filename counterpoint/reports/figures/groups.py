@@ -6,7 +6,7 @@ from textwrap import wrap
 from typing import Any
 
 from counterpoint.experiments.groups import printable
-from counterpoint.reports.looks import GROUP_RANGE, SHAPES
+from counterpoint.reports.looks import DASHES, GROUP_RANGE, SHAPES
 
 OTHER_SHAPES = ("triangle-down", "diamond", "cross", "triangle-right", "triangle-left", "triangle-up")
 """As many as there are colours of groups (`looks.Palette.groups`)."""
@@ -36,6 +36,13 @@ def shape(groups: Sequence[str], field: str = "group") -> dict[str, Any]:
     """The shape of a group, without a legend."""
     scale = {"domain": ordered(groups), "range": shapes(groups)}
     return {"field": field, "type": "nominal", "legend": None, "scale": scale}
+
+
+def dashes(groups: Sequence[str]) -> list[list[int]]:
+    """The pattern of the line of each of the ordered groups: with its colour it is unique among up to 24 others."""
+    count = len(OTHER_SHAPES)
+    others = range(len(ordered(groups)) - len(SHAPES))
+    return [list(DASHES[0])] * len(SHAPES) + [list(DASHES[place // count % len(DASHES)]) for place in others]
 
 
 def lines(text: str, width: int) -> str:

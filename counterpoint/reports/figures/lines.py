@@ -110,7 +110,7 @@ def quiet_axis(form: str = "") -> dict[str, Any]:
 def colour(names: Sequence[str], shown: Sequence[str], *, legend: bool, field: str = "who") -> dict[str, Any]:
     """The colour of a name, the same in every figure of a page."""
     scale = {"domain": list(names), "range": ROLE_RANGE}
-    return {"field": field, "type": "nominal", "scale": scale, "legend": _legend(shown) if legend else None}
+    return {"field": field, "type": "nominal", "scale": scale, "legend": legend_of(shown) if legend else None}
 
 
 def dashes(names: Sequence[str], shown: Sequence[str], *, legend: bool) -> dict[str, Any]:
@@ -123,12 +123,13 @@ def dashes(names: Sequence[str], shown: Sequence[str], *, legend: bool) -> dict[
             "field": "who",
             "type": "nominal",
             "scale": scale,
-            "legend": _legend(shown) if legend else None,
+            "legend": legend_of(shown) if legend else None,
         }
     }
 
 
-def _legend(shown: Sequence[str]) -> dict[str, Any]:
+def legend_of(shown: Sequence[str]) -> dict[str, Any]:
+    """The names of lines above a figure, in columns."""
     longest = max(map(len, shown), default=0)
     return {
         "title": None,
