@@ -1,5 +1,6 @@
 """The report as text on what a study makes besides its runs: what was taught, who fell first, what prevents falls."""
 
+import re
 from dataclasses import replace
 
 import pytest
@@ -119,6 +120,7 @@ def test_an_intervention_that_prevents_falls_is_named(tmp_path):
     assert part.tables[0].rows[0][0] == "anchor"
     nothing = mended(gathered(tmp_path / "none", study(axes=axes, seeds=3)))
     assert nothing.answer.verdict == "cannot tell"
+    assert re.search(r"; at the end differences of [\d.]+ to [\d.]+ points would be found in 80 %", nothing.answer.text)
     assert mended(gathered(tmp_path / "other", study(axes=SMALL, seeds=1))).answer.verdict == "not run yet"
 
 

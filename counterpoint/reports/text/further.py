@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from counterpoint.analysis.contrast import CONFIDENCE, Estimate
 from counterpoint.analysis.fallen import Explained
 from counterpoint.analysis.multiplicity import holm
+from counterpoint.analysis.outliers import points
 from counterpoint.analysis.signature_rates import COLUMNS
 from counterpoint.analysis.taught import Lesson
 from counterpoint.errors import CounterpointError, counted
@@ -127,8 +128,20 @@ def mended(gathered: Gathered) -> Part:
 
 def _prevented(found: Prevented) -> Iterator[Statement]:
     fell, answer, *rest = found.sentences
-    yield Statement(verdict="yes" if found.preventing else "cannot tell", text=answer)
+    verdict: Verdict = "yes" if found.preventing else "cannot tell"
+    yield Statement(verdict=verdict, text=answer if found.preventing else f"{answer}{_would_be_found(found)}")
     yield from (Statement(text=text) for text in (fell, *rest))
+
+
+def _would_be_found(found: Prevented) -> str:
+    """The differences at the end that such a study mostly finds, of the labels for which it finds any."""
+    ends = [one.kept.found for one in found.pooled]
+    sizes = sorted(one.visible for one in ends if one.visible is not None and one.visible <= one.bound)
+    if not sizes:
+        return "; at the end no difference that there can be would be found in 80 % of such studies"
+    span = " to ".join(dict.fromkeys([points(sizes[0]), points(sizes[-1])]))
+    of = "" if len(sizes) == len(ends) else f", for {len(sizes)} of {counted(len(ends), 'label')}"
+    return f"; at the end differences of {span} points would be found in 80 % of such studies{of}"
 
 
 def _preventions(found: Prevented) -> Rows:
