@@ -10,7 +10,7 @@ BIN := .venv/bin
 .PHONY: demo test test-slow check docs dist setup clean
 
 demo: setup
-	$(BIN)/counterpoint train evaluator_optimizer_arithmetic policies.sharing=$(SHARING) run.seed=$(SEED) --out $(OUT)
+	$(BIN)/counterpoint train evaluator_optimizer_lab policies.sharing=$(SHARING) run.seed=$(SEED) --out $(OUT)
 	$(BIN)/counterpoint report $(OUT) --out $(OUT).html
 	@echo
 	@echo "Open $(OUT).html in a browser: what happened, figure by figure, with episodes to read."

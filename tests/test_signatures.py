@@ -11,6 +11,7 @@ import pytest
 
 from counterpoint.analysis.history import History, Series
 from counterpoint.analysis.signatures import EARLY, SIGNATURES, diagnose, examine, failed_episodes
+from counterpoint.analysis.signatures._rejections import pays_below
 from counterpoint.analysis.signatures.base import Thresholds, fall_from_the_best
 from counterpoint.analysis.signatures.capture import captured
 from counterpoint.analysis.summary import CLIFF_DROP, summarize
@@ -500,6 +501,67 @@ def test_the_shape_of_replies_is_evidence_where_it_was_recorded(name, role, metr
     assert not any(metric in text for text in bare.evidence)
     (added,) = set(found.evidence) - set(bare.evidence)
     assert added.startswith(f"role/{role}/{metric} went from ")
+
+
+ANSWERED_AGAIN = {
+    "role/judge/judged_right": [30.0] * STEPS,
+    "role/judge/judged_wrong": [70.0] * STEPS,
+    "role/voter/recovered": [0.1] * 5 + [0.3] * (STEPS - 5),
+    "role/voter/spoiled": [0.9] * 5 + [0.1] * (STEPS - 5),
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        (
+            "rubber stamp",
+            "in the first steps answering again made 10% of the wrong answers of voter right and 90% of the right ones"
+            " wrong: for the team, a rejection pays where an answer is right with a probability below 10%; of those"
+            " that were judged 30% were",
+        ),
+        (
+            "over-rejection",
+            "in the last steps answering again made 30% of the wrong answers of voter right and 10% of the right ones"
+            " wrong: for the team, a rejection pays where an answer is right with a probability below 75%; of those"
+            " that were judged 30% were",
+        ),
+    ],
+)
+def test_the_worth_of_rejections_is_evidence_where_answers_are_sent_back(name, shown):
+    """By hand: 0.1 / (0.1 + 0.9), and 0.3 / (0.3 + 0.1)."""
+    made = PHENOMENA[name]
+    (bare,) = diagnose(history(**made, noise=0.0))
+    (found,) = diagnose(history({**made["metrics"], **ANSWERED_AGAIN}, noise=0.0))
+    assert set(found.evidence) - set(bare.evidence) == {shown}
+
+
+@pytest.mark.parametrize(
+    ("changed", "shown"),
+    [
+        ({"recovered": 0.0, "spoiled": 0.0}, "for the team, a rejection changes nothing"),
+        ({"recovered": 0.0}, "right with a probability below 0%; of those"),
+        ({"spoiled": 0.0}, "right with a probability below 100%; of those"),
+        ({"judged_right": None, "judged_wrong": None}, "right with a probability below 10%"),
+        ({"recovered": None}, None),
+    ],
+)
+def test_the_worth_of_rejections_at_the_edges(changed, shown):
+    role = {"recovered": "voter", "spoiled": "voter", "judged_right": "judge", "judged_wrong": "judge"}
+    values = {f"role/{role[name]}/{name}": [value] * STEPS for name, value in changed.items()}
+    numbers = {**PHENOMENA["rubber stamp"]["metrics"], **ANSWERED_AGAIN, **values}
+    (found,) = diagnose(history(numbers, noise=0.0))
+    lines = [text for text in found.evidence if "answering again" in text]
+    assert [shown in text for text in lines] == ([True] if shown else [])
+
+
+@pytest.mark.parametrize(("recovered", "spoiled"), [(0.1, 0.9), (0.5, 0.2), (0.0, 0.3), (0.4, 0.0)])
+def test_where_a_rejection_pays_against_all_probabilities(recovered, spoiled):
+    """Rejected answers played out: below the limit the team is right more often, above it less."""
+    limit = pays_below(recovered, spoiled)
+    for right in (step / 100 + 0.005 for step in range(100)):
+        after_a_rejection = right * (1.0 - spoiled) + (1.0 - right) * recovered
+        assert (after_a_rejection > right) == (right < limit)
 
 
 def test_a_gap_that_shrinks_is_no_blindness():

@@ -11,8 +11,9 @@ from counterpoint.experiments.against_controls import against_controls
 from counterpoint.experiments.collect import collect
 from counterpoint.experiments.matrices import matrix
 from counterpoint.experiments.what import what_of
+from counterpoint.models import MICRO_MODELS
 from counterpoint.reports.gather import gather
-from counterpoint.reports.story import cannot_show, facts, look_at, of_one_run, sentences
+from counterpoint.reports.story import _small_models, cannot_show, facts, look_at, of_one_run, sentences
 
 GOOD = (0.3, 0.5, 0.8, 0.8, 0.8)
 POOR = (0.3, 0.3, 0.4, 0.4, 0.4)
@@ -173,6 +174,14 @@ def test_what_cannot_be_shown_names_every_limit(tmp_path):
     assert "8 training steps" in text
     assert "1 of 3 runs are not in the numbers (1 interrupted)" in text
     assert "1 run stopped early" in text
+
+
+@pytest.mark.parametrize("name", [*MICRO_MODELS, "micro-of-mine"])
+def test_the_micro_models_are_those_that_ship_with_the_package(tmp_path, name):
+    study = study_by_hand(tmp_path / "study", cell({"sharing": "shared"}, 0, GOOD))
+    (run,) = gather([study]).collected.runs
+    (said,) = _small_models([replace(run, model=f"somewhere/{name}")])
+    assert said.startswith("One base model" if name == "micro-of-mine" else f"Micro models alone ({name})")
 
 
 def test_few_seeds_and_the_smallest_visible_difference_are_told(tmp_path):

@@ -209,5 +209,6 @@ def test_the_readme_shows_what_the_demo_prints():
     draft = demo.controls[0]
     assert draft.name == "one answer of generator"
     low, high = (f"{100 * bound:.1f}" for bound in draft.difference[1:3])
-    assert f"better than one, by {100 * draft.difference.value:.1f} points [{low}, {high}]" in " ".join(readme.split())
-    assert "train evaluator_optimizer_arithmetic" in (Path(__file__).parent.parent / "Makefile").read_text()
+    difference = f"{100 * draft.difference.value:+.1f} points [{low}, {high}]"
+    assert f"not better than one draft of its generator ({difference})" in " ".join(readme.split())
+    assert "train evaluator_optimizer_lab" in (Path(__file__).parent.parent / "Makefile").read_text()

@@ -21,6 +21,7 @@ from counterpoint.experiments.matrices import has_outcomes
 from counterpoint.experiments.measured import TAUGHT
 from counterpoint.experiments.taught import taught
 from counterpoint.experiments.what import what_of
+from counterpoint.models import MICRO_MODELS
 from counterpoint.reports.before_falls import before_falls
 from counterpoint.reports.seen import Gathered, Seen
 from counterpoint.run import Run
@@ -33,7 +34,6 @@ FEW_EVALUATIONS = 8
 FEW_SEEDS = 5
 _AS_IT_IS = ": run"
 """The end of the name of an evaluation of the run as it is, beside its control."""
-_MICRO = "micro-"
 _SHOWN = 3
 """Signatures that are named in the sentence about the most frequent ones."""
 
@@ -271,7 +271,7 @@ def _few_tasks(finished: Sequence[Seen]) -> Iterator[str]:
 
 def _small_models(records: Sequence[RunRecord]) -> Iterator[str]:
     models = sorted({Path(run.model).name for run in records if run.model})
-    micro = [name for name in models if name.startswith(_MICRO)]
+    micro = [name for name in models if name in MICRO_MODELS]
     if micro and micro == models:
         yield f"Micro models alone ({', '.join(micro)}), made for tests on a laptop: larger ones may do otherwise."
     elif len(models) == 1:

@@ -1,6 +1,7 @@
 """A judge that rejects what is right."""
 
 from counterpoint.analysis.history import History
+from counterpoint.analysis.signatures._rejections import worth_of_rejections
 from counterpoint.analysis.signatures.base import Finding, Signature, Thresholds, lacks_steps, now, window
 
 
@@ -9,7 +10,10 @@ def find(history: History, limits: Thresholds) -> list[Finding]:
     for role in history.roles:
         rate = now(history, f"role/{role}/false_rejection", limits)
         if rate is not None and rate >= limits.false_rejection:
-            evidence = (f"role/{role}/false_rejection {rate:.2f}, threshold {limits.false_rejection}",)
+            evidence = (
+                f"role/{role}/false_rejection {rate:.2f}, threshold {limits.false_rejection}",
+                *worth_of_rejections(history, limits, role, at_first=False),
+            )
             findings.append(
                 Finding(signature="over-rejection", where=role, steps=window(history, limits), evidence=evidence)
             )

@@ -1,6 +1,7 @@
 """A judge that approves what is wrong."""
 
 from counterpoint.analysis.history import History
+from counterpoint.analysis.signatures._rejections import worth_of_rejections
 from counterpoint.analysis.signatures.base import Finding, Signature, Thresholds, lacks_steps, now, shown, window
 
 
@@ -11,6 +12,7 @@ def find(history: History, limits: Thresholds) -> list[Finding]:
         if rate is not None and rate >= limits.false_approval:
             evidence = (
                 f"role/{role}/false_approval {rate:.2f}, threshold {limits.false_approval}",
+                *worth_of_rejections(history, limits, role, at_first=True),
                 *shown(history, limits, role, {"form_stamp": "short verdicts without code"}),
             )
             findings.append(
