@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from counterpoint.analysis.cliff import cliff_warning, in_standard_errors
+from counterpoint.analysis.cliff import cliff_warning, errors_below, in_standard_errors
 
 EVALUATIONS = 31
 
@@ -26,13 +26,13 @@ def outcomes(source, chances, alike):
     return numbers < chances
 
 
-def fraction_warned(runs, tasks, fall, *, level, alike, equal, seed):
-    """The fraction of runs that are warned of, which fall by `fall` at evaluation 20 and stay there."""
+def fraction_warned(runs, tasks, fall, *, level, alike, equal, seed, evaluations=EVALUATIONS):
+    """The fraction of runs that are warned of, which fall by `fall` at two thirds of the evaluations and stay there."""
     source, found = np.random.default_rng(seed), 0
     for _ in range(runs):
         chances = np.full(tasks, level) if equal else source.beta(level, 1 - level, tasks)
-        course = np.tile(chances, (EVALUATIONS, 1))
-        course[20:] *= 1 - fall / level
+        course = np.tile(chances, (evaluations, 1))
+        course[2 * evaluations // 3 :] *= 1 - fall / level
         found += warned(outcomes(source, course, alike))
     return found / runs
 
@@ -55,6 +55,20 @@ def test_standard_errors_are_those_of_a_sample_with_one_task_more():
     doubled = np.array([*differences, *differences, 1.0, -1.0])
     assert in_standard_errors(differences) == pytest.approx(doubled.mean() / (doubled.std() / 8**0.5))
     assert in_standard_errors([0.0]) == 0.0
+
+
+def test_more_evaluations_ask_for_more_standard_errors():
+    assert [errors_below(means) for means in (1, 9, 29)] == [2.3] * 3
+    assert errors_below(30) > 2.3
+    assert errors_below(79) == pytest.approx((5.29 + 5.0 * 1.00216) ** 0.5, abs=1e-4)  # ln(79 / 29) = 1.00216
+
+
+def test_a_late_mean_that_is_only_as_far_below_as_an_early_one_is_no_warning():
+    """After 40 lower evaluations a fall by 6 of 64 tasks, 2.4 standard errors, is none; one by 14, 4.1, still is."""
+    long_before = right(*[10] * 40)
+    assert cliff_warning(right(32, 32, 32, *[26] * 7))
+    assert not cliff_warning([*long_before, *right(32, 32, 32, *[26] * 7)])
+    assert cliff_warning([*long_before, *right(32, 32, 32, *[18] * 7)])
 
 
 def test_five_evaluations_must_be_below_the_best():
@@ -118,3 +132,15 @@ def test_healthy_runs_are_hardly_ever_warned_of():
 @pytest.mark.slow
 def test_at_most_one_healthy_run_in_twenty_is_warned_of_where_evaluations_have_nothing_in_common():
     assert fraction_warned(120, 64, 0.0, level=0.6, alike=0.0, equal=True, seed=3) <= 0.05
+
+
+@pytest.mark.slow
+def test_a_long_healthy_run_is_not_warned_of_more_often():
+    """It is 3 of 20; with the same standard errors for every mean it would be 11."""
+    found = fraction_warned(20, 64, 0.0, level=0.6, alike=0.0, equal=True, seed=3, evaluations=101)
+    assert found <= 0.2
+
+
+@pytest.mark.slow
+def test_falls_in_a_long_run_are_still_warned_of():
+    assert fraction_warned(8, 64, 0.1, level=0.6, alike=0.0, equal=False, seed=4, evaluations=101) > 0.8
