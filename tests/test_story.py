@@ -1,19 +1,19 @@
 """Findings in sentences, what they cannot show, and what was compared; teams against single agents."""
 
-import json
 from dataclasses import replace
 
 import pytest
 from runs_by_hand import run_by_hand, six_by_hand, study_by_hand
 
 from counterpoint.analysis.contrast import contrast
+from counterpoint.analysis.signatures.base import Finding
 from counterpoint.experiments.against_controls import against_controls
 from counterpoint.experiments.collect import collect
 from counterpoint.experiments.matrices import matrix
 from counterpoint.experiments.what import what_of
 from counterpoint.models import MICRO_MODELS
 from counterpoint.reports.gather import gather
-from counterpoint.reports.story import _small_models, cannot_show, facts, look_at, of_one_run, sentences
+from counterpoint.reports.story import _small_models, cannot_show, facts, of_one_run, sentences
 
 GOOD = (0.3, 0.5, 0.8, 0.8, 0.8)
 POOR = (0.3, 0.3, 0.4, 0.4, 0.4)
@@ -114,6 +114,16 @@ def test_one_run_of_collected_files_alone_has_its_fate(tmp_path):
     assert told.startswith(("held", "cannot tell whether it fell"))
 
 
+def test_the_story_of_one_run_ends_with_its_signs_of_failure(tmp_path):
+    (run,) = gather([run_by_hand(tmp_path / "one")]).cells[0].runs
+    signs = [
+        Finding(signature=name, where=where, steps=(1, 8), evidence=("one",))
+        for name, where in (("cliff", "team"), ("echo", "aggregator"))
+    ]
+    assert of_one_run(replace(run, findings=signs))[-1] == "signs of failure: cliff (team), echo (aggregator)"
+    assert not any("signs of failure" in one for one in of_one_run(replace(run, findings=())))
+
+
 def test_collected_files_of_a_run_that_still_rises_tell_of_no_loss(tmp_path):
     (run,) = gather([run_by_hand(tmp_path / "one", course=(0.1, 0.3, 0.5, 0.7, 0.9), tasks=200)]).cells[0].runs
     assert run.record.drop.low > 0.0  # that of evaluations before the peak
@@ -128,18 +138,6 @@ def test_a_run_without_a_verdict_says_how_far_it_is(tmp_path, state, told):
     (run,) = gather([run_by_hand(tmp_path / "one", finished=False)]).cells[0].runs
     (sentence,) = of_one_run(replace(run, record=replace(run.record, state=state)))
     assert sentence == f"one {told}: there is no verdict yet"
-
-
-def test_what_to_look_at_names_warnings_and_signatures_with_their_advice(tmp_path):
-    path = run_by_hand(tmp_path / "one", finished=False)
-    rows = [json.loads(line) for line in (path / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
-    for row in rows:
-        row |= {"episode/played": 16.0, "role/generator/unreadable": 1.0, "warning/cliff": float(row["step"] > 5)}
-    (path / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-    told = look_at(gather([path]).cells[0].runs[0])
-    assert told[0] == "the warning cliff was first raised at step 6"
-    assert told[1].startswith("unreadable replies, generator, ")
-    assert ": " in told[1]
 
 
 def test_no_finished_run_has_a_story_too(tmp_path):

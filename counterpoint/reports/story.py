@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 
 from counterpoint.analysis.comparison import Level
 from counterpoint.analysis.falls import Rate, fate_of, rate_of
-from counterpoint.analysis.signatures import build_signatures
 from counterpoint.analysis.verdict import ENDS_AT_PEAK, control_sentences, fate_in_words, points, verdict_on
 from counterpoint.errors import RunError, counted
 from counterpoint.experiments.against_controls import AGAINST, against_controls
@@ -59,7 +58,7 @@ def sentences(gathered: Gathered) -> list[str]:
 
 
 def of_one_run(run: Seen) -> list[str]:
-    """The verdict on a run: what it gained and lost, whether it fell, and the controls that its evaluations contain."""
+    """The verdict on a run: its gain and loss, whether it fell, the controls in its evaluations, signs of failure."""
     record = run.record
     if not has_outcomes(record):
         state = "is finished, and was not evaluated after its base" if record.state == "finished" else _state(record)
@@ -68,25 +67,8 @@ def of_one_run(run: Seen) -> list[str]:
     found = list(verdict_on(summary)) if summary is not None else []
     found.append(_fate(run))
     found += control_sentences(summary.controls) if summary is not None else []
-    return [printable(one) for one in found]
-
-
-def look_at(run: Seen) -> list[str]:
-    """The places to look at in a run: its warnings, then every signature with its place, its steps and the remedy."""
-    import polars as pl
-
-    warned = run.metrics.filter(pl.col("name").str.starts_with("warning/") & (pl.col("value") > 0))
-    first = warned.group_by("name").agg(pl.col("step").min()).sort("step", "name")
-    found = [
-        f"the warning {name.removeprefix('warning/').replace('_', ' ')} was first raised at step {step}"
-        for name, step in first.iter_rows()
-    ]
-    known = build_signatures() if run.findings else {}
-    for one in run.findings:
-        span = f"step {one.steps[1]}" if one.steps[0] == one.steps[1] else f"steps {one.steps[0]} to {one.steps[1]}"
-        advice = f": {known[one.signature].advice}" if one.signature in known else ""
-        found.append(f"{one.signature}, {one.where}, {span}{advice}")
-    return [printable(one) for one in found]
+    signs = ", ".join(f"{one.signature} ({one.where})" for one in run.findings)
+    return [printable(one) for one in (*found, *([f"signs of failure: {signs}"] if signs else []))]
 
 
 def facts(gathered: Gathered) -> dict[str, str]:

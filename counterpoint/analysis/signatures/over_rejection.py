@@ -25,8 +25,9 @@ OVER_REJECTION = Signature(
     find=find,
     meaning="The role rejects at least half of the right answers that it judges: they are rewritten, some wrongly.",
     advice=(
-        'Credit it for its own verdicts (algorithm.credit = "own"), see in role/<generator>/spoiled what its'
-        " rejections cost, or allow fewer rounds."
+        "See what its rejections were worth. If it is credited for its own verdicts while most answers are wrong,"
+        ' rejecting all of them pays: credit it for the team\'s result too (algorithm.credit = "mix"), or allow fewer'
+        " rounds."
     ),
     lacks=lacks_steps,
 )
