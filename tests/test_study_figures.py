@@ -5,6 +5,7 @@ import re
 from collections import Counter
 from dataclasses import replace
 from itertools import groupby, pairwise, product
+from xml.etree import ElementTree
 
 import altair as alt
 import numpy as np
@@ -23,7 +24,7 @@ from counterpoint.experiments.collected_files import frame_of
 from counterpoint.experiments.compare import cells_of, compare_runs
 from counterpoint.experiments.matrices import matrix
 from counterpoint.reports.before_falls import differences
-from counterpoint.reports.drawing import packed, slim, svg
+from counterpoint.reports.drawing import packed, slim, svg, themed
 from counterpoint.reports.figure import Figure
 from counterpoint.reports.figures import files as files_module
 from counterpoint.reports.figures.controls import control_differences, controls
@@ -167,6 +168,17 @@ def test_many_columns_become_rows_so_that_the_map_stays_narrow():
     assert drawn.data["rows"]["column"].n_unique() == 3
     width = float(re.search(r'width="([0-9.]+)"', svg(drawn))[1])
     assert width < 800
+
+
+def test_a_picture_has_room_for_labels_that_are_wider_than_they_were_measured(found):
+    drawn = ElementTree.fromstring(svg(map_of(found)))
+    left, top, width, height = map(float, drawn.attrib["viewBox"].split())
+    assert (left, top) == (-16.0, 0.0)
+    assert (width, height) == (float(drawn.attrib["width"]), float(drawn.attrib["height"]))
+    ground = drawn[0].attrib
+    assert (ground["x"], ground["width"], ground["height"]) == ("-16", f"{width:g}", f"{height:g}")
+    bare = vl_convert.vegalite_to_svg(themed(map_of(found), "light"))
+    assert width == float(re.search(r'width="([0-9.]+)"', bare)[1]) + 32.0
 
 
 def test_the_forest_has_the_differences_of_the_comparison_the_largest_first(found):

@@ -18,6 +18,10 @@ WIDTH = 640
 """The width of a figure that is drawn where there is no page whose width it could take."""
 
 
+PAD = 16
+"""Pixels at both sides of an SVG: the font of the reader may be wider than the one by which labels were measured."""
+
+
 _NOT_NEEDED = "class|role|aria-[a-z]+|pointer-events|stroke-miterlimit|font-family|xmlns:xlink|version"
 """Attributes of tags that change nothing in a page."""
 
@@ -32,8 +36,19 @@ def _without_a_page(found: dict[str, Any]) -> dict[str, Any]:
 
 
 def svg(figure: Figure, theme: Theme = "light") -> str:
-    """The figure as SVG."""
-    return str(vl_convert.vegalite_to_svg(themed(figure, theme)))
+    """The figure as SVG, with room at both sides."""
+    return _padded(str(vl_convert.vegalite_to_svg(themed(figure, theme))))
+
+
+def _padded(picture: str) -> str:
+    size = re.match(r'<svg [^>]*width="([0-9.]+)" height="([0-9.]+)" viewBox="[^"]*">', picture)
+    if size is None:
+        return picture
+    wide, high = float(size[1]) + 2 * PAD, size[2]
+    rest = picture[size.end() :].replace(f'<rect width="{size[1]}"', f'<rect x="-{PAD}" width="{wide:g}"', 1)
+    links = ' xmlns:xlink="http://www.w3.org/1999/xlink"' if "xlink:" in rest else ""
+    box = f'width="{wide:g}" height="{high}" viewBox="-{PAD} 0 {wide:g} {high}"'
+    return f'<svg xmlns="http://www.w3.org/2000/svg"{links} {box}>{rest}'
 
 
 def pdf(figure: Figure, theme: Theme = "light") -> bytes:

@@ -9,7 +9,7 @@ import vl_convert
 from markupsafe import Markup
 
 from counterpoint.reports.assets import colour_names
-from counterpoint.reports.drawing import slim
+from counterpoint.reports.drawing import PAD, slim
 from counterpoint.reports.figure import Figure
 from counterpoint.reports.looks import config
 
@@ -19,7 +19,6 @@ _NARROW, _BESIDE, _LEAST = 336, 90, 180
 """Pixels of a phone's page, of what is beside a panel, and of the narrowest panel; as in `figures.js`."""
 _COLOUR = re.compile(r'(fill|stroke)="(#[0-9a-fA-F]{6})"')
 _SIZE = re.compile(r'<svg [^>]*width="([0-9.]+)" height="([0-9.]+)" viewBox="[^"]*"')
-PAD = 16
 _OWN_ID = re.compile(r'( id="|url\(#|href="#)')
 
 
@@ -64,7 +63,6 @@ def _drawn(figure: Figure, spec: Mapping[str, Any], which: str) -> Markup:
 
 
 def _padded(found: re.Match[str]) -> str:
-    """Some room at both sides: the font of the reader may be wider than the one by which labels were measured."""
     width, height = (float(found[place]) for place in (1, 2))
     size = f'width="{width + 2 * PAD:g}" height="{height:g}" viewBox="{-PAD} 0 {width + 2 * PAD:g} {height:g}"'
     return f'<svg aria-hidden="true" {size}'

@@ -16,7 +16,6 @@ from counterpoint.reports.figure import Figure
 from counterpoint.reports.figures.study import figures_of
 from counterpoint.reports.front import TEXT_MARK
 from counterpoint.reports.seen import Gathered
-from counterpoint.reports.static import PAD
 from counterpoint.reports.story import cannot_show, facts
 from counterpoint.reports.table import Markdown, markdown_table, markdown_text
 from counterpoint.reports.tables import FORMATS, Table
@@ -187,7 +186,7 @@ def _write_figures(figures: Sequence[Figure], folder: Path) -> Iterator[Path]:
 
 def drawn(figure: Figure) -> str:
     """The figure as SVG with coordinates of two decimals, which differ between machines beyond, and its program."""
-    picture = _padded(_renumbered(re.sub(r"(-?[0-9]+\.[0-9]{2})[0-9]+", r"\1", svg(figure))))
+    picture = _renumbered(re.sub(r"(-?[0-9]+\.[0-9]{2})[0-9]+", r"\1", svg(figure)))
     return f"{picture.rstrip()}\n<!-- vl-convert {version('vl-convert-python')} -->\n"
 
 
@@ -195,19 +194,6 @@ def _renumbered(picture: str) -> str:
     """The picture with its own names counted from 0: the program counts on from one picture to the next."""
     names = {name: f"{kind}{place}" for place, (name, kind) in enumerate(dict.fromkeys(_OWN.findall(picture)))}
     return re.sub("|".join(rf"\b{name}\b" for name in names) or "(?!)", lambda found: names[found[0]], picture)
-
-
-def _padded(picture: str) -> str:
-    """The picture with room at both sides: the font of the reader may be wider than the one that measured labels."""
-    size = re.match(r'<svg [^>]*width="([0-9.]+)" height="([0-9.]+)" viewBox="[^"]*">', picture)
-    if size is None:
-        return picture
-    wide, high = float(size[1]) + 2 * PAD, size[2]
-    head = (
-        f'<svg xmlns="http://www.w3.org/2000/svg" width="{wide:g}" height="{high}" viewBox="-{PAD} 0 {wide:g} {high}">'
-    )
-    rest = picture[size.end() :].replace(f'<rect width="{size[1]}"', f'<rect x="-{PAD}" width="{wide:g}"', 1)
-    return head + rest
 
 
 def numbers(figure: Figure) -> str:
