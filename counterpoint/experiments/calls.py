@@ -65,7 +65,8 @@ class _Speaker:
 def calls_of(workflow: Workflow, most: int) -> Calls:
     """The fewest and the most calls of some episodes with invented replies.
 
-    An episode that would make more than `most`, which may never end, makes `most`. Raises WorkflowError if none of these episodes could be played.
+    An episode that would make more than `most`, and may have no end, counts as one of `most`. Raises WorkflowError if
+    none of these episodes could be played.
     """
     found, failed = [], ""
     for replies in REPLIES:

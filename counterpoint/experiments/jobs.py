@@ -110,7 +110,7 @@ class Evaluation(Job):
         self.measure = measure
         self.name = f"{measure.cell}/{measure.name}"
         self._folder = folder
-        self.result = folder / measure.cell / CONTROLS / f"{measure.name}.json"
+        self.result = result_of(measure, folder)
         self.attempts = Attempts(folder, self.name)
         self.failure = self.result.with_name(f"{measure.name}.{FAILURE}")
 
@@ -142,6 +142,11 @@ class Evaluation(Job):
         for name in {*self.measure.needs, self.measure.cell}:
             argument = argument.replace(f"{{{name}}}", str(self._folder / name))
         return argument
+
+
+def result_of(measure: Measure, folder: Path) -> Path:
+    """The file that an evaluation writes, in the run directory of its cell in the study's `folder`."""
+    return folder / measure.cell / CONTROLS / f"{measure.name}.json"
 
 
 def jobs_of(study: Study, folder: Path, costs: Mapping[str, float]) -> list[Job]:
