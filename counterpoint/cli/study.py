@@ -13,7 +13,7 @@ from counterpoint.experiments.folder import refuse_foreign, refuse_other, whole_
 from counterpoint.experiments.launch import DEFAULTS, check_rules, launch, launch_one, survey
 from counterpoint.experiments.processes import places
 from counterpoint.experiments.publish import publish, seeds_at
-from counterpoint.experiments.runner import IN_USE, IN_USE_ELSEWHERE, Outcome, Rules
+from counterpoint.experiments.runner import Outcome, Rules
 from counterpoint.experiments.study import load_study
 from counterpoint.experiments.table import Shown, print_table, total
 from counterpoint.files import command
@@ -42,7 +42,7 @@ class Asked:
 def run_study(named: str, asked: Asked) -> None:
     """Do with a study what was asked for: run it, or show, plan, submit, or do one job of it.
 
-    Raises ConfigError and RunError; exits with the status of the runner, 75 if somebody works on the one job.
+    Raises ConfigError and RunError; exits with the status of the runner, 75 if something is left to do.
     """
     _check_options(asked)
     study = load_study(named, asked.only, asked.seeds)
@@ -156,10 +156,8 @@ def _do_one(console: Terminal, study: Study, folder: Path, name: str, rules: Rul
             study, folder, name, rules=rules, whole=lambda: whole_study(named, study, folder), watcher=shown
         )
     _tell(console, outcome)
-    in_use = outcome.left.get(name) == IN_USE_ELSEWHERE
-    status = IN_USE if in_use else outcome.exit_status
-    if status:
-        sys.exit(status)
+    if outcome.exit_status:
+        sys.exit(outcome.exit_status)
 
 
 def _submit(console: Terminal, study: Study, folder: Path, site: Path, named: str) -> None:
