@@ -19,6 +19,7 @@ from counterpoint.experiments.launch import launch, launch_one, survey
 from counterpoint.experiments.measured import controls_of
 from counterpoint.experiments.processes import places
 from counterpoint.experiments.runner import Outcome
+from counterpoint.recipe import find_recipe
 
 
 def run(fake, tmp_path, behaviours=None, **options):
@@ -281,6 +282,27 @@ def test_a_run_with_another_recipe_stops_the_study_with_the_first_difference(tmp
         fake, cells=tuple(replace(one, overrides=("run.threads=1", *one.overrides)) for one in fake.cells)
     )
     assert run(threads, tmp_path).finished == ("shared-s0",)
+
+
+@pytest.mark.parametrize("edited", ["learning_rate = 0.5", "learning_rate = "])
+def test_a_recipe_that_is_edited_while_the_study_runs_is_not_that_of_its_later_runs(tmp_path, edited):
+    recipe, fake = tmp_path / "mine.toml", study(groups=("shared",))
+    text = find_recipe("voting_arithmetic").read_text(encoding="utf-8")
+    recipe.write_text(text, encoding="utf-8")
+    fake = replace(fake, cells=tuple(replace(cell, recipe=str(recipe)) for cell in fake.cells))
+    start, folder = starter(fake, tmp_path / "scratch"), tmp_path / "study"
+
+    def starts_and_edits(command):
+        recipe.write_text(text.replace("learning_rate = 1e-3", edited), encoding="utf-8")
+        return start(command)
+
+    outcome = launch(fake, folder, rules=QUICK, start=starts_and_edits)
+    assert (outcome.finished, outcome.exit_status) == (("shared-s0",), 75)
+    assert outcome.left["shared-s1"].startswith("not started: ")
+    assert str(recipe) in outcome.left["shared-s1"]
+    with pytest.raises((RunError, ConfigError), match=r"another run than the study|mine\.toml"):
+        launch_one(fake, folder, "shared-s1", rules=QUICK, start=start)
+    assert starts(folder) == [("train", "shared-s0")]
 
 
 def test_what_is_unknown_in_the_folder_is_left_alone(tmp_path):

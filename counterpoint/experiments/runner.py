@@ -234,6 +234,9 @@ class Runner:
         if not asked and job.attempts.killed_since(step) >= MOST_KILLS:
             self._fail(job, no_progress(step=found.step, attempt=found.attempt))
             return False
+        if why := job.changed():
+            self._leave([job], why)
+            return False
         self._say_unwatched(job, found)
         self._make_way(job, asked=asked)
         offset = job.attempts.log.stat().st_size if job.attempts.log.is_file() else 0
