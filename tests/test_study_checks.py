@@ -1,6 +1,9 @@
 """What is checked and estimated before the first run of a study starts."""
 
 import json
+import os
+import subprocess
+import sys
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -215,6 +218,21 @@ def test_a_tokenizer_that_remembers_gives_what_the_tokenizer_gives():
     assert [one.decode([97], skip_special_tokens=skip) for skip in (True, False, True)] == ["a!", "a", "a!"]
     assert one.apply_chat_template(["x"], tokenize=False) == "['x'] {'tokenize': False}"
     assert len(asked) == 4
+
+
+def test_what_the_modules_of_the_user_and_their_programs_print_is_no_plan(tmp_path):
+    (tmp_path / "loud.py").write_text(
+        "import os\nos.system('echo from a program')\nprint('from the module')\nasync def nothing(): ...\n",
+        encoding="utf-8",
+    )
+    cells = [{"name": "a", "recipe": "voting_arithmetic", "overrides": ["workflow=loud:nothing"]}]
+    words = [sys.executable, "-m", "counterpoint.plan.cells"]
+    done = subprocess.run(
+        words, input=json.dumps({"cells": cells}), capture_output=True, text=True, cwd=tmp_path, encoding="utf-8",
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(map(os.path.abspath, sys.path))},
+    )  # fmt: skip
+    assert "nothing" in json.loads(done.stdout)["cells"]["a"]["error"]
+    assert {"from a program", "from the module"} <= set(done.stderr.splitlines())
 
 
 def test_one_reason_for_every_cell_is_one_line():
