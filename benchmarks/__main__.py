@@ -5,6 +5,7 @@ run; shown are the median of the repeats, the lowest and the highest. What canno
 """
 
 import argparse
+import sys
 from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
@@ -48,14 +49,22 @@ def main(arguments: Sequence[str] | None = None) -> None:
         _measure(console, name, setting, rows[name])
         if given.json is not None:
             _table.write(given.json, setting, machine, loads, rows)
-    if given.history:
-        print(history.write(history.entry_of(_table.plain(setting, machine, loads, rows))))
     tiny = "TINY SIZES, NOTHING TO QUOTE; " if setting.tiny else "QUICK, LITTLE WORK; " if setting.quick else ""
     where = f"{machine['processor']}, {machine['cores']} cores, {setting.threads} threads, {setting.device}"
     console.print()
     console.print(_table.table(rows, f"{tiny}{setting.repeats} repeats; {where}"))
     for found in (one for figures in rows.values() for one in figures if isinstance(one, Missing)):
         console.print(_table.line(found).strip(), markup=False, soft_wrap=True)
+    if given.history:
+        _keep(history.entry_of(_table.plain(setting, machine, loads, rows)))
+
+
+def _keep(entry: history.Entry) -> None:
+    """The entry is in the history. Exits with 1 if it cannot be."""
+    try:
+        print(history.write(entry))
+    except ValueError as error:
+        sys.exit(f"error: not kept in the history: {error}")
 
 
 def _measure(console: Console, name: str, setting: Setting, found: list[Figure | Missing]) -> None:
@@ -99,6 +108,9 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     given = parser.parse_args(arguments)
     if given.history and (given.quick or given.tiny):
         parser.error("a quick or tiny run is not kept in the history: its work is too small to be compared")
+    for name in ("repeats", "threads"):
+        if (count := getattr(given, name)) is not None and count < 1:
+            parser.error(f"--{name} {count}: at least 1 is needed")
     for name in given.rows:
         if name not in ROWS:
             parser.error(f"no row is called {name!r}; there are: {', '.join(ROWS)}")

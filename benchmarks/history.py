@@ -10,12 +10,14 @@ import html
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import polars as pl
+from pydantic import TypeAdapter, ValidationError
 
+from counterpoint.files import write_whole
 from counterpoint.reports.drawing import svg
 from counterpoint.reports.figure import Figure
 from counterpoint.reports.looks import GROUP_RANGE
@@ -62,7 +64,18 @@ class Entry:
 
 
 def entry_of(found: Mapping[str, Any]) -> Entry:
-    """The entry of what a run wrote as JSON. Raises ValueError if its sizes are too small to be quoted."""
+    """The entry of what a run wrote as JSON.
+
+    Raises ValueError if its sizes are too small to be quoted, or no run of the benchmarks has written this.
+    """
+    try:
+        return _entry(found)
+    except (KeyError, TypeError, AttributeError) as error:
+        why = f"{type(error).__name__}: {error}"
+        raise ValueError(f"this was not written by python -m benchmarks or benchmarks.gpu: {why}") from error
+
+
+def _entry(found: Mapping[str, Any]) -> Entry:
     setting, machine = found["setting"], found["machine"]
     if setting["tiny"] or setting.get("quick"):
         raise ValueError("a quick or tiny run is none to be kept: its work is too small to be compared")
@@ -79,18 +92,35 @@ def entry_of(found: Mapping[str, Any]) -> Entry:
 
 
 def write(entry: Entry, folder: Path = FOLDER) -> Path:
-    """The file that holds the entry now."""
+    """The file that holds the entry now, and the rows that an earlier entry of its name has beside those of this one.
+
+    Raises ValueError if that was measured with other versions or threads, or is no entry.
+    """
     folder.mkdir(exist_ok=True)
     path = folder / entry.name
-    path.write_text(json.dumps(asdict(entry), indent=1) + "\n", encoding="utf-8")
+    earlier = _read(path) if path.is_file() else entry
+    for key in ("versions", "threads", "source"):
+        there, here = getattr(earlier, key), getattr(entry, key)
+        if there != here:
+            raise ValueError(f"{path} is there with other {key}, {there} and not {here}: move it away, or commit first")
+    anew = {one.row for one in entry.rows}
+    whole = replace(entry, rows=[*(one for one in earlier.rows if one.row not in anew), *entry.rows])
+    write_whole(path, json.dumps(asdict(whole), indent=1) + "\n")
     return path
 
 
 def read(folder: Path = FOLDER) -> list[Entry]:
-    """All entries, the earliest first."""
-    found = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(folder.glob("*.json"))]
-    entries = [Entry(**{**one, "rows": [Measured(**row) for row in one["rows"]]}) for one in found]
-    return sorted(entries, key=lambda entry: entry.date)
+    """All entries, the earliest first. Raises ValueError, with its name, for a file that holds none."""
+    return sorted((_read(path) for path in sorted(folder.glob("*.json"))), key=lambda entry: entry.date)
+
+
+def _read(path: Path) -> Entry:
+    try:
+        return TypeAdapter(Entry).validate_json(path.read_bytes())
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"])) or "the file"
+        raise ValueError(f"{path} is no entry of the history: {where}: {first['msg']}") from None
 
 
 def figures(entries: Sequence[Entry]) -> list[Figure]:
@@ -100,8 +130,10 @@ def figures(entries: Sequence[Entry]) -> list[Figure]:
 
 
 def with_targets(entries: Sequence[Entry]) -> Figure:
-    """All figures that have a target in the latest entry that holds them."""
+    """All figures that have a target in the latest entry that holds them. Raises ValueError if none has."""
     latest = {(one.row, one.figure): one.target for entry in entries for one in entry.rows}
+    if not any(latest.values()):
+        raise ValueError("no figure has a target, and the picture is of those that have one")
     return _figure(entries, "targets", lambda one: latest[one.row, one.figure] is not None)
 
 
@@ -191,6 +223,14 @@ def _panel(rows: pl.DataFrame, row: str, figure: str) -> dict[str, Any]:
     }
 
 
+def _measured_in(path: Path) -> Entry:
+    """The entry of a file that a run wrote. Raises ValueError, with its name, if there is none in it."""
+    try:
+        return entry_of(json.loads(path.read_text(encoding="utf-8")))
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.history", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -200,16 +240,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--out", type=Path, metavar="PAGE", help="a page of everything, as HTML")
     parser.add_argument("--svg", type=Path, metavar="FILE", help="a picture of the figures that have a target")
     given = parser.parse_args(arguments)
-    for path in given.add:
-        try:
-            print(write(entry_of(json.loads(path.read_text(encoding="utf-8"))), given.folder))
-        except ValueError as error:
-            parser.error(f"{path}: {error}")
-    entries = read(given.folder)
-    if given.out is not None:
-        given.out.write_text(page(entries), encoding="utf-8")
-    if given.svg is not None:
-        given.svg.write_text(svg(with_targets(entries)) + "\n", encoding="utf-8")
+    try:
+        for path in given.add:
+            print(write(_measured_in(path), given.folder))
+        entries = read(given.folder)
+        if given.out is not None:
+            given.out.write_text(page(entries), encoding="utf-8")
+        if given.svg is not None:
+            given.svg.write_text(svg(with_targets(entries)) + "\n", encoding="utf-8")
+    except (OSError, ValueError) as error:
+        parser.error(str(error))
     for entry in entries:
         print(f"{entry.date} {entry.commit} {entry.processor}: {len(entry.rows)} figures, {entry.source}")
 

@@ -292,6 +292,49 @@ def test_a_run_is_kept_as_its_medians_with_the_lowest_and_highest_and_read_back(
     assert (one.row, one.figure, one.value, one.lowest, one.highest, one.target) == ("step", "x / y", 2, 1, 4, ">= 3")
 
 
+def test_rows_measured_apart_at_one_commit_are_kept_together_and_a_row_measured_again_is_replaced(tmp_path):
+    def measured(row, value, **setting):
+        figure = {"name": "a / b", "value": value, "values": [value], "target": None}
+        return history.entry_of({**FOUND, "rows": {row: [figure]}, "setting": {**FOUND["setting"], **setting}})
+
+    for row, value in (("step", 1.0), ("sampling", 2.0), ("step", 3.0)):
+        path = history.write(measured(row, value), tmp_path)
+    (kept,) = history.read(tmp_path)
+    assert {one.row: one.value for one in kept.rows} == {"step": 3.0, "sampling": 2.0}
+    before = path.read_text()
+    with pytest.raises(ValueError, match=r"with other threads, 1 and not 2: move it away"):
+        history.write(measured("step", 4.0, threads=2), tmp_path)
+    assert path.read_text() == before
+
+
+@pytest.mark.parametrize(
+    "text", ["{", "[1]", "null", '{"date": "2026-12-01"}', json.dumps({**FOUND, "rows": 3}), "\xff"]
+)
+def test_a_file_of_something_else_is_named_in_one_line(tmp_path, text, capsys):
+    strange, folder = tmp_path / "strange.json", tmp_path / "entries"
+    strange.write_bytes(text.encode("latin-1"))
+    folder.mkdir()
+    for words in (["--folder", str(folder), "--add", str(strange)], ["--folder", str(tmp_path)]):
+        with pytest.raises(SystemExit) as ended:
+            history.main(words)
+        said = capsys.readouterr().err.splitlines()[-1]
+        assert ended.value.code == 2
+        assert "strange.json" in said
+
+
+def test_a_picture_without_a_target_is_refused(tmp_path, capsys):
+    with pytest.raises(SystemExit):
+        history.main(["--folder", str(tmp_path), "--svg", str(tmp_path / "x.svg")])
+    assert "no figure has a target" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("words", [["--repeats", "0"], ["--repeats", "-1"], ["--threads", "0"]])
+def test_a_count_below_one_is_refused(words, capsys):
+    with pytest.raises(SystemExit):
+        _parse(words)
+    assert f"{' '.join(words)}: at least 1 is needed" in capsys.readouterr().err
+
+
 def test_what_a_gpu_did_is_kept_under_its_name():
     found = {**FOUND, "setting": {**FOUND["setting"], "device": "cuda"}}
     assert history.entry_of(found).processor == "A GPU"

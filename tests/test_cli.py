@@ -190,7 +190,10 @@ def test_doctor_says_what_it_checked(tmp_path):
         (["voting_arithmetic", "policies.rank=0"], "policies.rank = 0: input should be greater than or equal to 1"),
         (["voting_arithmetic", "task={name='questions', path='none.jsonl'}"], "task.path = 'none.jsonl': there is no"),
         (["voting_arithmatic"], "unknown recipe 'voting_arithmatic'; did you mean 'voting_arithmetic'?"),
-        (["voting_arithmetic", "rollout.tasks_per_step=5000"], "5000 tasks per step were requested"),
+        (
+            ["voting_arithmetic", "rollout.tasks_per_step=5000"],
+            "rollout.tasks_per_step = 5000: the training split has only",
+        ),
     ],
 )
 def test_a_wrong_recipe_is_refused_in_one_line_and_leaves_nothing(refused, tmp_path, arguments, message):

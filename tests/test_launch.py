@@ -18,6 +18,8 @@ from counterpoint.experiments.folder import read_cells, taken
 from counterpoint.experiments.launch import launch, launch_one, survey
 from counterpoint.experiments.measured import controls_of
 from counterpoint.experiments.processes import places
+from counterpoint.experiments.runner import Outcome
+from counterpoint.recipe import find_recipe
 
 
 def run(fake, tmp_path, behaviours=None, **options):
@@ -165,7 +167,17 @@ def test_a_cell_that_is_killed_by_somebody_has_failed_with_the_signal(tmp_path):
 def test_nothing_is_started_after_the_last_hour(tmp_path):
     outcome = run(study(), tmp_path, rules=replace(QUICK, max_hours=0.0))
     assert set(outcome.left.values()) == {"not started: the time of --max-hours is over"}
-    assert (outcome.exit_status, starts(tmp_path / "study")) == (0, [])
+    assert (outcome.exit_status, starts(tmp_path / "study")) == (75, [])
+
+
+def test_the_exit_status_says_whether_something_failed_or_is_left():
+    ends = {
+        0: Outcome(finished=("a",), failed={}, left={}),
+        1: Outcome(finished=(), failed={"a": "exit status 2"}, left={"b": "it needs a, which is not finished"}),
+        75: Outcome(finished=("a",), failed={}, left={"b": "not started"}),
+        143: Outcome(finished=(), failed={"a": "SIGKILL"}, left={"b": "interrupted"}, signal=15),
+    }
+    assert {status: outcome.exit_status for status, outcome in ends.items()} == {one: one for one in ends}
 
 
 def test_several_jobs_run_side_by_side_each_on_its_cores_and_its_gpu(tmp_path, monkeypatch):
@@ -272,6 +284,27 @@ def test_a_run_with_another_recipe_stops_the_study_with_the_first_difference(tmp
     assert run(threads, tmp_path).finished == ("shared-s0",)
 
 
+@pytest.mark.parametrize("edited", ["learning_rate = 0.5", "learning_rate = "])
+def test_a_recipe_that_is_edited_while_the_study_runs_is_not_that_of_its_later_runs(tmp_path, edited):
+    recipe, fake = tmp_path / "mine.toml", study(groups=("shared",))
+    text = find_recipe("voting_arithmetic").read_text(encoding="utf-8")
+    recipe.write_text(text, encoding="utf-8")
+    fake = replace(fake, cells=tuple(replace(cell, recipe=str(recipe)) for cell in fake.cells))
+    start, folder = starter(fake, tmp_path / "scratch"), tmp_path / "study"
+
+    def starts_and_edits(command):
+        recipe.write_text(text.replace("learning_rate = 1e-3", edited), encoding="utf-8")
+        return start(command)
+
+    outcome = launch(fake, folder, rules=QUICK, start=starts_and_edits)
+    assert (outcome.finished, outcome.exit_status) == (("shared-s0",), 75)
+    assert outcome.left["shared-s1"].startswith("not started: ")
+    assert str(recipe) in outcome.left["shared-s1"]
+    with pytest.raises((RunError, ConfigError), match=r"another run than the study|mine\.toml"):
+        launch_one(fake, folder, "shared-s1", rules=QUICK, start=start)
+    assert starts(folder) == [("train", "shared-s0")]
+
+
 def test_what_is_unknown_in_the_folder_is_left_alone(tmp_path):
     folder = tmp_path / "study"
     (folder / "mine").mkdir(parents=True)
@@ -356,9 +389,9 @@ def test_one_runner_at_a_time_and_the_lock_is_free_once_it_has_ended(tmp_path):
 def test_a_job_is_created_or_resumed_alone_and_left_where_somebody_works_on_it(tmp_path):
     fake, folder = study(measures=(swap("shared-s1"),)), tmp_path / "study"
     start = starter(fake, tmp_path / "scratch")
-    assert launch_one(fake, folder, "shared-s1/swap", rules=QUICK, start=start).left == {
-        "shared-s1/swap": "it needs shared-s1, which is not finished"
-    }
+    early = launch_one(fake, folder, "shared-s1/swap", rules=QUICK, start=start)
+    assert early.left == {"shared-s1/swap": "it needs shared-s1, which is not finished"}
+    assert early.exit_status == 75
     with taken(folder):  # another runner does not matter
         assert launch_one(fake, folder, "shared-s1", rules=QUICK, start=start).finished == ("shared-s1",)
     assert launch_one(fake, folder, "shared-s1/swap", rules=QUICK, start=start).exit_status == 0

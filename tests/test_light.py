@@ -41,7 +41,7 @@ WRONG = [
     ((*TRAIN, "task.operands=1"), "task.arithmetic.operands = 1: input should be greater than or equal to 2"),
     ((*TRAIN, "task={name='questions', path='none.jsonl'}"), "task.path = 'none.jsonl': there is no such file"),
     ((*TRAIN, "task={name='verifiers', env='sums'}"), "task 'verifiers' needs verifiers: `pip install"),
-    ((*TRAIN, "rollout.tasks_per_step=5000"), "5000 tasks per step were requested"),
+    ((*TRAIN, "rollout.tasks_per_step=5000"), "rollout.tasks_per_step = 5000: the training split has only"),
     ((*TRAIN, "--seeds", "0,x"), "'x' is no seed"),
     ((*TRAIN, "--seeds", "0", "run.seed=1"), "run.seed and --seeds exclude each other"),
     ((*TRAIN, "--jobs", "2"), "--jobs goes with --seeds"),

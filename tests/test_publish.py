@@ -6,15 +6,18 @@ import os
 import shutil
 from contextlib import chdir
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from command_line import command_line
 from runs_by_hand import run_by_hand
 
 from counterpoint.analysis.tries import BEFORE, SORTING
+from counterpoint.cli import study as command
 from counterpoint.cli.study import Asked, run_study
 from counterpoint.controlled import Ask, Control, check_asked
 from counterpoint.errors import ConfigError, RunError
+from counterpoint.experiments import front
 from counterpoint.experiments.calibrated import calibrated
 from counterpoint.experiments.collect import collect, read
 from counterpoint.experiments.collected_files import is_collected
@@ -24,6 +27,7 @@ from counterpoint.experiments.evidence import calibrations
 from counterpoint.experiments.folder import refuse_other_weights, write_cells
 from counterpoint.experiments.publish import publish
 from counterpoint.experiments.results import write_results
+from counterpoint.experiments.runner import Outcome
 from counterpoint.experiments.study import load_study
 from counterpoint.experiments.study_file import find_study
 from counterpoint.files import read_rows
@@ -76,7 +80,7 @@ def states(place=KEPT):
 
 
 def content(place=KEPT):
-    return {path.name: path.read_bytes() for path in sorted(place.iterdir())}
+    return {path.name: path.read_bytes() for path in sorted(place.iterdir()) if path.is_file()}
 
 
 def test_runs_of_two_machines_are_merged_into_the_same_bytes_as_all_at_once(study):
@@ -418,6 +422,48 @@ def test_a_base_whose_run_went_before_it_was_played_is_played_with_the_next_that
     assert players(left_of(study, Path("gone"), KEPT)) == {}
 
 
+def test_a_base_that_was_played_with_another_seed_is_not_played_again(study):
+    study = changed_study('name = "swap"', 'name = "taught"')
+    make(study, "all", "shared-s0")
+    add_taught("all", "shared-s0", SORTING, BEFORE)
+    publish(study, Path("all"), KEPT)
+    later = load_study("changed.toml", seeds=[1])
+    assert players(left_of(later, Path("elsewhere"), None)) == {"shared-s1": "64"}
+    assert players(left_of(later, Path("elsewhere"), KEPT)) == {}
+
+
+def test_a_task_of_an_array_leaves_out_what_is_kept_and_plays_a_base_whose_run_is_gone(study, monkeypatch, capsys):
+    study = changed_study('name = "swap"', 'name = "taught"')
+    make(study, "all", "shared-s0")
+    publish(study, Path("all"), KEPT)
+    Path("site.toml").write_text("", encoding="utf-8")
+    run_study("changed.toml", Asked(slurm=Path("site.toml"), done=KEPT))
+    said = capsys.readouterr()
+    assert "shared-s0/taught cannot be made" in said.err
+    assert all(line.split()[0].endswith("sbatch") or "=$(sbatch" in line for line in said.out.splitlines())
+    assert f" --done {KEPT.resolve()} --cell " in Path("runs/mine/slurm/default.sbatch").read_text(encoding="utf-8")
+    asked = []
+    monkeypatch.setattr(
+        command,
+        "launch_one",
+        lambda study, *words, **more: asked.append(study) or Outcome(finished=(), failed={}, left={}),
+    )
+    run_study("changed.toml", Asked(cell="isolated-s0/taught", done=KEPT))
+    told = {one.cell: one.arguments[one.arguments.index("--tries") + 1] for one in asked[0].measures}
+    assert told == {"isolated-s0": "64", "shared-s1": "0", "isolated-s1": "0"}
+    run_study("changed.toml", Asked(cell="shared-s0", done=KEPT))
+    assert capsys.readouterr().out == "shared-s0 is in kept, and is not made again\n"
+    with pytest.raises(RunError, match="shared-s0/taught cannot be made: its run is in kept alone"):
+        run_study("changed.toml", Asked(cell="shared-s0/taught", done=KEPT))
+
+
+def test_a_task_of_an_array_does_not_train_beside_a_run_whose_base_had_other_weights(study):
+    make(study, "runs/mine", "shared-s0", facts={"weights": {MODEL: "0" * 64}})
+    with pytest.raises(RunError, match=f"shared-s0 was trained on another {MODEL} than this version ships"):
+        run_study("mine.toml", Asked(cell="isolated-s0"))
+    assert not Path("runs/mine/isolated-s0").exists()
+
+
 def test_the_state_shows_what_is_kept_in_the_order_of_the_study(study, capsys):
     make(study, "all", "isolated-s0")
     add_swap("all", "isolated-s0")
@@ -447,6 +493,31 @@ def test_a_study_that_is_kept_whole_starts_nothing(study, capsys):
         "kept has 4 runs and 2 evaluations of this study, which are not made again"
     ]
     assert not Path("elsewhere").exists()
+
+
+def test_what_is_kept_is_neither_run_again_nor_left_out_of_the_comparison_from_python(study, monkeypatch):
+    study = changed_study('[[controls]]\nname = "swap"\nkind = "evaluate"', "")
+    make(study, "all", "shared-s0", "isolated-s0")
+    publish(study, Path("all"), KEPT)
+    shutil.rmtree("all")
+    launched = []
+
+    def launch(left, folder, whole, **options):
+        launched.append([cell.name for cell in left.cells])
+        make(left, folder)
+        write_cells(whole, folder)
+        return Outcome(finished=(), failed={}, left={})
+
+    monkeypatch.setattr(front, "launch", launch)
+    monkeypatch.setattr(front, "check", lambda study: SimpleNamespace(study=study, refuse_if_missing=lambda: None))
+    monkeypatch.setattr(front, "cost_of", lambda *_: SimpleNamespace(refuse_if_too_large=lambda: None, by_run={}))
+    found = front.study("changed.toml", done=KEPT)
+    assert launched == [["shared-s1", "isolated-s1"]]
+    assert "2 paired seeds" in found.sentences[0]
+    publish(study, Path("runs/mine"), KEPT)
+    shutil.rmtree("runs")
+    assert front.study("changed.toml", done=KEPT).sentences == found.sentences
+    assert len(launched) == 1
 
 
 def test_a_run_that_failed_there_is_left_to_do(study):
@@ -503,13 +574,23 @@ def test_a_folder_that_is_not_there_is_refused_and_one_without_results_says_noth
     assert left_of(study, Path("all"), KEPT).study == study
 
 
+@pytest.mark.parametrize("option", ["publish", "done"])
+def test_the_folder_of_a_study_and_a_run_are_no_folders_of_collected_files(study, option):
+    make(study, "runs/mine", "shared-s0")
+    write_cells(study, Path("runs/mine"))
+    before = content(Path("runs/mine/shared-s0")), content(Path("runs/mine"))
+    for place, what in (("runs/mine", "the folder of a study"), ("runs/mine/shared-s0", "a run directory")):
+        with pytest.raises(RunError, match=f"--{option} {place}: this is {what}; name a folder of its own"):
+            run_study("mine.toml", Asked(**{option: Path(place)}))
+    assert (content(Path("runs/mine/shared-s0")), content(Path("runs/mine"))) == before
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
         ({"publish": KEPT, "status": True}, "--status and --publish: give one of them"),
         ({"publish": KEPT, "only": ("a",)}, "--only means nothing with --publish"),
         ({"publish": KEPT, "done": KEPT}, "--done means nothing with --publish"),
-        ({"cell": "shared-s0", "done": KEPT}, "--done means nothing with --cell"),
         ({"publish": KEPT, "jobs": 2}, "--jobs means nothing with --publish"),
     ],
 )

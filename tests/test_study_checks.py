@@ -1,6 +1,9 @@
 """What is checked and estimated before the first run of a study starts."""
 
 import json
+import os
+import subprocess
+import sys
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -14,6 +17,7 @@ from counterpoint.config import Config
 from counterpoint.errors import AbsentDataError, AbsentModelError, ConfigError, ModelError, TaskError
 from counterpoint.experiments import check as checks
 from counterpoint.experiments import cost as costs
+from counterpoint.experiments.cells import Measure
 from counterpoint.experiments.check import Checked, check, evaluations_in
 from counterpoint.experiments.cost import cost_of, gigabytes, hours
 from counterpoint.experiments.study import load_study, study_of_arms
@@ -216,6 +220,21 @@ def test_a_tokenizer_that_remembers_gives_what_the_tokenizer_gives():
     assert len(asked) == 4
 
 
+def test_what_the_modules_of_the_user_and_their_programs_print_is_no_plan(tmp_path):
+    (tmp_path / "loud.py").write_text(
+        "import os\nos.system('echo from a program')\nprint('from the module')\nasync def nothing(): ...\n",
+        encoding="utf-8",
+    )
+    cells = [{"name": "a", "recipe": "voting_arithmetic", "overrides": ["workflow=loud:nothing"]}]
+    words = [sys.executable, "-m", "counterpoint.plan.cells"]
+    done = subprocess.run(
+        words, input=json.dumps({"cells": cells}), capture_output=True, text=True, cwd=tmp_path, encoding="utf-8",
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(map(os.path.abspath, sys.path))},
+    )  # fmt: skip
+    assert "nothing" in json.loads(done.stdout)["cells"]["a"]["error"]
+    assert {"from a program", "from the module"} <= set(done.stderr.splitlines())
+
+
 def test_one_reason_for_every_cell_is_one_line():
     arms = {"a": ["run.stps=3"], "b": ["run.stps=3", "policies.rank=8"]}
     assert refused(two(arms=arms)).startswith("every cell: unknown key in [run] 'stps'; did you mean 'steps'?")
@@ -343,6 +362,25 @@ def test_more_jobs_than_memory_allows_are_refused_with_the_number_that_fits(tmp_
     assert cost_of(checked(), tmp_path, 3).problem() == ""
     with pytest.raises(ConfigError, match=r"4 runs at once need .* --jobs 3 would fit"):
         cost_of(checked(), tmp_path, 4).refuse_if_too_large()
+
+
+def test_no_more_processes_are_counted_than_are_left_to_start(tmp_path, monkeypatch):
+    study, one = two(), cost_of(checked(), tmp_path).memory
+    monkeypatch.setattr(costs, "available_memory", lambda: round(one / costs.FULL) + 1)
+    assert "with --jobs 4" in cost_of(checked(), tmp_path, 5).lines()[0]
+    for place, cell in enumerate(study.cells):
+        finished(tmp_path, cell.name, cell.overrides, step=4.0, act=2.0)
+        cost = cost_of(checked(), tmp_path, 5)
+        assert cost.jobs == max(1, 3 - place)
+    assert cost.problem() == ""
+    swap = Measure(name="swap", cell="shared-s0", needs=("shared-s0",), arguments=())
+    waiting = replace(checked(), study=replace(study, measures=(swap, replace(swap, cell="isolated-s0"))))
+    assert cost_of(waiting, tmp_path, 5).jobs == 2
+
+
+def test_side_by_side_no_study_is_shorter_than_its_longest_run(tmp_path):
+    cost = replace(cost_of(checked(), tmp_path, 4), by_run={"a": 4000.0, "b": 60.0}, seconds={"measured": 4060.0})
+    assert ", 67 min with --jobs 4: " in cost.lines()[0]
 
 
 def test_too_little_disk_is_refused(tmp_path):

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from counterpoint.boxes import last_box
 from counterpoint.errors import ConfigError
 from counterpoint.experiments.calls import calls_of
 from counterpoint.experiments.overrides import in_order, overrides_in, text_of
@@ -15,7 +16,9 @@ from counterpoint.experiments.study import load_study, study_of_arms
 from counterpoint.experiments.study_file import studies
 from counterpoint.options import Spec
 from counterpoint.recipe import load_config
+from counterpoint.task import Problem
 from counterpoint.workflows import load_workflow
+from counterpoint.workflows.base import Role, workflow
 
 ROOT = Path(__file__).parent.parent
 HEAD = 'recipe = "voting_arithmetic"\nseeds = [0, 1]\n'
@@ -305,7 +308,7 @@ def test_no_single_agent_is_trained_for_a_single_agent(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("workflow", "expected"),
+    ("table", "expected"),
     [
         ({"name": "single"}, (1, 1)),
         ({"name": "voting", "votes": 5}, (6, 6)),
@@ -317,10 +320,21 @@ def test_no_single_agent_is_trained_for_a_single_agent(tmp_path):
         ({"name": "best_of"}, None),
     ],
 )
-def test_the_calls_of_a_workflow_are_counted_without_a_model(workflow, expected):
-    found = calls_of(load_workflow(Spec.model_validate(workflow)))
+def test_the_calls_of_a_workflow_are_counted_without_a_model(table, expected):
+    found = calls_of(load_workflow(Spec.model_validate(table)), 1000)
     assert 1 <= found.fewest <= found.most
     assert expected is None or found == expected
+
+
+def test_a_workflow_that_goes_on_until_it_is_approved_makes_as_many_calls_as_its_recipe_allows():
+    @workflow
+    async def until_approved(problem: Problem, *, writer: Role, checker: Role) -> str | None:
+        while True:
+            draft = await writer(problem.text)
+            if last_box((await checker(draft.text)).text) == "correct":
+                return draft.text
+
+    assert calls_of(until_approved, 7) == (2, 7)
 
 
 # Overrides

@@ -168,7 +168,7 @@ def test_every_task_has_its_turn_when_the_size_does_not_divide_their_number():
 
 
 def test_more_tasks_a_step_than_there_are_is_an_error():
-    with pytest.raises(TaskError, match=r"11 tasks per step .* only 10"):
+    with pytest.raises(TaskError, match=r"rollout.tasks_per_step = 11: the training split has only 10 tasks"):
         batch(TEN, step=1, size=11, seed=0)
 
 

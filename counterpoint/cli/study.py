@@ -6,14 +6,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from counterpoint.cli.out import Terminal, announce, check_folder
-from counterpoint.errors import ConfigError, counted
+from counterpoint.errors import ConfigError, RunError, counted
 from counterpoint.experiments.cells import Study
 from counterpoint.experiments.done import Left, left_of
 from counterpoint.experiments.folder import refuse_foreign, refuse_other, whole_study, write_cells
 from counterpoint.experiments.launch import DEFAULTS, check_rules, launch, launch_one, survey
 from counterpoint.experiments.processes import places
 from counterpoint.experiments.publish import publish, seeds_at
-from counterpoint.experiments.runner import IN_USE, IN_USE_ELSEWHERE, Outcome, Rules
+from counterpoint.experiments.runner import Outcome, Rules
 from counterpoint.experiments.study import load_study
 from counterpoint.experiments.table import Shown, print_table, total
 from counterpoint.files import command
@@ -42,7 +42,7 @@ class Asked:
 def run_study(named: str, asked: Asked) -> None:
     """Do with a study what was asked for: run it, or show, plan, submit, or do one job of it.
 
-    Raises ConfigError and RunError; exits with the status of the runner, 75 if somebody works on the one job.
+    Raises ConfigError and RunError; exits with the status of the runner, 75 if something is left to do.
     """
     _check_options(asked)
     study = load_study(named, asked.only, asked.seeds)
@@ -58,9 +58,9 @@ def run_study(named: str, asked: Asked) -> None:
         console.print(f"folder: {folder}{absent}", markup=False, soft_wrap=True)
         print_table(left.found(survey(left.study, folder), study), console)
     elif asked.cell is not None:
-        _do_one(console, study, folder, asked.cell, asked.rules, named)
+        _do_one(console, left, folder, asked.cell, asked.rules, named)
     elif asked.slurm is not None:
-        _submit(console, left.study, folder, asked.slurm, named)
+        _submit(console, left, folder, asked.slurm, named)
     else:
         _do_all(console, left, study, folder, asked, named)
 
@@ -76,9 +76,9 @@ def _check_options(asked: Asked) -> None:
     strange = [name for name, value in beside.items() if value not in (None, ())]
     if given and given != ["--dry-run"] and strange:
         raise ConfigError(f"{strange[0]} means nothing with {given[0]}")
-    alone = {"--only": asked.only, "--done": asked.done} if asked.publish else {"--done": asked.cell and asked.done}
+    alone = {"--only": asked.only, "--done": asked.done} if asked.publish else {}
     if senseless := [name for name, value in alone.items() if value]:
-        raise ConfigError(f"{senseless[0]} means nothing with {'--publish' if asked.publish else '--cell'}")
+        raise ConfigError(f"{senseless[0]} means nothing with --publish")
     check_rules(asked.rules)
 
 
@@ -149,27 +149,32 @@ def _publish(console: Terminal, study: Study, folder: Path, place: Path, named: 
     console.print(f"{place}: {publish(whole, folder, place).line()}", markup=False, soft_wrap=True)
 
 
-def _do_one(console: Terminal, study: Study, folder: Path, name: str, rules: Rules, named: str) -> None:
+def _do_one(console: Terminal, left: Left, folder: Path, name: str, rules: Rules, named: str) -> None:
     check_folder(folder)
+    if name in left.done:
+        console.print(f"{name} is in {left.place}, and is not made again", markup=False, soft_wrap=True)
+        return
+    if name in left.lost:
+        raise RunError(f"{name} cannot be made: its run is in {left.place} alone")
     with Shown(console) as shown:
         outcome = launch_one(
-            study, folder, name, rules=rules, whole=lambda: whole_study(named, study, folder), watcher=shown
+            left.study, folder, name, rules=rules, whole=lambda: whole_study(named, left.study, folder), watcher=shown
         )
     _tell(console, outcome)
-    in_use = outcome.left.get(name) == IN_USE_ELSEWHERE
-    status = IN_USE if in_use else outcome.exit_status
-    if status:
-        sys.exit(status)
+    if outcome.exit_status:
+        sys.exit(outcome.exit_status)
 
 
-def _submit(console: Terminal, study: Study, folder: Path, site: Path, named: str) -> None:
+def _submit(console: Terminal, left: Left, folder: Path, site: Path, named: str) -> None:
     from counterpoint.experiments.slurm import read_site, write_arrays
 
     resources = read_site(site)
     check_folder(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    write_cells(whole_study(named, study, folder), folder)
-    for line in write_arrays(study, folder, resources, named):
+    write_cells(whole_study(named, left.study, folder), folder)
+    for line in left.lines():
+        announce(line)
+    for line in write_arrays(left.study, folder, resources, named, left.place):
         console.print(line, markup=False, soft_wrap=True)
 
 

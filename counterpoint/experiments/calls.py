@@ -7,6 +7,7 @@ from itertools import cycle
 from typing import NamedTuple
 
 from counterpoint.boxes import last_box
+from counterpoint.ended import Ended
 from counterpoint.episode import CallKey, Message
 from counterpoint.errors import WorkflowError
 from counterpoint.event_loop import run_to_end
@@ -61,15 +62,16 @@ class _Speaker:
         return Reply(key, text, [*asked, assistant(text)])
 
 
-def calls_of(workflow: Workflow) -> Calls:
+def calls_of(workflow: Workflow, most: int) -> Calls:
     """The fewest and the most calls of some episodes with invented replies.
 
-    Raises WorkflowError if none of these episodes could be played.
+    An episode that would make more than `most`, and may have no end, counts as one of `most`. Raises WorkflowError if
+    none of these episodes could be played.
     """
     found, failed = [], ""
     for replies in REPLIES:
         try:
-            found.append(run_to_end(_counted(workflow, replies)))
+            found.append(run_to_end(_counted(workflow, replies, most)))
         except Exception as error:  # whatever the user's workflow raises on a reply that it does not expect
             failed = failed or f"{type(error).__name__}: {error}"
     counts = [count for count in found if count]
@@ -79,15 +81,22 @@ def calls_of(workflow: Workflow) -> Calls:
     return Calls(min(counts), max(counts))
 
 
-async def _counted(workflow: Workflow, replies: Sequence[str]) -> int:
-    said, in_turn = 0, cycle(replies)
+async def _counted(workflow: Workflow, replies: Sequence[str], most: int) -> int:
+    said, in_turn, is_over = 0, cycle(replies), False
 
     def say() -> str:
-        nonlocal said
+        nonlocal said, is_over
+        if said == most:
+            is_over = True
+            raise Ended
         said += 1
         return next(in_turn)
 
     roles: Mapping[str, _Speaker] = {role: _Speaker(role, say) for role in workflow.roles}
-    async with asyncio.timeout(SECONDS):
-        await workflow(_PROBLEM, roles)
+    try:
+        async with asyncio.timeout(SECONDS):
+            await workflow(_PROBLEM, roles)
+    except (Exception, Ended, BaseExceptionGroup):
+        if not is_over:
+            raise
     return said

@@ -26,7 +26,7 @@ class Cell:
     @property
     def group(self) -> str:
         """The name without the seed: equal for runs that differ in nothing else."""
-        return self.name.rpartition("-s")[0]
+        return group_of(self.name)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,3 +75,8 @@ class Study:
     """Fewer evaluations of a run, the base included, are refused; 0 for a study that a command makes."""
     notes: tuple[str, ...] = ()
     """Remarks on how the study was expanded: calls that were counted, controls that some cells cannot have."""
+
+
+def group_of(run: str) -> str:
+    """The name of a run of a study without its seed."""
+    return run.rpartition("-s")[0]

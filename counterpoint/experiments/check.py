@@ -11,7 +11,7 @@ from typing import Any
 from counterpoint.analysis.milestones import LAST
 from counterpoint.config import Config
 from counterpoint.errors import ConfigError, counted
-from counterpoint.experiments.cells import Cell, Study
+from counterpoint.experiments.cells import Cell, Study, group_of
 from counterpoint.experiments.resolved import identity, resolved, some_of, told_together
 
 SECONDS = 1800.0
@@ -99,7 +99,7 @@ def evaluations_in(steps: int, every: int) -> int:
 def _wrong_in_a_study(study: Study, configs: Mapping[str, Config]) -> dict[str, str]:
     """Cell -> what is allowed in a recipe and not in a study."""
     failed = {}
-    peaks = {one.cell.rpartition("-s")[0] for one in study.measures if "peak" in one.arguments}
+    peaks = {group_of(one.cell) for one in study.measures if "peak" in one.arguments}
     threads = sorted({config.run.threads for config in configs.values()})
     for group, config in configs.items():
         steps, every, save = config.run.steps, config.evaluation.every, config.run.save_every

@@ -10,6 +10,7 @@ from typing import Literal, NamedTuple
 from counterpoint.config import Config
 from counterpoint.errors import ConfigError, CounterpointError, counted
 from counterpoint.experiments.check import CellPlan, Checked
+from counterpoint.experiments.jobs import result_of
 from counterpoint.run import Run
 
 FULL = 0.9
@@ -34,6 +35,7 @@ class Cost:
     """The estimate for the runs of a study that are not finished."""
 
     jobs: int
+    """The processes at the same time: those that were asked for, or fewer if no more are left to start."""
     by_run: Mapping[str, float]
     """Run -> its seconds; without those of unknown time."""
     seconds: Mapping[How, float]
@@ -83,7 +85,8 @@ class Cost:
             yield f"time      {shares}"
         else:
             bound = "" if set(self.seconds) <= {"measured"} and not self.runs.get("unknown") else "at least "
-            beside = f", {hours(total / self.jobs)} with --jobs {self.jobs}" if self.jobs > 1 else ""
+            least = max(total / self.jobs, *self.by_run.values())
+            beside = f", {hours(least)} with --jobs {self.jobs}" if self.jobs > 1 else ""
             yield f"time      {bound}{hours(total)} of one process{beside}: {shares}"
 
     def _disk(self) -> str:
@@ -105,7 +108,7 @@ _HOW: Mapping[How, str] = {
 
 
 def cost_of(checked: Checked, folder: Path, jobs: int = 1) -> Cost:
-    """The cost of a study's runs that are not finished in `folder`, `jobs` at once.
+    """The cost of a study's runs that are not finished in `folder`, at most `jobs` at once.
 
     A run is as fast as the median of finished runs in the folder with equal workflow, task, model, lengths and threads;
     where there is none, its time is a floor.
@@ -124,8 +127,9 @@ def cost_of(checked: Checked, folder: Path, jobs: int = 1) -> Cost:
             seconds[how] = seconds.get(how, 0.0) + taken
             by_run[cell.name] = taken
     plans = [checked.plans[cell.group] for cell in left]
+    evaluations = sum(not result_of(one, folder).is_file() for one in checked.study.measures)
     return Cost(
-        jobs=jobs,
+        jobs=max(1, min(jobs, len(left) + evaluations)),
         by_run=by_run,
         seconds=seconds,
         runs=runs,

@@ -7,12 +7,14 @@ from pathlib import Path
 from counterpoint.analysis.tries import SORTING
 from counterpoint.errors import RunError, counted
 from counterpoint.experiments.bases import base_of
-from counterpoint.experiments.cells import Cell, Measure, Study
+from counterpoint.experiments.cells import Cell, Measure, Study, group_of
 from counterpoint.experiments.collected import Collected, RunRecord
 from counterpoint.experiments.collected_files import is_collected, read
 from counterpoint.experiments.control_cells import tries_in, with_tries
 from counterpoint.experiments.described import digest_of, recipe_of
-from counterpoint.experiments.measured import FOLDER, TAUGHT, controls_of
+from counterpoint.experiments.folder import refuse_as_collected
+from counterpoint.experiments.jobs import result_of
+from counterpoint.experiments.measured import TAUGHT, controls_of
 from counterpoint.experiments.publish import is_made, job_of, recipe_difference
 from counterpoint.experiments.states import Found, is_finished
 from counterpoint.models import other_weights
@@ -57,13 +59,14 @@ class Left:
 def left_of(study: Study, folder: Path, place: Path | None) -> Left:
     """The part of a study that neither finished here, in `folder`, nor is in the collected files at `place`.
 
-    Raises RunError if `place` does not exist, or has a finished run of the study with another recipe, or one that was
-    trained on a shipped model with other weights.
+    Raises RunError if `place` does not exist, is the folder of a study or a run, or has a finished run of the study
+    with another recipe, or one that was trained on a shipped model with other weights.
     """
     if place is None:
         return Left(study=study)
     if not place.is_dir():
         raise RunError(f"--done {place}: there is no such folder; --publish makes it")
+    refuse_as_collected(place, "--done")
     if not is_collected(place):
         return Left(study=study, place=place)
     collected = read(place)
@@ -85,38 +88,39 @@ def left_of(study: Study, folder: Path, place: Path | None) -> Left:
 def _with_bases(
     left: Sequence[Measure], study: Study, folder: Path, known: Mapping[str, RunRecord]
 ) -> Sequence[Measure]:
-    """The same evaluations; one that is left plays a base of the study that no run has played, or is about to play.
+    """The same evaluations, of which the first with a base plays it, and none does if a run here or there has.
 
-    That is so where the run with which it was to be played is gone.
+    That is another one than in the study where the run with which the base was to be played is gone, and none where a
+    run with another seed has played it.
     """
     of_bases = [one for one in study.measures if one.name == TAUGHT]
-    if all(one in left for one in of_bases if tries_in(one.arguments) != "0"):
-        return left
     bases = _bases_of(of_bases, study)
-    tries = {bases[one.cell]: found for one in of_bases if (found := tries_in(one.arguments)) != "0"}
-    played = {bases[one.cell] for one in of_bases if _has_base(one.cell, folder, known)}
-    played |= {bases[one.cell] for one in left if one.name == TAUGHT and tries_in(one.arguments) != "0"}
-    changed: dict[str, Measure] = {}
+    tries = {bases[group_of(one.cell)]: found for one in of_bases if (found := tries_in(one.arguments)) != "0"}
+    played = {
+        bases[group] for name, run in known.items() if (group := group_of(name)) in bases and _has_base(run.controls)
+    }
+    played |= {bases[group_of(one.cell)] for one in of_bases if _has_base(controls_of(folder / one.cell))}
+    told: list[Measure] = []
     for one in left:
-        base = bases[one.cell] if one.name == TAUGHT else ""
-        if base in tries.keys() - played and not (folder / one.cell / FOLDER / f"{TAUGHT}.json").is_file():
-            changed[one.cell] = replace(one, arguments=with_tries(one.arguments, tries[base]))
-            played.add(base)
-    return [changed.get(one.cell, one) if one.name == TAUGHT else one for one in left]
+        if one.name != TAUGHT or result_of(one, folder).is_file():
+            told.append(one)
+            continue
+        base = bases[group_of(one.cell)]
+        told.append(replace(one, arguments=with_tries(one.arguments, "0" if base in played else tries.get(base, "0"))))
+        played.add(base)
+    return told
 
 
 def _bases_of(measures: Sequence[Measure], study: Study) -> dict[str, str]:
-    """Cell of one of these evaluations -> its base, which is equal for all its seeds."""
+    """Name without the seed, of the cells of these evaluations -> the base, which is equal for all seeds."""
     measured = {one.cell for one in measures}
-    cells = [cell for cell in study.cells if cell.name in measured]
-    of_group = {cell.group: base_of(cell, load_config(cell.recipe, cell.overrides)) for cell in _first_of_groups(cells)}
-    return {cell.name: of_group[cell.group] for cell in cells}
+    cells = _first_of_groups([cell for cell in study.cells if cell.name in measured])
+    return {cell.group: base_of(cell, load_config(cell.recipe, cell.overrides)) for cell in cells}
 
 
-def _has_base(cell: str, folder: Path, known: Mapping[str, RunRecord]) -> bool:
-    """True if the tries of the base were counted beside this run, as its record or its files say."""
-    found = known[cell].controls if cell in known else {}
-    return f"{TAUGHT}: {SORTING}" in {**found, **controls_of(folder / cell)}
+def _has_base(controls: Mapping[str, object]) -> bool:
+    """True if the tries of the base were counted beside the run with these controls."""
+    return f"{TAUGHT}: {SORTING}" in controls
 
 
 def _refuse_changed(cells: Sequence[Cell], collected: Collected, known: Mapping[str, RunRecord], place: Path) -> None:

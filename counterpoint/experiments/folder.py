@@ -26,7 +26,7 @@ from counterpoint.experiments.study import load_study
 from counterpoint.files import lock, write_whole
 from counterpoint.models import other_weights
 from counterpoint.recipe import load_config, load_written
-from counterpoint.run_files import CONFIG, FACTS
+from counterpoint.run_files import CONFIG, FACTS, is_run
 
 CELLS = "cells.json"
 _LOCK = "study.lock"
@@ -87,6 +87,13 @@ def refuse_other(study: Study, folder: Path) -> None:
         raise RunError(f"{folder} is a file: the folder of a study is expected there")
     if (folder / CELLS).is_file() and (known := read_cells(folder).name) != study.name:
         raise RunError(f"{folder} belongs to the study {known}: choose another folder for {study.name} with --out")
+
+
+def refuse_as_collected(place: Path, option: str) -> None:
+    """Raises RunError if the folder that an option names for collected files is that of a study, or a run directory."""
+    what = "the folder of a study" if (place / CELLS).is_file() else "a run directory" if is_run(place) else ""
+    if what:
+        raise RunError(f"{option} {place}: this is {what}; name a folder of its own, which --publish fills")
 
 
 def whole_study(named: str | Path, study: Study, folder: Path, known: Sequence[int] = ()) -> Study:

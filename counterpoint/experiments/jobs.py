@@ -5,15 +5,18 @@ from collections.abc import Mapping
 from dataclasses import replace
 from difflib import get_close_matches
 from pathlib import Path
+from types import MappingProxyType
 
-from counterpoint.errors import RunError
+from counterpoint.errors import ConfigError, RunError
 from counterpoint.experiments.attempts import Attempts
 from counterpoint.experiments.cells import Cell, Measure, Study
+from counterpoint.experiments.resolved import identity
 from counterpoint.experiments.states import Found, clear_debris, failed_as_told, is_finished, last_checkpoint, own_state
 from counterpoint.files import partial_of
 from counterpoint.recipe import load_config
 from counterpoint.run_files import CONFIG, FAILURE
 
+NO_RECIPES: Mapping[str, str] = MappingProxyType({})
 CONTROLS = "controls"
 """The folder, in a run directory, of the results of the evaluations that a study makes of it."""
 
@@ -45,6 +48,10 @@ class Job(ABC):
         """The names of the jobs that it still waits for."""
         return []
 
+    def changed(self) -> str:
+        """The reason why a start would not do what was asked for when the study began; empty if it would."""
+        return ""
+
     @abstractmethod
     def checkpoint(self) -> int:
         """The last saved step; -1 if none is."""
@@ -65,8 +72,10 @@ class Job(ABC):
 class Training(Job):
     """The run of a cell."""
 
-    def __init__(self, cell: Cell, folder: Path) -> None:
+    def __init__(self, cell: Cell, folder: Path, recipe: str = "") -> None:
+        """`recipe` is the identity of its recipe when the study began; empty if nothing is to be started."""
         self.cell = cell
+        self._recipe = recipe
         self.name = cell.name
         self.path = folder / cell.name
         self.attempts = Attempts(folder, cell.name)
@@ -74,6 +83,17 @@ class Training(Job):
 
     def own_state(self) -> Found:
         return own_state(self.path)
+
+    def changed(self) -> str:
+        if not self._recipe or (self.path / CONFIG).is_file():
+            return ""
+        try:
+            now = identity(self.cell, load_config(self.cell.recipe, self.cell.overrides))
+        except ConfigError as error:
+            return f"not started: since the study began its recipe has become unreadable: {error}"
+        if now == self._recipe:
+            return ""
+        return f"not started: its recipe, {self.cell.recipe}, is another one than when the study began"
 
     def checkpoint(self) -> int:
         return last_checkpoint(self.path)
@@ -110,7 +130,7 @@ class Evaluation(Job):
         self.measure = measure
         self.name = f"{measure.cell}/{measure.name}"
         self._folder = folder
-        self.result = folder / measure.cell / CONTROLS / f"{measure.name}.json"
+        self.result = result_of(measure, folder)
         self.attempts = Attempts(folder, self.name)
         self.failure = self.result.with_name(f"{measure.name}.{FAILURE}")
 
@@ -144,14 +164,24 @@ class Evaluation(Job):
         return argument
 
 
-def jobs_of(study: Study, folder: Path, costs: Mapping[str, float]) -> list[Job]:
+def result_of(measure: Measure, folder: Path) -> Path:
+    """The file that an evaluation writes, in the run directory of its cell in the study's `folder`."""
+    return folder / measure.cell / CONTROLS / f"{measure.name}.json"
+
+
+def jobs_of(
+    study: Study, folder: Path, costs: Mapping[str, float], recipes: Mapping[str, str] = NO_RECIPES
+) -> list[Job]:
     """Every job in the order of starting: by seed; runs before evaluations; the longest first where `costs` knows them.
 
-    `costs` holds the seconds of a job by its name.
+    `costs` holds the seconds of a job by its name, `recipes` the identity of the recipe of a cell by its name without
+    the seed: a run is not created with another one.
     """
     seeds = {seed: place for place, seed in enumerate(study.seeds)}
     seed_of = {cell.name: seeds.get(cell.seed, len(seeds)) for cell in study.cells}
-    ranked: list[tuple[int, int, Job]] = [(seed_of[cell.name], 0, Training(cell, folder)) for cell in study.cells]
+    ranked: list[tuple[int, int, Job]] = [
+        (seed_of[cell.name], 0, Training(cell, folder, recipes.get(cell.group, ""))) for cell in study.cells
+    ]
     ranked += [(seed_of.get(one.cell, len(seeds)), 1, Evaluation(one, folder)) for one in study.measures]
     ranked.sort(key=lambda row: (row[0], row[1], -costs.get(row[2].name, 0.0)))
     return [job for *_, job in ranked]

@@ -10,7 +10,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from counterpoint.errors import ConfigError, RunInUseError
-from counterpoint.experiments.cells import Study
+from counterpoint.experiments.cells import Cell, Study, group_of
 from counterpoint.experiments.folder import (
     CELLS,
     place_told,
@@ -23,8 +23,10 @@ from counterpoint.experiments.folder import (
 )
 from counterpoint.experiments.jobs import jobs_of, one_job
 from counterpoint.experiments.processes import Start, places, start_process
+from counterpoint.experiments.resolved import identity
 from counterpoint.experiments.runner import Outcome, Rules, Runner, Silent, Watcher
 from counterpoint.experiments.states import LOGS, Found
+from counterpoint.recipe import load_config
 
 NO_COSTS: Mapping[str, float] = MappingProxyType({})
 DEFAULTS = Rules()
@@ -46,9 +48,10 @@ def launch(
 
     At most `jobs` processes at the same time, or one on each of the `gpus`; `costs` holds the seconds of a job by its
     name, where they are known. `whole` is the study of which `study` is the part that is run now, and is what the
-    folder's `cells.json` holds. SIGINT and SIGTERM end the processes in order. Raises ConfigError for options that
-    contradict each other; RunError, of one line, if another runner works on the study, the folder holds another study,
-    or a run with another recipe or another shipped model, a disk is full or a place cannot be written to.
+    folder's `cells.json` holds. A run whose recipe is edited before it begins is left. SIGINT and SIGTERM end the
+    processes in order. Raises ConfigError for options that contradict each other; RunError, of one line, if another
+    runner works on the study, the folder holds another study, or a run with another recipe or another shipped model, a
+    disk is full or a place cannot be written to.
     """
     check_rules(rules)
     room = places(jobs, gpus)
@@ -57,7 +60,9 @@ def launch(
         refuse_other_weights(study, folder)
         write_cells(whole or study, folder)
         (folder / LOGS).mkdir(exist_ok=True)
-        return Runner(jobs_of(study, folder, costs), room, start, rules, watcher or Silent()).run()
+        cells = {cell.group: cell for cell in study.cells}
+        recipes = {group: identity(cell, load_config(cell.recipe, cell.overrides)) for group, cell in cells.items()}
+        return Runner(jobs_of(study, folder, costs, recipes), room, start, rules, watcher or Silent()).run()
 
 
 def check_rules(rules: Rules) -> None:
@@ -88,11 +93,18 @@ def launch_one(
     job = one_job(study, folder, name)
     with place_told(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        refuse_foreign(replace(study, cells=tuple(cell for cell in study.cells if cell.name == name)), folder)
+        refuse_foreign(replace(study, cells=_with_equal_recipes(name, study)), folder)
         refuse_other(study, folder)
+        refuse_other_weights(study, folder)
         if not _is_listed(name, folder):
             _list_cells(folder, whole or (lambda: study))
         return Runner([job], places(1, ()), start, replace(rules, waits=False), watcher or Silent()).run()
+
+
+def _with_equal_recipes(name: str, study: Study) -> tuple[Cell, ...]:
+    """The cell of a job, and those that differ from it in their seeds alone."""
+    group = group_of(name.partition("/")[0])
+    return tuple(cell for cell in study.cells if cell.group == group)
 
 
 def _is_listed(name: str, folder: Path) -> bool:

@@ -16,7 +16,7 @@ from counterpoint.experiments.collect import collect_cells, together
 from counterpoint.experiments.collected import Collected, RunRecord
 from counterpoint.experiments.collected_files import METRICS, OUTCOMES, frame_of, is_collected, read, settle, write
 from counterpoint.experiments.described import recipe_of
-from counterpoint.experiments.folder import place_told
+from counterpoint.experiments.folder import place_told, refuse_as_collected
 from counterpoint.extension import differences
 from counterpoint.recipe import config_from
 
@@ -61,9 +61,10 @@ def publish(study: Study, folder: Path, place: Path) -> Published:
 
     Runs that are there stay, whether they are in `folder` or not. The order is that of the study, whoever finished
     first. The record of an absent run goes when the study has no such cell any more. Raises RunError, and changes
-    nothing, if the same run is there with another content, a run is there that is none of the study's, or two runs had
-    models of one name with different weights.
+    nothing, if `place` is the folder of a study or a run, the same run is there with another content, a run is there
+    that is none of the study's, or two runs had models of one name with different weights.
     """
+    refuse_as_collected(place, "--publish")
     with place_told(place), _alone(place):
         settle(place)
         before = read(place) if is_collected(place) else together([])

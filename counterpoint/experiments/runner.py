@@ -20,6 +20,8 @@ from counterpoint.experiments.states import Found, is_full
 IN_USE = 75
 """The exit status of a process that found its run in use."""
 IN_USE_ELSEWHERE = "another process works on it"
+LEFT = os.EX_TEMPFAIL
+"""The exit status of a runner that leaves something to do, although nothing failed: the same command continues."""
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _ENDED_BY_A_SIGNAL = {-signal.SIGINT, -signal.SIGTERM, 128 + signal.SIGINT, 128 + signal.SIGTERM}
 
@@ -75,8 +77,10 @@ class Outcome:
 
     @property
     def exit_status(self) -> int:
-        """128 and the signal that ended the runner, or 1 if a job failed, else 0."""
-        return 128 + self.signal if self.signal else int(bool(self.failed))
+        """128 and the signal that ended the runner, or 1 if a job failed, or 75 if one is left, else 0."""
+        if self.signal:
+            return 128 + self.signal
+        return 1 if self.failed else LEFT if self.left else 0
 
 
 @dataclass(slots=True)
@@ -229,6 +233,9 @@ class Runner:
         step = job.checkpoint()
         if not asked and job.attempts.killed_since(step) >= MOST_KILLS:
             self._fail(job, no_progress(step=found.step, attempt=found.attempt))
+            return False
+        if why := job.changed():
+            self._leave([job], why)
             return False
         self._say_unwatched(job, found)
         self._make_way(job, asked=asked)

@@ -54,10 +54,11 @@ def compared(cells: Sequence[Cell]) -> Compared:
     known: dict[str, Calls] = {}
     counts = {}
     for group, config in configs.items():
-        key = f"{config.workflow.model_dump_json()} {first[group].recipe if is_own(config.workflow.name) else ''}"
+        most = config.rollout.max_calls
+        key = f"{config.workflow.model_dump_json()} {most} {first[group].recipe * is_own(config.workflow.name)}"
         if key not in known:
             with in_its_folder(first[group]):
-                known[key] = calls_of(load_workflow(config.workflow))
+                known[key] = calls_of(load_workflow(config.workflow), most)
         counts[group] = known[key]
     return Compared(cells=first, configs=configs, calls=counts)
 

@@ -102,12 +102,13 @@ def _read(kind: type[T], table: Mapping[str, Any], where: str, path: Path) -> T:
         raise ConfigError(f"{path}: {explain(error, kind, where)}") from None
 
 
-def write_arrays(study: Study, folder: Path, site: Site, named: str) -> list[str]:
+def write_arrays(study: Study, folder: Path, site: Site, named: str, done: Path | None = None) -> list[str]:
     """`slurm/` in the study's folder has a script and a list per group. Returns the lines that submit them.
 
     A group of more than a thousand jobs is several arrays, and one without jobs none. `named` is the study as the
-    command line names it. Raises ConfigError for a label that the study does not have, and RunError if a list is there
-    already and says something else.
+    command line names it; `done` is the folder whose runs are left out of it, which the tasks name too. Raises
+    ConfigError for a label that the study does not have, and RunError if a list is there already and says something
+    else.
     """
     arrays = {
         group if len(names) <= _MOST else f"{group}.{number + 1}": (group, names[number * _MOST : (number + 1) * _MOST])
@@ -117,11 +118,12 @@ def write_arrays(study: Study, folder: Path, site: Site, named: str) -> list[str
     place = folder.resolve() / SLURM
     place.mkdir(parents=True, exist_ok=True)
     (folder / LOGS).mkdir(exist_ok=True)
+    command = _command(study, folder, named, done)
     _refuse_changed({place / f"{array}.cells": names for array, (_, names) in arrays.items()})
     for array, (group, names) in arrays.items():
         write_whole(place / f"{array}.cells", _lines(names))
         resources = site.groups.get(group, site.default)
-        write_whole(place / f"{array}.sbatch", _script(study, array, len(names), resources, folder, named))
+        write_whole(place / f"{array}.sbatch", _script(study, array, len(names), resources, folder, command))
     controls = [array for array, (group, _) in arrays.items() if group == CONTROLS]
     return _submitted([array for array in arrays if array not in controls], controls, place)
 
@@ -159,7 +161,7 @@ def _lines(names: Sequence[str]) -> str:
     return "".join(f"{name}\n" for name in names)
 
 
-def _script(study: Study, array: str, count: int, resources: Resources, folder: Path, named: str) -> str:
+def _script(study: Study, array: str, count: int, resources: Resources, folder: Path, command: str) -> str:
     limit = f"%{resources.parallel}" if resources.parallel else ""
     options = {
         "job-name": f"{study.name}-{array}",
@@ -177,9 +179,6 @@ def _script(study: Study, array: str, count: int, resources: Resources, folder: 
     lines = [f"#SBATCH --{name}={_quoted(value)}" for name, value in options.items() if value]
     lines += ["#SBATCH --requeue", *(f"#SBATCH {option}" for option in resources.options)]
     listed = shlex.quote(str(folder.resolve() / SLURM / f"{array}.cells"))
-    seeds = ",".join(map(str, study.seeds))
-    words = ["study", _absolute(named), "--seeds", seeds, "--out", str(folder.resolve())]
-    command = shlex.join([sys.executable, "-m", "counterpoint", *words])
     return "\n".join(
         [
             "#!/bin/bash",
@@ -194,6 +193,13 @@ def _script(study: Study, array: str, count: int, resources: Resources, folder: 
             "",
         ]
     )
+
+
+def _command(study: Study, folder: Path, named: str, done: Path | None) -> str:
+    """The command of every task, to which it adds the name of its cell."""
+    words = ["study", _absolute(named), "--seeds", ",".join(map(str, study.seeds)), "--out", str(folder.resolve())]
+    more = [] if done is None else ["--done", str(done.resolve())]
+    return shlex.join([sys.executable, "-m", "counterpoint", *words, *more])
 
 
 def _submitted(trained: Sequence[str], controls: Sequence[str], place: Path) -> list[str]:

@@ -7,9 +7,9 @@ on this machine is listed as `missing`, and the rest is planned without it.
 
 import json
 import math
+import os
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import redirect_stdout
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -254,10 +254,10 @@ def _chat(model: ModelConfig, known: Known) -> "Chat":
 def main() -> None:
     """Read the cells from standard input, and write their plans to standard output."""
     cells = json.load(sys.stdin)["cells"]
-    out = sys.stdout
-    with redirect_stdout(sys.stderr):  # the user's own modules may print
-        plans = planned_cells(cells)
-    json.dump({"cells": plans}, out)
+    # The user's own modules may print, and so may programs that they start, which know nothing of `sys.stdout`.
+    with os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8") as out:
+        os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+        json.dump({"cells": planned_cells(cells)}, out)
 
 
 if __name__ == "__main__":

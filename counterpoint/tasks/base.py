@@ -15,7 +15,7 @@ from types import MappingProxyType
 from typing import Any, Final
 
 from counterpoint.boxes import last_box
-from counterpoint.errors import TaskError
+from counterpoint.errors import TaskError, counted
 from counterpoint.judges.base import Judging
 from counterpoint.judges.text import same_text_or_number
 from counterpoint.task import JudgeFunction, Problem, Task
@@ -211,7 +211,7 @@ def batch(tasks: Sequence[Task], *, step: int, size: int, seed: int) -> tuple[Ta
     next epoch. `step` counts from 1. Raises TaskError if `size` exceeds the number of tasks.
     """
     if size > len(tasks):
-        raise TaskError(f"{size} tasks per step were requested, but there are only {len(tasks)}")
+        raise TaskError(f"rollout.tasks_per_step = {size}: the training split has only {counted(len(tasks), 'task')}")
     epoch, place = divmod(step - 1, len(tasks) // size)
     order = _order(len(tasks), epoch, seed)
     return tuple(tasks[index] for index in order[place * size : (place + 1) * size])
