@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Collection, Mapping, Sequence
 from difflib import get_close_matches
 from typing import Annotated, Any, get_args, get_origin
+from urllib.parse import urlsplit
 
 from pydantic import (
     AfterValidator,
@@ -60,11 +61,33 @@ Named = Annotated[Spec, BeforeValidator(_as_spec)]
 def _as_address(text: str) -> str:
     if not re.match(r"https?://[^/\s]", text):
         raise ValueError("input should be an address that begins with http:// or https://")
+    if not text.isprintable() or re.search(r"[\s?#]", text):
+        raise ValueError("input should be an address without blanks, and without anything from a ? or a # on")
+    try:
+        parts = urlsplit(text)
+        has_host = bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        has_host = False
+    if not has_host:
+        raise ValueError("input should be an address whose host and port are as in http://localhost:8000/v1")
     return text
 
 
 Address = Annotated[str, AfterValidator(_as_address)]
-"""The address of a server."""
+"""The address of a server, below which its paths are."""
+
+
+def _as_json(table: dict[str, Any]) -> dict[str, Any]:
+    for name, value in table.items():
+        try:
+            json.dumps(value, allow_nan=False)
+        except (TypeError, ValueError):
+            raise ValueError(f"{name} should be of what JSON has, such as text, finite numbers and lists") from None
+    return table
+
+
+Sent = Annotated[dict[str, Any], AfterValidator(_as_json)]
+"""A table that is sent to a server as JSON."""
 
 
 class _Options(Section):

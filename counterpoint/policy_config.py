@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, get_type_hints
 
 from pydantic import BaseModel, Field, create_model, model_validator
 
-from counterpoint.options import Address, Section
+from counterpoint.options import Address, Section, Sent
 from counterpoint.template import Day
 
 Thinking = Literal["off", "on", "shown"]
@@ -145,7 +145,7 @@ class EndpointConfig(Section):
     limit_field: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
     """The request field that limits the length of a completion; which of the two names a server expects depends on
     it."""
-    body: dict[str, Any] = {}
+    body: Sent = {}
     """Additional fields of the request body, such as `top_p`."""
     thinking: Thinking = "off"
     """The reading of reasoning in replies, as for `model.thinking`. It is not sent to the server; reasoning that the

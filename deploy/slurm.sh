@@ -15,6 +15,8 @@ run=${RUN:?the folder of the run, on a disk that the first machine can write}
 export RAY_USAGE_STATS_ENABLED=0 RAY_AUTH_MODE=token
 RAY_AUTH_TOKEN=$(python -c 'import secrets; print(secrets.token_hex(32))') # nobody else may use this Ray
 export RAY_AUTH_TOKEN
+# By itself srun gives a task one core, since SLURM 22.05 also where the job asked for more.
+if [[ -n ${SLURM_CPUS_PER_TASK-} ]]; then export SRUN_CPUS_PER_TASK=$SLURM_CPUS_PER_TASK; fi
 mapfile -t machines < <(scontrol show hostnames "$SLURM_JOB_NODELIST")
 address=${machines[0]}:${RAY_PORT:-6379}
 
@@ -23,7 +25,7 @@ on() { # MACHINE COMMAND...: this shell becomes an srun with one task there, bes
 }
 
 started=()
-trap 'kill "${started[@]}" 2>/dev/null; wait' EXIT
+trap 'kill "${started[@]}" 2>/dev/null || true; wait' EXIT
 trap 'exit 143' TERM
 on "${machines[0]}" ray start --block --head --port="${address##*:}" --include-dashboard=false &
 started+=($!)

@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import re
+from datetime import date
 from time import monotonic
 
 import polars as pl
@@ -14,7 +16,7 @@ from counterpoint.adapter import Adapter
 from counterpoint.cli.main import main
 from counterpoint.config import EndpointConfig
 from counterpoint.episode import calls_of, read_episodes
-from counterpoint.errors import ConfigError, EndpointError, SamplerError
+from counterpoint.errors import ConfigError, EndpointError, SamplerError, folded_traceback
 from counterpoint.recipe import config_from
 from counterpoint.run import Run
 from counterpoint.samplers._reply import UnusableError, read_reply
@@ -130,6 +132,64 @@ def test_a_key_that_the_server_quotes_is_in_no_error(tmp_path, monkeypatch, beha
     assert "sk-SECRET" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    "behaviour",
+    [
+        {"failures": [401], "refusal": "sk-SECRET"},
+        {"failures": [401], "refusal": "x" * 145 + "sk-SECRET"},
+        {"body": {"error": "x" * 195 + "sk-SECRET"}},
+    ],
+)
+def test_a_key_that_the_server_quotes_is_not_in_what_an_episode_keeps_nor_is_its_beginning(
+    tmp_path, monkeypatch, behaviour
+):
+    monkeypatch.setenv("MY_KEY", "sk-SECRET")
+    with chat_server(tmp_path, **behaviour) as server, pytest.raises(EndpointError, match=r"\*\*\*") as caught:
+        ask(server.url, key_variable="MY_KEY", retries=0)
+    assert "sk-" not in f"{caught.value}{folded_traceback(caught.value)}"
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "message"),
+    [
+        ("HTTP_PROXY", "ftp://10.0.0.1:3128", "ValueError: Unknown scheme for proxy"),
+        ("SSL_CERT_FILE", "/nowhere/certificates.pem", "FileNotFoundError: "),
+    ],
+)
+def test_settings_of_the_machine_that_no_client_takes_are_an_error_in_one_line(monkeypatch, variable, value, message):
+    monkeypatch.setenv(variable, value)
+    with pytest.raises(ConfigError, match=f"^policy 'judge': oracle at http.* cannot be asked from here: {message}"):
+        ask("http://127.0.0.1:9/v1")
+
+
+@pytest.mark.parametrize(
+    ("url", "message"),
+    [
+        ("http://host/v1?api-version=1", "without anything from a ? or a # on"),
+        ("http://host/v1#part", "without anything from a ? or a # on"),
+        ("http://host/v1\x01", "without blanks"),
+        ("http://host /v1", "without blanks"),
+        ("http://[::1/v1", "host and port"),
+        ("http://host:99999/v1", "host and port"),
+        ("http://:8000/v1", "host and port"),
+    ],
+)
+def test_an_address_below_which_there_are_no_paths_is_refused(url, message):
+    with pytest.raises(ConfigError, match=re.escape(message)):
+        config_from({"policy": {"judge": {"endpoint": {"url": url, "model": "oracle"}}}})
+
+
+def test_an_address_may_be_one_of_ipv6():
+    EndpointConfig(url="http://[::1]:8000/v1", model="oracle")
+
+
+@pytest.mark.parametrize("value", [date(2026, 11, 28), [float("inf")], {"deep": float("nan")}])
+def test_a_field_that_json_does_not_have_is_refused(value):
+    table = {"url": "http://host/v1", "model": "oracle", "body": {"top_p": 0.9, "odd": value}}
+    with pytest.raises(ConfigError, match=r"policy\.judge\.endpoint\.body .*odd should be of what JSON has"):
+        config_from({"policy": {"judge": {"endpoint": table}}})
+
+
 def test_a_server_that_hangs_is_given_up_in_time(tmp_path):
     with chat_server(tmp_path, hang=30) as server:
         began = monotonic()
@@ -150,6 +210,7 @@ def test_a_server_that_is_not_there_is_named():
         ({"body": {"hello": "world"}}, "something else than a chat completion"),
         ({"body": []}, "something else than a chat completion"),
         ({"body": "not json"}, "did not answer|something else"),
+        ({"kind": "application/json; charset=hex"}, "did not answer: AssertionError"),
         ({"reply": None}, "gave no text to use"),
         ({"finish": "content_filter"}, "gave no text to use: it finished with 'content_filter'"),
     ],

@@ -400,6 +400,13 @@ async def late(answer: str, key: str) -> Score:
     raise TimeoutError("its own")
 
 
+async def stopping(answer: str, key: str) -> Score:
+    waiting = asyncio.ensure_future(asyncio.sleep(60))
+    waiting.cancel()
+    await waiting
+    return WRONG
+
+
 async def outside(answer: str, key: str) -> Score:
     return Score(reward=2.0)
 
@@ -410,6 +417,7 @@ async def outside(answer: str, key: str) -> Score:
         (raising, "the judge raised RuntimeError: cannot read 2"),
         (hanging, "the judge took longer than 0.02 s (rollout.judge_timeout)"),
         (late, "the judge raised TimeoutError: its own"),
+        (stopping, "the judge raised CancelledError"),
         (outside, "the judge raised TaskError: a reward of 2.0 is outside [0, 1]"),
     ],
 )

@@ -6,6 +6,7 @@ import socket
 import sys
 from contextlib import contextmanager
 from types import SimpleNamespace
+from urllib.parse import urlsplit
 
 import pytest
 import torch
@@ -19,6 +20,8 @@ from counterpoint.plan.startable import check_room
 from counterpoint.plan.threads import with_threads
 from counterpoint.policy import routing
 from counterpoint.runtimes import check_runtime, open_runtime, open_sampler
+from counterpoint.runtimes._actors import RankBody
+from counterpoint.runtimes._cluster import connected
 from counterpoint.runtimes.ray import Ray
 from counterpoint.samplers._engine import Engine
 from counterpoint.samplers._weights import Beside, Merged
@@ -166,6 +169,7 @@ def test_a_run_is_trained_with_a_sampler_of_ones_own(tmp_path):
         ({"runtime": {"name": "rey"}}, "unknown runtime 'rey'; did you mean 'ray'"),
         ({"runtime": {"name": "local", "learners": 2}}, "takes no options; learners given"),
         ({"runtime": {"name": "ray", "learners": 0}}, "runtime.ray.learners = 0"),
+        ({"runtime": {"name": "ray", "timeout": float("inf")}}, "runtime.ray.timeout = inf: .*finite"),
         ({"runtime": {"name": "ray", "shard_base": True}}, "shard_base = true needs runtime.learners = 2 or more"),
         ({"runtime": {"name": "ray", "address": "here"}}, "runtime.address = 'here': input should be host:port"),
         ({"runtime": {"name": "ray", "address": "here:70000"}}, "input should be host:port"),
@@ -221,6 +225,30 @@ def test_a_ray_that_does_not_listen_is_an_error_of_one_line_before_ray_is_import
         routes = routing(config.policies.sharing, load_workflow(config.workflow).slots)
         with pytest.raises(ConfigError, match=f"^runtime.address = '{address}': no Ray answers there: "):
             asyncio.run(entered(open_runtime(config, routes)))
+
+
+def test_what_ray_says_of_a_token_that_is_missing_is_one_line(monkeypatch):
+    class RefusedError(Exception):
+        pass
+
+    def init(**options):
+        raise RefusedError("RAY_AUTH_MODE is token, but no token was found.\n\nFor more information, see")
+
+    exceptions = SimpleNamespace(RayError=RefusedError)
+    ray = SimpleNamespace(is_initialized=lambda: False, init=init, shutdown=lambda: None, exceptions=exceptions)
+    monkeypatch.setitem(sys.modules, "ray", ray)
+    monkeypatch.setattr(os, "environ", dict(os.environ))
+    said = r"^runtime.name = 'ray': Ray cannot be reached: RAY_AUTH_MODE is token, but no token was found\.$"
+    with pytest.raises(ConfigError, match=said), connected("", 1, 0):
+        pass
+
+
+def test_ranks_meet_at_an_address_of_ipv6_too(monkeypatch):
+    util = SimpleNamespace(get_node_ip_address=lambda: "fd00::5")
+    monkeypatch.setitem(sys.modules, "ray", SimpleNamespace(util=util))
+    monkeypatch.setattr(socket, "AF_INET6", socket.AF_INET)  # also on a machine that has no IPv6
+    place = urlsplit(f"tcp://{RankBody().address()}")
+    assert (place.hostname, place.port > 0) == ("fd00::5", True)
 
 
 async def entered(opening):

@@ -16,6 +16,12 @@ GRACE = 5.0
 """Seconds in which code that is out of time may clean up; after them it is not continued."""
 
 
+def is_cancelled() -> bool:
+    """True if somebody cancelled this task; a CancelledError without that is one that the code met or raised."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
+
+
 class Clock:
     """Ends an episode after a number of seconds of its own: while the episode waits for the sampler, time stands still.
 

@@ -20,7 +20,7 @@ from counterpoint.errors import (
     told,
 )
 from counterpoint.play._calls import Calls, Exchange
-from counterpoint.play._clock import Clock
+from counterpoint.play._clock import Clock, is_cancelled
 from counterpoint.play._engine import Engine
 from counterpoint.play._scoring import Judged, TaskJudge, scored
 from counterpoint.play.base import Limits, Stage
@@ -107,7 +107,7 @@ async def _play(stage: Stage, engine: Engine, task: Task, limits: Limits, seed: 
         except Exception as error:  # whatever a workflow raises is recorded as the failure of its episode
             failure = first_of(error)
         except asyncio.CancelledError as error:
-            if _is_cancelled():
+            if is_cancelled():
                 engine.check()
                 raise
             failure = error  # nobody cancelled the episode: the workflow awaited something that was
@@ -125,11 +125,6 @@ async def _answer(workflow: Workflow, problem: Problem, calls: Calls) -> str | N
     if answer is not None:
         check_text("a workflow's answer", answer, "text or None")
     return answer
-
-
-def _is_cancelled() -> bool:
-    task = asyncio.current_task()
-    return task is not None and task.cancelling() > 0
 
 
 def _failed(failure: BaseException, calls: Calls, clock: Clock, limits: Limits) -> _Played:

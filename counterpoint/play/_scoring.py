@@ -8,7 +8,7 @@ from statistics import fmean
 
 from counterpoint.episode import Answer, Call, CallKey, Choice, Claim, Proposal, Unreadable, Verdict
 from counterpoint.errors import folded_traceback, located, told
-from counterpoint.play._clock import Clock
+from counterpoint.play._clock import Clock, is_cancelled
 from counterpoint.task import RIGHT_FROM, Score, Task, not_judged
 
 
@@ -46,7 +46,9 @@ class TaskJudge:
         clock = Clock(math.inf if self._task.bounded else self._timeout)
         try:
             score = await clock.run(self._task.verify(answer))
-        except Exception as error:  # a judge that raises has not judged, whatever it raised
+        except (Exception, asyncio.CancelledError) as error:  # a judge that raises has not judged, whatever it raised
+            if isinstance(error, asyncio.CancelledError) and is_cancelled():
+                raise
             limit = f"{self._timeout:g} s (rollout.judge_timeout)"
             said = f"took longer than {limit}" if clock.expired else f"raised {told(error)}"
             reason = located(f"the judge {said}", error)

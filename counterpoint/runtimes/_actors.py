@@ -98,9 +98,11 @@ class RankBody(Body):
         from ray import util
 
         nodes: Any = util
-        with socket.socket() as found:
+        host = nodes.get_node_ip_address()
+        is_ipv6 = ":" in host
+        with socket.socket(socket.AF_INET6 if is_ipv6 else socket.AF_INET) as found:
             found.bind(("", 0))
-            return f"{nodes.get_node_ip_address()}:{found.getsockname()[1]}"
+            return f"{f'[{host}]' if is_ipv6 else host}:{found.getsockname()[1]}"
 
     def start(
         self, rank: int, count: int, address: str, base: LocalBase, config: Config, shard: bool, timeout: float

@@ -128,7 +128,7 @@ def connected(address: str, processes: int, gpus: int) -> Iterator[None]:
         with _signals_kept():
             try:
                 ray.init(**options)
-            except (OSError, RuntimeError, ValueError, TimeoutError) as error:
+            except (OSError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
                 raise ConfigError(f"runtime.name = 'ray': Ray cannot be reached: {_reason(error)}") from error
         yield
     finally:

@@ -38,7 +38,7 @@ class Ray(Local):
         samplers: Annotated[int, Field(ge=1)] = 1,
         learners: Annotated[int, Field(ge=1)] = 1,
         shard_base: bool = False,
-        timeout: Annotated[float, Field(gt=0.0)] = 600.0,
+        timeout: Annotated[float, Field(gt=0.0, allow_inf_nan=False)] = 600.0,
     ) -> None:
         """`address` (host:port) is that of a running Ray; without one a local Ray is started, and ended afterwards.
 

@@ -21,6 +21,8 @@ _TEXT, _REASONING = ("text", "output_text"), ("thinking", "reasoning")
 """Types of the parts of a content."""
 _LONGEST = 200
 """Characters of a quotation."""
+CUT = "..."
+"""The end of a quotation that is cut."""
 
 
 class UnusableError(Exception):
@@ -56,7 +58,7 @@ def read_reply(body: str, most: int) -> ServerReply:
 def quoted(value: object) -> str:
     """A value in one line that can be written as UTF-8, cut if it is long."""
     line = _writable(" ".join((value if isinstance(value, str) else json.dumps(value, default=str)).split()))
-    return line if len(line) <= _LONGEST else f"{line[:_LONGEST]}..."
+    return line if len(line) <= _LONGEST else f"{line[:_LONGEST]}{CUT}"
 
 
 def _table(body: str) -> Mapping[str, Any]:

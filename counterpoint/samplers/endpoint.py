@@ -5,14 +5,14 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from openai import AsyncOpenAI, OpenAIError
+from openai import AsyncOpenAI
 
 from counterpoint.adapter import Adapter
 from counterpoint.chat import parted
 from counterpoint.clock import timed
 from counterpoint.config import EndpointConfig
 from counterpoint.errors import ConfigError, EndpointError
-from counterpoint.samplers._reply import UnusableError, quoted, read_reply
+from counterpoint.samplers._reply import CUT, UnusableError, quoted, read_reply
 from counterpoint.samplers.base import Completion, Request, Session
 
 _LONGEST_PAUSE = 60.0
@@ -25,16 +25,19 @@ class Endpoint:
     """One model of one server. A request has one completion or an error, however many attempts it took."""
 
     def __init__(self, policy: str, config: EndpointConfig) -> None:
-        """Raises ConfigError for a key that cannot be sent."""
+        """Raises ConfigError for a key that cannot be sent, and for settings of this machine that no client takes."""
         self._name = f"policy {policy!r}: {config.model} at {config.url}"
         self._config = config
         self._key = _key_in(config.key_variable)
-        self._client = AsyncOpenAI(
-            base_url=config.url,
-            api_key=self._key or "none",
-            timeout=config.timeout,
-            max_retries=config.retries,
-        )
+        try:
+            self._client = AsyncOpenAI(
+                base_url=config.url,
+                api_key=self._key or "none",
+                timeout=config.timeout,
+                max_retries=config.retries,
+            )
+        except Exception as error:  # such as a proxy's address in the environment, or a file of certificates
+            raise ConfigError(f"{self._name} cannot be asked from here: {self._quoted(error)}") from None
         self._places = asyncio.Semaphore(config.concurrency)
 
     @contextmanager
@@ -50,8 +53,9 @@ class Endpoint:
                     reply = await self._ask(request)
             except TimeoutError:
                 raise EndpointError(f"{self._name} did not finish its answer within {longest:g} s") from None
-            except (OpenAIError, ValueError) as error:
-                raise EndpointError(f"{self._name} did not answer: {self._hidden(_told(error))}") from error
+            except Exception as error:  # whatever the client makes of what the server sent
+                # Without its cause, whose text would be recorded with the key that a server may quote.
+                raise EndpointError(f"{self._name} did not answer: {self._quoted(error)}") from None
         return self._completion(reply, request.max_tokens)
 
     async def load(self, adapters: Sequence[Adapter]) -> None:
@@ -93,9 +97,19 @@ class Endpoint:
             tokens=reply.tokens,
         )
 
+    def _quoted(self, error: BaseException) -> str:
+        """An error in one line, with its cause, which may be all that it says, and without the key."""
+        cause = error.__cause__
+        because = f" ({type(cause).__name__}: {cause})" if cause is not None and str(cause) else ""
+        return self._hidden(quoted(f"{type(error).__name__}: {error}{because}"))
+
     def _hidden(self, text: str) -> str:
-        """The text without the key, as errors are recorded with their episodes."""
-        return text.replace(self._key, "***") if self._key else text
+        """The text without the key, or its beginning where a quotation is cut in it: errors are recorded."""
+        if not self._key:
+            return text
+        text = text.replace(self._key, "***")
+        begun = next((end for end in range(len(self._key), 0, -1) if text.endswith(self._key[:end] + CUT)), 0)
+        return text.removesuffix(self._key[:begun] + CUT) + "***" + CUT if begun else text
 
 
 def _key_in(variable: str) -> str:
@@ -104,10 +118,3 @@ def _key_in(variable: str) -> str:
     if not (key.isascii() and key.isprintable()):
         raise ConfigError(f"the key in {variable} has a character that cannot be sent; allowed: printable ASCII")
     return key
-
-
-def _told(error: BaseException) -> str:
-    """An error in one line, with its cause, which may be all that it says."""
-    cause = error.__cause__
-    because = f" ({type(cause).__name__}: {cause})" if cause is not None and str(cause) else ""
-    return quoted(f"{type(error).__name__}: {error}{because}")
