@@ -21,9 +21,9 @@ from counterpoint.controlled import (
     Control,
     Evaluations,
     Row,
+    check_ask,
     check_asked,
     check_model_asked,
-    check_split,
     evaluations_of,
     evaluations_of_base,
 )
@@ -334,7 +334,7 @@ def check_evaluation(
 
     Imports no engine. Raises CounterpointError for whatever is wrong without one.
     """
-    check_split(ask.split)
+    check_ask(ask)
     run = target if isinstance(target, Run) else _run_at(target)
     if run is not None:
         config = config_of(executed(run), *overrides, **objects)

@@ -44,6 +44,7 @@ from counterpoint.run_files import (
     is_unfinished,
     locked,
     nothing_at,
+    number_in,
     refuse_occupied,
     write_first_files,
 )
@@ -348,20 +349,19 @@ class Run:
 
     def number_of(self, step: Step | None) -> int | None:
         """The number of a step that may be named; None for the last. Raises RunError if there is no peak yet."""
-        if step in ("peak", "best"):
+        if isinstance(step, str) and step in ("peak", "best"):
             found = self.summary or summarize(self.evaluation_rows())
             if found is None:
                 raise RunError(f"{self.path} has no peak yet: it was not evaluated after training began")
             return found.peak_step
-        return step if isinstance(step, int) else None
+        return number_in(step)
 
     def restore(self, parts: Mapping[str, Stateful]) -> int | None:
         """The parts have the state of the last checkpoint, whose step is returned; what came after it is deleted.
 
         None if there is no checkpoint: then the directory is as it was when the run was created.
         """
-        saved = self.checkpoints()
-        step = saved[-1] if saved else None
+        step = max(self.checkpoints(), default=None)
         self._truncate(-1 if step is None else step)
         if step is not None:
             self.load_checkpoint(step, parts)
