@@ -5,6 +5,7 @@ import random
 from math import sqrt
 from statistics import fmean, pvariance
 
+import numpy as np
 import pytest
 from facts import (
     make_call,
@@ -414,6 +415,8 @@ def test_an_error_in_a_diagnostic_of_ones_own_says_whose_it_is_and_where():
         ({"mine/one": "high"}, "diagnostic 'mine' returned 'mine/one': 'high'"),
         ({1: 1.0}, "diagnostic 'mine' returned 1: 1.0"),
         ({"other/one": 2.0}, "diagnostic 'other' returned 'other/one', a name that another diagnostic uses"),
+        ({"step": 7.0}, "diagnostic 'mine' returned 'step', which names the step itself"),
+        ({"mine/one": np.complex64(1.0)}, "diagnostic 'mine' returned 'mine/one': "),
     ],
 )
 def test_a_diagnostic_returns_numbers_by_names_of_its_own(found, message):
