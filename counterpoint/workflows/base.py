@@ -238,6 +238,11 @@ def workflow(play: Play | None = None, *, cast: Casting = lambda options: {}) ->
     return _declare(play, cast)
 
 
+def declared(play: Workflow | Play) -> Workflow:
+    """The workflow itself, or the function without a cast declared as one. Raises WorkflowError as `workflow` does."""
+    return play if isinstance(play, Workflow) else workflow(play)
+
+
 def _declare(play: Play, casting: Casting) -> Workflow:
     name = getattr(play, "__name__", repr(play))
     if not inspect.iscoroutinefunction(play):
