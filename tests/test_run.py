@@ -563,6 +563,18 @@ def test_a_step_that_is_not_recorded_is_named(run):
     assert run.samples(2).schema == run.samples(1).schema
 
 
+def test_a_run_that_is_not_where_it_was_has_no_empty_tables(run, monkeypatch):
+    play(run, [1])
+    (run.path.parent / "elsewhere").mkdir()
+    monkeypatch.chdir(run.path.parent)
+    found = Run.read("run")
+    assert len(found.metrics()) == 1
+    monkeypatch.chdir("elsewhere")
+    for read in (found.metrics, found.evaluations, found.finals, found.profile, lambda: found.summary):
+        with pytest.raises(RunError, match="run is not a run directory: there is nothing of that name"):
+            read()
+
+
 def test_the_profile_is_a_frame(run):
     run.start_profile()
     run.add_profile(0, {"act": 0.5})
