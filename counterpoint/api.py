@@ -240,7 +240,7 @@ def list_runs(folder: str | Path = "runs") -> "pl.DataFrame":
     """One row per run in a folder: path, state, recipe, steps, accuracy and more. Raises RunError."""
     import polars as pl  # not above: `evaluate` and `open_stage` do without its memory
 
-    rows = [{**asdict(one), "path": str(one.path)} for one in headers(Path(folder))]
+    rows = [{**asdict(one), "path": str(one.path)} for one in headers(Path(folder).expanduser())]
     return pl.DataFrame(rows, schema=_HEADER_SCHEMA)
 
 
@@ -386,9 +386,9 @@ def _give_again(config: Config, objects: Mapping[str, Any]) -> None:
 
 def _run_at(place: str | Path | Config) -> Run | None:
     """The run at a place; None if there is none."""
-    if isinstance(place, Config) or not is_run(Path(place)):
+    if isinstance(place, Config) or not is_run(Path(place).expanduser()):
         return None
-    return Run.read(Path(place))
+    return Run.read(place)
 
 
 def _path(run: Target) -> Path:

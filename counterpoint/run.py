@@ -86,7 +86,7 @@ class Run:
         The directory is new, empty, or what is left of a `create` that was killed. Raises RunError if it is anything
         else, RunInUseError if another process creates a run there at this moment or works on it.
         """
-        path = Path(path)
+        path = Path(path).expanduser()
         refuse_occupied(path)
         made = not path.exists()
         path.mkdir(parents=True, exist_ok=True)
@@ -125,7 +125,7 @@ class Run:
     @classmethod
     def read(cls, path: str | Path) -> "Run":
         """An existing run, without locking it. Raises RunError if it is not one."""
-        path = Path(path)
+        path = Path(path).expanduser()
         if is_unfinished(path):
             if is_locked(path / LOCK):
                 raise RunInUseError(f"{path} holds no run yet: another process is creating it at this moment")

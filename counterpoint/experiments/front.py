@@ -51,7 +51,7 @@ def study(
     finished.
     """
     chosen = load_study(named, only, seeds)
-    folder = Path(out) if out else Path("runs") / chosen.name
+    folder = Path(out).expanduser() if out else Path("runs") / chosen.name
     refuse_foreign(chosen, folder)
     checked = check(chosen)
     checked.refuse_if_missing()
@@ -66,4 +66,4 @@ def study(
 
 def _paths(places: Place | Sequence[Place]) -> list[Path]:
     several: Sequence[Place] = [places] if isinstance(places, str | Path | Run) else places
-    return [place.path if isinstance(place, Run) else Path(place) for place in several]
+    return [place.path if isinstance(place, Run) else Path(place).expanduser() for place in several]
