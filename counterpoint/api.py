@@ -21,9 +21,9 @@ from counterpoint.controlled import (
     Control,
     Evaluations,
     Row,
+    check_ask,
     check_asked,
     check_model_asked,
-    check_split,
     evaluations_of,
     evaluations_of_base,
 )
@@ -31,7 +31,7 @@ from counterpoint.controls import kept
 from counterpoint.episode import Group
 from counterpoint.errors import ConfigError
 from counterpoint.event_loop import run_to_end
-from counterpoint.family import GIVEN, give, name_of
+from counterpoint.family import GIVEN, give, importable_name_of, name_of
 from counterpoint.pins import executed
 from counterpoint.places import located
 from counterpoint.plan.check import check_parts, checked
@@ -240,7 +240,7 @@ def list_runs(folder: str | Path = "runs") -> "pl.DataFrame":
     """One row per run in a folder: path, state, recipe, steps, accuracy and more. Raises RunError."""
     import polars as pl  # not above: `evaluate` and `open_stage` do without its memory
 
-    rows = [{**asdict(one), "path": str(one.path)} for one in headers(Path(folder))]
+    rows = [{**asdict(one), "path": str(one.path)} for one in headers(Path(folder).expanduser())]
     return pl.DataFrame(rows, schema=_HEADER_SCHEMA)
 
 
@@ -276,8 +276,20 @@ def _overridden(recipe: Recipe, overrides: Sequence[str], members: Mapping[str, 
 
 def _specs(key: str, members: Any) -> list[dict[str, Any]]:
     """The entries of a list of the recipe: an object or a name alone, or a table with its options."""
-    tables = [one if isinstance(one, Mapping) else {"name": one} for one in _listed(key, members)]
+    tables = _tables(key, members)
     return [{**one, "name": _named(one["name"], f"{key}-{place}")} for place, one in enumerate(tables, start=1)]
+
+
+def _tables(key: str, members: Any) -> list[Mapping[str, Any]]:
+    tables = [one if isinstance(one, Mapping) else {"name": one} for one in _listed(key, members)]
+    nameless = next((one for one in tables if "name" not in one), None)
+    if nameless is not None:
+        raise ConfigError(f"{key}: {dict(nameless)!r} has no name; a table has a name, and options beside it")
+    return tables
+
+
+def _objects_in(key: str, members: Any) -> list[Any]:
+    return [table["name"] for table in _tables(key, members) if not isinstance(table["name"], str)]
 
 
 def _named(member: Any, kind: str) -> str:
@@ -334,7 +346,7 @@ def check_evaluation(
 
     Imports no engine. Raises CounterpointError for whatever is wrong without one.
     """
-    check_split(ask.split)
+    check_ask(ask)
     run = target if isinstance(target, Run) else _run_at(target)
     if run is not None:
         config = config_of(executed(run), *overrides, **objects)
@@ -354,10 +366,12 @@ def _give_again(config: Config, objects: Mapping[str, Any]) -> None:
     table: dict[str, Any] = config.model_dump(exclude_none=True)
     for key, member in objects.items():
         if key in _LISTS:
-            named = [one["name"] for one in table.get(key, []) if one["name"].startswith("given:")]
-            if len(named) != len(member):
-                raise ConfigError(f"{key}: the run was started with {len(named)} objects, {len(member)} are given")
-            for name, one in zip(named, member, strict=True):
+            known = [one["name"] for one in table.get(key, [])]
+            named = [name for name in known if name.startswith(f"{GIVEN}:")]
+            again = [one for one in _objects_in(key, member) if importable_name_of(one) not in known]
+            if len(named) != len(again):
+                raise ConfigError(f"{key}: the run was started with {len(named)} objects, {len(again)} are given")
+            for name, one in zip(named, again, strict=True):
                 give(name, one)
         elif key in _PLACES:
             node: Any = table
@@ -372,9 +386,9 @@ def _give_again(config: Config, objects: Mapping[str, Any]) -> None:
 
 def _run_at(place: str | Path | Config) -> Run | None:
     """The run at a place; None if there is none."""
-    if isinstance(place, Config) or not is_run(Path(place)):
+    if isinstance(place, Config) or not is_run(Path(place).expanduser()):
         return None
-    return Run.read(Path(place))
+    return Run.read(place)
 
 
 def _path(run: Target) -> Path:

@@ -246,10 +246,12 @@ def _compared(name: str, step: int, found: Evaluation, own: Evaluation) -> Row:
     )
 
 
-def check_split(split: str) -> None:
-    """Raises ConfigError if there is no such split."""
-    if split not in SPLITS:
-        raise ConfigError(unknown("split", split, SPLITS))
+def check_ask(ask: Ask) -> None:
+    """Raises ConfigError if there is no such split, or no task would be played."""
+    if ask.split not in SPLITS:
+        raise ConfigError(unknown("split", ask.split, SPLITS))
+    if not isinstance(ask.samples, int) or ask.samples < 1:
+        raise ConfigError(f"samples = {ask.samples!r}: each task is played a whole number of times, at least once")
 
 
 def check_asked(run: Run, config: Config, ask: Ask, control: Control, overrides: Sequence[str] = ()) -> None:
@@ -257,7 +259,7 @@ def check_asked(run: Run, config: Config, ask: Ask, control: Control, overrides:
 
     RunError if a run has no such checkpoint, or its shipped base has other weights now. Imports no engine.
     """
-    check_split(ask.split)
+    check_ask(ask)
     for one in (run, control.against):
         if one is not None:
             _refuse_other_weights(one)
@@ -317,6 +319,8 @@ def _controls(
 ) -> _Others:
     """The controls that do not depend on the evaluation of the run itself."""
     if control.swap is not None:
+        if len(control.swap) != 2:
+            raise ConfigError(f"swap = {control.swap!r}: allowed are two roles, whose policies are exchanged")
         one, other = control.swap
         return {f"with {one} and {other} swapped": (*controls.swapped(config, checkpoint, one, other), None)}
     if control.ablate is not None:

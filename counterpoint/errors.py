@@ -166,13 +166,22 @@ def blamed(whose: str, module: str) -> Iterator[None]:
 
 
 def told(error: BaseException) -> str:
-    """The type and the message of an error, as the last line of a traceback has them."""
-    return f"{type(error).__name__}: {error}"
+    """The type and the message of an error, as the last line of a traceback has them, in characters of UTF-8."""
+    try:
+        message = str(error)
+    except Exception as other:  # whatever the `__str__` of a class of the user's raises
+        message = f"its message cannot be read, because that raises {type(other).__name__}"
+    return writable(f"{type(error).__name__}: {message}")
+
+
+def writable(text: str) -> str:
+    """The text with escapes for what UTF-8 does not have, such as half a character out of a reply that is JSON."""
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def located(text: str, error: BaseException) -> str:
     """The text about an error in the user's code, with a hint if an `await` seems to be missing, and its place."""
-    is_unawaited = isinstance(error, TypeError | AttributeError | CounterpointError) and "coroutine" in str(error)
+    is_unawaited = isinstance(error, TypeError | AttributeError | CounterpointError) and "coroutine" in told(error)
     hint = (
         "; is an `await` missing before the call?"
         if is_unawaited and "async" not in text and "await" not in text

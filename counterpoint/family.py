@@ -68,14 +68,28 @@ def name_of(member: Any, kind: str) -> str:
     It is `module:name` if any process can import the object, else `given:name`, which only this process can resolve:
     `given:name-2` and so on where that name stands for an object that does something else.
     """
-    declared = getattr(member, "play", member)  # a workflow is known by its function
-    own, module = getattr(declared, "__qualname__", ""), getattr(declared, "__module__", None)
-    if module not in (None, "__main__") and is_importable(str(module), str(own), member, _places("")):
-        return f"{module}:{own}"
+    own, name = _qualified(member), importable_name_of(member)
+    if name:
+        return name
     last = own.rpartition(".")[2]
     name = f"{GIVEN}:{_free_for(member, last if last.isidentifier() else kind)}"
     give(name, member)
     return name
+
+
+def importable_name_of(member: Any) -> str:
+    """`module:name` by which any process can import a Python object; empty if there is none."""
+    module, own = getattr(_declared(member), "__module__", None), _qualified(member)
+    is_there = module not in (None, "__main__") and is_importable(str(module), own, member, _places(""))
+    return f"{module}:{own}" if is_there else ""
+
+
+def _declared(member: Any) -> Any:
+    return getattr(member, "play", member)  # a workflow is known by its function
+
+
+def _qualified(member: Any) -> str:
+    return str(getattr(_declared(member), "__qualname__", ""))
 
 
 def give(name: str, member: Any) -> None:

@@ -246,6 +246,9 @@ def override_of(key: str, tables: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _parsed(override: str) -> tuple[str, Any]:
+    if not isinstance(override, str):
+        hint = "; write * before it, to give each on its own" if isinstance(override, list | tuple) else ""
+        raise ConfigError(f"an override must be text, section.key=value, not a {type(override).__name__}{hint}")
     key, separator, text = override.partition("=")
     if not separator or not key.strip():
         raise ConfigError(f"override {override!r} must read section.key=value")

@@ -44,6 +44,7 @@ from counterpoint.run_files import (
     is_unfinished,
     locked,
     nothing_at,
+    number_in,
     refuse_occupied,
     write_first_files,
 )
@@ -85,7 +86,7 @@ class Run:
         The directory is new, empty, or what is left of a `create` that was killed. Raises RunError if it is anything
         else, RunInUseError if another process creates a run there at this moment or works on it.
         """
-        path = Path(path)
+        path = Path(path).expanduser()
         refuse_occupied(path)
         made = not path.exists()
         path.mkdir(parents=True, exist_ok=True)
@@ -124,7 +125,7 @@ class Run:
     @classmethod
     def read(cls, path: str | Path) -> "Run":
         """An existing run, without locking it. Raises RunError if it is not one."""
-        path = Path(path)
+        path = Path(path).expanduser()
         if is_unfinished(path):
             if is_locked(path / LOCK):
                 raise RunInUseError(f"{path} holds no run yet: another process is creating it at this moment")
@@ -185,17 +186,17 @@ class Run:
     # Writing
 
     def add_metrics(self, step: int, numbers: Mapping[str, float]) -> None:
-        self._append(METRICS, {"step": step, **numbers})
+        append_row(self.path / METRICS, {"step": step, **numbers})
 
     def add_evaluation(self, row: Mapping[str, Any], groups: Sequence[Group] = ()) -> None:
         """`evaluations.jsonl` has this row, and `evaluations/` its episodes if they are given."""
         if groups:
             self._record.add_evaluation(row["step"], row["split"], groups)
-        self._append(EVALUATIONS, row)
+        append_row(self.path / EVALUATIONS, row)
 
     def add_final(self, row: Mapping[str, Any]) -> None:
         """`final.jsonl` has this row."""
-        self._append(FINAL, row)
+        append_row(self.path / FINAL, row)
 
     def start_profile(self) -> None:
         """The run keeps a profile from now on, also after it is resumed: where the time of each step went."""
@@ -204,7 +205,7 @@ class Run:
     def add_profile(self, step: int, seconds: Mapping[str, float]) -> None:
         """The profile, if the run keeps one, has a row for this step."""
         if (self.path / PROFILE).exists():
-            self._append(PROFILE, {"step": step, **seconds})
+            append_row(self.path / PROFILE, {"step": step, **seconds})
 
     def add_episodes(self, step: int, groups: Sequence[Group]) -> None:
         self._record.add_episodes(step, groups)
@@ -239,19 +240,19 @@ class Run:
 
     def metric_rows(self) -> list[dict[str, Any]]:
         """The complete lines of `metrics.jsonl`."""
-        return read_rows(self.path / METRICS)
+        return read_rows(self._file(METRICS))
 
     def evaluation_rows(self) -> list[dict[str, Any]]:
         """The complete lines of `evaluations.jsonl`."""
-        return read_rows(self.path / EVALUATIONS)
+        return read_rows(self._file(EVALUATIONS))
 
     def final_rows(self) -> list[dict[str, Any]]:
         """The complete lines of `final.jsonl`; none if the run has no final evaluations."""
-        return read_rows(self.path / FINAL)
+        return read_rows(self._file(FINAL))
 
     def profile_rows(self) -> list[dict[str, Any]]:
         """The complete lines of `profile.jsonl`; none if the run keeps no profile."""
-        return read_rows(self.path / PROFILE)
+        return read_rows(self._file(PROFILE))
 
     def follow_evaluations(self) -> RowReader:
         """A reader of `evaluations.jsonl` while it grows."""
@@ -296,7 +297,7 @@ class Run:
     @property
     def summary(self) -> Summary | None:
         """The content of `summary.json`; None before the run ended, or if it ended without an evaluation."""
-        path = self.path / SUMMARY
+        path = self._file(SUMMARY)
         plain = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
         return Summary.from_dict(plain) if plain else None
 
@@ -339,29 +340,26 @@ class Run:
         saved, wanted = self.checkpoints(), self.number_of(step)
         if not saved or (wanted is not None and wanted not in saved):
             known = ", ".join(map(str, saved)) or "none"
-            if wanted is None:
-                raise RunError(f"{self.path} has no checkpoint; there are: {known}")
-            which = f"step {wanted}" if wanted == step else f"its peak, step {wanted}"
-            near = f"; the nearest is {min(saved, key=lambda one: abs(one - wanted))}" if saved else ""
-            raise RunError(f"{self.path} has no checkpoint of {which}; there are: {known}{near}")
+            which = "" if wanted is None else f" of step {wanted}" if wanted == step else f" of its peak, step {wanted}"
+            near = f"; the nearest is {min(saved, key=lambda one: abs(one - (wanted or 0)))}" if saved else ""
+            raise RunError(f"{self.path} has no checkpoint{which}; there are: {known}{near}")
         return saved[-1] if wanted is None else wanted
 
     def number_of(self, step: Step | None) -> int | None:
         """The number of a step that may be named; None for the last. Raises RunError if there is no peak yet."""
-        if step in ("peak", "best"):
+        if isinstance(step, str) and step in ("peak", "best"):
             found = self.summary or summarize(self.evaluation_rows())
             if found is None:
                 raise RunError(f"{self.path} has no peak yet: it was not evaluated after training began")
             return found.peak_step
-        return step if isinstance(step, int) else None
+        return number_in(step)
 
     def restore(self, parts: Mapping[str, Stateful]) -> int | None:
         """The parts have the state of the last checkpoint, whose step is returned; what came after it is deleted.
 
         None if there is no checkpoint: then the directory is as it was when the run was created.
         """
-        saved = self.checkpoints()
-        step = saved[-1] if saved else None
+        step = max(self.checkpoints(), default=None)
         self._truncate(-1 if step is None else step)
         if step is not None:
             self.load_checkpoint(step, parts)
@@ -382,8 +380,10 @@ class Run:
         """The content of the checkpoint's `state.json`: digests of the adapters, and why the run was stopped."""
         return dict(json.loads((self.checkpoint_path(step) / "state.json").read_text(encoding="utf-8")))
 
-    def _append(self, name: str, row: Mapping[str, Any]) -> None:
-        append_row(self.path / name, row)
+    def _file(self, name: str) -> Path:
+        if not is_run(self.path):  # as after a change of the current directory
+            raise RunError(nothing_at(self.path))
+        return self.path / name
 
     def _truncate(self, step: int) -> None:
         profile = [PROFILE] if (self.path / PROFILE).exists() else []

@@ -4,6 +4,7 @@ import json
 import shutil
 from collections.abc import Mapping
 from hashlib import sha256
+from operator import index
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -35,6 +36,16 @@ def step_of(text: str | None) -> Step | None:
     if text not in ("peak", "best", "last"):
         raise ConfigError(f"--step {text}: allowed are the number of a step, peak, best and last")
     return cast(Step, text)
+
+
+def number_in(step: object) -> int | None:
+    """The number of a step that was given from Python; None for the last. Raises ConfigError for anything else."""
+    if step is None or (isinstance(step, str) and step == "last"):
+        return None
+    try:
+        return index(step)  # type: ignore[arg-type]
+    except TypeError:
+        raise ConfigError(f"step = {step!r}: allowed are the number of a step, 'peak', 'best' and 'last'") from None
 
 
 def is_run(path: Path) -> bool:

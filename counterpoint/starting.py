@@ -10,7 +10,7 @@ from resource import RUSAGE_CHILDREN, RUSAGE_SELF, getrusage
 from typing import Any
 
 from counterpoint.config import Config
-from counterpoint.errors import CounterpointError, told
+from counterpoint.errors import CounterpointError, RunError, told
 from counterpoint.extension import extended
 from counterpoint.pins import check_unchanged, copies_of, executed, facts_of, sources
 from counterpoint.plan.provenance import facts
@@ -72,7 +72,7 @@ def failure_recorded(run: Run) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        with suppress(OSError):  # a full disk is what failed
+        with suppress(OSError, RunError):  # a full disk is what failed, or the directory is gone
             if run.is_new and not run.evaluation_rows():
                 run.discard()
             else:

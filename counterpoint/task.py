@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
 
-from counterpoint.errors import TaskError
+from counterpoint.errors import TaskError, writable
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,6 +27,26 @@ class Problem:
     """Reads the answer out of a reply; None where there is none."""
 
 
+_LONGEST_SHOWN = 100
+
+
+def scalar(value: Any) -> Any:
+    """The Python number of a scalar of numpy or torch; anything else as it is."""
+    return value.item() if getattr(value, "shape", None) == () and hasattr(value, "item") else value
+
+
+def _as_float(what: str, value: Any) -> float:
+    plain = scalar(value)
+    if not isinstance(plain, numbers.Real):
+        raise TaskError(f"{what} must be a number, not {_shown(value)}, a {type(value).__name__}")
+    return float(plain)
+
+
+def _shown(value: object) -> str:
+    shown = repr(value)
+    return shown if len(shown) <= _LONGEST_SHOWN else f"{shown[:_LONGEST_SHOWN]}..."
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Score:
     """The score of an answer. A reward of None means that it could not be judged, which is not 0."""
@@ -39,11 +59,22 @@ class Score:
     """The reason why it could not be judged, or a remark of the judge."""
 
     def __post_init__(self) -> None:
-        if self.reward is not None and not 0.0 <= self.reward <= 1.0:
-            raise TaskError(f"a reward of {self.reward} is outside [0, 1]")
+        """Reward and parts are plain floats, and the reason can be written. Raises TaskError if they are none."""
+        if self.reward is not None:
+            object.__setattr__(self, "reward", _as_float("a reward", self.reward))
+            if not 0.0 <= self.reward <= 1.0:
+                raise TaskError(f"a reward of {self.reward} is outside [0, 1]")
+        if not isinstance(self.parts, Mapping):
+            raise TaskError(f"the parts of a score must be numbers by name, not {type(self.parts).__name__}")
+        if self.parts:
+            plain = {str(name): _as_float(f"part {name!r} of a score", part) for name, part in self.parts.items()}
+            object.__setattr__(self, "parts", plain)
+        reason: Any = "" if self.reason is None else self.reason
+        if not isinstance(reason, str):
+            raise TaskError(f"the reason of a score must be text, not {type(reason).__name__}")
+        object.__setattr__(self, "reason", writable(reason))
 
 
-_LONGEST_SHOWN = 100
 LONGEST_RECORDED = 1000
 """Characters of a right answer that the records of a run have in full."""
 RIGHT_FROM = 1.0
@@ -72,12 +103,11 @@ def as_score(value: Any) -> Score:
         return value
     if value is None:
         return not_judged("returned None")
-    plain = value.item() if getattr(value, "shape", None) == () and hasattr(value, "item") else value
+    plain = scalar(value)
     if not isinstance(plain, numbers.Real):
-        shown = repr(value)
-        shown = shown if len(shown) <= _LONGEST_SHOWN else f"{shown[:_LONGEST_SHOWN]}..."
         return not_judged(
-            f"returned {shown}, a {type(value).__name__}, instead of a number in [0, 1], True, False, None or a Score"
+            f"returned {_shown(value)}, a {type(value).__name__}, instead of a number in [0, 1], True, False, None or a"
+            " Score"
         )
     reward = float(plain)
     if not 0.0 <= reward <= 1.0:

@@ -81,6 +81,14 @@ def test_objects_stand_where_a_recipe_has_names():
     assert [spec.name for spec in config.interventions] == ["given:interventions-1"]
     with pytest.raises(cp.CounterpointError, match="unknown argument 'worklfow'"):
         config_of("voting_arithmetic", worklfow=solo)
+    with pytest.raises(cp.CounterpointError, match=r"diagnostics: \{'nam': 'x'\} has no name; a table has a name"):
+        config_of("voting_arithmetic", diagnostics=[{"nam": "x"}])
+
+
+@pytest.mark.parametrize(("override", "kind"), [(SMALL, r"list; write \* before it"), ({"run.steps": 2}, "dict$")])
+def test_an_override_that_is_no_text_is_refused(override, kind):
+    with pytest.raises(cp.CounterpointError, match=f"an override must be text, section.key=value, not a {kind}"):
+        config_of("voting_arithmetic", override)
 
 
 def weighted(weight):
@@ -108,6 +116,9 @@ def test_a_run_gets_its_objects_again_under_the_names_that_it_was_trained_with(m
     _give_again(config, {"judge": weighted(0.75), "diagnostics": [weighted(3), weighted(4)]})
     assert {name: one() for name, one in family.given(names).items()} == dict(zip(names, (0.75, 3, 4), strict=True))
     assert [*family._given] == [name.partition(":")[2] for name in names]
+    mixed = config_of("voting_arithmetic", diagnostics=["distance", weighted(5), half])
+    _give_again(mixed, {"diagnostics": ["distance", weighted(6), half]})
+    assert family.given([mixed.diagnostics[-2].name])[mixed.diagnostics[-2].name]() == 6
     with pytest.raises(cp.CounterpointError, match=r"^credit: the run was started with '.*', which no object"):
         _give_again(config, {"credit": weighted(1)})
 
@@ -169,6 +180,8 @@ def test_a_finished_run_is_resumed_to_itself_once_it_has_its_objects(mine):
     assert again.metrics().equals(before)
     with pytest.raises(cp.CounterpointError, match="diagnostics: the run was started with 1 objects, 2 are given"):
         cp.resume(run, diagnostics=[half, half])
+    with pytest.raises(cp.CounterpointError, match="diagnostics must be a list of objects or names, not a function"):
+        cp.resume(run, diagnostics=half)
     with pytest.raises(cp.CounterpointError, match="sampler: the run was started with 'in_process', which no object"):
         cp.resume(run, sampler=half)
 

@@ -1,11 +1,14 @@
 """What each role does and how well, by hand on a few voting episodes; and what an evaluation counts."""
 
 import asyncio
+import json
 import random
 from math import sqrt
 from statistics import fmean, pvariance
 
+import numpy as np
 import pytest
+import torch
 from facts import (
     make_call,
     make_credit_sample,
@@ -21,7 +24,7 @@ from facts import (
 from counterpoint.algorithms.advantage import grpo
 from counterpoint.algorithms.credit import outcome
 from counterpoint.diagnostics._likeness import agreement, distinct, echo
-from counterpoint.diagnostics.base import Diagnostics
+from counterpoint.diagnostics.base import Diagnostic, Diagnostics
 from counterpoint.diagnostics.behaviour import (
     Behaviour,
     any_answer_right,
@@ -34,6 +37,7 @@ from counterpoint.diagnostics.build import OneLook, build_diagnostics
 from counterpoint.episode import Answer, CallKey, Choice, Unreadable, Verdict
 from counterpoint.errors import ConfigError, MemberError, WorkflowError
 from counterpoint.evaluation import count, evaluate
+from counterpoint.family import name_of
 from counterpoint.options import Spec
 from counterpoint.task import Problem
 from counterpoint.workflows.base import Role, workflow
@@ -414,9 +418,37 @@ def test_an_error_in_a_diagnostic_of_ones_own_says_whose_it_is_and_where():
         ({"mine/one": "high"}, "diagnostic 'mine' returned 'mine/one': 'high'"),
         ({1: 1.0}, "diagnostic 'mine' returned 1: 1.0"),
         ({"other/one": 2.0}, "diagnostic 'other' returned 'other/one', a name that another diagnostic uses"),
+        ({"step": 7.0}, "diagnostic 'mine' returned 'step', which names the step itself"),
+        ({"mine/one": np.complex64(1.0)}, "diagnostic 'mine' returned 'mine/one': "),
     ],
 )
 def test_a_diagnostic_returns_numbers_by_names_of_its_own(found, message):
     with pytest.raises(MemberError, match=message):
         looking(lambda step: found).look(make_step())
     assert looking(lambda step: {"mine/one": 1}).look(make_step()) == {"mine/one": 1, "other/one": 1.0}
+
+
+@pytest.mark.parametrize("value", [np.float32(0.5), np.int64(3), np.float64(0.5), torch.tensor(0.5)])
+def test_a_number_of_numpy_or_torch_is_recorded_as_a_plain_one(value):
+    numbers = looking(lambda step: {"mine/one": value}).look(make_step())
+    assert json.loads(json.dumps(numbers)) == {"mine/one": value.item(), "other/one": 1.0}
+
+
+class Counting(Diagnostic):
+    """Remembers something, and has no name."""
+
+    def save(self, folder):
+        (folder / "count").write_text("1", encoding="utf-8")
+
+
+class Nowhere(Diagnostic):
+    name = "mine/own"
+
+
+def test_a_diagnostic_without_a_name_is_saved_under_that_of_its_class(tmp_path):
+    found = build_diagnostics([Spec(name=name_of(Counting, "diagnostic"))])
+    found.save(tmp_path)
+    assert (tmp_path / "Counting" / "count").is_file()
+    found.load(tmp_path)
+    with pytest.raises(ConfigError, match="has the name 'mine/own', which must be that of one folder"):
+        build_diagnostics([Spec(name=name_of(Nowhere, "diagnostic"))])

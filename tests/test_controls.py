@@ -9,7 +9,7 @@ from conftest import micro_run
 
 from counterpoint import controls, evaluate
 from counterpoint.analysis.tries import BEFORE, SORTING
-from counterpoint.controlled import Ask, Control, Evaluations, affordable, evaluations_of
+from counterpoint.controlled import Ask, Control, Evaluations, affordable, check_ask, evaluations_of
 from counterpoint.errors import ConfigError
 from counterpoint.evaluation import Evaluation
 from counterpoint.event_loop import run_to_end
@@ -44,6 +44,12 @@ def test_two_roles_exchange_their_policies():
 def test_what_cannot_be_swapped_is_refused(sharing, roles, message):
     with pytest.raises(ConfigError, match=message):
         controls.swapped(recipe(sharing), AT, *roles)
+
+
+@pytest.mark.parametrize("samples", [0, -1, "4", 1.0])
+def test_a_number_of_tries_that_cannot_be_is_refused(samples):
+    with pytest.raises(ConfigError, match=f"samples = {samples!r}: each task is played a whole number of times"):
+        check_ask(Ask(samples=samples))
 
 
 @pytest.mark.parametrize("sharing", ["isolated", "shared"])

@@ -3,6 +3,7 @@
 import json
 import shutil
 
+import numpy as np
 import pytest
 from rich.console import Console
 from torch_build import session_folder, start, trained
@@ -180,6 +181,14 @@ def test_a_step_may_be_named_and_one_that_is_not_saved_names_the_nearest(run):
         run.saved_step("peak")
     run.checkpoint(2, {}, {})
     assert run.saved_step("peak") == run.saved_step("best") == 2
+
+
+@pytest.mark.parametrize("step", ["base", "4", "final", 4.0])
+def test_a_step_that_is_none_is_not_taken_for_the_last(run, step):
+    run.checkpoint(2, {}, {})
+    assert run.saved_step(np.int64(2)) == 2
+    with pytest.raises(ConfigError, match="allowed are the number of a step, 'peak', 'best' and 'last'"):
+        run.saved_step(step)
     with pytest.raises(RunError, match=r"no checkpoint of step 3; there are: 2, 4; the nearest is 2"):
         run.saved_step(3)
 

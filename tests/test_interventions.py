@@ -523,3 +523,20 @@ def test_an_error_in_an_intervention_of_ones_own_says_whose_it_is_and_where():
         both.samples([], 1)
     with pytest.raises(MemberError, match="intervention 'broken' raised KeyError: 'no such number'"):
         both.stop({})
+
+
+@pytest.mark.parametrize(
+    ("method", "found", "must"),
+    [
+        ("samples", None, "a NoneType; it must return a list of samples"),
+        ("loss", None, "a NoneType; it must return a Loss"),
+        ("update", None, "a NoneType; it must return a counterpoint.Update"),
+        ("stop", True, "a bool; it must return a counterpoint.Stop or None"),
+        ("stop", "solved", "a str; it must return a counterpoint.Stop or None"),
+    ],
+)
+def test_what_an_intervention_of_ones_own_returns_is_checked(method, found, must):
+    member = type("Mine", (Intervention,), {"name": "mine", method: lambda self, *given: found})()
+    given = {"samples": ([], 1), "loss": (None,), "update": (Update({}), 1), "stop": ({},)}[method]
+    with pytest.raises(MemberError, match=f"^intervention 'mine': {method} returned {must}$"):
+        getattr(Interventions([member]), method)(*given)

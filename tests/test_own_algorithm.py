@@ -10,8 +10,10 @@ from facts import make_call, make_episode, make_group
 from torch_build import start, trained
 
 from counterpoint.algorithms import ADVANTAGES, AGGREGATIONS, CORRECTIONS, CREDITS, KLS, LOSSES, OVERLONG
+from counterpoint.algorithms.base import Algorithm
 from counterpoint.algorithms.build import build_algorithm, build_loss
 from counterpoint.algorithms.loss import Tokens
+from counterpoint.algorithms.overlong import keep
 from counterpoint.errors import ConfigError
 from counterpoint.family import look_in
 from counterpoint.presets.algorithms import ALGORITHMS
@@ -129,6 +131,21 @@ def test_an_advantage_of_ones_own_may_remember_and_its_memory_is_saved(tmp_path)
     assert [one.advantage for one in again.samples(groups())] == [0.5, -0.5]
     with pytest.raises(ConfigError, match=r"would move the baselines of algorithm\.advantage = 'my_parts:remembering'"):
         algorithm(advantage="my_parts:remembering", resample=1)
+
+
+@pytest.mark.parametrize(("key", "value"), [(0, 0.5), (("solver", 0), 0.5), ("solver", [0.5])])
+def test_a_memory_that_a_checkpoint_would_not_give_back_is_refused(key, value):
+    made = Algorithm(
+        credit=lambda groups: [],
+        advantage=lambda credits: [],
+        trainable=(),
+        overlong=keep(),
+        keeps_without_signal=False,
+        solo=None,
+        baselines={key: value},
+    )
+    with pytest.raises(ConfigError, match=re.escape(f"baselines must be numbers by text; {key!r} is {value!r}")):
+        made.samples([])
 
 
 def test_a_loss_of_ones_own_has_a_value_per_token_and_a_gradient():

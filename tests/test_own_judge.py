@@ -1,6 +1,7 @@
 """A judge of the user's own: a Python function, in a process that can be killed."""
 
 import asyncio
+import json
 import os
 import subprocess
 import sys
@@ -14,7 +15,7 @@ import pytest
 from facts import make_task
 
 from counterpoint import family
-from counterpoint.errors import ConfigError
+from counterpoint.errors import ConfigError, TaskError
 from counterpoint.family import name_of
 from counterpoint.judges import build_judge
 from counterpoint.judges.base import Judge
@@ -411,6 +412,26 @@ def test_a_result_stands_for_a_score(value, reward):
     score = as_score(value)
     assert score.reward == reward
     assert score.reason or reward is not None
+
+
+def test_a_score_of_numbers_of_numpy_is_one_of_plain_numbers():
+    found = Score(reward=np.float32(0.5), parts={"a": np.int64(2)}, reason="half \ud83d")
+    assert json.dumps([found.reward, found.parts, found.reason]) == r'[0.5, {"a": 2.0}, "half \\ud83d"]'
+    assert Score(reward=np.bool_(True), reason=None) == RIGHT
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"reward": "1"}, "a reward must be a number, not '1', a str"),
+        ({"reward": 1.0, "parts": {"a": "b"}}, "part 'a' of a score must be a number, not 'b', a str"),
+        ({"reward": 1.0, "parts": None}, "the parts of a score must be numbers by name, not NoneType"),
+        ({"reward": 1.0, "reason": ValueError("x")}, "the reason of a score must be text, not ValueError"),
+    ],
+)
+def test_a_score_of_something_else_is_refused(fields, message):
+    with pytest.raises(TaskError, match=f"^{message}$"):
+        Score(**fields)
 
 
 @pytest.mark.parametrize("judge", [lambda answer, key: answer == key, lambda answer, key: Score(reward=1.0)])

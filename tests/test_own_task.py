@@ -151,6 +151,15 @@ def test_a_worked_solution_is_no_answer_of_a_list_unless_a_judge_reads_it():
     assert kept.train[0].key == "Two.\n#### 0"
 
 
+@pytest.mark.parametrize("answer", [None, "", " "])
+def test_a_task_needs_no_answer_if_a_judge_of_ones_own_needs_none(answer):
+    spec = Spec(name=name_of([(f"Write a line about {number}.", answer) for number in range(60)], "tasks"))
+    judge = Spec(name=name_of(lambda answer, key: len(answer) < 40, "judge"))
+    assert {task.key.strip() for task in load_tasks(spec, judge=judge).every()} == {""}
+    with pytest.raises(TaskError, match="has an empty answer; give one, or a judge that needs none"):
+        load_tasks(spec)
+
+
 def test_a_choice_that_the_question_of_a_list_does_not_show_is_refused():
     rows = [{"question": f"{number}?", "choices": ["no", "yes"], "answer": "B"} for number in range(60)]
     with pytest.raises(TaskError, match=r"its answer is a letter or a number of 'choices'.*task\.choices ="):

@@ -24,7 +24,7 @@ from facts import (
 )
 
 from counterpoint.diagnostics.behaviour import episode_numbers
-from counterpoint.episode import Answer, CallKey, Choice, Unreadable, Verdict
+from counterpoint.episode import Answer, CallKey, Choice, Unreadable, Verdict, read_episodes, write_episodes
 from counterpoint.errors import (
     LONGEST_TRACEBACK,
     MOST_FRAMES,
@@ -291,6 +291,32 @@ def test_a_workflow_that_raises_fails_its_own_episode_only():
     assert risk("raise") == "KeyError: 'oh no'"
 
 
+class UntoldError(Exception):
+    def __str__(self):
+        return self.args[1]
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (ValueError("no tool \ud83d"), "ValueError: no tool \\ud83d"),
+        (UntoldError("x"), "UntoldError: its message cannot be read, because that raises IndexError"),
+    ],
+)
+def test_an_error_that_cannot_be_written_down_fails_its_own_episode_only(error, said, tmp_path):
+    @workflow
+    async def failing(problem: Problem, *, generator: Role) -> str | None:
+        if problem.id == "bad":
+            raise error
+        return (await generator("a")).answers("2")
+
+    bad, good = groups = play(failing, tasks=[make_task("x", id="bad"), make_task("y", id="good")])
+    assert bad.episodes[0].error.startswith(f"{said} (tests/test_rollout.py:")
+    assert good.episodes[0].score == RIGHT
+    write_episodes(tmp_path / "1.parquet", 1, groups)
+    assert read_episodes(tmp_path / "1.parquet")[0].episodes[0].error == bad.episodes[0].error
+
+
 def test_a_workflow_that_hangs_fails_its_own_episode_only():
     assert (
         risk("hang", timeout=SOON)
@@ -375,6 +401,26 @@ def test_a_conversation_must_end_with_the_user(messages):
     bad, good = play(odd, tasks=[make_task("x", id="bad"), make_task("y", id="good")])
     assert "must end with a user's message" in bad.episodes[0].error
     assert good.episodes[0].score == RIGHT
+
+
+@pytest.mark.parametrize(
+    ("messages", "shown"),
+    [
+        (None, "a NoneType"),
+        (user("a"), "a dict"),
+        (["be nice", "a"], "['be nice', 'a']"),
+        ([{"role": "user", "text": "a"}], "[{'role': 'user', 'text': 'a'}]"),
+    ],
+)
+def test_a_prompt_that_is_none_is_refused_with_what_it_may_be(messages, shown):
+    @workflow
+    async def odd(problem: Problem, *, generator: Role) -> str | None:
+        await generator(messages if problem.id == "bad" else "a")
+        return "2"
+
+    bad, _ = play(odd, tasks=[make_task("x", id="bad"), make_task("y", id="good")])
+    said = "WorkflowError: a prompt must be text or a list of messages, each with a role and a content, not "
+    assert bad.episodes[0].error.startswith(f"{said}{shown} (tests/test_rollout.py:")
 
 
 def test_a_reply_that_reaches_the_limit_is_cut_off_and_says_so():

@@ -563,6 +563,27 @@ def test_a_step_that_is_not_recorded_is_named(run):
     assert run.samples(2).schema == run.samples(1).schema
 
 
+def test_a_run_that_is_not_where_it_was_has_no_empty_tables(run, monkeypatch):
+    play(run, [1])
+    (run.path.parent / "elsewhere").mkdir()
+    monkeypatch.chdir(run.path.parent)
+    found = Run.read("run")
+    assert len(found.metrics()) == 1
+    monkeypatch.chdir("elsewhere")
+    for read in (found.metrics, found.evaluations, found.finals, found.profile, lambda: found.summary):
+        with pytest.raises(RunError, match="run is not a run directory: there is nothing of that name"):
+            read()
+
+
+def test_a_tilde_is_the_home_folder_and_no_folder_of_that_name(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path / "me"))
+    monkeypatch.chdir(tmp_path)
+    with Run.create("~/run", CONFIG, FACTS) as made:
+        assert made.path == tmp_path / "me" / "run"
+    assert Run.read("~/run").path == made.path
+    assert not (tmp_path / "~").exists()
+
+
 def test_the_profile_is_a_frame(run):
     run.start_profile()
     run.add_profile(0, {"act": 0.5})

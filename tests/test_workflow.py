@@ -5,11 +5,21 @@ import re
 import sys
 from typing import Annotated, Any
 
+import numpy as np
 import pytest
 from facts import make_limits, make_problem, make_stage, make_task
 from pydantic import Field
 
-from counterpoint.episode import Answer, CallKey, Choice, Proposal, Unreadable, Verdict
+from counterpoint.episode import (
+    Answer,
+    CallKey,
+    Choice,
+    Proposal,
+    Unreadable,
+    Verdict,
+    claim_from_json,
+    claim_to_json,
+)
 from counterpoint.errors import ConfigError, WorkflowError
 from counterpoint.options import Spec
 from counterpoint.play import rollout
@@ -185,6 +195,22 @@ def test_a_choice_out_of_range_is_no_choice(index, reason):
     reply = make_reply("aggregator")
     assert reply.chooses(make_drafts(), index) is None
     assert reply.claim == Unreadable(reason)
+
+
+@pytest.mark.parametrize("index", ["0", 0.0, np.float64(0.0)])
+def test_an_index_that_is_no_whole_number_is_refused_and_no_claim_is_made(index):
+    reply = make_reply()
+    with pytest.raises(WorkflowError, match="the index of a choice must be a whole number or None, not "):
+        reply.chooses([make_reply(slot=1)], index)
+    assert reply.claim is None
+
+
+def test_an_index_and_a_verdict_of_numpy_are_plain_in_the_claim():
+    chosen, judged = make_reply(), make_reply("critic")
+    chosen.chooses([make_reply(slot=1)], np.argmax([0.5]))
+    judged.judges(chosen, np.float64(0.7) > 0.5)
+    assert claim_from_json(claim_to_json(chosen.claim)) == chosen.claim
+    assert claim_from_json(claim_to_json(judged.claim)) == judged.claim
 
 
 def test_a_proposal_names_the_calls_that_followed_it():

@@ -416,6 +416,17 @@ def test_a_problem_of_ones_own_is_played():
     check_workflow(WORKFLOWS.find("single"), problem=problem)
 
 
+def test_a_function_without_the_decorator_is_tried_and_played_too():
+    async def plain(problem: Problem, *, solver: Role) -> str | None:
+        reply = await solver(problem.text)
+        return reply.answers(problem.extract(reply.text))
+
+    assert Trial(plain).workflow.roles == ("solver",)
+    assert play_by_hand(plain, lambda role, prompt: r"\boxed{2}", key="2").answer == "2"
+    with pytest.raises(WorkflowError, match=r"workflow .* must be declared with `async def`"):
+        check_workflow("voting")
+
+
 def test_a_message_says_which_problem_and_which_replies():
     with pytest.raises(AssertionError) as failure:
         asyncio.run(suite.no_reply_does_harm(Trial(reads_a_number)))

@@ -8,6 +8,7 @@ from typing import Any
 
 from counterpoint.algorithms.overlong import Overlong
 from counterpoint.episode import Call, Episode, Group
+from counterpoint.errors import ConfigError
 
 BASELINES_FILE = "baselines.json"
 
@@ -106,6 +107,7 @@ class Algorithm:
         """
         credits = [self._penalized(credit) for credit in self.credit(groups) if credit.call.policy in self.trainable]
         samples = self.advantage(credits)
+        self._check_baselines()
         counted = [self._in_loss(sample) for sample in samples]
         return [
             sample if sample.in_loss == counts else replace(sample, in_loss=counts)
@@ -125,6 +127,12 @@ class Algorithm:
         """Replaces the baselines by those saved in `folder`."""
         self.baselines.clear()
         self.baselines.update(json.loads((folder / BASELINES_FILE).read_text(encoding="utf-8")))
+
+    def _check_baselines(self) -> None:
+        """Raises ConfigError for what a checkpoint would not give back as it is."""
+        for name, value in self.baselines.items():
+            if not isinstance(name, str) or not isinstance(value, int | float):
+                raise ConfigError(f"algorithm.advantage: baselines must be numbers by text; {name!r} is {value!r}")
 
     def _penalized(self, credit: Credit) -> Credit:
         penalty = self.overlong.penalty(credit.call)

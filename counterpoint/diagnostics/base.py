@@ -7,13 +7,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
-
 from counterpoint.algorithms.base import Sample
 from counterpoint.clock import timed
 from counterpoint.episode import Call, Group
 from counterpoint.errors import MemberError, RunError, blamed
 from counterpoint.learners.base import Contributions
+from counterpoint.task import scalar
 
 Numbers = dict[str, float]
 
@@ -40,7 +39,7 @@ class Diagnostic:
     """The base class, which computes nothing. The state of a subclass is saved with the run."""
 
     name = ""
-    """The name in checkpoints."""
+    """The name in checkpoints, that of a folder; if it is empty, that of the class."""
 
     @property
     def module(self) -> str:
@@ -77,14 +76,14 @@ class Diagnostics(Diagnostic):
         for member in self.members:
             with blamed(f"diagnostic {member.name!r}", member.module):
                 found = member.look(step)
-            _check(member.name, found, numbers)
-            numbers |= found
+            numbers |= _checked(member.name, found, numbers)
         return numbers
 
     def save(self, folder: Path) -> None:
         for member in self.members:
             (folder / member.name).mkdir()
-            member.save(folder / member.name)
+            with blamed(f"diagnostic {member.name!r}", member.module):
+                member.save(folder / member.name)
 
     def load(self, folder: Path) -> None:
         for member in self.members:
@@ -93,12 +92,19 @@ class Diagnostics(Diagnostic):
             member.load(folder / member.name)
 
 
-def _check(name: str, found: object, known: Mapping[str, float]) -> None:
-    """Raises MemberError unless a diagnostic returned numbers by name, and names that no other one uses."""
+def _checked(name: str, found: object, known: Mapping[str, float]) -> Numbers:
+    """What a diagnostic returned, as plain numbers.
+
+    Raises MemberError unless it is numbers by name, and names that no other one uses.
+    """
     if not isinstance(found, Mapping):
         raise MemberError(f"diagnostic {name!r} returned a {type(found).__name__}; it must return numbers by name")
-    for key, value in found.items():
-        if not isinstance(key, str) or not isinstance(value, int | float | np.number):
+    plain = {key: scalar(value) for key, value in found.items()}
+    for key, value in plain.items():
+        if not isinstance(key, str) or not isinstance(value, int | float):
             raise MemberError(f"diagnostic {name!r} returned {key!r}: {value!r}; it must return numbers by name")
         if key in known:
             raise MemberError(f"diagnostic {name!r} returned {key!r}, a name that another diagnostic uses")
+        if key == "step":
+            raise MemberError(f"diagnostic {name!r} returned {key!r}, which names the step itself")
+    return plain

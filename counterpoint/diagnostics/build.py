@@ -3,6 +3,7 @@
 import inspect
 from collections import Counter
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from counterpoint.diagnostics import DIAGNOSTICS
 from counterpoint.diagnostics.base import Diagnostic, Diagnostics, Numbers, Step
@@ -33,6 +34,9 @@ def _built(spec: Spec) -> Diagnostic:
             f"diagnostic {spec.name!r} is a {type(found).__name__}: it must be a function of a step, or a subclass of"
             " counterpoint.Diagnostic"
         )
+    found.name = found.name or type(found).__name__
+    if Path(found.name).name != found.name:
+        raise ConfigError(f"diagnostic {spec.name!r} has the name {found.name!r}, which must be that of one folder")
     return found
 
 

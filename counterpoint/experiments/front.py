@@ -59,7 +59,8 @@ def study(
     finished.
     """
     chosen = load_study(named, only, seeds)
-    folder, place = Path(out) if out else Path("runs") / chosen.name, Path(done) if done else None
+    folder = Path(out).expanduser() if out else Path("runs") / chosen.name
+    place = Path(done).expanduser() if done else None
     left = left_of(chosen, folder, place).study
     refuse_foreign(chosen, folder)
     if left.cells or left.measures:
@@ -88,4 +89,4 @@ def _run(study: Study, folder: Path, jobs: int | None, whole: Study) -> None:
 
 def _paths(places: Place | Sequence[Place]) -> list[Path]:
     several: Sequence[Place] = [places] if isinstance(places, str | Path | Run) else places
-    return [place.path if isinstance(place, Run) else Path(place) for place in several]
+    return [place.path if isinstance(place, Run) else Path(place).expanduser() for place in several]

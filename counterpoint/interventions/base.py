@@ -2,12 +2,12 @@
 
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from counterpoint.algorithms.base import Sample
 from counterpoint.algorithms.loss import Loss
 from counterpoint.config import Config
-from counterpoint.errors import ConfigError, RunError, blamed, unknown
+from counterpoint.errors import ConfigError, MemberError, RunError, blamed, unknown
 from counterpoint.learners.base import NO_RATES, Contributions, Source
 
 
@@ -122,26 +122,26 @@ class Interventions(Intervention):
     def samples(self, samples: Sequence[Sample], step: int) -> Sequence[Sample]:
         for member in self.members:
             with blamed(f"intervention {member.name!r}", type(member).__module__):
-                samples = member.samples(samples, step)
+                samples = _checked(member, "samples", member.samples(samples, step), Sequence)
         return samples
 
     def loss(self, loss: Loss) -> Loss:
         for member in self.members:
             with blamed(f"intervention {member.name!r}", type(member).__module__):
-                loss = member.loss(loss)
+                loss = _checked(member, "loss", member.loss(loss), Loss)
         return loss
 
     def update(self, update: Update, step: int) -> Update:
         for member in self.members:
             with blamed(f"intervention {member.name!r}", type(member).__module__):
-                update = member.update(update, step)
+                update = _checked(member, "update", member.update(update, step), Update)
         return update
 
     def stop(self, numbers: Mapping[str, float]) -> Stop | None:
         stops = []
         for member in self.members:
             with blamed(f"intervention {member.name!r}", type(member).__module__):
-                stops.append(member.stop(numbers))
+                stops.append(_checked(member, "stop", member.stop(numbers), Stop | None))
         return next((stop for stop in stops if stop is not None), None)
 
     def save(self, folder: Path) -> None:
@@ -156,3 +156,14 @@ class Interventions(Intervention):
             if not place.is_dir():
                 raise RunError(f"{folder} was saved by a run without intervention {index}, {member.name!r}")
             member.load(place)
+
+
+def _checked(member: Intervention, method: str, found: Any, allowed: Any) -> Any:
+    """What a method returned. Raises MemberError if that is not what it must return."""
+    if not isinstance(found, allowed):
+        names = {Sequence: "a list of samples", Loss: "a Loss", Update: "a counterpoint.Update"}
+        must = names.get(allowed, "a counterpoint.Stop or None")
+        raise MemberError(
+            f"intervention {member.name!r}: {method} returned a {type(found).__name__}; it must return {must}"
+        )
+    return found

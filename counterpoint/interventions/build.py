@@ -1,6 +1,7 @@
 """The interventions that a recipe names, ready to act."""
 
 from collections.abc import Collection
+from pathlib import Path
 
 from counterpoint.config import Config
 from counterpoint.errors import ConfigError
@@ -17,6 +18,10 @@ def build_interventions(config: Config, roles: Collection[str]) -> Interventions
             raise ConfigError(
                 f"intervention {spec.name!r} is a {type(member).__name__}: it must be a subclass of"
                 " counterpoint.Intervention"
+            )
+        if Path(member.name).name != member.name:
+            raise ConfigError(
+                f"intervention {spec.name!r} has the name {member.name!r}, which must be that of one folder"
             )
         member.check(config, roles)
         members.append(member)

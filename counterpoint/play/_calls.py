@@ -1,10 +1,10 @@
 """The calls of an episode: who is called, with which prompt, and the record of it."""
 
 import inspect
-from collections.abc import Coroutine, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import count
-from typing import Any
+from typing import Any, Final
 
 from counterpoint.chat import Chat, Sampled, without_middle
 from counterpoint.ended import Ended
@@ -15,6 +15,9 @@ from counterpoint.play._engine import Engine
 from counterpoint.play.base import Limits, Stage, call_seed
 from counterpoint.samplers.base import Completion, Request, Session
 from counterpoint.workflows.base import Reply, assistant, check_text
+
+_PARTS: Final = frozenset(("role", "content"))
+_LONGEST_SHOWN: Final = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,6 +183,11 @@ class _Role:
 def _as_messages(messages: str | Sequence[Message]) -> list[Message]:
     if isinstance(messages, str):
         messages = [Message(role="user", content=messages)]
+    if not isinstance(messages, Sequence) or not all(isinstance(one, Mapping) and {*one} >= _PARTS for one in messages):
+        shown = f"a {type(messages).__name__}"
+        if isinstance(messages, Sequence):
+            shown = f"{[*messages]!r}"[:_LONGEST_SHOWN]
+        raise WorkflowError(f"a prompt must be text or a list of messages, each with a role and a content, not {shown}")
     if not messages or messages[-1]["role"] != "user":
         raise WorkflowError("a conversation that a role is asked to reply to must end with a user's message")
     for message in messages:

@@ -40,8 +40,8 @@ def report(
     cannot be written, before any run is read.
     """
     several: Sequence[Place] = [places] if isinstance(places, str | Path | Run) else places
-    paths = [place.path if isinstance(place, Run) else Path(place) for place in several]
-    file, folder = Path(out), None if figures is None else Path(figures)
+    paths = [place.path if isinstance(place, Run) else Path(place).expanduser() for place in several]
+    file, folder = Path(out).expanduser(), None if figures is None else Path(figures).expanduser()
     check(paths, file, folder, claims)
     if file.suffix == TEXT:
         tell("reading the runs")

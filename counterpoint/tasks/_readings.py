@@ -39,6 +39,8 @@ _MOST_WORDS: Final = 60
 _LONGEST: Final = 1000
 _TRIED: Final = 20
 """Keys that a sentence is tried with."""
+_ANY: Final = "1"
+"""An answer, where there is no key."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,7 +134,7 @@ def readable(problem: Problem, reply: str) -> str:
     """The reply, followed by an answer if none can be read in it: one that the problem's sentence may ask for."""
     if _read(problem.extract, reply):
         return reply
-    examples = (f"{reply}\n{example}" for example in asked_for(problem.answer_format, "1"))
+    examples = (f"{reply}\n{example}" for example in asked_for(problem.answer_format, _ANY))
     return next((example for example in examples if _read(problem.extract, example)), reply)
 
 
@@ -172,12 +174,12 @@ def asked_for(sentence: str, key: str) -> Iterator[str]:
 
 
 def _pairs(tasks: Iterable[Task]) -> dict[tuple[str, Extract], list[str]]:
-    """Sentence and function -> a few keys of the tasks that have both."""
+    """Sentence and function -> a few keys of the tasks that have both; any answer for tasks without a key."""
     found: dict[tuple[str, Extract], list[str]] = {}
     for task in tasks:
         keys = found.setdefault((task.problem.answer_format, task.problem.extract), [])
         if len(keys) < _TRIED:
-            keys += [key[:_LONGEST] for key in task.accepted or (task.key,)]
+            keys += [key[:_LONGEST] if key.strip() else _ANY for key in task.accepted or (task.key,)]
     return found
 
 

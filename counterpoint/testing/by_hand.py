@@ -11,18 +11,18 @@ from counterpoint.samplers.scripted import Script, Scripted
 from counterpoint.task import RIGHT, WRONG, Problem, Score, Task
 from counterpoint.tasks.arithmetic import arithmetic
 from counterpoint.testing.characters import character_chat
-from counterpoint.workflows.base import Workflow
+from counterpoint.workflows.base import Play, Workflow, declared
 
 _LIMITS = Limits(temperature=1.0, max_tokens=10**6, max_prompt_tokens=10**9, timeout=30.0, judge_timeout=30.0)
 
 
-def play_by_hand(workflow: Workflow, script: Script, *, key: str, problem: Problem | None = None) -> Episode:
+def play_by_hand(workflow: Workflow | Play, script: Script, *, key: str, problem: Problem | None = None) -> Episode:
     """One episode in which each role replies `script(role, prompt)`; the answer `key` is correct, every other is wrong.
 
     Without a `problem` a calculation is used. Raises WorkflowError if the workflow fails or asks for more replies
     than the script has, and whatever else the script raises.
     """
-    chat = character_chat()
+    workflow, chat = declared(workflow), character_chat()
     stage = Stage(
         workflow=workflow,
         routing=Routing({role: role for role in workflow.roles}),

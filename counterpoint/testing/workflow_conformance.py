@@ -24,7 +24,7 @@ from counterpoint.task import WRONG, Problem, Score, Task
 from counterpoint.testing.by_hand import a_calculation, a_program
 from counterpoint.testing.characters import END, character_chat, spell
 from counterpoint.testing.scenes import FURTHER, Say, Scene, further_scenes, short, usual_scenes
-from counterpoint.workflows.base import Reply, Role, Workflow, user
+from counterpoint.workflows.base import Play, Reply, Role, Workflow, declared, user
 
 KEY = "the key that nobody may see"
 SOON, LATER = 0.05, 1.0
@@ -59,8 +59,10 @@ class Performance(NamedTuple):
 class Trial:
     """A workflow and its scenes, each of which is played once, by itself."""
 
-    def __init__(self, workflow: Workflow, script: Script | None = None, *, problem: Problem | None = None) -> None:
-        self.workflow = workflow
+    def __init__(
+        self, workflow: Workflow | Play, script: Script | None = None, *, problem: Problem | None = None
+    ) -> None:
+        self.workflow = declared(workflow)
         problems = [problem] if problem is not None else [a_calculation(), a_program()]
         self.scenes = [scene for one in problems for scene in usual_scenes(one, script)]
         self.tried = 0
@@ -99,7 +101,7 @@ class Trial:
         return Performance(scene, episode, watch.asked, watch.left_running)
 
 
-def check_workflow(workflow: Workflow, script: Script | None = None, *, problem: Problem | None = None) -> None:
+def check_workflow(workflow: Workflow | Play, script: Script | None = None, *, problem: Problem | None = None) -> None:
     """Check every promise of a workflow with the options that it has. Raises AssertionError if one is broken.
 
     Roles give the replies that the workflows of this package expect, then replies that no workflow expects, then a

@@ -23,7 +23,7 @@ from counterpoint.episode import (
 )
 from counterpoint.errors import WorkflowError, located, told
 from counterpoint.options import check_options
-from counterpoint.task import Problem
+from counterpoint.task import Problem, scalar
 
 Play = Callable[..., Awaitable[str | None]]
 
@@ -66,6 +66,7 @@ class Reply:
 
         Raises WorkflowError if it is anything else, which would be neither right nor wrong.
         """
+        correct = scalar(correct)
         if not isinstance(correct, bool | None):
             raise WorkflowError(f"a verdict must be True, False or None, not {type(correct).__name__}")
         self._set(Unreadable(NO_VERDICT) if correct is None else Verdict(other.key, correct))
@@ -74,8 +75,11 @@ class Reply:
     def chooses(self, candidates: Sequence["Reply"], index: int | None) -> str | None:
         """Claim that the reply chooses candidate `index`, counted from 0. Returns the answer of that candidate.
 
-        An index that is None or out of range makes the reply unreadable.
+        An index that is None or out of range makes the reply unreadable. Raises WorkflowError if it is no whole number.
         """
+        index = scalar(index)
+        if not isinstance(index, int | None):
+            raise WorkflowError(f"the index of a choice must be a whole number or None, not {index!r}")
         if index is None or not 0 <= index < len(candidates):
             self._set(Unreadable(NO_CHOICE if index is None else f"{NO_CANDIDATE} {index + 1}"))
             return None
@@ -232,6 +236,11 @@ def workflow(play: Play | None = None, *, cast: Casting = lambda options: {}) ->
     if play is None:
         return lambda declared: _declare(declared, cast)
     return _declare(play, cast)
+
+
+def declared(play: Workflow | Play) -> Workflow:
+    """The workflow itself, or the function without a cast declared as one. Raises WorkflowError as `workflow` does."""
+    return play if isinstance(play, Workflow) else workflow(play)
 
 
 def _declare(play: Play, casting: Casting) -> Workflow:

@@ -192,12 +192,14 @@ def _facts(value: Any) -> dict[str, Any]:
 
 
 def _raised(error: BaseException, call: _Call) -> dict[str, Any]:
+    from counterpoint.errors import told
+
     frames, trace = [], error.__traceback__
     while trace is not None:
         if trace.tb_frame.f_code.co_filename != __file__:
             frames.append((trace.tb_frame.f_code.co_filename, trace.tb_lineno))
         trace = trace.tb_next
-    message = f"{type(error).__name__}: {error}"[:_LONGEST_MESSAGE]
+    message = told(error)[:_LONGEST_MESSAGE]
     return {"failed": f"raised {message} ({call.place(frames)})"}
 
 
