@@ -183,16 +183,21 @@ class _Role:
 def _as_messages(messages: str | Sequence[Message]) -> list[Message]:
     if isinstance(messages, str):
         messages = [Message(role="user", content=messages)]
-    if not isinstance(messages, Sequence) or not all(isinstance(one, Mapping) and {*one} >= _PARTS for one in messages):
-        shown = f"a {type(messages).__name__}"
-        if isinstance(messages, Sequence):
-            shown = f"{[*messages]!r}"[:_LONGEST_SHOWN]
-        raise WorkflowError(f"a prompt must be text or a list of messages, each with a role and a content, not {shown}")
+    _check_form(messages)
     if not messages or messages[-1]["role"] != "user":
         raise WorkflowError("a conversation that a role is asked to reply to must end with a user's message")
     for message in messages:
         check_text("a message", message["content"])
     return _copied(messages)
+
+
+def _check_form(given: object) -> None:
+    shown = f"a {type(given).__name__}"
+    if isinstance(given, Sequence):
+        if all(isinstance(one, Mapping) and {*one} >= _PARTS for one in given):
+            return
+        shown = f"{[*given]!r}"[:_LONGEST_SHOWN]
+    raise WorkflowError(f"a prompt must be text or a list of messages, each with a role and a content, not {shown}")
 
 
 def _copied(messages: Sequence[Message]) -> list[Message]:
