@@ -16,6 +16,7 @@ from torch_build import ROUTING, fresh_model, sampled, start, tiny_base, trained
 from transformers import (
     AutoModelForCausalLM,
     Gemma2Config,
+    GptOssConfig,
     LlamaConfig,
     MistralConfig,
     Phi3Config,
@@ -485,6 +486,7 @@ def test_a_window_that_no_layer_has_keeps_no_model_from_being_packed():
     [
         (MistralConfig(**SMALL, sliding_window=16), "sliding_window"),
         (Gemma2Config(**SMALL, head_dim=8), "its head says|softcap|sliding_window"),
+        (GptOssConfig(**SMALL, num_local_experts=4, layer_types=["full_attention"] * 2), "the option s_aux = a tensor"),
         # These tell a window to their masks alone, and the test calls are shorter than it.
         (PhimoeConfig(**SMALL, sliding_window=80, num_local_experts=4), "a mask, such as one over a window"),
         (Qwen2MoeConfig(**SMALL, **EXPERTS, use_sliding_window=True, sliding_window=80), "a mask, such as one over"),

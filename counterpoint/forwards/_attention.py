@@ -57,8 +57,9 @@ def attend(
     if layout is None:
         raise ModelError("this model is set to packed attention but was called without a layout")
     for name, value_of in options.items():
-        if name not in _HARMLESS and value_of not in (None, 0.0):
-            raise ModelError(f"packed attention does not support the option {name} = {value_of!r}")
+        if name not in _HARMLESS and (isinstance(value_of, Tensor) or value_of not in (None, 0.0)):
+            shown = "a tensor" if isinstance(value_of, Tensor) else repr(value_of)
+            raise ModelError(f"packed attention does not support the option {name} = {shown}")
     if mask is not None:
         raise ModelError("packed attention does not support a mask, such as one over a window of tokens")
     rows = (one[0].transpose(0, 1) for one in (query, key, value))
