@@ -37,7 +37,7 @@ class Marks:
         return self._beginning(mark) + mark[1:]
 
     def _beginning(self, mark: str) -> str:
-        """What stands in place of the first character of a mark that is broken up."""
+        """The text instead of the first character of a mark that is broken up."""
         return mark[0] + self._break if len(mark) > 1 else self._break
 
     def _normalizes_to_one(self, text: str) -> bool:
