@@ -21,6 +21,22 @@ ADAPTER_CONFIG = "adapter_config.json"
 PEFT_PREFIX = "base_model.model."
 """Stands before the name of a module of the base in the names of an adapter's tensors."""
 _A, _B = ".lora_A.weight", ".lora_B.weight"
+_UNSUPPORTED = (
+    "use_rslora",
+    "use_dora",
+    "rank_pattern",
+    "alpha_pattern",
+    "alora_invocation_tokens",
+    "use_qalora",
+    "use_bdlora",
+    "arrow_config",
+    "kasa_config",
+    "monteclora_config",
+    "layer_replication",
+)
+"""PEFT's settings with which an adapter is more than alpha / rank * B A beside each layer of its base."""
+_KEEPS_BASE = (True, False, "gaussian", "eva", "orthogonal")
+"""Values of PEFT's `init_lora_weights` that leave the weights of the base as they are; PiSSA and others change them."""
 Sources = Mapping[str, Path | None]
 """Policy -> the folder of its adapter; None for a policy that is as it starts."""
 
@@ -49,18 +65,15 @@ class Adapter:
         """The adapter in `folder`, on the CPU and in float32.
 
         Its scale is the one that `adapter_config.json` says, unless `scale` is given; then that file may be absent.
-        Raises AdapterError if the folder holds no adapter, or one whose scale is not alpha / rank.
+        Raises AdapterError if the folder holds no adapter, one whose scale is not alpha / rank, or one that is more
+        than pairs of A and B.
         """
         tensors = read_tensors(folder)
         known = scale is None or (folder / ADAPTER_CONFIG).is_file()
         settings = _read_settings(folder) if known else {}
-        return cls(
-            policy=policy,
-            version=version,
-            scale=_scale_of(settings, folder) if scale is None else scale,
-            tensors=tensors,
-            settings=settings,
-        )
+        scale = _scale_of(settings, folder) if scale is None else scale
+        _check_pairs(tensors, settings.get("r"), folder / ADAPTER_FILE)
+        return cls(policy=policy, version=version, scale=scale, tensors=tensors, settings=settings)
 
     @classmethod
     def base(cls, policy: str) -> "Adapter":
@@ -142,17 +155,44 @@ def digest(named: Iterable[tuple[str, bytes]]) -> str:
 def _read_settings(folder: Path) -> dict[str, Any]:
     try:
         return dict(json.loads((folder / ADAPTER_CONFIG).read_text(encoding="utf-8")))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, TypeError) as error:
         raise AdapterError(f"{folder} holds no adapter: {ADAPTER_CONFIG}: {error}") from error
 
 
 def _scale_of(settings: Mapping[str, Any], folder: Path) -> float:
     """Alpha / rank, where that is all that the settings say about it. Raises AdapterError."""
     place = folder / ADAPTER_CONFIG
-    for option in ("use_rslora", "use_dora", "rank_pattern", "alpha_pattern"):
+    kind, start = settings.get("peft_type", "LORA"), settings.get("init_lora_weights", True)
+    if kind != "LORA":
+        raise AdapterError(f"{place}: peft_type = {kind!r} is not supported; allowed: 'LORA'")
+    for option in _UNSUPPORTED:
         if settings.get(option):
             raise AdapterError(f"{place}: {option} = {settings[option]!r} is not supported")
+    if start not in _KEEPS_BASE:
+        raise AdapterError(
+            f"{place}: init_lora_weights = {start!r} is not supported, since PEFT changes the weights of the base too;"
+            f" allowed: {', '.join(map(repr, _KEEPS_BASE))}"
+        )
     try:
         return float(settings["lora_alpha"]) / int(settings["r"])
     except (KeyError, TypeError, ValueError, ZeroDivisionError) as error:
         raise AdapterError(f"{place} does not say lora_alpha and r of a LoRA adapter: {error!r}") from error
+
+
+def _check_pairs(tensors: Mapping[str, Any], rank: int | None, place: Path) -> None:
+    """Raises AdapterError unless the tensors are pairs A (R, I) and B (O, R) of numbers, at least one, of this rank."""
+    if not tensors:
+        raise AdapterError(f"{place} holds no tensors")
+    for name, tensor in tensors.items():
+        pair = tensor_names(name.removeprefix(PEFT_PREFIX).removesuffix(_A).removesuffix(_B))
+        if name not in pair:
+            raise AdapterError(f"{place} holds {name!r}, but only {PEFT_PREFIX}<layer>{_A} and {_B} are supported")
+        lacking = [one for one in pair if one not in tensors]
+        if lacking:
+            raise AdapterError(f"{place} holds {name!r}, but lacks {lacking[0]!r}")
+        a, b = (tuple(tensors[one].shape) for one in pair)
+        if len(a) != 2 or len(b) != 2 or a[0] != b[1] or rank not in (None, a[0]):
+            of = "" if rank is None else f" of r = {rank}"
+            raise AdapterError(f"{place}: {pair[0]!r} of shape {a} and its lora_B of shape {b} are no pair{of}")
+        if not tensor.isfinite().all():
+            raise AdapterError(f"{place}: {name!r} has values that are no numbers, or infinite")

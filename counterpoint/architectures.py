@@ -16,8 +16,12 @@ REFUSED: dict[str, str] = {kind: reason for reason, kinds in _TABLE["refused"].i
 """Model type of transformers -> why it is refused."""
 EXPANDED = "mxfp4"
 """The quantization that is undone when a model is loaded, without loss: that of the weights of GPT-OSS."""
-_TABLED = frozenset({"biogpt", "codegen", "ctrl", "gpt-sw3", "gpt2", "gpt_bigcode", "gpt_neo", "gptj", "opt"})
-"""The checked types that read their positions from a table, and fail at one beyond its end."""
+_TABLED = frozenset(
+    {"biogpt", "codegen", "ctrl", "gpt-sw3", "gpt2", "gpt_bigcode", "gpt_neo", "gptj", "mpt", "openai-gpt", "opt"}
+)
+"""The checked types that have their positions, or distances between them, in a table, and fail beyond its end."""
+_LENGTHS = ("max_position_embeddings", "n_positions", "max_seq_len")
+"""The names that settings have for the length of that table."""
 ALLOWED_ARCHITECTURES = "llama, qwen3, gemma3, mistral, gpt_oss and others: docs/models.md lists all"
 
 
@@ -47,7 +51,7 @@ def check_positions(settings: Mapping[str, Any], path: str, longest: int) -> Non
     """Raises ModelError if calls of `longest` tokens have more positions than the model `path` with these settings."""
     if settings.get("model_type") not in _TABLED:
         return
-    most = settings.get("max_position_embeddings") or settings.get("n_positions")
+    most = next((settings[name] for name in _LENGTHS if settings.get(name)), None)
     if isinstance(most, int) and longest > most:
         raise ModelError(
             f"model.path = {path!r} has {most:,} positions, and calls have up to {longest:,} tokens"

@@ -66,6 +66,11 @@ def _loaded(config: ModelConfig) -> tuple[Any, Mapping[str, Any]]:
         kind, expanded = loader_of(found), quantized_by(found.to_dict()) == EXPANDED
     how = {"quantization_config": Mxfp4Config(dequantize=True)} if expanded else {}
     model, report = kind.from_pretrained(path, dtype=DTYPES[config.dtype], output_loading_info=True, **how, **options)
+    if getattr(model, "_hf_peft_config_loaded", False):
+        raise ModelError(
+            f"model.path = {config.path!r} holds an adapter, which transformers puts into the model: name the base as"
+            " model.path, and the folder of the adapter as policies.adapter"
+        )
     if expanded:  # or they would be saved under the names of quantized weights
         model._weight_conversions = []
     check_architecture({"model_type": model.config.model_type}, config.path)
@@ -198,11 +203,15 @@ def _without_bar() -> Iterator[None]:
 
 
 def _stop_ids(tokenizer: PreTrainedTokenizerBase, path: str, options: dict[str, Any]) -> frozenset[int]:
-    """The end tokens of the model's generation settings, if it has any, and of its tokenizer."""
+    """The end tokens of the model's generation settings, or of its own where it has no such file, and its tokenizer's.
+
+    Only what its own settings name counts: where they name none, transformers has one that other models end with.
+    """
     try:
         settings = {name: value for name, value in options.items() if name in ("revision", "local_files_only")}
         configured = GenerationConfig.from_pretrained(path, **settings).eos_token_id
     except OSError:
-        configured = None
+        own = {} if "gguf_file" in options else PreTrainedConfig.get_config_dict(path, **options)[0]
+        configured = own.get("eos_token_id", (own.get("text_config") or {}).get("eos_token_id"))
     listed = configured if isinstance(configured, list) else [configured]
     return frozenset(int(stop) for stop in [*listed, tokenizer.eos_token_id] if stop is not None)

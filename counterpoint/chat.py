@@ -79,7 +79,10 @@ class Chat:
             sampled = self._sampled(messages[: place + 1], replies) if message["role"] == "assistant" else None
             if sampled is None or not self._is_plain(message["content"], sampled):
                 continue
-            before = self._render(messages[:place])
+            try:
+                before = self._render(messages[:place])
+            except ConversationError:  # a template may refuse a beginning, such as none or one without a user
+                continue
             if whole.startswith(before + self._inert(message["content"])):
                 ids += (*self._encode(whole[end : len(before)], ids), *sampled)
                 end = len(before) + len(self._inert(message["content"]))

@@ -1,5 +1,6 @@
 """Texts that only a chat template may write, and text in which they are broken up."""
 
+import re
 from collections.abc import Callable, Iterable
 
 _BREAKS = ("\u200b", " ", "_")
@@ -20,7 +21,10 @@ class Marks:
     def broken_up(self, text: str) -> str:
         """The text, in which no mark is left. A text without any is returned as it is."""
         for mark in self._texts:
-            text = text.replace(mark, self._broken(mark))
+            if mark in text:
+                # Every one, also where it overlaps the one before it.
+                beginning = re.compile(f"{re.escape(mark[0])}(?={re.escape(mark[1:])})")
+                text = self._beginning(mark).join(beginning.split(text))
         done = ""
         while (end := self._end(text)) is not None:
             start = self._start(text, end)
@@ -30,7 +34,11 @@ class Marks:
         return done + text
 
     def _broken(self, mark: str) -> str:
-        return mark[0] + self._break + mark[1:] if len(mark) > 1 else self._break
+        return self._beginning(mark) + mark[1:]
+
+    def _beginning(self, mark: str) -> str:
+        """The text instead of the first character of a mark that is broken up."""
+        return mark[0] + self._break if len(mark) > 1 else self._break
 
     def _normalizes_to_one(self, text: str) -> bool:
         if not self._cores:

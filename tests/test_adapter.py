@@ -1,13 +1,14 @@
 """Adapters as files: read, written, digested, and checked against PEFT's own reading of them."""
 
 import json
+import re
 import warnings
 from dataclasses import replace
 from hashlib import sha256
 
 import pytest
 import torch
-from peft import PeftModel
+from peft import LoraConfig, PeftModel, get_peft_model
 from safetensors.torch import save_file
 from torch_build import ISOLATED, adapter_of, fresh_model, new_learner, same_tensors, tiny_base
 
@@ -90,12 +91,62 @@ def test_bad_folders_are_refused_in_one_line(tmp_path):
     save_file({"a": torch.zeros(1)}, tmp_path / ADAPTER_FILE)
     with pytest.raises(AdapterError, match=r"adapter_config\.json"):
         Adapter.read(tmp_path, policy="one")
-    assert Adapter.read(tmp_path, policy="one", scale=1.5).scale == 1.5
     for settings, message in (
         ({"r": 0, "lora_alpha": 1}, "does not say lora_alpha and r"),
         ({"lora_alpha": 1}, "does not say lora_alpha and r"),
         ({"r": 4, "lora_alpha": 8, "use_rslora": True}, "use_rslora = True is not supported"),
+        ({"r": 4, "lora_alpha": 8, "alora_invocation_tokens": [5]}, r"alora_invocation_tokens = \[5\] is not"),
+        ({"r": 4, "lora_alpha": 8, "peft_type": "IA3"}, "peft_type = 'IA3' is not supported; allowed: 'LORA'"),
+        ({"r": 4, "lora_alpha": 8, "init_lora_weights": "pissa_niter_4"}, "'pissa_niter_4' is not supported, since"),
+        ([4, 8], "holds no adapter: adapter_config.json"),
     ):
         (tmp_path / ADAPTER_CONFIG).write_text(json.dumps(settings))
         with pytest.raises(AdapterError, match=message):
             Adapter.read(tmp_path, policy="one")
+
+
+def test_where_the_scale_is_known_no_settings_are_needed(tmp_path):
+    adapter = made()
+    adapter.write(tmp_path)
+    (tmp_path / ADAPTER_CONFIG).unlink()
+    found = Adapter.read(tmp_path, policy="one", scale=1.5)
+    assert (found.scale, found.digest) == (1.5, adapter.digest)
+
+
+PATH = "model.layers.0.self_attn.q_proj"
+A, B = tensor_names(PATH)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda found: {}, "holds no tensors"),
+        (lambda found: {**found, "base_model.model.lm_head.weight": found[A] + 1}, "lm_head.weight', but only"),
+        (lambda found: {**found, f"{A[:-13]}bias": found[A][0] + 1}, "q_proj.bias', but only"),
+        (lambda found: {**found, B.replace("weight", "bias"): found[A][0] + 1}, "lora_B.bias', but only"),
+        (lambda found: {name.replace(".weight", ".default.weight"): one for name, one in found.items()}, "but only"),
+        (lambda found: {name.removeprefix("base_model.model."): one for name, one in found.items()}, "but only"),
+        (lambda found: {name: one for name, one in found.items() if name != A}, f"but lacks '{A}'"),
+        (lambda found: {name: one for name, one in found.items() if name != B}, f"but lacks '{B}'"),
+        (lambda found: {**found, A: found[A][:3].contiguous()}, "are no pair of r = 4"),
+        (lambda found: {A: found[A][:3].contiguous(), B: found[B][:, :3].contiguous()}, "are no pair of r = 4"),
+        (lambda found: {**found, A: found[A][0].contiguous()}, "are no pair of r = 4"),
+        (lambda found: {**found, B: found[B] * torch.nan}, f"'{B}' has values that are no numbers"),
+        (lambda found: {**found, A: found[A] / 0}, f"'{A}' has values that are no numbers, or infinite"),
+    ],
+)
+def test_an_adapter_that_is_more_or_less_than_pairs_is_refused(tmp_path, change, message):
+    adapter = made()
+    adapter.write(tmp_path)
+    save_file(change(dict(adapter.tensors)), tmp_path / ADAPTER_FILE)
+    with pytest.raises(AdapterError, match=re.escape(message)):
+        Adapter.read(tmp_path, policy="one")
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("start", ["pissa", "olora"])
+def test_an_adapter_that_changed_its_base_is_refused_as_it_says_something_else_beside_it(tmp_path, start):
+    model = get_peft_model(fresh_model(), LoraConfig(r=2, target_modules=["q_proj"], init_lora_weights=start))
+    model.save_pretrained(tmp_path)
+    with pytest.raises(AdapterError, match=f"init_lora_weights = '{start}' is not supported"):
+        Adapter.read(tmp_path, policy="one")

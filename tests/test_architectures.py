@@ -315,25 +315,29 @@ def test_the_weights_of_gpt_oss_are_expanded_exactly_and_saved_as_what_they_are(
         ({"model_type": "opt", "max_position_embeddings": 2048}, 2064),
         ({"model_type": "gpt_neo", "max_position_embeddings": 2048}, 9999),
         ({"model_type": "biogpt", "max_position_embeddings": 1024}, 1025),
+        ({"model_type": "openai-gpt", "n_positions": 512}, 513),
+        ({"model_type": "mpt", "max_seq_len": 2048}, 2049),
     ],
 )
 def test_calls_longer_than_a_table_of_positions_are_refused(settings, longest):
     with pytest.raises(ModelError, match=rf"'a/b' has [\d,]+ positions, and calls have up to {longest:,} tokens"):
         check_positions(settings, "a/b", longest)
-    most = settings.get("max_position_embeddings") or settings["n_positions"]
+    most = next(iter({name: value for name, value in settings.items() if name != "model_type"}.values()))
     check_positions(settings, "a/b", most)
 
 
 def test_positions_that_are_computed_may_exceed_the_trained_length():
-    for kind in ("llama", "qwen3", "bloom", "mpt", "xglm", "gpt_neox", "falcon", "mamba", "qwen3_next", "phi3"):
+    for kind in ("llama", "qwen3", "bloom", "xglm", "gpt_neox", "falcon", "mamba", "qwen3_next", "phi3"):
         check_positions({"model_type": kind, "max_position_embeddings": 16}, "a/b", 4096)
     check_positions({"model_type": "gpt2"}, "a/b", 4096)
 
 
-@pytest.mark.parametrize("kind", ["gpt2", "opt", "gpt_neo", "gpt_bigcode", "gptj", "codegen", "biogpt", "ctrl"])
+@pytest.mark.parametrize(
+    "kind", ["gpt2", "opt", "gpt_neo", "gpt_bigcode", "gptj", "codegen", "biogpt", "ctrl", "mpt", "openai-gpt"]
+)
 def test_those_are_the_models_that_fail_beyond_their_positions(kind):
     model = tiny_model(kind)
-    most = model.config.max_position_embeddings
+    most = model.config.max_seq_len if kind == "mpt" else model.config.max_position_embeddings
     model(torch.full((1, most), 5), use_cache=False)
     with pytest.raises((IndexError, RuntimeError)):
         model(torch.full((1, most + 1), 5), use_cache=False)

@@ -1,5 +1,6 @@
 import json
 import shutil
+from dataclasses import replace
 
 import pytest
 import torch
@@ -9,7 +10,7 @@ from torch_build import tiny_base, tiny_folder
 from counterpoint.base_model import _without_bar, base_size, load_base_model, load_chat
 from counterpoint.config import ModelConfig
 from counterpoint.errors import ModelError
-from counterpoint.testing.tiny import tiny_model_folder
+from counterpoint.testing.tiny import tiny_adapters, tiny_model_folder
 
 BASE = tiny_base()
 
@@ -47,6 +48,19 @@ def test_the_stop_tokens_are_those_of_the_generation_settings_and_of_the_tokeniz
     settings = json.loads((copied / "generation_config.json").read_text())
     (copied / "generation_config.json").write_text(json.dumps({**settings, "eos_token_id": [3, 5]}))
     assert load_base_model(ModelConfig(path=str(copied))).chat.stop_ids == {3, 5, end}
+
+
+def test_without_generation_settings_the_stop_tokens_are_those_that_the_model_names(copied):
+    (end,) = BASE.chat.stop_ids
+    (copied / "generation_config.json").unlink()
+    settings = json.loads((copied / "config.json").read_text())
+    (copied / "config.json").write_text(json.dumps({**settings, "eos_token_id": [3, 5]}))
+    assert load_chat(ModelConfig(path=str(copied))).stop_ids == {3, 5, end}
+    del settings["eos_token_id"]
+    (copied / "config.json").write_text(json.dumps(settings))
+    assert load_chat(ModelConfig(path=str(copied))).stop_ids == {end}
+    (copied / "config.json").write_text(json.dumps({**settings, "text_config": {"eos_token_id": 7}}))
+    assert load_chat(ModelConfig(path=str(copied))).stop_ids == {7, end}
 
 
 def test_a_chat_is_read_without_weights(copied):
@@ -123,6 +137,12 @@ def test_weights_of_another_shape_are_refused(copied):
     settings = json.loads((copied / "config.json").read_text())
     (copied / "config.json").write_text(json.dumps({**settings, "intermediate_size": 48}))
     refused(copied)
+
+
+def test_a_folder_with_an_adapter_is_refused_rather_than_loaded_as_a_base_with_it(copied):
+    (adapter,) = tiny_adapters(BASE.model, ["one"])
+    replace(adapter, settings={**adapter._fewest_settings(), "base_model_name_or_path": str(copied)}).write(copied)
+    assert "holds an adapter" in refused(copied)
 
 
 def test_a_damaged_tokenizer_is_refused(copied):

@@ -13,7 +13,17 @@ from dataclasses import replace
 import pytest
 import torch
 from torch_build import ROUTING, fresh_model, sampled, start, tiny_base, trained
-from transformers import AutoModelForCausalLM, Gemma2Config, LlamaConfig, MistralConfig, Phi3Config, Qwen2Config
+from transformers import (
+    AutoModelForCausalLM,
+    Gemma2Config,
+    GptOssConfig,
+    LlamaConfig,
+    MistralConfig,
+    Phi3Config,
+    PhimoeConfig,
+    Qwen2Config,
+    Qwen2MoeConfig,
+)
 
 from counterpoint.errors import LearnerError, ModelError
 from counterpoint.forwards import _attention as attention_part
@@ -47,6 +57,7 @@ SMALL = {
     "intermediate_size": 48,
     "max_position_embeddings": 256,
 }
+EXPERTS = {"num_experts": 4, "moe_intermediate_size": 24, "shared_expert_intermediate_size": 24}
 
 
 def packed_model():
@@ -464,11 +475,21 @@ def test_usual_models_are_packed(kind):
     assert isinstance(forward_of(model), Packed)
 
 
+def test_a_window_that_no_layer_has_keeps_no_model_from_being_packed():
+    unused = {"use_sliding_window": True, "sliding_window": 80, "layer_types": ["full_attention"] * 2}
+    for extra in ({}, unused):
+        assert isinstance(forward_of(model_of(Qwen2MoeConfig(**SMALL, **EXPERTS, **extra))), Packed)
+
+
 @pytest.mark.parametrize(
     ("config", "why"),
     [
         (MistralConfig(**SMALL, sliding_window=16), "sliding_window"),
         (Gemma2Config(**SMALL, head_dim=8), "its head says|softcap|sliding_window"),
+        (GptOssConfig(**SMALL, num_local_experts=4, layer_types=["full_attention"] * 2), "the option s_aux = a tensor"),
+        # These tell a window to their masks alone, and the test calls are shorter than it.
+        (PhimoeConfig(**SMALL, sliding_window=80, num_local_experts=4), "a mask, such as one over a window"),
+        (Qwen2MoeConfig(**SMALL, **EXPERTS, use_sliding_window=True, sliding_window=80), "a mask, such as one over"),
     ],
 )
 def test_a_model_that_cannot_be_packed_is_plain_and_says_why(config, why):

@@ -197,6 +197,19 @@ def test_a_prompt_of_one_token_is_refused():
         sampled(new_sampler(), [replace(requests(1)[0], prompt_ids=(5,))])
 
 
+def test_where_logits_are_no_numbers_the_policy_is_named():
+    (adapter,) = tiny_adapters(BASE.model, ["one"])
+    sampler = new_sampler()
+    before = sampled(sampler, requests(2))
+    asyncio.run(sampler.load([replace(adapter, scale=float("nan"))]))
+    with pytest.raises(SamplerError, match="policy 'one': its logits at temperature 1 are no numbers"):
+        sampled(sampler, requests(2))
+    asyncio.run(sampler.load([adapter]))
+    with pytest.raises(SamplerError, match=r"at temperature 1e-40 are no numbers.* the temperature is too small"):
+        sampled(sampler, requests(2, temperature=1e-40))
+    assert sampled(sampler, requests(2)) == before
+
+
 def test_after_an_error_it_still_serves():
     sampler = new_sampler()
     before = sampled(sampler, requests(3))

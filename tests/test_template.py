@@ -272,12 +272,14 @@ def test_no_text_that_is_normalized_to_a_mark_opens_a_turn(normalizer, variant):
 
 
 def test_marks_are_broken_up_wherever_they_stand():
-    marks = Marks({"<s>", "</s>", "User:", "[[X]]"})
+    texts = ("<s>", "</s>", "User:", "[[X]]", "###", "**User**", "\\end")
+    marks = Marks(texts)
     assert marks.broken_up("no mark < s>") == "no mark < s>"
-    for text in ("<s>", "<s><s>", "<<s>s>", "[[X]]User:", "[[X[[X]]]]", "User:User:</s>", "<</s>/s>"):
+    overlapping = ("####", "#######", "**User**User**User**", "\\end\\end")
+    for text in ("<s>", "<s><s>", "<<s>s>", "[[X]]User:", "[[X[[X]]]]", "User:User:</s>", "<</s>/s>", *overlapping):
         broken = marks.broken_up(text)
         assert broken.replace("\u200b", "") == text
-        assert not any(mark in broken for mark in ("<s>", "</s>", "User:", "[[X]]"))
+        assert not any(mark in broken for mark in texts)
 
 
 # Dates
@@ -534,6 +536,16 @@ def test_a_trimmed_reply_is_encoded_anew_unless_nothing_was_trimmed(said):
     messages = [user("2 + 3?"), assistant(said)]
     asked = [*messages, user("Sure?")]
     assert chat.prompt(asked, [Sampled(tuple(messages), ids)]) == chat.prompt(asked)
+
+
+@pytest.mark.parametrize("begin", [[], [{"role": "system", "content": "Be brief."}]])
+def test_a_reply_after_a_beginning_that_the_template_refuses_is_encoded_anew(begin):
+    asks = "{% if (messages | selectattr('role', 'equalto', 'user') | list)[0].content %}{% endif %}"
+    chat = chat_for(asks + CHATML)
+    ids = (*chat.tokenizer.encode("It is 5.", add_special_tokens=False), min(chat.stop_ids))
+    said = assistant("It is 5.")
+    messages = [*begin, said, user("Is that right?")]
+    assert chat.prompt(messages, [Sampled((user("2 + 3?"), said), ids)]) == chat.prompt(messages)
 
 
 # Tokens that the model does not have

@@ -8,7 +8,7 @@ from typing import Any, Literal
 import torch
 
 from counterpoint.errors import ModelError
-from counterpoint.forwards._attention import ATTENTION
+from counterpoint.forwards._attention import ATTENTION, with_masks_of_windows
 from counterpoint.forwards._layers import fuse_layers, unfuse_layers
 from counterpoint.forwards._norm import fuse_norms
 from counterpoint.forwards._rehearsal import Rehearsal, rehearsal_of
@@ -71,7 +71,8 @@ def _why_not_packed(model: Any, rehearsal: Rehearsal) -> str:
     except (ModelError, ValueError, TypeError, AttributeError, RuntimeError) as error:
         return str(error).strip().split("\n")[0]
     # First the scores alone: a model that does not call the packed attention can decode nothing.
-    reason = rehearsal.why_not(Packed(), model, decoding=False)
+    with with_masks_of_windows():
+        reason = rehearsal.why_not(Packed(), model, decoding=False)
     if reason:
         return reason
     if fuse_layers(model):

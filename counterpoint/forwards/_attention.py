@@ -6,7 +6,8 @@ rows. In every layer transformers calls `attend` and passes it the layout that t
 Shapes: N packed tokens, H query heads, Hk key and value heads, D values per head; in a tile B rows, T queries, S keys.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from inspect import signature
 from typing import Any, Protocol, cast
@@ -17,6 +18,7 @@ from torch import Tensor
 from torch.nn.attention.varlen import varlen_attn
 from torch.nn.functional import scaled_dot_product_attention
 from transformers import AttentionInterface
+from transformers.masking_utils import AttentionMaskInterface
 
 from counterpoint.errors import ModelError
 from counterpoint.forwards._forest import Branch, Forest
@@ -55,14 +57,36 @@ def attend(
     if layout is None:
         raise ModelError("this model is set to packed attention but was called without a layout")
     for name, value_of in options.items():
-        if name not in _HARMLESS and value_of not in (None, 0.0):
-            raise ModelError(f"packed attention does not support the option {name} = {value_of!r}")
+        if name not in _HARMLESS and (isinstance(value_of, Tensor) or value_of not in (None, 0.0)):
+            shown = "a tensor" if isinstance(value_of, Tensor) else repr(value_of)
+            raise ModelError(f"packed attention does not support the option {name} = {shown}")
+    if mask is not None:
+        raise ModelError("packed attention does not support a mask, such as one over a window of tokens")
     rows = (one[0].transpose(0, 1) for one in (query, key, value))
     # Some models take a view of it.
     return layout.attend(module.layer_idx, *rows, scaling).contiguous()[None], None
 
 
 AttentionInterface.register(ATTENTION, attend)
+
+
+@contextmanager
+def with_masks_of_windows() -> Iterator[None]:
+    """While it is open, a model that is set to packed attention makes the masks of its windows, and no others.
+
+    Some models tell the length of a window to the mask alone, and not to the attention. A text that is shorter than the
+    window would not show that it is missing.
+    """
+    AttentionMaskInterface.register(ATTENTION, _mask_of_a_window)
+    try:
+        yield
+    finally:
+        AttentionMaskInterface._global_mapping.pop(ATTENTION, None)
+
+
+def _mask_of_a_window(*, local_size: int | None = None, **_: Any) -> Tensor | None:
+    """Any mask: it is refused where a layer uses it."""
+    return torch.ones(1, 1, 1, 1, dtype=torch.bool) if local_size else None
 
 
 @dataclass(frozen=True, slots=True)

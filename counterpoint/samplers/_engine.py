@@ -4,6 +4,7 @@ Shapes: C calls, T completion tokens.
 """
 
 import logging
+import math
 import operator
 from collections.abc import Callable, Sequence
 from itertools import groupby
@@ -131,7 +132,7 @@ class Engine:
         return [
             Completion(
                 ids=said.ids,
-                logprobs=said.logprobs,
+                logprobs=_numbers(said.logprobs, request),
                 finish="stop" if said.ids[-1] in stops else "length",
                 version=versions[request.policy],
             )
@@ -177,6 +178,17 @@ class _Asked:
 
     def admit(self, decoding: Flowing, calls: Sequence[int]) -> None:
         decoding.admit([self._rows[call] for call in calls])
+
+
+def _numbers(logprobs: tuple[float, ...], request: Request) -> tuple[float, ...]:
+    """The log-probabilities of a reply. Raises SamplerError if one is no number: then its token is not the model's."""
+    if any(map(math.isnan, logprobs)):
+        raise SamplerError(
+            f"policy {request.policy!r}: its logits at temperature {request.temperature:g} are no numbers, so no token"
+            " can be chosen: its weights or those of its base are no numbers or too large, or the temperature is too"
+            " small"
+        )
+    return logprobs
 
 
 def generating_bytes(

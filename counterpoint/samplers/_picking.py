@@ -45,6 +45,8 @@ def picked(logits_AV: Tensor, temperatures_A: Tensor | None, uniforms_A: Tensor)
 def _pick(logits_AV: Tensor, uniforms_A: Tensor) -> tuple[Tensor, Tensor]:
     """One token per row by inverse transform sampling, and its log-probability (float32).
 
+    Where logits are no numbers it is any token, with a log-probability that is no number either.
+
     The token is the first whose running sum of probabilities exceeds uniform * total. The sum up to the token is taken
     by blocks of the vocabulary (b blocks of B tokens), then within one: a running sum over a whole vocabulary would
     take as long as a layer of the model.
@@ -59,6 +61,8 @@ def _pick(logits_AV: Tensor, uniforms_A: Tensor) -> tuple[Tensor, Tensor]:
     before_A = pad(sums_Ab, (1, 0)).gather(1, block_A[:, None])[:, 0]
     within_AB = _block(chances_AV, block_A, size).double().cumsum(dim=1)
     ids_A = block_A * size + _first_above(within_AB, target_A - before_A)
+    # Among probabilities that are no numbers the search ends beyond the last token.
+    ids_A = ids_A.clamp(max=logits_AV.shape[1] - 1)
     return ids_A, chances_AV.gather(1, ids_A[:, None])[:, 0].log()
 
 
