@@ -93,7 +93,7 @@ class Diagnostics(Diagnostic):
 
 
 def _checked(name: str, found: object, known: Mapping[str, float]) -> Numbers:
-    """What a diagnostic returned, as plain numbers.
+    """The return value of a diagnostic, as plain numbers.
 
     Raises MemberError unless it is numbers by name, and names that no other one uses.
     """

@@ -159,7 +159,7 @@ class Interventions(Intervention):
 
 
 def _checked(member: Intervention, method: str, found: Any, allowed: Any) -> Any:
-    """What a method returned. Raises MemberError if that is not what it must return."""
+    """The return value of a method, checked. Raises MemberError if that is not what it must return."""
     if not isinstance(found, allowed):
         names = {Sequence: "a list of samples", Loss: "a Loss", Update: "a counterpoint.Update"}
         must = names.get(allowed, "a counterpoint.Stop or None")
