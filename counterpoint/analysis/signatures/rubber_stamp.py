@@ -28,7 +28,7 @@ RUBBER_STAMP = Signature(
     advice=(
         "See first what its rejections were worth: where they seldom pay, the team's outcome teaches it to approve, and"
         " the role that answers again has to learn to. Where they pay, credit it for its own verdicts"
-        ' (algorithm.credit = "own" or "mix" with algorithm.advantage = "role"), which teaches it to reject everything'
+        ' (algorithm.credit = "own" or "mix" with algorithm.advantage = "role"), which can teach it to reject everything'
         " while most answers are wrong, or give it a policy of its own if it shares one."
     ),
     lacks=lacks_steps,
