@@ -82,11 +82,18 @@ def test_the_slurm_script_starts_ray_on_every_machine_trains_and_goes_on(tmp_pat
     assert steps(tmp_path / "run") >= 8
 
 
+WAITS = """#!/bin/sh
+case "$*" in *python*) while [ "$(grep -c 'ray start' "$QUEUE")" != 2 ]; do sleep 0.02; done ;; esac
+echo "${SRUN_CPUS_PER_TASK-none} $*" >> "$QUEUE"
+"""
+"""An srun that writes down what it is asked for; what waits for the Rays waits for them."""
+
+
 @pytest.mark.parametrize(("cores", "asked"), [("32", "32"), (None, "none")])
 def test_the_slurm_script_asks_for_the_cores_of_the_job_wherever_it_starts_something(tmp_path, cores, asked):
     program(tmp_path / "scontrol", "#!/bin/sh\nprintf 'one\\ntwo\\n'\n")
     program(tmp_path / "python", "#!/bin/sh\necho token\n")
-    program(tmp_path / "srun", '#!/bin/sh\necho "${SRUN_CPUS_PER_TASK-none} $*" >> "$QUEUE"\n')
+    program(tmp_path / "srun", WAITS)
     where = {"PATH": f"{tmp_path}:/usr/bin:/bin", "QUEUE": str(tmp_path / "queue"), "RUN": str(tmp_path / "my run")}
     where |= {"SLURM_JOB_NODELIST": "two"} | ({} if cores is None else {"SLURM_CPUS_PER_TASK": cores})
     subprocess.run([str(SCRIPT), "voting_arithmetic"], env=where, check=True, timeout=60)

@@ -79,6 +79,7 @@ sys.path.insert(0, sys.argv[1])
 import torch_build
 from torch_build import Run, tiny_config, train
 from test_resume import STEPS
+from counterpoint import run as run_module
 from counterpoint.learners.peft import Peft
 import safetensors.torch as files
 
@@ -112,8 +113,8 @@ def after(owner, name, when):
     setattr(owner, name, wrapped)
 
 
-def half_a_line(run, name, row):
-    with (run.path / name).open("a") as file:
+def half_a_line(path, row):
+    with path.open("a") as file:
         file.write('{"step": 5, "episode/score": 0.')
 
 
@@ -122,7 +123,7 @@ DEATHS = {
     "in the first checkpoint": lambda: after(files, "save_file", lambda *_, **__: True),
     "in a step": lambda: after(Peft, "step", lambda *_, step: step == 5),
     "in a line": lambda: before(
-        Run, "_append", lambda run, name, row: name == "metrics.jsonl" and row["step"] == 5,
+        run_module, "append_row", lambda path, row: path.name == "metrics.jsonl" and row["step"] == 5,
         lambda *arguments: (half_a_line(*arguments), die()),
     ),
     "between evaluation and checkpoint": lambda: before(Run, "checkpoint", lambda run, step, *_: step == 6),

@@ -12,10 +12,11 @@ from pathlib import Path
 from time import process_time
 
 import pytest
+import torch
 from command_line import command_line
 
 import counterpoint as cp
-from counterpoint.adapter import Adapter
+from counterpoint.adapter import Adapter, tensor_names
 from counterpoint.cli.runs import print_runs
 from counterpoint.cli.train import go_on
 from counterpoint.errors import CounterpointError, RunError, RunInUseError
@@ -102,7 +103,9 @@ def test_what_keeps_a_run_from_starting_is_found_before_its_directory_is_made(he
 
 
 def test_an_adapter_of_another_scale_is_found_before_the_runs_directory_is_made(here):
-    Adapter(policy="one", version=0, scale=4.0, tensors={}).write(here / "mine")
+    name_A, name_B = tensor_names("model.layers.0.self_attn.q_proj")
+    pair = {name_A: torch.zeros(4, 8), name_B: torch.zeros(8, 4)}
+    Adapter(policy="one", version=0, scale=4.0, tensors=pair).write(here / "mine")
     assert "set its alpha to 16" in refused("policies.adapter=mine", "policies.rank=4", "policies.alpha=8")
     assert not (here / "runs").exists()
 

@@ -27,9 +27,9 @@ RUBBER_STAMP = Signature(
     meaning="The role approves at least half of the wrong answers that it judges: its verdicts filter out few errors.",
     advice=(
         "See first what its rejections were worth: where they seldom pay, the team's outcome teaches it to approve, and"
-        " the role that answers again has to learn to. Where they pay, credit it for its own verdicts"
-        ' (algorithm.credit = "own" or "mix" with algorithm.advantage = "role"), which can teach it to reject everything'
-        " while most answers are wrong, or give it a policy of its own if it shares one."
+        " the role that answers again has to learn to. Where they pay, credit it for its own verdicts (algorithm.credit"
+        ' = "own" or "mix" with algorithm.advantage = "role"), which can teach it to reject everything while most'
+        " answers are wrong, or give it a policy of its own if it shares one."
     ),
     lacks=lacks_steps,
 )
