@@ -18,7 +18,8 @@ def pays_below(recovered: float, spoiled: float) -> float | None:
 def worth_of_rejections(history: History, limits: Thresholds, judge: str, *, at_first: bool) -> list[str]:
     """The effect of rejections at the start or now, and where they pay: a line per other role that answers again.
 
-    Nothing where it was not recorded, as in workflows whose answers are not sent back.
+    Nothing where no role answers again. Why a role did is not recorded: the line takes it for the effect of rejections,
+    and each for one further answer.
     """
     span = (1, limits.start) if at_first else window(history, limits)
     value = at_the_start if at_first else now
